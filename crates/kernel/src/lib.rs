@@ -1,0 +1,37 @@
+//! The pure core of `harness`: the nouns, the journal's events, the run machine, the gate and the ports.
+//!
+//! It computes and never acts. It must not know: any other crate of ours, tokio, a clock, files, the
+//! network, randomness. Time, salts and outcomes enter as inputs; effects leave as values.
+//!
+//! Start with [`run::Run`]: `decide` turns an [`input::Input`] into events, `apply` folds an event into
+//! state, `next` yields the effects now possible. [`gate::Permit`] is the only key to a connector, and
+//! only [`run::Run::next`] makes one, for a dispatch that the journal has acknowledged.
+
+pub mod action;
+pub mod approval;
+pub mod budget;
+pub mod canon;
+pub mod catalogue;
+pub mod decision;
+pub mod event;
+pub mod exception;
+pub mod gate;
+pub mod id;
+pub mod input;
+pub mod label;
+pub mod money;
+pub mod operation;
+pub mod plan;
+pub mod planning;
+pub mod playbook;
+pub mod pointer;
+pub mod port;
+pub mod principal;
+pub mod project;
+pub mod receipt;
+pub mod rollback;
+pub mod run;
+pub mod sealed;
+
+pub use id::{Digest, RunId, Seq};
+pub use label::{Label, LabelMap};

@@ -1,0 +1,110 @@
+//! What a run may do: compiled, hashed and stored before any effect.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    canon,
+    id::{Digest, OperationId},
+    money::Money,
+    operation::Facts,
+    playbook::Playbook,
+};
+
+/// Whether a step will stop for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "asks")]
+pub enum Asks {
+    /// Never.
+    No,
+    /// Always, whatever the arguments.
+    Always {
+        /// Roles and numbers.
+        approvals: BTreeMap<String, u32>,
+        /// Rules that ask.
+        rules: Vec<String>,
+    },
+    /// Depending on these arguments or on labels.
+    Maybe {
+        /// Roles and numbers, at most.
+        approvals: BTreeMap<String, u32>,
+        /// Rules that may ask.
+        rules: Vec<String>,
+        /// Attributes the rules read, such as `args.amount`.
+        depends_on: BTreeSet<String>,
+    },
+    /// Denied whatever happens.
+    Denied {
+        /// Rules that deny, or `no rule permits it`.
+        rules: Vec<String>,
+    },
+}
+
+/// One operation step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanStep {
+    /// Static path: loop turns as `[]`.
+    pub path: String,
+    /// What it may call; the first is the step's own, the rest are fallbacks.
+    pub operation: OperationId,
+    /// Digest of that definition.
+    pub definition: Digest,
+    /// Effect facts.
+    pub facts: Facts,
+    /// Most times it can run.
+    pub times_max: u64,
+    /// Worst-case cost of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_max: Option<Money>,
+    /// Whether it runs only on a condition.
+    pub conditional: bool,
+    /// Whether it will ask.
+    pub asks: Asks,
+}
+
+/// A stored plan. A function of inputs and of pack, policy and configuration digests only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Schema of this document.
+    pub schema: String,
+    /// The intent's name.
+    pub intent: String,
+    /// Digest of the canonical inputs. Kept out of hashed bodies and of anything exported alone.
+    pub inputs: Digest,
+    /// Pack name.
+    pub pack: String,
+    /// Pack version.
+    pub pack_version: String,
+    /// Pack digest.
+    pub pack_digest: Digest,
+    /// Policy bundle digest.
+    pub policy_digest: Digest,
+    /// Configuration digest.
+    pub config_digest: Digest,
+    /// What it may do, step by step.
+    pub steps: Vec<PlanStep>,
+    /// The playbook itself.
+    pub playbook: Playbook,
+    /// Constants of the pack, readable as `pack`.
+    pub constants: Value,
+}
+
+impl Plan {
+    /// The plan hash.
+    ///
+    /// # Errors
+    /// When a literal in the playbook has no canonical form.
+    pub fn digest(&self) -> Result<Digest, canon::Error> {
+        canon::digest(self)
+    }
+
+    /// The plan step that allows this operation at this static path.
+    #[must_use]
+    pub fn step(&self, static_path: &str, operation: &OperationId) -> Option<&PlanStep> {
+        self.steps.iter().find(|step| step.path == static_path && step.operation == *operation)
+    }
+}

@@ -1,0 +1,241 @@
+//! What a planner sees and what it can want: one signature for playbooks and models.
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    action::Proposal,
+    exception::Class,
+    id::{At, OperationId, Seq},
+    label::{Label, LabelMap},
+};
+
+/// A value with the labels of its parts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labelled {
+    /// The value.
+    pub value: Arc<Value>,
+    /// Its labels.
+    pub labels: LabelMap,
+}
+
+/// What the reader of a result must know about it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Caveat {
+    /// The step it comes from.
+    pub step: String,
+    /// The failure behind it, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// Declared text from the pack, never from outside.
+    pub text: String,
+}
+
+/// A typed question to a person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The step that asks.
+    pub step: String,
+    /// The question's text.
+    pub text: Labelled,
+    /// JSON Schema of the answer.
+    pub answer: Arc<Value>,
+    /// Role that may answer.
+    pub role: String,
+    /// How long it stays open, in milliseconds.
+    pub expires_ms: i64,
+}
+
+/// What a run waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "wait")]
+pub enum Wait {
+    /// A span of time from now.
+    Sleep {
+        /// Milliseconds.
+        ms: i64,
+    },
+    /// A named signal, or the timeout.
+    Signal {
+        /// Its name.
+        name: String,
+        /// Milliseconds.
+        timeout_ms: i64,
+    },
+}
+
+/// How a step ended without an action of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mark")]
+pub enum Mark {
+    /// Its condition was false.
+    Skipped,
+    /// A declared recovery was taken.
+    Recovered {
+        /// Which: `retry`, `fallback`, ….
+        recovery: String,
+        /// From which failure.
+        class: Class,
+        /// What the reader must know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caveat: Option<String>,
+        /// Operations forbidden from here on.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        forbid: BTreeSet<OperationId>,
+    },
+}
+
+/// What a planner wants next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Move {
+    /// Use an operation.
+    Propose(Proposal),
+    /// Ask a person.
+    Ask(Question),
+    /// Park this branch.
+    Wait {
+        /// The step that waits.
+        step: String,
+        /// For what.
+        wait: Wait,
+    },
+    /// Record how a step ended.
+    Mark {
+        /// The step.
+        step: String,
+        /// How.
+        mark: Mark,
+    },
+    /// A person must take over before this branch goes on.
+    Escalate {
+        /// The step.
+        step: String,
+        /// The failure.
+        class: Class,
+        /// Role that owns it.
+        owner: String,
+    },
+    /// Done, with a result.
+    Finish {
+        /// The result.
+        output: Labelled,
+        /// What its reader must know.
+        caveats: Vec<Caveat>,
+    },
+    /// Give up and take back what was done.
+    Abandon {
+        /// The step that failed.
+        step: String,
+        /// The failure.
+        class: Class,
+    },
+}
+
+/// How an action ended, as planners see it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settled {
+    /// It happened; this came back.
+    Done(Labelled),
+    /// It failed in this way.
+    Failed {
+        /// The class.
+        class: Class,
+        /// How long the target asked us to wait, in milliseconds.
+        retry_after_ms: Option<i64>,
+        /// The label of whatever made it fail.
+        label: Label,
+    },
+}
+
+/// What a planner learns, in journal order. Folding these is all of its state.
+#[derive(Clone, Debug)]
+pub enum Observation<'a> {
+    /// The run begins.
+    Opened {
+        /// The intent's inputs.
+        intent: &'a Labelled,
+        /// Public facts of the run, readable as `run`.
+        run: &'a Labelled,
+    },
+    /// A proposal entered the journal at `seq`.
+    Proposed {
+        /// The step.
+        step: &'a str,
+        /// Its place in the journal.
+        seq: Seq,
+    },
+    /// An action of a step ended.
+    Settled {
+        /// The step.
+        step: &'a str,
+        /// How.
+        settled: &'a Settled,
+    },
+    /// A question entered the journal.
+    Asked {
+        /// The step.
+        step: &'a str,
+    },
+    /// A person answered, or the ask ran out.
+    Answered {
+        /// The step.
+        step: &'a str,
+        /// The typed answer; `None` when nobody answered in time.
+        answer: Option<&'a Labelled>,
+    },
+    /// A wait entered the journal.
+    Waiting {
+        /// The step.
+        step: &'a str,
+    },
+    /// A wait ended: by time (`None`) or by a signal with its body.
+    Woken {
+        /// The step.
+        step: &'a str,
+        /// The signal's body.
+        signal: Option<&'a Labelled>,
+    },
+    /// A mark entered the journal.
+    Marked {
+        /// The step.
+        step: &'a str,
+    },
+    /// An escalation entered the journal.
+    Escalated {
+        /// The step.
+        step: &'a str,
+    },
+    /// A person resolved an escalation.
+    Resolved {
+        /// The step.
+        step: &'a str,
+        /// What to do now.
+        resolution: &'a Resolution,
+    },
+}
+
+/// What a person decided about an escalated step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolution {
+    /// Try the step again.
+    Retry,
+    /// Go on with this value as the step's output.
+    Use(Labelled),
+    /// End the run and take back what was done.
+    Stop,
+}
+
+/// A pure fold from what was observed to what is wanted next.
+///
+/// `next` must depend on nothing but the observations, in order: after a crash the same observations
+/// give the same moves. `None` means: nothing more until something else is observed.
+pub trait Planner: Send + fmt::Debug {
+    /// Takes one fact in.
+    fn observe(&mut self, at: At, seen: Observation<'_>);
+
+    /// What to do now, without doing it; repeated calls give the same answer.
+    fn next(&self) -> Option<Move>;
+}
