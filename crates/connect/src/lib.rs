@@ -1,1 +1,38 @@
-//! connect
+//! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP) and `builtin`, behind
+//! `kernel::port::Connector`; secret references; and [`ingest::ingest`], which every outside byte passes.
+//!
+//! It must not know: planners, policy, packs, the journal. It reads what to do from a
+//! `kernel::gate::Permit` and nothing else; it cannot make one. A secret's value never leaves it: not in
+//! an output, not in an error, not in a log.
+//!
+//! Start with [`Connectors`]: `new` from the operator's systems and secrets, `check` one operation at
+//! load, `call` with a permit. A connector kind is one module that compiles a binding and makes a call.
+//!
+//! Two rules hold for every kind. Nothing leaves after the permit's `dispatch_by`, looked at right
+//! before bytes leave (the pause between that look and the wire remains). And every failure says whether
+//! the effect may have landed; what nobody knows is `Unknown`, never `No`.
+
+pub mod blob;
+mod builtin;
+mod calculator;
+mod call;
+pub mod clock;
+mod connectors;
+mod contract;
+pub mod entity;
+pub mod error;
+mod http;
+pub mod ingest;
+mod mail;
+mod read;
+pub mod redact;
+pub mod secret;
+mod sql;
+pub mod system;
+#[cfg(test)]
+mod testing;
+
+pub use connectors::{Connectors, Host};
+pub use error::Error;
+pub use secret::Secrets;
+pub use system::{System, Systems};

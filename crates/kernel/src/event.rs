@@ -145,8 +145,6 @@ pub enum Ended {
     Done {
         /// The result.
         output: Sealed,
-        /// Digest of the bytes as received, salted with the output's salt.
-        received: Digest,
         /// The target's own id for it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         external_ref: Option<Sealed>,
@@ -224,6 +222,8 @@ pub enum Undone {
     Failed {
         /// The class.
         class: Class,
+        /// Whether the undo itself may have happened; only a certain no leaves the token usable.
+        landed: Landed,
     },
     /// There is no way back.
     Irreversible,
@@ -231,6 +231,24 @@ pub enum Undone {
     InDoubt,
     /// The token is past its expiry.
     Expired,
+}
+
+impl Undone {
+    /// Whether the token is used up by this. What touched nothing may be tried again.
+    #[must_use]
+    pub fn spends(&self) -> bool {
+        match self {
+            Self::Restored | Self::Compensated | Self::Irreversible | Self::Expired => true,
+            Self::Failed { landed, .. } => *landed != Landed::No,
+            Self::Conflict { .. } | Self::InDoubt => false,
+        }
+    }
+
+    /// Whether the effect is gone.
+    #[must_use]
+    pub fn is_back(&self) -> bool {
+        matches!(self, Self::Restored | Self::Compensated)
+    }
 }
 
 /// How a run ended.
@@ -295,6 +313,8 @@ pub enum Body {
         /// Its epoch.
         epoch: Epoch,
     },
+    /// *Input.* The owner is about to leave; a claim ends it.
+    Held,
     /// *Input.* Another operator policy is in force.
     PolicyChanged {
         /// Its digest.
@@ -341,6 +361,13 @@ pub enum Body {
         digest: Digest,
         /// The verdict and its rules.
         decision: Decision,
+    },
+    /// Registered rewrites were applied, because policy wants them.
+    Rewritten {
+        /// To which action.
+        action: Seq,
+        /// Which, such as `mask:/email`.
+        transforms: BTreeSet<String>,
     },
     /// A companion call brought an image.
     Captured {
@@ -426,6 +453,13 @@ pub enum Body {
     Doubted {
         /// Which action.
         action: Seq,
+    },
+    /// The target is asked again later whether it happened.
+    Deferred {
+        /// Which action.
+        action: Seq,
+        /// When.
+        until: At,
     },
     /// The action is accounted for.
     Receipted {
@@ -517,6 +551,18 @@ pub enum Body {
         /// How they know.
         evidence: Sealed,
     },
+    /// A failure ends the run; what it did is taken back once nothing is in flight.
+    Abandoned {
+        /// The step that failed.
+        step: String,
+        /// The failure.
+        class: Class,
+    },
+    /// *Input.* The machine met an illegal transition: a defect, kept visible.
+    Faulted {
+        /// What happened.
+        message: Sealed,
+    },
     /// *Input.* Stop.
     Cancelled {
         /// Who.
@@ -597,6 +643,7 @@ impl Body {
             self,
             Self::Opened { .. }
                 | Self::Ticked
+                | Self::Held
                 | Self::Claimed { .. }
                 | Self::PolicyChanged { .. }
                 | Self::Answered { .. }
@@ -604,6 +651,7 @@ impl Body {
                 | Self::Replied { .. }
                 | Self::Signalled { .. }
                 | Self::Settled { .. }
+                | Self::Faulted { .. }
                 | Self::Cancelled { .. }
                 | Self::Paused { .. }
                 | Self::Resumed { .. }
@@ -641,6 +689,7 @@ impl Body {
                 | Settled::Close => vec![evidence],
             },
             Self::Cancelled { reason, .. } => vec![reason],
+            Self::Faulted { message } => vec![message],
             Self::Redeemed { undone, .. } => match undone {
                 Undone::Conflict { difference } => vec![difference],
                 Undone::Restored
@@ -652,10 +701,14 @@ impl Body {
             },
             Self::Finished { output, .. } => vec![output],
             Self::Ticked
+            | Self::Held
             | Self::Claimed { .. }
             | Self::PolicyChanged { .. }
             | Self::Rejected { .. }
             | Self::Judged { .. }
+            | Self::Rewritten { .. }
+            | Self::Deferred { .. }
+            | Self::Abandoned { .. }
             | Self::Asked { .. }
             | Self::Voided { .. }
             | Self::Armed { .. }

@@ -148,6 +148,13 @@ pub enum Input {
         /// Digest of the one in force.
         digest: Digest,
     },
+    /// The machine met an illegal transition; the run is held for a person.
+    Fault {
+        /// What happened.
+        message: String,
+    },
+    /// The owner is about to leave: nothing new is dispatched until somebody claims the run.
+    Hold,
     /// Stop: nothing new is dispatched; what is done stays done.
     Cancel {
         /// Who.

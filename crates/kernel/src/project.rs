@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Body, Record},
+    event::{Body, Record, Stage},
     id::{ApprovalId, At, ExceptionId, ReceiptId, Seq, TokenId},
     operation::Undo,
     run::Status,
@@ -111,36 +111,38 @@ pub struct ExceptionRow {
     pub exception: crate::exception::Exception,
 }
 
-/// What one event changes in the projections. The run's own row is added by the run.
-#[must_use]
-pub fn changes(record: &Record, step_of: &dyn Fn(Seq) -> String) -> Vec<Change> {
+/// What a projection needs to know beside the event itself.
+pub(crate) trait Lookup {
+    /// The step of an action.
+    fn step(&self, action: Seq) -> String;
+    /// The open ask of an action.
+    fn ask(&self, action: Seq) -> Option<ApprovalId>;
+    /// A token's action, class and expiry.
+    fn token(&self, id: &TokenId) -> Option<(Seq, Undo, At)>;
+}
+
+/// What one event changes in the projections; called before the event is applied. The run's own row
+/// is added by the run.
+pub(crate) fn changes(record: &Record, lookup: &dyn Lookup) -> Vec<Change> {
     let at = record.event.at;
     let closed = |id: &ApprovalId, state: &str| {
         vec![Change::ApprovalClosed { id: id.clone(), state: state.to_owned(), at }]
     };
+    let ask_closed = |action: Seq, state: &str| {
+        lookup.ask(action).map(|id| closed(&id, state)).unwrap_or_default()
+    };
     match &record.event.body {
         Body::Asked { action, approval, requirement, expires_at, .. } => {
-            vec![Change::ApprovalOpened(Box::new(ApprovalRow {
-                id: approval.clone(),
-                sort: "action".to_owned(),
-                step: step_of(*action),
-                action: Some(*action),
-                roles: requirement.approvals.keys().cloned().collect(),
-                opened_at: at,
-                expires_at: *expires_at,
-            }))]
+            let roles = requirement.approvals.keys().cloned().collect();
+            let step = lookup.step(*action);
+            vec![opened(approval, ("action", step, Some(*action)), roles, (at, *expires_at))]
         }
         Body::Questioned { step, question, role, expires_at, .. } => {
-            vec![Change::ApprovalOpened(Box::new(ApprovalRow {
-                id: question.clone(),
-                sort: "question".to_owned(),
-                step: step.clone(),
-                action: None,
-                roles: vec![role.clone()],
-                opened_at: at,
-                expires_at: *expires_at,
-            }))]
+            let what = ("question", step.clone(), None);
+            vec![opened(question, what, vec![role.clone()], (at, *expires_at))]
         }
+        Body::Dispatched { action, .. } => ask_closed(*action, "approved"),
+        Body::Rejected { action, stage, .. } => ask_closed(*action, closing_word(*stage)),
         Body::Voided { approval, .. } => closed(approval, "void"),
         Body::Replied { question, .. } => closed(question, "answered"),
         Body::Lapsed { question } => closed(question, "expired"),
@@ -150,13 +152,14 @@ pub fn changes(record: &Record, step_of: &dyn Fn(Seq) -> String) -> Vec<Change> 
         Body::Settled { exception, .. } => {
             vec![Change::ExceptionClosed { id: exception.clone(), at }]
         }
-        Body::Armed { action, token, undo, expires_at } => vec![Change::Token {
-            id: token.clone(),
-            action: *action,
-            undo: *undo,
-            state: "armed".to_owned(),
-            expires_at: *expires_at,
-        }],
+        Body::Armed { action, token, undo, expires_at } => {
+            vec![token_change(token, (*action, *undo, *expires_at), "armed")]
+        }
+        Body::Redeemed { token, undone } => {
+            let state = if undone.spends() { "spent" } else { "armed" };
+            let known = lookup.token(token);
+            known.map(|facts| vec![token_change(token, facts, state)]).unwrap_or_default()
+        }
         Body::Receipted { action, receipt, .. } => {
             vec![Change::Receipt { id: receipt.clone(), action: Some(*action), at }]
         }
@@ -164,5 +167,37 @@ pub fn changes(record: &Record, step_of: &dyn Fn(Seq) -> String) -> Vec<Change> 
             vec![Change::Receipt { id: receipt.clone(), action: None, at }]
         }
         _ => Vec::new(),
+    }
+}
+
+fn opened(
+    id: &ApprovalId,
+    (sort, step, action): (&str, String, Option<Seq>),
+    roles: Vec<String>,
+    (opened_at, expires_at): (At, At),
+) -> Change {
+    let sort = sort.to_owned();
+    let id = id.clone();
+    Change::ApprovalOpened(Box::new(ApprovalRow { id, sort, step, action, roles, opened_at, expires_at }))
+}
+
+fn token_change(id: &TokenId, (action, undo, expires_at): (Seq, Undo, At), state: &str) -> Change {
+    Change::Token { id: id.clone(), action, undo, state: state.to_owned(), expires_at }
+}
+
+fn closing_word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Refused => "denied",
+        Stage::Expired => "expired",
+        Stage::Edited => "edited",
+        Stage::Stopped => "stopped",
+        Stage::Unknown
+        | Stage::Unplanned
+        | Stage::Grant
+        | Stage::Schema
+        | Stage::Forbidden
+        | Stage::Clearance
+        | Stage::Budget
+        | Stage::Policy => "void",
     }
 }

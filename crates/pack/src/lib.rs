@@ -1,1 +1,45 @@
-//! pack
+//! Packs: from the bytes of a folder to a validated, content-addressed pack, its operation catalogue,
+//! its router and its plans. Everything is checked when it loads: names, schemas, types of every
+//! expression, facts of every operation, recoveries that cannot help. Problems carry file, line,
+//! column and a fix, and several are reported at once.
+//!
+//! It computes only. It must not know: files, Cedar (policy texts pass through as text), connectors
+//! (bindings are opaque JSON), any crate of ours but `kernel` and `expr`.
+//!
+//! Start with [`Pack::load`], then [`Pack::compile`] and [`Router::route`]. [`Schemas`] checks values
+//! against JSON Schemas for everybody; [`schemas`] gives editors the schema of each kind of file.
+
+mod binding;
+mod check;
+mod check_operations;
+mod check_steps;
+mod companion;
+mod compile;
+mod connector;
+mod editor;
+mod kpi;
+mod load;
+mod manifest;
+mod model;
+mod policy;
+mod problem;
+mod read;
+mod recovery;
+mod route;
+mod schema;
+mod steps;
+mod tokens;
+mod yaml;
+
+pub use compile::Pins;
+pub use editor::schemas;
+pub use load::{FILE_BYTES_MAX, FILES_MAX, Loaded, PACK_BYTES_MAX, Pack};
+pub use model::{
+    Asked, Connector, ConnectorKind, Direction, ExceptionRule, Expected, Intent, Kpi, Manifest, Measure,
+    PolicyCase, PolicyText, Subject, Where, Written,
+};
+pub use problem::{Place, Problem, nearest};
+pub use recovery::merged;
+pub use route::{Candidate, Request, Routed, Router};
+pub use schema::Schemas;
+pub use yaml::{NESTING_MAX, NODES_MAX};

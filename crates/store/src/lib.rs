@@ -1,1 +1,28 @@
-//! store
+//! The durable truth: journal, inbox, blobs, projections and the receipt log, on SQLite and in RAM.
+//!
+//! It stores what it is handed and gives it back unchanged, or says that somebody changed it. It must
+//! not know: the engine, policy, what an event means beyond its hash, the wall clock. Every key begins
+//! with the tenant and every query takes one.
+//!
+//! Values from outside lie encrypted under a key per run (or per blob) beside the events, never in
+//! them: dropping the key erases the values and leaves every chain verifiable. Key and ciphertext
+//! share a file, so this protects erasure, not a stolen disk.
+//!
+//! Start with [`Sqlite::open`] and [`Ram::new`]; [`Store`] names everything both can do: the kernel's
+//! ports `Journal` and `Blobs`, and [`Query`], [`Log`] and [`Erase`] for surfaces. One contract suite,
+//! `tests/it/contract.rs`, runs over both.
+
+mod batch;
+mod error;
+mod query;
+mod ram;
+mod sqlite;
+
+pub use batch::{BLOB_BYTES_MAX, INBOX_MAX};
+pub use error::Error;
+pub use query::{
+    ApprovalEntry, Checkpoint, Erase, ExceptionEntry, LEAVES_MAX, Listed, Log, PAGE_MAX, Page, Query,
+    ReceiptEntry, RunEntry, RunFilter, State, Stats, Store, Thing, TokenEntry,
+};
+pub use ram::Ram;
+pub use sqlite::{Integrity, Options, Sqlite, VERSION};

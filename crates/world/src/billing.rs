@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::check::{Field, Shape, check, required};
-use crate::desk::object;
 use crate::problem::{Problem, Refusal};
-use crate::records::{Doc, Kind, Record, Records, Window};
+use crate::records::{Doc, Kind, Record, Records, Window, object, text};
 use crate::route::{Call, Reply, Route};
 
 const DEFAULT_PAGE: usize = 10;
@@ -106,14 +105,19 @@ fn get(records: Records<'_>, kind: Kind, id: &str) -> Result<Reply, Refusal> {
 fn find_customer(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     let account = call.filter("account");
     list(records, call, (Kind::Customer, None), &|doc| {
-        let held = doc.get("metadata").and_then(|data| data.get("account")).and_then(Value::as_str);
-        equals(doc, call, "email") && account.is_none_or(|want| held == Some(want))
+        let held = doc
+            .get("metadata")
+            .and_then(|data| data.get("account"))
+            .and_then(Value::as_str);
+        call.agrees(doc, "email") && account.is_none_or(|want| held == Some(want))
     })
 }
 
 fn list_under_customer(records: Records<'_>, call: &Call, kind: Kind) -> Result<Reply, Refusal> {
     list(records, call, (kind, call.filter("customer")), &|doc| {
-        ["account", "status", "invoice"].iter().all(|name| equals(doc, call, name))
+        ["account", "status", "invoice"]
+            .iter()
+            .all(|name| call.agrees(doc, name))
     })
 }
 
@@ -128,10 +132,25 @@ fn list(
         None => 0,
         Some(id) => find(records, kind, id)?.seq,
     };
-    let page = records.page(kind, parent, Window { after_seq, skip: 0, take }, keep)?;
+    let page = records.page(
+        kind,
+        parent,
+        Window {
+            after_seq,
+            skip: 0,
+            take,
+        },
+        keep,
+    )?;
     let has_more = page.total > take;
-    let data: Vec<Value> = page.rows.into_iter().map(|row| Value::Object(row.doc)).collect();
-    Ok(Reply::ok(json!({"object": "list", "data": data, "has_more": has_more})))
+    let data: Vec<Value> = page
+        .rows
+        .into_iter()
+        .map(|row| Value::Object(row.doc))
+        .collect();
+    Ok(Reply::ok(
+        json!({"object": "list", "data": data, "has_more": has_more}),
+    ))
 }
 
 fn get_balance(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
@@ -220,8 +239,13 @@ fn add_refunded(records: Records<'_>, mut invoice: Doc, minor: i64) -> Result<()
 
 /// Settles the pending refunds whose window has passed at `now` (unix seconds).
 pub(crate) fn settle_refunds(records: Records<'_>, now: i64) -> Result<(), crate::Error> {
-    let all = Window { after_seq: 0, skip: 0, take: usize::MAX };
-    let due = |doc: &Doc| text(doc, "status") == "pending" && amount(doc, "cancelable_until") <= now;
+    let all = Window {
+        after_seq: 0,
+        skip: 0,
+        take: usize::MAX,
+    };
+    let due =
+        |doc: &Doc| text(doc, "status") == "pending" && amount(doc, "cancelable_until") <= now;
     for mut refund in records.page(Kind::Refund, None, all, &due)?.rows {
         refund.doc.insert("status".to_owned(), "succeeded".into());
         let id = text(&refund.doc, "id").to_owned();
@@ -230,14 +254,6 @@ pub(crate) fn settle_refunds(records: Records<'_>, now: i64) -> Result<(), crate
     Ok(())
 }
 
-fn equals(doc: &Doc, call: &Call, name: &str) -> bool {
-    call.filter(name).is_none_or(|want| doc.get(name).and_then(Value::as_str) == Some(want))
-}
-
 fn amount(doc: &Doc, name: &str) -> i64 {
     doc.get(name).and_then(Value::as_i64).unwrap_or(0)
-}
-
-fn text<'a>(doc: &'a Doc, name: &str) -> &'a str {
-    doc.get(name).and_then(Value::as_str).unwrap_or("")
 }

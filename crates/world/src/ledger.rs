@@ -39,7 +39,13 @@ impl Entry {
                  requested = requested + excluded.requested,
                  performed = performed + excluded.performed",
             )?
-            .execute(params![self.system.name(), self.operation, self.key, requested, performed])?;
+            .execute(params![
+                self.system.name(),
+                self.operation,
+                self.key,
+                requested,
+                performed
+            ])?;
         Ok(())
     }
 }
@@ -60,7 +66,12 @@ pub(crate) fn list_effects(connection: &Connection, filter: &EffectFilter) -> Re
          AND (?3 IS NULL OR key = ?3) ORDER BY system, operation, key LIMIT ?4",
     )?;
     let rows = statement.query_map(
-        params![filter.system, filter.operation, filter.key, MAX_EFFECTS_LISTED],
+        params![
+            filter.system,
+            filter.operation,
+            filter.key,
+            MAX_EFFECTS_LISTED
+        ],
         |row| {
             let key: String = row.get(2)?;
             Ok(json!({
@@ -91,7 +102,11 @@ impl Keyed {
         for part in [method.as_bytes(), b" ", path.as_bytes(), b"\n", body] {
             hasher.update(part);
         }
-        hasher.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        hasher
+            .finalize()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
     }
 
     /// The answer kept under this key, or nothing, or a refusal if it belongs to another request.
@@ -104,13 +119,20 @@ impl Keyed {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })
             .optional()?;
-        let Some((fingerprint, status, body, version)) = found else { return Ok(None) };
+        let Some((fingerprint, status, body, version)) = found else {
+            return Ok(None);
+        };
         if fingerprint != self.fingerprint {
             let message = "this idempotency key was used for another request; use a new key";
             return Err(Refusal::new(Problem::KeyReused, message).on("Idempotency-Key"));
         }
         let body = serde_json::from_str(&body).map_err(Error::from)?;
-        Ok(Some(Reply { status, body, version, replayed: true }))
+        Ok(Some(Reply {
+            status,
+            body,
+            version,
+            replayed: true,
+        }))
     }
 
     /// Keeps the answer for repeats.

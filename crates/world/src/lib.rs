@@ -23,6 +23,7 @@ mod db;
 mod desk;
 mod fault;
 mod ledger;
+mod mail;
 mod names;
 mod problem;
 mod records;

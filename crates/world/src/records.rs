@@ -91,15 +91,13 @@ impl<'a> Records<'a> {
         Self { connection }
     }
 
-    pub(crate) fn connection(&self) -> &'a Connection {
-        self.connection
-    }
-
     pub(crate) fn get(&self, kind: Kind, id: &str) -> Result<Option<Record>, Error> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT seq, doc, version FROM records WHERE kind = ?1 AND id = ?2")?;
-        let row = statement.query_row(params![kind.name(), id], columns).optional()?;
+        let row = statement
+            .query_row(params![kind.name(), id], columns)
+            .optional()?;
         row.map(parse).transpose()
     }
 
@@ -121,7 +119,10 @@ impl<'a> Records<'a> {
                  WHERE kind = ?1 AND seq > ?2 AND ?3 IS NULL ORDER BY seq"
             }
         })?;
-        let mut page = Page { rows: Vec::new(), total: 0 };
+        let mut page = Page {
+            rows: Vec::new(),
+            total: 0,
+        };
         let found = statement.query_map(params![kind.name(), window.after_seq, parent], columns)?;
         for row in found {
             let record = parse(row?)?;
@@ -137,7 +138,11 @@ impl<'a> Records<'a> {
 
     /// Every record under `parent`.
     pub(crate) fn children(&self, kind: Kind, parent: &str) -> Result<Vec<Record>, Error> {
-        let all = Window { after_seq: 0, skip: 0, take: usize::MAX };
+        let all = Window {
+            after_seq: 0,
+            skip: 0,
+            take: usize::MAX,
+        };
         Ok(self.page(kind, Some(parent), all, &|_| true)?.rows)
     }
 
@@ -162,7 +167,7 @@ impl<'a> Records<'a> {
                 "INSERT INTO records (kind, id, seq, parent, doc, version)
                  VALUES (?1, ?2, ?3, ?4, ?5, 1)",
             )?
-            .execute(params![kind.name(), id, seq, parent, serde_json::to_string(doc)?])?;
+            .execute(params![kind.name(), id, seq, parent, canonical_text(doc)])?;
         Ok(())
     }
 
@@ -172,30 +177,46 @@ impl<'a> Records<'a> {
             "UPDATE records SET doc = ?3, version = version + 1
              WHERE kind = ?1 AND id = ?2 RETURNING version",
         )?;
-        let doc = serde_json::to_string(doc)?;
+        let doc = canonical_text(doc);
         Ok(statement.query_row(params![kind.name(), id, doc], |row| row.get(0))?)
     }
 
     /// `sha256:<hex>` over every record's kind, id and fields; versions and order of creation
     /// stay out, so that writing old values back gives the old hash.
     pub(crate) fn hash(&self) -> Result<String, Error> {
-        let mut statement = self
-            .connection
-            .prepare("SELECT kind, id, doc FROM records ORDER BY kind COLLATE BINARY, id COLLATE BINARY")?;
+        let mut statement = self.connection.prepare(
+            "SELECT kind, id, doc FROM records ORDER BY kind COLLATE BINARY, id COLLATE BINARY",
+        )?;
         let mut rows = statement.query([])?;
         let mut hasher = Sha256::new();
         while let Some(row) = rows.next()? {
-            let (kind, id, doc): (String, String, String) =
-                (row.get(0)?, row.get(1)?, row.get(2)?);
-            let mut line = String::new();
-            write_canonical(&mut line, &Value::Array(vec![kind.into(), id.into()]));
-            write_canonical(&mut line, &serde_json::from_str(&doc)?);
-            line.push('\n');
-            hasher.update(line.as_bytes());
+            // No column holds a raw newline: kinds and ids are words, documents are JSON text.
+            for column in 0..3 {
+                let text = row.get_ref(column)?.as_str();
+                hasher.update(text.map_err(rusqlite::Error::from)?);
+                hasher.update("\n");
+            }
         }
-        let hex: String = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let hex: String = hasher
+            .finalize()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         Ok(format!("sha256:{hex}"))
     }
+}
+
+/// The fields of a literal object.
+pub(crate) fn object(value: Value) -> Doc {
+    match value {
+        Value::Object(doc) => doc,
+        _ => Doc::new(),
+    }
+}
+
+/// A field's text; empty if it has none.
+pub(crate) fn text<'a>(doc: &'a Doc, name: &str) -> &'a str {
+    doc.get(name).and_then(Value::as_str).unwrap_or("")
 }
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<(i64, String, i64)> {
@@ -203,24 +224,37 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<(i64, String, i64)> {
 }
 
 fn parse((seq, doc, version): (i64, String, i64)) -> Result<Record, Error> {
-    Ok(Record { seq, doc: serde_json::from_str(&doc)?, version })
+    Ok(Record {
+        seq,
+        doc: serde_json::from_str(&doc)?,
+        version,
+    })
+}
+
+/// The text under which a record is stored. Equal records have equal text, which the hash reads.
+fn canonical_text(doc: &Doc) -> String {
+    let mut out = String::new();
+    write_object(&mut out, doc);
+    out
+}
+
+fn write_object(out: &mut String, map: &Doc) {
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_by(|a, b| a.0.cmp(b.0));
+    out.push('{');
+    for (at, (name, inner)) in entries.into_iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        // Writing into a String cannot fail.
+        let _ = write!(out, "{comma}{}:", Value::String(name.clone()));
+        write_canonical(out, inner);
+    }
+    out.push('}');
 }
 
 /// Writes a value with its keys sorted, whatever order the map in use keeps.
-pub(crate) fn write_canonical(out: &mut String, value: &Value) {
+fn write_canonical(out: &mut String, value: &Value) {
     match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by(|a, b| a.0.cmp(b.0));
-            out.push('{');
-            for (at, (name, inner)) in entries.into_iter().enumerate() {
-                let comma = if at > 0 { "," } else { "" };
-                // Writing into a String cannot fail.
-                let _ = write!(out, "{comma}{}:", Value::String(name.clone()));
-                write_canonical(out, inner);
-            }
-            out.push('}');
-        }
+        Value::Object(map) => write_object(out, map),
         Value::Array(items) => {
             out.push('[');
             for (at, inner) in items.iter().enumerate() {

@@ -57,7 +57,9 @@ impl Call {
 
     /// A whole number in the query, or `default`.
     pub(crate) fn number(&self, name: &str, default: usize) -> Result<usize, Refusal> {
-        let Some(text) = self.filter(name) else { return Ok(default) };
+        let Some(text) = self.filter(name) else {
+            return Ok(default);
+        };
         text.parse().map_err(|_| {
             let message = format!("{name} must be a whole number, got {text:?}");
             Refusal::new(Problem::BadParameter, message).on(name)
@@ -72,6 +74,12 @@ impl Call {
         }
         let message = format!("{name} must be 1 to {MAX_PAGE}, got {limit}");
         Err(Refusal::new(Problem::BadParameter, message).on(name))
+    }
+
+    /// Whether the query's filter `name`, if given, equals the record's text field `name`.
+    pub(crate) fn agrees(&self, doc: &Doc, name: &str) -> bool {
+        self.filter(name)
+            .is_none_or(|want| doc.get(name).and_then(Value::as_str) == Some(want))
     }
 
     /// Text in a body that has been checked; empty if absent.
@@ -93,11 +101,19 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn ok(body: Value) -> Self {
-        Self { status: 200, body, version: None, replayed: false }
+        Self {
+            status: 200,
+            body,
+            version: None,
+            replayed: false,
+        }
     }
 
     pub(crate) fn created(body: Value) -> Self {
-        Self { status: 201, ..Self::ok(body) }
+        Self {
+            status: 201,
+            ..Self::ok(body)
+        }
     }
 }
 
@@ -121,7 +137,9 @@ pub(crate) const MAIL_OPERATION: &str = "mail.send";
 
 /// Finds the route an operation name belongs to.
 pub(crate) fn by_operation(system: System, operation: &str) -> Option<&'static Route> {
-    table(system).iter().find(|route| route.operation == operation)
+    table(system)
+        .iter()
+        .find(|route| route.operation == operation)
 }
 
 /// Finds the route for a request, and the path's parameters.
@@ -140,9 +158,15 @@ pub(crate) fn find(
         }
     }
     if wrong_method {
-        return Err(Refusal::new(Problem::WrongMethod, format!("{path} does not take {method}")));
+        return Err(Refusal::new(
+            Problem::WrongMethod,
+            format!("{path} does not take {method}"),
+        ));
     }
-    Err(Refusal::new(Problem::NotFound, format!("no such path: {path}")))
+    Err(Refusal::new(
+        Problem::NotFound,
+        format!("no such path: {path}"),
+    ))
 }
 
 fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
@@ -180,7 +204,9 @@ mod tests {
         assert_eq!(match_path("/a/{}/c", "/a/x/c"), Some(vec!["x".to_owned()]));
         assert_eq!(match_path("/a/{}", "/a/x/c"), None);
         assert_eq!(match_path("/a/{}", "/a/"), None);
-        let refusal = find(System::Crm, "PUT", "/crm/accounts/ACC-0001").map(|_| ()).unwrap_err();
+        let refusal = find(System::Crm, "PUT", "/crm/accounts/ACC-0001")
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(refusal.problem, Problem::WrongMethod);
     }
 }

@@ -1,15 +1,74 @@
-//! The run machine.
+//! The run machine: `decide` an input into events, `apply` events into state, yield what is `next`.
+//!
+//! Reading order: this file (the surface), `state` (what events fold to), `apply` (how), `propose`
+//! (the gate, in order), `settle` (outcomes and receipts), `people` (answers and settlements),
+//! `unwind` (taking back), `replay`.
+//!
+//! State is only ever the fold of events; whatever `decide` concludes is emitted as an event first.
+//! Nothing leaves the process before [`Run::committed`] acknowledges the batch of [`Run::take`].
+
+mod apply;
+mod emit;
+mod people;
+mod propose;
+mod replay;
+mod settle;
+mod state;
+mod unwind;
+mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use replay::{Divergence, Replayed, replay};
+pub use people::verbs;
+pub use propose::TAINT_ROLE;
+pub use view::{ActionView, AskView, QuestionView};
+
+use crate::{
+    approval::Refusal,
+    canon,
+    catalogue::Catalogue,
+    event::{Body, Damage, End, Header, MACHINE, Purpose, Record, Unwound, check_chain},
+    gate::{DISPATCH_WINDOW_MS, Permit},
+    id::{At, Digest, RunId, Seq, Tenant},
+    input::{Input, Now},
+    label::LabelMap,
+    operation::Companion,
+    plan::Plan,
+    planning::{Labelled, Planner},
+    playbook::visit_steps,
+    port::{Judge, Salts, Validate},
+    project::{Change, RunRow},
+    receipt::Draft,
+    sealed::Sealed,
+};
+use state::{Phase, State};
+
+/// Most actions of one run that may be unfinished at a time.
+pub const ACTIONS_OPEN_MAX: usize = 64;
+/// Most planner moves taken in for one input.
+pub const MOVES_MAX: usize = 10_000;
+/// Times a person is asked again because what was shown has moved.
+pub const ASKS_MAX: u32 = 3;
+/// Calls made for one effect under one key before a person is needed.
+pub const ATTEMPTS_MAX: u32 = 3;
 
 /// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Something is in flight.
     Running,
-    /// Parked: a timer, a signal.
+    /// Parked on a timer or a signal.
     Waiting,
-    /// Parked: a person's answer.
+    /// Parked on a person's answer.
     Asking,
     /// Held by a person.
     Paused,
@@ -30,10 +89,432 @@ pub enum Status {
     /// Some was taken back, some was not.
     PartlyRolledBack,
 }
-/// A run.
+
+impl Status {
+    /// The word used in journals, lists and receipts.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Asking => "asking",
+            Self::Paused => "paused",
+            Self::NeedsPerson => "needs_person",
+            Self::RollingBack => "rolling_back",
+            Self::Succeeded => "succeeded",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::RolledBack => "rolled_back",
+            Self::PartlyRolledBack => "partly_rolled_back",
+        }
+    }
+
+    /// Whether nothing more happens without a new request.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Running
+            | Self::Waiting
+            | Self::Asking
+            | Self::Paused
+            | Self::NeedsPerson
+            | Self::RollingBack => false,
+            Self::Succeeded
+            | Self::Partial
+            | Self::Failed
+            | Self::Cancelled
+            | Self::RolledBack
+            | Self::PartlyRolledBack => true,
+        }
+    }
+}
+
+/// What a run is pinned to, looked up by the digests of its header.
 #[derive(Debug)]
-pub struct Run;
+pub struct Pins {
+    /// What it may do.
+    pub plan: Arc<Plan>,
+    /// The operations it may name.
+    pub catalogue: Arc<Catalogue>,
+    /// A planner that has observed nothing yet.
+    pub planner: Box<dyn Planner>,
+}
+
+/// The pure ports a decision may consult.
+pub struct Ports<'a> {
+    /// Policy.
+    pub judge: &'a dyn Judge,
+    /// Schemas.
+    pub validate: &'a dyn Validate,
+    /// Salts for commitments.
+    pub salts: &'a mut dyn Salts,
+}
+
+impl fmt::Debug for Ports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports").field("judge", self.judge).finish_non_exhaustive()
+    }
+}
+
+/// How a run begins.
+#[derive(Clone, Debug)]
+pub struct Genesis {
+    /// The pinned world.
+    pub header: Header,
+    /// Idempotency key: the same key is the same run.
+    pub idempotency_key: String,
+    /// The intent's inputs, validated and labelled.
+    pub intent: Labelled,
+    /// Opaque subjects.
+    pub subjects: Vec<String>,
+}
+
+/// Why an input was not taken. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// An answer that does not count.
+    #[error(transparent)]
+    Answer(#[from] Refusal),
+    /// The answer has the wrong shape.
+    #[error("the answer does not fit: {at}: {problem}")]
+    Shape {
+        /// Pointer into the answer.
+        at: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The input comes too late or twice.
+    #[error("nothing waits for this: {0}")]
+    Late(&'static str),
+    /// The input makes no sense now.
+    #[error("{0}")]
+    NotNow(&'static str),
+}
+
+/// A defect of ours or a damaged journal. The run in memory must be dropped and folded again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Something has no canonical form.
+    #[error(transparent)]
+    Canon(#[from] canon::Error),
+    /// The journal cannot be folded.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    /// This build does not know the run's machine version.
+    #[error("the run needs machine version {needed}; this build knows {MACHINE}")]
+    Machine {
+        /// What it needs.
+        needed: u32,
+    },
+    /// The pins given are not those of the header.
+    #[error("the plan given is {given}, the run is pinned to {pinned}")]
+    Pins {
+        /// Digest of what was given.
+        given: Digest,
+        /// Digest in the header.
+        pinned: Digest,
+    },
+    /// An event that cannot follow.
+    #[error("illegal at event {seq}: {problem}")]
+    Illegal {
+        /// Where.
+        seq: Seq,
+        /// What.
+        problem: &'static str,
+    },
+}
+
+/// Everything a batch makes durable, before signing.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// The sequence number of the first record.
+    pub expected_seq: Seq,
+    /// The events.
+    pub records: Vec<Record>,
+    /// Statements to sign.
+    pub drafts: Vec<Draft>,
+    /// Projection changes.
+    pub changes: Vec<Change>,
+    /// When time alone will change something.
+    pub wake_at: Option<At>,
+}
+
+/// One execution of one intent.
+#[derive(Debug)]
+pub struct Run {
+    id: RunId,
+    tenant: Tenant,
+    pins: Pins,
+    undo_overrides: BTreeMap<String, Companion>,
+    state: State,
+    pending: Pending,
+    committed: Seq,
+    issued: BTreeSet<Seq>,
+    /// Companions rejected within this decision whose parents have not heard of it yet.
+    pending_companions: Vec<(Seq, Purpose)>,
+    /// An undo was accounted for within this decision; the next token is due.
+    undo_next: bool,
+}
+
 impl Run {
-    /// later
-    pub fn next(&self) {}
+    /// Begins a run and runs ahead until the outside is needed.
+    ///
+    /// # Errors
+    /// [`Fault`] when the header does not match the pins or something has no canonical form.
+    pub fn open(genesis: Genesis, pins: Pins, now: Now, ports: &mut Ports<'_>) -> Result<Self, Fault> {
+        let tenant = genesis.header.chain.tenant.clone();
+        let id = RunId::of_intent(&tenant, &genesis.header.intent, &genesis.idempotency_key);
+        let Labelled { value, labels } = genesis.intent;
+        let intent = Sealed::new(value, labels, ports.salts.salt())?;
+        let body = Body::Opened {
+            header: Box::new(genesis.header),
+            intent,
+            subjects: genesis.subjects,
+        };
+        let mut run = Self::unopened(id, pins, &body, now.at)?;
+        run.state.at = now.at;
+        run.emit(body)?;
+        run.go_on(ports)?;
+        run.finish_batch();
+        Ok(run)
+    }
+
+    /// Folds a stored journal: what a new owner does, and what every reader does.
+    ///
+    /// # Errors
+    /// [`Fault::Damage`] names the first event that is not what was written.
+    pub fn fold(records: &[Record], pins: Pins) -> Result<Self, Fault> {
+        check_chain(records)?;
+        let Some(first) = records.first() else {
+            return Err(Fault::Illegal { seq: 0, problem: "the journal is empty" });
+        };
+        let id = first.event.run.clone();
+        let mut run = Self::unopened(id, pins, &first.event.body, first.event.at)?;
+        for record in records {
+            run.apply(record)?;
+        }
+        run.committed = run.state.next_seq;
+        // Calls of earlier owners have no caller here: only `Claimed` decides what becomes of them.
+        run.issued = run.dispatched_seqs();
+        Ok(run)
+    }
+
+    fn unopened(id: RunId, pins: Pins, first: &Body, at: At) -> Result<Self, Fault> {
+        let Body::Opened { header, intent, .. } = first else {
+            return Err(Fault::Illegal { seq: 0, problem: "a journal begins with `opened`" });
+        };
+        if header.machine != MACHINE {
+            return Err(Fault::Machine { needed: header.machine });
+        }
+        let given = pins.plan.digest()?;
+        if given != header.plan {
+            return Err(Fault::Pins { given, pinned: header.plan });
+        }
+        let mut undo_overrides = BTreeMap::new();
+        visit_steps(&pins.plan.playbook.steps, &mut |path, step| {
+            if let Some(companion) = &step.undo {
+                undo_overrides.insert(path.to_owned(), companion.clone());
+            }
+        });
+        let intent = Labelled { value: intent.value(), labels: intent.labels() };
+        let tenant = header.chain.tenant.clone();
+        let state = State::new((**header).clone(), intent, at);
+        Ok(Self {
+            id,
+            tenant,
+            pins,
+            undo_overrides,
+            state,
+            pending: Pending::default(),
+            committed: 0,
+            issued: BTreeSet::new(),
+            pending_companions: Vec::new(),
+            undo_next: false,
+        })
+    }
+
+    /// Takes one input in: emits what follows from it, as far as the outside is not needed.
+    ///
+    /// `Ok(Err(refused))` means the input did not count and nothing changed.
+    ///
+    /// # Errors
+    /// [`Fault`]: drop this run, fold it again, and hand in [`Input::Fault`].
+    pub fn decide(
+        &mut self,
+        input: Input,
+        now: Now,
+        ports: &mut Ports<'_>,
+    ) -> Result<Result<(), Refused>, Fault> {
+        self.state.at = self.state.at.max(now.at);
+        if self.pending.records.is_empty() {
+            self.pending.expected_seq = self.state.next_seq;
+        }
+        let taken = self.take_in(input, ports)?;
+        if taken.is_ok() {
+            self.go_on(ports)?;
+            self.finish_batch();
+        }
+        Ok(taken)
+    }
+
+    /// The events since the last call, to be appended in one transaction.
+    pub fn take(&mut self) -> Pending {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.wake_at = self.state.wake_at();
+        self.pending.expected_seq = self.state.next_seq;
+        pending
+    }
+
+    /// Whether there is something to append.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        !self.pending.records.is_empty()
+    }
+
+    /// The journal has acknowledged everything taken: its dispatches may leave.
+    pub fn committed(&mut self) {
+        self.committed = self.pending.expected_seq;
+    }
+
+    /// The calls that may be made now, each handed out once. `boot_ms` is the boot-time clock.
+    pub fn next(&mut self, boot_ms: u64) -> Vec<Permit> {
+        let ready: Vec<Seq> = self.dispatched_seqs().difference(&self.issued).copied().collect();
+        let mut permits = Vec::new();
+        for (action, act) in &self.state.acts {
+            let Some(dispatch) = act.dispatch.as_ref().filter(|d| ready.contains(&d.seq)) else {
+                continue;
+            };
+            if dispatch.seq >= self.committed {
+                continue;
+            }
+            self.issued.insert(dispatch.seq);
+            permits.push(Permit {
+                tenant: self.tenant.clone(),
+                run: self.id.clone(),
+                action: *action,
+                attempt: dispatch.attempt,
+                operation: Arc::clone(&act.operation),
+                args: act.args.value(),
+                arg_labels: act.args.labels(),
+                key: dispatch.key.clone(),
+                masks: masks(&act.transforms),
+                dispatch_by_boot_ms: boot_ms.saturating_add(DISPATCH_WINDOW_MS.unsigned_abs()),
+            });
+        }
+        permits
+    }
+
+    /// Whether calls may be in flight: a run that a crash must not leave lying.
+    #[must_use]
+    pub fn in_flight(&self) -> bool {
+        self.state.acts.values().any(|act| act.phase == Phase::Dispatched)
+    }
+
+    fn dispatched_seqs(&self) -> BTreeSet<Seq> {
+        let dispatched = self.state.acts.values().filter(|act| act.phase == Phase::Dispatched);
+        dispatched.filter_map(|act| act.dispatch.as_ref()).map(|dispatch| dispatch.seq).collect()
+    }
+
+    /// The run's id.
+    #[must_use]
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// The pinned world.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.state.header
+    }
+
+    /// Hash of the last event.
+    #[must_use]
+    pub fn head(&self) -> Digest {
+        self.state.head
+    }
+
+    /// Events so far, pending ones included.
+    #[must_use]
+    pub fn events(&self) -> Seq {
+        self.state.next_seq
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let state = &self.state;
+        if state.paused || state.faulted {
+            return if state.faulted { Status::NeedsPerson } else { Status::Paused };
+        }
+        if !state.exceptions.is_empty() && state.end.is_none() {
+            return Status::NeedsPerson;
+        }
+        let asking = state.acts.values().any(|act| act.phase == Phase::Asking);
+        let in_flight = state.has_loose_ends();
+        if state.unwind.is_some() || state.rollback.is_some() {
+            return if asking && !in_flight { Status::Asking } else { Status::RollingBack };
+        }
+        match (state.unwound, state.end) {
+            (Some(Unwound::Complete), Some(_)) => Status::RolledBack,
+            (Some(Unwound::Partial), Some(_)) => Status::PartlyRolledBack,
+            (Some(Unwound::Refused) | None, Some(end)) => match end {
+                End::Succeeded => Status::Succeeded,
+                End::Partial => Status::Partial,
+                End::Failed => Status::Failed,
+                End::Cancelled => Status::Cancelled,
+            },
+            (_, None) if in_flight => Status::Running,
+            (_, None) if asking || !state.questions.is_empty() => Status::Asking,
+            (_, None) if !state.waits.is_empty() => Status::Waiting,
+            (_, None) => Status::Running,
+        }
+    }
+
+    fn finish_batch(&mut self) {
+        if self.pending.records.is_empty() {
+            return;
+        }
+        let header = &self.state.header;
+        let row = RunRow {
+            status: self.status(),
+            intent: header.intent.clone(),
+            pack: header.pack.clone(),
+            agent: header.chain.agent.id.to_string(),
+            on_behalf_of: header.chain.on_behalf_of.id.to_string(),
+            subjects: self.state.subjects.clone(),
+            opened_at: self.state.opened_at,
+            at: self.state.at,
+            events: self.state.next_seq,
+        };
+        self.pending.changes.retain(|change| !matches!(change, Change::Run(_)));
+        self.pending.changes.push(Change::Run(Box::new(row)));
+    }
+}
+
+/// The masks among the transforms applied.
+fn masks(transforms: &BTreeSet<String>) -> BTreeSet<String> {
+    transforms.iter().filter_map(|t| t.strip_prefix("mask:")).map(str::to_owned).collect()
+}
+
+/// Public facts of a run, readable by expressions as `run`.
+fn run_value(id: &RunId, header: &Header, opened_at: At) -> Labelled {
+    use crate::label::{Confidentiality, Label, Trust};
+    let value = serde_json::json!({
+        "id": id,
+        "intent": header.intent,
+        "opened_at_ms": opened_at,
+        "on_behalf_of": header.chain.on_behalf_of.id,
+        "agent": header.chain.agent.id,
+        "tenant": header.chain.tenant,
+    });
+    let labels = LabelMap::uniform(Label::new(Trust::System, Confidentiality::Internal));
+    Labelled { value: Arc::new(value), labels }
+}
+
+/// A value of our own making.
+fn system_text(text: &str) -> (Arc<Value>, LabelMap) {
+    use crate::label::{Confidentiality, Label, Trust};
+    let label = Label::new(Trust::System, Confidentiality::Confidential);
+    (Arc::new(Value::String(text.to_owned())), LabelMap::uniform(label))
 }

@@ -1,0 +1,133 @@
+//! What a permit allows, taken out of it in one place, and the moment its bytes may leave.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use kernel::{
+    exception::{Class, Landed},
+    gate::Permit,
+    id::{EffectKey, Tenant},
+    operation::Operation,
+    port::Failure,
+};
+use serde_json::Value;
+
+use crate::clock::Clock;
+
+/// Longest failure message, in characters.
+pub(crate) const MESSAGE_MAX_CHARS: usize = 500;
+
+/// Everything a connector may read.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) tenant: Tenant,
+    pub(crate) operation: Arc<Operation>,
+    pub(crate) args: Arc<Value>,
+    pub(crate) key: EffectKey,
+    pub(crate) masks: BTreeSet<String>,
+    pub(crate) dispatch_by_boot_ms: u64,
+}
+
+impl Call {
+    /// The only way in from outside this crate: a permit, consumed.
+    pub(crate) fn of(permit: Permit) -> Self {
+        let permit = &permit;
+        Self {
+            tenant: permit.tenant().clone(),
+            operation: Arc::clone(permit.operation()),
+            args: Arc::clone(permit.args()),
+            key: permit.key().clone(),
+            masks: permit.masks().clone(),
+            dispatch_by_boot_ms: permit.dispatch_by_boot_ms(),
+        }
+    }
+}
+
+/// Watches one call leave: not after `dispatch_by`, and remembers whether anything may have left.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    clock: Arc<dyn Clock>,
+    dispatch_by_boot_ms: u64,
+    is_write: bool,
+    sent: AtomicBool,
+    late: AtomicBool,
+}
+
+impl Departure {
+    pub(crate) fn new(call: &Call, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            dispatch_by_boot_ms: call.dispatch_by_boot_ms,
+            is_write: call.operation.is_write(),
+            sent: AtomicBool::new(false),
+            late: AtomicBool::new(false),
+        }
+    }
+
+    /// Fails when it is too late for anything to leave.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.clock.boot_ms() > self.dispatch_by_boot_ms {
+            self.late.store(true, Ordering::SeqCst);
+            let message = "too late to send: the dispatch window has passed, nothing left";
+            return Err(fail(Class::Timeout, Landed::No, message));
+        }
+        Ok(())
+    }
+
+    /// From here on the effect may happen.
+    pub(crate) fn mark_sent(&self) {
+        self.sent.store(true, Ordering::SeqCst);
+    }
+
+    /// [`Self::check`], then [`Self::mark_sent`].
+    pub(crate) fn leave(&self) -> Result<(), Failure> {
+        self.check()?;
+        self.mark_sent();
+        Ok(())
+    }
+
+    /// Wall clock now.
+    pub(crate) fn now_ms(&self) -> kernel::id::At {
+        self.clock.now_ms()
+    }
+
+    /// Whether a check has found that it was too late.
+    pub(crate) fn was_late(&self) -> bool {
+        self.late.load(Ordering::SeqCst)
+    }
+
+    /// What is known about the effect while no answer has come.
+    pub(crate) fn landed(&self) -> Landed {
+        if self.is_write && self.sent.load(Ordering::SeqCst) { Landed::Unknown } else { Landed::No }
+    }
+}
+
+/// A failure without a wish to wait.
+pub(crate) fn fail(class: Class, landed: Landed, message: impl Into<String>) -> Failure {
+    Failure { class, landed, message: message.into(), retry_after_ms: None }
+}
+
+/// Refused before anything left.
+pub(crate) fn refuse(message: impl Into<String>) -> Failure {
+    fail(Class::InvalidArguments, Landed::No, message)
+}
+
+/// `Yes` for a write that the target has confirmed, `No` for a read.
+pub(crate) fn landed_if_write(operation: &Operation) -> Landed {
+    if operation.is_write() { Landed::Yes } else { Landed::No }
+}
+
+/// At most `max` characters, control characters replaced.
+pub(crate) fn clip(text: &str, max: usize) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let mut clipped: String = text.chars().take(max).map(clean).collect();
+    if text.chars().nth(max).is_some() {
+        clipped.push('…');
+    }
+    clipped
+}

@@ -1,0 +1,275 @@
+//! The registry: every declared system, every compiled binding, one way to call.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use kernel::{
+    exception::{Class, Landed},
+    gate::Permit,
+    id::OperationId,
+    operation::{Operation, TIMEOUT_MAX_MS},
+    port::{Connector, Failure, Outcome, Task, Validate},
+};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::{
+    blob::BlobSink,
+    builtin::Builtin,
+    call::{Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
+    clock::Clock,
+    error::{Error, hint},
+    http,
+    ingest::{Pick, Received, Rules, ingest},
+    mail,
+    read::Reader,
+    secret::{Secrets, Vault},
+    sql,
+    system::{System, Systems},
+};
+
+/// Most calls to one system at the same time.
+pub const CONCURRENT_PER_SYSTEM_MAX: usize = 8;
+
+/// Most compiled bindings that are kept.
+const COMPILED_MAX: usize = 4_096;
+
+/// Connector kinds, as bindings spell them.
+const KINDS: [&str; 4] = ["http", "sql", "mail", "builtin"];
+
+/// What the host gives: clocks, the schema validator and a place for large results.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Boot-time and wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Checks output schemas.
+    pub validate: Arc<dyn Validate>,
+    /// Where results above [`crate::blob::PREVIEW_BYTES`] go; absent = they fail.
+    pub blobs: Option<Arc<dyn BlobSink>>,
+}
+
+/// All connectors of one installation.
+#[derive(Debug)]
+pub struct Connectors {
+    targets: BTreeMap<String, Target>,
+    vault: Vault,
+    host: Host,
+    compiled: Mutex<BTreeMap<OperationId, Vec<Compiled>>>,
+}
+
+#[derive(Debug)]
+struct Target {
+    system: System,
+    turns: Semaphore,
+    clients: Option<http::Clients>,
+}
+
+#[derive(Clone, Debug)]
+struct Compiled {
+    operation: Arc<Operation>,
+    binding: Arc<Binding>,
+}
+
+#[derive(Debug)]
+enum Binding {
+    Http(http::Route),
+    Sql(sql::Query),
+    Mail(mail::Sender),
+    Builtin(Builtin),
+}
+
+impl Connectors {
+    /// Builds the registry. Secrets that cannot be resolved now fail when they are needed; see
+    /// [`Self::unresolved`].
+    ///
+    /// # Errors
+    /// A system that cannot be used as declared.
+    pub fn new(systems: Systems, secrets: Secrets, host: Host) -> Result<Self, Error> {
+        let vault = Vault::new(secrets)?;
+        let mut targets = BTreeMap::new();
+        for (name, system) in systems {
+            check_system(&name, &system, &vault)?;
+            let clients = match &system {
+                System::Http { url } => Some(http::Clients::new(&name, url)?),
+                System::Sqlite { .. } | System::Postgres { .. } | System::Smtp { .. } => None,
+            };
+            let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
+            targets.insert(name, Target { system, turns, clients });
+        }
+        Ok(Self { targets, vault, host, compiled: Mutex::default() })
+    }
+
+    /// Checks at load that an operation could be called: its binding compiles, its system is declared and
+    /// of the right kind, its secrets are declared.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place and what to do.
+    pub fn check(&self, operation: &Operation) -> Result<(), Error> {
+        let binding = compile(operation)?;
+        let secret = match &binding {
+            Binding::Http(route) => route.auth.as_ref().map(http::Auth::secret),
+            Binding::Sql(_) | Binding::Mail(_) | Binding::Builtin(_) => None,
+        };
+        secret.map_or(Ok(()), |secret| self.vault.secrets().check(secret))?;
+        let (name, kinds): (&str, &[&str]) = match &binding {
+            Binding::Http(route) => (&route.system, &["http"]),
+            Binding::Sql(query) => (&query.system, &["sqlite", "postgres"]),
+            Binding::Mail(sender) => (&sender.system, &["smtp"]),
+            Binding::Builtin(_) => return Ok(()),
+        };
+        let known = self.targets.keys().map(String::as_str);
+        let target = self.targets.get(name).ok_or_else(|| Error::UnknownSystem {
+            operation: operation.id.clone(),
+            system: name.to_owned(),
+            hint: hint(name, known),
+        })?;
+        let kind = target.system.kind();
+        if kinds.contains(&kind) {
+            return Ok(());
+        }
+        let text = format!("system `{name}` is of kind {kind}, this binding needs {}", kinds.join(" or "));
+        Err(Reader::of(operation)?.error("system", text))
+    }
+
+    /// Every declared secret that has no usable value now, and why.
+    #[must_use]
+    pub fn unresolved(&self) -> Vec<Error> {
+        self.vault.unresolved()
+    }
+
+    /// The call, after everything was taken out of the permit. Deadline, scrubbing and ingest for all kinds.
+    pub(crate) async fn run(&self, call: Call) -> Outcome {
+        let departure = Arc::new(Departure::new(&call, Arc::clone(&self.host.clock)));
+        let deadline = Duration::from_millis(u64::from(call.operation.timeout_ms.min(TIMEOUT_MAX_MS)));
+        let work = self.work(&call, &departure, deadline);
+        let outcome = match tokio::time::timeout(deadline, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let message = format!("no complete answer within {} ms", deadline.as_millis());
+                Err(fail(Class::Timeout, departure.landed(), message))
+            }
+        };
+        outcome.map_err(|failure| {
+            let message = self.vault.redactor().scrub_text(&failure.message);
+            Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
+        })
+    }
+
+    async fn work(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
+        let binding = self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?;
+        check_expected(call)?;
+        let (received, pick) = match &*binding {
+            Binding::Builtin(builtin) => {
+                departure.leave()?;
+                (Received::Value(builtin.run(call, &*self.host.clock)?), Pick::default())
+            }
+            Binding::Http(route) => {
+                let target = self.target(&route.system)?;
+                let _turn = turn(target).await?;
+                let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
+                let sink = self.host.blobs.as_deref();
+                let wire = http::Wire { clients, vault: &self.vault, sink, departure };
+                http::call(route, call, &wire).await?
+            }
+            Binding::Sql(query) => {
+                let target = self.target(&query.system)?;
+                let _turn = turn(target).await?;
+                let wire = sql::Wire { system: &target.system, vault: &self.vault, departure, deadline };
+                (sql::call(query, call, &wire).await?, Pick::default())
+            }
+            Binding::Mail(sender) => {
+                let target = self.target(&sender.system)?;
+                let _turn = turn(target).await?;
+                let wire = mail::Wire { system: &target.system, vault: &self.vault, departure, deadline };
+                (Received::Value(mail::call(sender, call, &wire).await?), mail::pick())
+            }
+        };
+        let redactor = self.vault.redactor();
+        let rules = Rules {
+            operation: &call.operation,
+            args: &call.args,
+            masks: &call.masks,
+            redactor: &redactor,
+            validate: &*self.host.validate,
+            now: self.host.clock.now_ms(),
+            pick,
+        };
+        ingest(received, &rules)
+    }
+
+    fn target(&self, name: &str) -> Result<&Target, Failure> {
+        self.targets.get(name).ok_or_else(|| refuse(format!("no system `{name}` is declared")))
+    }
+
+    /// The compiled binding of this very definition. Several definitions of one name live side by side
+    /// while runs pinned to an earlier pack finish.
+    fn compiled(&self, operation: &Arc<Operation>) -> Result<Arc<Binding>, Error> {
+        let same = |known: &&Compiled| Arc::ptr_eq(&known.operation, operation) || known.operation == *operation;
+        let find = |all: &BTreeMap<OperationId, Vec<Compiled>>| {
+            all.get(&operation.id).and_then(|known| known.iter().find(same)).map(|known| Arc::clone(&known.binding))
+        };
+        if let Some(binding) = find(&self.compiled.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(binding);
+        }
+        let binding = Arc::new(compile(operation)?);
+        let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.values().map(Vec::len).sum::<usize>() >= COMPILED_MAX {
+            all.clear();
+        }
+        let entry = Compiled { operation: Arc::clone(operation), binding: Arc::clone(&binding) };
+        all.entry(operation.id.clone()).or_default().push(entry);
+        Ok(binding)
+    }
+}
+
+impl Connector for Connectors {
+    fn call(&self, permit: Permit) -> Task<'_, Outcome> {
+        Box::pin(self.run(Call::of(permit)))
+    }
+}
+
+fn compile(operation: &Operation) -> Result<Binding, Error> {
+    let binding = Reader::of(operation)?;
+    match binding.text("kind")? {
+        "http" => http::Route::compile(&binding, operation).map(Binding::Http),
+        "sql" => sql::Query::compile(&binding, operation).map(Binding::Sql),
+        "mail" => mail::Sender::compile(&binding, operation).map(Binding::Mail),
+        "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
+        other => Err(binding.error("kind", format!("no connector kind `{other}`{}", hint(other, KINDS)))),
+    }
+}
+
+fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error> {
+    match system {
+        System::Http { .. } | System::Sqlite { .. } => Ok(()),
+        System::Postgres { dsn, password } => {
+            password.as_ref().map_or(Ok(()), |secret| vault.secrets().check(secret))?;
+            sql::check_dsn(name, dsn, vault)
+        }
+        System::Smtp { address, login, .. } => {
+            login.as_ref().map_or(Ok(()), |login| vault.secrets().check(&login.secret))?;
+            mail::check_address(name, address)
+        }
+    }
+}
+
+/// Entity agreement without an expected name is a defect of the arguments; found before anything leaves.
+fn check_expected(call: &Call) -> Result<(), Failure> {
+    let Some(rule) = &call.operation.contract.matches else { return Ok(()) };
+    match call.args.pointer(&rule.expected) {
+        Some(Value::String(name)) if !name.trim().is_empty() => Ok(()),
+        _ => Err(refuse(format!("the argument {} must name the expected entity", rule.expected))),
+    }
+}
+
+async fn turn(target: &Target) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
+    let turn = target.turns.acquire().await;
+    turn.map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))
+}
+
+fn wrong_kind(system: &str) -> Failure {
+    refuse(format!("system `{system}` is of another kind than the binding needs"))
+}

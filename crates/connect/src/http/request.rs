@@ -1,0 +1,188 @@
+//! Building the request from the arguments. Whatever a value holds, it stays in its place.
+
+use kernel::port::Failure;
+use reqwest::{
+    Body, Method, Request, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+};
+use serde_json::{Map, Value};
+
+use super::route::{Auth, Idempotency, Piece, Route, Template};
+use crate::{
+    call::{Call, fail, refuse},
+    secret::{Secret, Vault},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use kernel::exception::{Class, Landed};
+use zeroize::Zeroizing;
+
+/// Longest URL, in bytes.
+const URL_MAX_BYTES: usize = 8 * 1024;
+
+/// Largest request body, in bytes.
+const BODY_MAX_BYTES: usize = 1024 * 1024;
+
+pub(super) fn build(route: &Route, call: &Call, base: &Url, vault: &Vault) -> Result<Request, Failure> {
+    let url = url(route, &call.args, base)?;
+    let mut request = Request::new(route.method.clone(), url);
+    let headers = request.headers_mut();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    for (name, pointer) in &route.headers {
+        if let Some(text) = scalar(&call.args, pointer, name.as_str())? {
+            let value = HeaderValue::from_str(&text);
+            let value = value.map_err(|_| refuse(format!("{pointer} cannot stand in the header {name}")))?;
+            headers.insert(name.clone(), value);
+        }
+    }
+    if let Some(auth) = &route.auth {
+        let secret = vault.resolve(auth.secret());
+        let secret = secret.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;
+        let (name, value) = credentials(auth, &secret)?;
+        headers.insert(name, value);
+    }
+    if let Some(Idempotency::Header(name)) = &route.idempotency {
+        let value = HeaderValue::from_str(call.key.as_str()).map_err(|_| refuse("the effect key is no header value"))?;
+        headers.insert(name.clone(), value);
+    }
+    if let Some(body) = body(route, call)? {
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(Body::from(body));
+    }
+    Ok(request)
+}
+
+fn credentials(auth: &Auth, secret: &Secret) -> Result<(reqwest::header::HeaderName, HeaderValue), Failure> {
+    let (name, text) = match auth {
+        Auth::Bearer(_) => (AUTHORIZATION, Zeroizing::new(format!("Bearer {}", secret.expose()))),
+        Auth::Header(name, _) => (name.clone(), Zeroizing::new(secret.expose().to_owned())),
+        Auth::Basic(user, _) => {
+            let pair = Zeroizing::new(format!("{user}:{}", secret.expose()));
+            (AUTHORIZATION, Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
+        }
+    };
+    let message = || format!("secret `{}` cannot stand in a header", auth.secret());
+    let mut value = HeaderValue::from_str(&text).map_err(|_| fail(Class::Permission, Landed::No, message()))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// Base, path and query. The finished URL must still be what was composed: a parser that normalises a
+/// segment away would have let a value out of its place.
+pub(super) fn url(route: &Route, args: &Value, base: &Url) -> Result<Url, Failure> {
+    let mut path = base.path().trim_end_matches('/').to_owned();
+    for piece in &route.path {
+        match piece {
+            Piece::Fixed(text) => path.push_str(text),
+            Piece::Arg(name) => path.push_str(&segment(args, name)?),
+        }
+    }
+    let mut url = base.clone();
+    url.set_path(&path);
+    if url.path() != path {
+        return Err(refuse("the arguments would change the path of the request"));
+    }
+    for (name, pointer) in &route.query {
+        append_query(&mut url, name, args, pointer)?;
+    }
+    if url.as_str().len() > URL_MAX_BYTES {
+        return Err(refuse(format!("the URL would be longer than {URL_MAX_BYTES} bytes")));
+    }
+    Ok(url)
+}
+
+/// One argument as a percent-encoded part of a path.
+fn segment(args: &Value, name: &str) -> Result<String, Failure> {
+    let value = match args.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::Bool(flag)) => flag.to_string(),
+        _ => return Err(refuse(format!("the argument `{name}` must be text or a number: it is part of the path"))),
+    };
+    // Servers decode once before they split or normalise; some treat `\` as `/`.
+    let unescaped = value.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    let dots = unescaped.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
+    if value.is_empty() || dots || value.chars().any(char::is_control) || value.contains('\\') {
+        let message = format!("the argument `{name}` cannot be part of a path: empty, `.`, `..`, `\\` or a control character");
+        return Err(refuse(message));
+    }
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Ok(encoded)
+}
+
+fn append_query(url: &mut Url, name: &str, args: &Value, pointer: &str) -> Result<(), Failure> {
+    if let Some(Value::Array(items)) = args.pointer(pointer) {
+        for (index, _) in items.iter().enumerate() {
+            append_query(url, name, args, &format!("{pointer}/{index}"))?;
+        }
+        return Ok(());
+    }
+    if let Some(text) = scalar(args, pointer, name)? {
+        url.query_pairs_mut().append_pair(name, &text);
+    }
+    Ok(())
+}
+
+/// A scalar as text; `None` for null and for nothing.
+fn scalar(args: &Value, pointer: &str, place: &str) -> Result<Option<String>, Failure> {
+    match args.pointer(pointer) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(Value::Bool(flag)) => Ok(Some(flag.to_string())),
+        Some(Value::Array(_) | Value::Object(_)) => {
+            Err(refuse(format!("{pointer} is no single value and cannot stand in `{place}`")))
+        }
+    }
+}
+
+fn body(route: &Route, call: &Call) -> Result<Option<Vec<u8>>, Failure> {
+    let mut body = route.body.as_ref().and_then(|template| fill(template, &call.args));
+    if let Some(Idempotency::Body(pointer)) = &route.idempotency {
+        let whole = body.get_or_insert_with(|| Value::Object(Map::new()));
+        put(whole, pointer, call.key.as_str())?;
+    }
+    if body.is_none() && matches!(route.method, Method::POST | Method::PUT | Method::PATCH) && route.body.is_some() {
+        body = Some(Value::Object(Map::new()));
+    }
+    let Some(body) = body else { return Ok(None) };
+    let bytes = kernel::canon::bytes(&body).map_err(|e| refuse(e.to_string()))?;
+    if bytes.len() > BODY_MAX_BYTES {
+        return Err(refuse(format!("the request would be larger than {BODY_MAX_BYTES} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+/// A body from its template. An absent argument leaves its field out; a null one is sent as null.
+fn fill(template: &Template, args: &Value) -> Option<Value> {
+    match template {
+        Template::At(pointer) => args.pointer(pointer).cloned(),
+        Template::Fixed(value) => Some(value.clone()),
+        Template::Object(fields) => {
+            let filled = fields.iter().filter_map(|(name, inner)| Some((name.clone(), fill(inner, args)?)));
+            Some(Value::Object(filled.collect()))
+        }
+    }
+}
+
+/// Puts the key where the pointer says, making objects on the way.
+fn put(whole: &mut Value, pointer: &str, key: &str) -> Result<(), Failure> {
+    let mut place = whole;
+    for part in pointer.split('/').skip(1) {
+        if place.is_null() {
+            *place = Value::Object(Map::new());
+        }
+        let Value::Object(map) = place else {
+            return Err(refuse(format!("the body has no place for the effect key at {pointer}")));
+        };
+        place = map.entry(part.replace("~1", "/").replace("~0", "~")).or_insert(Value::Null);
+    }
+    *place = Value::String(key.to_owned());
+    Ok(())
+}

@@ -1,0 +1,558 @@
+//! The fold: one match over every event. Nothing else changes a run's state.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    Fault, Run, run_value,
+    state::{Act, Ask, Dispatch, OpenQuestion, OpenWait, Phase, Unwind},
+};
+use crate::{
+    action::Resource,
+    approval::Approval,
+    budget::Writes,
+    decision::Verdict,
+    event::{Answered, Body, Ended, Purpose, Record, Role, Settled as SettledBy, Stage},
+    exception::{Class, Landed, Need},
+    id::{Seq, TokenId},
+    label::{Confidentiality, Label, Trust},
+    planning::{Labelled, Mark, Observation, Resolution, Settled, Wait},
+    rollback::{State as TokenState, Token},
+    sealed::Sealed,
+};
+
+fn labelled(sealed: &Sealed) -> Labelled {
+    Labelled { value: sealed.value(), labels: sealed.labels() }
+}
+
+impl Run {
+    /// Folds one event. Emitting and loading end here alike.
+    pub(super) fn apply(&mut self, record: &Record) -> Result<(), Fault> {
+        let event = &record.event;
+        let illegal = |problem| Fault::Illegal { seq: event.seq, problem };
+        if event.seq != self.state.next_seq {
+            return Err(illegal("the sequence has a gap"));
+        }
+        self.state.at = self.state.at.max(event.at);
+        self.apply_body(event.seq, &event.body).map_err(illegal)?;
+        self.state.next_seq = event.seq + 1;
+        self.state.head = record.hash;
+        Ok(())
+    }
+
+    fn apply_body(&mut self, seq: Seq, body: &Body) -> Result<(), &'static str> {
+        match body {
+            Body::Opened { subjects, .. } => self.on_opened(subjects),
+            Body::Ticked | Body::Rewritten { .. } | Body::Deferred { .. } => self.on_small(body)?,
+            Body::Claimed { epoch } => (self.state.epoch, self.state.held) = (*epoch, false),
+            Body::Held => self.state.held = true,
+            Body::PolicyChanged { digest } => self.state.current_policy = Some(*digest),
+            Body::Proposed { .. } => self.on_proposed(seq, body)?,
+            Body::Rejected { action, stage, class, .. } => self.on_rejected(*action, *stage, *class)?,
+            Body::Judged { action, digest, decision } => {
+                let act = self.act(*action)?;
+                act.digest = Some(*digest);
+                act.decision = Some(decision.clone());
+                // A quorum that is not full yet: the same ask stays open.
+                let asks = matches!(&decision.verdict, Verdict::Ask(r) if r.transforms.is_empty());
+                if asks && act.ask.is_some() {
+                    act.phase = Phase::Asking;
+                }
+            }
+            Body::Captured { action, purpose, image } => self.on_captured(*action, *purpose, image)?,
+            Body::Asked { .. } | Body::Answered { .. } | Body::Voided { .. } => self.on_ask(body)?,
+            Body::Armed { .. } => self.on_armed(body)?,
+            Body::Dispatched { .. } => self.on_dispatched(seq, body)?,
+            Body::Returned { action, ended, .. } => self.on_returned(*action, ended)?,
+            Body::Doubted { action } => self.act(*action)?.phase = Phase::Doubt,
+            Body::Receipted { .. } => self.on_receipted(body)?,
+            Body::Questioned { .. } | Body::Replied { .. } | Body::Lapsed { .. } => {
+                self.on_question(body)?;
+            }
+            Body::Waiting { .. } | Body::Woken { .. } | Body::Signalled { .. } => self.on_wait(body),
+            Body::Marked { step, mark } => self.on_marked(step, mark),
+            Body::Raised { exception, .. } => self.on_raised(exception),
+            Body::Settled { exception, settled, .. } => self.on_settled(exception, settled)?,
+            Body::Abandoned { step, class } => self.state.abandoned = Some((step.clone(), *class)),
+            Body::Faulted { .. } => self.state.faulted = true,
+            Body::Cancelled { .. } => self.state.cancelled = true,
+            Body::Paused { .. } => self.state.paused = true,
+            Body::Resumed { .. } => (self.state.paused, self.state.faulted) = (false, false),
+            Body::RollbackRequested { by, scope, on_conflict } => {
+                self.state.rollback = Some((by.clone(), scope.clone(), *on_conflict));
+                self.state.closed = false;
+            }
+            Body::Unwinding { tokens, irreversible, .. } => {
+                self.on_unwinding(tokens, irreversible.len());
+            }
+            Body::Redeemed { token, undone } => self.on_redeemed(token, undone)?,
+            Body::Unwound { unwound } => {
+                (self.state.unwind, self.state.rollback) = (None, None);
+                self.state.unwound = Some(*unwound);
+            }
+            Body::Finished { end, .. } => self.state.end = Some(*end),
+            Body::Closed { statement, .. } => {
+                self.state.receipts += 1;
+                self.state.last_statement = *statement;
+                self.state.closed = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, action: Seq) -> Result<&mut Act, &'static str> {
+        self.state.acts.get_mut(&action).ok_or("it names an action that is not open")
+    }
+
+    fn observe(&mut self, seen: Observation<'_>) {
+        self.pins.planner.observe(self.state.at, seen);
+    }
+
+    fn on_opened(&mut self, subjects: &[String]) {
+        self.state.subjects = subjects.to_vec();
+        let run = run_value(&self.id, &self.state.header, self.state.opened_at);
+        let intent = self.state.intent.clone();
+        self.observe(Observation::Opened { intent: &intent, run: &run });
+    }
+
+    fn on_small(&mut self, body: &Body) -> Result<(), &'static str> {
+        match body {
+            Body::Rewritten { action, transforms } => {
+                self.act(*action)?.transforms.extend(transforms.iter().cloned());
+            }
+            Body::Deferred { action, until } => {
+                let act = self.act(*action)?;
+                act.probe_at = Some(*until);
+                act.phase = Phase::Doubt;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_proposed(&mut self, seq: Seq, body: &Body) -> Result<(), &'static str> {
+        let Body::Proposed {
+            step, operation, definition, args, resource, existence, attempt, origin, because,
+        } = body
+        else {
+            return Err("not a proposal");
+        };
+        // An operation that does not exist is rejected at once and never looked into.
+        let entry = self.pins.catalogue.get(operation);
+        let operation = entry.map(|e| Arc::clone(&e.operation)).unwrap_or_else(|| unknown(operation));
+        let resource_root = resource.as_ref().map(|r| r.commitment().root).unwrap_or_default();
+        let named = Resource::of(&operation, &args.value());
+        let act = Act {
+            step: step.clone(),
+            operation,
+            definition: *definition,
+            args: args.clone(),
+            resource: named,
+            resource_root,
+            existence: existence.clone(),
+            attempt: *attempt,
+            origin: *origin,
+            role: because.clone(),
+            phase: Phase::Open,
+            digest: None,
+            decision: None,
+            transforms: Default::default(),
+            captures: Default::default(),
+            missed: Default::default(),
+            ask: None,
+            asks: 0,
+            approvals: Vec::new(),
+            refreshed: None,
+            token: None,
+            dispatch: None,
+            ended: None,
+            probe_at: None,
+        };
+        self.state.acts.insert(seq, act);
+        match because {
+            Role::Step if self.state.replacing.remove(step) => {}
+            Role::Step => self.observe(Observation::Proposed { step, seq }),
+            Role::Companion { of, .. } => {
+                if let Some(parent) = self.state.acts.get_mut(of) {
+                    parent.probe_at = None;
+                    if parent.phase == Phase::Open {
+                        parent.phase = Phase::Helping;
+                    }
+                }
+            }
+            Role::Undo { token, .. } => self.set_token(token, TokenState::Redeeming),
+        }
+        Ok(())
+    }
+
+    fn on_rejected(&mut self, action: Seq, stage: Stage, class: Class) -> Result<(), &'static str> {
+        let act = self.state.acts.remove(&action).ok_or("it rejects an action that is not open")?;
+        if let Some(ask) = &act.ask {
+            self.state.asks.remove(&ask.id);
+        }
+        if stage == Stage::Policy {
+            self.state.denied += 1;
+        }
+        match &act.role {
+            Role::Step if stage == Stage::Edited => {
+                self.state.replacing.insert(act.step.clone());
+            }
+            Role::Step => {
+                let label = act.existence.join(&act.args.labels().join_all());
+                let settled = Settled::Failed { class, retry_after_ms: None, label };
+                self.observe(Observation::Settled { step: &act.step, settled: &settled });
+            }
+            Role::Companion { of, purpose } => self.companion_missed(*of, *purpose),
+            Role::Undo { token, .. } => self.set_token(token, TokenState::Armed),
+        }
+        Ok(())
+    }
+
+    fn companion_missed(&mut self, of: Seq, purpose: Purpose) {
+        if let Some(parent) = self.state.acts.get_mut(&of) {
+            parent.missed.insert(purpose);
+            if parent.phase == Phase::Helping {
+                parent.phase = Phase::Open;
+            }
+        }
+    }
+
+    fn on_captured(&mut self, action: Seq, purpose: Purpose, image: &Sealed) -> Result<(), &'static str> {
+        let act = self.act(action)?;
+        match purpose {
+            Purpose::Refresh => act.refreshed = Some(image.clone()),
+            _ => {
+                act.captures.insert(purpose, image.clone());
+            }
+        }
+        if act.phase == Phase::Helping {
+            act.phase = Phase::Open;
+        }
+        let token = act.token.clone();
+        if purpose == Purpose::After
+            && let Some(token) = token.and_then(|id| self.state.tokens.get_mut(&id))
+        {
+            token.after_image = image.opening().map(|o| Arc::clone(&o.value));
+        }
+        Ok(())
+    }
+
+    fn on_ask(&mut self, body: &Body) -> Result<(), &'static str> {
+        match body {
+            Body::Asked { action, approval, requirement, expires_at, .. } => {
+                let act = self.act(*action)?;
+                let (id, requirement) = (approval.clone(), requirement.clone());
+                act.ask = Some(Ask { id, requirement, expires_at: *expires_at });
+                act.asks += 1;
+                act.phase = Phase::Asking;
+                self.state.asks.insert(approval.clone(), *action);
+            }
+            Body::Answered { action, digest, shown, by, self_approved, answer, .. } => {
+                if *answer == Answered::Approved {
+                    let at = self.state.at;
+                    let approval = Approval {
+                        by: by.id.clone(),
+                        roles: by.roles.clone(),
+                        at,
+                        action: *digest,
+                        shown: *shown,
+                        self_approved: *self_approved,
+                    };
+                    let act = self.act(*action)?;
+                    act.approvals.push(approval);
+                    act.phase = Phase::Open;
+                }
+            }
+            Body::Voided { action, approval } => {
+                let act = self.act(*action)?;
+                let shown = act.shown().map(|(purpose, _)| purpose);
+                if let (Some(purpose), Some(image)) = (shown, act.refreshed.take()) {
+                    act.captures.insert(purpose, image);
+                }
+                act.approvals.clear();
+                act.ask = None;
+                act.phase = Phase::Open;
+                self.state.asks.remove(approval);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_armed(&mut self, body: &Body) -> Result<(), &'static str> {
+        let Body::Armed { action, token, undo, expires_at } = body else {
+            return Err("not an arming");
+        };
+        let overrides = &self.undo_overrides;
+        let act = self.state.acts.get_mut(action).ok_or("it arms an action that is not open")?;
+        let companion = super::state::undo_companion(&act.operation, overrides, &act.step);
+        let undo_with = companion.cloned().ok_or("it arms what has no undo")?;
+        act.token = Some(token.clone());
+        let before = act.captures.get(&Purpose::Before);
+        let armed = Token {
+            id: token.clone(),
+            action: *action,
+            undo: *undo,
+            undo_with,
+            before: act.operation.companions.before.clone(),
+            before_image: before.and_then(|s| s.opening()).map(|o| Arc::clone(&o.value)),
+            after_image: None,
+            scope: Arc::new(Value::Null),
+            labels: act.args.labels(),
+            expires_at: *expires_at,
+            state: TokenState::Armed,
+            landed: false,
+        };
+        self.state.tokens.insert(token.clone(), armed);
+        Ok(())
+    }
+
+    fn on_dispatched(&mut self, seq: Seq, body: &Body) -> Result<(), &'static str> {
+        let Body::Dispatched { action, key, attempt, dispatch_by, .. } = body else {
+            return Err("not a dispatch");
+        };
+        let at = self.state.at;
+        let act = self.state.acts.get_mut(action).ok_or("it dispatches an action that is not open")?;
+        if let Some(ask) = act.ask.take() {
+            self.state.asks.remove(&ask.id);
+        }
+        let first_at = act.dispatch.as_ref().map_or(at, |d| d.first_at);
+        let (key, attempt, dispatch_by) = (key.clone(), *attempt, *dispatch_by);
+        act.dispatch = Some(Dispatch { seq, key, attempt, dispatch_by, first_at });
+        act.phase = Phase::Dispatched;
+        act.probe_at = None;
+        let writes = if act.operation.is_write() { Writes::Yes } else { Writes::No };
+        self.state.spent.reserve(writes, act.operation.cost_max);
+        *self.state.uses.entry(act.operation.id.clone()).or_default() += 1;
+        Ok(())
+    }
+
+    fn on_returned(&mut self, action: Seq, ended: &Ended) -> Result<(), &'static str> {
+        let at = self.state.at;
+        let act = self.state.acts.get_mut(&action).ok_or("it ends an action that is not open")?;
+        let cost = match ended {
+            Ended::Done { cost, .. } => *cost,
+            Ended::Failed { .. } => None,
+        };
+        self.state.spent.settle(act.operation.cost_max, cost);
+        act.ended = Some((at, ended.clone()));
+        act.phase = Phase::Ended;
+        Ok(())
+    }
+
+    fn on_receipted(&mut self, body: &Body) -> Result<(), &'static str> {
+        let Body::Receipted { action, statement, landed, class, .. } = body else {
+            return Err("not a receipt");
+        };
+        let act = self.state.acts.remove(action).ok_or("it receipts an action that is not open")?;
+        self.state.receipts += 1;
+        self.state.last_statement = *statement;
+        self.forget_doubt(*action);
+        if let Some(token) = act.token.as_ref().and_then(|id| self.state.tokens.get_mut(id)) {
+            token.scope = Arc::new(undo_scope(&act));
+        }
+        match &act.role {
+            Role::Step => {
+                if act.operation.is_write() {
+                    self.state.note_effect(*action, act.token.clone(), *landed);
+                }
+                self.settle_step(&act, *landed, *class);
+            }
+            Role::Companion { of, purpose } => {
+                if class.is_some() {
+                    self.companion_missed(*of, *purpose);
+                }
+            }
+            Role::Undo { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// An exception about an action ends with the action.
+    fn forget_doubt(&mut self, action: Seq) {
+        self.state.exceptions.retain(|_, e| e.action != Some(action) || e.need != Need::InDoubt);
+    }
+
+    fn settle_step(&mut self, act: &Act, landed: Landed, class: Option<Class>) {
+        let label = act.existence.join(&act.args.labels().join_all());
+        let settled = match (&act.ended, class) {
+            (_, Some(class)) => {
+                self.state.origins.insert(act.step.clone(), (act.origin, act.args.value()));
+                let retry_after_ms = match &act.ended {
+                    Some((_, Ended::Failed { retry_after_ms, .. })) => *retry_after_ms,
+                    _ => None,
+                };
+                Settled::Failed { class, retry_after_ms, label }
+            }
+            (Some((_, Ended::Done { output, .. })), None) => {
+                self.state.origins.remove(&act.step);
+                Settled::Done(labelled(output))
+            }
+            // Settled by probe or by a person: it happened, its answer is lost.
+            _ => {
+                let labels = crate::label::LabelMap::uniform(label);
+                let value = Arc::new(json!({ "happened": landed != Landed::No }));
+                Settled::Done(Labelled { value, labels })
+            }
+        };
+        self.observe(Observation::Settled { step: &act.step, settled: &settled });
+    }
+
+    fn on_question(&mut self, body: &Body) -> Result<(), &'static str> {
+        match body {
+            Body::Questioned { step, question, role, answer, expires_at, .. } => {
+                let (role, answer) = (role.clone(), Arc::new(answer.clone()));
+                let open = OpenQuestion { step: step.clone(), role, answer, expires_at: *expires_at };
+                self.state.questions.insert(question.clone(), open);
+                self.observe(Observation::Asked { step });
+            }
+            Body::Replied { question, value, .. } => {
+                let open = self.state.questions.remove(question).ok_or("no such question")?;
+                let value = labelled(value);
+                self.observe(Observation::Answered { step: &open.step, answer: Some(&value) });
+            }
+            Body::Lapsed { question } => {
+                let open = self.state.questions.remove(question).ok_or("no such question")?;
+                self.observe(Observation::Answered { step: &open.step, answer: None });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_wait(&mut self, body: &Body) {
+        match body {
+            Body::Waiting { step, wait, until } => {
+                let signal = match wait {
+                    Wait::Sleep { .. } => None,
+                    Wait::Signal { name, .. } => Some(name.clone()),
+                };
+                self.state.waits.insert(step.clone(), OpenWait { signal, until: *until });
+                self.observe(Observation::Waiting { step });
+            }
+            Body::Woken { step } => {
+                self.state.waits.remove(step);
+                self.observe(Observation::Woken { step, signal: None });
+            }
+            Body::Signalled { name, body } => {
+                let waits = self.state.waits.iter();
+                let found = waits.filter(|(_, wait)| wait.signal.as_ref() == Some(name));
+                let steps: Vec<String> = found.map(|(step, _)| step.clone()).collect();
+                let value = labelled(body);
+                for step in steps {
+                    self.state.waits.remove(&step);
+                    self.observe(Observation::Woken { step: &step, signal: Some(&value) });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_marked(&mut self, step: &str, mark: &Mark) {
+        if let Mark::Recovered { recovery, forbid, .. } = mark {
+            self.state.recoveries.insert(recovery.clone());
+            self.state.forbidden.extend(forbid.iter().cloned());
+        }
+        self.observe(Observation::Marked { step });
+    }
+
+    fn on_raised(&mut self, exception: &crate::exception::Exception) {
+        if exception.need == Need::Escalated {
+            self.observe(Observation::Escalated { step: &exception.step });
+        }
+        self.state.exceptions.insert(exception.id.clone(), exception.clone());
+    }
+
+    fn on_settled(
+        &mut self,
+        id: &crate::id::ExceptionId,
+        settled: &SettledBy,
+    ) -> Result<(), &'static str> {
+        let exception = self.state.exceptions.remove(id).ok_or("no such exception is open")?;
+        if exception.need != Need::Escalated {
+            return Ok(());
+        }
+        let resolution = match settled {
+            SettledBy::Retry => Resolution::Retry,
+            SettledBy::Use { value } => Resolution::Use(labelled(value)),
+            SettledBy::Stop | SettledBy::Close | SettledBy::Happened | SettledBy::DidNotHappen => {
+                Resolution::Stop
+            }
+        };
+        self.observe(Observation::Resolved { step: &exception.step, resolution: &resolution });
+        Ok(())
+    }
+
+    fn on_unwinding(&mut self, tokens: &[TokenId], irreversible: usize) {
+        let asked = self.state.rollback.as_ref();
+        let by = asked.map_or_else(|| self.state.header.chain.agent.clone(), |(by, _, _)| by.clone());
+        let on_conflict = asked.map(|(_, _, on_conflict)| *on_conflict).unwrap_or_default();
+        self.state.recoveries.insert("rollback".to_owned());
+        self.state.unwind = Some(Unwind {
+            by,
+            on_conflict,
+            queue: tokens.iter().cloned().collect(),
+            irreversible,
+            results: Vec::new(),
+        });
+    }
+
+    fn on_redeemed(&mut self, id: &TokenId, undone: &crate::event::Undone) -> Result<(), &'static str> {
+        let token = if undone.spends() { TokenState::Spent } else { TokenState::Armed };
+        self.set_token(id, token);
+        if undone.is_back() {
+            self.state.effects.retain(|(_, token)| token.as_ref() != Some(id));
+        }
+        let unwind = self.state.unwind.as_mut().ok_or("nothing is being taken back")?;
+        if unwind.queue.front() == Some(id) {
+            unwind.queue.pop_front();
+        }
+        unwind.results.push(undone.clone());
+        Ok(())
+    }
+
+    fn set_token(&mut self, id: &TokenId, state: TokenState) {
+        if let Some(token) = self.state.tokens.get_mut(id) {
+            token.state = state;
+        }
+    }
+}
+
+/// What an undo's arguments can be bound from.
+fn undo_scope(act: &Act) -> Value {
+    let image = |purpose| act.captures.get(&purpose).map(|sealed: &Sealed| (*sealed.value()).clone());
+    let output = match &act.ended {
+        Some((_, Ended::Done { output, .. })) => (*output.value()).clone(),
+        _ => Value::Null,
+    };
+    json!({
+        "args": *act.args.value(),
+        "before": image(Purpose::Before),
+        "after": image(Purpose::After),
+        "output": output,
+        "key": act.dispatch.as_ref().map(|d: &Dispatch| d.key.clone()),
+    })
+}
+
+/// A stand-in for an operation the catalogue does not hold: a write, so that nothing is assumed.
+fn unknown(id: &crate::id::OperationId) -> Arc<crate::operation::Operation> {
+    Arc::new(crate::operation::Operation {
+        id: id.clone(),
+        summary: String::new(),
+        facts: Default::default(),
+        resource: None,
+        input: Arc::new(Value::Bool(false)),
+        output: Arc::new(Value::Bool(true)),
+        labels: Default::default(),
+        clearance: Label::new(Trust::Untrusted, Confidentiality::Public),
+        maskable: Vec::new(),
+        contract: Default::default(),
+        companions: Default::default(),
+        groups: Vec::new(),
+        timeout_ms: crate::operation::TIMEOUT_DEFAULT_MS,
+        cost_max: None,
+        binding: Arc::new(Value::Null),
+    })
+}
+

@@ -1,0 +1,61 @@
+//! Emitting an event: the only way state changes while deciding.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Fault, Ports, Run};
+use crate::{
+    event::{Body, Event, Record, VERSION},
+    id::{ApprovalId, At, Seq, TokenId},
+    label::LabelMap,
+    operation::Undo,
+    project::{self, Lookup},
+    sealed::Sealed,
+};
+
+impl Run {
+    /// Hashes, projects, applies and queues one event; returns its sequence number.
+    pub(super) fn emit(&mut self, body: Body) -> Result<Seq, Fault> {
+        let seq = self.state.next_seq;
+        let record = Record::new(Event {
+            v: VERSION,
+            run: self.id.clone(),
+            seq,
+            at: self.state.at,
+            body,
+            prev_hash: self.state.head,
+        })?;
+        self.pending.changes.extend(project::changes(&record, self));
+        self.apply(&record)?;
+        self.pending.records.push(record);
+        Ok(seq)
+    }
+
+    pub(super) fn illegal(&self, problem: &'static str) -> Fault {
+        Fault::Illegal { seq: self.state.next_seq, problem }
+    }
+}
+
+/// Seals a value with the next salt.
+pub(super) fn seal(
+    ports: &mut Ports<'_>,
+    value: Arc<Value>,
+    labels: LabelMap,
+) -> Result<Sealed, Fault> {
+    Ok(Sealed::new(value, labels, ports.salts.salt())?)
+}
+
+impl Lookup for Run {
+    fn step(&self, action: Seq) -> String {
+        self.state.acts.get(&action).map(|act| act.step.clone()).unwrap_or_default()
+    }
+
+    fn ask(&self, action: Seq) -> Option<ApprovalId> {
+        self.state.acts.get(&action)?.ask.as_ref().map(|ask| ask.id.clone())
+    }
+
+    fn token(&self, id: &TokenId) -> Option<(Seq, Undo, At)> {
+        self.state.tokens.get(id).map(|token| (token.action, token.undo, token.expires_at))
+    }
+}

@@ -1,0 +1,391 @@
+//! What people decide: answers, replies, settlements, cancel, pause, rollback. And the clock.
+
+use std::sync::Arc;
+
+use super::{
+    Fault, Ports, Refused, Run,
+    emit::seal,
+    state::Phase,
+    system_text,
+};
+use crate::{
+    action::Proposal,
+    approval::{Refusal, check_approver},
+    event::{Answered, Body, Role, Settled, Stage},
+    exception::{Class, Exception, Landed, Need},
+    id::{ApprovalId, Digest, Seq},
+    input::{Answer, Input, OnConflict, Scope, Settlement},
+    label::{Label, LabelMap, Trust},
+    principal::{Kind, Principal},
+    rollback::State as TokenState,
+};
+
+impl Run {
+    /// Checks one input and journals it, or refuses it without a trace.
+    pub(super) fn take_in(&mut self, input: Input, ports: &mut Ports<'_>) -> Result<Result<(), Refused>, Fault> {
+        match input {
+            Input::Tick => self.tick(ports).map(Ok),
+            Input::Claimed { epoch } => self.claimed(epoch, ports).map(Ok),
+            Input::Outcome { action, attempt, outcome } => {
+                self.take_outcome((action, attempt), outcome, ports)
+            }
+            Input::Answer { approval, action, shown, by, answer } => {
+                self.answer(approval, (action, shown), (by, answer), ports)
+            }
+            Input::Reply { question, by, value } => self.reply(question, by, value, ports),
+            Input::Signal { name, body } => {
+                if !self.state.waits.values().any(|wait| wait.signal.as_ref() == Some(&name)) {
+                    return Ok(Err(Refused::Late("no step waits for this signal now")));
+                }
+                let body = seal(ports, body, LabelMap::default())?;
+                self.emit(Body::Signalled { name, body })?;
+                Ok(Ok(()))
+            }
+            Input::Settle { exception, by, settlement, evidence } => {
+                let Some(open) = self.state.exceptions.get(&exception).cloned() else {
+                    return Ok(Err(Refused::Late("no such exception is open")));
+                };
+                self.settle_exception(open, (by, evidence), settlement, ports)
+            }
+            Input::PolicyChanged { digest } => {
+                let known = self.state.current_policy.unwrap_or(self.state.header.policy);
+                if known != digest {
+                    self.emit(Body::PolicyChanged { digest })?;
+                }
+                Ok(Ok(()))
+            }
+            Input::Fault { message } => {
+                let (value, labels) = system_text(&message);
+                let message = seal(ports, value, labels)?;
+                self.emit(Body::Faulted { message })?;
+                let owner = self.state.header.owner.clone();
+                self.raise(Need::Defect, Class::UnexpectedShape, (String::new(), None, owner))?;
+                Ok(Ok(()))
+            }
+            Input::Hold => {
+                if !self.state.held && self.state.end.is_none() {
+                    self.emit(Body::Held)?;
+                }
+                Ok(Ok(()))
+            }
+            Input::Cancel { by, reason } => self.cancel(by, &reason, ports),
+            Input::Pause { by } => self.pause(by),
+            Input::Resume { by } => self.resume(by, ports),
+            Input::Rollback { by, scope, on_conflict } => self.take_back(by, scope, on_conflict),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        approval: ApprovalId,
+        (digest, shown): (Digest, Digest),
+        (by, answer): (Principal, Answer),
+        ports: &mut Ports<'_>,
+    ) -> Result<Result<(), Refused>, Fault> {
+        let action = match self.check_answer(&approval, digest, &by) {
+            Ok(action) => action,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
+        let self_approved = by.id == self.state.header.chain.on_behalf_of.id;
+        let edited = match &answer {
+            Answer::Edit { args } => Some(Arc::clone(args)),
+            Answer::Approve | Answer::Deny { .. } => None,
+        };
+        let answer = self.seal_answer(action, answer, ports)?;
+        let denied = matches!(answer, Answered::Denied { .. });
+        let body = Body::Answered { approval, action, digest, shown, by, self_approved, answer };
+        self.emit(body)?;
+        if denied {
+            self.reject(action, Stage::Refused, Class::PolicyError, "refused".to_owned())?;
+            self.resume_parents(ports)?;
+        } else if let Some(args) = edited {
+            self.edit(action, args, ports)?;
+        } else {
+            self.advance(action, ports)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Whether this person's answer to this ask would count now; changes nothing.
+    ///
+    /// # Errors
+    /// The reason why it would not.
+    pub fn check_answer(&self, approval: &ApprovalId, digest: Digest, by: &Principal) -> Result<Seq, Refusal> {
+        let action = *self.state.asks.get(approval).ok_or(Refusal::NotAsked)?;
+        let act = self.state.acts.get(&action).ok_or(Refusal::NotAsked)?;
+        let ask = act.ask.as_ref().ok_or(Refusal::NotAsked)?;
+        if act.digest != Some(digest) {
+            return Err(Refusal::OtherAction);
+        }
+        if self.state.at >= ask.expires_at {
+            return Err(Refusal::Expired);
+        }
+        let header = &self.state.header;
+        let required = &ask.requirement.approvals;
+        check_approver(by, &header.chain, &header.approvers, required, &act.approvals)?;
+        Ok(action)
+    }
+
+    fn seal_answer(&mut self, action: Seq, answer: Answer, ports: &mut Ports<'_>) -> Result<Answered, Fault> {
+        Ok(match answer {
+            Answer::Approve => Answered::Approved,
+            Answer::Deny { reason } => {
+                let (value, labels) = system_text(&reason);
+                Answered::Denied { reason: seal(ports, value, labels)? }
+            }
+            Answer::Edit { args } => {
+                let labels = LabelMap::uniform(self.edited_label(action));
+                Answered::Edited { args: seal(ports, args, labels)? }
+            }
+        })
+    }
+
+    /// A person wrote these arguments: their word, as confidential as what they replace.
+    fn edited_label(&self, action: Seq) -> Label {
+        let old = self.state.acts.get(&action).map(|act| act.args.labels().join_all());
+        Label { trust: Trust::User, ..old.unwrap_or_default() }
+    }
+
+    /// Replaces an action by the same step with other arguments, which walks the whole gate again.
+    fn edit(&mut self, action: Seq, args: Arc<serde_json::Value>, ports: &mut Ports<'_>) -> Result<(), Fault> {
+        let Some(act) = self.state.acts.get(&action) else {
+            return Ok(());
+        };
+        let role = act.role.clone();
+        let proposal = Proposal {
+            step: act.step.clone(),
+            operation: act.operation.id.clone(),
+            arg_labels: LabelMap::uniform(self.edited_label(action)),
+            existence: act.existence.clone(),
+            attempt: act.attempt,
+            args,
+        };
+        if role != Role::Step {
+            return self.reject(action, Stage::Refused, Class::PolicyError, "edited".to_owned());
+        }
+        self.reject(action, Stage::Edited, Class::PolicyError, "edited".to_owned())?;
+        self.propose(proposal, role, ports)?;
+        self.resume_parents(ports)
+    }
+
+    fn reply(
+        &mut self,
+        question: ApprovalId,
+        by: Principal,
+        value: Arc<serde_json::Value>,
+        ports: &mut Ports<'_>,
+    ) -> Result<Result<(), Refused>, Fault> {
+        if let Err(refused) = self.check_reply(&question, &by, &value, ports) {
+            return Ok(Err(refused));
+        }
+        let label = Label { trust: Trust::User, ..Label::default() };
+        let label = Label { confidentiality: crate::label::Confidentiality::Internal, ..label };
+        let value = seal(ports, value, LabelMap::uniform(label))?;
+        self.emit(Body::Replied { question, by, value })?;
+        Ok(Ok(()))
+    }
+
+    fn check_reply(
+        &self,
+        question: &ApprovalId,
+        by: &Principal,
+        value: &serde_json::Value,
+        ports: &Ports<'_>,
+    ) -> Result<(), Refused> {
+        let open = self.state.questions.get(question).ok_or(Refusal::NotAsked)?;
+        if by.id == self.state.header.chain.agent.id {
+            return Err(Refusal::Proposer.into());
+        }
+        if by.kind != Kind::Person {
+            return Err(Refusal::NotAPerson.into());
+        }
+        if !by.roles.contains(&open.role) {
+            return Err(Refusal::NoRole.into());
+        }
+        if self.state.at >= open.expires_at {
+            return Err(Refusal::Expired.into());
+        }
+        match ports.validate.violation(&open.answer, value) {
+            Some(violation) => Err(Refused::Shape { at: violation.at, problem: violation.problem }),
+            None => Ok(()),
+        }
+    }
+
+    fn settle_exception(
+        &mut self,
+        open: Exception,
+        (by, evidence): (Principal, String),
+        settlement: Settlement,
+        ports: &mut Ports<'_>,
+    ) -> Result<Result<(), Refused>, Fault> {
+        if by.kind != Kind::Person || by.id == self.state.header.chain.agent.id {
+            return Ok(Err(Refusal::NotAPerson.into()));
+        }
+        if !verbs(open.need).contains(&verb(&settlement)) {
+            return Ok(Err(Refused::NotNow("this verb does not fit this exception; see `harness exception get`")));
+        }
+        let landed = match settlement {
+            Settlement::Happened => Some(Landed::Yes),
+            Settlement::DidNotHappen => Some(Landed::No),
+            Settlement::Retry | Settlement::Use { .. } | Settlement::Stop | Settlement::Close => None,
+        };
+        let settled = self.seal_settlement(settlement, ports)?;
+        let (value, labels) = system_text(&evidence);
+        let evidence = seal(ports, value, labels)?;
+        self.emit(Body::Settled { exception: open.id, by, settled, evidence })?;
+        if let (Some(landed), Some(action)) = (landed, open.action) {
+            let class = (landed == Landed::No).then_some(Class::Unavailable);
+            self.receipt(action, landed, class, ports)?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn seal_settlement(&self, settlement: Settlement, ports: &mut Ports<'_>) -> Result<Settled, Fault> {
+        Ok(match settlement {
+            Settlement::Happened => Settled::Happened,
+            Settlement::DidNotHappen => Settled::DidNotHappen,
+            Settlement::Retry => Settled::Retry,
+            Settlement::Stop => Settled::Stop,
+            Settlement::Close => Settled::Close,
+            Settlement::Use { value } => {
+                let label = Label::new(Trust::User, crate::label::Confidentiality::Internal);
+                Settled::Use { value: seal(ports, value, LabelMap::uniform(label))? }
+            }
+        })
+    }
+
+    fn cancel(&mut self, by: Principal, reason: &str, ports: &mut Ports<'_>) -> Result<Result<(), Refused>, Fault> {
+        if self.state.is_stopping() {
+            return Ok(Err(Refused::NotNow("the run is over or already stopping")));
+        }
+        let (value, labels) = system_text(reason);
+        let reason = seal(ports, value, labels)?;
+        self.emit(Body::Cancelled { by, reason })?;
+        self.stop_open_actions()?;
+        self.pending_companions.clear();
+        Ok(Ok(()))
+    }
+
+    fn pause(&mut self, by: Principal) -> Result<Result<(), Refused>, Fault> {
+        if self.state.paused || self.state.is_stopping() {
+            return Ok(Err(Refused::NotNow("the run is paused or over")));
+        }
+        self.emit(Body::Paused { by })?;
+        Ok(Ok(()))
+    }
+
+    fn resume(&mut self, by: Principal, ports: &mut Ports<'_>) -> Result<Result<(), Refused>, Fault> {
+        if !self.state.paused && !self.state.faulted {
+            return Ok(Err(Refused::NotNow("the run is not paused")));
+        }
+        self.emit(Body::Resumed { by })?;
+        self.advance_open(ports)?;
+        Ok(Ok(()))
+    }
+
+    fn advance_open(&mut self, ports: &mut Ports<'_>) -> Result<(), Fault> {
+        let open = self.state.acts.iter().filter(|(_, act)| act.phase == Phase::Open);
+        let open: Vec<Seq> = open.map(|(seq, _)| *seq).collect();
+        for action in open {
+            self.advance(action, ports)?;
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, by: Principal, scope: Scope, on_conflict: OnConflict) -> Result<Result<(), Refused>, Fault> {
+        if by.kind == Kind::Agent {
+            return Ok(Err(Refused::NotNow("agents do not roll back; a person or service asks for it")));
+        }
+        if self.state.unwind.is_some() || self.state.rollback.is_some() {
+            return Ok(Err(Refused::NotNow("a rollback is under way")));
+        }
+        if self.state.end.is_none() && !self.state.is_stopping() {
+            return Ok(Err(Refused::NotNow("the run is not over; cancel it first")));
+        }
+        if let Scope::Token { token } = &scope {
+            let usable = self.state.tokens.get(token).filter(|t| t.state == TokenState::Armed && t.landed);
+            if usable.is_none() {
+                return Ok(Err(Refused::NotNow("this rollback token was used, or never became usable")));
+            }
+        }
+        self.emit(Body::RollbackRequested { by, scope, on_conflict })?;
+        Ok(Ok(()))
+    }
+
+    /// A new owner: calls of earlier owners have no caller any more.
+    fn claimed(&mut self, epoch: crate::id::Epoch, ports: &mut Ports<'_>) -> Result<(), Fault> {
+        self.emit(Body::Claimed { epoch })?;
+        let dispatched = self.state.acts.iter().filter(|(_, act)| act.phase == Phase::Dispatched);
+        let orphans: Vec<Seq> = dispatched.map(|(seq, _)| *seq).collect();
+        for action in orphans {
+            let is_write = self.state.acts.get(&action).is_some_and(|act| act.operation.is_write());
+            if is_write {
+                self.doubt(action, ports)?;
+            } else {
+                self.dispatch(action)?;
+            }
+        }
+        self.advance_open(ports)
+    }
+
+    /// Deals with whatever is due; journals nothing when nothing is.
+    fn tick(&mut self, ports: &mut Ports<'_>) -> Result<(), Fault> {
+        if self.state.wake_at().is_none_or(|due| due > self.state.at) {
+            return Ok(());
+        }
+        self.emit(Body::Ticked)?;
+        let at = self.state.at;
+        let acts = self.state.acts.iter();
+        let expired = acts.filter(|(_, a)| a.ask.as_ref().is_some_and(|ask| ask.expires_at <= at));
+        let expired: Vec<Seq> = expired.map(|(seq, _)| *seq).collect();
+        for action in expired {
+            self.reject(action, Stage::Expired, Class::PolicyError, "expired".to_owned())?;
+        }
+        self.resume_parents(ports)?;
+        let questions = self.state.questions.iter().filter(|(_, q)| q.expires_at <= at);
+        let questions: Vec<ApprovalId> = questions.map(|(id, _)| id.clone()).collect();
+        for question in questions {
+            self.emit(Body::Lapsed { question })?;
+        }
+        let waits = self.state.waits.iter().filter(|(_, wait)| wait.until <= at);
+        let waits: Vec<String> = waits.map(|(step, _)| step.clone()).collect();
+        for step in waits {
+            self.emit(Body::Woken { step })?;
+        }
+        let probes = self.state.acts.iter().filter(|(_, a)| a.probe_at.is_some_and(|t| t <= at));
+        let probes: Vec<Seq> = probes.map(|(seq, _)| *seq).collect();
+        for action in probes {
+            self.probe(action, ports)?;
+        }
+        self.check_wall(at)
+    }
+
+    fn check_wall(&mut self, at: crate::id::At) -> Result<(), Fault> {
+        let limit = self.state.opened_at.saturating_add(self.state.header.budget.wall_max_ms);
+        if at >= limit && !self.state.is_stopping() {
+            return self.abandon(String::new(), Class::Budget);
+        }
+        Ok(())
+    }
+}
+
+fn verb(settlement: &Settlement) -> &'static str {
+    match settlement {
+        Settlement::Happened => "happened",
+        Settlement::DidNotHappen => "did_not_happen",
+        Settlement::Retry => "retry",
+        Settlement::Use { .. } => "use",
+        Settlement::Stop => "stop",
+        Settlement::Close => "close",
+    }
+}
+
+/// What a person may do about an exception of this sort.
+#[must_use]
+pub fn verbs(need: Need) -> &'static [&'static str] {
+    match need {
+        Need::InDoubt => &["happened", "did_not_happen"],
+        Need::Escalated => &["retry", "use", "stop"],
+        Need::UndoFailed | Need::Conflict | Need::Unplanned | Need::Defect => &["close"],
+    }
+}

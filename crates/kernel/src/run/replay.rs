@@ -1,0 +1,251 @@
+//! Replay: the recorded inputs through the same machine, compared with the recorded events byte for
+//! byte. There is no connector in reach, so no effect is possible.
+
+use std::collections::VecDeque;
+
+use super::{Fault, Genesis, Pins, Ports, Run};
+use crate::{
+    event::{Answered, Body, Ended, Record, Settled},
+    id::{Digest, Seq},
+    input::{Answer, Input, Now, Settlement},
+    planning::Labelled,
+    port::{Failure, Judge, Outcome, Returned, Salts, Validate},
+    sealed::{Salt, Sealed},
+};
+
+/// A replay that came to the same events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Events compared.
+    pub events: Seq,
+    /// Hash of the last one.
+    pub head: Digest,
+}
+
+/// Where a replay first differs, and how.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Divergence {
+    /// Another event came out.
+    #[error("event {seq} differs: recorded `{recorded}`, derived `{derived}`")]
+    Differs {
+        /// Where.
+        seq: Seq,
+        /// The recorded event's canonical JSON.
+        recorded: String,
+        /// The derived event's canonical JSON.
+        derived: String,
+    },
+    /// More or fewer events came out.
+    #[error("after event {seq} the recorded run has {recorded} more events of this batch, the replay {derived}")]
+    Length {
+        /// The last equal one.
+        seq: Seq,
+        /// Recorded.
+        recorded: usize,
+        /// Derived.
+        derived: usize,
+    },
+    /// Values were erased, so inputs cannot be rebuilt.
+    #[error("event {seq} cannot be replayed: its value was erased")]
+    Erased {
+        /// Where.
+        seq: Seq,
+    },
+    /// An input was refused that had been taken.
+    #[error("event {seq}: the recorded input is refused now: {reason}")]
+    Refused {
+        /// Where.
+        seq: Seq,
+        /// Why.
+        reason: String,
+    },
+    /// The machine could not go on.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// The salts of a journal, in the order they were used.
+struct Recorded(VecDeque<Salt>);
+
+impl Salts for Recorded {
+    fn salt(&mut self) -> Salt {
+        self.0.pop_front().unwrap_or_default()
+    }
+}
+
+/// Replays a journal against pins, a judge and schemas.
+///
+/// # Errors
+/// The first difference.
+pub fn replay(
+    records: &[Record],
+    idempotency_key: String,
+    pins: Pins,
+    ports: (&dyn Judge, &dyn Validate),
+) -> Result<Replayed, Divergence> {
+    crate::event::check_chain(records).map_err(Fault::from)?;
+    let mut salts = Recorded(VecDeque::new());
+    for record in records {
+        for opening in record.openings() {
+            let opening = opening.ok_or(Divergence::Erased { seq: record.event.seq })?;
+            salts.0.push_back(opening.salt);
+        }
+    }
+    let (judge, validate) = ports;
+    let mut ports = Ports { judge, validate, salts: &mut salts };
+    let mut batches = records.chunk_by(|_, next| !next.event.body.is_input());
+    let Some(first) = batches.next() else {
+        return Err(Fault::Illegal { seq: 0, problem: "the journal is empty" }.into());
+    };
+    let mut run = reopen(first, idempotency_key, pins, &mut ports)?;
+    compare(&mut run, first)?;
+    for batch in batches {
+        feed(&mut run, batch, &mut ports)?;
+        compare(&mut run, batch)?;
+    }
+    Ok(Replayed { events: run.events(), head: run.head() })
+}
+
+fn reopen(
+    batch: &[Record],
+    idempotency_key: String,
+    pins: Pins,
+    ports: &mut Ports<'_>,
+) -> Result<Run, Divergence> {
+    let Some(record) = batch.first() else {
+        return Err(Fault::Illegal { seq: 0, problem: "the journal is empty" }.into());
+    };
+    let Body::Opened { header, intent, subjects } = &record.event.body else {
+        return Err(Fault::Illegal { seq: 0, problem: "a journal begins with `opened`" }.into());
+    };
+    let genesis = Genesis {
+        header: (**header).clone(),
+        idempotency_key,
+        intent: Labelled { value: intent.value(), labels: intent.labels() },
+        subjects: subjects.clone(),
+    };
+    let now = Now { at: record.event.at, boot_ms: 0 };
+    let mut run = Run::open(genesis, pins, now, ports)?;
+    // The key that names a run is not in its journal; the id stands for it.
+    if run.id != record.event.run {
+        return Err(Divergence::Refused {
+            seq: 0,
+            reason: format!("tenant, intent and key name {}, the journal is of {}", run.id, record.event.run),
+        });
+    }
+    run.committed = 0;
+    Ok(run)
+}
+
+fn feed(run: &mut Run, batch: &[Record], ports: &mut Ports<'_>) -> Result<(), Divergence> {
+    let Some(record) = batch.first() else {
+        return Ok(());
+    };
+    let input = input_of(&record.event.body).ok_or(Fault::Illegal {
+        seq: record.event.seq,
+        problem: "a batch begins with an input",
+    })?;
+    let now = Now { at: record.event.at, boot_ms: 0 };
+    match run.decide(input, now, ports)? {
+        Ok(()) => Ok(()),
+        Err(refused) => {
+            Err(Divergence::Refused { seq: record.event.seq, reason: refused.to_string() })
+        }
+    }
+}
+
+fn compare(run: &mut Run, batch: &[Record]) -> Result<(), Divergence> {
+    let derived = run.take().records;
+    run.committed();
+    for (recorded, derived) in batch.iter().zip(&derived) {
+        if recorded.bytes != derived.bytes {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            return Err(Divergence::Differs {
+                seq: recorded.event.seq,
+                recorded: text(&recorded.bytes),
+                derived: text(&derived.bytes),
+            });
+        }
+    }
+    if batch.len() != derived.len() {
+        let equal = batch.len().min(derived.len());
+        let seq = batch.first().map_or(0, |r| r.event.seq) + equal as Seq;
+        let (recorded, derived) = (batch.len() - equal, derived.len() - equal);
+        return Err(Divergence::Length { seq: seq.saturating_sub(1), recorded, derived });
+    }
+    Ok(())
+}
+
+fn text_of(sealed: &Sealed) -> String {
+    sealed.value().as_str().unwrap_or_default().to_owned()
+}
+
+/// Labels were joined when the outcome was journaled; joining them again changes nothing.
+fn outcome_of(ended: &Ended) -> Outcome {
+    match ended {
+        Ended::Done { output, external_ref, cost } => Ok(Returned {
+            output: output.value(),
+            labels: output.labels(),
+            external_ref: external_ref.as_ref().map(text_of),
+            cost: *cost,
+            received: Digest::default(),
+        }),
+        Ended::Failed { class, landed, message, retry_after_ms } => Err(Failure {
+            class: *class,
+            landed: *landed,
+            message: text_of(message),
+            retry_after_ms: *retry_after_ms,
+        }),
+    }
+}
+
+/// Rebuilds the input that an input event records.
+fn input_of(body: &Body) -> Option<Input> {
+    Some(match body {
+        Body::Ticked => Input::Tick,
+        Body::Held => Input::Hold,
+        Body::Claimed { epoch } => Input::Claimed { epoch: *epoch },
+        Body::PolicyChanged { digest } => Input::PolicyChanged { digest: *digest },
+        Body::Returned { action, attempt, ended } => {
+            Input::Outcome { action: *action, attempt: *attempt, outcome: outcome_of(ended) }
+        }
+        Body::Answered { approval, digest, shown, by, answer, .. } => Input::Answer {
+            approval: approval.clone(),
+            action: *digest,
+            shown: *shown,
+            by: by.clone(),
+            answer: match answer {
+                Answered::Approved => Answer::Approve,
+                Answered::Denied { reason } => Answer::Deny { reason: text_of(reason) },
+                Answered::Edited { args } => Answer::Edit { args: args.value() },
+            },
+        },
+        Body::Replied { question, by, value } => {
+            Input::Reply { question: question.clone(), by: by.clone(), value: value.value() }
+        }
+        Body::Signalled { name, body } => Input::Signal { name: name.clone(), body: body.value() },
+        Body::Settled { exception, by, settled, evidence } => Input::Settle {
+            exception: exception.clone(),
+            by: by.clone(),
+            settlement: match settled {
+                Settled::Happened => Settlement::Happened,
+                Settled::DidNotHappen => Settlement::DidNotHappen,
+                Settled::Retry => Settlement::Retry,
+                Settled::Use { value } => Settlement::Use { value: value.value() },
+                Settled::Stop => Settlement::Stop,
+                Settled::Close => Settlement::Close,
+            },
+            evidence: text_of(evidence),
+        },
+        Body::Faulted { message } => Input::Fault { message: text_of(message) },
+        Body::Cancelled { by, reason } => Input::Cancel { by: by.clone(), reason: text_of(reason) },
+        Body::Paused { by } => Input::Pause { by: by.clone() },
+        Body::Resumed { by } => Input::Resume { by: by.clone() },
+        Body::RollbackRequested { by, scope, on_conflict } => Input::Rollback {
+            by: by.clone(),
+            scope: scope.clone(),
+            on_conflict: *on_conflict,
+        },
+        _ => return None,
+    })
+}

@@ -1,0 +1,272 @@
+//! What the events of a run fold to. Changed only by `apply`; read by everything that decides.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use crate::{
+    action::Resource,
+    approval::Approval,
+    budget::Spent,
+    decision::{Decision, Requirement},
+    event::{End, Ended, Header, Purpose, Role, Undone, Unwound},
+    exception::{Class, Exception, Landed},
+    id::{
+        ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, OperationId, Seq, TokenId,
+    },
+    input::OnConflict,
+    label::Label,
+    operation::{Companion, Operation},
+    planning::Labelled,
+    principal::Principal,
+    rollback::Token,
+    sealed::Sealed,
+};
+
+/// Where an action stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The gate can go on with it.
+    Open,
+    /// A companion call is under way for it.
+    Helping,
+    /// A person is asked.
+    Asking,
+    /// The call may be in flight.
+    Dispatched,
+    /// The call ended; the receipt waits for the after-image.
+    Ended,
+    /// Nobody knows whether it happened.
+    Doubt,
+}
+
+/// An open ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) id: ApprovalId,
+    pub(crate) requirement: Requirement,
+    pub(crate) expires_at: At,
+}
+
+/// The latest dispatch of an action.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) seq: Seq,
+    pub(crate) key: EffectKey,
+    pub(crate) attempt: u32,
+    pub(crate) dispatch_by: At,
+    pub(crate) first_at: At,
+}
+
+/// An action that is not accounted for yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Act {
+    pub(crate) step: String,
+    pub(crate) operation: Arc<Operation>,
+    pub(crate) definition: Digest,
+    pub(crate) args: Sealed,
+    pub(crate) resource: Option<Resource>,
+    pub(crate) resource_root: Digest,
+    pub(crate) existence: Label,
+    pub(crate) attempt: u32,
+    pub(crate) origin: Seq,
+    pub(crate) role: Role,
+    pub(crate) phase: Phase,
+    pub(crate) digest: Option<Digest>,
+    pub(crate) decision: Option<Decision>,
+    pub(crate) transforms: BTreeSet<String>,
+    pub(crate) captures: BTreeMap<Purpose, Sealed>,
+    pub(crate) missed: BTreeSet<Purpose>,
+    pub(crate) ask: Option<Ask>,
+    pub(crate) asks: u32,
+    pub(crate) approvals: Vec<Approval>,
+    pub(crate) refreshed: Option<Sealed>,
+    pub(crate) token: Option<TokenId>,
+    pub(crate) dispatch: Option<Dispatch>,
+    pub(crate) ended: Option<(At, Ended)>,
+    pub(crate) probe_at: Option<At>,
+}
+
+impl Act {
+    /// Who asked for it, when it is an undo.
+    pub(crate) fn undo_of(&self) -> Option<&TokenId> {
+        match &self.role {
+            Role::Undo { token, .. } => Some(token),
+            Role::Step | Role::Companion { .. } => None,
+        }
+    }
+
+    /// What was shown to approvers: the preview, else the image before.
+    pub(crate) fn shown(&self) -> Option<(Purpose, &Sealed)> {
+        let image = |purpose| self.captures.get(&purpose).map(|sealed| (purpose, sealed));
+        image(Purpose::Preview).or_else(|| image(Purpose::Before))
+    }
+}
+
+/// A question that waits for a typed answer.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenQuestion {
+    pub(crate) step: String,
+    pub(crate) role: String,
+    pub(crate) answer: Arc<Value>,
+    pub(crate) expires_at: At,
+}
+
+/// A branch that waits.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenWait {
+    pub(crate) signal: Option<String>,
+    pub(crate) until: At,
+}
+
+/// A rollback under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Unwind {
+    pub(crate) by: Principal,
+    pub(crate) on_conflict: OnConflict,
+    pub(crate) queue: VecDeque<TokenId>,
+    pub(crate) irreversible: usize,
+    pub(crate) results: Vec<Undone>,
+}
+
+/// The fold.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) header: Arc<Header>,
+    pub(crate) chain_digest: Digest,
+    pub(crate) intent: Labelled,
+    pub(crate) subjects: Vec<String>,
+    pub(crate) opened_at: At,
+    pub(crate) at: At,
+    pub(crate) epoch: Epoch,
+    pub(crate) next_seq: Seq,
+    pub(crate) head: Digest,
+    pub(crate) current_policy: Option<Digest>,
+    pub(crate) acts: BTreeMap<Seq, Act>,
+    pub(crate) asks: BTreeMap<ApprovalId, Seq>,
+    pub(crate) questions: BTreeMap<ApprovalId, OpenQuestion>,
+    pub(crate) waits: BTreeMap<String, OpenWait>,
+    pub(crate) exceptions: BTreeMap<ExceptionId, Exception>,
+    pub(crate) tokens: BTreeMap<TokenId, Token>,
+    /// Effects that landed, oldest first: with a token, or without a way back.
+    pub(crate) effects: Vec<(Seq, Option<TokenId>)>,
+    pub(crate) origins: BTreeMap<String, (Seq, Arc<Value>)>,
+    /// Steps whose action a person replaced: the next proposal is not the planner's.
+    pub(crate) replacing: BTreeSet<String>,
+    pub(crate) spent: Spent,
+    pub(crate) uses: BTreeMap<OperationId, u32>,
+    pub(crate) denied: u32,
+    pub(crate) forbidden: BTreeSet<OperationId>,
+    pub(crate) recoveries: BTreeSet<String>,
+    pub(crate) receipts: u64,
+    pub(crate) last_statement: Digest,
+    pub(crate) paused: bool,
+    pub(crate) held: bool,
+    pub(crate) faulted: bool,
+    pub(crate) cancelled: bool,
+    pub(crate) abandoned: Option<(String, Class)>,
+    pub(crate) rollback: Option<(Principal, crate::input::Scope, OnConflict)>,
+    pub(crate) unwind: Option<Unwind>,
+    pub(crate) unwound: Option<Unwound>,
+    pub(crate) end: Option<End>,
+    pub(crate) closed: bool,
+}
+
+impl State {
+    pub(crate) fn new(header: Header, intent: Labelled, at: At) -> Self {
+        let chain_digest = crate::canon::digest(&header.chain).unwrap_or_default();
+        Self {
+            header: Arc::new(header),
+            chain_digest,
+            intent,
+            subjects: Vec::new(),
+            opened_at: at,
+            at,
+            epoch: 0,
+            next_seq: 0,
+            head: Digest::default(),
+            current_policy: None,
+            acts: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            exceptions: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            effects: Vec::new(),
+            origins: BTreeMap::new(),
+            replacing: BTreeSet::new(),
+            spent: Spent::default(),
+            uses: BTreeMap::new(),
+            denied: 0,
+            forbidden: BTreeSet::new(),
+            recoveries: BTreeSet::new(),
+            receipts: 0,
+            last_statement: Digest::default(),
+            paused: false,
+            held: false,
+            faulted: false,
+            cancelled: false,
+            abandoned: None,
+            rollback: None,
+            unwind: None,
+            unwound: None,
+            end: None,
+            closed: false,
+        }
+    }
+
+    /// Nothing new may be dispatched for now.
+    pub(crate) fn is_held(&self) -> bool {
+        self.paused || self.faulted || self.held
+    }
+
+    /// Nothing is wanted from the planner any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.cancelled || self.abandoned.is_some() || self.end.is_some()
+    }
+
+    /// Calls may be in flight or their outcome is open.
+    pub(crate) fn has_loose_ends(&self) -> bool {
+        self.acts.values().any(|act| {
+            matches!(act.phase, Phase::Dispatched | Phase::Ended | Phase::Doubt | Phase::Helping)
+        })
+    }
+
+    /// When time alone will change something.
+    pub(crate) fn wake_at(&self) -> Option<At> {
+        let asks = self.acts.values().filter_map(|act| act.ask.as_ref()).map(|ask| ask.expires_at);
+        let probes = self.acts.values().filter_map(|act| act.probe_at);
+        let questions = self.questions.values().map(|question| question.expires_at);
+        let waits = self.waits.values().map(|wait| wait.until);
+        let wall = self.opened_at.saturating_add(self.header.budget.wall_max_ms);
+        let wall = self.end.is_none().then_some(wall);
+        asks.chain(probes).chain(questions).chain(waits).chain(wall).min()
+    }
+
+    /// Whether an effect counts as there for rollback.
+    pub(crate) fn note_effect(&mut self, seq: Seq, token: Option<TokenId>, landed: Landed) {
+        if landed == Landed::No {
+            if let Some(id) = token {
+                self.tokens.remove(&id);
+            }
+            return;
+        }
+        if let Some(found) = token.as_ref().and_then(|id| self.tokens.get_mut(id)) {
+            found.landed = true;
+        }
+        self.effects.push((seq, token));
+    }
+}
+
+/// The companion that undoes an operation at a step: the step's own, else the operation's.
+pub(crate) fn undo_companion<'a>(
+    operation: &'a Operation,
+    overrides: &'a BTreeMap<String, Companion>,
+    step: &str,
+) -> Option<&'a Companion> {
+    let own = overrides.get(&crate::playbook::static_path(step));
+    own.or(operation.companions.undo_with.as_ref())
+}

@@ -1,0 +1,165 @@
+//! Read-only views of what is open, for cards and lists.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::Value;
+
+use super::{Run, state::Act};
+use crate::{
+    action::Resource,
+    approval::Approval,
+    decision::{Decision, Requirement},
+    event::{Purpose, Role},
+    exception::Exception,
+    id::{ApprovalId, At, Digest, Seq, TokenId},
+    label::LabelMap,
+    operation::{Operation, Undo},
+    rollback::{State as TokenState, Token},
+};
+
+/// An open action.
+#[derive(Clone, Debug)]
+pub struct ActionView {
+    /// Its proposal's place.
+    pub seq: Seq,
+    /// The step.
+    pub step: String,
+    /// The operation.
+    pub operation: Arc<Operation>,
+    /// The arguments.
+    pub args: Arc<Value>,
+    /// Their labels.
+    pub arg_labels: LabelMap,
+    /// What it touches.
+    pub resource: Option<Resource>,
+    /// Digest of exactly this action.
+    pub digest: Option<Digest>,
+    /// What policy said last.
+    pub decision: Option<Decision>,
+    /// Why it belongs to the run.
+    pub role: Role,
+    /// What is there before, if read.
+    pub before: Option<Arc<Value>>,
+    /// What the preview said, if taken.
+    pub preview: Option<Arc<Value>>,
+    /// Rewrites applied.
+    pub transforms: BTreeSet<String>,
+    /// The undo class that will be armed.
+    pub undo: Undo,
+    /// Approvals given so far.
+    pub approvals: Vec<Approval>,
+}
+
+/// An open ask.
+#[derive(Clone, Debug)]
+pub struct AskView {
+    /// Its id.
+    pub id: ApprovalId,
+    /// What is needed.
+    pub requirement: Requirement,
+    /// Until when.
+    pub expires_at: At,
+    /// About which action.
+    pub action: ActionView,
+}
+
+/// An open question.
+#[derive(Clone, Debug)]
+pub struct QuestionView {
+    /// Its id.
+    pub id: ApprovalId,
+    /// The step that asks.
+    pub step: String,
+    /// Role that may answer.
+    pub role: String,
+    /// JSON Schema of the answer.
+    pub answer: Arc<Value>,
+    /// Until when.
+    pub expires_at: At,
+}
+
+impl Run {
+    /// Everything a person is asked to approve now.
+    #[must_use]
+    pub fn asks(&self) -> Vec<AskView> {
+        let acts = self.state.acts.iter();
+        acts.filter_map(|(seq, act)| {
+            let ask = act.ask.as_ref()?;
+            let (id, requirement) = (ask.id.clone(), ask.requirement.clone());
+            let action = self.action_view(*seq, act);
+            Some(AskView { id, requirement, expires_at: ask.expires_at, action })
+        })
+        .collect()
+    }
+
+    /// Every typed question that is open now.
+    #[must_use]
+    pub fn questions(&self) -> Vec<QuestionView> {
+        let open = self.state.questions.iter();
+        open.map(|(id, question)| QuestionView {
+            id: id.clone(),
+            step: question.step.clone(),
+            role: question.role.clone(),
+            answer: Arc::clone(&question.answer),
+            expires_at: question.expires_at,
+        })
+        .collect()
+    }
+
+    /// Every open exception.
+    #[must_use]
+    pub fn exceptions(&self) -> Vec<Exception> {
+        self.state.exceptions.values().cloned().collect()
+    }
+
+    /// Every action that is not accounted for.
+    #[must_use]
+    pub fn open_actions(&self) -> Vec<ActionView> {
+        self.state.acts.iter().map(|(seq, act)| self.action_view(*seq, act)).collect()
+    }
+
+    /// Tokens whose effect is there and that were not used.
+    #[must_use]
+    pub fn usable_tokens(&self) -> Vec<&Token> {
+        let tokens = self.state.tokens.values();
+        tokens.filter(|token| token.landed && token.state == TokenState::Armed).collect()
+    }
+
+    /// One token, whatever its state.
+    #[must_use]
+    pub fn token_by_id(&self, id: &TokenId) -> Option<&Token> {
+        self.state.tokens.get(id)
+    }
+
+    /// Effects that are there, newest first, with their token if there is a way back.
+    #[must_use]
+    pub fn effects(&self) -> Vec<(Seq, Option<TokenId>)> {
+        self.state.effects.iter().rev().cloned().collect()
+    }
+
+    /// When time alone will change something.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<At> {
+        self.state.wake_at()
+    }
+
+    fn action_view(&self, seq: Seq, act: &Act) -> ActionView {
+        let image = |purpose| act.captures.get(&purpose).map(|sealed| sealed.value());
+        ActionView {
+            seq,
+            step: act.step.clone(),
+            operation: Arc::clone(&act.operation),
+            args: act.args.value(),
+            arg_labels: act.args.labels(),
+            resource: act.resource.clone(),
+            digest: act.digest,
+            decision: act.decision.clone(),
+            role: act.role.clone(),
+            before: image(Purpose::Before),
+            preview: image(Purpose::Preview),
+            transforms: act.transforms.clone(),
+            undo: self.undo_class(act),
+            approvals: act.approvals.clone(),
+        }
+    }
+}

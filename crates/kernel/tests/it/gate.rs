@@ -1,0 +1,218 @@
+use kernel::{
+    decision::Autonomy,
+    event::{Body, Stage},
+    exception::Class,
+    label::{Confidentiality, Label, LabelMap, Trust},
+    operation::{Critical, Effect, Retry, Undo},
+    run::Status,
+};
+use serde_json::json;
+use testkit::{Bench, Crash, Rules, operation, proposal, returned};
+
+fn read(id: &str) -> kernel::operation::Operation {
+    operation(id, Effect::Read, Undo::None, Retry::Keyed)
+}
+
+fn write(id: &str) -> kernel::operation::Operation {
+    operation(id, Effect::Write, Undo::None, Retry::Never)
+}
+
+fn rejection(bench: &Bench) -> Option<(Stage, Class, String)> {
+    bench.records.iter().find_map(|r| match &r.event.body {
+        Body::Rejected { stage, class, code, .. } => Some((*stage, *class, code.clone())),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_run_of_reads_leaves_five_events_an_action_and_ends_closed() {
+    let steps = vec![proposal("a", "crm.get", json!({})), proposal("b", "crm.get", json!({}))];
+    let mut bench = Bench::new(vec![read("crm.get")], steps, Rules::default());
+    assert!(bench.start(Crash::Never));
+    assert_eq!(bench.run.as_ref().unwrap().status(), Status::Succeeded);
+    let kinds = bench.kinds();
+    let one = ["proposed", "judged", "dispatched", "returned", "receipted"];
+    let expected: Vec<&str> = std::iter::once("opened")
+        .chain(one)
+        .chain(one)
+        .chain(["finished", "closed"])
+        .collect();
+    assert_eq!(kinds, expected);
+    assert_eq!(bench.drafts.len(), 3, "two receipts and the close record");
+}
+
+#[test]
+fn nothing_is_handed_out_before_the_journal_acknowledged_it() {
+    let steps = vec![proposal("a", "crm.get", json!({}))];
+    let mut bench = Bench::new(vec![read("crm.get")], steps, Rules::default());
+    bench.start(Crash::AfterAppend(1));
+    assert!(bench.run.is_none() && bench.world.calls.is_empty());
+}
+
+/// C119, C113, C109: what does not exist, is not planned, not granted or does not fit never leaves.
+#[test]
+fn whatever_is_not_in_order_is_rejected_before_a_judge_is_asked() {
+    let check = |operations, step: &str, name: &str, change: fn(&mut Bench)| {
+        let mut bench = Bench::new(operations, vec![proposal(step, name, json!({}))], Rules::default());
+        change(&mut bench);
+        bench.start(Crash::Never);
+        assert!(bench.world.calls.is_empty(), "{step} reached the world");
+        rejection(&bench).unwrap()
+    };
+    let none: fn(&mut Bench) = |_| {};
+    assert_eq!(check(vec![], "unknown", "crm.nope", none).0, Stage::Unknown);
+    let ungranted: fn(&mut Bench) = |b| b.header_mut().grant.operations.clear();
+    assert_eq!(check(vec![read("crm.get")], "grant", "crm.get", ungranted).0, Stage::Grant);
+    let report: fn(&mut Bench) = |b| b.header_mut().autonomy = Autonomy::L1;
+    assert_eq!(check(vec![write("crm.set")], "l1", "crm.set", report).0, Stage::Grant);
+    let mut strict = read("crm.get");
+    strict.input = std::sync::Arc::new(json!({"required": ["id"]}));
+    let (stage, class, _) = check(vec![strict], "schema", "crm.get", none);
+    assert_eq!((stage, class), (Stage::Schema, Class::InvalidArguments));
+    let mut narrow = read("crm.get");
+    narrow.clearance = Label::new(Trust::Untrusted, Confidentiality::Public);
+    assert_eq!(check(vec![narrow], "clearance", "crm.get", none).0, Stage::Clearance);
+    let broke: fn(&mut Bench) = |b| b.header_mut().budget.calls_max = 0;
+    assert_eq!(check(vec![read("crm.get")], "budget", "crm.get", broke).0, Stage::Budget);
+}
+
+/// C048: an action outside the plan stops the run and says so.
+#[test]
+fn an_unplanned_action_stops_the_run() {
+    use kernel::run::{Genesis, Pins, Ports, Run};
+    let planned = vec![proposal("planned", "crm.get", json!({}))];
+    let mut bench = Bench::new(vec![read("crm.get")], planned, Rules::default());
+    let pins = bench.pins();
+    let rogue = testkit::LinePlanner::new(&[proposal("rogue", "crm.get", json!({}))]);
+    let pins = Pins { planner: Box::new(rogue), ..pins };
+    let genesis = Genesis {
+        header: bench.header_mut().clone(),
+        idempotency_key: "k".into(),
+        intent: kernel::planning::Labelled {
+            value: std::sync::Arc::new(json!({})),
+            labels: LabelMap::default(),
+        },
+        subjects: vec![],
+    };
+    let mut salts = testkit::Salted::default();
+    let rules = Rules::default();
+    let mut ports = Ports { judge: &rules, validate: &testkit::NoSchemas, salts: &mut salts };
+    let now = kernel::input::Now { at: 1, boot_ms: 1 };
+    let mut run = Run::open(genesis, pins, now, &mut ports).unwrap();
+    assert_eq!(run.status(), Status::Failed);
+    assert_eq!(run.exceptions().len(), 1);
+    run.take();
+    run.committed();
+    assert!(run.next(1).is_empty());
+}
+
+#[test]
+fn a_denial_reaches_no_connector_and_names_its_rule() {
+    let steps = vec![proposal("a", "crm.set", json!({}))];
+    let mut bench = Bench::new(vec![write("crm.set")], steps, Rules::default().deny("crm.set"));
+    bench.start(Crash::Never);
+    assert!(bench.world.calls.is_empty());
+    assert_eq!(rejection(&bench).unwrap(), (Stage::Policy, Class::PolicyError, "deny".into()));
+    assert_eq!(bench.run.unwrap().status(), Status::Failed);
+}
+
+/// The claim of the labels: a judge that allows everything cannot let untrusted input act un-asked.
+#[test]
+fn untrusted_input_asks_even_where_policy_allows() {
+    let tainted = Label::new(Trust::Untrusted, Confidentiality::Internal);
+    let asks = |arg: Option<&str>, existence: bool, critical: Critical, effect| {
+        let mut step = proposal("a", "crm.set", json!({"id": 1, "note": "x"}));
+        if let Some(pointer) = arg {
+            step.arg_labels.parts.insert(pointer.into(), tainted.clone());
+        }
+        if existence {
+            step.existence = tainted.clone();
+        }
+        let mut op = operation("crm.set", effect, Undo::None, Retry::Never);
+        op.facts.critical = critical;
+        let mut bench = Bench::new(vec![op], vec![step], Rules::default());
+        bench.start(Crash::Never);
+        bench.run.unwrap().status() == Status::Asking
+    };
+    let id_only = || Critical::At(vec!["/id".into()]);
+    assert!(asks(Some("/note"), false, Critical::All, Effect::Write));
+    assert!(!asks(Some("/note"), false, id_only(), Effect::Write), "not critical");
+    assert!(asks(Some("/id"), false, id_only(), Effect::Write));
+    assert!(asks(None, true, id_only(), Effect::Write), "its very existence");
+    assert!(!asks(Some("/id"), true, Critical::All, Effect::Read), "a read without egress");
+}
+
+/// C112: a mask that policy requires is applied before the call, and only a declared one.
+#[test]
+fn a_required_mask_is_applied_or_the_action_is_denied() {
+    #[derive(Debug)]
+    struct Masking;
+    impl kernel::port::Judge for Masking {
+        fn judge(&self, q: &kernel::decision::Question<'_>) -> kernel::decision::Decision {
+            use kernel::decision::{Decision, Requirement, Verdict};
+            let mask = "mask:/email".to_owned();
+            let verdict = if q.evidence.transforms.contains(&mask) {
+                Verdict::Allow
+            } else {
+                Verdict::Ask(Requirement { transforms: [mask].into(), ..Default::default() })
+            };
+            Decision { verdict, rules: vec![], policies: vec![] }
+        }
+    }
+    let run = |maskable: Vec<String>| {
+        use kernel::run::{Genesis, Ports, Run};
+        let mut op = read("crm.get");
+        op.maskable = maskable;
+        let mut bench = Bench::new(vec![op], vec![proposal("a", "crm.get", json!({}))], Rules::default());
+        let genesis = Genesis {
+            header: bench.header_mut().clone(),
+            idempotency_key: "k".into(),
+            intent: kernel::planning::Labelled {
+                value: std::sync::Arc::new(json!({})),
+                labels: LabelMap::default(),
+            },
+            subjects: vec![],
+        };
+        let mut salts = testkit::Salted::default();
+        let mut ports = Ports { judge: &Masking, validate: &testkit::NoSchemas, salts: &mut salts };
+        let now = kernel::input::Now { at: 1, boot_ms: 1 };
+        let mut run = Run::open(genesis, bench.pins(), now, &mut ports).unwrap();
+        run.take();
+        run.committed();
+        let permits = run.next(1);
+        permits.first().map(|p| p.masks().clone())
+    };
+    assert_eq!(run(vec!["/email".into()]), Some(["/email".to_owned()].into()));
+    assert_eq!(run(vec![]), None, "an unregistered rewrite is a denial");
+}
+
+#[test]
+fn values_never_stand_in_a_hashed_body() {
+    let canary = "ana.keller@northwind-robotics.example";
+    let steps = vec![proposal("a", "crm.set", json!({"to": canary}))];
+    let mut op = write("crm.set");
+    op.resource = Some(kernel::operation::ResourceRule { kind: "Contact".into(), id: "/to".into() });
+    let mut bench = Bench::new(vec![op], steps, Rules::default());
+    bench.world.script("crm.set", vec![Ok(kernel::port::Returned {
+        external_ref: Some(canary.into()),
+        ..returned(json!({"sent_to": canary}))
+    })]);
+    bench.start(Crash::Never);
+    assert!(!bench.text().contains("ana.keller"));
+    let statements: Vec<String> =
+        bench.drafts.iter().map(|d| String::from_utf8(d.payload.clone()).unwrap()).collect();
+    assert!(statements.iter().all(|s| !s.contains("ana.keller")));
+}
+
+#[test]
+fn journal_bytes_per_action_do_not_grow() {
+    let steps: Vec<_> = (0..400).map(|n| proposal(&format!("s[{n}]"), "crm.get", json!({}))).collect();
+    let mut bench = Bench::new(vec![read("crm.get")], steps, Rules::default());
+    bench.start(Crash::Never);
+    let bytes = |from: usize| -> usize {
+        let five = bench.records.iter().skip(1 + from * 5).take(5);
+        five.map(|r| r.bytes.len()).sum()
+    };
+    // Only the digits of sequence numbers differ: about ten of them, up to three digits longer.
+    assert!(bytes(390) <= bytes(10) + 40, "{} -> {}", bytes(10), bytes(390));
+}

@@ -1,0 +1,138 @@
+use kernel::{
+    event::{Body, Undone, Unwound},
+    exception::{Class, Landed},
+    input::{Input, OnConflict, Scope},
+    operation::{Binding, Companion, Effect, Operation, Retry, Undo},
+    run::{Refused, Status},
+};
+use serde_json::{Value, json};
+use testkit::{Bench, Crash, Rules, failure, operation, person, proposal, returned};
+
+fn set() -> Operation {
+    let mut set = operation("crm.set", Effect::Write, Undo::Restore, Retry::Keyed);
+    set.companions.before = Some(Companion {
+        operation: "crm.get".parse().unwrap(),
+        with: Default::default(),
+        image: vec!["/value".into()],
+    });
+    set.companions.undo_with = Some(Companion {
+        operation: "crm.set".parse().unwrap(),
+        with: [("value".to_owned(), Binding::From("/before/value".into()))].into(),
+        image: vec![],
+    });
+    set
+}
+
+fn bench(values: &[&str]) -> Bench {
+    let get = operation("crm.get", Effect::Read, Undo::None, Retry::Keyed);
+    let steps = values.iter().enumerate();
+    let steps = steps.map(|(n, v)| proposal(&format!("s{n}"), "crm.set", json!({"value": v})));
+    let mut b = Bench::new(vec![set(), get], steps.collect(), Rules::default());
+    b.world.script("crm.get", vec![Ok(returned(json!("record")))]);
+    b.world.record = json!("original");
+    b
+}
+
+fn roll_back(on_conflict: OnConflict) -> Input {
+    Input::Rollback { by: person("person:lena", &[]), scope: Scope::Run, on_conflict }
+}
+
+fn undone(b: &Bench) -> Vec<Undone> {
+    let of = |r: &kernel::event::Record| match &r.event.body {
+        Body::Redeemed { undone, .. } => Some(undone.clone()),
+        _ => None,
+    };
+    b.records.iter().filter_map(of).collect()
+}
+
+/// C208: newest first, compared before, read again after.
+#[test]
+fn a_run_is_restored_newest_first() {
+    let mut b = bench(&["one", "two", "three"]);
+    b.start(Crash::Never);
+    assert_eq!(b.world.record, json!("three"));
+    b.input(roll_back(OnConflict::Refuse)).unwrap();
+    assert_eq!(b.world.record, json!("original"));
+    assert_eq!(b.run.as_ref().unwrap().status(), Status::RolledBack);
+    assert_eq!(undone(&b), vec![Undone::Restored; 3]);
+    let again = b.input(roll_back(OnConflict::Refuse));
+    assert_eq!(again, Ok(()), "nothing left is nothing to do");
+    assert_eq!(undone(&b).len(), 3, "no token was used twice");
+}
+
+#[test]
+fn a_token_is_single_use() {
+    let mut b = bench(&["one"]);
+    b.start(Crash::Never);
+    let token = b.run.as_ref().unwrap().usable_tokens()[0].id.clone();
+    let redeem = || Input::Rollback {
+        by: person("person:lena", &[]),
+        scope: Scope::Token { token: token.clone() },
+        on_conflict: OnConflict::Refuse,
+    };
+    b.input(redeem()).unwrap();
+    assert_eq!(b.world.record, json!("original"));
+    assert!(matches!(b.input(redeem()), Err(Refused::NotNow(_))));
+}
+
+#[test]
+fn a_moved_world_is_refused_with_the_three_way_difference() {
+    let mut b = bench(&["ours"]);
+    b.start(Crash::Never);
+    b.world.record = json!("somebody else's");
+    b.input(roll_back(OnConflict::Refuse)).unwrap();
+    assert_eq!(b.world.record, json!("somebody else's"), "nothing was overwritten");
+    let Undone::Conflict { difference } = undone(&b).remove(0) else { panic!("no conflict") };
+    let image = |v: &str| json!({ "value": v });
+    let expected: Value =
+        json!({"before": image("original"), "after": image("ours"), "now": image("somebody else's")});
+    assert_eq!(*difference.value(), expected);
+    assert_eq!(b.run.as_ref().unwrap().exceptions().len(), 1);
+    b.input(roll_back(OnConflict::Accept)).unwrap();
+    assert_eq!(b.world.record, json!("original"), "a person accepted it");
+}
+
+#[test]
+fn partial_is_called_partial() {
+    let mut b = bench(&["one", "two"]);
+    b.start(Crash::Never);
+    // The newest undo works, the older one is refused by the target.
+    b.world.script("crm.set", vec![
+        Ok(returned(json!({}))),
+        Ok(returned(json!({}))),
+        Ok(returned(json!({}))),
+        failure(Class::Permission, Landed::No),
+    ]);
+    b.world.calls.insert("crm.set".into(), 2);
+    b.input(roll_back(OnConflict::Refuse)).unwrap();
+    assert_eq!(b.run.as_ref().unwrap().status(), Status::PartlyRolledBack);
+    let last = b.records.iter().rev().find_map(|r| match &r.event.body {
+        Body::Unwound { unwound } => Some(*unwound),
+        _ => None,
+    });
+    assert_eq!(last, Some(Unwound::Partial));
+}
+
+#[test]
+fn a_failure_unwinds_what_was_done() {
+    let mut b = bench(&["one", "two"]);
+    b.world.script("crm.set", vec![
+        Ok(returned(json!({}))),
+        failure(Class::InvalidArguments, Landed::No),
+        Ok(returned(json!({}))),
+    ]);
+    b.start(Crash::Never);
+    // The scripted world stores what it is told even when it refuses; only the first landed.
+    assert_eq!(b.run.as_ref().unwrap().status(), Status::Failed);
+    assert!(b.kinds().contains(&"unwinding".to_owned()));
+}
+
+#[test]
+fn a_missing_before_image_is_judged_again_as_irreversible() {
+    let mut b = bench(&["one"]);
+    b.world.script("crm.get", vec![failure(Class::Unavailable, Landed::No)]);
+    b.start(Crash::Never);
+    assert!(!b.kinds().contains(&"armed".to_owned()));
+    let judged = b.records.iter().filter(|r| matches!(&r.event.body, Body::Judged { action: 1, .. }));
+    assert_eq!(judged.count(), 2);
+}

@@ -1,0 +1,350 @@
+//! JSON Schemas: what a pack may write, and checking values against them, compiled once per schema.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
+use kernel::{
+    exception::Class,
+    pointer,
+    port::{Validate, Violation},
+};
+use serde_json::Value;
+
+use crate::{problem::did_you_mean, read::cut};
+
+/// Most compiled schemas kept; beyond it the cache is emptied and fills again.
+pub const COMPILED_MAX: usize = 1_024;
+
+/// Most violations looked at to find the first in pointer order.
+const VIOLATIONS_MAX: usize = 64;
+
+/// Keywords a pack may use. Only references into the same document: nothing is ever fetched.
+const KEYWORDS: [&str; 47] = [
+    "$comment", "$defs", "$ref", "$schema", "additionalProperties", "allOf", "anyOf", "const", "contains",
+    "contentEncoding", "contentMediaType", "default", "definitions", "dependentRequired", "dependentSchemas",
+    "deprecated", "description", "else", "enum", "examples", "exclusiveMaximum", "exclusiveMinimum", "format",
+    "if", "items", "maxContains", "maxItems", "maxLength", "maxProperties", "maximum", "minContains",
+    "minItems", "minLength", "minProperties", "minimum", "multipleOf", "not", "oneOf", "pattern",
+    "patternProperties", "prefixItems", "properties", "propertyNames", "required", "then", "title", "type",
+];
+const MORE_KEYWORDS: [&str; 5] =
+    ["readOnly", "unevaluatedItems", "unevaluatedProperties", "uniqueItems", "writeOnly"];
+
+/// Keywords whose value is a map from names to schemas.
+const MAPS: [&str; 5] = ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
+/// Keywords whose value is a schema or a list of schemas.
+const NESTED: [&str; 14] = [
+    "additionalProperties", "allOf", "anyOf", "contains", "else", "if", "items", "not", "oneOf", "prefixItems",
+    "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
+];
+
+/// Checks values against schemas. Compiled validators are kept by the schema's address, and the schema
+/// with them, so that an address never comes to mean another schema.
+#[derive(Default)]
+pub struct Schemas {
+    compiled: Mutex<BTreeMap<usize, Kept>>,
+}
+
+struct Kept {
+    _schema: Arc<Value>,
+    validator: Arc<Result<Validator, String>>,
+}
+
+impl fmt::Debug for Schemas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Schemas").finish_non_exhaustive()
+    }
+}
+
+impl Schemas {
+    /// With nothing compiled yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn validator(&self, schema: &Arc<Value>) -> Arc<Result<Validator, String>> {
+        let address = Arc::as_ptr(schema) as usize;
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = compiled.get(&address) {
+            return Arc::clone(&kept.validator);
+        }
+        let validator = Arc::new(compile(schema).map_err(|(_, message)| message));
+        if compiled.len() >= COMPILED_MAX {
+            compiled.clear();
+        }
+        let kept = Kept { _schema: Arc::clone(schema), validator: Arc::clone(&validator) };
+        compiled.insert(address, kept);
+        validator
+    }
+}
+
+impl Validate for Schemas {
+    fn violation(&self, schema: &Arc<Value>, value: &Value) -> Option<Violation> {
+        match &*self.validator(schema) {
+            Ok(validator) => first_violation(validator, schema, value),
+            Err(message) => Some(Violation {
+                at: String::new(),
+                problem: format!("the schema itself is not usable: {message}"),
+                class: Class::InvalidArguments,
+            }),
+        }
+    }
+}
+
+/// Compiles a schema; the error carries a pointer into the schema.
+fn compile(schema: &Value) -> Result<Validator, (String, String)> {
+    let options = jsonschema::draft202012::options()
+        .offline()
+        .should_validate_formats(true)
+        .should_ignore_unknown_formats(false)
+        .with_pattern_options(PatternOptions::regex());
+    options.build(schema).map_err(|error| (error.instance_path().as_str().to_owned(), error.masked().to_string()))
+}
+
+/// The first violation of a value in pointer order; for schemas that are used once.
+pub(crate) fn violation_once(schema: &Value, value: &Value) -> Option<Violation> {
+    let validator = compile(schema).ok()?;
+    first_violation(&validator, schema, value)
+}
+
+fn first_violation(validator: &Validator, schema: &Value, value: &Value) -> Option<Violation> {
+    if validator.is_valid(value) {
+        return None;
+    }
+    let all = validator.iter_errors(value).take(VIOLATIONS_MAX).map(|error| describe(&error, schema));
+    all.min_by(|a, b| (&a.at, &a.problem).cmp(&(&b.at, &b.problem)))
+}
+
+fn describe(error: &ValidationError<'_>, schema: &Value) -> Violation {
+    let at = error.instance_path().as_str();
+    let below = |name: &str| format!("{at}/{}", pointer::escape(&cut(name)));
+    let (at, problem, class) = match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            (below(name), format!("`{}` is required", cut(name)), Class::MissingField)
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            let name = unexpected.iter().min().map(String::as_str).unwrap_or_default();
+            let hint = known_beside(schema, error.schema_path().as_str());
+            let hint = did_you_mean(name, hint.iter().map(String::as_str));
+            (below(name), format!("unknown field `{}`; {hint}", cut(name)), Class::UnknownField)
+        }
+        kind => (at.to_owned(), say(kind), Class::InvalidArguments),
+    };
+    Violation { at, problem, class }
+}
+
+/// Properties declared beside the keyword at `path`.
+fn known_beside(schema: &Value, path: &str) -> Vec<String> {
+    let parent = path.rsplit_once('/').and_then(|(parent, _)| schema.pointer(parent));
+    let map = parent.and_then(|parent| parent.get("properties")).and_then(Value::as_object);
+    let mut names: Vec<String> = map.map(|map| map.keys().cloned().collect()).unwrap_or_default();
+    names.sort();
+    names
+}
+
+/// What is wrong, from the schema alone: the value itself is never repeated.
+fn say(kind: &ValidationErrorKind) -> String {
+    match kind {
+        ValidationErrorKind::Type { kind } => match kind {
+            jsonschema::error::TypeKind::Single(one) => format!("must be {one}"),
+            jsonschema::error::TypeKind::Multiple(many) => {
+                let names: Vec<String> = many.iter().map(|one| one.to_string()).collect();
+                format!("must be {}", names.join(" or "))
+            }
+        },
+        ValidationErrorKind::Enum { options } => format!("must be one of {}", cut(&options.to_string())),
+        ValidationErrorKind::Constant { expected_value } => {
+            format!("must be {}", cut(&expected_value.to_string()))
+        }
+        ValidationErrorKind::Minimum { limit } => format!("must be at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
+        ValidationErrorKind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
+        ValidationErrorKind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
+        ValidationErrorKind::MinLength { limit } => format!("must have at least {limit} characters"),
+        ValidationErrorKind::MaxLength { limit } => format!("must have at most {limit} characters"),
+        ValidationErrorKind::MinItems { limit } => format!("must have at least {limit} items"),
+        ValidationErrorKind::MaxItems { limit } => format!("must have at most {limit} items"),
+        ValidationErrorKind::MinProperties { limit } => format!("must have at least {limit} fields"),
+        ValidationErrorKind::MaxProperties { limit } => format!("must have at most {limit} fields"),
+        ValidationErrorKind::Pattern { pattern } => format!("must match {}", cut(pattern)),
+        ValidationErrorKind::Format { format } => format!("must be a valid {}", cut(format)),
+        ValidationErrorKind::AnyOf { .. } | ValidationErrorKind::OneOfNotValid { .. } => {
+            "fits none of the declared alternatives".to_owned()
+        }
+        other => format!("does not fit `{}`", other.keyword()),
+    }
+}
+
+/// A fault in a schema: a pointer into it, what is wrong, what to do.
+pub(crate) type Fault = (String, String, String);
+
+/// Everything wrong with a schema that a pack declares.
+pub(crate) fn check_schema(schema: &Value) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    walk(schema, "", &mut faults);
+    if faults.is_empty()
+        && let Err((at, message)) = compile(schema)
+    {
+        faults.push((at, format!("not a JSON Schema: {message}"), "see json-schema.org, 2020-12".to_owned()));
+    }
+    faults
+}
+
+/// As [`check_schema`], for arguments and inputs, which are always objects.
+pub(crate) fn check_object_schema(schema: &Value) -> Vec<Fault> {
+    let mut faults = check_schema(schema);
+    if faults.is_empty() && schema.get("type").and_then(Value::as_str) != Some("object") {
+        let fix = "write `type: object` with `properties`".to_owned();
+        faults.push((String::new(), "the schema must describe an object".to_owned(), fix));
+    }
+    faults
+}
+
+fn walk(schema: &Value, at: &str, faults: &mut Vec<Fault>) {
+    let Value::Object(map) = schema else {
+        if !schema.is_boolean() {
+            let message = "a schema is a map, true or false".to_owned();
+            faults.push((at.to_owned(), message, "write `type: …`".to_owned()));
+        }
+        return;
+    };
+    for (key, value) in map {
+        let here = format!("{at}/{}", pointer::escape(key));
+        let name = key.as_str();
+        if !KEYWORDS.contains(&name) && !MORE_KEYWORDS.contains(&name) {
+            let fix = did_you_mean(name, KEYWORDS.iter().chain(&MORE_KEYWORDS).copied());
+            faults.push((here, format!("`{}` is no schema keyword", cut(name)), fix));
+        } else if name == "$ref" {
+            check_reference(value, here, faults);
+        } else if MAPS.contains(&name) {
+            for (inner, child) in value.as_object().into_iter().flatten() {
+                walk(child, &format!("{here}/{}", pointer::escape(inner)), faults);
+            }
+        } else if NESTED.contains(&name) {
+            match value {
+                Value::Array(items) => {
+                    for (index, child) in items.iter().enumerate() {
+                        walk(child, &format!("{here}/{index}"), faults);
+                    }
+                }
+                child => walk(child, &here, faults),
+            }
+        }
+    }
+}
+
+fn check_reference(value: &Value, here: String, faults: &mut Vec<Fault>) {
+    let local = value.as_str().is_some_and(|text| text == "#" || text.starts_with("#/"));
+    if !local {
+        let message = "only references into the same schema: nothing is fetched".to_owned();
+        faults.push((here, message, "write `$ref: '#/$defs/name'`".to_owned()));
+    }
+}
+
+/// Whether a pointer (`*` = each list item) can lead somewhere in values of this schema; yes when the
+/// schema leaves it open.
+pub(crate) fn leads_somewhere(schema: &Value, path: &str) -> bool {
+    let mut node = schema;
+    for segment in path.split('/').skip(1) {
+        for _ in 0..8 {
+            let target = node.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#'));
+            match target.and_then(|target| schema.pointer(target)) {
+                Some(next) => node = next,
+                None => break,
+            }
+        }
+        let name = segment.replace("~1", "/").replace("~0", "~");
+        let property = node.get("properties").and_then(|map| map.get(&name));
+        let numeric = segment == "*" || segment.parse::<usize>().is_ok();
+        let items = node.get("items").filter(|_| numeric);
+        match property.or(items) {
+            Some(next) => node = next,
+            None if node.get("properties").is_some() && !numeric => {
+                return node.get("additionalProperties").is_some_and(|rest| rest != &Value::Bool(false));
+            }
+            None => return is_open(node),
+        }
+    }
+    true
+}
+
+fn is_open(node: &Value) -> bool {
+    !matches!(
+        node.get("type").and_then(Value::as_str),
+        Some("string" | "integer" | "number" | "boolean" | "null")
+    ) && node.get("items").is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn first(schema: Value, value: Value) -> Violation {
+        let schema = Arc::new(schema);
+        let schemas = Schemas::new();
+        let once = schemas.violation(&schema, &value).unwrap();
+        assert_eq!(schemas.violation(&schema, &value).unwrap(), once, "the kept validator says the same");
+        once
+    }
+
+    #[test]
+    fn violations_say_where_and_which_class_and_never_the_value() {
+        let schema = json!({"type": "object", "required": ["account"], "additionalProperties": false,
+            "properties": {"account": {"type": "string", "pattern": "^ACC-"}, "n": {"type": "integer"}}});
+        let missing = first(schema.clone(), json!({"n": 1}));
+        assert_eq!((missing.at.as_str(), missing.class), ("/account", Class::MissingField));
+        let unknown = first(schema.clone(), json!({"account": "ACC-1", "acount": 1}));
+        assert_eq!((unknown.at.as_str(), unknown.class), ("/acount", Class::UnknownField));
+        assert!(unknown.problem.contains("did you mean `account`?"), "{}", unknown.problem);
+        let wrong = first(schema.clone(), json!({"account": "hunter2"}));
+        assert_eq!((wrong.at.as_str(), wrong.class), ("/account", Class::InvalidArguments));
+        assert!(!wrong.problem.contains("hunter2"));
+        let wrong = first(schema, json!({"account": "ACC-1", "n": "hunter2"}));
+        assert_eq!((wrong.at.as_str(), wrong.problem.as_str()), ("/n", "must be integer"));
+    }
+
+    #[test]
+    fn the_first_violation_does_not_depend_on_field_order() {
+        let schema = json!({"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "string"}}});
+        assert_eq!(first(schema.clone(), json!({"b": 1, "a": 1})).at, "/a");
+        assert_eq!(first(schema, json!({"a": 1, "b": 1})).at, "/a");
+    }
+
+    #[test]
+    fn formats_are_checked_and_unknown_ones_refused() {
+        assert_eq!(first(json!({"type": "string", "format": "date"}), json!("soon")).class, Class::InvalidArguments);
+        assert!(!check_schema(&json!({"type": "string", "format": "moon"})).is_empty());
+    }
+
+    #[test]
+    fn schemas_are_closed_documents() {
+        let remote = check_schema(&json!({"properties": {"a": {"$ref": "https://example.org/a.json"}}}));
+        assert_eq!(remote.first().unwrap().0, "/properties/a/$ref");
+        let typo = check_schema(&json!({"type": "object", "requierd": ["a"]}));
+        assert_eq!(typo.first().unwrap().2, "did you mean `required`?");
+        assert!(!check_schema(&json!({"type": "objekt"})).is_empty());
+        assert!(!check_schema(&json!({"type": "string", "pattern": "(?=x)"})).is_empty(), "linear time only");
+        assert!(check_schema(&json!({"$defs": {"a": true}, "items": {"$ref": "#/$defs/a"}})).is_empty());
+    }
+
+    #[test]
+    fn pointers_are_followed_into_schemas() {
+        let schema = json!({"type": "object", "additionalProperties": false, "properties": {
+            "list": {"type": "array", "items": {"$ref": "#/$defs/item"}}, "open": {"type": "object"}},
+            "$defs": {"item": {"type": "object", "properties": {"id": {"type": "string"}}}}});
+        for good in ["", "/list", "/list/*/id", "/list/0/id", "/open/anything"] {
+            assert!(leads_somewhere(&schema, good), "{good}");
+        }
+        for bad in ["/lost", "/list/*/idd", "/list/name", "/list/*/id/x"] {
+            assert!(!leads_somewhere(&schema, bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What the writer thread does for each port call, inside its transaction.
+
+use std::borrow::Cow;
+
+use kernel::{
+    event::Record,
+    id::{Digest, Epoch, RunId, Seq, Tenant},
+    port::{Batch, JournalError, Posted},
+};
+use rusqlite::{Connection, OptionalExtension};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::batch;
+
+use super::{Fault, cipher::Key, log, project};
+
+/// A tenant's run.
+pub(super) type Place<'a> = (&'a Tenant, &'a RunId);
+
+/// Plain values on their way to the cipher.
+type Plain = Zeroizing<Vec<u8>>;
+
+/// A checked batch with everything serialised, so that the writer thread only encrypts and inserts.
+pub(super) struct Prepared {
+    batch: Batch,
+    /// Per record: its kind, and its openings as JSON when it has any.
+    sides: Vec<(String, Option<Plain>)>,
+}
+
+impl Prepared {
+    /// Checks and serialises.
+    pub(super) fn new(batch: Batch) -> Result<Self, JournalError> {
+        batch::check(&batch)?;
+        let sides = batch.records.iter().map(|record| side(&batch.run, record));
+        let sides = sides.collect::<Result<_, JournalError>>()?;
+        Ok(Self { batch, sides })
+    }
+
+    /// About how many bytes it writes.
+    pub(super) fn weight(&self) -> usize {
+        let openings = self.sides.iter().filter_map(|(_, side)| side.as_ref());
+        batch::weight(&self.batch.records) + openings.map(|side| side.len()).sum::<usize>()
+    }
+}
+
+fn side(run: &RunId, record: &Record) -> Result<(String, Option<Plain>), JournalError> {
+    let seq = record.event.seq;
+    let kind = kind_of(&record.bytes).ok_or_else(|| batch::tampered(run, seq, "its bytes name no kind"))?;
+    let openings = record.openings();
+    let side = if openings.is_empty() { None } else { Some(plain_json(&openings)?) };
+    Ok((kind.into_owned(), side))
+}
+
+/// The event's kind, without building the event.
+pub(super) fn kind_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Outer<'a> {
+        #[serde(borrow)]
+        body: Inner<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Inner<'a> {
+        #[serde(borrow)]
+        kind: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Outer<'_>>(bytes).ok().map(|outer| outer.body.kind)
+}
+
+/// JSON of something that will be encrypted.
+pub(super) fn plain_json<T: Serialize>(value: &T) -> Result<Plain, JournalError> {
+    let json = serde_json::to_vec(value).map_err(|e| JournalError::Medium(format!("cannot write a value: {e}")))?;
+    Ok(Zeroizing::new(json))
+}
+
+/// Where a run stands.
+pub(super) struct Head {
+    pub(super) epoch: Epoch,
+    pub(super) next_seq: Seq,
+    pub(super) hash: Digest,
+    pub(super) erased_to: Seq,
+    pub(super) pending: u64,
+}
+
+/// Reads where a run stands.
+pub(super) fn head(conn: &Connection, (tenant, run): Place<'_>) -> Result<Option<Head>, Fault> {
+    let sql = "SELECT epoch, next_seq, head_hash, erased_to, inbox_pending FROM runs WHERE tenant = ?1 AND run = ?2";
+    let head = conn.prepare_cached(sql)?.query_row((tenant.as_str(), run.as_str()), |row| {
+        Ok(Head {
+            epoch: row.get(0)?,
+            next_seq: row.get(1)?,
+            hash: Digest(row.get(2)?),
+            erased_to: row.get(3)?,
+            pending: row.get(4)?,
+        })
+    });
+    Ok(head.optional()?)
+}
+
+/// What an event's openings are bound to.
+pub(super) fn opening_place<'a>((tenant, run): Place<'a>, seq: &'a [u8; 8]) -> [&'a [u8]; 4] {
+    [b"harness/opening/v1", tenant.as_str().as_bytes(), run.as_str().as_bytes(), seq]
+}
+
+/// What an inbox item is bound to.
+pub(super) fn signal_place<'a>((tenant, run): Place<'a>, signal: &'a str) -> [&'a [u8]; 4] {
+    [b"harness/inbox/v1", tenant.as_str().as_bytes(), run.as_str().as_bytes(), signal.as_bytes()]
+}
+
+/// Compare-and-set on sequence and epoch, then everything the batch holds.
+pub(super) fn append(conn: &Connection, prepared: &Prepared) -> Result<(), Fault> {
+    let batch = &prepared.batch;
+    let place = (&batch.tenant, &batch.run);
+    let head = match head(conn, place)? {
+        Some(head) if head.epoch > batch.epoch || head.next_seq != batch.expected_seq => {
+            return Err(JournalError::Lost { expected: batch.expected_seq, found: head.next_seq }.into());
+        }
+        Some(head) => head.hash,
+        None if batch.expected_seq == 0 && !batch.records.is_empty() => {
+            open_run(conn, place)?;
+            Digest::default()
+        }
+        None => return Err(JournalError::NoRun(batch.run.clone()).into()),
+    };
+    batch::check_follows(batch, &head)?;
+    insert_events(conn, prepared)?;
+    let (next, hash) = batch::head_after(batch, head);
+    conn.prepare_cached(
+        "UPDATE runs SET epoch = ?3, next_seq = ?4, head_hash = ?5, wake_at = ?6 WHERE tenant = ?1 AND run = ?2",
+    )?
+    .execute((batch.tenant.as_str(), batch.run.as_str(), batch.epoch, next, hash.0, batch.wake_at))?;
+    consume(conn, batch)?;
+    for change in &batch.changes {
+        project::apply(conn, place, change)?;
+    }
+    for receipt in &batch.receipts {
+        log::append(conn, batch, receipt)?;
+    }
+    Ok(())
+}
+
+fn open_run(conn: &Connection, (tenant, run): Place<'_>) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "INSERT INTO runs (tenant, run, epoch, next_seq, head_hash, inbox_pending) VALUES (?1, ?2, 0, 0, ?3,
+         (SELECT count(*) FROM inbox WHERE tenant = ?1 AND run = ?2 AND consumed = 0))",
+    )?
+    .execute((tenant.as_str(), run.as_str(), Digest::default().0))?;
+    Ok(())
+}
+
+fn insert_events(conn: &Connection, prepared: &Prepared) -> Result<(), Fault> {
+    let batch = &prepared.batch;
+    let place = (&batch.tenant, &batch.run);
+    let mut key = None;
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO events (tenant, run, seq, kind, at, hash, bytes, openings) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for (record, (kind, side)) in batch.records.iter().zip(&prepared.sides) {
+        let seq = record.event.seq;
+        let sealed = match side {
+            None => None,
+            Some(plain) => {
+                let key = match &mut key {
+                    Some(key) => key,
+                    none => none.insert(Key::find_or_make(conn, &batch.tenant, batch.run.as_str())?),
+                };
+                Some(key.seal(&opening_place(place, &seq.to_be_bytes()), plain)?)
+            }
+        };
+        let (tenant, run, at) = (batch.tenant.as_str(), batch.run.as_str(), record.event.at);
+        insert.execute((tenant, run, seq, kind, at, record.hash.0, &record.bytes, sealed))?;
+    }
+    Ok(())
+}
+
+fn consume(conn: &Connection, batch: &Batch) -> Result<(), Fault> {
+    if batch.consumed.is_empty() {
+        return Ok(());
+    }
+    let (tenant, run) = (batch.tenant.as_str(), batch.run.as_str());
+    // The row stays: it deduplicates. Its body goes: what mattered is in the journal.
+    let mut mark = conn.prepare_cached(
+        "UPDATE inbox SET consumed = 1, body = NULL WHERE tenant = ?1 AND run = ?2 AND signal_id = ?3 AND consumed = 0",
+    )?;
+    let mut marked = 0;
+    for signal in &batch.consumed {
+        marked += mark.execute((tenant, run, signal))?;
+    }
+    conn.prepare_cached("UPDATE runs SET inbox_pending = inbox_pending - ?3 WHERE tenant = ?1 AND run = ?2")?
+        .execute((tenant, run, marked))?;
+    Ok(())
+}
+
+/// Puts an item into a run's inbox, once.
+pub(super) fn post(conn: &Connection, place: Place<'_>, signal: &str, body: &[u8]) -> Result<(), Fault> {
+    let (tenant, run) = (place.0.as_str(), place.1.as_str());
+    let known = conn
+        .prepare_cached("SELECT 1 FROM inbox WHERE tenant = ?1 AND run = ?2 AND signal_id = ?3")?
+        .exists((tenant, run, signal))?;
+    if known {
+        return Ok(());
+    }
+    let posted: u64 = conn
+        .prepare_cached("SELECT coalesce(max(posted) + 1, 0) FROM inbox WHERE tenant = ?1 AND run = ?2")?
+        .query_row((tenant, run), |row| row.get(0))?;
+    // Nothing is consumed before the run exists, so that its early items are those ever posted.
+    let waiting = head(conn, place)?.map_or(posted, |head| head.pending);
+    if waiting >= batch::INBOX_MAX {
+        return Err(batch::inbox_full(place.1).into());
+    }
+    let key = Key::find_or_make(conn, place.0, run)?;
+    let sealed = key.seal(&signal_place(place, signal), body)?;
+    conn.prepare_cached("INSERT INTO inbox (tenant, run, signal_id, posted, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute((tenant, run, signal, posted, sealed))?;
+    conn.prepare_cached("UPDATE runs SET inbox_pending = inbox_pending + 1 WHERE tenant = ?1 AND run = ?2")?
+        .execute((tenant, run))?;
+    Ok(())
+}
+
+/// The next epoch of a run, now in force.
+pub(super) fn claim(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<Epoch, Fault> {
+    let sql = "UPDATE runs SET epoch = epoch + 1 WHERE tenant = ?1 AND run = ?2 RETURNING epoch";
+    let claimed = conn.prepare_cached(sql)?.query_row((tenant.as_str(), run.as_str()), |row| row.get(0));
+    claimed.optional()?.ok_or_else(|| JournalError::NoRun(run.clone()).into())
+}
+
+/// Reads an inbox item back.
+pub(super) fn open_posted(
+    key: Option<&Key>,
+    place: Place<'_>,
+    signal: &str,
+    sealed: &[u8],
+) -> Result<Posted, JournalError> {
+    let plain = key.and_then(|key| key.open(&signal_place(place, signal), sealed));
+    let posted = plain.and_then(|plain| serde_json::from_slice(&plain).ok());
+    let broken = || JournalError::Tampered(format!("run {}, inbox item `{signal}`: it cannot be decrypted", place.1));
+    posted.ok_or_else(broken)
+}
+
+/// A blob under a key of its own.
+pub(super) struct SealedBlob {
+    tenant: Tenant,
+    digest: Digest,
+    key: Key,
+    bytes: Vec<u8>,
+}
+
+/// What a blob is bound to.
+pub(super) fn blob_place<'a>(tenant: &'a Tenant, digest: &'a Digest) -> [&'a [u8]; 3] {
+    [b"harness/blob/v1", tenant.as_str().as_bytes(), &digest.0]
+}
+
+/// The name of a blob's key.
+pub(super) fn blob_key(digest: &Digest) -> String {
+    format!("blob:{}", digest.hex())
+}
+
+impl SealedBlob {
+    /// Hashes and encrypts.
+    pub(super) fn new(tenant: Tenant, plain: &[u8]) -> Result<Self, Fault> {
+        let digest = Digest::of(plain);
+        let key = Key::random()?;
+        let bytes = key.seal(&blob_place(&tenant, &digest), plain)?;
+        Ok(Self { tenant, digest, key, bytes })
+    }
+
+    /// About how many bytes it writes.
+    pub(super) fn weight(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Stores a blob unless it is there.
+pub(super) fn put(conn: &Connection, blob: &SealedBlob) -> Result<Digest, Fault> {
+    let added = conn
+        .prepare_cached("INSERT OR IGNORE INTO blobs (tenant, digest, bytes) VALUES (?1, ?2, ?3)")?
+        .execute((blob.tenant.as_str(), blob.digest.0, &blob.bytes))?;
+    if added > 0 {
+        blob.key.keep(conn, &blob.tenant, &blob_key(&blob.digest))?;
+    }
+    Ok(blob.digest)
+}

@@ -1,0 +1,285 @@
+//! The store on SQLite: write-ahead log, flushed at every commit, one writer thread, a few readers.
+
+mod append;
+mod cipher;
+mod erase;
+mod load;
+mod log;
+mod project;
+mod query;
+mod readers;
+mod schema;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use kernel::{
+    id::{At, Digest, RunId, Tenant},
+    port::{Batch, Blobs, Journal, JournalError, Loaded, Posted, Task},
+};
+use rusqlite::{Connection, OpenFlags, types::FromSql};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{Error, batch};
+
+pub use load::Integrity;
+use readers::Readers;
+pub use schema::VERSION;
+use writer::{Counters, Job};
+
+/// 3.51.3 fixed the WAL-reset bug: a checkpoint racing a write could corrupt the database.
+const SQLITE_MIN: (i32, &str) = (3_051_003, "3.51.3");
+
+/// How long to wait for another process's lock, in milliseconds.
+const BUSY_MS: u64 = 5_000;
+
+/// Statements kept prepared per connection.
+const STATEMENTS_CACHED: usize = 64;
+
+/// The write-ahead log is cut back to this after a checkpoint, in bytes.
+const WAL_BYTES_KEPT: i64 = 64 << 20;
+
+/// How to open a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Largest database file, in pages of 4 KiB; beyond it writes fail as on a full disk.
+    pub pages_max: Option<u32>,
+}
+
+/// A store in one SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    queue: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    readers: Arc<Readers>,
+    counters: Arc<Counters>,
+}
+
+impl Sqlite {
+    /// Opens or creates the file (0600, its folder 0700) and brings its schema forward.
+    ///
+    /// # Errors
+    /// Says which file and what is wrong: see [`Error`].
+    pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, Error> {
+        if rusqlite::version_number() < SQLITE_MIN.0 {
+            return Err(Error::Outdated { found: rusqlite::version(), needed: SQLITE_MIN.1 });
+        }
+        create_private(path)?;
+        let mut conn = connect(path).map_err(|e| cannot_open(path, &e))?;
+        let found = schema::check(&conn, path)?;
+        configure(&conn).map_err(|e| cannot_open(path, &e))?;
+        schema::migrate(&mut conn, found).map_err(|e| cannot_open(path, &e))?;
+        if let Some(pages) = options.pages_max {
+            conn.pragma_update(None, "max_page_count", pages).map_err(|e| cannot_open(path, &e))?;
+        }
+        let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
+        let counters = Arc::new(Counters::default());
+        let counted = Arc::clone(&counters);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer::run(&conn, jobs, &counted))
+            .map_err(|e| Error::Path { path: path.to_owned(), problem: e.to_string() })?;
+        let readers = Readers::new(path);
+        Ok(Arc::new(Self { queue: Some(queue), thread: Some(thread), readers, counters }))
+    }
+
+    /// Commits what waits, moves the write-ahead log into the file and refuses everything after.
+    ///
+    /// # Errors
+    /// When the medium fails. What was acknowledged is durable even then.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.readers.close();
+        self.ask(Job::Close).await?;
+        Ok(())
+    }
+
+    /// Hands a write to the writer and waits until it is durable.
+    /// It happens even if the caller stops waiting.
+    async fn write<T, F>(&self, bytes: usize, write: F) -> Result<T, JournalError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        let (job, answer) = writer::job(bytes, write);
+        self.send(job).await?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn ask(&self, job: fn(oneshot::Sender<Result<bool, JournalError>>) -> Job) -> Result<bool, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(job(reply)).await?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn send(&self, job: Job) -> Result<(), JournalError> {
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        queue.send(job).await.map_err(|_| closed())
+    }
+
+    async fn read<T, F>(&self, query: F) -> Result<T, JournalError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        Ok(self.readers.read(query).await?)
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.readers.close();
+        // The writer ends when nobody can hand it a job; what waits is committed first.
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Journal for Sqlite {
+    fn append(&self, batch: Batch) -> Task<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            let prepared = append::Prepared::new(batch)?;
+            self.write(prepared.weight(), move |conn| append::append(conn, &prepared)).await
+        })
+    }
+
+    fn post(&self, tenant: Tenant, run: RunId, posted: Posted) -> Task<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            let body = append::plain_json(&posted)?;
+            let signal = posted.signal_id;
+            self.write(body.len(), move |conn| append::post(conn, (&tenant, &run), &signal, &body)).await
+        })
+    }
+
+    fn claim(&self, tenant: Tenant, run: RunId) -> Task<'_, Result<Loaded, JournalError>> {
+        Box::pin(async move {
+            let (owner, claimed) = (tenant.clone(), run.clone());
+            let epoch = self.write(64, move |conn| append::claim(conn, &owner, &claimed)).await?;
+            self.read(move |conn| load::load(conn, &tenant, &run, epoch)).await
+        })
+    }
+
+    fn due(&self, now: At, limit: usize) -> Task<'_, Result<Vec<(Tenant, RunId)>, JournalError>> {
+        Box::pin(self.read(move |conn| load::due(conn, now, limit)))
+    }
+}
+
+impl Blobs for Sqlite {
+    fn put(&self, tenant: Tenant, bytes: Vec<u8>) -> Task<'_, Result<Digest, JournalError>> {
+        Box::pin(async move {
+            batch::check_blob(&bytes)?;
+            let seal = move || append::SealedBlob::new(tenant, &bytes);
+            let stopped = |e| Fault::medium(format!("sealing a blob stopped: {e}"));
+            let sealed = tokio::task::spawn_blocking(seal).await.map_err(stopped)??;
+            self.write(sealed.weight(), move |conn| append::put(conn, &sealed)).await
+        })
+    }
+
+    fn get(&self, tenant: Tenant, digest: Digest) -> Task<'_, Result<Option<Vec<u8>>, JournalError>> {
+        Box::pin(self.read(move |conn| load::blob(conn, &tenant, &digest)))
+    }
+}
+
+/// What goes wrong inside, before it is told to a caller.
+#[derive(Debug)]
+enum Fault {
+    Journal(JournalError),
+    Sql(rusqlite::Error),
+}
+
+impl Fault {
+    fn medium(problem: impl Into<String>) -> Self {
+        Self::Journal(JournalError::Medium(problem.into()))
+    }
+}
+
+impl From<JournalError> for Fault {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<Fault> for JournalError {
+    fn from(fault: Fault) -> Self {
+        use rusqlite::{Error as Sql, ErrorCode};
+        match fault {
+            Fault::Journal(error) => error,
+            Fault::Sql(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Tampered(error.to_string()),
+                None if matches!(
+                    error,
+                    Sql::FromSqlConversionFailure(..) | Sql::IntegralValueOutOfRange(..) | Sql::InvalidColumnType(..)
+                ) =>
+                {
+                    Self::Tampered(error.to_string())
+                }
+                _ => Self::Medium(error.to_string()),
+            },
+        }
+    }
+}
+
+fn closed() -> JournalError {
+    JournalError::Medium("the store is closed".to_owned())
+}
+
+fn cannot_open(path: &Path, error: &rusqlite::Error) -> Error {
+    Error::Path { path: path.to_owned(), problem: error.to_string() }
+}
+
+fn pragma<T: FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
+    conn.pragma_query_value(None, name, |row| row.get(0))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(conn)
+}
+
+fn configure(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
+    conn.pragma_update(None, "synchronous", "full")?;
+    conn.pragma_update_and_check(None, "secure_delete", "on", |row| row.get::<_, i64>(0))?;
+    conn.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, |row| row.get::<_, i64>(0))?;
+    conn.pragma_update(None, "trusted_schema", "off")?;
+    Ok(())
+}
+
+/// Creates folder and file before SQLite does, so that they are private from their first moment.
+fn create_private(path: &Path) -> Result<(), Error> {
+    let cannot = |place: &Path, e: std::io::Error| Error::Path { path: place.to_owned(), problem: e.to_string() };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(PathBuf::from);
+    if let Some(parent) = parent.filter(|parent| !parent.exists()) {
+        let mut folder = std::fs::DirBuilder::new();
+        folder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+        folder.create(&parent).map_err(|e| cannot(&parent, e))?;
+    }
+    let mut file = std::fs::OpenOptions::new();
+    file.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    let _file = file.open(path).map_err(|e| cannot(path, e))?;
+    #[cfg(unix)]
+    {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        _file.set_permissions(private).map_err(|e| cannot(path, e))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Projections as rows: written with the events they follow from, in the same transaction.
+
+use std::{fmt::Display, str::FromStr};
+
+use kernel::{
+    port::JournalError,
+    project::{ApprovalRow, Change, ExceptionRow, RunRow},
+};
+use rusqlite::{Connection, Row};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::query::status_name;
+
+use super::{Fault, append::Place};
+
+/// Applies one change.
+pub(super) fn apply(conn: &Connection, place: Place<'_>, change: &Change) -> Result<(), Fault> {
+    let (tenant, run) = (place.0.as_str(), place.1.as_str());
+    match change {
+        Change::Run(row) => put_run(conn, place, row)?,
+        Change::ApprovalOpened(row) => open_approval(conn, place, row)?,
+        Change::ApprovalClosed { id, state, at } => {
+            conn.prepare_cached(
+                "UPDATE approvals SET state = ?4, closed_at = ?5 WHERE tenant = ?1 AND run = ?2 AND id = ?3",
+            )?
+            .execute((tenant, run, id.as_str(), state, at))?;
+        }
+        Change::ExceptionOpened(row) => open_exception(conn, place, row)?,
+        Change::ExceptionClosed { id, at } => {
+            conn.prepare_cached("UPDATE exceptions SET closed_at = ?4 WHERE tenant = ?1 AND run = ?2 AND id = ?3")?
+                .execute((tenant, run, id.as_str(), at))?;
+        }
+        Change::Token { id, action, undo, state, expires_at } => {
+            conn.prepare_cached(
+                "INSERT OR REPLACE INTO tokens (tenant, id, run, action, undo, state, expires_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute((tenant, id.as_str(), run, action, json(undo)?, state, expires_at))?;
+        }
+        // The receipt itself comes with the batch, with its envelope.
+        Change::Receipt { .. } => {}
+    }
+    Ok(())
+}
+
+fn put_run(conn: &Connection, (tenant, run): Place<'_>, row: &RunRow) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "UPDATE runs SET status = ?3, intent = ?4, pack = ?5, agent = ?6, opened_at = ?7, row = ?8
+         WHERE tenant = ?1 AND run = ?2",
+    )?
+    .execute((
+        tenant.as_str(),
+        run.as_str(),
+        status_name(row.status),
+        &row.intent,
+        &row.pack,
+        &row.agent,
+        row.opened_at,
+        json(row)?,
+    ))?;
+    // Never removed: erasing by subject must not miss a run that once was about it.
+    let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO subjects (tenant, subject, run) VALUES (?1, ?2, ?3)")?;
+    for subject in &row.subjects {
+        insert.execute((tenant.as_str(), subject, run.as_str()))?;
+    }
+    Ok(())
+}
+
+fn open_approval(conn: &Connection, (tenant, run): Place<'_>, row: &ApprovalRow) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO approvals (tenant, id, run, opened_at, expires_at, row) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute((tenant.as_str(), row.id.as_str(), run.as_str(), row.opened_at, row.expires_at, json(row)?))?;
+    Ok(())
+}
+
+fn open_exception(conn: &Connection, (tenant, run): Place<'_>, row: &ExceptionRow) -> Result<(), Fault> {
+    let exception = &row.exception;
+    conn.prepare_cached("INSERT OR REPLACE INTO exceptions (tenant, id, run, at, row) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute((tenant.as_str(), exception.id.as_str(), run.as_str(), exception.at, json(exception)?))?;
+    Ok(())
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|e| Fault::medium(format!("cannot write a projection: {e}")))
+}
+
+/// A JSON column.
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
+    let broken = |e| JournalError::Tampered(format!("a projection cannot be read: {e}"));
+    Ok(serde_json::from_str(text).map_err(broken)?)
+}
+
+/// A column that holds an identifier.
+pub(super) fn parse<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<T, Fault> {
+    let text = row.get_ref(column)?.as_str().unwrap_or_default();
+    Ok(text.parse().map_err(|e| JournalError::Tampered(format!("a row cannot be read: {e}")))?)
+}

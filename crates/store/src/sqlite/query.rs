@@ -1,0 +1,303 @@
+//! [`Query`] in SQL. Every statement names the tenant first.
+
+use kernel::{
+    event::Record,
+    id::{Digest, RunId, Seq, Tenant},
+    port::Task,
+};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter, types::Value};
+
+use crate::{
+    Error, PAGE_MAX,
+    query::{
+        ApprovalEntry, ExceptionEntry, Key, Listed, Page, Query, ReceiptEntry, RunEntry, RunFilter, State, Stats,
+        Thing, TokenEntry, status_name,
+    },
+};
+
+use super::{
+    Fault, Sqlite, load, log,
+    project::{from_json, parse},
+};
+
+const RUN_COLUMNS: &str = "run, row, next_seq, head_hash, epoch, wake_at, inbox_pending, coalesce(opened_at, 0)";
+
+/// The places of a list's first page, ascending and descending.
+const FIRST: (i64, &str) = (i64::MIN, "");
+const LAST: (i64, &str) = (i64::MAX, "\u{10ffff}");
+
+impl Query for Sqlite {
+    fn run(&self, tenant: &Tenant, run: &RunId) -> Task<'_, Result<Option<RunEntry>, Error>> {
+        let (tenant, run) = (tenant.clone(), run.clone());
+        Box::pin(async move { Ok(self.read(move |conn| one_run(conn, &tenant, &run)).await?) })
+    }
+
+    fn runs(
+        &self,
+        tenant: &Tenant,
+        filter: RunFilter,
+        page: Page,
+    ) -> Task<'_, Result<Listed<RunEntry>, Error>> {
+        let tenant = tenant.clone();
+        Box::pin(async move {
+            let (after, size) = (Key::decode("runs", &page)?, page.size());
+            let found = self.read(move |conn| list_runs(conn, &tenant, &filter, (after, size))).await?;
+            Ok(Listed::cut("runs", found, size))
+        })
+    }
+
+    fn events(
+        &self,
+        tenant: &Tenant,
+        run: &RunId,
+        from: Seq,
+        limit: usize,
+    ) -> Task<'_, Result<Vec<Record>, Error>> {
+        let (tenant, run) = (tenant.clone(), run.clone());
+        let limit = limit.min(PAGE_MAX);
+        Box::pin(async move {
+            Ok(self.read(move |conn| load::load_slice(conn, (&tenant, &run), from, limit)).await?)
+        })
+    }
+
+    fn find_run(&self, tenant: &Tenant, thing: &Thing) -> Task<'_, Result<Option<RunId>, Error>> {
+        let (sql, id) = match thing {
+            Thing::Receipt(id) => ("SELECT run FROM receipts WHERE tenant = ?1 AND id = ?2", id.to_string()),
+            Thing::Approval(id) => ("SELECT run FROM approvals WHERE tenant = ?1 AND id = ?2", id.to_string()),
+            Thing::Exception(id) => ("SELECT run FROM exceptions WHERE tenant = ?1 AND id = ?2", id.to_string()),
+            Thing::Token(id) => ("SELECT run FROM tokens WHERE tenant = ?1 AND id = ?2", id.to_string()),
+        };
+        let tenant = tenant.clone();
+        Box::pin(async move {
+            let found = move |conn: &Connection| {
+                let found = select(conn, sql, &[&tenant.as_str(), &id], |row| parse(row, 0))?;
+                Ok(found.into_iter().next())
+            };
+            Ok(self.read(found).await?)
+        })
+    }
+
+    fn approvals(
+        &self,
+        tenant: &Tenant,
+        state: State,
+        page: Page,
+    ) -> Task<'_, Result<Listed<ApprovalEntry>, Error>> {
+        let (list, first, sql) = match state {
+            State::Open => (
+                "approvals-open",
+                FIRST,
+                "SELECT run, row, state, closed_at, expires_at, id FROM approvals
+                 WHERE tenant = ?1 AND state IS NULL AND (expires_at, id) > (?2, ?3)
+                 ORDER BY expires_at, id LIMIT ?4",
+            ),
+            State::All => (
+                "approvals",
+                LAST,
+                "SELECT run, row, state, closed_at, opened_at, id FROM approvals
+                 WHERE tenant = ?1 AND (opened_at, id) < (?2, ?3) ORDER BY opened_at DESC, id DESC LIMIT ?4",
+            ),
+        };
+        self.list(tenant, (list, first, page), sql, |row| {
+            let (state, closed_at) = (row.get(2)?, row.get(3)?);
+            let entry = ApprovalEntry { run: parse(row, 0)?, row: from_json(text(row, 1)?)?, state, closed_at };
+            Ok((Key(row.get(4)?, row.get(5)?), entry))
+        })
+    }
+
+    fn exceptions(
+        &self,
+        tenant: &Tenant,
+        state: State,
+        page: Page,
+    ) -> Task<'_, Result<Listed<ExceptionEntry>, Error>> {
+        let (list, first, sql) = match state {
+            State::Open => (
+                "exceptions-open",
+                FIRST,
+                "SELECT run, row, closed_at, at, id FROM exceptions
+                 WHERE tenant = ?1 AND closed_at IS NULL AND (at, id) > (?2, ?3) ORDER BY at, id LIMIT ?4",
+            ),
+            State::All => (
+                "exceptions",
+                LAST,
+                "SELECT run, row, closed_at, at, id FROM exceptions
+                 WHERE tenant = ?1 AND (at, id) < (?2, ?3) ORDER BY at DESC, id DESC LIMIT ?4",
+            ),
+        };
+        self.list(tenant, (list, first, page), sql, |row| {
+            let closed_at = row.get(2)?;
+            let entry = ExceptionEntry { run: parse(row, 0)?, exception: from_json(text(row, 1)?)?, closed_at };
+            Ok((Key(row.get(3)?, row.get(4)?), entry))
+        })
+    }
+
+    fn tokens(&self, tenant: &Tenant, run: &RunId, page: Page) -> Task<'_, Result<Listed<TokenEntry>, Error>> {
+        let sql = "SELECT run, id, action, undo, state, expires_at FROM tokens
+                   WHERE tenant = ?1 AND (action, id) > (?2, ?3) AND run = ?5 ORDER BY action, id LIMIT ?4";
+        self.list_of_run(tenant, run, ("tokens", page), (sql, |row| {
+            let entry = TokenEntry {
+                run: parse(row, 0)?,
+                id: parse(row, 1)?,
+                action: row.get(2)?,
+                undo: from_json(text(row, 3)?)?,
+                state: row.get(4)?,
+                expires_at: row.get(5)?,
+            };
+            Ok((Key(row.get(2)?, row.get(1)?), entry))
+        }))
+    }
+
+    fn receipts(&self, tenant: &Tenant, run: &RunId, page: Page) -> Task<'_, Result<Listed<ReceiptEntry>, Error>> {
+        let sql = "SELECT id, run, idx, action, log_index, leaf, at FROM receipts
+                   WHERE tenant = ?1 AND (idx, '') > (?2, ?3) AND run = ?5 ORDER BY idx LIMIT ?4";
+        self.list_of_run(tenant, run, ("receipts", page), (sql, |row| {
+            Ok((Key(row.get(2)?, String::new()), log::receipt_entry(row)?))
+        }))
+    }
+
+    fn stats(&self, tenant: &Tenant) -> Task<'_, Result<Stats, Error>> {
+        let tenant = tenant.clone();
+        let counters = std::sync::Arc::clone(&self.counters);
+        Box::pin(async move { Ok(self.read(move |conn| count(conn, &tenant, &counters)).await?) })
+    }
+}
+
+/// How one row becomes an item with its key.
+type Decode<T> = fn(&Row<'_>) -> Result<(Key, T), Fault>;
+
+impl Sqlite {
+    fn list<T: Send + 'static>(
+        &self,
+        tenant: &Tenant,
+        (list, first, page): (&'static str, (i64, &'static str), Page),
+        sql: &'static str,
+        decode: Decode<T>,
+    ) -> Task<'_, Result<Listed<T>, Error>> {
+        let tenant = tenant.clone();
+        Box::pin(async move {
+            let after = Key::decode(list, &page)?.unwrap_or_else(|| Key(first.0, first.1.to_owned()));
+            let size = page.size();
+            let found = move |conn: &Connection| {
+                select(conn, sql, &[&tenant.as_str(), &after.0, &after.1, &(size + 1)], decode)
+            };
+            Ok(Listed::cut(list, self.read(found).await?, size))
+        })
+    }
+
+    fn list_of_run<T: Send + 'static>(
+        &self,
+        tenant: &Tenant,
+        run: &RunId,
+        (list, page): (&'static str, Page),
+        (sql, decode): (&'static str, Decode<T>),
+    ) -> Task<'_, Result<Listed<T>, Error>> {
+        let (tenant, run) = (tenant.clone(), run.clone());
+        Box::pin(async move {
+            let after = Key::decode(list, &page)?.unwrap_or_else(|| Key(FIRST.0, FIRST.1.to_owned()));
+            let size = page.size();
+            let found = move |conn: &Connection| {
+                let parameters: [&dyn ToSql; 5] =
+                    [&tenant.as_str(), &after.0, &after.1, &(size + 1), &run.as_str()];
+                select(conn, sql, &parameters, decode)
+            };
+            Ok(Listed::cut(list, self.read(found).await?, size))
+        })
+    }
+}
+
+/// All rows of a statement, decoded.
+pub(super) fn select<T>(
+    conn: &Connection,
+    sql: &str,
+    parameters: &[&dyn ToSql],
+    decode: impl Fn(&Row<'_>) -> Result<T, Fault>,
+) -> Result<Vec<T>, Fault> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(decode(row)?);
+    }
+    Ok(found)
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, Fault> {
+    Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+}
+
+fn run_entry(row: &Row<'_>) -> Result<RunEntry, Fault> {
+    let json: Option<String> = row.get(1)?;
+    Ok(RunEntry {
+        run: parse(row, 0)?,
+        row: json.as_deref().map(from_json).transpose()?,
+        next_seq: row.get(2)?,
+        head: Digest(row.get(3)?),
+        epoch: row.get(4)?,
+        wake_at: row.get(5)?,
+        inbox: row.get(6)?,
+    })
+}
+
+fn one_run(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<Option<RunEntry>, Fault> {
+    let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ?1 AND run = ?2");
+    Ok(select(conn, &sql, &[&tenant.as_str(), &run.as_str()], run_entry)?.into_iter().next())
+}
+
+fn list_runs(
+    conn: &Connection,
+    tenant: &Tenant,
+    filter: &RunFilter,
+    (after, size): (Option<Key>, usize),
+) -> Result<Vec<(Key, RunEntry)>, Fault> {
+    let mut sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ? AND row IS NOT NULL");
+    let mut values = vec![Value::from(tenant.as_str().to_owned())];
+    let mut narrow = |clause: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            sql.push_str(clause);
+            values.push(value);
+        }
+    };
+    narrow(" AND status = ?", filter.status.map(|status| status_name(status).into()));
+    narrow(" AND intent = ?", filter.intent.clone().map(Value::from));
+    narrow(" AND pack = ?", filter.pack.clone().map(Value::from));
+    narrow(" AND agent = ?", filter.agent.clone().map(Value::from));
+    narrow(" AND opened_at >= ?", filter.from.map(Value::from));
+    narrow(" AND opened_at < ?", filter.until.map(Value::from));
+    if let Some(subject) = &filter.subject {
+        sql.push_str(" AND run IN (SELECT run FROM subjects WHERE tenant = ? AND subject = ?)");
+        values.extend([Value::from(tenant.as_str().to_owned()), Value::from(subject.clone())]);
+    }
+    if let Some(Key(opened_at, run)) = after {
+        sql.push_str(" AND (opened_at, run) < (?, ?)");
+        values.extend([Value::from(opened_at), Value::from(run)]);
+    }
+    sql.push_str(" ORDER BY opened_at DESC, run DESC LIMIT ?");
+    values.push(Value::from(i64::try_from(size + 1).unwrap_or(i64::MAX)));
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((Key(row.get(7)?, row.get(0)?), run_entry(row)?));
+    }
+    Ok(found)
+}
+
+fn count(conn: &Connection, tenant: &Tenant, counters: &super::Counters) -> Result<Stats, Fault> {
+    use std::sync::atomic::Ordering::Relaxed;
+    let one = |sql: &str| -> Result<u64, Fault> {
+        Ok(conn.prepare_cached(sql)?.query_row([tenant.as_str()], |row| row.get(0)).optional()?.unwrap_or(0))
+    };
+    let pages: u64 = super::pragma(conn, "page_count")?;
+    let page_bytes: u64 = super::pragma(conn, "page_size")?;
+    Ok(Stats {
+        runs: one("SELECT count(*) FROM runs WHERE tenant = ?1")?,
+        events: one("SELECT coalesce(sum(next_seq), 0) FROM runs WHERE tenant = ?1")?,
+        receipts: one("SELECT count(*) FROM receipts WHERE tenant = ?1")?,
+        approvals_open: one("SELECT count(*) FROM approvals WHERE tenant = ?1 AND state IS NULL")?,
+        exceptions_open: one("SELECT count(*) FROM exceptions WHERE tenant = ?1 AND closed_at IS NULL")?,
+        writes: counters.writes.load(Relaxed),
+        commits: counters.commits.load(Relaxed),
+        file_bytes: pages * page_bytes,
+    })
+}

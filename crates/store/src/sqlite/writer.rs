@@ -1,0 +1,255 @@
+//! The one thread that writes: takes what waits, commits it with one flush, then answers.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use kernel::port::JournalError;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Fault;
+
+/// Most items in one transaction.
+const GROUP_ITEMS_MAX: usize = 256;
+
+/// Most bytes in one transaction; one item may be larger and then commits alone or last.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// Most items that wait; beyond it callers wait to hand theirs in.
+pub(super) const QUEUE_MAX: usize = 1024;
+
+/// What the writer did since it began.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Transactions committed.
+    pub(super) commits: AtomicU64,
+    /// Items acknowledged.
+    pub(super) writes: AtomicU64,
+}
+
+/// Something for the writer.
+pub(super) enum Job {
+    /// To be committed.
+    Write {
+        /// About how many bytes it writes.
+        bytes: usize,
+        /// What it does.
+        work: Box<dyn Work>,
+    },
+    /// Move the write-ahead log into the database and cut it; answers whether that was possible.
+    Checkpoint(oneshot::Sender<Result<bool, JournalError>>),
+    /// Finish what waits, checkpoint and end.
+    Close(oneshot::Sender<Result<bool, JournalError>>),
+}
+
+/// One item of a group.
+pub(super) trait Work: Send {
+    /// Writes. An error undoes this item alone.
+    fn perform(&mut self, conn: &Connection) -> Result<(), JournalError>;
+
+    /// Answers the caller, once the fate of the transaction is known.
+    fn settle(self: Box<Self>, fate: Result<(), JournalError>);
+}
+
+/// A closure and where its answer goes.
+struct Item<T, F> {
+    write: Option<F>,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T, JournalError>>,
+}
+
+impl<T, F> Work for Item<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T, Fault> + Send,
+{
+    fn perform(&mut self, conn: &Connection) -> Result<(), JournalError> {
+        let Some(write) = self.write.take() else { return Ok(()) };
+        self.value = Some(write(conn)?);
+        Ok(())
+    }
+
+    fn settle(self: Box<Self>, fate: Result<(), JournalError>) {
+        let missing = || JournalError::Medium("the write was not made".to_owned());
+        let answer = fate.and_then(|()| self.value.ok_or_else(missing));
+        // A caller that no longer waits loses the answer, not the write.
+        drop(self.reply.send(answer));
+    }
+}
+
+/// Packs a closure as a job, with where to wait for its answer.
+pub(super) fn job<T, F>(bytes: usize, write: F) -> (Job, oneshot::Receiver<Result<T, JournalError>>)
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    let work = Box::new(Item { write: Some(write), value: None, reply });
+    (Job::Write { bytes, work }, answer)
+}
+
+/// Runs until everyone who could hand in a job is gone, or one says close.
+pub(super) fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, counters: &Arc<Counters>) {
+    let mut next = None;
+    while let Some(job) = next.take().or_else(|| queue.blocking_recv()) {
+        match job {
+            Job::Write { bytes, work } => {
+                let (group, stopped_by) = gather(&mut queue, bytes, work);
+                commit(conn, group, counters);
+                next = stopped_by;
+            }
+            Job::Checkpoint(reply) => drop(reply.send(checkpoint(conn))),
+            Job::Close(reply) => {
+                queue.close();
+                while let Ok(job) = queue.try_recv() {
+                    finish(conn, job, counters);
+                }
+                drop(reply.send(checkpoint(conn)));
+                return;
+            }
+        }
+    }
+    // Best effort: what is committed is durable with or without it.
+    drop(checkpoint(conn));
+}
+
+fn finish(conn: &Connection, job: Job, counters: &Arc<Counters>) {
+    match job {
+        Job::Write { work, .. } => commit(conn, vec![work], counters),
+        Job::Checkpoint(reply) | Job::Close(reply) => drop(reply.send(checkpoint(conn))),
+    }
+}
+
+/// The first item and what waits behind it, within the limits, up to a job of another kind.
+fn gather(
+    queue: &mut mpsc::Receiver<Job>,
+    mut total: usize,
+    first: Box<dyn Work>,
+) -> (Vec<Box<dyn Work>>, Option<Job>) {
+    let mut group = vec![first];
+    while group.len() < GROUP_ITEMS_MAX && total < GROUP_BYTES_MAX {
+        match queue.try_recv() {
+            Ok(Job::Write { bytes, work }) => {
+                total += bytes;
+                group.push(work);
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (group, None)
+}
+
+/// One transaction for the group; nobody is answered before its fate is known.
+fn commit(conn: &Connection, mut group: Vec<Box<dyn Work>>, counters: &Arc<Counters>) {
+    let fates = match transact(conn, &mut group) {
+        Ok(fates) => {
+            let written = fates.iter().filter(|fate| fate.is_ok()).count();
+            if written > 0 {
+                counters.commits.fetch_add(1, Ordering::Relaxed);
+                counters.writes.fetch_add(written as u64, Ordering::Relaxed);
+            }
+            fates
+        }
+        Err(error) => {
+            if !conn.is_autocommit() {
+                // Nothing to do if even this fails: the next BEGIN will say so.
+                drop(conn.execute_batch("ROLLBACK"));
+            }
+            let error = JournalError::from(error);
+            group.iter().map(|_| Err(error.clone())).collect()
+        }
+    };
+    for (work, fate) in group.into_iter().zip(fates) {
+        work.settle(fate);
+    }
+}
+
+/// What became of each item, if the whole was committed.
+fn transact(conn: &Connection, group: &mut [Box<dyn Work>]) -> Result<Vec<Result<(), JournalError>>, Fault> {
+    conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let mut fates = Vec::with_capacity(group.len());
+    for work in group {
+        conn.prepare_cached("SAVEPOINT item")?.execute([])?;
+        let fate = work.perform(conn);
+        if conn.is_autocommit() {
+            // Some failures (disk full, input or output) take the whole transaction with them.
+            let why = fate.err().map_or_else(|| "it ended early".to_owned(), |e| e.to_string());
+            return Err(Fault::medium(format!("the transaction was rolled back: {why}")));
+        }
+        if fate.is_err() {
+            conn.prepare_cached("ROLLBACK TO item")?.execute([])?;
+        }
+        conn.prepare_cached("RELEASE item")?.execute([])?;
+        fates.push(fate);
+    }
+    conn.prepare_cached("COMMIT")?.execute([])?;
+    Ok(fates)
+}
+
+/// Whether the write-ahead log is now empty.
+fn checkpoint(conn: &Connection) -> Result<bool, JournalError> {
+    let busy = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    busy.map(|busy| busy == 0).map_err(|e| Fault::from(e).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(
+            "PRAGMA foreign_keys = ON;
+             CREATE TABLE owner (id INTEGER PRIMARY KEY);
+             CREATE TABLE item (n INTEGER UNIQUE, owner INTEGER REFERENCES owner DEFERRABLE INITIALLY DEFERRED);",
+        )
+        .unwrap();
+        conn
+    }
+
+    fn commit_all(conn: &Connection, writes: &[&'static str]) -> Vec<Result<(), JournalError>> {
+        let mut group = Vec::new();
+        let mut answers = Vec::new();
+        for sql in writes {
+            let (job, answer) = job(1, |conn: &Connection| Ok(conn.execute_batch(sql)?));
+            let Job::Write { work, .. } = job else { panic!("not a write") };
+            group.push(work);
+            answers.push(answer);
+        }
+        commit(conn, group, &Arc::default());
+        answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).collect()
+    }
+
+    fn count(conn: &Connection) -> i64 {
+        conn.query_row("SELECT count(*) FROM item", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_refused_item_leaves_the_others() {
+        let conn = memory();
+        let one = "INSERT INTO item (n) VALUES (1)";
+        let fates = commit_all(&conn, &[one, "INSERT INTO item (n) VALUES (2), (1)", "INSERT INTO item (n) VALUES (3)"]);
+        assert!(fates[0].is_ok() && fates[1].is_err() && fates[2].is_ok());
+        assert_eq!(count(&conn), 2);
+    }
+
+    #[test]
+    fn a_failed_commit_fails_every_item_and_writes_nothing() {
+        let conn = memory();
+        let fates = commit_all(&conn, &["INSERT INTO item (n) VALUES (1)", "INSERT INTO item VALUES (2, 99)"]);
+        assert!(fates.iter().all(|fate| matches!(fate, Err(JournalError::Medium(_)))), "{fates:?}");
+        assert_eq!(count(&conn), 0);
+        assert!(commit_all(&conn, &["INSERT INTO item (n) VALUES (3)"])[0].is_ok());
+    }
+
+    #[test]
+    fn a_transaction_lost_in_the_middle_fails_every_item() {
+        let conn = memory();
+        let fates = commit_all(&conn, &["INSERT INTO item (n) VALUES (1)", "ROLLBACK", "INSERT INTO item (n) VALUES (2)"]);
+        assert!(fates.iter().all(Result::is_err), "{fates:?}");
+        assert_eq!(count(&conn), 0);
+    }
+}

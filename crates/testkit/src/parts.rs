@@ -1,0 +1,233 @@
+//! The scripted parts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use kernel::{
+    action::Proposal,
+    decision::{Decision, Question, Requirement, Rule, Verdict},
+    exception::Class,
+    id::{At, Digest},
+    label::{Confidentiality, Label, LabelMap, Trust},
+    operation::{Effect, Facts, Operation, Retry, Undo},
+    plan::{Asks, Plan, PlanStep},
+    planning::{Caveat, Labelled, Move, Observation, Planner, Settled},
+    playbook::Playbook,
+    port::{Judge, Salts, Validate, Violation},
+    principal::{Kind, Principal},
+    sealed::Salt,
+};
+use serde_json::{Value, json};
+
+/// A label that is neither tainted nor secret.
+#[must_use]
+pub fn clean() -> Label {
+    Label::new(Trust::Verified, Confidentiality::Internal)
+}
+
+/// An operation with the facts given, everything else plain.
+#[must_use]
+pub fn operation(id: &str, effect: Effect, undo: Undo, retry: Retry) -> Operation {
+    let critical = kernel::operation::Critical::All;
+    Operation {
+        id: id.parse().expect("an operation id"),
+        summary: format!("{id} {{/id}}"),
+        facts: Facts { effect, undo, retry, egress: false, critical },
+        resource: None,
+        input: Arc::new(json!({})),
+        output: Arc::new(json!({})),
+        labels: LabelMap::uniform(clean()),
+        clearance: Label::new(Trust::Untrusted, Confidentiality::Secret),
+        maskable: Vec::new(),
+        contract: Default::default(),
+        companions: Default::default(),
+        groups: Vec::new(),
+        timeout_ms: 1_000,
+        cost_max: None,
+        binding: Arc::new(Value::Null),
+    }
+}
+
+/// A person holding these roles.
+#[must_use]
+pub fn person(id: &str, roles: &[&str]) -> Principal {
+    Principal {
+        id: id.parse().expect("a principal id"),
+        kind: Kind::Person,
+        roles: roles.iter().map(|r| (*r).to_owned()).collect(),
+    }
+}
+
+/// A clean proposal.
+#[must_use]
+pub fn proposal(step: &str, operation: &str, args: Value) -> Proposal {
+    Proposal {
+        step: step.to_owned(),
+        operation: operation.parse().expect("an operation id"),
+        args: Arc::new(args),
+        arg_labels: LabelMap::uniform(clean()),
+        existence: clean(),
+        attempt: 1,
+    }
+}
+
+/// A plan that allows exactly these proposals.
+#[must_use]
+pub fn plan_of(proposals: &[Proposal]) -> Plan {
+    let steps = proposals.iter().map(|p| PlanStep {
+        path: kernel::playbook::static_path(&p.step),
+        operation: p.operation.clone(),
+        definition: Digest::default(),
+        facts: Facts::default(),
+        times_max: 1,
+        cost_max: None,
+        conditional: false,
+        asks: Asks::No,
+    });
+    Plan {
+        schema: "harness.plan/v1".into(),
+        intent: "test".into(),
+        inputs: Digest::default(),
+        pack: "test".into(),
+        pack_version: "1.0.0".into(),
+        pack_digest: Digest::default(),
+        policy_digest: Digest::default(),
+        config_digest: Digest::default(),
+        steps: steps.collect(),
+        playbook: Playbook { name: "test".into(), steps: Vec::new() },
+        constants: Value::Null,
+    }
+}
+
+/// Proposes a list of actions one after the other; abandons at the first failure.
+#[derive(Clone, Debug)]
+pub struct LinePlanner {
+    queue: VecDeque<Proposal>,
+    outstanding: bool,
+    failed: Option<(String, Class)>,
+    last: Arc<Value>,
+    finished: bool,
+    /// Caveats to finish with.
+    pub caveats: Vec<Caveat>,
+}
+
+impl LinePlanner {
+    /// A planner for these proposals, in order.
+    #[must_use]
+    pub fn new(proposals: &[Proposal]) -> Self {
+        Self {
+            queue: proposals.iter().cloned().collect(),
+            outstanding: false,
+            failed: None,
+            last: Arc::new(Value::Null),
+            finished: false,
+            caveats: Vec::new(),
+        }
+    }
+}
+
+impl Planner for LinePlanner {
+    fn observe(&mut self, _: At, seen: Observation<'_>) {
+        match seen {
+            Observation::Proposed { .. } => {
+                self.queue.pop_front();
+                self.outstanding = true;
+            }
+            Observation::Settled { step, settled } => {
+                self.outstanding = false;
+                match settled {
+                    Settled::Done(output) => self.last = Arc::clone(&output.value),
+                    Settled::Failed { class, .. } => self.failed = Some((step.to_owned(), *class)),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn next(&self) -> Option<Move> {
+        if self.outstanding || self.finished {
+            return None;
+        }
+        if let Some((step, class)) = &self.failed {
+            return Some(Move::Abandon { step: step.clone(), class: *class });
+        }
+        if let Some(proposal) = self.queue.front() {
+            return Some(Move::Propose(proposal.clone()));
+        }
+        let labels = LabelMap::uniform(clean());
+        let output = Labelled { value: Arc::clone(&self.last), labels };
+        Some(Move::Finish { output, caveats: self.caveats.clone() })
+    }
+}
+
+/// Judges by a table: operation → role that must approve; `!` denies; absent allows.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    asks: BTreeMap<String, (String, u32)>,
+    denies: BTreeSet<String>,
+}
+
+impl Rules {
+    /// Asks `count` people in `role` for an operation.
+    #[must_use]
+    pub fn ask(mut self, operation: &str, role: &str, count: u32) -> Self {
+        self.asks.insert(operation.to_owned(), (role.to_owned(), count));
+        self
+    }
+
+    /// Denies an operation.
+    #[must_use]
+    pub fn deny(mut self, operation: &str) -> Self {
+        self.denies.insert(operation.to_owned());
+        self
+    }
+}
+
+impl Judge for Rules {
+    fn judge(&self, question: &Question<'_>) -> Decision {
+        let id = question.operation.id.as_str();
+        let rule = |id: &str| Rule { layer: "operator".into(), id: id.into(), reason: id.into() };
+        if self.denies.contains(id) {
+            return Decision { verdict: Verdict::Deny, rules: vec![rule("deny")], policies: vec![] };
+        }
+        let asked = self.asks.get(id).filter(|_| !question.recoveries.contains("rollback"));
+        if let Some((role, count)) = asked {
+            let have = question.evidence.approvals.get(role).copied().unwrap_or_default();
+            if have < *count {
+                let approvals = BTreeMap::from([(role.clone(), *count)]);
+                let verdict = Verdict::Ask(Requirement { approvals, ..Default::default() });
+                return Decision { verdict, rules: vec![rule("ask")], policies: vec![] };
+            }
+        }
+        Decision { verdict: Verdict::Allow, rules: vec![rule("allow")], policies: vec![] }
+    }
+}
+
+/// Accepts every value, except what the pattern `{"required": [..]}` misses.
+#[derive(Clone, Copy, Debug)]
+pub struct NoSchemas;
+
+impl Validate for NoSchemas {
+    fn violation(&self, schema: &Arc<Value>, value: &Value) -> Option<Violation> {
+        let required = schema.get("required")?.as_array()?;
+        let missing = required.iter().filter_map(Value::as_str).find(|k| value.get(k).is_none())?;
+        Some(Violation {
+            at: format!("/{missing}"),
+            problem: "is missing".into(),
+            class: Class::MissingField,
+        })
+    }
+}
+
+/// Salts that count up: tests are the same every time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Salted(pub u128);
+
+impl Salts for Salted {
+    fn salt(&mut self) -> Salt {
+        self.0 += 1;
+        self.0.to_be_bytes()
+    }
+}
