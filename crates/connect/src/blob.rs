@@ -87,7 +87,14 @@ impl<'a> Collector<'a> {
         redactor: Arc<Redactor>,
         landed: Landed,
     ) -> Self {
-        Self { sink, tenant, redactor, landed, buffer: Vec::new(), spill: None }
+        Self {
+            sink,
+            tenant,
+            redactor,
+            landed,
+            buffer: Vec::new(),
+            spill: None,
+        }
     }
 
     pub(crate) async fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -99,7 +106,8 @@ impl<'a> Collector<'a> {
             return Ok(());
         }
         let Some(sink) = self.sink else {
-            let message = format!("the result is larger than {PREVIEW_BYTES} bytes; ask for less of it");
+            let message =
+                format!("the result is larger than {PREVIEW_BYTES} bytes; ask for less of it");
             return Err(fail(Class::UnexpectedShape, self.landed, message));
         };
         let mut spill = Spill {
@@ -127,7 +135,8 @@ impl Spill {
     async fn push(&mut self, bytes: &[u8], landed: Landed) -> Result<(), Failure> {
         self.bytes += bytes.len() as u64;
         if self.bytes > BLOB_MAX_BYTES {
-            let message = format!("the result is larger than {BLOB_MAX_BYTES} bytes; ask for less of it");
+            let message =
+                format!("the result is larger than {BLOB_MAX_BYTES} bytes; ask for less of it");
             return Err(fail(Class::UnexpectedShape, landed, message));
         }
         self.hash.update(bytes);
@@ -138,18 +147,32 @@ impl Spill {
     async fn store(&mut self, clean: Vec<u8>, landed: Landed) -> Result<(), Failure> {
         let room = PREVIEW_TEXT_BYTES.saturating_sub(self.preview.len());
         self.preview.extend(clean.iter().take(room));
-        self.writer.write(Bytes::from(clean)).await.map_err(|e| unstored(&e, landed))
+        self.writer
+            .write(Bytes::from(clean))
+            .await
+            .map_err(|e| unstored(&e, landed))
     }
 
     async fn finish(mut self, landed: Landed) -> Result<Stored, Failure> {
         let clean = self.scrubber.finish();
         self.store(clean, landed).await?;
-        let blob = self.writer.finish().await.map_err(|e| unstored(&e, landed))?;
+        let blob = self
+            .writer
+            .finish()
+            .await
+            .map_err(|e| unstored(&e, landed))?;
         let preview = String::from_utf8_lossy(&self.preview);
         // A character cut in half at the end is left out.
-        let preview = preview.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned();
+        let preview = preview
+            .trim_end_matches(char::REPLACEMENT_CHARACTER)
+            .to_owned();
         let received = Digest(self.hash.finalize().into());
-        Ok(Stored { blob, received, bytes: self.bytes, preview })
+        Ok(Stored {
+            blob,
+            received,
+            bytes: self.bytes,
+            preview,
+        })
     }
 }
 

@@ -75,7 +75,7 @@ struct Compiled {
 
 #[derive(Debug)]
 enum Binding {
-    Http(http::Route),
+    Http(Box<http::Route>),
     Sql(sql::Query),
     Mail(mail::Sender),
     Builtin(Builtin),
@@ -97,9 +97,21 @@ impl Connectors {
                 System::Sqlite { .. } | System::Postgres { .. } | System::Smtp { .. } => None,
             };
             let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
-            targets.insert(name, Target { system, turns, clients });
+            targets.insert(
+                name,
+                Target {
+                    system,
+                    turns,
+                    clients,
+                },
+            );
         }
-        Ok(Self { targets, vault, host, compiled: Mutex::default() })
+        Ok(Self {
+            targets,
+            vault,
+            host,
+            compiled: Mutex::default(),
+        })
     }
 
     /// Checks at load that an operation could be called: its binding compiles, its system is declared and
@@ -130,7 +142,10 @@ impl Connectors {
         if kinds.contains(&kind) {
             return Ok(());
         }
-        let text = format!("system `{name}` is of kind {kind}, this binding needs {}", kinds.join(" or "));
+        let text = format!(
+            "system `{name}` is of kind {kind}, this binding needs {}",
+            kinds.join(" or ")
+        );
         Err(Reader::of(operation)?.error("system", text))
     }
 
@@ -143,7 +158,8 @@ impl Connectors {
     /// The call, after everything was taken out of the permit. Deadline, scrubbing and ingest for all kinds.
     pub(crate) async fn run(&self, call: Call) -> Outcome {
         let departure = Arc::new(Departure::new(&call, Arc::clone(&self.host.clock)));
-        let deadline = Duration::from_millis(u64::from(call.operation.timeout_ms.min(TIMEOUT_MAX_MS)));
+        let deadline =
+            Duration::from_millis(u64::from(call.operation.timeout_ms.min(TIMEOUT_MAX_MS)));
         let work = self.work(&call, &departure, deadline);
         let outcome = match tokio::time::timeout(deadline, work).await {
             Ok(outcome) => outcome,
@@ -154,37 +170,66 @@ impl Connectors {
         };
         outcome.map_err(|failure| {
             let message = self.vault.redactor().scrub_text(&failure.message);
-            Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
+            Failure {
+                message: clip(&message, MESSAGE_MAX_CHARS),
+                ..failure
+            }
         })
     }
 
     async fn work(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
-        let binding = self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?;
+        let binding = self
+            .compiled(&call.operation)
+            .map_err(|error| refuse(error.to_string()))?;
         check_expected(call)?;
         let (received, pick) = match &*binding {
             Binding::Builtin(builtin) => {
                 departure.leave()?;
-                (Received::Value(builtin.run(call, &*self.host.clock)?), Pick::default())
+                (
+                    Received::Value(builtin.run(call, &*self.host.clock)?),
+                    Pick::default(),
+                )
             }
             Binding::Http(route) => {
                 let target = self.target(&route.system)?;
                 let _turn = turn(target).await?;
-                let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
+                let clients = target
+                    .clients
+                    .as_ref()
+                    .ok_or_else(|| wrong_kind(&route.system))?;
                 let sink = self.host.blobs.as_deref();
-                let wire = http::Wire { clients, vault: &self.vault, sink, departure };
+                let wire = http::Wire {
+                    clients,
+                    vault: &self.vault,
+                    sink,
+                    departure,
+                };
                 http::call(route, call, &wire).await?
             }
             Binding::Sql(query) => {
                 let target = self.target(&query.system)?;
                 let _turn = turn(target).await?;
-                let wire = sql::Wire { system: &target.system, vault: &self.vault, departure, deadline };
+                let wire = sql::Wire {
+                    system: &target.system,
+                    vault: &self.vault,
+                    departure,
+                    deadline,
+                };
                 (sql::call(query, call, &wire).await?, Pick::default())
             }
             Binding::Mail(sender) => {
                 let target = self.target(&sender.system)?;
                 let _turn = turn(target).await?;
-                let wire = mail::Wire { system: &target.system, vault: &self.vault, departure, deadline };
-                (Received::Value(mail::call(sender, call, &wire).await?), mail::pick())
+                let wire = mail::Wire {
+                    system: &target.system,
+                    vault: &self.vault,
+                    departure,
+                    deadline,
+                };
+                (
+                    Received::Value(mail::call(sender, call, &wire).await?),
+                    mail::pick(),
+                )
             }
         };
         let redactor = self.vault.redactor();
@@ -201,15 +246,21 @@ impl Connectors {
     }
 
     fn target(&self, name: &str) -> Result<&Target, Failure> {
-        self.targets.get(name).ok_or_else(|| refuse(format!("no system `{name}` is declared")))
+        self.targets
+            .get(name)
+            .ok_or_else(|| refuse(format!("no system `{name}` is declared")))
     }
 
     /// The compiled binding of this very definition. Several definitions of one name live side by side
     /// while runs pinned to an earlier pack finish.
     fn compiled(&self, operation: &Arc<Operation>) -> Result<Arc<Binding>, Error> {
-        let same = |known: &&Compiled| Arc::ptr_eq(&known.operation, operation) || known.operation == *operation;
+        let same = |known: &&Compiled| {
+            Arc::ptr_eq(&known.operation, operation) || known.operation == *operation
+        };
         let find = |all: &BTreeMap<OperationId, Vec<Compiled>>| {
-            all.get(&operation.id).and_then(|known| known.iter().find(same)).map(|known| Arc::clone(&known.binding))
+            all.get(&operation.id)
+                .and_then(|known| known.iter().find(same))
+                .map(|known| Arc::clone(&known.binding))
         };
         if let Some(binding) = find(&self.compiled.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(binding);
@@ -219,7 +270,10 @@ impl Connectors {
         if all.values().map(Vec::len).sum::<usize>() >= COMPILED_MAX {
             all.clear();
         }
-        let entry = Compiled { operation: Arc::clone(operation), binding: Arc::clone(&binding) };
+        let entry = Compiled {
+            operation: Arc::clone(operation),
+            binding: Arc::clone(&binding),
+        };
         all.entry(operation.id.clone()).or_default().push(entry);
         Ok(binding)
     }
@@ -234,11 +288,16 @@ impl Connector for Connectors {
 fn compile(operation: &Operation) -> Result<Binding, Error> {
     let binding = Reader::of(operation)?;
     match binding.text("kind")? {
-        "http" => http::Route::compile(&binding, operation).map(Binding::Http),
+        "http" => {
+            http::Route::compile(&binding, operation).map(|route| Binding::Http(Box::new(route)))
+        }
         "sql" => sql::Query::compile(&binding, operation).map(Binding::Sql),
         "mail" => mail::Sender::compile(&binding, operation).map(Binding::Mail),
         "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
-        other => Err(binding.error("kind", format!("no connector kind `{other}`{}", hint(other, KINDS)))),
+        other => Err(binding.error(
+            "kind",
+            format!("no connector kind `{other}`{}", hint(other, KINDS)),
+        )),
     }
 }
 
@@ -246,11 +305,15 @@ fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error>
     match system {
         System::Http { .. } | System::Sqlite { .. } => Ok(()),
         System::Postgres { dsn, password } => {
-            password.as_ref().map_or(Ok(()), |secret| vault.secrets().check(secret))?;
+            password
+                .as_ref()
+                .map_or(Ok(()), |secret| vault.secrets().check(secret))?;
             sql::check_dsn(name, dsn, vault)
         }
         System::Smtp { address, login, .. } => {
-            login.as_ref().map_or(Ok(()), |login| vault.secrets().check(&login.secret))?;
+            login
+                .as_ref()
+                .map_or(Ok(()), |login| vault.secrets().check(&login.secret))?;
             mail::check_address(name, address)
         }
     }
@@ -258,18 +321,31 @@ fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error>
 
 /// Entity agreement without an expected name is a defect of the arguments; found before anything leaves.
 fn check_expected(call: &Call) -> Result<(), Failure> {
-    let Some(rule) = &call.operation.contract.matches else { return Ok(()) };
+    let Some(rule) = &call.operation.contract.matches else {
+        return Ok(());
+    };
     match call.args.pointer(&rule.expected) {
         Some(Value::String(name)) if !name.trim().is_empty() => Ok(()),
-        _ => Err(refuse(format!("the argument {} must name the expected entity", rule.expected))),
+        _ => Err(refuse(format!(
+            "the argument {} must name the expected entity",
+            rule.expected
+        ))),
     }
 }
 
 async fn turn(target: &Target) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
     let turn = target.turns.acquire().await;
-    turn.map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))
+    turn.map_err(|_| {
+        fail(
+            Class::Unavailable,
+            Landed::No,
+            "the system is being shut down",
+        )
+    })
 }
 
 fn wrong_kind(system: &str) -> Failure {
-    refuse(format!("system `{system}` is of another kind than the binding needs"))
+    refuse(format!(
+        "system `{system}` is of another kind than the binding needs"
+    ))
 }

@@ -41,13 +41,25 @@ fn broken(rules: &Rules<'_>, class: Class, message: String) -> Failure {
 }
 
 fn check_schema(value: &Value, rules: &Rules<'_>) -> Result<(), Failure> {
-    let Some(violation) = rules.validate.violation(&rules.operation.output, value) else { return Ok(()) };
+    let Some(violation) = rules.validate.violation(&rules.operation.output, value) else {
+        return Ok(());
+    };
     let class = match violation.class {
         Class::MissingField => Class::MissingField,
         _ => Class::UnexpectedShape,
     };
-    let problem = clip(&rules.redactor.scrub_text(&violation.problem), PROBLEM_MAX_CHARS);
-    Err(broken(rules, class, format!("the answer breaks its schema at `{}`: {problem}", violation.at)))
+    let problem = clip(
+        &rules.redactor.scrub_text(&violation.problem),
+        PROBLEM_MAX_CHARS,
+    );
+    Err(broken(
+        rules,
+        class,
+        format!(
+            "the answer breaks its schema at `{}`: {problem}",
+            violation.at
+        ),
+    ))
 }
 
 fn check_freshness(value: &Value, rule: &Freshness, rules: &Rules<'_>) -> Result<(), Failure> {
@@ -56,30 +68,46 @@ fn check_freshness(value: &Value, rule: &Freshness, rules: &Rules<'_>) -> Result
             let message = format!("the answer does not say at {} how old it is", rule.at);
             return Err(broken(rules, Class::MissingField, message));
         }
-        Some(Value::String(text)) => text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond),
+        Some(Value::String(text)) => text
+            .parse::<Timestamp>()
+            .ok()
+            .map(Timestamp::as_millisecond),
         Some(other) => other.as_i64().map(unix_ms),
     };
     let Some(at) = at else {
-        let message = format!("the answer's {} is neither an RFC 3339 time nor a Unix time", rule.at);
+        let message = format!(
+            "the answer's {} is neither an RFC 3339 time nor a Unix time",
+            rule.at
+        );
         return Err(broken(rules, Class::UnexpectedShape, message));
     };
     let age_ms = rules.now.saturating_sub(at);
     if age_ms <= rule.max_age_ms {
         return Ok(());
     }
-    let message = format!("the answer is {age_ms} ms old by its {}, at most {} are allowed", rule.at, rule.max_age_ms);
+    let message = format!(
+        "the answer is {age_ms} ms old by its {}, at most {} are allowed",
+        rule.at, rule.max_age_ms
+    );
     Err(broken(rules, Class::Stale, message))
 }
 
 fn unix_ms(number: i64) -> i64 {
-    if number < UNIX_MS_FROM { number.saturating_mul(1_000) } else { number }
+    if number < UNIX_MS_FROM {
+        number.saturating_mul(1_000)
+    } else {
+        number
+    }
 }
 
 fn check_unique(value: &Value, place: &str, rules: &Rules<'_>) -> Result<(), Failure> {
     match value.pointer(place) {
         Some(Value::Array(items)) if items.len() <= 1 => Ok(()),
         Some(Value::Array(items)) => {
-            let message = format!("the answer holds {} records at {place} where one was promised", items.len());
+            let message = format!(
+                "the answer holds {} records at {place} where one was promised",
+                items.len()
+            );
             Err(broken(rules, Class::Duplicate, message))
         }
         Some(_) => {
@@ -98,7 +126,11 @@ fn check_match(value: &Value, rule: &Match, rules: &Rules<'_>) -> Result<(), Fai
         let message = format!("the answer names no entity at {}", rule.output);
         return Err(broken(rules, Class::MissingField, message));
     };
-    let expected = rules.args.pointer(&rule.expected).and_then(Value::as_str).unwrap_or_default();
+    let expected = rules
+        .args
+        .pointer(&rule.expected)
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let score = entity::agreement(expected, found);
     if score >= rule.threshold {
         return Ok(());

@@ -10,16 +10,67 @@ const NAME_MAX_CHARS: usize = 200;
 
 /// Legal forms, as folded words; only at the end of a name.
 const LEGAL_WORDS: [&str; 44] = [
-    "ab", "ag", "aps", "as", "asa", "bv", "bvba", "co", "company", "corp", "corporation", "ev", "gmbh",
-    "inc", "incorporated", "kft", "kg", "kgaa", "kk", "limited", "llc", "llp", "lp", "ltd", "mbh", "nv", "oao",
-    "ohg", "oo", "ooo", "oy", "oyj", "plc", "pte", "pty", "sa", "sarl", "sas", "se", "sl", "spa", "srl", "sro",
+    "ab",
+    "ag",
+    "aps",
+    "as",
+    "asa",
+    "bv",
+    "bvba",
+    "co",
+    "company",
+    "corp",
+    "corporation",
+    "ev",
+    "gmbh",
+    "inc",
+    "incorporated",
+    "kft",
+    "kg",
+    "kgaa",
+    "kk",
+    "limited",
+    "llc",
+    "llp",
+    "lp",
+    "ltd",
+    "mbh",
+    "nv",
+    "oao",
+    "ohg",
+    "oo",
+    "ooo",
+    "oy",
+    "oyj",
+    "plc",
+    "pte",
+    "pty",
+    "sa",
+    "sarl",
+    "sas",
+    "se",
+    "sl",
+    "spa",
+    "srl",
+    "sro",
     "ug",
 ];
 
 /// Legal forms written without spaces; before or after a name.
 const LEGAL_AFFIXES: [&str; 13] = [
-    "株式会社", "有限会社", "合同会社", "合資会社", "(株)", "(有)", "股份有限公司", "有限责任公司",
-    "有限責任公司", "有限公司", "公司", "주식회사", "(주)",
+    "株式会社",
+    "有限会社",
+    "合同会社",
+    "合資会社",
+    "(株)",
+    "(有)",
+    "股份有限公司",
+    "有限责任公司",
+    "有限責任公司",
+    "有限公司",
+    "公司",
+    "주식회사",
+    "(주)",
 ];
 
 /// Words that say nothing.
@@ -37,6 +88,9 @@ enum Folding {
 /// Agreement of two names from 0 (nothing in common) to 100 (the same name).
 #[must_use]
 pub fn agreement(one: &str, other: &str) -> u8 {
+    if one.trim() == other.trim() {
+        return if one.trim().is_empty() { 0 } else { 100 };
+    }
     let mut best = 0.0_f64;
     for left in [Folding::Plain, Folding::Spelled] {
         for right in [Folding::Plain, Folding::Spelled] {
@@ -55,16 +109,26 @@ fn score(one: &[String], other: &[String]) -> f64 {
     let covered = cover(&one, &other) + cover(&other, &one);
     let sets = covered / (one.len() + other.len()) as f64;
     let joined = |set: &BTreeSet<&String>| {
-        set.iter().map(|word| word.as_str()).collect::<Vec<_>>().join(" ")
+        set.iter()
+            .map(|word| word.as_str())
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let spelling = strsim::jaro_winkler(&joined(&one), &joined(&other));
-    if (sets - 1.0).abs() < f64::EPSILON { 1.0 } else { (sets * 3.0 + spelling) / 4.0 }
+    if (sets - 1.0).abs() < f64::EPSILON {
+        1.0
+    } else {
+        (sets * 3.0 + spelling) / 4.0
+    }
 }
 
 /// How much of `one` stands in `other`, word by word.
 fn cover(one: &BTreeSet<&String>, other: &BTreeSet<&String>) -> f64 {
     let best = |word: &&String| {
-        other.iter().map(|candidate| alike(word, candidate)).fold(0.0_f64, f64::max)
+        other
+            .iter()
+            .map(|candidate| alike(word, candidate))
+            .fold(0.0_f64, f64::max)
     };
     one.iter().map(best).sum()
 }
@@ -76,12 +140,20 @@ fn alike(one: &str, other: &str) -> f64 {
     }
     let exact = |text: &str| !text.chars().all(|c| c.is_ascii_alphabetic());
     let likeness = strsim::jaro_winkler(one, other);
-    if exact(one) || exact(other) || likeness < WORD_ALIKE { 0.0 } else { likeness }
+    if exact(one) || exact(other) || likeness < WORD_ALIKE {
+        0.0
+    } else {
+        likeness
+    }
 }
 
 /// The words that identify: folded, without legal forms; runs of ideographs as overlapping pairs.
 fn words(name: &str, folding: Folding) -> Vec<String> {
-    let folded: String = name.chars().take(NAME_MAX_CHARS).flat_map(|c| fold(c, folding)).collect();
+    let folded: String = name
+        .chars()
+        .take(NAME_MAX_CHARS)
+        .flat_map(|c| fold(c, folding))
+        .collect();
     let bare = strip_affixes(&folded);
     let mut all: Vec<String> = Vec::new();
     let mut word = String::new();
@@ -90,7 +162,11 @@ fn words(name: &str, folding: Folding) -> Vec<String> {
         if matches!(c, '.' | '\'' | '’') {
             continue;
         }
-        let splits = !c.is_alphanumeric() || word.chars().last().is_some_and(|l| is_wide(l) != is_wide(c));
+        let splits = !c.is_alphanumeric()
+            || word
+                .chars()
+                .last()
+                .is_some_and(|l| is_wide(l) != is_wide(c));
         if splits && !word.is_empty() {
             all.push(std::mem::take(&mut word));
         }
@@ -100,23 +176,26 @@ fn words(name: &str, folding: Folding) -> Vec<String> {
     }
     all.push(word);
     all.retain(|word| !word.is_empty() && !FILLERS.contains(&word.as_str()));
-    while all.len() > 1 && all.last().is_some_and(|last| LEGAL_WORDS.contains(&last.as_str())) {
+    while all.len() > 1
+        && all
+            .last()
+            .is_some_and(|last| LEGAL_WORDS.contains(&last.as_str()))
+    {
         all.pop();
     }
     all.into_iter().flat_map(pairs).collect()
 }
 
 fn strip_affixes(folded: &str) -> String {
-    let mut bare = folded.trim().to_owned();
+    let mut bare = folded.trim();
     for affix in LEGAL_AFFIXES {
-        for stripped in [bare.strip_prefix(affix), bare.strip_suffix(affix)] {
-            if let Some(rest) = stripped.map(str::trim).filter(|rest| !rest.is_empty()) {
-                bare = rest.to_owned();
-                break;
-            }
-        }
+        let stripped = bare
+            .strip_prefix(affix)
+            .or_else(|| bare.strip_suffix(affix))
+            .map(str::trim);
+        bare = stripped.filter(|rest| !rest.is_empty()).unwrap_or(bare);
     }
-    bare
+    bare.to_owned()
 }
 
 /// Han, kana and hangul: written without spaces, or compared sign by sign.
@@ -147,7 +226,9 @@ fn fold(c: char, folding: Folding) -> Vec<char> {
         return Vec::new();
     }
     let lower: Vec<char> = c.to_lowercase().collect();
-    let text = lower.iter().flat_map(|c| fold_mark(*c, folding).chars().collect::<Vec<_>>());
+    let text = lower
+        .iter()
+        .flat_map(|c| fold_mark(*c, folding).chars().collect::<Vec<_>>());
     text.collect()
 }
 
@@ -194,7 +275,11 @@ mod tests {
         for (one, other, least) in [
             ("Northwind Robotics", "northwind robotics", 100),
             ("Northwind Robotics", "Northwind Robotics GmbH", 100),
-            ("Müller & Søn Maschinenbau GmbH", "Mueller & Soen Maschinenbau AG", 100),
+            (
+                "Müller & Søn Maschinenbau GmbH",
+                "Mueller & Soen Maschinenbau AG",
+                100,
+            ),
             ("Müller", "Muller", 100),
             ("Mu\u{308}ller", "Müller", 100),
             ("Harbor & Finch Foods, Inc.", "Harbor and Finch Foods", 100),

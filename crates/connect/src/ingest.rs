@@ -86,7 +86,8 @@ pub fn ingest(received: Received, rules: &Rules<'_>) -> Outcome {
         Received::Value(value) => {
             let bytes = canon::bytes(&value).map_err(|e| bad_shape(rules, &e.to_string()))?;
             if bytes.len() > PREVIEW_BYTES {
-                let message = format!("the result is larger than {PREVIEW_BYTES} bytes; ask for less of it");
+                let message =
+                    format!("the result is larger than {PREVIEW_BYTES} bytes; ask for less of it");
                 return Err(bad_shape(rules, &message));
             }
             finish(value, Digest::of(&bytes), rules)
@@ -108,7 +109,8 @@ pub fn excerpt(text: &[u8], redactor: &Redactor, masks: &BTreeSet<String>) -> St
 
 fn decode(bytes: &[u8], rules: &Rules<'_>) -> Result<Value, Failure> {
     if bytes.len() > PREVIEW_BYTES {
-        let message = format!("the result is larger than {PREVIEW_BYTES} bytes; ask for less of it");
+        let message =
+            format!("the result is larger than {PREVIEW_BYTES} bytes; ask for less of it");
         return Err(bad_shape(rules, &message));
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -116,7 +118,10 @@ fn decode(bytes: &[u8], rules: &Rules<'_>) -> Result<Value, Failure> {
     }
     canon::parse(bytes).map_err(|error| {
         let seen = excerpt(bytes, rules.redactor, rules.masks);
-        bad_shape(rules, &format!("the answer cannot be used: {error}; it begins: {seen}"))
+        bad_shape(
+            rules,
+            &format!("the answer cannot be used: {error}; it begins: {seen}"),
+        )
     })
 }
 
@@ -127,7 +132,11 @@ fn finish(mut whole: Value, digest: Digest, rules: &Rules<'_>) -> Outcome {
             Some(part) => part.take(),
             None => {
                 let message = format!("the answer has nothing at {place}");
-                return Err(fail(Class::MissingField, landed_if_write(rules.operation), message));
+                return Err(fail(
+                    Class::MissingField,
+                    landed_if_write(rules.operation),
+                    message,
+                ));
             }
         },
     };
@@ -152,12 +161,18 @@ fn add_captured(value: &mut Value, rules: &Rules<'_>) -> Result<(), Failure> {
             map.extend(rules.pick.captured.clone());
             Ok(())
         }
-        _ => Err(bad_shape(rules, "the answer is no object, captured headers have no place in it")),
+        _ => Err(bad_shape(
+            rules,
+            "the answer is no object, captured headers have no place in it",
+        )),
     }
 }
 
 fn returned(value: Value, received: Digest, rules: &Rules<'_>) -> Returned {
-    let external = rules.pick.external_ref.and_then(|place| value.pointer(place));
+    let external = rules
+        .pick
+        .external_ref
+        .and_then(|place| value.pointer(place));
     let external_ref = match external {
         Some(Value::String(text)) if text != MASKED => Some(clip(text, EXCERPT_MAX_CHARS)),
         Some(Value::Number(number)) => Some(number.to_string()),
@@ -192,5 +207,9 @@ fn reference(stored: Stored, rules: &Rules<'_>) -> Outcome {
 }
 
 fn bad_shape(rules: &Rules<'_>, message: &str) -> Failure {
-    fail(Class::UnexpectedShape, landed_if_write(rules.operation), message)
+    fail(
+        Class::UnexpectedShape,
+        landed_if_write(rules.operation),
+        message,
+    )
 }

@@ -32,7 +32,7 @@ pub mod system;
 #[cfg(test)]
 mod testing;
 
-pub use connectors::{Connectors, Host};
+pub use connectors::{CONCURRENT_PER_SYSTEM_MAX, Connectors, Host};
 pub use error::Error;
 pub use secret::Secrets;
 pub use system::{System, Systems};

@@ -17,13 +17,22 @@ impl<'a> Reader<'a> {
     /// The binding itself.
     pub(crate) fn of(operation: &'a Operation) -> Result<Self, Error> {
         let map = operation.binding.as_object();
-        let map = map.ok_or_else(|| problem(&operation.id, "", "must be an object with a `kind`"))?;
-        Ok(Self { operation: &operation.id, at: String::new(), map })
+        let map =
+            map.ok_or_else(|| problem(&operation.id, "", "must be an object with a `kind`"))?;
+        Ok(Self {
+            operation: &operation.id,
+            at: String::new(),
+            map,
+        })
     }
 
     /// An error at this object or at one of its keys.
     pub(crate) fn error(&self, key: &str, text: impl Into<String>) -> Error {
-        let at = if key.is_empty() { self.at.clone() } else { format!("{}/{key}", self.at) };
+        let at = if key.is_empty() {
+            self.at.clone()
+        } else {
+            format!("{}/{key}", self.at)
+        };
         problem(self.operation, &at, text)
     }
 
@@ -48,10 +57,6 @@ impl<'a> Reader<'a> {
         self.map.iter()
     }
 
-    pub(crate) fn operation(&self) -> &'a OperationId {
-        self.operation
-    }
-
     pub(crate) fn text_opt(&self, key: &str) -> Result<Option<&'a str>, Error> {
         match self.map.get(key) {
             None => Ok(None),
@@ -61,7 +66,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn text(&self, key: &str) -> Result<&'a str, Error> {
-        self.text_opt(key)?.ok_or_else(|| self.error(key, "is required"))
+        self.text_opt(key)?
+            .ok_or_else(|| self.error(key, "is required"))
     }
 
     pub(crate) fn flag(&self, key: &str) -> Result<bool, Error> {
@@ -75,14 +81,17 @@ impl<'a> Reader<'a> {
     pub(crate) fn count(&self, key: &str) -> Result<Option<u64>, Error> {
         match self.map.get(key) {
             None => Ok(None),
-            Some(value) => {
-                value.as_u64().map(Some).ok_or_else(|| self.error(key, "must be a whole number from 0"))
-            }
+            Some(value) => value
+                .as_u64()
+                .map(Some)
+                .ok_or_else(|| self.error(key, "must be a whole number from 0")),
         }
     }
 
     pub(crate) fn pointer(&self, key: &str) -> Result<Option<String>, Error> {
-        let Some(text) = self.text_opt(key)? else { return Ok(None) };
+        let Some(text) = self.text_opt(key)? else {
+            return Ok(None);
+        };
         self.check_pointer(key, text)?;
         Ok(Some(text.to_owned()))
     }
@@ -94,7 +103,10 @@ impl<'a> Reader<'a> {
         if escaped && (text.is_empty() || text.starts_with('/')) {
             return Ok(());
         }
-        Err(self.error(key, format!("`{text}` is not a JSON pointer such as `/account`")))
+        Err(self.error(
+            key,
+            format!("`{text}` is not a JSON pointer such as `/account`"),
+        ))
     }
 
     pub(crate) fn child(&self, key: &str) -> Result<Option<Self>, Error> {
@@ -106,7 +118,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn inside(&self, key: &str, map: &'a Map<String, Value>) -> Self {
-        Self { operation: self.operation, at: format!("{}/{key}", self.at), map }
+        Self {
+            operation: self.operation,
+            at: format!("{}/{key}", self.at),
+            map,
+        }
     }
 
     /// The objects of a list.
@@ -125,7 +141,9 @@ impl<'a> Reader<'a> {
 
     /// `name -> pointer` pairs in name order.
     pub(crate) fn pointers(&self, key: &str) -> Result<Vec<(String, String)>, Error> {
-        let Some(child) = self.child(key)? else { return Ok(Vec::new()) };
+        let Some(child) = self.child(key)? else {
+            return Ok(Vec::new());
+        };
         let mut pairs = Vec::new();
         for name in child.map.keys() {
             let pointer = child.pointer(name)?.unwrap_or_default();
@@ -137,5 +155,9 @@ impl<'a> Reader<'a> {
 }
 
 fn problem(operation: &OperationId, at: &str, text: impl Into<String>) -> Error {
-    Error::Binding { operation: operation.clone(), at: at.to_owned(), problem: text.into() }
+    Error::Binding {
+        operation: operation.clone(),
+        at: at.to_owned(),
+        problem: text.into(),
+    }
 }

@@ -22,7 +22,9 @@ pub struct Redactor {
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redactor").field("spellings", &self.replacements.len()).finish_non_exhaustive()
+        f.debug_struct("Redactor")
+            .field("spellings", &self.replacements.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -36,7 +38,9 @@ impl Redactor {
         for (name, value) in secrets {
             for spelling in spellings(value) {
                 if spelling.len() >= PATTERN_MIN_BYTES {
-                    patterns.entry(spelling).or_insert_with(|| format!("[secret:{name}]"));
+                    patterns
+                        .entry(spelling)
+                        .or_insert_with(|| format!("[secret:{name}]"));
                 }
             }
         }
@@ -45,17 +49,28 @@ impl Redactor {
         let matcher = if spellings.is_empty() {
             None
         } else {
-            let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&spellings);
-            Some(built.map_err(|_| "there are too many or too long secrets to look for".to_owned())?)
+            let built = AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(&spellings);
+            Some(
+                built
+                    .map_err(|_| "there are too many or too long secrets to look for".to_owned())?,
+            )
         };
-        Ok(Self { matcher, replacements, longest })
+        Ok(Self {
+            matcher,
+            replacements,
+            longest,
+        })
     }
 
     /// The text without secrets.
     #[must_use]
     pub fn scrub_text(&self, text: &str) -> String {
         match &self.matcher {
-            Some(matcher) if matcher.is_match(text) => matcher.replace_all(text, &self.replacements),
+            Some(matcher) if matcher.is_match(text) => {
+                matcher.replace_all(text, &self.replacements)
+            }
             _ => text.to_owned(),
         }
     }
@@ -80,7 +95,9 @@ impl Redactor {
                 map.values_mut().for_each(|item| self.scrub_value(item));
                 if map.keys().any(|key| matcher.is_match(key.as_str())) {
                     let renamed = std::mem::take(map).into_iter();
-                    *map = renamed.map(|(key, item)| (self.scrub_text(&key), item)).collect();
+                    *map = renamed
+                        .map(|(key, item)| (self.scrub_text(&key), item))
+                        .collect();
                 }
             }
             Value::Null | Value::Bool(_) => {}
@@ -96,13 +113,19 @@ pub(crate) struct Scrubber {
 
 impl Scrubber {
     pub(crate) fn new(redactor: Arc<Redactor>) -> Self {
-        Self { redactor, carry: Vec::new() }
+        Self {
+            redactor,
+            carry: Vec::new(),
+        }
     }
 
     /// What is certainly clean after these bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.carry.extend_from_slice(bytes);
-        let safe = self.carry.len().saturating_sub(self.redactor.longest.saturating_sub(1));
+        let safe = self
+            .carry
+            .len()
+            .saturating_sub(self.redactor.longest.saturating_sub(1));
         self.emit(safe)
     }
 
@@ -139,12 +162,18 @@ impl Scrubber {
 fn spellings(value: &str) -> Vec<Vec<u8>> {
     let bytes = value.as_bytes();
     let lower = hex(bytes);
-    let mut all = vec![bytes.to_vec(), lower.to_uppercase().into_bytes(), lower.into_bytes()];
+    let mut all = vec![
+        bytes.to_vec(),
+        lower.to_uppercase().into_bytes(),
+        lower.into_bytes(),
+    ];
     let reserved = |byte: u8| !(byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
-    for percent in [percent(bytes, reserved), percent(bytes, |_| true)] {
-        all.push(percent.to_lowercase().into_bytes());
-        all.push(percent.replace("%20", "+").into_bytes());
-        all.push(percent.into_bytes());
+    let everything = |_: u8| true;
+    for encoded in [percent(bytes, reserved), percent(bytes, everything)] {
+        for spelled in [lower_escapes(&encoded), encoded] {
+            all.push(spelled.replace("%20", "+").into_bytes());
+            all.push(spelled.into_bytes());
+        }
     }
     if let Ok(quoted) = serde_json::to_string(value) {
         all.push(quoted.trim_matches('"').as_bytes().to_vec());
@@ -153,7 +182,10 @@ fn spellings(value: &str) -> Vec<Vec<u8>> {
     for shift in 0..3_usize {
         let shifted = [vec![0; shift], bytes.to_vec()].concat();
         let whole_chars = shifted.len() * 8 / 6;
-        for text in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
+        for text in [
+            STANDARD_NO_PAD.encode(&shifted),
+            URL_SAFE_NO_PAD.encode(&shifted),
+        ] {
             let skip = (shift * 8).div_ceil(6);
             all.push(text.bytes().skip(skip).collect());
             all.push(text.bytes().take(whole_chars).skip(skip).collect());
@@ -172,6 +204,25 @@ fn percent(bytes: &[u8], encode: impl Fn(u8) -> bool) -> String {
         }
     }
     text
+}
+
+/// `%2F` as `%2f`; everything else as it is.
+fn lower_escapes(encoded: &str) -> String {
+    let mut escape = 0_u8;
+    let lower = |c: char| {
+        let lowered = if escape > 0 {
+            c.to_ascii_lowercase()
+        } else {
+            c
+        };
+        escape = if c == '%' {
+            2
+        } else {
+            escape.saturating_sub(1)
+        };
+        lowered
+    };
+    encoded.chars().map(lower).collect()
 }
 
 #[cfg(test)]
@@ -207,10 +258,16 @@ mod tests {
     fn every_spelling_is_taken_out_of_text_keys_and_values() {
         for spelling in every_spelling() {
             let text = redactor().scrub_text(&format!("before {spelling} after"));
-            assert!(text.contains("[secret:crm]") && !text.contains(&spelling), "{spelling} -> {text}");
+            assert!(
+                text.contains("[secret:crm]") && !text.contains(&spelling),
+                "{spelling} -> {text}"
+            );
             let mut value = json!({"a": [{ spelling.clone(): spelling }]});
             redactor().scrub_value(&mut value);
-            assert!(!value.to_string().contains(&spelling) && value.to_string().contains("[secret:crm]"));
+            assert!(
+                !value.to_string().contains(&spelling)
+                    && value.to_string().contains("[secret:crm]")
+            );
         }
         let mut value = json!({"n": 8_271_940, "m": 12});
         redactor().scrub_value(&mut value);

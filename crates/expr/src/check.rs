@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::check_call::whole_or_number;
 use crate::ast::{Arithmetic, Comparison, FieldName, Kind, Loop, LoopKind, Node};
+use crate::check_call::whole_or_number;
 use crate::error::suggest;
 use crate::facts::{Fact, facts_of, path_of};
 use crate::types::{Object, Presence};
@@ -15,6 +15,8 @@ pub(crate) type Checked<'a> = Result<Cow<'a, Type>, Error>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Surely,
+    /// As surely, where a condition proved that the last field is there.
+    Proven,
     Perhaps,
 }
 
@@ -184,18 +186,24 @@ impl<'a> Checker<'a> {
         name: &FieldName,
         reading: Reading,
     ) -> Checked<'a> {
-        let unsure = reading == Reading::Surely && !self.knows(node, Fact::Present);
+        let reading = match self.knows(node, Fact::Present) {
+            true if reading == Reading::Surely => Reading::Proven,
+            _ => reading,
+        };
         if let Cow::Borrowed(Type::Object(object)) = ty {
-            return Ok(Cow::Borrowed(
-                self.declared(object, (node, base), name, unsure)?,
-            ));
+            return Ok(Cow::Borrowed(self.declared(
+                object,
+                (node, base),
+                name,
+                reading,
+            )?));
         }
         let mut all = Type::never();
         for one in ty.alternatives() {
             all = match one {
                 Type::Any => Type::Any,
                 Type::Object(object) => {
-                    let field = self.declared(object, (node, base), name, unsure)?;
+                    let field = self.declared(object, (node, base), name, reading)?;
                     all.or(field.clone())
                 }
                 Type::Null if reading == Reading::Perhaps => all,
@@ -217,7 +225,7 @@ impl<'a> Checker<'a> {
         object: &'o Object,
         (node, base): (&Node, &Node),
         name: &FieldName,
-        unsure: bool,
+        reading: Reading,
     ) -> Result<&'o Type, Error> {
         let (ty, presence) = match (object.fields.get(&name.text), &object.rest) {
             (Some(field), _) => (&field.ty, field.presence),
@@ -231,7 +239,7 @@ impl<'a> Checker<'a> {
                 });
             }
         };
-        if presence == Presence::Optional && unsure {
+        if presence == Presence::Optional && reading == Reading::Surely {
             return Err(Error::MaybeAbsent {
                 at: name.at,
                 path: node.text(self.source).to_owned(),

@@ -114,8 +114,8 @@ pub(crate) fn scalar() -> Type {
 }
 
 fn any_object() -> Type {
-    Type::Object(Object {
-        rest: Some(Box::new(Type::Any)),
+    Type::from(Object {
+        rest: Some(std::sync::Arc::new(Type::Any)),
         ..Object::default()
     })
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::ast::{Arithmetic, Choice, Comparison, FieldName, Kind, Loop, LoopKind, Node};
+use crate::ast::{Arithmetic, Choice, FieldName, Kind, Loop, LoopKind, Node};
 use crate::cost::MAX_VALUE_DEPTH;
 use crate::number::{NOT_EXACT, Num};
 use crate::value::{Data, Place, Tracked};
@@ -17,6 +17,13 @@ pub(crate) enum Reached<'e, L> {
     There(Tracked<'e, L>),
     /// Nothing, as the label tells, and what to say where something is needed.
     Absent(L, Error),
+}
+
+/// The operand after which the rest of `&&` or `||` is not evaluated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    AtFalse,
+    AtTrue,
 }
 
 pub(crate) struct Evaluator<'e, 'c, E: Env> {
@@ -70,8 +77,8 @@ impl<'e, 'c, E: Env> Evaluator<'e, 'c, E> {
                 let negated = value.negate().map_err(|reason| arithmetic(node, reason))?;
                 return Ok(Tracked::computed(Data::Num(negated), label));
             }
-            Kind::All(operands) => return self.sequence(operands, false),
-            Kind::Any(operands) => return self.sequence(operands, true),
+            Kind::All(operands) => return self.sequence(operands, Stop::AtFalse),
+            Kind::Any(operands) => return self.sequence(operands, Stop::AtTrue),
             Kind::Compare(how, left, right) => return self.compare(*how, left, right),
             Kind::Chain(first, rest) => return self.chain(first, rest),
             Kind::Choose(choice) => return self.choose(choice),
@@ -137,14 +144,11 @@ impl<'e, 'c, E: Env> Evaluator<'e, 'c, E> {
         if let Some((_, value)) = self.scope.iter().rev().find(|(known, _)| *known == name) {
             return Ok(value.clone());
         }
-        let value = self
-            .env
-            .value(name)
-            .ok_or_else(|| Error::UnknownVariable {
-                at: node.at,
-                name: name.to_owned(),
-                hint: String::new(),
-            })?;
+        let value = self.env.value(name).ok_or_else(|| Error::UnknownVariable {
+            at: node.at,
+            name: name.to_owned(),
+            hint: String::new(),
+        })?;
         let path = Rc::from([]);
         Ok(Tracked {
             data: Data::Json(value),
@@ -193,15 +197,11 @@ impl<'e, 'c, E: Env> Evaluator<'e, 'c, E> {
                     label: value.label,
                 }))
             }
-            (Data::Map(entries), _) => {
-                match entries.iter().find(|(key, _)| *key == name.text) {
-                    Some((_, entry)) => Ok(Reached::There(entry.clone().raised(&value.label))),
-                    None => Ok(Reached::Absent(value.label, missing)),
-                }
-            }
-            (data, _) if data.is_null() => {
-                Ok(Reached::Absent(self.label(&value, base)?, missing))
-            }
+            (Data::Map(entries), _) => match entries.iter().find(|(key, _)| *key == name.text) {
+                Some((_, entry)) => Ok(Reached::There(entry.clone().raised(&value.label))),
+                None => Ok(Reached::Absent(value.label, missing)),
+            },
+            (data, _) if data.is_null() => Ok(Reached::Absent(self.label(&value, base)?, missing)),
             (data, _) => Err(wrong(base, "an object", data)),
         }
     }
@@ -270,9 +270,10 @@ impl<'e, 'c, E: Env> Evaluator<'e, 'c, E> {
         Ok((number_of(node, &value)?, self.label(&value, node)?))
     }
 
-    /// Operands up to and with the first that is `stop`.
-    fn sequence(&mut self, operands: &'e [Node], stop: bool) -> Evaluated<'e, E::Label> {
+    /// Operands up to and with the first that settles the result.
+    fn sequence(&mut self, operands: &'e [Node], stop: Stop) -> Evaluated<'e, E::Label> {
         let mut label = E::Label::bottom();
+        let stop = stop == Stop::AtTrue;
         for operand in operands {
             let (value, read) = self.truth(operand)?;
             label = label.join(&read);
@@ -306,7 +307,11 @@ impl<'e, 'c, E: Env> Evaluator<'e, 'c, E> {
         Ok(self.eval(fallback)?.raised(&label))
     }
 
-    fn chain(&mut self, first: &'e Node, rest: &'e [(Arithmetic, Node)]) -> Evaluated<'e, E::Label> {
+    fn chain(
+        &mut self,
+        first: &'e Node,
+        rest: &'e [(Arithmetic, Node)],
+    ) -> Evaluated<'e, E::Label> {
         let mut left = self.eval(first)?;
         for (operator, node) in rest {
             let right = self.eval(node)?;

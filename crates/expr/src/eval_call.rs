@@ -36,7 +36,7 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
             (Function::Lower, [one]) => self.map_text(one, str::to_lowercase),
             (Function::Upper, [one]) => self.map_text(one, str::to_uppercase),
             (Function::Trim, [one]) => self.map_text(one, |text| text.trim().to_owned()),
-            (Function::Int, [one]) => self.to_int(one),
+            (Function::Int, [one]) => self.whole(one),
             (Function::Number, [one]) => {
                 let label = self.label(&one.1, one.0)?;
                 let number = self.read_number(one)?;
@@ -44,7 +44,7 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
             }
             (Function::Text, [(at, value)]) => {
                 let label = self.label(value, at)?;
-                let text = self.to_text(at, value)?;
+                let text = self.show(at, value)?;
                 Ok(Tracked::computed(Data::text(text), label))
             }
             (Function::Least, values) => self.extreme(values, node, std::cmp::Ordering::Less),
@@ -107,7 +107,7 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
         })
     }
 
-    fn to_int(&mut self, argument: &Argument<'e, E>) -> Evaluated<'e, E::Label> {
+    fn whole(&mut self, argument: &Argument<'e, E>) -> Evaluated<'e, E::Label> {
         let (node, value) = argument;
         let label = self.label(value, node)?;
         let number = self.read_number(argument)?;
@@ -125,11 +125,11 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
     pub(crate) fn text(&mut self, node: &'e Node) -> Result<(String, E::Label), Error> {
         let value = self.eval(node)?;
         let label = self.label(&value, node)?;
-        Ok((self.to_text(node, &value)?, label))
+        Ok((self.show(node, &value)?, label))
     }
 
     /// The text of a scalar other than null.
-    pub(crate) fn to_text(
+    pub(crate) fn show(
         &mut self,
         node: &Node,
         value: &Tracked<'e, E::Label>,
@@ -148,10 +148,7 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
     }
 
     /// Numbers from several arguments, or from the one list.
-    fn numbers(
-        &mut self,
-        arguments: &[Argument<'e, E>],
-    ) -> Result<(Vec<Num>, E::Label), Error> {
+    fn numbers(&mut self, arguments: &[Argument<'e, E>]) -> Result<(Vec<Num>, E::Label), Error> {
         let mut label = E::Label::bottom();
         let mut numbers = Vec::new();
         if let [(node, list)] = arguments {

@@ -24,12 +24,18 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
             Comparison::Equal => self.same(&left.data, &right.data, (left_node, 0))?,
             Comparison::NotEqual => !self.same(&left.data, &right.data, (left_node, 0))?,
             Comparison::In => self.contains((left_node, &left), (right_node, &right))?,
-            Comparison::Less => self.order((left_node, &left), (right_node, &right))?.is_lt(),
-            Comparison::LessEqual => self.order((left_node, &left), (right_node, &right))?.is_le(),
-            Comparison::Greater => self.order((left_node, &left), (right_node, &right))?.is_gt(),
-            Comparison::GreaterEqual => {
-                self.order((left_node, &left), (right_node, &right))?.is_ge()
-            }
+            Comparison::Less => self
+                .order((left_node, &left), (right_node, &right))?
+                .is_lt(),
+            Comparison::LessEqual => self
+                .order((left_node, &left), (right_node, &right))?
+                .is_le(),
+            Comparison::Greater => self
+                .order((left_node, &left), (right_node, &right))?
+                .is_gt(),
+            Comparison::GreaterEqual => self
+                .order((left_node, &left), (right_node, &right))?
+                .is_ge(),
         };
         Ok(Tracked::computed(Data::Bool(result), label))
     }
@@ -91,10 +97,11 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
             };
             return Ok(exact(left)? == exact(right)?);
         }
+        if left.kind() != right.kind() || left.size() != right.size() {
+            return Ok(false);
+        }
+        self.pay(left.size().unwrap_or(0), node)?;
         if let (Some(left), Some(right)) = (elements(left), elements(right)) {
-            if left.len() != right.len() {
-                return Ok(false);
-            }
             for (left, right) in left.iter().zip(&right) {
                 if !self.same(left, right, (node, depth + 1))? {
                     return Ok(false);
@@ -103,9 +110,6 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
             return Ok(true);
         }
         if let (Some(left), Some(right)) = (entries(left), entries(right)) {
-            if left.len() != right.len() {
-                return Ok(false);
-            }
             for ((left_key, left), (right_key, right)) in left.iter().zip(&right) {
                 if left_key != right_key || !self.same(left, right, (node, depth + 1))? {
                     return Ok(false);
@@ -132,9 +136,10 @@ fn elements<'e, L: Clone>(data: &Data<'e, L>) -> Option<Vec<Data<'e, L>>> {
 fn entries<'e, L: Clone>(data: &Data<'e, L>) -> Option<Vec<(&'e str, Data<'e, L>)>> {
     let mut entries: Vec<_> = match data {
         Data::Map(entries) => entries.iter().map(|(k, v)| (*k, v.data.clone())).collect(),
-        Data::Json(Value::Object(fields)) => {
-            fields.iter().map(|(k, v)| (k.as_str(), Data::Json(v))).collect()
-        }
+        Data::Json(Value::Object(fields)) => fields
+            .iter()
+            .map(|(k, v)| (k.as_str(), Data::Json(v)))
+            .collect(),
         _ => return None,
     };
     entries.sort_by_key(|(key, _)| *key);

@@ -71,11 +71,7 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
         Ok(json)
     }
 
-    fn parts(
-        &mut self,
-        value: &Tracked<'e, E::Label>,
-        node: &Node,
-    ) -> Result<Parts<'e, E>, Error> {
+    fn parts(&mut self, value: &Tracked<'e, E::Label>, node: &Node) -> Result<Parts<'e, E>, Error> {
         Ok(match &value.data {
             Data::List(items) if !items.is_empty() => Parts::Items(items.to_vec()),
             Data::Json(Value::Array(items)) if !items.is_empty() => {
@@ -117,11 +113,7 @@ enum Parts<'e, E: Env> {
     Entries(Vec<(&'e str, Tracked<'e, E::Label>)>),
 }
 
-fn child<'e, L: Clone>(
-    whole: &Tracked<'e, L>,
-    part: &'e Value,
-    key: Key<'e>,
-) -> Tracked<'e, L> {
+fn child<'e, L: Clone>(whole: &Tracked<'e, L>, part: &'e Value, key: Key<'e>) -> Tracked<'e, L> {
     Tracked {
         data: Data::Json(part),
         place: whole.place.as_ref().map(|place| place.child(key)),

@@ -1,6 +1,7 @@
 //! Types from JSON Schema: the type is never narrower than the schema, so what is unknown is `any`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -16,6 +17,7 @@ impl Type {
         let mut reader = Reader {
             root: schema,
             nodes: 0,
+            followed: Vec::new(),
         };
         reader.read(schema, 0)
     }
@@ -24,7 +26,12 @@ impl Type {
 struct Reader<'s> {
     root: &'s Value,
     nodes: usize,
+    /// References around the schema being read.
+    followed: Vec<&'s str>,
 }
+
+/// How often a reference is followed within itself; a recursive type becomes `any` below.
+const MAX_UNROLLED: usize = 5;
 
 impl<'s> Reader<'s> {
     fn read(&mut self, schema: &'s Value, depth: usize) -> Type {
@@ -36,11 +43,7 @@ impl<'s> Reader<'s> {
             return Type::Any;
         }
         if let Some(Value::String(reference)) = schema.get("$ref") {
-            let target = match reference.strip_prefix('#') {
-                Some(pointer) => self.root.pointer(pointer),
-                None => None,
-            };
-            return target.map_or(Type::Any, |target| self.read(target, depth + 1));
+            return self.read_reference(reference, depth);
         }
         if let Some(values) = literals(schema) {
             return values
@@ -51,6 +54,23 @@ impl<'s> Reader<'s> {
         match schema.get("nullable") {
             Some(Value::Bool(true)) => ty.or(Type::Null),
             _ => ty,
+        }
+    }
+
+    fn read_reference(&mut self, reference: &'s str, depth: usize) -> Type {
+        let target = match reference.strip_prefix('#') {
+            Some(pointer) => self.root.pointer(pointer),
+            None => None,
+        };
+        let within = self.followed.iter().filter(|one| **one == reference);
+        match target {
+            Some(target) if within.count() < MAX_UNROLLED => {
+                self.followed.push(reference);
+                let ty = self.read(target, depth + 1);
+                self.followed.pop();
+                ty
+            }
+            _ => Type::Any,
         }
     }
 
@@ -106,11 +126,11 @@ impl<'s> Reader<'s> {
     fn read_object(&mut self, schema: &'s Map<String, Value>, depth: usize) -> Type {
         let mut rest = match schema.get("additionalProperties") {
             Some(Value::Bool(false)) => None,
-            Some(other) => Some(Box::new(self.read(other, depth + 1))),
-            None => Some(Box::new(Type::Any)),
+            Some(other) => Some(Arc::new(self.read(other, depth + 1))),
+            None => Some(Arc::new(Type::Any)),
         };
         if schema.contains_key("patternProperties") {
-            rest = Some(Box::new(Type::Any));
+            rest = Some(Arc::new(Type::Any));
         }
         let mut fields = BTreeMap::new();
         if let Some(Value::Object(properties)) = schema.get("properties") {
@@ -130,7 +150,7 @@ impl<'s> Reader<'s> {
                     .presence = presence;
             }
         }
-        Type::Object(Object { fields, rest })
+        Type::from(Object { fields, rest })
     }
 }
 

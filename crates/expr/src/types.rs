@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::label::push_token;
 /// Alternatives a union may have; a wider one becomes `any`.
 const MAX_ALTERNATIVES: usize = 16;
 
-/// The type of an expression or of a value.
+/// The type of an expression or of a value; cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Type {
     /// Not known until evaluated; fits everywhere, and everything fits it.
@@ -26,9 +27,9 @@ pub enum Type {
     /// Unicode text.
     String,
     /// A list whose elements have one type.
-    List(Box<Type>),
+    List(Arc<Type>),
     /// An object.
-    Object(Object),
+    Object(Arc<Object>),
     /// One of several: never empty of meaning but of values, when it has no alternative (the element
     /// type of `[]`). Build with [`Type::or`].
     Union(Vec<Type>),
@@ -40,7 +41,7 @@ pub struct Object {
     /// Declared fields.
     pub fields: BTreeMap<String, Field>,
     /// Type of fields that are not declared; none if there can be no other field.
-    pub rest: Option<Box<Type>>,
+    pub rest: Option<Arc<Type>>,
 }
 
 /// One declared field.
@@ -102,7 +103,7 @@ impl Types {
 impl Type {
     /// A list of `element`.
     pub fn list(element: Type) -> Type {
-        Type::List(Box::new(element))
+        Type::List(Arc::new(element))
     }
 
     /// A closed object of fields that are always there.
@@ -112,7 +113,7 @@ impl Type {
             .into_iter()
             .map(|(name, ty)| (name.into(), Field { ty, presence }))
             .collect();
-        Type::Object(Object { fields, rest: None })
+        Type::from(Object { fields, rest: None })
     }
 
     /// The type without values.
@@ -212,7 +213,7 @@ fn add_alternative(union: &mut Vec<Type>, ty: Type) {
             _ => None,
         });
         match list {
-            Some(known) => **known = (**known).clone().or(*element),
+            Some(known) => *known = Arc::new((**known).clone().or((*element).clone())),
             None => union.push(Type::List(element)),
         }
         return;
@@ -260,9 +261,7 @@ fn misfit_single(one: &Type, want: &Type, pointer: &str) -> Option<Misfit> {
         | (Type::Int, Type::Int | Type::Number)
         | (Type::Number, Type::Number)
         | (Type::String, Type::String) => None,
-        (Type::List(one), Type::List(want)) => {
-            misfit_within(one, want, &push_token(pointer, "*"))
-        }
+        (Type::List(one), Type::List(want)) => misfit_within(one, want, &push_token(pointer, "*")),
         (Type::Object(one), Type::Object(want)) => misfit_object(one, want, pointer),
         _ => Some(mismatch(one, want, pointer)),
     }
@@ -321,6 +320,12 @@ fn misfit_rest(one: &Object, want: &Object, pointer: &str) -> Option<Misfit> {
             message: "may have other fields than the ones known".to_owned(),
         }),
         _ => None,
+    }
+}
+
+impl From<Object> for Type {
+    fn from(object: Object) -> Type {
+        Type::Object(Arc::new(object))
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Header {
     pub pack: String,
     /// Pack digest.
     pub pack_digest: Digest,
-    /// Plan hash, salted by the run: inputs of a plan are guessable.
+    /// Plan hash.
     pub plan: Digest,
     /// Policy bundle digest.
     pub policy: Digest,

@@ -78,6 +78,27 @@ impl Class {
         }
     }
 
+    /// Whether the content of an answer, not the call itself, made it a failure.
+    #[must_use]
+    pub fn is_about_content(self) -> bool {
+        match self {
+            Self::MissingField
+            | Self::UnexpectedShape
+            | Self::Stale
+            | Self::Duplicate
+            | Self::Mismatch => true,
+            Self::Timeout
+            | Self::Unavailable
+            | Self::RateLimit
+            | Self::Permission
+            | Self::UnknownField
+            | Self::InvalidArguments
+            | Self::InDoubt
+            | Self::Budget
+            | Self::PolicyError => false,
+        }
+    }
+
     /// Whether trying the same thing again could help.
     #[must_use]
     pub fn may_pass(self) -> bool {

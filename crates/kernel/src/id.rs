@@ -64,12 +64,12 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Bytes of lower- or upper-case hex; `None` when it is not hex.
+/// Bytes of lower-case hex; `None` for anything else: one value has one spelling.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
-    let digits = digits?;
-    if digits.len() % 2 != 0 {
+    let digit = |c: char| c.to_digit(16).filter(|_| !c.is_ascii_uppercase()).map(|d| d as u8);
+    let digits: Vec<u8> = text.chars().map(digit).collect::<Option<_>>()?;
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, d| byte << 4 | d)).collect())

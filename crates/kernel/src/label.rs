@@ -93,9 +93,10 @@ impl Label {
 
 /// The labels of one JSON value: one for the whole, and stricter or looser ones for named parts.
 ///
-/// A part's label is that of the longest pattern that covers it. The label of a whole subtree joins
+/// A part's label is that of the longest pattern that covers it; equally long ones join. The label of a whole subtree joins
 /// what covers it with every label inside it.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LabelMap {
     /// What holds where no pattern does.
     pub whole: Label,
@@ -115,8 +116,12 @@ impl LabelMap {
     #[must_use]
     pub fn at(&self, pointer: &str) -> Label {
         let covering = self.parts.iter().filter(|(pattern, _)| pointer::covers(pattern, pointer));
-        let longest = covering.max_by_key(|(pattern, _)| pattern.matches('/').count());
-        let mut label = longest.map_or_else(|| self.whole.clone(), |(_, label)| label.clone());
+        let length = |pattern: &str| pattern.matches('/').count();
+        let longest = covering.clone().map(|(pattern, _)| length(pattern)).max();
+        // Of two equally long patterns neither wins: both speak.
+        let speaking = covering.filter(|(pattern, _)| Some(length(pattern)) == longest);
+        let joined = speaking.map(|(_, label)| label.clone()).reduce(|a, b| a.join(&b));
+        let mut label = joined.unwrap_or_else(|| self.whole.clone());
         for (pattern, inner) in &self.parts {
             if is_inside(pattern, pointer) {
                 label.join_from(inner);

@@ -3,7 +3,7 @@
 //! A hashed body never holds a customer's address, only a commitment to it. Value and salt travel
 //! beside the body and are stored where they can be erased; after that every chain still verifies.
 //!
-//! Construction: each leaf is `SHA-256("harness/leaf/v1" ‖ leaf salt ‖ pointer ‖ canonical value)` with
+//! Construction, with every part prefixed by its length as in [`Digest::of_parts`]: each leaf is `SHA-256("harness/leaf/v1" ‖ leaf salt ‖ pointer ‖ canonical value)` with
 //! leaf salt = `SHA-256("harness/salt/v1" ‖ value salt ‖ pointer)`; the root is the RFC 6962 Merkle
 //! hash of the leaves in pointer order. One leaf can be disclosed without the others.
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kernel::{exception::Class, pointer};
+use kernel::pointer;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// Builtins that exist.
-pub const BUILTINS: [&str; 2] = ["time.now", "calculator.evaluate"];
+pub(crate) const BUILTINS: [&str; 2] = ["time.now", "calculator.evaluate"];
 
 /// Most rows a statement may give or touch.
-pub const ROWS_MAX: i64 = 10_000;
+pub(crate) const ROWS_MAX: i64 = 10_000;
 
 const METHODS: [(&str, &str); 5] =
     [("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH"), ("DELETE", "DELETE")];
@@ -29,9 +29,11 @@ pub(crate) struct Auth {
     value: Value,
 }
 
-/// Status codes to failure classes.
+/// Status codes to failure classes, and whether the effect may have landed all the same.
 #[derive(Default)]
-pub(crate) struct Errors(Vec<(i64, Class)>);
+pub(crate) struct Errors(Vec<(i64, Value)>);
+
+const LANDED: [(&str, &str); 3] = [("no", "no"), ("unknown", "unknown"), ("yes", "yes")];
 
 pub(crate) fn read_auth(node: &Node, reader: Reader<'_>) -> Option<Auth> {
     let mut fields = reader.fields(node, "auth")?;
@@ -60,17 +62,22 @@ pub(crate) fn read_auth(node: &Node, reader: Reader<'_>) -> Option<Auth> {
 }
 
 pub(crate) fn read_errors(node: &Node, reader: Reader<'_>) -> Errors {
-    let mut rules: Vec<(i64, Class)> = Vec::new();
+    let mut rules: Vec<(i64, Value)> = Vec::new();
     for item in reader.list(node, "errors") {
         let Some(mut fields) = reader.fields(item, "an error rule") else { continue };
         let status = fields.need("status").and_then(|node| reader.integer(node, "status", 300..=599));
         let class = fields.need("class").and_then(|node| reader.choice(node, "failure class", &CLASSES));
+        let landed = fields.choice("landed", &LANDED);
         fields.done();
         let (Some(status), Some(class)) = (status, class) else { continue };
         if rules.iter().any(|(known, _)| *known == status) {
             reader.wrong(item.place, format!("status {status} is mapped twice"), "keep one");
         }
-        rules.push((status, class));
+        let mut rule = json!({"status": status, "class": class.name()});
+        if let (Some(landed), Some(map)) = (landed, rule.as_object_mut()) {
+            map.insert("landed".into(), json!(landed));
+        }
+        rules.push((status, rule));
     }
     Errors(rules)
 }
@@ -156,9 +163,9 @@ fn read_http(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>, sha
 fn merge_errors(own: Errors, shared: &Errors) -> Vec<Value> {
     let named: BTreeSet<i64> = own.0.iter().map(|(status, _)| *status).collect();
     let inherited = shared.0.iter().filter(|(status, _)| !named.contains(status));
-    let mut all: Vec<(i64, Class)> = own.0.iter().chain(inherited).copied().collect();
+    let mut all: Vec<(i64, Value)> = own.0.iter().chain(inherited).cloned().collect();
     all.sort_by_key(|(status, _)| *status);
-    all.into_iter().map(|(status, class)| json!({"status": status, "class": class.name()})).collect()
+    all.into_iter().map(|(_, rule)| rule).collect()
 }
 
 fn read_path(node: &Node, reader: Reader<'_>) -> Option<String> {
@@ -206,7 +213,8 @@ fn read_body(node: &Node, reader: Reader<'_>) -> Value {
             let pairs = entries.iter().map(|(key, node)| (key.name.clone(), read_body(node, reader)));
             Value::Object(pairs.collect())
         }
-        _ => reader.pointer(node, "a body field").map(Value::String).unwrap_or_default(),
+        Kind::Text(_) => reader.pointer(node, "a body field").map(Value::String).unwrap_or_default(),
+        Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::List(_) => node.to_value(),
     }
 }
 

@@ -66,17 +66,17 @@ fn read_binding(node: &Node, reader: Reader<'_>) -> Option<Binding> {
 fn path_pointer(path: &str) -> Option<String> {
     let mut segments = Vec::new();
     for part in path.split('.') {
-        let (name, mut indexes) = part.split_once('[').map_or((part, ""), |(name, rest)| (name, rest));
+        let (name, mut indexes) = part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
         let named = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !named {
             return None;
         }
         segments.push(pointer::escape(name));
-        while !indexes.is_empty() {
-            let (index, rest) = indexes.split_once(']')?;
+        while let Some(open) = indexes {
+            let (index, rest) = open.split_once(']')?;
             segments.push(index.parse::<u32>().ok()?.to_string());
-            indexes = if rest.is_empty() { "" } else { rest.strip_prefix('[')? };
+            indexes = if rest.is_empty() { None } else { Some(rest.strip_prefix('[')?) };
         }
     }
     let root = segments.first()?;

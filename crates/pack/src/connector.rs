@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Most operations of one connector.
-pub const OPERATIONS_MAX: usize = 200;
+pub(crate) const OPERATIONS_MAX: usize = 200;
 
 const KINDS: [(&str, ConnectorKind); 4] = [
     ("http", ConnectorKind::Http),
@@ -74,7 +74,7 @@ pub(crate) fn read_connector(doc: &Doc, reader: Reader<'_>) -> Option<Connector>
     let mut fields = reader.fields(&doc.root, "a connector")?;
     fields.get("schema");
     fields.text("description");
-    let shared = read_shared(&mut fields);
+    let shared = read_shared(&mut fields)?;
     let mut operations = Vec::new();
     let mut secrets = BTreeSet::new();
     if let Some(node) = fields.need("operations") {
@@ -96,11 +96,12 @@ pub(crate) fn read_connector(doc: &Doc, reader: Reader<'_>) -> Option<Connector>
     Some(Connector { name: shared.name, kind: shared.kind, system: shared.system, secrets, operations })
 }
 
-fn read_shared(fields: &mut Fields<'_, '_>) -> Shared {
+/// `None` when the kind is not known: what follows means nothing without it.
+fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
     let reader = fields.reader;
     let name = fields.need_name("name");
     let kind = fields.need("kind").and_then(|node| reader.choice(node, "connector kind", &KINDS));
-    let kind = kind.unwrap_or(ConnectorKind::Builtin);
+    let kind = kind?;
     let system = match kind {
         ConnectorKind::Builtin => None,
         ConnectorKind::Http | ConnectorKind::Sql | ConnectorKind::Mail => Some(fields.need_name("system")),
@@ -117,14 +118,14 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Shared {
         timeout_ms: TIMEOUT_DEFAULT_MS,
     };
     let Some(mut defaults) = fields.get("defaults").and_then(|node| reader.fields(node, "defaults")) else {
-        return shared;
+        return Some(shared);
     };
     shared.labels = read_labels(&mut defaults, LabelMap::default());
     shared.clearance = read_clearance(&mut defaults, closed());
     shared.timeout_ms = read_timeout(&mut defaults, TIMEOUT_DEFAULT_MS);
     shared.errors = defaults.get("errors").map(|node| read_errors(node, reader)).unwrap_or_default();
     defaults.done();
-    shared
+    Some(shared)
 }
 
 /// The clearance of a target that nobody vouched for: public data only, whoever's word it is.

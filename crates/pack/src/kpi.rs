@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use expr::Expr;
 
 use crate::{
+    check_steps::without_offset,
     model::{Direction, Kpi, Measure, Subject},
     read::{Fields, Reader},
     steps::unwrap,
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// Most KPIs of one pack.
-pub const KPIS_MAX: usize = 50;
+pub(crate) const KPIS_MAX: usize = 50;
 
 const MEASURES: [(&str, Measure); 5] = [
     ("count", Measure::Count),
@@ -115,7 +116,7 @@ fn read_formula(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<Strin
     let (offset, inner) = unwrap(text);
     if let Err(error) = Expr::parse(inner) {
         let place = node.place_in(offset + error.offset());
-        reader.wrong(place, error.to_string(), "correct the expression");
+        reader.wrong(place, without_offset(&error.to_string()), "");
     }
     Some(inner.trim().to_owned())
 }

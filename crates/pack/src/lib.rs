@@ -21,6 +21,7 @@ mod kpi;
 mod load;
 mod manifest;
 mod model;
+mod narrow;
 mod policy;
 mod problem;
 mod read;
@@ -31,7 +32,7 @@ mod steps;
 mod tokens;
 mod yaml;
 
-pub use compile::Pins;
+pub use compile::{Forecast, PLAN_SCHEMA, Pins};
 pub use editor::schemas;
 pub use load::{FILE_BYTES_MAX, FILES_MAX, Loaded, PACK_BYTES_MAX, Pack};
 pub use model::{
@@ -42,4 +43,4 @@ pub use problem::{Place, Problem, nearest};
 pub use recovery::merged;
 pub use route::{Candidate, Request, Routed, Router};
 pub use schema::Schemas;
-pub use yaml::{NESTING_MAX, NODES_MAX};
+pub use yaml::{NESTING_MAX, NODES_MAX, yaml_value};

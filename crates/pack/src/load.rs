@@ -37,7 +37,7 @@ pub const FILES_MAX: usize = 200;
 pub const PACK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Longest path inside a pack, in bytes.
-pub const PATH_MAX: usize = 200;
+pub(crate) const PATH_MAX: usize = 200;
 
 const FIRST: Place = Place { line: 1, column: 1 };
 

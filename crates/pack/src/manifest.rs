@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// Most triggers or examples of one intent.
-pub const PHRASES_MAX: usize = 200;
+pub(crate) const PHRASES_MAX: usize = 200;
 
 /// Longest trigger or example, in characters.
-pub const PHRASE_MAX: usize = 400;
+pub(crate) const PHRASE_MAX: usize = 400;
 
 pub(crate) fn read_manifest(doc: &Doc, reader: Reader<'_>) -> Manifest {
     let Some(mut fields) = reader.fields(&doc.root, "pack.yaml") else { return Manifest::default() };

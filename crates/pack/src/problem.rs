@@ -5,7 +5,7 @@ use std::{cell::RefCell, fmt};
 use serde::Serialize;
 
 /// Most problems reported at once; what is beyond is counted by the last one.
-pub const PROBLEMS_MAX: usize = 100;
+pub(crate) const PROBLEMS_MAX: usize = 100;
 
 /// A position in a file, both from 1; the column counts characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Longest text of a name.
-pub const NAME_MAX: usize = 64;
+pub(crate) const NAME_MAX: usize = 64;
 
 /// Where problems of one file go.
 #[derive(Clone, Copy)]
@@ -27,7 +27,11 @@ impl<'p> Reader<'p> {
 
     fn mistyped(&self, node: &Node, what: &str, wanted: &str) {
         let message = format!("{what} must be {wanted}, not {}", node.describe());
-        self.wrong(node.place, message, format!("write {wanted}"));
+        let fix = match (&node.kind, wanted) {
+            (Kind::Number(_) | Kind::Bool(_), "text") => "put it in quotes".to_owned(),
+            _ => format!("write {wanted}"),
+        };
+        self.wrong(node.place, message, fix);
     }
 
     /// The map at a node.

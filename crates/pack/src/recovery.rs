@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// Most repetitions of one retry.
-pub const RETRIES_MAX: i64 = 10;
+pub(crate) const RETRIES_MAX: i64 = 10;
 
 /// Most recoveries in a row.
-pub const RECOVERIES_MAX: usize = 8;
+pub(crate) const RECOVERIES_MAX: usize = 8;
 
 /// First pause of a retry that does not say, in milliseconds.
 const RETRY_DELAY_MS: i64 = 1_000;

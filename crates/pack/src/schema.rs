@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::{problem::did_you_mean, read::cut};
 
 /// Most compiled schemas kept; beyond it the cache is emptied and fills again.
-pub const COMPILED_MAX: usize = 1_024;
+pub(crate) const COMPILED_MAX: usize = 1_024;
 
 /// Most violations looked at to find the first in pointer order.
 const VIOLATIONS_MAX: usize = 64;
@@ -106,7 +106,7 @@ fn compile(schema: &Value) -> Result<Validator, (String, String)> {
     options.build(schema).map_err(|error| (error.instance_path().as_str().to_owned(), error.masked().to_string()))
 }
 
-/// The first violation of a value in pointer order; for schemas that are used once.
+/// The first violation of a value, unknown fields before the rest; for schemas that are used once.
 pub(crate) fn violation_once(schema: &Value, value: &Value) -> Option<Violation> {
     let validator = compile(schema).ok()?;
     first_violation(&validator, schema, value)
@@ -117,7 +117,9 @@ fn first_violation(validator: &Validator, schema: &Value, value: &Value) -> Opti
         return None;
     }
     let all = validator.iter_errors(value).take(VIOLATIONS_MAX).map(|error| describe(&error, schema));
-    all.min_by(|a, b| (&a.at, &a.problem).cmp(&(&b.at, &b.problem)))
+    // A field nobody knows comes first: it is often the missing one, mistyped.
+    let rank = |v: &Violation| (v.class != Class::UnknownField, v.at.clone(), v.problem.clone());
+    all.min_by_key(rank)
 }
 
 fn describe(error: &ValidationError<'_>, schema: &Value) -> Violation {
@@ -221,6 +223,8 @@ fn walk(schema: &Value, at: &str, faults: &mut Vec<Fault>) {
         if !KEYWORDS.contains(&name) && !MORE_KEYWORDS.contains(&name) {
             let fix = did_you_mean(name, KEYWORDS.iter().chain(&MORE_KEYWORDS).copied());
             faults.push((here, format!("`{}` is no schema keyword", cut(name)), fix));
+        } else if name == "type" {
+            check_type(value, here, faults);
         } else if name == "$ref" {
             check_reference(value, here, faults);
         } else if MAPS.contains(&name) {
@@ -236,6 +240,25 @@ fn walk(schema: &Value, at: &str, faults: &mut Vec<Fault>) {
                 }
                 child => walk(child, &here, faults),
             }
+        }
+    }
+}
+
+fn check_type(value: &Value, here: String, faults: &mut Vec<Fault>) {
+    const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
+    let names: Vec<&Value> = match value {
+        Value::Array(names) => names.iter().collect(),
+        one => vec![one],
+    };
+    for name in names {
+        let text = name.as_str().unwrap_or("null");
+        if !name.is_string() || !TYPES.contains(&text) {
+            let message = if name.is_null() {
+                "null is a word here: put it in quotes".to_owned()
+            } else {
+                format!("`{}` is no type of JSON Schema", cut(text))
+            };
+            faults.push((here.clone(), message, did_you_mean(text, TYPES)));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use kernel::{
     exception::Class,
     id::OperationId,
-    playbook::{Expect, FOR_EACH_MAX, Playbook, Recovery, STEPS_MAX, Step, Work},
+    playbook::{Expect, FOR_EACH_MAX, Recovery, STEPS_MAX, Step, Work},
 };
 use serde_json::{Map, Value};
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a question stays open when it does not say, in milliseconds.
-pub const QUESTION_EXPIRES_MS: i64 = kernel::approval::ASK_EXPIRES_MS;
+pub(crate) const QUESTION_EXPIRES_MS: i64 = kernel::approval::ASK_EXPIRES_MS;
 
 /// Keys that say what a step does; exactly one per step.
 pub(crate) const WORKS: [&str; 7] = ["do", "ask", "playbook", "parallel", "for_each", "wait", "return"];
@@ -218,9 +218,4 @@ fn read_on_failure(node: &Node, reader: Reader<'_>) -> BTreeMap<Class, Vec<Recov
         }
     }
     map
-}
-
-/// A written playbook in kernel form, without inlining.
-pub(crate) fn to_kernel(written: &Written) -> Playbook {
-    Playbook { name: written.name.clone(), steps: written.steps.clone() }
 }

@@ -15,6 +15,14 @@ pub const NESTING_MAX: usize = 32;
 /// Most nodes in a file.
 pub const NODES_MAX: usize = 20_000;
 
+/// The JSON value of a YAML file, by the same strict rules as packs are read.
+///
+/// # Errors
+/// The first problem, with its place.
+pub fn yaml_value(file: &str, bytes: &[u8]) -> Result<Value, Problem> {
+    Doc::parse(file, bytes).map(|doc| doc.root.to_value())
+}
+
 /// A value with its place.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
@@ -39,14 +47,16 @@ pub(crate) struct Text {
     style: Style,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Style {
     /// On one line; `skip` characters stand before the first.
     Line { skip: usize },
     /// A literal block: each line of the value is a line of the file.
     Block { first_line: usize, indent: usize },
-    /// Folded over several lines: only its beginning is known.
-    Folded,
+    /// A folded block: a space of the value may be a line break of the file, whose lines are so long.
+    Folded { first_line: usize, indent: usize, lengths: Vec<usize> },
+    /// Over several lines in another way: only its beginning is known.
+    Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -116,14 +126,19 @@ impl Node {
     pub(crate) fn place_in(&self, offset: usize) -> Place {
         let Kind::Text(text) = &self.kind else { return self.place };
         let inside = place_of_offset(&text.value, offset);
-        match text.style {
+        match &text.style {
             Style::Line { skip } => {
                 Place { line: self.place.line, column: self.place.column + skip + inside.column - 1 }
             }
             Style::Block { first_line, indent } => {
                 Place { line: first_line + inside.line - 1, column: indent + inside.column }
             }
-            Style::Folded => self.place,
+            Style::Folded { first_line, indent, lengths } => {
+                let before = text.value.get(..offset).unwrap_or_default().chars().count();
+                let (line, column) = unfold(lengths, before);
+                Place { line: first_line + line, column: indent + column + 1 }
+            }
+            Style::Unknown => self.place,
         }
     }
 
@@ -155,6 +170,20 @@ impl Node {
             }
         }
     }
+}
+
+/// The line and column, both from 0, of a character of a folded text.
+fn unfold(lengths: &[usize], mut at: usize) -> (usize, usize) {
+    for (line, length) in lengths.iter().enumerate() {
+        if *length == 0 {
+            continue;
+        }
+        if at < *length {
+            return (line, at);
+        }
+        at -= (length + 1).min(at);
+    }
+    (0, 0)
 }
 
 fn place_of_offset(text: &str, offset: usize) -> Place {
@@ -311,13 +340,17 @@ impl<'t> Builder<'t> {
                 if let Some(kind) = self.plain(&text, place_of(start))? {
                     return Ok(kind);
                 }
-                if one_line { Style::Line { skip: 0 } } else { Style::Folded }
+                if one_line { Style::Line { skip: 0 } } else { Style::Unknown }
             }
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
-                if one_line { Style::Line { skip: 1 } } else { Style::Folded }
+                if one_line { Style::Line { skip: 1 } } else { Style::Unknown }
             }
-            ScalarStyle::Literal => self.block(start),
-            ScalarStyle::Folded => Style::Folded,
+            // The parser marks a block where its first character stands, past any empty lines.
+            ScalarStyle::Literal => {
+                let empty = text.chars().take_while(|c| *c == '\n').count();
+                Style::Block { first_line: start.line().saturating_sub(empty), indent: start.col() }
+            }
+            ScalarStyle::Folded => self.folded(start, end),
         };
         Ok(Kind::Text(Text { value: text.into_owned(), style }))
     }
@@ -340,15 +373,11 @@ impl<'t> Builder<'t> {
         Ok(Some(kind))
     }
 
-    fn block(&self, start: Marker) -> Style {
-        let mut lines = self.text.lines().enumerate().skip(start.line());
-        match lines.find(|(_, line)| !line.trim().is_empty()) {
-            Some((_, line)) => {
-                let indent = line.chars().take_while(|c| *c == ' ').count();
-                Style::Block { first_line: start.line() + 1, indent }
-            }
-            None => Style::Folded,
-        }
+    fn folded(&self, start: Marker, end: Marker) -> Style {
+        let count = end.line().saturating_sub(start.line()) + 1;
+        let lines = self.text.lines().skip(start.line().saturating_sub(1)).take(count);
+        let lengths = lines.map(|line| line.chars().skip(start.col()).count()).collect();
+        Style::Folded { first_line: start.line(), indent: start.col(), lengths }
     }
 }
 

@@ -17,9 +17,11 @@ mod least;
 mod load;
 mod monotone;
 mod pair;
+mod reading;
 mod request;
 mod rule;
 pub mod schema;
+mod shape;
 mod source;
 mod starter;
 mod syntax;
@@ -31,11 +33,15 @@ pub use bundle::{Bundle, SCHEMA_VERSION};
 pub use explain::{Explanation, LayerView, RuleView};
 pub use finding::{Finding, Kind};
 pub use forecast::Row;
-pub use load::{LAYER_RULES_MAX, Loaded, TEXT_BYTES_MAX};
+pub use load::{
+    ID_CHARS_MAX, LAYER_RULES_MAX, Loaded, NESTING_MAX, REASON_CHARS_MAX, TEXT_BYTES_MAX,
+};
 pub use pair::Pair;
 pub use source::{Layer, Problem, Source};
 pub use starter::{INHERITED, STARTER};
-pub use trial::{Case, CaseResult, Coverage, Expect, coverage, run_tests};
+pub use trial::{Case, CaseLabels, CaseResult, Coverage, Expect, coverage, run_tests};
 
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,10 @@ pub(crate) struct Knobs {
 impl Knobs {
     pub(crate) fn merge(&mut self, other: &Self) {
         for (role, numbers) in &other.approvals {
-            self.approvals.entry(role.clone()).or_default().extend(numbers);
+            self.approvals
+                .entry(role.clone())
+                .or_default()
+                .extend(numbers);
         }
         self.dry_run |= other.dry_run;
         self.transforms.extend(other.transforms.iter().cloned());
@@ -32,7 +35,8 @@ impl Knobs {
 
     /// The most any rule demands, per role.
     pub(crate) fn most(&self) -> BTreeMap<String, u32> {
-        let last = |(role, numbers): (&String, &BTreeSet<u32>)| Some((role.clone(), *numbers.last()?));
+        let last =
+            |(role, numbers): (&String, &BTreeSet<u32>)| Some((role.clone(), *numbers.last()?));
         self.approvals.iter().filter_map(last).collect()
     }
 }
@@ -63,11 +67,19 @@ pub(crate) fn read(rule: &Template) -> Result<Knobs, Refusal> {
             (Effect::Forbid, Clause::Unless(_)) | (Effect::Permit, Clause::When(_)) => {}
             (Effect::Forbid, Clause::When(_)) => {
                 let message = "a forbid may look at evidence only under `unless`".to_owned();
-                return Err(Refusal { nth, message, help: "move it into `unless { … }`" });
+                return Err(Refusal {
+                    nth,
+                    message,
+                    help: "move it into `unless { … }`",
+                });
             }
             (Effect::Permit, Clause::Unless(_)) => {
                 let message = "a permit may look at evidence only under `when`".to_owned();
-                return Err(Refusal { nth, message, help: "move it into `when { … }`" });
+                return Err(Refusal {
+                    nth,
+                    message,
+                    help: "move it into `when { … }`",
+                });
             }
         }
         grow(expr, &mut knobs, &mut nth)?;
@@ -76,14 +88,32 @@ pub(crate) fn read(rule: &Template) -> Result<Knobs, Refusal> {
 }
 
 fn grow(expr: &Expr, knobs: &mut Knobs, nth: &mut usize) -> Result<(), Refusal> {
+    if syntax::may_overflow(expr) {
+        // With more evidence Cedar could read on into an overflow, and a yes would become a no.
+        let message = "arithmetic may not stand beside evidence: it could fail".to_owned();
+        return Err(Refusal {
+            nth: *nth,
+            message,
+            help: "move it into a `when { … }` of its own",
+        });
+    }
     if !syntax::mentions_evidence(expr) {
         return Ok(());
     }
-    if let Expr::BinaryOp { op: BinaryOp::And | BinaryOp::Or, left, right } = expr {
+    if let Expr::BinaryOp {
+        op: BinaryOp::And | BinaryOp::Or,
+        left,
+        right,
+    } = expr
+    {
         grow(left, knobs, nth)?;
         return grow(right, knobs, nth);
     }
-    let refused = |message: &str| Refusal { nth: *nth, message: message.to_owned(), help: FORMS };
+    let refused = |message: &str| Refusal {
+        nth: *nth,
+        message: message.to_owned(),
+        help: FORMS,
+    };
     if atom(expr, knobs).map_err(|message| refused(&message))? {
         *nth += mentions(expr);
         return Ok(());
@@ -91,7 +121,9 @@ fn grow(expr: &Expr, knobs: &mut Knobs, nth: &mut usize) -> Result<(), Refusal> 
     let message = match expr {
         Expr::UnaryOp { .. } => "evidence may not be negated",
         Expr::IfThenElse { .. } => "evidence may not stand in `if`",
-        Expr::BinaryOp { .. } => "evidence may not be compared like this: more of it must never harm",
+        Expr::BinaryOp { .. } => {
+            "evidence may not be compared like this: more of it must never harm"
+        }
         _ => "evidence may not be used like this",
     };
     Err(refused(message))
@@ -110,27 +142,52 @@ fn mentions(expr: &Expr) -> usize {
 /// Reads one atom into the knobs; `Ok(false)` when it is none.
 fn atom(expr: &Expr, knobs: &mut Knobs) -> Result<bool, String> {
     match expr {
-        Expr::BinaryOp { op: BinaryOp::GreaterEq, left, right } => {
+        Expr::BinaryOp {
+            op: BinaryOp::GreaterEq,
+            left,
+            right,
+        } => {
             let (Some(role), Some(least)) = (role(left), syntax::integer(right)) else {
                 return Ok(false);
             };
-            let number = u32::try_from(least).ok().filter(|_| (1..=APPROVERS_MAX).contains(&least));
-            let number = number.ok_or(format!("approvals are demanded from 1 to {APPROVERS_MAX}"))?;
-            knobs.approvals.entry(role.to_owned()).or_default().insert(number);
+            let number = u32::try_from(least)
+                .ok()
+                .filter(|_| (1..=APPROVERS_MAX).contains(&least));
+            let number =
+                number.ok_or(format!("approvals are demanded from 1 to {APPROVERS_MAX}"))?;
+            knobs
+                .approvals
+                .entry(role.to_owned())
+                .or_default()
+                .insert(number);
             Ok(true)
         }
-        Expr::BinaryOp { op: BinaryOp::Contains, left, right } => {
+        Expr::BinaryOp {
+            op: BinaryOp::Contains,
+            left,
+            right,
+        } => {
             if is_evidence(left, "transforms") {
-                let Some(name) = syntax::string(right) else { return Ok(false) };
+                let Some(name) = syntax::string(right) else {
+                    return Ok(false);
+                };
                 knobs.transforms.insert(name.to_owned());
                 return Ok(true);
             }
             let accepted = syntax::strings(left).filter(|_| is_evidence(right, "rollback"));
             accepted.map_or(Ok(false), |accepted| is_upward_closed(&accepted))
         }
-        Expr::BinaryOp { op: BinaryOp::ContainsAll, left, right } if is_evidence(left, "transforms") => {
-            let Some(names) = syntax::strings(right) else { return Ok(false) };
-            knobs.transforms.extend(names.into_iter().map(str::to_owned));
+        Expr::BinaryOp {
+            op: BinaryOp::ContainsAll,
+            left,
+            right,
+        } if is_evidence(left, "transforms") => {
+            let Some(names) = syntax::strings(right) else {
+                return Ok(false);
+            };
+            knobs
+                .transforms
+                .extend(names.into_iter().map(str::to_owned));
             Ok(true)
         }
         Expr::GetAttr { .. } if is_evidence(expr, "dry_run") => {
@@ -143,7 +200,9 @@ fn atom(expr: &Expr, knobs: &mut Knobs) -> Result<bool, String> {
 }
 
 fn is_upward_closed(accepted: &[&str]) -> Result<bool, String> {
-    if accepted.contains(&"restore") && (accepted.contains(&"compensate") || !accepted.contains(&"none")) {
+    if accepted.contains(&"restore")
+        && (accepted.contains(&"compensate") || !accepted.contains(&"none"))
+    {
         Ok(true)
     } else {
         Err("a rule that accepts an undo class must accept every better one".to_owned())
@@ -166,10 +225,10 @@ pub(crate) fn role(expr: &Expr) -> Option<&str> {
 pub(crate) fn roles(rule: &Template, into: &mut BTreeSet<String>) {
     for clause in rule.clauses() {
         syntax::walk(syntax::body(clause), &mut |seen| {
-            if let Seen::Path(path) | Seen::Has(path) = seen {
-                if let ["evidence", "approvals", role, ..] = path.attrs.as_slice() {
-                    into.insert((*role).to_owned());
-                }
+            if let Seen::Path(path) | Seen::Has(path) = seen
+                && let ["evidence", "approvals", role, ..] = path.attrs.as_slice()
+            {
+                into.insert((*role).to_owned());
             }
         });
     }

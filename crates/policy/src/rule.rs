@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cedar_policy::{
-    Policy,
+    Policy, PolicySet,
     pst::{self, ActionConstraint, Effect, EntityOrSlot, EntityUID, ResourceConstraint},
 };
 
@@ -28,6 +28,8 @@ pub(crate) struct Rule {
     pub(crate) id: String,
     pub(crate) reason: Option<String>,
     pub(crate) policy: Policy,
+    /// Only this rule, for asking it again alone.
+    pub(crate) alone: PolicySet,
     pub(crate) tree: pst::Template,
     pub(crate) knobs: Knobs,
     pub(crate) file: Arc<File>,
@@ -44,25 +46,51 @@ impl Rule {
 
     /// Whether its outcome can differ with the evidence.
     pub(crate) fn reads_evidence(&self) -> bool {
-        self.tree.clauses().iter().any(|clause| syntax::mentions_evidence(syntax::body(clause)))
+        self.tree
+            .clauses()
+            .iter()
+            .any(|clause| syntax::mentions_evidence(syntax::body(clause)))
     }
 
     /// As a decision names it.
     pub(crate) fn spoken(&self) -> kernel::decision::Rule {
-        let reason = self.reason.clone().unwrap_or_else(|| format!("rule `{}` says so", self.id));
-        kernel::decision::Rule { layer: self.layer.name().to_owned(), id: self.id.clone(), reason }
+        let reason = self
+            .reason
+            .clone()
+            .unwrap_or_else(|| format!("rule `{}` says so", self.id));
+        kernel::decision::Rule {
+            layer: self.layer.name().to_owned(),
+            id: self.id.clone(),
+            reason,
+        }
     }
 
     /// Its own text.
     pub(crate) fn text(&self) -> &str {
-        self.file.text.get(self.at..self.at + self.length).unwrap_or_default()
+        self.file
+            .text
+            .get(self.at..self.at + self.length)
+            .unwrap_or_default()
     }
 
     /// A problem at an offset into its own text.
-    pub(crate) fn problem(&self, offset: Option<usize>, message: String, help: Option<String>) -> Problem {
+    pub(crate) fn problem(
+        &self,
+        offset: Option<usize>,
+        message: String,
+        help: Option<String>,
+    ) -> Problem {
         let (line, column) = place(&self.file.text, self.at + offset.unwrap_or_default());
-        let (file, rule) = (self.file.name.clone(), Some(self.id.clone()));
-        Problem { file, line, column, rule, message, help }
+        let file = self.file.name.clone();
+        let rule = Some(self.id.clone()).filter(|id| !id.is_empty());
+        Problem {
+            file,
+            line,
+            column,
+            rule,
+            message,
+            help,
+        }
     }
 
     /// Whether its scope can ever match this action: by the action, and by the kind of its resource.
@@ -81,7 +109,9 @@ impl Rule {
     fn fits_resource(&self, model: &Model) -> bool {
         match &self.tree.resource {
             ResourceConstraint::Any | ResourceConstraint::In(_) => true,
-            ResourceConstraint::Eq(EntityOrSlot::Entity(uid)) => uid.ty.to_string() == model.resource_type,
+            ResourceConstraint::Eq(EntityOrSlot::Entity(uid)) => {
+                uid.ty.to_string() == model.resource_type
+            }
             ResourceConstraint::Eq(EntityOrSlot::Slot(_)) => true,
             ResourceConstraint::Is(kind) | ResourceConstraint::IsIn(kind, _) => {
                 kind.to_string() == model.resource_type

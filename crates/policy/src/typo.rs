@@ -1,7 +1,10 @@
 //! Did you mean.
 
 /// The candidate a person most likely meant: same letters in another case first, then few edits.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
     let limit = (word.chars().count() / 3).max(2);
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
@@ -19,7 +22,10 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
 }
 
 /// A hint: the nearest candidate, else the list of what exists (cut to eight).
-pub(crate) fn hint<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
+pub(crate) fn hint<'c>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<String> {
     const LISTED_MAX: usize = 8;
     let mut all: Vec<&str> = candidates.into_iter().collect();
     all.sort_unstable();

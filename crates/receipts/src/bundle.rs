@@ -97,7 +97,9 @@ impl Bundle {
             return Err(Error::Bundle(format!("its schema is not {SCHEMA}")));
         }
         if bundle.consistency.len() > CONSISTENCY_MAX {
-            return Err(Error::Bundle(format!("more than {CONSISTENCY_MAX} consistency proofs")));
+            return Err(Error::Bundle(format!(
+                "more than {CONSISTENCY_MAX} consistency proofs"
+            )));
         }
         Ok(bundle)
     }
@@ -150,8 +152,12 @@ impl Entry {
         let mut openings = BTreeMap::new();
         let mut body = record.event.body.clone();
         for sealed in body.sealed_mut() {
-            let Some(opening) = sealed.opening() else { continue };
-            let at = places.iter().position(|(_, commitment)| commitment == sealed.commitment());
+            let Some(opening) = sealed.opening() else {
+                continue;
+            };
+            let at = places
+                .iter()
+                .position(|(_, commitment)| commitment == sealed.commitment());
             if let Some(at) = at {
                 openings.insert(places.swap_remove(at).0, opening.clone());
             }
@@ -174,7 +180,9 @@ impl Entry {
         }
         let mut openings = Vec::new();
         for sealed in body.sealed_mut() {
-            let opening = known.iter().find(|(commitment, _)| commitment == sealed.commitment());
+            let opening = known
+                .iter()
+                .find(|(commitment, _)| commitment == sealed.commitment());
             openings.push(opening.map(|(_, opening)| (*opening).clone()));
         }
         Record::read(seq, self.event.clone().into_bytes(), openings).map_err(damaged)

@@ -74,7 +74,11 @@ pub fn read(payload: &[u8]) -> Result<Stated, Error> {
             let statement: Statement<Predicate> = typed(value)?;
             let predicate = &statement.predicate;
             check_version(predicate.v)?;
-            check_subject(&statement, predicate.receipt.as_str(), &predicate.action_digest)?;
+            check_subject(
+                &statement,
+                predicate.receipt.as_str(),
+                &predicate.action_digest,
+            )?;
             Ok(Stated::Receipt(Box::new(statement.predicate)))
         }
         Some(CLOSE_TYPE) => {
@@ -84,7 +88,9 @@ pub fn read(payload: &[u8]) -> Result<Stated, Error> {
             check_subject(&statement, close.run.as_str(), &close.journal_head)?;
             Ok(Stated::Close(statement.predicate))
         }
-        _ => Err(refuse("its predicate type is neither a receipt nor a close record")),
+        _ => Err(refuse(
+            "its predicate type is neither a receipt nor a close record",
+        )),
     }
 }
 
@@ -96,7 +102,9 @@ fn check_version(version: u32) -> Result<(), Error> {
     if version == PREDICATE_VERSION {
         return Ok(());
     }
-    Err(Error::Statement(format!("it has format version {version}; this build reads 1")))
+    Err(Error::Statement(format!(
+        "it has format version {version}; this build reads 1"
+    )))
 }
 
 fn check_subject<P>(statement: &Statement<P>, name: &str, digest: &Digest) -> Result<(), Error> {
@@ -104,9 +112,19 @@ fn check_subject<P>(statement: &Statement<P>, name: &str, digest: &Digest) -> Re
     if statement.kind != STATEMENT_TYPE {
         return refuse("its type is not an in-toto statement v1");
     }
-    let [Subject { name: named, digest: digests }] = statement.subject.as_slice() else {
+    let [
+        Subject {
+            name: named,
+            digest: digests,
+        },
+    ] = statement.subject.as_slice()
+    else {
         return refuse("it must have exactly one subject");
     };
     let is_it = digests.len() == 1 && digests.get("sha256").is_some_and(|d| *d == digest.hex());
-    if named == name && is_it { Ok(()) } else { refuse("its subject is not what its predicate says") }
+    if named == name && is_it {
+        Ok(())
+    } else {
+        refuse("its subject is not what its predicate says")
+    }
 }

@@ -229,7 +229,6 @@ def join(labels):
 
 def commit(opening):
     salt, value, labels = bytes.fromhex(opening["salt"]), opening["value"], opening["labels"]
-    need(len(salt) == 16, "a salt is 16 bytes")
     hashes = []
     for pointer, leaf in sorted(leaves(value)):
         leaf_salt = hash_parts("harness/salt/v1", salt, pointer)
@@ -382,6 +381,52 @@ def read_statement(payload):
     return kind, said
 
 
+# --- the shape of a bundle -------------------------------------------------------------------------
+
+# A type; [shape] for lists; {shape: shape} for maps; (required, optional) for objects; or a check.
+LABEL = ({"trust": TRUST.__contains__, "confidentiality": CONFIDENTIALITY.__contains__}, {"classes": [str]})
+LABELS = ({"whole": LABEL}, {"parts": {str: LABEL}})
+ANYTHING = lambda value: True
+NATURAL = lambda value: type(value) is int and 0 <= value < 2**64
+DIGEST = lambda value: isinstance(value, str) and re.fullmatch("sha256:[0-9a-f]{64}", value)
+SALT = lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value)
+OPENING = ({"salt": SALT, "value": ANYTHING, "labels": LABELS}, {})
+BUNDLE = (
+    {
+        "schema": str,
+        "tenant": str,
+        "run": str,
+        "keys": [str],
+        "events": [({"event": str}, {"openings": {str: OPENING}})],
+        "receipts": [({"envelope": str, "leaf": NATURAL, "inclusion": [DIGEST]}, {})],
+        "checkpoint": str,
+    },
+    {"consistency": [({"from": NATURAL, "proof": [DIGEST]}, {})], "blobs": {DIGEST: str}},
+)
+
+
+def fit(value, shape, where):
+    if isinstance(shape, type):
+        need(type(value) is shape, f"{where} is no {shape.__name__}")
+    elif isinstance(shape, list):
+        need(isinstance(value, list), f"{where} is no list")
+        for index, item in enumerate(value):
+            fit(item, shape[0], f"{where}[{index}]")
+    elif isinstance(shape, dict):
+        need(isinstance(value, dict), f"{where} is no map")
+        for (key_shape, item_shape), (key, item) in ((pair, kv) for kv in value.items() for pair in shape.items()):
+            fit(key, key_shape, f"a name in {where}")
+            fit(item, item_shape, f"{where}.{key}")
+    elif isinstance(shape, tuple):
+        required, optional = shape
+        need(isinstance(value, dict), f"{where} is no object")
+        need(set(required) <= set(value) <= set(required) | set(optional), f"{where} has other fields")
+        for name, item in value.items():
+            fit(item, (required | optional)[name], f"{where}.{name}")
+    else:
+        need(shape(value), f"{where} is not what it should be")
+
+
 # --- the run ---------------------------------------------------------------------------------------
 
 
@@ -390,14 +435,9 @@ class Bundle:
 
     def __init__(self, text):
         bundle = parse(text)
-        required = {"schema", "tenant", "run", "keys", "events", "receipts", "checkpoint"}
-        need(required <= set(bundle) <= required | {"consistency", "blobs"}, "not the fields of a bundle")
+        fit(bundle, BUNDLE, "the bundle")
         need(bundle["schema"] == "harness.bundle/v1", "another schema")
         need(len(bundle.get("consistency", [])) <= 64, "too many consistency proofs")
-        for entry in bundle["events"]:
-            need({"event"} <= set(entry) <= {"event", "openings"}, "not the fields of an event")
-        for receipt in bundle["receipts"]:
-            need(set(receipt) == {"envelope", "leaf", "inclusion"}, "not the fields of a receipt")
         self.bundle = bundle
 
     def at(self, name, items, check):
@@ -434,7 +474,6 @@ class Bundle:
     def check_openings(self):
         def check(seq, entry):
             for pointer, opening in entry.get("openings", {}).items():
-                need(set(opening) == {"salt", "value", "labels"}, "not an opening")
                 committed = resolve(self.events[seq], pointer)
                 need(is_commitment(committed), f"nothing at {pointer} could be opened")
                 need(commit(opening) == committed, f"the value given for {pointer} is not the one committed to")

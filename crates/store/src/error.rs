@@ -11,7 +11,9 @@ pub enum Error {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The SQLite in this build has the WAL-reset bug, which can corrupt a database.
-    #[error("this build carries SQLite {found}, but needs {needed} or newer: build with the bundled one")]
+    #[error(
+        "this build carries SQLite {found}, but needs {needed} or newer: build with the bundled one"
+    )]
     Outdated {
         /// What is linked.
         found: &'static str,

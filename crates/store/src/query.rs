@@ -5,7 +5,10 @@ use std::fmt;
 use kernel::{
     event::Record,
     exception::Exception,
-    id::{ApprovalId, At, Digest, Epoch, ExceptionId, ReceiptId, RunId, Seq, Tenant, TokenId, hex, unhex},
+    id::{
+        ApprovalId, At, Digest, Epoch, ExceptionId, ReceiptId, RunId, Seq, Tenant, TokenId, hex,
+        unhex,
+    },
     operation::Undo,
     port::{Blobs, Journal, Task},
     project::{ApprovalRow, RunRow},
@@ -32,25 +35,56 @@ pub trait Query: Send + Sync + fmt::Debug {
     fn run(&self, tenant: &Tenant, run: &RunId) -> Task<'_, Result<Option<RunEntry>, Error>>;
 
     /// Runs, the newest first.
-    fn runs(&self, tenant: &Tenant, filter: RunFilter, page: Page) -> Task<'_, Result<Listed<RunEntry>, Error>>;
+    fn runs(
+        &self,
+        tenant: &Tenant,
+        filter: RunFilter,
+        page: Page,
+    ) -> Task<'_, Result<Listed<RunEntry>, Error>>;
 
     /// At most `limit` (and [`PAGE_MAX`]) events from `from` on, verified; empty behind the end.
-    fn events(&self, tenant: &Tenant, run: &RunId, from: Seq, limit: usize) -> Task<'_, Result<Vec<Record>, Error>>;
+    fn events(
+        &self,
+        tenant: &Tenant,
+        run: &RunId,
+        from: Seq,
+        limit: usize,
+    ) -> Task<'_, Result<Vec<Record>, Error>>;
 
     /// The run something belongs to.
     fn find_run(&self, tenant: &Tenant, thing: &Thing) -> Task<'_, Result<Option<RunId>, Error>>;
 
     /// Asks: open ones by the time they expire, all of them the newest first.
-    fn approvals(&self, tenant: &Tenant, state: State, page: Page) -> Task<'_, Result<Listed<ApprovalEntry>, Error>>;
+    fn approvals(
+        &self,
+        tenant: &Tenant,
+        state: State,
+        page: Page,
+    ) -> Task<'_, Result<Listed<ApprovalEntry>, Error>>;
 
     /// Exceptions: open ones the oldest first, all of them the newest first.
-    fn exceptions(&self, tenant: &Tenant, state: State, page: Page) -> Task<'_, Result<Listed<ExceptionEntry>, Error>>;
+    fn exceptions(
+        &self,
+        tenant: &Tenant,
+        state: State,
+        page: Page,
+    ) -> Task<'_, Result<Listed<ExceptionEntry>, Error>>;
 
     /// A run's rollback tokens, by action.
-    fn tokens(&self, tenant: &Tenant, run: &RunId, page: Page) -> Task<'_, Result<Listed<TokenEntry>, Error>>;
+    fn tokens(
+        &self,
+        tenant: &Tenant,
+        run: &RunId,
+        page: Page,
+    ) -> Task<'_, Result<Listed<TokenEntry>, Error>>;
 
     /// A run's receipts, in order.
-    fn receipts(&self, tenant: &Tenant, run: &RunId, page: Page) -> Task<'_, Result<Listed<ReceiptEntry>, Error>>;
+    fn receipts(
+        &self,
+        tenant: &Tenant,
+        run: &RunId,
+        page: Page,
+    ) -> Task<'_, Result<Listed<ReceiptEntry>, Error>>;
 
     /// How much there is.
     fn stats(&self, tenant: &Tenant) -> Task<'_, Result<Stats, Error>>;
@@ -59,10 +93,19 @@ pub trait Query: Send + Sync + fmt::Debug {
 /// The tenant's receipt log: append-only, positions in commit order without gaps.
 pub trait Log: Send + Sync + fmt::Debug {
     /// One receipt with its envelope, checked against its leaf hash.
-    fn receipt(&self, tenant: &Tenant, id: &ReceiptId) -> Task<'_, Result<Option<(ReceiptEntry, Vec<u8>)>, Error>>;
+    fn receipt(
+        &self,
+        tenant: &Tenant,
+        id: &ReceiptId,
+    ) -> Task<'_, Result<Option<StoredReceipt>, Error>>;
 
     /// At most `limit` (and [`LEAVES_MAX`]) leaf hashes from position `from` on.
-    fn leaves(&self, tenant: &Tenant, from: u64, limit: usize) -> Task<'_, Result<Vec<Digest>, Error>>;
+    fn leaves(
+        &self,
+        tenant: &Tenant,
+        from: u64,
+        limit: usize,
+    ) -> Task<'_, Result<Vec<Digest>, Error>>;
 
     /// Leaves so far.
     fn log_size(&self, tenant: &Tenant) -> Task<'_, Result<u64, Error>>;
@@ -71,7 +114,11 @@ pub trait Log: Send + Sync + fmt::Debug {
     fn checkpoint(&self, tenant: &Tenant) -> Task<'_, Result<Option<Checkpoint>, Error>>;
 
     /// Keeps a checkpoint. Refused when it is longer than the log or contradicts one of its size.
-    fn put_checkpoint(&self, tenant: &Tenant, checkpoint: Checkpoint) -> Task<'_, Result<(), Error>>;
+    fn put_checkpoint(
+        &self,
+        tenant: &Tenant,
+        checkpoint: Checkpoint,
+    ) -> Task<'_, Result<(), Error>>;
 }
 
 /// Forgets values for good. Events, commitments and receipts stay and still verify.
@@ -128,7 +175,11 @@ pub struct Page {
 impl Page {
     /// The limit in force.
     pub(crate) fn size(&self) -> usize {
-        if self.limit == 0 { PAGE_MAX } else { self.limit.min(PAGE_MAX) }
+        if self.limit == 0 {
+            PAGE_MAX
+        } else {
+            self.limit.min(PAGE_MAX)
+        }
     }
 }
 
@@ -147,8 +198,14 @@ impl<T> Listed<T> {
     pub(crate) fn cut(list: &'static str, mut keyed: Vec<(Key, T)>, size: usize) -> Self {
         let more = keyed.len() > size;
         keyed.truncate(size);
-        let next = keyed.last().filter(|_| more).map(|(key, _)| key.encode(list));
-        Self { items: keyed.into_iter().map(|(_, item)| item).collect(), next }
+        let next = keyed
+            .last()
+            .filter(|_| more)
+            .map(|(key, _)| key.encode(list));
+        Self {
+            items: keyed.into_iter().map(|(_, item)| item).collect(),
+            next,
+        }
     }
 }
 
@@ -163,7 +220,9 @@ impl Key {
 
     /// Reads a page's cursor back; one of another list is refused.
     pub(crate) fn decode(list: &str, page: &Page) -> Result<Option<Self>, Error> {
-        let Some(text) = &page.after else { return Ok(None) };
+        let Some(text) = &page.after else {
+            return Ok(None);
+        };
         let read = || {
             let plain = String::from_utf8(unhex(text)?).ok()?;
             let mut parts = plain.splitn(3, ' ');
@@ -273,6 +332,16 @@ pub struct ReceiptEntry {
     pub at: At,
 }
 
+/// A receipt with its envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredReceipt {
+    /// Where it stands.
+    pub entry: ReceiptEntry,
+    /// The DSSE envelope, as bytes.
+    pub envelope: Vec<u8>,
+}
+
 /// A signed statement of the log's size and root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -293,7 +362,9 @@ impl Checkpoint {
         if self.size > log_size {
             return Some("the log is shorter: sign what is stored");
         }
-        known.filter(|root| *root != self.root).map(|_| "another root is kept for this size: keep both and compare")
+        known
+            .filter(|root| *root != self.root)
+            .map(|_| "another root is kept for this size: keep both and compare")
     }
 }
 
@@ -333,7 +404,10 @@ impl RunFilter {
             && same(&self.intent, &row.intent)
             && same(&self.pack, &row.pack)
             && same(&self.agent, &row.agent)
-            && self.subject.as_ref().is_none_or(|subject| row.subjects.contains(subject))
+            && self
+                .subject
+                .as_ref()
+                .is_none_or(|subject| row.subjects.contains(subject))
             && self.from.is_none_or(|from| row.opened_at >= from)
             && self.until.is_none_or(|until| row.opened_at < until)
     }
@@ -345,16 +419,41 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_only_in_its_own_list() {
-        let listed = Listed::cut("runs", vec![(Key(-5, "run_a b".to_owned()), 1), (Key(0, String::new()), 2)], 1);
-        let page = Page { after: listed.next, limit: 1 };
-        assert_eq!(Key::decode("runs", &page).unwrap(), Some(Key(-5, "run_a b".to_owned())));
-        assert!(matches!(Key::decode("approvals", &page), Err(Error::Cursor(_))));
-        let forged = Page { after: Some("zz".to_owned()), limit: 1 };
-        assert!(matches!(Key::decode("runs", &forged), Err(Error::Cursor(_))));
+        let listed = Listed::cut(
+            "runs",
+            vec![
+                (Key(-5, "run_a b".to_owned()), 1),
+                (Key(0, String::new()), 2),
+            ],
+            1,
+        );
+        let page = Page {
+            after: listed.next,
+            limit: 1,
+        };
+        assert_eq!(
+            Key::decode("runs", &page).unwrap(),
+            Some(Key(-5, "run_a b".to_owned()))
+        );
+        assert!(matches!(
+            Key::decode("approvals", &page),
+            Err(Error::Cursor(_))
+        ));
+        let forged = Page {
+            after: Some("zz".to_owned()),
+            limit: 1,
+        };
+        assert!(matches!(
+            Key::decode("runs", &forged),
+            Err(Error::Cursor(_))
+        ));
     }
 
     #[test]
     fn the_last_page_has_no_cursor() {
-        assert_eq!(Listed::cut("runs", vec![(Key(0, String::new()), 1)], 1).next, None);
+        assert_eq!(
+            Listed::cut("runs", vec![(Key(0, String::new()), 1)], 1).next,
+            None
+        );
     }
 }

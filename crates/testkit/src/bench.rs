@@ -1,3 +1,4 @@
+#![allow(clippy::expect_used, reason = "development only: a broken script should stop its test")]
 //! A drive loop in RAM over a scripted world, which can stop after any append.
 
 use std::{
@@ -149,7 +150,7 @@ impl Bench {
     pub fn start(&mut self, crash: Crash) -> bool {
         let genesis = Genesis {
             header: self.header.clone(),
-            idempotency_key: "key".into(),
+            id: kernel::id::RunId::of_intent(&kernel::id::Tenant::default(), "test", "key"),
             intent: Labelled { value: Arc::new(json!({})), labels: LabelMap::uniform(clean()) },
             subjects: vec![],
         };

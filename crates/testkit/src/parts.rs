@@ -1,3 +1,4 @@
+#![allow(clippy::expect_used, reason = "development only: a broken script should stop its test")]
 //! The scripted parts.
 
 use std::{

@@ -22,7 +22,12 @@ const URL_MAX_BYTES: usize = 8 * 1024;
 /// Largest request body, in bytes.
 const BODY_MAX_BYTES: usize = 1024 * 1024;
 
-pub(super) fn build(route: &Route, call: &Call, base: &Url, vault: &Vault) -> Result<Request, Failure> {
+pub(super) fn build(
+    route: &Route,
+    call: &Call,
+    base: &Url,
+    vault: &Vault,
+) -> Result<Request, Failure> {
     let url = url(route, &call.args, base)?;
     let mut request = Request::new(route.method.clone(), url);
     let headers = request.headers_mut();
@@ -30,7 +35,8 @@ pub(super) fn build(route: &Route, call: &Call, base: &Url, vault: &Vault) -> Re
     for (name, pointer) in &route.headers {
         if let Some(text) = scalar(&call.args, pointer, name.as_str())? {
             let value = HeaderValue::from_str(&text);
-            let value = value.map_err(|_| refuse(format!("{pointer} cannot stand in the header {name}")))?;
+            let value = value
+                .map_err(|_| refuse(format!("{pointer} cannot stand in the header {name}")))?;
             headers.insert(name.clone(), value);
         }
     }
@@ -41,27 +47,40 @@ pub(super) fn build(route: &Route, call: &Call, base: &Url, vault: &Vault) -> Re
         headers.insert(name, value);
     }
     if let Some(Idempotency::Header(name)) = &route.idempotency {
-        let value = HeaderValue::from_str(call.key.as_str()).map_err(|_| refuse("the effect key is no header value"))?;
+        let value = HeaderValue::from_str(call.key.as_str())
+            .map_err(|_| refuse("the effect key is no header value"))?;
         headers.insert(name.clone(), value);
     }
     if let Some(body) = body(route, call)? {
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(Body::from(body));
     }
     Ok(request)
 }
 
-fn credentials(auth: &Auth, secret: &Secret) -> Result<(reqwest::header::HeaderName, HeaderValue), Failure> {
+fn credentials(
+    auth: &Auth,
+    secret: &Secret,
+) -> Result<(reqwest::header::HeaderName, HeaderValue), Failure> {
     let (name, text) = match auth {
-        Auth::Bearer(_) => (AUTHORIZATION, Zeroizing::new(format!("Bearer {}", secret.expose()))),
+        Auth::Bearer(_) => (
+            AUTHORIZATION,
+            Zeroizing::new(format!("Bearer {}", secret.expose())),
+        ),
         Auth::Header(name, _) => (name.clone(), Zeroizing::new(secret.expose().to_owned())),
         Auth::Basic(user, _) => {
             let pair = Zeroizing::new(format!("{user}:{}", secret.expose()));
-            (AUTHORIZATION, Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
+            (
+                AUTHORIZATION,
+                Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))),
+            )
         }
     };
     let message = || format!("secret `{}` cannot stand in a header", auth.secret());
-    let mut value = HeaderValue::from_str(&text).map_err(|_| fail(Class::Permission, Landed::No, message()))?;
+    let mut value =
+        HeaderValue::from_str(&text).map_err(|_| fail(Class::Permission, Landed::No, message()))?;
     value.set_sensitive(true);
     Ok((name, value))
 }
@@ -85,7 +104,9 @@ pub(super) fn url(route: &Route, args: &Value, base: &Url) -> Result<Url, Failur
         append_query(&mut url, name, args, pointer)?;
     }
     if url.as_str().len() > URL_MAX_BYTES {
-        return Err(refuse(format!("the URL would be longer than {URL_MAX_BYTES} bytes")));
+        return Err(refuse(format!(
+            "the URL would be longer than {URL_MAX_BYTES} bytes"
+        )));
     }
     Ok(url)
 }
@@ -96,13 +117,25 @@ fn segment(args: &Value, name: &str) -> Result<String, Failure> {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => number.to_string(),
         Some(Value::Bool(flag)) => flag.to_string(),
-        _ => return Err(refuse(format!("the argument `{name}` must be text or a number: it is part of the path"))),
+        _ => {
+            return Err(refuse(format!(
+                "the argument `{name}` must be text or a number: it is part of the path"
+            )));
+        }
     };
     // Servers decode once before they split or normalise; some treat `\` as `/`.
-    let unescaped = value.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    let dots = unescaped.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
+    let unescaped = value
+        .to_ascii_lowercase()
+        .replace("%2e", ".")
+        .replace("%2f", "/")
+        .replace("%5c", "/");
+    let dots = unescaped
+        .split(['/', '\\'])
+        .any(|part| matches!(part, "." | ".."));
     if value.is_empty() || dots || value.chars().any(char::is_control) || value.contains('\\') {
-        let message = format!("the argument `{name}` cannot be part of a path: empty, `.`, `..`, `\\` or a control character");
+        let message = format!(
+            "the argument `{name}` cannot be part of a path: empty, `.`, `..`, `\\` or a control character"
+        );
         return Err(refuse(message));
     }
     let mut encoded = String::with_capacity(value.len());
@@ -136,25 +169,33 @@ fn scalar(args: &Value, pointer: &str, place: &str) -> Result<Option<String>, Fa
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
         Some(Value::Bool(flag)) => Ok(Some(flag.to_string())),
-        Some(Value::Array(_) | Value::Object(_)) => {
-            Err(refuse(format!("{pointer} is no single value and cannot stand in `{place}`")))
-        }
+        Some(Value::Array(_) | Value::Object(_)) => Err(refuse(format!(
+            "{pointer} is no single value and cannot stand in `{place}`"
+        ))),
     }
 }
 
 fn body(route: &Route, call: &Call) -> Result<Option<Vec<u8>>, Failure> {
-    let mut body = route.body.as_ref().and_then(|template| fill(template, &call.args));
+    let mut body = route
+        .body
+        .as_ref()
+        .and_then(|template| fill(template, &call.args));
     if let Some(Idempotency::Body(pointer)) = &route.idempotency {
         let whole = body.get_or_insert_with(|| Value::Object(Map::new()));
         put(whole, pointer, call.key.as_str())?;
     }
-    if body.is_none() && matches!(route.method, Method::POST | Method::PUT | Method::PATCH) && route.body.is_some() {
+    if body.is_none()
+        && matches!(route.method, Method::POST | Method::PUT | Method::PATCH)
+        && route.body.is_some()
+    {
         body = Some(Value::Object(Map::new()));
     }
     let Some(body) = body else { return Ok(None) };
     let bytes = kernel::canon::bytes(&body).map_err(|e| refuse(e.to_string()))?;
     if bytes.len() > BODY_MAX_BYTES {
-        return Err(refuse(format!("the request would be larger than {BODY_MAX_BYTES} bytes")));
+        return Err(refuse(format!(
+            "the request would be larger than {BODY_MAX_BYTES} bytes"
+        )));
     }
     Ok(Some(bytes))
 }
@@ -165,7 +206,9 @@ fn fill(template: &Template, args: &Value) -> Option<Value> {
         Template::At(pointer) => args.pointer(pointer).cloned(),
         Template::Fixed(value) => Some(value.clone()),
         Template::Object(fields) => {
-            let filled = fields.iter().filter_map(|(name, inner)| Some((name.clone(), fill(inner, args)?)));
+            let filled = fields
+                .iter()
+                .filter_map(|(name, inner)| Some((name.clone(), fill(inner, args)?)));
             Some(Value::Object(filled.collect()))
         }
     }
@@ -179,9 +222,13 @@ fn put(whole: &mut Value, pointer: &str, key: &str) -> Result<(), Failure> {
             *place = Value::Object(Map::new());
         }
         let Value::Object(map) = place else {
-            return Err(refuse(format!("the body has no place for the effect key at {pointer}")));
+            return Err(refuse(format!(
+                "the body has no place for the effect key at {pointer}"
+            )));
         };
-        place = map.entry(part.replace("~1", "/").replace("~0", "~")).or_insert(Value::Null);
+        place = map
+            .entry(part.replace("~1", "/").replace("~0", "~"))
+            .or_insert(Value::Null);
     }
     *place = Value::String(key.to_owned());
     Ok(())

@@ -27,8 +27,20 @@ const OWN_HEADERS: [&str; 9] = [
 
 /// Keys of an `http` binding.
 const KEYS: [&str; 14] = [
-    "kind", "system", "auth", "method", "path", "query", "headers", "body", "idempotency", "result", "capture",
-    "external_ref", "errors", "absent_ok",
+    "kind",
+    "system",
+    "auth",
+    "method",
+    "path",
+    "query",
+    "headers",
+    "body",
+    "idempotency",
+    "result",
+    "capture",
+    "external_ref",
+    "errors",
+    "absent_ok",
 ];
 
 /// Deepest nesting of a body template.
@@ -121,14 +133,20 @@ impl Route {
         if route.absent_ok && operation.is_write() {
             return Err(binding.error("absent_ok", "only a read may find nothing"));
         }
-        if operation.is_write() && operation.facts.retry == Retry::Keyed && route.idempotency.is_none() {
+        if operation.is_write()
+            && operation.facts.retry == Retry::Keyed
+            && route.idempotency.is_none()
+        {
             let text = "the operation declares `retry: keyed`, but no key is sent; add `{\"header\": \"Idempotency-Key\"}`";
             return Err(binding.error("idempotency", text));
         }
         if route.body.is_some() && route.method == Method::GET {
             return Err(binding.error("body", "a GET has none; use `query`"));
         }
-        if matches!((&route.idempotency, &route.method), (Some(Idempotency::Body(_)), &Method::GET)) {
+        if matches!(
+            (&route.idempotency, &route.method),
+            (Some(Idempotency::Body(_)), &Method::GET)
+        ) {
             return Err(binding.error("idempotency", "a GET has no body; use a header"));
         }
         Ok(route)
@@ -136,18 +154,31 @@ impl Route {
 }
 
 fn method(binding: &Reader<'_>) -> Result<Method, Error> {
-    let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let known = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ];
     let name = binding.text("method")?;
     let names = known.iter().map(Method::as_str);
     let wrong = || binding.error("method", format!("no method `{name}`{}", hint(name, names)));
-    known.iter().find(|method| method.as_str() == name).cloned().ok_or_else(wrong)
+    known
+        .iter()
+        .find(|method| method.as_str() == name)
+        .cloned()
+        .ok_or_else(wrong)
 }
 
 fn path(binding: &Reader<'_>) -> Result<Vec<Piece>, Error> {
     let text = binding.text("path")?;
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\\' | '%' | '"' | '<' | '>');
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/{}".contains(c);
     if !text.starts_with('/') || !text.chars().all(plain) {
-        return Err(binding.error("path", "must begin with `/` and hold neither `?`, `#`, `%` nor spaces"));
+        return Err(binding.error(
+            "path",
+            "must begin with `/` and hold neither `?`, `#`, `%` nor spaces",
+        ));
     }
     if text.contains("//") || text.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(binding.error("path", "must not hold `//`, `.` or `..`"));
@@ -172,24 +203,32 @@ fn path(binding: &Reader<'_>) -> Result<Vec<Piece>, Error> {
 }
 
 fn header_name(binding: &Reader<'_>, key: &str, name: &str) -> Result<HeaderName, Error> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| binding.error(key, format!("`{name}` is no header name")))
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| binding.error(key, format!("`{name}` is no header name")))
 }
 
 fn free_header(binding: &Reader<'_>, key: &str, name: &str) -> Result<HeaderName, Error> {
     let header = header_name(binding, key, name)?;
     if OWN_HEADERS.contains(&header.as_str()) {
-        return Err(binding.error(key, format!("the header `{name}` is not a binding's to set; see `auth`")));
+        return Err(binding.error(
+            key,
+            format!("the header `{name}` is not a binding's to set; see `auth`"),
+        ));
     }
     Ok(header)
 }
 
 fn headers(binding: &Reader<'_>) -> Result<Vec<(HeaderName, String)>, Error> {
     let pairs = binding.pointers("headers")?.into_iter();
-    pairs.map(|(name, pointer)| Ok((free_header(binding, "headers", &name)?, pointer))).collect()
+    pairs
+        .map(|(name, pointer)| Ok((free_header(binding, "headers", &name)?, pointer)))
+        .collect()
 }
 
 fn capture(binding: &Reader<'_>) -> Result<Vec<(String, HeaderName)>, Error> {
-    let Some(child) = binding.child("capture")? else { return Ok(Vec::new()) };
+    let Some(child) = binding.child("capture")? else {
+        return Ok(Vec::new());
+    };
     let mut captured = Vec::new();
     for (field, _) in child.entries() {
         let from = child.text(field)?;
@@ -202,12 +241,18 @@ fn capture(binding: &Reader<'_>) -> Result<Vec<(String, HeaderName)>, Error> {
 }
 
 fn body(binding: &Reader<'_>) -> Result<Option<Template>, Error> {
-    binding.get("body").map(|value| template(binding, value, 0)).transpose()
+    binding
+        .get("body")
+        .map(|value| template(binding, value, 0))
+        .transpose()
 }
 
 fn template(binding: &Reader<'_>, value: &Value, depth: usize) -> Result<Template, Error> {
     if depth > BODY_DEPTH_MAX {
-        return Err(binding.error("body", format!("nested deeper than {BODY_DEPTH_MAX} levels")));
+        return Err(binding.error(
+            "body",
+            format!("nested deeper than {BODY_DEPTH_MAX} levels"),
+        ));
     }
     match value {
         Value::String(pointer) => {
@@ -226,12 +271,16 @@ fn template(binding: &Reader<'_>, value: &Value, depth: usize) -> Result<Templat
             }
             Ok(Template::Object(fields))
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Ok(Template::Fixed(value.clone())),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+            Ok(Template::Fixed(value.clone()))
+        }
     }
 }
 
 fn auth(binding: &Reader<'_>) -> Result<Option<Auth>, Error> {
-    let Some(auth) = binding.child("auth")? else { return Ok(None) };
+    let Some(auth) = binding.child("auth")? else {
+        return Ok(None);
+    };
     auth.only(&["bearer", "header", "basic"])?;
     if let Some(secret) = auth.text_opt("bearer")? {
         return Ok(Some(Auth::Bearer(secret.to_owned())));
@@ -247,18 +296,28 @@ fn auth(binding: &Reader<'_>) -> Result<Option<Auth>, Error> {
         if user.contains(':') || HeaderValue::from_str(user).is_err() {
             return Err(basic.error("user", "must not hold `:` or control characters"));
         }
-        return Ok(Some(Auth::Basic(user.to_owned(), basic.text("secret")?.to_owned())));
+        return Ok(Some(Auth::Basic(
+            user.to_owned(),
+            basic.text("secret")?.to_owned(),
+        )));
     }
     Err(auth.error("", "must be one of `bearer`, `header`, `basic`"))
 }
 
 fn idempotency(binding: &Reader<'_>) -> Result<Option<Idempotency>, Error> {
-    let Some(child) = binding.child("idempotency")? else { return Ok(None) };
+    let Some(child) = binding.child("idempotency")? else {
+        return Ok(None);
+    };
     child.only(&["header", "body"])?;
     match (child.text_opt("header")?, child.pointer("body")?) {
-        (Some(name), None) => Ok(Some(Idempotency::Header(free_header(&child, "header", name)?))),
+        (Some(name), None) => Ok(Some(Idempotency::Header(free_header(
+            &child, "header", name,
+        )?))),
         (None, Some(pointer)) if !pointer.is_empty() => Ok(Some(Idempotency::Body(pointer))),
-        _ => Err(child.error("", "must be either `{\"header\": NAME}` or `{\"body\": POINTER}`")),
+        _ => Err(child.error(
+            "",
+            "must be either `{\"header\": NAME}` or `{\"body\": POINTER}`",
+        )),
     }
 }
 
@@ -266,13 +325,18 @@ fn errors(binding: &Reader<'_>) -> Result<Vec<ErrorRule>, Error> {
     let mut rules = Vec::new();
     for item in binding.children("errors")? {
         item.only(&["status", "class", "landed"])?;
-        let status = item.count("status")?.and_then(|status| u16::try_from(status).ok());
+        let status = item
+            .count("status")?
+            .and_then(|status| u16::try_from(status).ok());
         let status = status.filter(|status| (300..=599).contains(status));
-        let status = status.ok_or_else(|| item.error("status", "must be a status from 300 to 599"))?;
+        let status =
+            status.ok_or_else(|| item.error("status", "must be a status from 300 to 599"))?;
         let name = item.text("class")?;
         let known = Class::ALL.iter().map(|class| class.name());
         let class = Class::ALL.iter().find(|class| class.name() == name);
-        let class = class.ok_or_else(|| item.error("class", format!("no class `{name}`{}", hint(name, known))))?;
+        let class = class.ok_or_else(|| {
+            item.error("class", format!("no class `{name}`{}", hint(name, known)))
+        })?;
         let landed = match item.text_opt("landed")? {
             None => None,
             Some("no") => Some(Landed::No),
@@ -280,7 +344,11 @@ fn errors(binding: &Reader<'_>) -> Result<Vec<ErrorRule>, Error> {
             Some("yes") => Some(Landed::Yes),
             Some(_) => return Err(item.error("landed", "must be `no`, `unknown` or `yes`")),
         };
-        rules.push(ErrorRule { status, class: *class, landed });
+        rules.push(ErrorRule {
+            status,
+            class: *class,
+            landed,
+        });
     }
     Ok(rules)
 }

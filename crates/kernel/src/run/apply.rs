@@ -248,21 +248,21 @@ impl Run {
                 act.phase = Phase::Asking;
                 self.state.asks.insert(approval.clone(), *action);
             }
-            Body::Answered { action, digest, shown, by, self_approved, answer, .. } => {
-                if *answer == Answered::Approved {
-                    let at = self.state.at;
-                    let approval = Approval {
-                        by: by.id.clone(),
-                        roles: by.roles.clone(),
-                        at,
-                        action: *digest,
-                        shown: *shown,
-                        self_approved: *self_approved,
-                    };
-                    let act = self.act(*action)?;
-                    act.approvals.push(approval);
-                    act.phase = Phase::Open;
-                }
+            Body::Answered { action, digest, shown, by, self_approved, answer, .. }
+                if *answer == Answered::Approved =>
+            {
+                let at = self.state.at;
+                let approval = Approval {
+                    by: by.id.clone(),
+                    roles: by.roles.clone(),
+                    at,
+                    action: *digest,
+                    shown: *shown,
+                    self_approved: *self_approved,
+                };
+                let act = self.act(*action)?;
+                act.approvals.push(approval);
+                act.phase = Phase::Open;
             }
             Body::Voided { action, approval } => {
                 let act = self.act(*action)?;
@@ -378,10 +378,17 @@ impl Run {
         let label = act.existence.join(&act.args.labels().join_all());
         let settled = match (&act.ended, class) {
             (_, Some(class)) => {
-                self.state.origins.insert(act.step.clone(), (act.origin, act.args.value()));
+                let origin = (act.origin, act.operation.id.clone(), act.args.value());
+                self.state.origins.insert(act.step.clone(), origin);
                 let retry_after_ms = match &act.ended {
                     Some((_, Ended::Failed { retry_after_ms, .. })) => *retry_after_ms,
                     _ => None,
+                };
+                // What an answer held decided that it does not fit: the failure carries its labels.
+                let label = if class.is_about_content() {
+                    label.join(&act.operation.labels.join_all())
+                } else {
+                    label
                 };
                 Settled::Failed { class, retry_after_ms, label }
             }

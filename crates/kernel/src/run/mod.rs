@@ -53,8 +53,8 @@ use state::{Phase, State};
 
 /// Most actions of one run that may be unfinished at a time.
 pub const ACTIONS_OPEN_MAX: usize = 64;
-/// Most planner moves taken in for one input.
-pub const MOVES_MAX: usize = 10_000;
+/// Most planner moves taken in for one input: a loop of skipped turns wants one each.
+pub const MOVES_MAX: usize = 250_000;
 /// Times a person is asked again because what was shown has moved.
 pub const ASKS_MAX: u32 = 3;
 /// Calls made for one effect under one key before a person is needed.
@@ -160,10 +160,10 @@ impl fmt::Debug for Ports<'_> {
 /// How a run begins.
 #[derive(Clone, Debug)]
 pub struct Genesis {
+    /// The run's id: [`RunId::of_intent`], so that the same key is the same run.
+    pub id: RunId,
     /// The pinned world.
     pub header: Header,
-    /// Idempotency key: the same key is the same run.
-    pub idempotency_key: String,
     /// The intent's inputs, validated and labelled.
     pub intent: Labelled,
     /// Opaque subjects.
@@ -263,8 +263,7 @@ impl Run {
     /// # Errors
     /// [`Fault`] when the header does not match the pins or something has no canonical form.
     pub fn open(genesis: Genesis, pins: Pins, now: Now, ports: &mut Ports<'_>) -> Result<Self, Fault> {
-        let tenant = genesis.header.chain.tenant.clone();
-        let id = RunId::of_intent(&tenant, &genesis.header.intent, &genesis.idempotency_key);
+        let id = genesis.id;
         let Labelled { value, labels } = genesis.intent;
         let intent = Sealed::new(value, labels, ports.salts.salt())?;
         let body = Body::Opened {

@@ -49,7 +49,7 @@ impl Run {
             }
             Input::PolicyChanged { digest } => {
                 let known = self.state.current_policy.unwrap_or(self.state.header.policy);
-                if known != digest {
+                if known != digest && !self.is_at_rest() {
                     self.emit(Body::PolicyChanged { digest })?;
                 }
                 Ok(Ok(()))
@@ -312,8 +312,16 @@ impl Run {
         Ok(Ok(()))
     }
 
+    /// Over and closed: a reader's claim leaves no trace behind the close record.
+    fn is_at_rest(&self) -> bool {
+        self.state.end.is_some() && self.state.unwind.is_none() && self.state.rollback.is_none()
+    }
+
     /// A new owner: calls of earlier owners have no caller any more.
     fn claimed(&mut self, epoch: crate::id::Epoch, ports: &mut Ports<'_>) -> Result<(), Fault> {
+        if self.is_at_rest() {
+            return Ok(());
+        }
         self.emit(Body::Claimed { epoch })?;
         let dispatched = self.state.acts.iter().filter(|(_, act)| act.phase == Phase::Dispatched);
         let orphans: Vec<Seq> = dispatched.map(|(seq, _)| *seq).collect();

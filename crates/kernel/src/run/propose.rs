@@ -18,7 +18,7 @@ use crate::{
     event::{Body, End, Purpose, Role, Stage},
     exception::{Class, Exception, Need},
     gate::DISPATCH_WINDOW_MS,
-    id::{ApprovalId, Digest, EffectKey, ExceptionId, Seq, TokenId},
+    id::{ApprovalId, Digest, EffectKey, ExceptionId, OperationId, Seq, TokenId},
     label::{Label, LabelMap},
     operation::{Companion, Undo, bind},
     planning::{Caveat, Labelled, Move, Question as AskedQuestion, Wait},
@@ -162,7 +162,10 @@ impl Run {
     /// Tries of the same step with the same arguments are the same effect.
     fn origin(&self, seq: Seq, proposal: &Proposal) -> Seq {
         let earlier = self.state.origins.get(&proposal.step).filter(|_| proposal.attempt > 1);
-        earlier.filter(|(_, args)| *args == proposal.args).map_or(seq, |(origin, _)| *origin)
+        let same = |(_, operation, args): &&(Seq, OperationId, Arc<Value>)| {
+            *operation == proposal.operation && *args == proposal.args
+        };
+        earlier.filter(same).map_or(seq, |(origin, _, _)| *origin)
     }
 
     /// Everything that is refused before a judge is asked.

@@ -79,7 +79,6 @@ impl Salts for Recorded {
 /// The first difference.
 pub fn replay(
     records: &[Record],
-    idempotency_key: String,
     pins: Pins,
     ports: (&dyn Judge, &dyn Validate),
 ) -> Result<Replayed, Divergence> {
@@ -97,7 +96,7 @@ pub fn replay(
     let Some(first) = batches.next() else {
         return Err(Fault::Illegal { seq: 0, problem: "the journal is empty" }.into());
     };
-    let mut run = reopen(first, idempotency_key, pins, &mut ports)?;
+    let mut run = reopen(first, pins, &mut ports)?;
     compare(&mut run, first)?;
     for batch in batches {
         feed(&mut run, batch, &mut ports)?;
@@ -106,12 +105,7 @@ pub fn replay(
     Ok(Replayed { events: run.events(), head: run.head() })
 }
 
-fn reopen(
-    batch: &[Record],
-    idempotency_key: String,
-    pins: Pins,
-    ports: &mut Ports<'_>,
-) -> Result<Run, Divergence> {
+fn reopen(batch: &[Record], pins: Pins, ports: &mut Ports<'_>) -> Result<Run, Divergence> {
     let Some(record) = batch.first() else {
         return Err(Fault::Illegal { seq: 0, problem: "the journal is empty" }.into());
     };
@@ -119,20 +113,13 @@ fn reopen(
         return Err(Fault::Illegal { seq: 0, problem: "a journal begins with `opened`" }.into());
     };
     let genesis = Genesis {
+        id: record.event.run.clone(),
         header: (**header).clone(),
-        idempotency_key,
         intent: Labelled { value: intent.value(), labels: intent.labels() },
         subjects: subjects.clone(),
     };
     let now = Now { at: record.event.at, boot_ms: 0 };
     let mut run = Run::open(genesis, pins, now, ports)?;
-    // The key that names a run is not in its journal; the id stands for it.
-    if run.id != record.event.run {
-        return Err(Divergence::Refused {
-            seq: 0,
-            reason: format!("tenant, intent and key name {}, the journal is of {}", run.id, record.event.run),
-        });
-    }
     run.committed = 0;
     Ok(run)
 }

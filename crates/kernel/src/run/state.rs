@@ -153,7 +153,8 @@ pub(crate) struct State {
     pub(crate) tokens: BTreeMap<TokenId, Token>,
     /// Effects that landed, oldest first: with a token, or without a way back.
     pub(crate) effects: Vec<(Seq, Option<TokenId>)>,
-    pub(crate) origins: BTreeMap<String, (Seq, Arc<Value>)>,
+    /// Step whose last try failed → its first proposal, operation and arguments.
+    pub(crate) origins: BTreeMap<String, (Seq, OperationId, Arc<Value>)>,
     /// Steps whose action a person replaced: the next proposal is not the planner's.
     pub(crate) replacing: BTreeSet<String>,
     pub(crate) spent: Spent,

@@ -111,7 +111,7 @@ fn any_prefix_of_batches_folds_to_a_run_that_can_go_on() {
 }
 
 fn check_replay(b: &Bench) {
-    let replayed = replay(&b.records, "key".into(), b.pins(), (&b.rules, &NoSchemas)).unwrap();
+    let replayed = replay(&b.records, b.pins(), (&b.rules, &NoSchemas)).unwrap();
     assert_eq!(replayed.events, b.records.len() as u64);
     assert_eq!(replayed.head, b.records.last().unwrap().hash);
 }
@@ -129,7 +129,7 @@ fn replay_is_byte_identical_and_names_the_first_difference() {
     assert_eq!(b.world.calls, calls, "no effect is possible");
     // A policy that is another one now: the first judgement that differs is named.
     let changed = Rules::default().deny("crm.set");
-    let found = replay(&b.records, "key".into(), b.pins(), (&changed, &NoSchemas));
+    let found = replay(&b.records, b.pins(), (&changed, &NoSchemas));
     let set = b.kinds().iter().enumerate().filter(|(_, k)| *k == "judged").nth(1).unwrap().0 as u64;
     match found {
         Err(Divergence::Differs { seq, .. }) => assert_eq!(seq, set),
@@ -167,7 +167,7 @@ fn erased_values_leave_every_chain_standing() {
     }
     kernel::event::check_chain(&b.records).unwrap();
     assert!(matches!(
-        replay(&b.records, "key".into(), b.pins(), (&b.rules, &NoSchemas)),
+        replay(&b.records, b.pins(), (&b.rules, &NoSchemas)),
         Err(Divergence::Erased { .. })
     ));
 }

@@ -87,7 +87,7 @@ fn an_unplanned_action_stops_the_run() {
     let pins = Pins { planner: Box::new(rogue), ..pins };
     let genesis = Genesis {
         header: bench.header_mut().clone(),
-        idempotency_key: "k".into(),
+        id: kernel::id::RunId::of_intent(&kernel::id::Tenant::default(), "test", "k"),
         intent: kernel::planning::Labelled {
             value: std::sync::Arc::new(json!({})),
             labels: LabelMap::default(),
@@ -166,7 +166,7 @@ fn a_required_mask_is_applied_or_the_action_is_denied() {
         let mut bench = Bench::new(vec![op], vec![proposal("a", "crm.get", json!({}))], Rules::default());
         let genesis = Genesis {
             header: bench.header_mut().clone(),
-            idempotency_key: "k".into(),
+            id: kernel::id::RunId::of_intent(&kernel::id::Tenant::default(), "test", "k"),
             intent: kernel::planning::Labelled {
                 value: std::sync::Arc::new(json!({})),
                 labels: LabelMap::default(),

@@ -46,7 +46,9 @@ pub(super) fn of_person() -> Label {
 /// Labels of a value that an expression made: what no leaf covers, such as an absent field, could
 /// depend on anything that was read.
 pub(super) fn of_expression(leaves: &BTreeMap<String, Tag>) -> LabelMap {
-    let joined = leaves.values().fold(Label::bottom(), |all, leaf| all.join(&leaf.0));
+    let joined = leaves
+        .values()
+        .fold(Label::bottom(), |all, leaf| all.join(&leaf.0));
     let mut parts = BTreeMap::new();
     add_parts(&mut parts, "", &joined, leaves);
     let whole = parts.remove("").unwrap_or(joined);
@@ -64,7 +66,9 @@ pub(super) fn of_template(places: &[String], leaves: &BTreeMap<String, Tag>) -> 
             .filter(|(at, _)| pointer::covers(place, at))
             .map(|(at, tag)| (at.clone(), tag.clone()))
             .collect();
-        let joined = inside.values().fold(Label::bottom(), |all, leaf| all.join(&leaf.0));
+        let joined = inside
+            .values()
+            .fold(Label::bottom(), |all, leaf| all.join(&leaf.0));
         add_parts(&mut map.parts, place, &joined, &inside);
     }
     if let Some(whole) = map.parts.remove("") {
@@ -86,8 +90,15 @@ fn add_parts(
     }
     let shared = leaves.len() > LEAVES_EXACT_MAX;
     for (leaf, tag) in leaves.iter().filter(|(leaf, _)| leaf.as_str() != at) {
-        let pattern = if shared { share_items(leaf, at.len()) } else { leaf.clone() };
-        parts.entry(pattern).or_insert_with(Label::bottom).join_from(&tag.0);
+        let pattern = if shared {
+            share_items(leaf, at.len())
+        } else {
+            leaf.clone()
+        };
+        parts
+            .entry(pattern)
+            .or_insert_with(Label::bottom)
+            .join_from(&tag.0);
     }
     if shared && is_ambiguous(parts) {
         parts.retain(|pattern, _| pattern == at || !pointer::covers(at, pattern));
@@ -99,8 +110,11 @@ fn is_ambiguous(parts: &BTreeMap<String, Label>) -> bool {
     let starred = parts.keys().filter(|pattern| pattern.contains('*'));
     starred.take(PATTERNS_MAX).any(|wide| {
         let length = wide.matches('/').count();
-        let same = parts.keys().filter(|other| *other != wide && other.matches('/').count() == length);
-        same.take(PATTERNS_MAX).any(|other| pointer::covers(wide, other))
+        let same = parts
+            .keys()
+            .filter(|other| *other != wide && other.matches('/').count() == length);
+        same.take(PATTERNS_MAX)
+            .any(|other| pointer::covers(wide, other))
     })
 }
 
@@ -118,7 +132,11 @@ fn share_items(leaf: &str, keep: usize) -> String {
 
 /// The map, or its join alone when it has too many patterns.
 fn bound(map: LabelMap) -> LabelMap {
-    if map.parts.len() > PATTERNS_MAX { LabelMap::uniform(map.join_all()) } else { map }
+    if map.parts.len() > PATTERNS_MAX {
+        LabelMap::uniform(map.join_all())
+    } else {
+        map
+    }
 }
 
 /// Labels of an object that holds values with these labels under these keys.
@@ -136,7 +154,9 @@ pub(super) fn of_object<'a>(fields: impl Iterator<Item = (&'a str, &'a LabelMap)
 
 /// Joins the labels of one more item into those of the items before it, pattern by pattern.
 pub(super) fn merge_item(all: Option<LabelMap>, item: &LabelMap) -> LabelMap {
-    let Some(mut all) = all else { return item.clone() };
+    let Some(mut all) = all else {
+        return item.clone();
+    };
     if all == *item {
         return all;
     }
@@ -157,9 +177,95 @@ pub(super) fn of_list(item: Option<LabelMap>, length: &Label) -> LabelMap {
     let mut list = LabelMap::uniform(length.clone());
     if let Some(item) = item {
         for (pattern, label) in &item.parts {
-            list.parts.insert(format!("/*{pattern}"), label.join(length));
+            list.parts
+                .insert(format!("/*{pattern}"), label.join(length));
         }
         list.parts.insert("/*".to_owned(), item.whole.join(length));
     }
     bound(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(trust: Trust) -> Tag {
+        Tag(Label::new(trust, Confidentiality::Public))
+    }
+
+    fn leaves(of: &[(&str, Trust)]) -> BTreeMap<String, Tag> {
+        of.iter()
+            .map(|(at, trust)| ((*at).to_owned(), tag(*trust)))
+            .collect()
+    }
+
+    #[test]
+    fn a_template_keeps_its_own_structure_trusted() {
+        let leaves = leaves(&[
+            ("/a", Trust::User),
+            ("/a-b", Trust::Untrusted),
+            ("/o/x", Trust::Untrusted),
+            ("/o/y", Trust::User),
+        ]);
+        let map = of_template(&["/a-b".into(), "/o".into()], &leaves);
+        assert_eq!(map.at("/a").trust, Trust::System, "a constant");
+        assert_eq!(map.at("/a-b").trust, Trust::Untrusted);
+        assert_eq!(map.at("/o/y").trust, Trust::User);
+        assert_eq!(map.at("/o/absent").trust, Trust::Untrusted);
+    }
+
+    #[test]
+    fn long_lists_share_labels_by_field() {
+        let many = (0..100).flat_map(|n| {
+            [
+                (format!("/{n}/id"), tag(Trust::User)),
+                (format!("/{n}/text"), tag(Trust::Untrusted)),
+            ]
+        });
+        let map = of_expression(&many.collect());
+        assert_eq!(map.parts.len(), 2);
+        assert_eq!(map.at("/70/id").trust, Trust::User);
+        assert_eq!(map.at("/70/text").trust, Trust::Untrusted);
+        assert_eq!(map.at("/70").trust, Trust::Untrusted);
+    }
+
+    #[test]
+    fn patterns_that_could_name_one_place_are_given_up() {
+        let many = (0..100).flat_map(|n| {
+            [
+                (format!("/{n}/#a"), tag(Trust::Untrusted)),
+                (format!("/{n}/0"), tag(Trust::User)),
+            ]
+        });
+        let map = of_expression(&many.collect());
+        assert_eq!(map.at("/5/#a").trust, Trust::Untrusted);
+        assert_eq!(map.at("/5/0").trust, Trust::Untrusted);
+    }
+
+    #[test]
+    fn one_tainted_item_taints_that_field_of_all() {
+        let item = |trust| of_template(&["/x".into()], &leaves(&[("/x", trust), ("/y", trust)]));
+        let (clean, dirty) = (item(Trust::User), item(Trust::Untrusted));
+        for (one, two) in [(&clean, &dirty), (&dirty, &clean)] {
+            let merged = merge_item(Some(merge_item(None, one)), two);
+            let list = of_list(Some(merged), &Label::bottom());
+            assert_eq!(list.at("/9/x").trust, Trust::Untrusted);
+            assert_eq!(list.at("/9/y").trust, Trust::System);
+        }
+        let list = of_list(Some(clean), &tag(Trust::Untrusted).0);
+        assert_eq!(
+            list.at("/0/y").trust,
+            Trust::Untrusted,
+            "the length shows in every item"
+        );
+    }
+
+    #[test]
+    fn fields_keep_their_labels_inside_an_object() {
+        let inner = of_expression(&leaves(&[("/t", Trust::User), ("/u", Trust::Untrusted)]));
+        let object = of_object([("a/b", &inner)].into_iter());
+        assert_eq!(object.at("/a~1b/t").trust, Trust::User);
+        assert_eq!(object.at("/a~1b/u").trust, Trust::Untrusted);
+        assert_eq!(object.at("/other").trust, Trust::System);
+    }
 }

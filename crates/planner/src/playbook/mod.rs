@@ -18,11 +18,13 @@
 //! | `when` | its step, its output, and all inside it | whether the step runs, and so whether its output is null, follows from it |
 //! | `for_each` list | the whole body; the length of what is collected | whether a turn runs follows from it |
 //! | `expect`, passed or not | every later step | they run only because the check passed, or because a recovery took over |
+//! | an `expect` that did not pass | the recovery: as a failure, with the label of the whole result and of the checks before | had there been no result, another recovery would have run |
 //! | a failure that a recovery took | the recovery, the output, every later step | without the failure neither the recovery nor its stand-in would be |
 //! | an answer, a signal, a signal's name | every later step | whoever sent it decided that the run goes on |
 //! | a signal that did not come | as a failure; untrusted | anybody could have held it back |
 //! | a `return` that may be taken, taken or not | every later step; the playbook's output | they run only because it was not taken |
 //! | an expression that has no result | as a failure, with the label of all it reads | that it failed tells about what was read |
+//! | an expression that has one, in a step whose recovery goes on without | its step and all inside it | the recovery would have run instead |
 //!
 //! Whatever raises is joined with what governs the step in which it happened, for it would not have
 //! happened otherwise. What was raised inside a block is raised for what comes after the step around
@@ -42,6 +44,7 @@ mod flow;
 mod formula;
 mod labels;
 mod nested;
+mod outcome;
 mod program;
 mod recovery;
 mod scope;
@@ -91,7 +94,12 @@ impl PlaybookPlanner {
             labels: LabelMap::uniform(labels::of_pack()),
         };
         let desk = Desk::new(run_id.clone(), task::null(), pack);
-        Ok(Self { program, desk, root: None, end: None })
+        Ok(Self {
+            program,
+            desk,
+            root: None,
+            end: None,
+        })
     }
 
     /// Evaluation steps spent so far: what planning has cost, in a unit that no machine changes.
@@ -107,7 +115,12 @@ impl PlaybookPlanner {
         self.desk.run = run.clone();
         let scope = Scope::of_playbook(Arc::new(intent.clone()));
         let program = self.program.clone();
-        self.root = Some(Sequence::new(program, String::new(), scope, Label::bottom()));
+        self.root = Some(Sequence::new(
+            program,
+            String::new(),
+            scope,
+            Label::bottom(),
+        ));
         self.advance(Stimulus::Poll);
     }
 
@@ -123,7 +136,10 @@ impl PlaybookPlanner {
                 return;
             }
         };
-        self.end = Some(Move::Finish { output, caveats: self.desk.caveats().to_vec() });
+        self.end = Some(Move::Finish {
+            output,
+            caveats: self.desk.caveats().to_vec(),
+        });
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) struct Branch {
 pub(super) struct Loop {
     turns: Arc<Turns>,
     path: String,
+    outlives_evaluation: bool,
     items: Arc<Labelled>,
     length: usize,
     /// How many turns there are, and for what: it governs every turn.
@@ -64,10 +65,17 @@ impl Nested {
         let code: &Code = &task.code;
         match &code.job {
             Job::Playbook { with, body } => {
-                let made = with.eval(&desk.scene(link, None)).map_err(Failure::of_evaluation)?;
+                let made = with
+                    .eval(&desk.scene(link, None))
+                    .map_err(Failure::of_evaluation)?;
                 let scope = Scope::of_playbook(Arc::new(made));
                 let (path, base) = (task.path.clone(), task.governing.clone());
-                Ok(Self::Playbook(Sequence::new(body.clone(), path, scope, base)))
+                Ok(Self::Playbook(Sequence::new(
+                    body.clone(),
+                    path,
+                    scope,
+                    base,
+                )))
             }
             Job::Parallel { branches } => {
                 let open = |branch: &Arc<Code>| Branch {
@@ -85,11 +93,20 @@ impl Nested {
             Job::ForEach(turns) => {
                 let made = turns.items.eval(&desk.scene(link, None));
                 let items = made.map_err(Failure::of_evaluation)?;
-                Ok(Self::ForEach(Box::new(Loop::open(task, turns.clone(), items)?)))
+                Ok(Self::ForEach(Box::new(Loop::open(
+                    task,
+                    turns.clone(),
+                    items,
+                )?)))
             }
             Job::Do(_) | Job::Ask(_) | Job::Sleep { .. } | Job::Await { .. } | Job::Return(_) => {
                 let (class, again) = (Class::UnexpectedShape, Again::Never);
-                Err(Failure { class, label: Label::bottom(), retry_after_ms: None, again })
+                Err(Failure {
+                    class,
+                    label: Label::bottom(),
+                    retry_after_ms: None,
+                    again,
+                })
             }
         }
     }
@@ -103,7 +120,10 @@ impl Nested {
     ) -> Result<Flow, Broken> {
         match self {
             Self::Playbook(block) => Ok(match block.step(desk, Some(&link), stimulus) {
-                Flow::Returned { value, raise } => Flow::Ended(Ended { output: value, raise }),
+                Flow::Returned { value, raise } => Flow::Ended(Ended {
+                    output: value,
+                    raise,
+                }),
                 flow => flow,
             }),
             Self::Parallel(branches) => Ok(step_branches(branches, desk, link, stimulus)),
@@ -128,16 +148,31 @@ fn step_branches(
         }
     }
     let raises: Option<Vec<&Label>> = branches.iter().map(|branch| branch.done.as_ref()).collect();
-    let Some(raises) = raises else { return Flow::Blocked };
-    let raise = raises.into_iter().fold(Label::bottom(), |all, one| all.join(one));
+    let Some(raises) = raises else {
+        return Flow::Blocked;
+    };
+    let raise = raises
+        .into_iter()
+        .fold(Label::bottom(), |all, one| all.join(one));
     let outputs: Vec<(&str, Labelled)> = branches
         .iter_mut()
-        .map(|branch| (branch.id.as_str(), branch.block.scope.take(&branch.id).unwrap_or_else(null)))
+        .map(|branch| {
+            (
+                branch.id.as_str(),
+                branch.block.scope.take(&branch.id).unwrap_or_else(null),
+            )
+        })
         .collect();
     let labels = labels::of_object(outputs.iter().map(|(id, output)| (*id, &output.labels)));
     let take = |(id, output): (&str, Labelled)| (id.to_owned(), Arc::unwrap_or_clone(output.value));
     let value: Map<String, Value> = outputs.into_iter().map(take).collect();
-    Flow::Ended(Ended { output: Labelled { value: Value::Object(value).into(), labels }, raise })
+    Flow::Ended(Ended {
+        output: Labelled {
+            value: Value::Object(value).into(),
+            labels,
+        },
+        raise,
+    })
 }
 
 impl Loop {
@@ -149,7 +184,10 @@ impl Loop {
             retry_after_ms: None,
             again: Again::Never,
         };
-        let list = items.value.as_array().ok_or_else(|| fail(Class::UnexpectedShape))?;
+        let list = items
+            .value
+            .as_array()
+            .ok_or_else(|| fail(Class::UnexpectedShape))?;
         let length = list.len();
         if length > usize::try_from(turns.max).unwrap_or(usize::MAX) {
             return Err(fail(Class::InvalidArguments));
@@ -157,6 +195,7 @@ impl Loop {
         Ok(Self {
             turns,
             path: task.path.clone(),
+            outlives_evaluation: task.code.outlives_evaluation,
             items: Arc::new(items),
             length,
             governing: task.governing.join(&label),
@@ -197,9 +236,15 @@ impl Loop {
     }
 
     fn open_turn(&mut self, desk: &mut Desk) -> Result<Sequence, Broken> {
-        desk.take_turn().ok_or_else(|| self.broken(Class::Budget, self.label.clone()))?;
+        // Whoever lengthened any list of the run may have used the turns up.
+        desk.take_turn()
+            .ok_or_else(|| self.broken(Class::Budget, labels::of_silence()))?;
         let (name, list) = (self.turns.var.clone(), self.items.clone());
-        let scope = Scope::of_turn(Item { name, list, index: self.turn });
+        let scope = Scope::of_turn(Item {
+            name,
+            list,
+            index: self.turn,
+        });
         let prefix = format!("{}[{}]", self.path, self.turn);
         let base = self.governing.join(&self.raised);
         Ok(Sequence::new(self.turns.body.clone(), prefix, scope, base))
@@ -207,12 +252,27 @@ impl Loop {
 
     fn collect(&mut self, desk: &Desk, outer: Link<'_>, scope: &Scope) -> Result<(), Broken> {
         let turns = self.turns.clone();
-        let Some(collect) = &turns.collect else { return Ok(()) };
-        let link = Link { scope, outer: Some(&outer) };
+        let Some(collect) = &turns.collect else {
+            return Ok(());
+        };
+        let link = Link {
+            scope,
+            outer: Some(&outer),
+        };
         let made = match collect.eval_on(&desk.scene(link, None), &mut self.cost) {
             Ok(made) => made,
-            Err(unknown) => return Err(self.broken(Class::UnexpectedShape, unknown.label)),
+            Err(unknown) => {
+                // The turns before share the meter.
+                let before = self.collected_labels.as_ref().map(LabelMap::join_all);
+                let label = before.iter().fold(unknown.label, |all, one| all.join(one));
+                return Err(self.broken(Class::UnexpectedShape, label));
+            }
         };
+        if self.outlives_evaluation {
+            self.raised
+                .join_from(&collect.reads_label(&desk.scene(link, None)));
+            self.raised.join_from(&self.governing);
+        }
         let merged = labels::merge_item(self.collected_labels.take(), &made.labels);
         self.collected_labels = Some(merged);
         self.collected.push(Arc::unwrap_or_clone(made.value));
@@ -220,7 +280,12 @@ impl Loop {
     }
 
     fn broken(&self, class: Class, label: Label) -> Broken {
-        let failure = Failure { class, label, retry_after_ms: None, again: Again::Never };
+        let failure = Failure {
+            class,
+            label,
+            retry_after_ms: None,
+            again: Again::Never,
+        };
         (failure, self.raised.clone())
     }
 
@@ -231,10 +296,19 @@ impl Loop {
             raise.join_from(&self.governing);
         }
         if self.turns.collect.is_none() {
-            return Ended { output: null(), raise };
+            return Ended {
+                output: null(),
+                raise,
+            };
         }
         let labels = labels::of_list(self.collected_labels.take(), &self.label);
         let value = Value::Array(std::mem::take(&mut self.collected));
-        Ended { output: Labelled { value: value.into(), labels }, raise }
+        Ended {
+            output: Labelled {
+                value: value.into(),
+                labels,
+            },
+            raise,
+        }
     }
 }

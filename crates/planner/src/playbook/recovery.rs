@@ -3,12 +3,14 @@
 //! A failure belongs to the step in which it happened. When its remedies are used up the run stops;
 //! a step around it is not asked, so that nothing is ever half-repeated.
 
+use std::collections::BTreeSet;
+
 use kernel::{
     Label,
     exception::Class,
-    planning::{Labelled, Mark, Move, Resolution, Wait},
+    id::OperationId,
+    planning::{Mark, Move, Resolution, Wait},
 };
-use std::collections::BTreeSet;
 
 use super::{
     desk::Desk,
@@ -105,7 +107,11 @@ impl Task {
         self.caveat = None;
         let trouble = self.trouble.take().unwrap_or(failure);
         let code = self.code.clone();
-        let remedies = code.remedies.get(&trouble.class).map(|list| &**list).unwrap_or_default();
+        let remedies = code
+            .remedies
+            .get(&trouble.class)
+            .map(|list| &**list)
+            .unwrap_or_default();
         loop {
             let cursor = self.cursors.entry(trouble.class).or_default();
             let Some((remedy, used)) = cursor.next(remedies, &trouble) else {
@@ -134,13 +140,20 @@ impl Task {
                 self.pause(desk, link, ms)
             }
             Remedy::Fallback { call, caveat } => {
-                let args = call.with.eval(&desk.scene(link, None))?;
+                let scene = desk.scene(link, None);
+                let args = call.with.eval(&scene)?;
+                // Without a result the next remedy would have been due.
+                self.because.join_from(&call.with.reads_label(&scene));
                 self.mark(desk, class, "fallback", Some(caveat));
                 self.stand_in(trouble, Some(caveat));
                 self.propose_as(desk, call, args, 1);
                 Flow::Blocked
             }
-            Remedy::Partial { value, caveat, forbid } => {
+            Remedy::Partial {
+                value,
+                caveat,
+                forbid,
+            } => {
                 let value = value.eval(&desk.scene(link, None))?;
                 self.mark_forbidding(desk, class, ("partial", Some(caveat)), forbid);
                 self.stand_in(trouble, Some(caveat));
@@ -181,7 +194,10 @@ impl Task {
         if ms <= 0 {
             return self.repeat(desk, link);
         }
-        desk.want(Move::Wait { step: self.path.clone(), wait: Wait::Sleep { ms } });
+        desk.want(Move::Wait {
+            step: self.path.clone(),
+            wait: Wait::Sleep { ms },
+        });
         self.wait_in(desk, Phase::Pausing);
         Flow::Blocked
     }
@@ -195,15 +211,23 @@ impl Task {
         desk: &mut Desk,
         class: Class,
         (recovery, caveat): (&str, Option<&String>),
-        forbid: &BTreeSet<kernel::id::OperationId>,
+        forbid: &BTreeSet<OperationId>,
     ) {
         let (recovery, caveat) = (recovery.to_owned(), caveat.cloned());
-        let mark = Mark::Recovered { recovery, class, caveat, forbid: forbid.clone() };
+        let mark = Mark::Recovered {
+            recovery,
+            class,
+            caveat,
+            forbid: forbid.clone(),
+        };
         desk.mark(&self.path, mark);
     }
 
     fn stop(&self, class: Class) -> Flow {
-        Flow::Stopped { step: self.path.clone(), class }
+        Flow::Stopped {
+            step: self.path.clone(),
+            class,
+        }
     }
 
     /// A person decided about an escalation.
@@ -214,7 +238,9 @@ impl Task {
         resolution: &Resolution,
     ) -> Flow {
         self.because.join_from(&labels::of_person());
-        let Some(trouble) = self.trouble.take() else { return Flow::Blocked };
+        let Some(trouble) = self.trouble.take() else {
+            return Flow::Blocked;
+        };
         match resolution {
             Resolution::Retry if trouble.again == Again::Never => self.fail(desk, link, trouble),
             Resolution::Retry => self.repeat(desk, link),

@@ -6,15 +6,14 @@ use kernel::{
     Label, LabelMap,
     action::Proposal,
     exception::Class,
-    operation::Effect,
-    planning::{Labelled, Mark, Move, Question, Settled, Wait},
+    planning::{Labelled, Move, Question, Settled, Wait},
 };
 use serde_json::Value;
 
 use super::{
     desk::{Desk, Kind},
-    flow::{Ended, Event, Flow, Stimulus},
-    formula::Unknown,
+    flow::{Event, Flow, Stimulus},
+    formula::{Formula, Unknown},
     labels,
     nested::Nested,
     program::{Call, Code, Form, Job},
@@ -58,11 +57,11 @@ pub(super) struct Task {
     /// Everything that decided that this step runs.
     pub(super) governing: Label,
     /// Its own condition: whether it ran at all shows in its output.
-    condition: Label,
+    pub(super) condition: Label,
     /// The failures that its recoveries react to.
     pub(super) because: Label,
     /// What decided that the steps after it run.
-    raise: Label,
+    pub(super) raise: Label,
     pub(super) args: Option<(Arc<Value>, LabelMap)>,
     pub(super) attempt: u32,
     pub(super) phase: Phase,
@@ -132,12 +131,16 @@ impl Task {
         match &code.job {
             Job::Do(call) => {
                 let args = call.with.eval(&desk.scene(link, None))?;
+                self.outlive(desk, link, &call.with);
                 self.args = Some((args.value, args.labels));
                 self.propose(desk, call);
             }
             Job::Ask(form) => self.ask(desk, link, form)?,
             Job::Sleep { ms } => {
-                desk.want(Move::Wait { step: self.path.clone(), wait: Wait::Sleep { ms: *ms } });
+                desk.want(Move::Wait {
+                    step: self.path.clone(),
+                    wait: Wait::Sleep { ms: *ms },
+                });
                 self.wait_in(desk, Phase::Sleeping);
             }
             Job::Await { .. } => self.listen(desk, link)?,
@@ -146,6 +149,9 @@ impl Task {
                 return Ok(self.complete(desk, link, value));
             }
             Job::Playbook { .. } | Job::Parallel { .. } | Job::ForEach(_) => {
+                if let Job::Playbook { with, .. } = &code.job {
+                    self.outlive(desk, link, with);
+                }
                 match Nested::open(self, desk, link) {
                     Ok(nested) => self.phase = Phase::Nested(Box::new(nested)),
                     Err(failure) => return Ok(self.fail(desk, link, failure)),
@@ -154,6 +160,14 @@ impl Task {
             }
         }
         Ok(Flow::Blocked)
+    }
+
+    /// Where the run goes on without a result of `formula`, what that reads decides what happens here.
+    fn outlive(&mut self, desk: &Desk, link: Link<'_>, formula: &Formula) {
+        if self.code.outlives_evaluation {
+            self.governing
+                .join_from(&formula.reads_label(&desk.scene(link, None)));
+        }
     }
 
     /// Tries once more what failed: the same operation with the same arguments, the same question, the
@@ -171,7 +185,9 @@ impl Task {
             | Job::Parallel { .. }
             | Job::ForEach(_)
             | Job::Sleep { .. }
-            | Job::Return(_) => Err(Unknown { label: self.because.clone() }),
+            | Job::Return(_) => Err(Unknown {
+                label: self.because.clone(),
+            }),
         };
         match repeated {
             Ok(()) => Flow::Blocked,
@@ -180,13 +196,29 @@ impl Task {
     }
 
     fn propose(&mut self, desk: &mut Desk, call: &Call) {
-        let Some((args, arg_labels)) = self.args.clone() else { return };
+        let Some((args, arg_labels)) = self.args.clone() else {
+            return;
+        };
         self.attempt = self.attempt.saturating_add(1);
-        self.propose_as(desk, call, Labelled { value: args, labels: arg_labels }, self.attempt);
+        self.propose_as(
+            desk,
+            call,
+            Labelled {
+                value: args,
+                labels: arg_labels,
+            },
+            self.attempt,
+        );
     }
 
     /// Wants an operation used; it exists because of what governs the step and what failed before.
-    pub(super) fn propose_as(&mut self, desk: &mut Desk, call: &Call, args: Labelled, attempt: u32) {
+    pub(super) fn propose_as(
+        &mut self,
+        desk: &mut Desk,
+        call: &Call,
+        args: Labelled,
+        attempt: u32,
+    ) {
         desk.want(Move::Propose(Proposal {
             step: self.path.clone(),
             operation: call.operation.clone(),
@@ -219,12 +251,20 @@ impl Task {
 
     fn listen(&mut self, desk: &mut Desk, link: Link<'_>) -> Result<(), Unknown> {
         let code = self.code.clone();
-        let Job::Await { signal, timeout_ms } = &code.job else { return Ok(()) };
+        let Job::Await { signal, timeout_ms } = &code.job else {
+            return Ok(());
+        };
         let name = signal.text(&desk.scene(link, None))?;
         self.raise_by(&name.labels.join_all());
         let name = name.value.as_str().unwrap_or_default().to_owned();
-        let wait = Wait::Signal { name, timeout_ms: *timeout_ms };
-        desk.want(Move::Wait { step: self.path.clone(), wait });
+        let wait = Wait::Signal {
+            name,
+            timeout_ms: *timeout_ms,
+        };
+        desk.want(Move::Wait {
+            step: self.path.clone(),
+            wait,
+        });
         self.wait_in(desk, Phase::Awaiting);
         Ok(())
     }
@@ -238,12 +278,24 @@ impl Task {
         }
     }
 
+    /// Is at work outside no more.
+    pub(super) fn leave(&mut self, desk: &mut Desk) {
+        if self.place == Place::Held {
+            self.place = Place::None;
+            desk.leave();
+        }
+    }
+
     fn meet(&mut self, desk: &mut Desk, link: Link<'_>, event: Event<'_>) -> Flow {
         let entered = |kind| !desk.is_wanted(kind, &self.path);
         match (&self.phase, event) {
             (Phase::Acting, Event::Settled(settled)) if entered(Kind::Propose) => match settled {
                 Settled::Done(output) => self.complete(desk, link, output.clone()),
-                Settled::Failed { class, retry_after_ms, label } => {
+                Settled::Failed {
+                    class,
+                    retry_after_ms,
+                    label,
+                } => {
                     let failure = Failure {
                         class: *class,
                         label: label.clone(),
@@ -270,123 +322,10 @@ impl Task {
         }
     }
 
-    /// An answer or a signal came, or did not in time. Whoever sent it, or held it back, decided that
-    /// the steps after this one run now.
-    fn hear(
-        &mut self,
-        desk: &mut Desk,
-        link: Link<'_>,
-        heard: Option<&Labelled>,
-        silence: Label,
-    ) -> Flow {
-        match heard {
-            Some(body) => {
-                self.raise_by(&body.labels.join_all());
-                if self.trouble.is_some() {
-                    return self.settle(desk, body.clone());
-                }
-                self.complete(desk, link, body.clone())
-            }
-            None => {
-                let failure = Failure {
-                    class: Class::Timeout,
-                    label: silence,
-                    retry_after_ms: None,
-                    again: Again::Yes,
-                };
-                self.fail(desk, link, failure)
-            }
-        }
-    }
-
-    /// Whatever decided about going on here decides about every later step.
-    pub(super) fn raise_by(&mut self, label: &Label) {
-        self.raise.join_from(label);
-        self.raise.join_from(&self.governing);
-    }
-
-    /// There is a result: checks it.
-    pub(super) fn complete(&mut self, desk: &mut Desk, link: Link<'_>, output: Labelled) -> Flow {
-        let code = self.code.clone();
-        for check in &code.checks {
-            let judged = check.that.is_true(&desk.scene(link, Some(&output)));
-            let (class, label) = match judged {
-                Ok((true, label)) => {
-                    self.raise_by(&label);
-                    continue;
-                }
-                Ok((false, label)) => (check.class, label),
-                Err(unknown) => (Class::UnexpectedShape, unknown.label),
-            };
-            self.raise_by(&label);
-            let again = self.again_after_check();
-            return self.fail(desk, link, Failure { class, label, retry_after_ms: None, again });
-        }
-        self.settle(desk, output)
-    }
-
-    /// Whether a step whose result is not good enough may run again: a write has already happened.
-    fn again_after_check(&self) -> Again {
-        match &self.code.job {
-            Job::Do(call) if call.effect == Effect::Read => Again::Yes,
-            Job::Ask(_) | Job::Await { .. } => Again::Yes,
-            Job::Do(_) => Again::ByPerson,
-            Job::Playbook { .. }
-            | Job::Parallel { .. }
-            | Job::ForEach(_)
-            | Job::Sleep { .. }
-            | Job::Return(_) => Again::Never,
-        }
-    }
-
-    /// The output stands: its own, or what a recovery put in its place.
-    pub(super) fn settle(&mut self, desk: &mut Desk, output: Labelled) -> Flow {
-        if let Some((class, text)) = self.caveat.take() {
-            desk.note(&self.path, Some(class), &text);
-        }
-        if let Some(text) = &self.code.caveat {
-            desk.note(&self.code.site, None, text);
-        }
-        if !self.cursors.is_empty() {
-            let because = self.because.clone();
-            self.raise_by(&because);
-        }
-        if self.code.may_return {
-            self.raise_by(&Label::bottom());
-        }
-        self.leave(desk);
-        let shown = self.condition.join(&self.because);
-        if matches!(self.code.job, Job::Return(_)) {
-            let labels = output.labels.joined_with(&shown.join(&self.governing));
-            let value = Labelled { value: output.value, labels };
-            return Flow::Returned { value, raise: self.raise.clone() };
-        }
-        let labels = output.labels.joined_with(&shown);
-        let output = Labelled { value: output.value, labels };
-        Flow::Ended(Ended { output, raise: self.raise.clone() })
-    }
-
-    /// The condition is false. Where running could have ended the playbook, later steps run because of
-    /// that.
-    fn skip(&mut self, desk: &mut Desk) -> Flow {
-        desk.mark(&self.path, Mark::Skipped);
-        if self.code.may_return {
-            self.raise_by(&Label::bottom());
-        }
-        let labels = LabelMap::uniform(self.condition.clone());
-        let output = Labelled { value: Value::Null.into(), labels };
-        Flow::Ended(Ended { output, raise: self.raise.clone() })
-    }
-
-    fn leave(&mut self, desk: &mut Desk) {
-        if self.place == Place::Held {
-            self.place = Place::None;
-            desk.leave();
-        }
-    }
-
     fn go_on_inside(&mut self, desk: &mut Desk, link: Link<'_>, stimulus: Stimulus<'_>) -> Flow {
-        let Phase::Nested(nested) = &mut self.phase else { return Flow::Blocked };
+        let Phase::Nested(nested) = &mut self.phase else {
+            return Flow::Blocked;
+        };
         match nested.step(desk, link, stimulus) {
             Ok(Flow::Ended(ended)) => {
                 self.raise.join_from(&ended.raise);
@@ -404,5 +343,8 @@ impl Task {
 
 /// Nothing, said by nobody.
 pub(super) fn null() -> Labelled {
-    Labelled { value: Value::Null.into(), labels: LabelMap::uniform(Label::bottom()) }
+    Labelled {
+        value: Value::Null.into(),
+        labels: LabelMap::uniform(Label::bottom()),
+    }
 }

@@ -53,21 +53,31 @@ fn read_entry(entry: &Entry) -> Result<Record, String> {
         return Err("it is not written canonically".to_owned());
     }
     let event = read_event(&value).map_err(|e| e.to_string())?;
-    Ok(Record { event, hash: Digest::of(bytes), bytes: bytes.to_vec() })
+    Ok(Record {
+        event,
+        hash: Digest::of(bytes),
+        bytes: bytes.to_vec(),
+    })
 }
 
 /// Every opening in the bundle opens the commitment it is given for.
 pub(super) fn check_openings(bundle: &Bundle) -> Outcome {
     let (mut opened, mut all) = (0, 0);
     for (seq, entry) in bundle.events.iter().enumerate() {
-        let Ok(value) = parse(&entry.event) else { continue };
+        let Ok(value) = parse(&entry.event) else {
+            continue;
+        };
         all += commitments(&value).len();
         for (place, opening) in &entry.openings {
             let labels = opening.labels.clone();
             let sealed = Sealed::new(opening.value.clone(), labels, opening.salt);
             let committed = commitment_at(&value, place);
-            if sealed.ok().is_none_or(|s| committed.as_ref() != Some(s.commitment())) {
-                let reason = format!("event {seq}: the value given for {place} is not the one committed to");
+            if sealed
+                .ok()
+                .is_none_or(|s| committed.as_ref() != Some(s.commitment()))
+            {
+                let reason =
+                    format!("event {seq}: the value given for {place} is not the one committed to");
                 return Outcome::Failed { reason };
             }
             opened += 1;
@@ -76,7 +86,9 @@ pub(super) fn check_openings(bundle: &Bundle) -> Outcome {
     match (opened, all) {
         (0, 0) => Outcome::ok("no value from outside"),
         (0, _) => Outcome::not_possible(format!("all {all} values are withheld or erased")),
-        _ => Outcome::ok(format!("{opened} of {all} values open, the others are withheld or erased")),
+        _ => Outcome::ok(format!(
+            "{opened} of {all} values open, the others are withheld or erased"
+        )),
     }
 }
 
@@ -105,16 +117,36 @@ impl<'a> Facts<'a> {
                 Body::Dispatched { action, key, .. } => {
                     facts.dispatched.insert((*action, key));
                 }
-                Body::Judged { action, digest, decision } => {
-                    facts.judged.entry(*action).or_default().push((digest, decision));
+                Body::Judged {
+                    action,
+                    digest,
+                    decision,
+                } => {
+                    facts
+                        .judged
+                        .entry(*action)
+                        .or_default()
+                        .push((digest, decision));
                 }
-                Body::Answered { by, digest, shown, self_approved, answer: Answered::Approved, .. } => {
-                    facts.approved.insert((&by.id, digest, shown, *self_approved));
+                Body::Answered {
+                    by,
+                    digest,
+                    shown,
+                    self_approved,
+                    answer: Answered::Approved,
+                    ..
+                } => {
+                    facts
+                        .approved
+                        .insert((&by.id, digest, shown, *self_approved));
                 }
                 _ => {}
             }
             let mut body = record.event.body.clone();
-            let sealed = body.sealed_mut().into_iter().filter_map(|s| canon::bytes(s.commitment()).ok());
+            let sealed = body
+                .sealed_mut()
+                .into_iter()
+                .filter_map(|s| canon::bytes(s.commitment()).ok());
             facts.commitments.extend(sealed);
         }
         facts
@@ -133,11 +165,15 @@ pub(super) fn check_agreement(events: &Events, proven: &[Proven]) -> Outcome {
     };
     let facts = Facts::of(header, events);
     let mut named = events.iter().filter_map(|record| match &record.event.body {
-        Body::Receipted { statement, .. } | Body::Closed { statement, .. } => Some((record, statement)),
+        Body::Receipted { statement, .. } | Body::Closed { statement, .. } => {
+            Some((record, statement))
+        }
         _ => None,
     });
     for (index, one) in proven.iter().enumerate() {
-        let failed = |problem: &str| Outcome::Failed { reason: format!("receipt {index}: {problem}") };
+        let failed = |problem: &str| Outcome::Failed {
+            reason: format!("receipt {index}: {problem}"),
+        };
         let Some((record, statement)) = named.next() else {
             return failed("no event of the journal names it");
         };
@@ -156,35 +192,61 @@ pub(super) fn check_agreement(events: &Events, proven: &[Proven]) -> Outcome {
         }
     }
     match named.next() {
-        None => Outcome::ok(format!("{} statements agree with the journal", proven.len())),
+        None => Outcome::ok(format!(
+            "{} statements agree with the journal",
+            proven.len()
+        )),
         Some((record, _)) => Outcome::Failed {
-            reason: format!("event {}: the statement it names is not in the bundle", record.event.seq),
+            reason: format!(
+                "event {}: the statement it names is not in the bundle",
+                record.event.seq
+            ),
         },
     }
 }
 
-fn check_receipt(facts: &Facts<'_>, named_by: &Record, said: &Predicate) -> Result<(), &'static str> {
-    let proposed = usize::try_from(said.action).ok().and_then(|at| facts.events.get(at));
-    let Some(Body::Proposed { step, operation, definition, args, .. }) =
-        proposed.map(|r| &r.event.body)
+fn check_receipt(
+    facts: &Facts<'_>,
+    named_by: &Record,
+    said: &Predicate,
+) -> Result<(), &'static str> {
+    let proposed = usize::try_from(said.action)
+        .ok()
+        .and_then(|at| facts.events.get(at));
+    let Some(Body::Proposed {
+        step,
+        operation,
+        definition,
+        args,
+        ..
+    }) = proposed.map(|r| &r.event.body)
     else {
         return Err("the journal proposes no such action");
     };
-    let Body::Receipted { action, receipt, landed, class, .. } = &named_by.event.body else {
+    let Body::Receipted {
+        action,
+        receipt,
+        landed,
+        class,
+        ..
+    } = &named_by.event.body
+    else {
         return Err("the event that names it is not its receipt");
     };
-    let header = facts.header;
-    let judged = facts.judged.get(&said.action).is_some_and(|all| {
-        all.contains(&(&said.action_digest, &said.decision))
+    let judged = facts
+        .judged
+        .get(&said.action)
+        .is_some_and(|all| all.contains(&(&said.action_digest, &said.decision)));
+    let approved = said.approvals.iter().all(|a| {
+        facts
+            .approved
+            .contains(&(&a.by, &a.action, &a.shown, a.self_approved))
     });
-    let approved = said
-        .approvals
-        .iter()
-        .all(|a| facts.approved.contains(&(&a.by, &a.action, &a.shown, a.self_approved)));
     let sealed = [&said.result, &said.before, &said.after, &said.external_ref];
     let rules = [
         (
-            (action, receipt, landed, class) == (&said.action, &said.receipt, &said.landed, &said.class),
+            (action, receipt, landed, class)
+                == (&said.action, &said.receipt, &said.landed, &said.class),
             "the event that names it says another action, id or outcome",
         ),
         (
@@ -193,18 +255,14 @@ fn check_receipt(facts: &Facts<'_>, named_by: &Record, said: &Predicate) -> Resu
             "the action it names was proposed otherwise",
         ),
         (
-            (&header.chain, &header.intent, &header.pack) == (&said.chain, &said.intent, &said.pack),
-            "the run was opened by or for others",
-        ),
-        (
-            (header.pack_digest, header.plan, header.config)
-                == (said.pack_digest, said.plan, said.config),
-            "the run was opened with another pack, plan or configuration",
+            is_pinned(facts.header, said),
+            "the run was opened with another chain, intent, pack, plan or configuration",
         ),
         (judged, "no judgement in the journal is the one it names"),
         (approved, "an approval it names is not in the journal"),
         (
-            said.witness == Witness::Observed || facts.dispatched.contains(&(said.action, &said.key)),
+            said.witness == Witness::Observed
+                || facts.dispatched.contains(&(said.action, &said.key)),
             "the journal dispatched no call under its key",
         ),
         (
@@ -212,5 +270,15 @@ fn check_receipt(facts: &Facts<'_>, named_by: &Record, said: &Predicate) -> Resu
             "a value it commits to is not in the journal",
         ),
     ];
-    rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, problem)| Err(problem))
+    rules
+        .iter()
+        .find(|(holds, _)| !holds)
+        .map_or(Ok(()), |(_, problem)| Err(problem))
+}
+
+/// Whether a receipt names the world that the run was opened with.
+fn is_pinned(header: &Header, said: &Predicate) -> bool {
+    (&header.chain, &header.intent, &header.pack) == (&said.chain, &said.intent, &said.pack)
+        && (header.pack_digest, header.plan, header.config)
+            == (said.pack_digest, said.plan, said.config)
 }

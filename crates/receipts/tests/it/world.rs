@@ -7,7 +7,9 @@ use kernel::{
     approval::{Approval, ApproverRule},
     budget::Budget,
     decision::{Autonomy, Decision, Mode, Requirement, Rule, Verdict},
-    event::{self, Answered, Body, End, Ended, Event, Header, Purpose, Record, Role, Undone, Unwound},
+    event::{
+        self, Answered, Body, End, Ended, Event, Header, Purpose, Record, Role, Undone, Unwound,
+    },
     exception::Landed,
     id::{ApprovalId, EffectKey, OperationId, PrincipalId, ReceiptId, Tenant, TokenId},
     input::{OnConflict, Scope},
@@ -66,7 +68,11 @@ impl Run {
             salts: key.bytes().fold(0, u8::wrapping_add),
         };
         let intent = run.seal(json!({"account": "acct-1", "note": "Müller — wants 10 % off"}));
-        run.emit(Body::Opened { header: Box::new(header), intent, subjects: vec!["account:1".into()] });
+        run.emit(Body::Opened {
+            header: Box::new(header),
+            intent,
+            subjects: vec!["account:1".into()],
+        });
         run
     }
 
@@ -90,7 +96,14 @@ impl Run {
     pub(crate) fn emit(&mut self, body: Body) -> Seq {
         let prev_hash = self.records.last().map_or_else(Digest::default, |r| r.hash);
         let (seq, at) = (self.next(), self.at());
-        let event = Event { v: event::VERSION, run: self.id.clone(), seq, at, body, prev_hash };
+        let event = Event {
+            v: event::VERSION,
+            run: self.id.clone(),
+            seq,
+            at,
+            body,
+            prev_hash,
+        };
         self.records.push(Record::new(event).unwrap());
         seq
     }
@@ -122,37 +135,94 @@ impl Run {
         let token = TokenId::of(&self.tenant, &self.id, action);
         if deed.undo != Undo::None {
             let expires_at = self.at() + 1_000_000;
-            self.emit(Body::Armed { action, token: token.clone(), undo: deed.undo, expires_at });
+            self.emit(Body::Armed {
+                action,
+                token: token.clone(),
+                undo: deed.undo,
+                expires_at,
+            });
         }
         let key = EffectKey::of(&self.tenant, &self.id, action);
         let dispatch_by = self.at() + 10_000;
         let masks = BTreeSet::new();
-        self.emit(Body::Dispatched { action, key: key.clone(), attempt: 1, dispatch_by, masks });
+        self.emit(Body::Dispatched {
+            action,
+            key: key.clone(),
+            attempt: 1,
+            dispatch_by,
+            masks,
+        });
         let output = self.seal(deed.output.clone());
         let result = output.commitment().clone();
         let external_ref = self.seal(json!("ext-1"));
         let external = external_ref.commitment().clone();
-        let ended = Ended::Done { output, received: Digest::of(b"raw"), external_ref: Some(external_ref), cost: None };
-        self.emit(Body::Returned { action, attempt: 1, ended });
-        let made = Made { action, digest, decision, approvals, key, args: committed, result, external };
+        let ended = Ended::Done {
+            output,
+            external_ref: Some(external_ref),
+            cost: None,
+        };
+        self.emit(Body::Returned {
+            action,
+            attempt: 1,
+            ended,
+        });
+        let made = Made {
+            action,
+            digest,
+            decision,
+            approvals,
+            key,
+            args: committed,
+            result,
+            external,
+        };
         self.receipt(&deed, made, &token);
         token
     }
 
     fn decide(&mut self, action: Seq, digest: Digest, asks: Asks) -> (Decision, Vec<Approval>) {
-        let rule = |id: &str| Rule { layer: "operator".into(), id: id.into(), reason: "rule".into() };
+        let rule = |id: &str| Rule {
+            layer: "operator".into(),
+            id: id.into(),
+            reason: "rule".into(),
+        };
         let policies = vec![self.header.policy];
-        let allow = Decision { verdict: Verdict::Allow, rules: vec![rule("reads")], policies: policies.clone() };
+        let allow = Decision {
+            verdict: Verdict::Allow,
+            rules: vec![rule("reads")],
+            policies: policies.clone(),
+        };
         if asks == Asks::Nobody {
-            self.emit(Body::Judged { action, digest, decision: allow.clone() });
+            self.emit(Body::Judged {
+                action,
+                digest,
+                decision: allow.clone(),
+            });
             return (allow, vec![]);
         }
-        let requirement = Requirement { approvals: [("finance".into(), 1)].into(), ..Requirement::default() };
-        let ask = Decision { verdict: Verdict::Ask(requirement.clone()), rules: vec![rule("big")], policies };
-        self.emit(Body::Judged { action, digest, decision: ask });
+        let requirement = Requirement {
+            approvals: [("finance".into(), 1)].into(),
+            ..Requirement::default()
+        };
+        let ask = Decision {
+            verdict: Verdict::Ask(requirement.clone()),
+            rules: vec![rule("big")],
+            policies,
+        };
+        self.emit(Body::Judged {
+            action,
+            digest,
+            decision: ask,
+        });
         let approval = ApprovalId::of(&self.tenant, &self.id, action);
         let expires_at = self.at() + 100_000;
-        self.emit(Body::Asked { action, approval: approval.clone(), digest, requirement, expires_at });
+        self.emit(Body::Asked {
+            action,
+            approval: approval.clone(),
+            digest,
+            requirement,
+            expires_at,
+        });
         let (by, shown) = (person("person:mira", &["finance"]), Digest::of(b"card"));
         let at = self.at();
         self.emit(Body::Answered {
@@ -164,8 +234,19 @@ impl Run {
             self_approved: false,
             answer: Answered::Approved,
         });
-        self.emit(Body::Judged { action, digest, decision: allow.clone() });
-        let given = Approval { by: by.id, roles: by.roles, at, action: digest, shown, self_approved: false };
+        self.emit(Body::Judged {
+            action,
+            digest,
+            decision: allow.clone(),
+        });
+        let given = Approval {
+            by: by.id,
+            roles: by.roles,
+            at,
+            action: digest,
+            shown,
+            self_approved: false,
+        };
         (allow, vec![given])
     }
 
@@ -192,7 +273,11 @@ impl Run {
             operation: deed.operation.parse().unwrap(),
             definition: Digest::of(deed.operation.as_bytes()),
             facts: Facts {
-                effect: if deed.undo == Undo::None { Effect::Read } else { Effect::Write },
+                effect: if deed.undo == Undo::None {
+                    Effect::Read
+                } else {
+                    Effect::Write
+                },
                 undo: deed.undo,
                 retry: Retry::Keyed,
                 egress: false,
@@ -220,19 +305,34 @@ impl Run {
         let statement = Statement::new(receipt.to_string(), made.digest, RECEIPT_TYPE, predicate);
         let statement = self.sign(&statement.payload().unwrap());
         let (action, landed) = (made.action, Landed::Yes);
-        self.emit(Body::Receipted { action, receipt, statement, landed, class: None });
+        self.emit(Body::Receipted {
+            action,
+            receipt,
+            statement,
+            landed,
+            class: None,
+        });
     }
 
-    pub(crate) fn close(&mut self, status: &str) {
+    /// How many events there are, and the hash of the last.
+    pub(crate) fn head(&self) -> (u64, Digest) {
+        (self.next(), self.records.last().unwrap().hash)
+    }
+
+    fn close(&mut self, status: &str) {
+        let (events, head) = self.head();
+        self.close_over(status, events, head);
+    }
+
+    pub(crate) fn close_over(&mut self, status: &str, events: u64, head: Digest) {
         let receipt = ReceiptId::of(&self.tenant, &self.id, self.next());
-        let head = self.records.last().unwrap().hash;
         let close = Close {
             v: 1,
             receipt: receipt.clone(),
             run: self.id.clone(),
             index: self.envelopes.len() as u64,
             prev: self.last,
-            events: self.next(),
+            events,
             journal_head: head,
             status: status.into(),
             at: self.at(),
@@ -272,7 +372,11 @@ struct Deed {
 
 fn person(id: &str, roles: &[&str]) -> Principal {
     let roles = roles.iter().map(|r| (*r).to_owned()).collect();
-    Principal { id: id.parse().unwrap(), kind: Kind::Person, roles }
+    Principal {
+        id: id.parse().unwrap(),
+        kind: Kind::Person,
+        roles,
+    }
 }
 
 fn header(tenant: &Tenant) -> Header {
@@ -281,7 +385,11 @@ fn header(tenant: &Tenant) -> Header {
     Header {
         machine: event::MACHINE,
         chain: Chain {
-            agent: Principal { id: agent, kind: Kind::Agent, roles: BTreeSet::new() },
+            agent: Principal {
+                id: agent,
+                kind: Kind::Agent,
+                roles: BTreeSet::new(),
+            },
             on_behalf_of: person("person:jo", &["sales"]),
             tenant: tenant.clone(),
         },
@@ -292,7 +400,9 @@ fn header(tenant: &Tenant) -> Header {
         policy: Digest::of(b"policy"),
         config: Digest::of(b"config"),
         grant: Grant {
-            operations: ["crm.get_account", "crm.update_forecast"].map(operation).into(),
+            operations: ["crm.get_account", "crm.update_forecast"]
+                .map(operation)
+                .into(),
         },
         budget: Budget::default(),
         approvers: ApproverRule::default(),
@@ -330,13 +440,23 @@ fn write() -> Deed {
     }
 }
 
-/// A run that read, wrote after an approval, and was closed.
-pub(crate) fn short_run(key: &str) -> Run {
+/// A run that read, wrote after an approval, and finished, but is not closed.
+pub(crate) fn open_run(key: &str) -> Run {
     let mut run = Run::new(key);
     run.act(read());
     run.act(write());
     let output = run.seal(json!({"done": true}));
-    run.emit(Body::Finished { end: End::Succeeded, output, caveats: vec![] });
+    run.emit(Body::Finished {
+        end: End::Succeeded,
+        output,
+        caveats: vec![],
+    });
+    run
+}
+
+/// The same, closed.
+pub(crate) fn short_run(key: &str) -> Run {
+    let mut run = open_run(key);
     run.close("succeeded");
     run
 }
@@ -347,19 +467,46 @@ pub(crate) fn long_run(key: &str) -> Run {
     run.act(read());
     let token = run.act(write());
     let output = run.seal(json!({"done": true}));
-    run.emit(Body::Finished { end: End::Succeeded, output, caveats: vec![] });
+    run.emit(Body::Finished {
+        end: End::Succeeded,
+        output,
+        caveats: vec![],
+    });
     run.close("succeeded");
     let by = person("person:jo", &["sales"]);
-    run.emit(Body::RollbackRequested { by: by.clone(), scope: Scope::Run, on_conflict: OnConflict::Refuse });
+    run.emit(Body::RollbackRequested {
+        by: by.clone(),
+        scope: Scope::Run,
+        on_conflict: OnConflict::Refuse,
+    });
     run.emit(Body::Unwinding {
         because: event::Because::Asked,
         tokens: vec![token.clone()],
         irreversible: vec![],
     });
-    run.act(Deed { step: "undo", asks: Asks::Nobody, role: Role::Undo { token: token.clone(), by }, ..write() });
-    run.act(Deed { role: Role::Companion { of: 2, purpose: Purpose::Compare }, ..read() });
-    run.emit(Body::Redeemed { token, undone: Undone::Restored });
-    run.emit(Body::Unwound { unwound: Unwound::Complete });
+    run.act(Deed {
+        step: "undo",
+        asks: Asks::Nobody,
+        role: Role::Undo {
+            token: token.clone(),
+            by,
+        },
+        ..write()
+    });
+    run.act(Deed {
+        role: Role::Companion {
+            of: 2,
+            purpose: Purpose::Compare,
+        },
+        ..read()
+    });
+    run.emit(Body::Redeemed {
+        token,
+        undone: Undone::Restored,
+    });
+    run.emit(Body::Unwound {
+        unwound: Unwound::Complete,
+    });
     run.close("rolled_back");
     run
 }
@@ -378,8 +525,14 @@ impl Log {
     }
 
     pub(crate) fn checkpoint(&self) -> Checkpoint {
-        let head = Head { size: self.frontier.size(), root: self.frontier.root() };
-        Checkpoint { origin: "harness.example/default".into(), head }
+        let head = Head {
+            size: self.frontier.size(),
+            root: self.frontier.root(),
+        };
+        Checkpoint {
+            origin: "harness.example/default".into(),
+            head,
+        }
     }
 
     /// Exports a run whose envelopes stand at these leaves.
@@ -436,5 +589,10 @@ pub(crate) fn export(run: Run) -> Export {
     log.append(b"later");
     let since = since.unwrap();
     let bundle = log.export(&run, &leaves, &[since.head.size]);
-    Export { bundle, since, run, other }
+    Export {
+        bundle,
+        since,
+        run,
+        other,
+    }
 }

@@ -9,8 +9,8 @@ use kernel::{
 use crate::{
     Error, LEAVES_MAX, PAGE_MAX,
     query::{
-        ApprovalEntry, Checkpoint, Erase, ExceptionEntry, Key as Place, Listed, Log, Page, Query, ReceiptEntry,
-        RunEntry, RunFilter, State, Stats, Thing, TokenEntry,
+        ApprovalEntry, Checkpoint, Erase, ExceptionEntry, Key as Place, Listed, Log, Page, Query,
+        ReceiptEntry, RunEntry, RunFilter, State, Stats, StoredReceipt, Thing, TokenEntry,
     },
 };
 
@@ -61,7 +61,7 @@ impl Memory {
         }
     }
 
-    fn log(&self, tenant: &Tenant) -> &[(ReceiptEntry, Vec<u8>)] {
+    fn log(&self, tenant: &Tenant) -> &[StoredReceipt] {
         self.logs.get(tenant).map_or(&[], Vec::as_slice)
     }
 
@@ -71,11 +71,44 @@ impl Memory {
             return Err(JournalError::NoRun(key.1.clone()));
         }
         for record in held.into_iter().flat_map(|held| &mut held.records) {
-            record.event.body.sealed_mut().into_iter().for_each(kernel::sealed::Sealed::erase);
+            record
+                .event
+                .body
+                .sealed_mut()
+                .into_iter()
+                .for_each(kernel::sealed::Sealed::erase);
         }
         for (_, posted) in inbox.into_iter().flatten() {
             *posted = None;
         }
+        Ok(())
+    }
+
+    fn erase_subject(&mut self, tenant: &Tenant, subject: &str) -> Result<Vec<RunId>, Error> {
+        let about = |held: &Held| {
+            held.row
+                .as_ref()
+                .is_some_and(|row| row.subjects.iter().any(|s| s == subject))
+        };
+        let mine = self
+            .runs
+            .iter()
+            .filter(|((owner, _), held)| owner == tenant && about(held));
+        let keys: Vec<Key> = mine.map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            self.erase_run(key)?;
+        }
+        Ok(keys.into_iter().map(|(_, run)| run).collect())
+    }
+
+    fn keep(&mut self, tenant: Tenant, checkpoint: Checkpoint) -> Result<(), Error> {
+        let (size, log_size) = (checkpoint.size, self.log(&tenant).len() as u64);
+        let kept = self.checkpoints.entry(tenant).or_default();
+        let known = kept.get(&size).map(|known| known.root);
+        if let Some(problem) = checkpoint.refusal(log_size, known) {
+            return Err(Error::Checkpoint { size, problem });
+        }
+        kept.insert(size, checkpoint);
         Ok(())
     }
 }
@@ -83,7 +116,10 @@ impl Memory {
 impl Query for Ram {
     fn run(&self, tenant: &Tenant, run: &RunId) -> Task<'_, Result<Option<RunEntry>, Error>> {
         let (memory, key) = (self.lock(), (tenant.clone(), run.clone()));
-        ready(Ok(memory.runs.get(&key).map(|held| memory.entry(&key, held))))
+        ready(Ok(memory
+            .runs
+            .get(&key)
+            .map(|held| memory.entry(&key, held))))
     }
 
     fn runs(
@@ -96,7 +132,10 @@ impl Query for Ram {
         let mine = memory.runs.iter().filter(|((owner, _), _)| owner == tenant);
         let keyed = mine.filter_map(|(key, held)| {
             let row = held.row.as_ref().filter(|row| filter.admits(row))?;
-            Some((Place(row.opened_at, key.1.to_string()), memory.entry(key, held)))
+            Some((
+                Place(row.opened_at, key.1.to_string()),
+                memory.entry(key, held),
+            ))
         });
         ready(paged("runs", keyed.collect(), Order::Descending, &page))
     }
@@ -112,19 +151,37 @@ impl Query for Ram {
         let held = memory.runs.get(&(tenant.clone(), run.clone()));
         let held = held.ok_or_else(|| JournalError::NoRun(run.clone()).into());
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        ready(held.map(|held| held.records.iter().skip(from).take(limit.min(PAGE_MAX)).cloned().collect()))
+        ready(held.map(|held| {
+            held.records
+                .iter()
+                .skip(from)
+                .take(limit.min(PAGE_MAX))
+                .cloned()
+                .collect()
+        }))
     }
 
     fn find_run(&self, tenant: &Tenant, thing: &Thing) -> Task<'_, Result<Option<RunId>, Error>> {
         let memory = self.lock();
         let owner = tenant.clone();
         let found = match thing {
-            Thing::Receipt(id) => {
-                memory.log(tenant).iter().find(|(entry, _)| entry.id == *id).map(|(entry, _)| &entry.run)
-            }
-            Thing::Approval(id) => memory.approvals.get(&(owner, id.clone())).map(|entry| &entry.run),
-            Thing::Exception(id) => memory.exceptions.get(&(owner, id.clone())).map(|entry| &entry.run),
-            Thing::Token(id) => memory.tokens.get(&(owner, id.clone())).map(|entry| &entry.run),
+            Thing::Receipt(id) => memory
+                .log(tenant)
+                .iter()
+                .find(|stored| stored.entry.id == *id)
+                .map(|stored| &stored.entry.run),
+            Thing::Approval(id) => memory
+                .approvals
+                .get(&(owner, id.clone()))
+                .map(|entry| &entry.run),
+            Thing::Exception(id) => memory
+                .exceptions
+                .get(&(owner, id.clone()))
+                .map(|entry| &entry.run),
+            Thing::Token(id) => memory
+                .tokens
+                .get(&(owner, id.clone()))
+                .map(|entry| &entry.run),
         };
         ready(Ok(found.cloned()))
     }
@@ -136,13 +193,19 @@ impl Query for Ram {
         page: Page,
     ) -> Task<'_, Result<Listed<ApprovalEntry>, Error>> {
         let memory = self.lock();
-        let mine = memory.approvals.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, entry)| entry);
+        let mine = memory
+            .approvals
+            .iter()
+            .filter(|((owner, _), _)| owner == tenant)
+            .map(|(_, entry)| entry);
         let keyed = |at: fn(&ApprovalEntry) -> i64| {
             move |entry: &ApprovalEntry| (Place(at(entry), entry.row.id.to_string()), entry.clone())
         };
         ready(match state {
             State::Open => {
-                let open = mine.filter(|entry| entry.state.is_none()).map(keyed(|entry| entry.row.expires_at));
+                let open = mine
+                    .filter(|entry| entry.state.is_none())
+                    .map(keyed(|entry| entry.row.expires_at));
                 paged("approvals-open", open.collect(), Order::Ascending, &page)
             }
             State::All => {
@@ -159,39 +222,71 @@ impl Query for Ram {
         page: Page,
     ) -> Task<'_, Result<Listed<ExceptionEntry>, Error>> {
         let memory = self.lock();
-        let mine = memory.exceptions.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, entry)| entry);
+        let mine = memory
+            .exceptions
+            .iter()
+            .filter(|((owner, _), _)| owner == tenant)
+            .map(|(_, entry)| entry);
         let keyed = |entry: &ExceptionEntry| {
-            (Place(entry.exception.at, entry.exception.id.to_string()), entry.clone())
+            (
+                Place(entry.exception.at, entry.exception.id.to_string()),
+                entry.clone(),
+            )
         };
         ready(match state {
             State::Open => {
                 let open = mine.filter(|entry| entry.closed_at.is_none()).map(keyed);
                 paged("exceptions-open", open.collect(), Order::Ascending, &page)
             }
-            State::All => paged("exceptions", mine.map(keyed).collect(), Order::Descending, &page),
+            State::All => paged(
+                "exceptions",
+                mine.map(keyed).collect(),
+                Order::Descending,
+                &page,
+            ),
         })
     }
 
-    fn tokens(&self, tenant: &Tenant, run: &RunId, page: Page) -> Task<'_, Result<Listed<TokenEntry>, Error>> {
+    fn tokens(
+        &self,
+        tenant: &Tenant,
+        run: &RunId,
+        page: Page,
+    ) -> Task<'_, Result<Listed<TokenEntry>, Error>> {
         let memory = self.lock();
-        let mine = memory.tokens.iter().filter(|((owner, _), entry)| owner == tenant && entry.run == *run);
+        let mine = memory
+            .tokens
+            .iter()
+            .filter(|((owner, _), entry)| owner == tenant && entry.run == *run);
         let keyed = mine.map(|((_, id), entry)| (place(entry.action, id.as_str()), entry.clone()));
         ready(paged("tokens", keyed.collect(), Order::Ascending, &page))
     }
 
-    fn receipts(&self, tenant: &Tenant, run: &RunId, page: Page) -> Task<'_, Result<Listed<ReceiptEntry>, Error>> {
+    fn receipts(
+        &self,
+        tenant: &Tenant,
+        run: &RunId,
+        page: Page,
+    ) -> Task<'_, Result<Listed<ReceiptEntry>, Error>> {
         let memory = self.lock();
-        let mine = memory.log(tenant).iter().filter(|(entry, _)| entry.run == *run);
-        let keyed = mine.map(|(entry, _)| (place(entry.index, ""), entry.clone()));
+        let mine = memory
+            .log(tenant)
+            .iter()
+            .filter(|stored| stored.entry.run == *run);
+        let keyed = mine.map(|stored| (place(stored.entry.index, ""), stored.entry.clone()));
         ready(paged("receipts", keyed.collect(), Order::Ascending, &page))
     }
 
     fn stats(&self, tenant: &Tenant) -> Task<'_, Result<Stats, Error>> {
         let memory = self.lock();
         let runs = || memory.runs.iter().filter(|((owner, _), _)| owner == tenant);
-        let asks = memory.approvals.iter().filter(|((owner, _), ask)| owner == tenant && ask.state.is_none());
+        let asks = memory
+            .approvals
+            .iter()
+            .filter(|((owner, _), ask)| owner == tenant && ask.state.is_none());
         let exceptions = memory.exceptions.iter();
-        let open = exceptions.filter(|((owner, _), entry)| owner == tenant && entry.closed_at.is_none());
+        let open =
+            exceptions.filter(|((owner, _), entry)| owner == tenant && entry.closed_at.is_none());
         ready(Ok(Stats {
             runs: runs().count() as u64,
             events: runs().map(|(_, held)| held.records.len() as u64).sum(),
@@ -210,15 +305,29 @@ impl Log for Ram {
         &self,
         tenant: &Tenant,
         id: &ReceiptId,
-    ) -> Task<'_, Result<Option<(ReceiptEntry, Vec<u8>)>, Error>> {
-        ready(Ok(self.lock().log(tenant).iter().find(|(entry, _)| entry.id == *id).cloned()))
+    ) -> Task<'_, Result<Option<StoredReceipt>, Error>> {
+        ready(Ok(self
+            .lock()
+            .log(tenant)
+            .iter()
+            .find(|stored| stored.entry.id == *id)
+            .cloned()))
     }
 
-    fn leaves(&self, tenant: &Tenant, from: u64, limit: usize) -> Task<'_, Result<Vec<Digest>, Error>> {
+    fn leaves(
+        &self,
+        tenant: &Tenant,
+        from: u64,
+        limit: usize,
+    ) -> Task<'_, Result<Vec<Digest>, Error>> {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         let memory = self.lock();
-        let leaves = memory.log(tenant).iter().skip(from).take(limit.min(LEAVES_MAX));
-        ready(Ok(leaves.map(|(entry, _)| entry.leaf).collect()))
+        let leaves = memory
+            .log(tenant)
+            .iter()
+            .skip(from)
+            .take(limit.min(LEAVES_MAX));
+        ready(Ok(leaves.map(|stored| stored.entry.leaf).collect()))
     }
 
     fn log_size(&self, tenant: &Tenant) -> Task<'_, Result<u64, Error>> {
@@ -227,44 +336,39 @@ impl Log for Ram {
 
     fn checkpoint(&self, tenant: &Tenant) -> Task<'_, Result<Option<Checkpoint>, Error>> {
         let memory = self.lock();
-        let latest = memory.checkpoints.get(tenant).and_then(|kept| kept.values().next_back());
+        let latest = memory
+            .checkpoints
+            .get(tenant)
+            .and_then(|kept| kept.values().next_back());
         ready(Ok(latest.cloned()))
     }
 
-    fn put_checkpoint(&self, tenant: &Tenant, checkpoint: Checkpoint) -> Task<'_, Result<(), Error>> {
-        let mut memory = self.lock();
-        let (size, log_size) = (checkpoint.size, memory.log(tenant).len() as u64);
-        let kept = memory.checkpoints.entry(tenant.clone()).or_default();
-        let known = kept.get(&size).map(|known| known.root);
-        if let Some(problem) = checkpoint.refusal(log_size, known) {
-            return ready(Err(Error::Checkpoint { size, problem }));
-        }
-        kept.insert(size, checkpoint);
-        ready(Ok(()))
+    fn put_checkpoint(
+        &self,
+        tenant: &Tenant,
+        checkpoint: Checkpoint,
+    ) -> Task<'_, Result<(), Error>> {
+        let tenant = tenant.clone();
+        Box::pin(async move { self.lock().keep(tenant, checkpoint) })
     }
 }
 
 impl Erase for Ram {
     fn erase_run(&self, tenant: &Tenant, run: &RunId) -> Task<'_, Result<(), Error>> {
         let key = (tenant.clone(), run.clone());
-        ready(self.lock().erase_run(&key).map_err(Error::from))
+        Box::pin(async move { Ok(self.lock().erase_run(&key)?) })
     }
 
     fn erase_subject(&self, tenant: &Tenant, subject: &str) -> Task<'_, Result<Vec<RunId>, Error>> {
-        let mut memory = self.lock();
-        let about = |held: &Held| held.row.as_ref().is_some_and(|row| row.subjects.iter().any(|s| s == subject));
-        let mine = memory.runs.iter().filter(|((owner, _), held)| owner == tenant && about(held));
-        let keys: Vec<Key> = mine.map(|(key, _)| key.clone()).collect();
-        for key in &keys {
-            if let Err(error) = memory.erase_run(key) {
-                return ready(Err(error.into()));
-            }
-        }
-        ready(Ok(keys.into_iter().map(|(_, run)| run).collect()))
+        let (tenant, subject) = (tenant.clone(), subject.to_owned());
+        Box::pin(async move { self.lock().erase_subject(&tenant, &subject) })
     }
 
     fn erase_blob(&self, tenant: &Tenant, digest: &Digest) -> Task<'_, Result<(), Error>> {
-        self.lock().blobs.remove(&(tenant.clone(), *digest));
-        ready(Ok(()))
+        let key = (tenant.clone(), *digest);
+        Box::pin(async move {
+            self.lock().blobs.remove(&key);
+            Ok(())
+        })
     }
 }

@@ -46,9 +46,14 @@ impl Prepared {
 
 fn side(run: &RunId, record: &Record) -> Result<(String, Option<Plain>), JournalError> {
     let seq = record.event.seq;
-    let kind = kind_of(&record.bytes).ok_or_else(|| batch::tampered(run, seq, "its bytes name no kind"))?;
+    let kind = kind_of(&record.bytes)
+        .ok_or_else(|| batch::tampered(run, seq, "its bytes name no kind"))?;
     let openings = record.openings();
-    let side = if openings.is_empty() { None } else { Some(plain_json(&openings)?) };
+    let side = if openings.is_empty() {
+        None
+    } else {
+        Some(plain_json(&openings)?)
+    };
     Ok((kind.into_owned(), side))
 }
 
@@ -64,12 +69,15 @@ pub(super) fn kind_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         kind: Cow<'a, str>,
     }
-    serde_json::from_slice::<Outer<'_>>(bytes).ok().map(|outer| outer.body.kind)
+    serde_json::from_slice::<Outer<'_>>(bytes)
+        .ok()
+        .map(|outer| outer.body.kind)
 }
 
 /// JSON of something that will be encrypted.
 pub(super) fn plain_json<T: Serialize>(value: &T) -> Result<Plain, JournalError> {
-    let json = serde_json::to_vec(value).map_err(|e| JournalError::Medium(format!("cannot write a value: {e}")))?;
+    let json = serde_json::to_vec(value)
+        .map_err(|e| JournalError::Medium(format!("cannot write a value: {e}")))?;
     Ok(Zeroizing::new(json))
 }
 
@@ -85,26 +93,38 @@ pub(super) struct Head {
 /// Reads where a run stands.
 pub(super) fn head(conn: &Connection, (tenant, run): Place<'_>) -> Result<Option<Head>, Fault> {
     let sql = "SELECT epoch, next_seq, head_hash, erased_to, inbox_pending FROM runs WHERE tenant = ?1 AND run = ?2";
-    let head = conn.prepare_cached(sql)?.query_row((tenant.as_str(), run.as_str()), |row| {
-        Ok(Head {
-            epoch: row.get(0)?,
-            next_seq: row.get(1)?,
-            hash: Digest(row.get(2)?),
-            erased_to: row.get(3)?,
-            pending: row.get(4)?,
-        })
-    });
+    let head = conn
+        .prepare_cached(sql)?
+        .query_row((tenant.as_str(), run.as_str()), |row| {
+            Ok(Head {
+                epoch: row.get(0)?,
+                next_seq: row.get(1)?,
+                hash: Digest(row.get(2)?),
+                erased_to: row.get(3)?,
+                pending: row.get(4)?,
+            })
+        });
     Ok(head.optional()?)
 }
 
 /// What an event's openings are bound to.
 pub(super) fn opening_place<'a>((tenant, run): Place<'a>, seq: &'a [u8; 8]) -> [&'a [u8]; 4] {
-    [b"harness/opening/v1", tenant.as_str().as_bytes(), run.as_str().as_bytes(), seq]
+    [
+        b"harness/opening/v1",
+        tenant.as_str().as_bytes(),
+        run.as_str().as_bytes(),
+        seq,
+    ]
 }
 
 /// What an inbox item is bound to.
 pub(super) fn signal_place<'a>((tenant, run): Place<'a>, signal: &'a str) -> [&'a [u8]; 4] {
-    [b"harness/inbox/v1", tenant.as_str().as_bytes(), run.as_str().as_bytes(), signal.as_bytes()]
+    [
+        b"harness/inbox/v1",
+        tenant.as_str().as_bytes(),
+        run.as_str().as_bytes(),
+        signal.as_bytes(),
+    ]
 }
 
 /// Compare-and-set on sequence and epoch, then everything the batch holds.
@@ -113,7 +133,11 @@ pub(super) fn append(conn: &Connection, prepared: &Prepared) -> Result<(), Fault
     let place = (&batch.tenant, &batch.run);
     let head = match head(conn, place)? {
         Some(head) if head.epoch > batch.epoch || head.next_seq != batch.expected_seq => {
-            return Err(JournalError::Lost { expected: batch.expected_seq, found: head.next_seq }.into());
+            return Err(JournalError::Lost {
+                expected: batch.expected_seq,
+                found: head.next_seq,
+            }
+            .into());
         }
         Some(head) => head.hash,
         None if batch.expected_seq == 0 && !batch.records.is_empty() => {
@@ -162,13 +186,24 @@ fn insert_events(conn: &Connection, prepared: &Prepared) -> Result<(), Fault> {
             Some(plain) => {
                 let key = match &mut key {
                     Some(key) => key,
-                    none => none.insert(Key::find_or_make(conn, &batch.tenant, batch.run.as_str())?),
+                    none => {
+                        none.insert(Key::find_or_make(conn, &batch.tenant, batch.run.as_str())?)
+                    }
                 };
                 Some(key.seal(&opening_place(place, &seq.to_be_bytes()), plain)?)
             }
         };
         let (tenant, run, at) = (batch.tenant.as_str(), batch.run.as_str(), record.event.at);
-        insert.execute((tenant, run, seq, kind, at, record.hash.0, &record.bytes, sealed))?;
+        insert.execute((
+            tenant,
+            run,
+            seq,
+            kind,
+            at,
+            record.hash.0,
+            &record.bytes,
+            sealed,
+        ))?;
     }
     Ok(())
 }
@@ -186,13 +221,20 @@ fn consume(conn: &Connection, batch: &Batch) -> Result<(), Fault> {
     for signal in &batch.consumed {
         marked += mark.execute((tenant, run, signal))?;
     }
-    conn.prepare_cached("UPDATE runs SET inbox_pending = inbox_pending - ?3 WHERE tenant = ?1 AND run = ?2")?
-        .execute((tenant, run, marked))?;
+    conn.prepare_cached(
+        "UPDATE runs SET inbox_pending = inbox_pending - ?3 WHERE tenant = ?1 AND run = ?2",
+    )?
+    .execute((tenant, run, marked))?;
     Ok(())
 }
 
 /// Puts an item into a run's inbox, once.
-pub(super) fn post(conn: &Connection, place: Place<'_>, signal: &str, body: &[u8]) -> Result<(), Fault> {
+pub(super) fn post(
+    conn: &Connection,
+    place: Place<'_>,
+    signal: &str,
+    body: &[u8],
+) -> Result<(), Fault> {
     let (tenant, run) = (place.0.as_str(), place.1.as_str());
     let known = conn
         .prepare_cached("SELECT 1 FROM inbox WHERE tenant = ?1 AND run = ?2 AND signal_id = ?3")?
@@ -201,7 +243,9 @@ pub(super) fn post(conn: &Connection, place: Place<'_>, signal: &str, body: &[u8
         return Ok(());
     }
     let posted: u64 = conn
-        .prepare_cached("SELECT coalesce(max(posted) + 1, 0) FROM inbox WHERE tenant = ?1 AND run = ?2")?
+        .prepare_cached(
+            "SELECT coalesce(max(posted) + 1, 0) FROM inbox WHERE tenant = ?1 AND run = ?2",
+        )?
         .query_row((tenant, run), |row| row.get(0))?;
     // Nothing is consumed before the run exists, so that its early items are those ever posted.
     let waiting = head(conn, place)?.map_or(posted, |head| head.pending);
@@ -210,18 +254,26 @@ pub(super) fn post(conn: &Connection, place: Place<'_>, signal: &str, body: &[u8
     }
     let key = Key::find_or_make(conn, place.0, run)?;
     let sealed = key.seal(&signal_place(place, signal), body)?;
-    conn.prepare_cached("INSERT INTO inbox (tenant, run, signal_id, posted, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((tenant, run, signal, posted, sealed))?;
-    conn.prepare_cached("UPDATE runs SET inbox_pending = inbox_pending + 1 WHERE tenant = ?1 AND run = ?2")?
-        .execute((tenant, run))?;
+    conn.prepare_cached(
+        "INSERT INTO inbox (tenant, run, signal_id, posted, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute((tenant, run, signal, posted, sealed))?;
+    conn.prepare_cached(
+        "UPDATE runs SET inbox_pending = inbox_pending + 1 WHERE tenant = ?1 AND run = ?2",
+    )?
+    .execute((tenant, run))?;
     Ok(())
 }
 
 /// The next epoch of a run, now in force.
 pub(super) fn claim(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<Epoch, Fault> {
     let sql = "UPDATE runs SET epoch = epoch + 1 WHERE tenant = ?1 AND run = ?2 RETURNING epoch";
-    let claimed = conn.prepare_cached(sql)?.query_row((tenant.as_str(), run.as_str()), |row| row.get(0));
-    claimed.optional()?.ok_or_else(|| JournalError::NoRun(run.clone()).into())
+    let claimed = conn
+        .prepare_cached(sql)?
+        .query_row((tenant.as_str(), run.as_str()), |row| row.get(0));
+    claimed
+        .optional()?
+        .ok_or_else(|| JournalError::NoRun(run.clone()).into())
 }
 
 /// Reads an inbox item back.
@@ -233,7 +285,12 @@ pub(super) fn open_posted(
 ) -> Result<Posted, JournalError> {
     let plain = key.and_then(|key| key.open(&signal_place(place, signal), sealed));
     let posted = plain.and_then(|plain| serde_json::from_slice(&plain).ok());
-    let broken = || JournalError::Tampered(format!("run {}, inbox item `{signal}`: it cannot be decrypted", place.1));
+    let broken = || {
+        JournalError::Tampered(format!(
+            "run {}, inbox item `{signal}`: it cannot be decrypted",
+            place.1
+        ))
+    };
     posted.ok_or_else(broken)
 }
 
@@ -261,7 +318,12 @@ impl SealedBlob {
         let digest = Digest::of(plain);
         let key = Key::random()?;
         let bytes = key.seal(&blob_place(&tenant, &digest), plain)?;
-        Ok(Self { tenant, digest, key, bytes })
+        Ok(Self {
+            tenant,
+            digest,
+            key,
+            bytes,
+        })
     }
 
     /// About how many bytes it writes.

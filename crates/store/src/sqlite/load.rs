@@ -38,7 +38,12 @@ impl Sqlite {
 }
 
 /// A run as the owner of `epoch` finds it.
-pub(super) fn load(conn: &Connection, tenant: &Tenant, run: &RunId, epoch: Epoch) -> Result<Loaded, Fault> {
+pub(super) fn load(
+    conn: &Connection,
+    tenant: &Tenant,
+    run: &RunId,
+    epoch: Epoch,
+) -> Result<Loaded, Fault> {
     let place = (tenant, run);
     let head = append::head(conn, place)?.ok_or_else(|| JournalError::NoRun(run.clone()))?;
     let key = Key::find(conn, tenant, run.as_str())?;
@@ -51,21 +56,50 @@ pub(super) fn load(conn: &Connection, tenant: &Tenant, run: &RunId, epoch: Epoch
     while let Some(row) = rows.next()? {
         let signal: String = row.get(0)?;
         let sealed: Option<Vec<u8>> = row.get(1)?;
-        inbox.push(append::open_posted(key.as_ref(), place, &signal, &sealed.unwrap_or_default())?);
+        inbox.push(append::open_posted(
+            key.as_ref(),
+            place,
+            &signal,
+            &sealed.unwrap_or_default(),
+        )?);
     }
-    Ok(Loaded { records, epoch, inbox })
+    Ok(Loaded {
+        records,
+        epoch,
+        inbox,
+    })
 }
 
 /// All events of a run, up to the head its row names.
-fn load_whole(conn: &Connection, place: Place<'_>, head: &Head, key: Option<&Key>) -> Result<Vec<Record>, Fault> {
+fn load_whole(
+    conn: &Connection,
+    place: Place<'_>,
+    head: &Head,
+    key: Option<&Key>,
+) -> Result<Vec<Record>, Fault> {
     let records = read_events(conn, place, (head, key), (0, u64::MAX >> 1))?;
     let run = place.1;
-    check_chain(&records).map_err(|damage| JournalError::Tampered(format!("run {run}: {damage}")))?;
+    check_chain(&records)
+        .map_err(|damage| JournalError::Tampered(format!("run {run}: {damage}")))?;
     if records.len() as Seq != head.next_seq {
-        return Err(batch::tampered(run, records.len() as Seq, "the journal does not end where its head says").into());
+        return Err(batch::tampered(
+            run,
+            records.len() as Seq,
+            "the journal does not end where its head says",
+        )
+        .into());
     }
-    if records.last().map_or_else(Digest::default, |last| last.hash) != head.hash {
-        return Err(batch::tampered(run, head.next_seq.saturating_sub(1), "it is not the head the store keeps").into());
+    if records
+        .last()
+        .map_or_else(Digest::default, |last| last.hash)
+        != head.hash
+    {
+        return Err(batch::tampered(
+            run,
+            head.next_seq.saturating_sub(1),
+            "it is not the head the store keeps",
+        )
+        .into());
     }
     Ok(records)
 }
@@ -81,11 +115,22 @@ pub(super) fn load_slice(
     let key = Key::find(conn, place.0, place.1.as_str())?;
     // One event earlier, so that the first one asked for is chained too.
     let (start, extra) = from.checked_sub(1).map_or((0, 0), |before| (before, 1));
-    let mut records = read_events(conn, place, (&head, key.as_ref()), (start, limit as u64 + extra))?;
-    let mut previous = if start == 0 { Some(Digest::default()) } else { None };
+    let mut records = read_events(
+        conn,
+        place,
+        (&head, key.as_ref()),
+        (start, limit as u64 + extra),
+    )?;
+    let mut previous = if start == 0 {
+        Some(Digest::default())
+    } else {
+        None
+    };
     for (seq, record) in (start..).zip(&records) {
         if record.event.seq != seq || previous.is_some_and(|hash| hash != record.event.prev_hash) {
-            return Err(batch::tampered(place.1, seq, "it does not follow the event before it").into());
+            return Err(
+                batch::tampered(place.1, seq, "it does not follow the event before it").into(),
+            );
         }
         previous = Some(record.hash);
     }
@@ -110,7 +155,12 @@ fn read_events(
     Ok(records)
 }
 
-fn read_event(row: &Row<'_>, place: Place<'_>, head: &Head, key: Option<&Key>) -> Result<Record, Fault> {
+fn read_event(
+    row: &Row<'_>,
+    place: Place<'_>,
+    head: &Head,
+    key: Option<&Key>,
+) -> Result<Record, Fault> {
     let run = place.1;
     let seq: Seq = row.get(0)?;
     let wrong = |problem: &str| Fault::from(batch::tampered(run, seq, problem));
@@ -159,21 +209,33 @@ pub(super) fn due(conn: &Connection, now: At, limit: usize) -> Result<Vec<(Tenan
     let timers = "SELECT tenant, run FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2";
     let posted = "SELECT tenant, run FROM runs
                   WHERE inbox_pending > 0 AND (wake_at IS NULL OR wake_at > ?1) LIMIT ?2";
-    Ok(batch::interleave(read(timers, now)?, read(posted, now)?, limit))
+    Ok(batch::interleave(
+        read(timers, now)?,
+        read(posted, now)?,
+        limit,
+    ))
 }
 
 /// A blob, checked; `None` when it is not there.
-pub(super) fn blob(conn: &Connection, tenant: &Tenant, digest: &Digest) -> Result<Option<Vec<u8>>, Fault> {
+pub(super) fn blob(
+    conn: &Connection,
+    tenant: &Tenant,
+    digest: &Digest,
+) -> Result<Option<Vec<u8>>, Fault> {
     let sealed: Option<Vec<u8>> = conn
         .prepare_cached("SELECT bytes FROM blobs WHERE tenant = ?1 AND digest = ?2")?
         .query_row((tenant.as_str(), digest.0), |row| row.get(0))
         .optional()?;
-    let Some(sealed) = sealed else { return Ok(None) };
+    let Some(sealed) = sealed else {
+        return Ok(None);
+    };
     let key = Key::find(conn, tenant, &blob_key(digest))?;
     let plain = key.and_then(|key| key.open(&blob_place(tenant, digest), &sealed));
     match plain {
         Some(mut plain) if Digest::of(&plain) == *digest => Ok(Some(std::mem::take(&mut *plain))),
-        _ => Err(JournalError::Tampered(format!("blob {digest}: it is not what was stored")).into()),
+        _ => {
+            Err(JournalError::Tampered(format!("blob {digest}: it is not what was stored")).into())
+        }
     }
 }
 
@@ -193,16 +255,22 @@ fn check_all(conn: &Connection, runs_max: usize) -> Result<Integrity, Fault> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (tenant, count, end): (String, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        found.problems.push(format!("tenant {tenant}: the receipt log holds {count} of {end} leaves"));
+        found.problems.push(format!(
+            "tenant {tenant}: the receipt log holds {count} of {end} leaves"
+        ));
     }
-    let mut statement = conn.prepare("SELECT tenant, run FROM runs ORDER BY opened_at DESC LIMIT ?1")?;
+    let mut statement =
+        conn.prepare("SELECT tenant, run FROM runs ORDER BY opened_at DESC LIMIT ?1")?;
     let mut rows = statement.query([runs_max])?;
     while let Some(row) = rows.next()? {
         let (tenant, run) = (parse(row, 0)?, parse(row, 1)?);
-        let checked = load(conn, &tenant, &run, 0).and_then(|_| check_receipts(conn, &tenant, &run));
+        let checked =
+            load(conn, &tenant, &run, 0).and_then(|_| check_receipts(conn, &tenant, &run));
         match checked.map_err(JournalError::from) {
             Ok(()) => {}
-            Err(JournalError::Tampered(problem)) => found.problems.push(format!("tenant {tenant}: {problem}")),
+            Err(JournalError::Tampered(problem)) => {
+                found.problems.push(format!("tenant {tenant}: {problem}"))
+            }
             Err(error) => return Err(error.into()),
         }
         found.runs += 1;
@@ -211,13 +279,16 @@ fn check_all(conn: &Connection, runs_max: usize) -> Result<Integrity, Fault> {
 }
 
 fn check_receipts(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<(), Fault> {
-    let mut statement =
-        conn.prepare_cached("SELECT id, leaf, envelope FROM receipts WHERE tenant = ?1 AND run = ?2 ORDER BY idx")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT id, leaf, envelope FROM receipts WHERE tenant = ?1 AND run = ?2 ORDER BY idx",
+    )?;
     let mut rows = statement.query((tenant.as_str(), run.as_str()))?;
     while let Some(row) = rows.next()? {
-        let (id, leaf, envelope): (String, [u8; 32], Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (id, leaf, envelope): (String, [u8; 32], Vec<u8>) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
         if batch::leaf_hash(&envelope).0 != leaf {
-            let problem = format!("run {run}, receipt {id}: its envelope is not the one in the log");
+            let problem =
+                format!("run {run}, receipt {id}: its envelope is not the one in the log");
             return Err(JournalError::Tampered(problem).into());
         }
     }

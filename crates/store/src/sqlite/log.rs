@@ -8,13 +8,17 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::{
     Error, LEAVES_MAX, batch,
-    query::{Checkpoint, Log, ReceiptEntry},
+    query::{Checkpoint, Log, ReceiptEntry, StoredReceipt},
 };
 
 use super::{Fault, Sqlite, project::parse, query::select};
 
 /// Appends one receipt to its run's and its tenant's log.
-pub(super) fn append(conn: &Connection, batch: &Batch, receipt: &SignedReceipt) -> Result<(), Fault> {
+pub(super) fn append(
+    conn: &Connection,
+    batch: &Batch,
+    receipt: &SignedReceipt,
+) -> Result<(), Fault> {
     let id = &receipt.draft.id;
     conn.prepare_cached(
         "INSERT INTO receipts (tenant, id, run, idx, action, log_index, leaf, envelope, at) VALUES (?1, ?2, ?3,
@@ -51,14 +55,27 @@ impl Log for Sqlite {
         &self,
         tenant: &Tenant,
         id: &ReceiptId,
-    ) -> Task<'_, Result<Option<(ReceiptEntry, Vec<u8>)>, Error>> {
+    ) -> Task<'_, Result<Option<StoredReceipt>, Error>> {
         let (tenant, id) = (tenant.clone(), id.clone());
-        Box::pin(async move { Ok(self.read(move |conn| read_receipt(conn, &tenant, &id)).await?) })
+        Box::pin(async move {
+            Ok(self
+                .read(move |conn| read_receipt(conn, &tenant, &id))
+                .await?)
+        })
     }
 
-    fn leaves(&self, tenant: &Tenant, from: u64, limit: usize) -> Task<'_, Result<Vec<Digest>, Error>> {
+    fn leaves(
+        &self,
+        tenant: &Tenant,
+        from: u64,
+        limit: usize,
+    ) -> Task<'_, Result<Vec<Digest>, Error>> {
         let (tenant, limit) = (tenant.clone(), limit.min(LEAVES_MAX));
-        Box::pin(async move { Ok(self.read(move |conn| read_leaves(conn, &tenant, from, limit)).await?) })
+        Box::pin(async move {
+            Ok(self
+                .read(move |conn| read_leaves(conn, &tenant, from, limit))
+                .await?)
+        })
     }
 
     fn log_size(&self, tenant: &Tenant) -> Task<'_, Result<u64, Error>> {
@@ -71,7 +88,11 @@ impl Log for Sqlite {
         Box::pin(async move { Ok(self.read(move |conn| latest(conn, &tenant)).await?) })
     }
 
-    fn put_checkpoint(&self, tenant: &Tenant, checkpoint: Checkpoint) -> Task<'_, Result<(), Error>> {
+    fn put_checkpoint(
+        &self,
+        tenant: &Tenant,
+        checkpoint: Checkpoint,
+    ) -> Task<'_, Result<(), Error>> {
         let tenant = tenant.clone();
         Box::pin(async move {
             let size = checkpoint.size;
@@ -86,47 +107,77 @@ fn read_receipt(
     conn: &Connection,
     tenant: &Tenant,
     id: &ReceiptId,
-) -> Result<Option<(ReceiptEntry, Vec<u8>)>, Fault> {
+) -> Result<Option<StoredReceipt>, Fault> {
     let sql = "SELECT id, run, idx, action, log_index, leaf, at, envelope FROM receipts WHERE tenant = ?1 AND id = ?2";
     let found = select(conn, sql, &[&tenant.as_str(), &id.as_str()], |row| {
-        let envelope: Vec<u8> = row.get(7)?;
-        Ok((receipt_entry(row)?, envelope))
+        Ok(StoredReceipt {
+            entry: receipt_entry(row)?,
+            envelope: row.get(7)?,
+        })
     })?;
     match found.into_iter().next() {
-        Some((entry, envelope)) if batch::leaf_hash(&envelope) != entry.leaf => {
-            let problem = format!("run {}, receipt {id}: its envelope is not the one in the log", entry.run);
+        Some(found) if batch::leaf_hash(&found.envelope) != found.entry.leaf => {
+            let problem = format!(
+                "run {}, receipt {id}: its envelope is not the one in the log",
+                found.entry.run
+            );
             Err(JournalError::Tampered(problem).into())
         }
         found => Ok(found),
     }
 }
 
-fn read_leaves(conn: &Connection, tenant: &Tenant, from: u64, limit: usize) -> Result<Vec<Digest>, Fault> {
+fn read_leaves(
+    conn: &Connection,
+    tenant: &Tenant,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<Digest>, Fault> {
     let sql = "SELECT log_index, leaf FROM receipts WHERE tenant = ?1 AND log_index >= ?2 ORDER BY log_index LIMIT ?3";
     let found = select(conn, sql, &[&tenant.as_str(), &from, &limit], |row| {
         Ok((row.get::<_, u64>(0)?, Digest(row.get(1)?)))
     })?;
-    if (from..).zip(&found).any(|(wanted, (position, _))| wanted != *position) {
-        return Err(JournalError::Tampered(format!("tenant {tenant}: the receipt log has a gap after {from}")).into());
+    if (from..)
+        .zip(&found)
+        .any(|(wanted, (position, _))| wanted != *position)
+    {
+        return Err(JournalError::Tampered(format!(
+            "tenant {tenant}: the receipt log has a gap after {from}"
+        ))
+        .into());
     }
     Ok(found.into_iter().map(|(_, leaf)| leaf).collect())
 }
 
 fn log_size(conn: &Connection, tenant: &Tenant) -> Result<u64, Fault> {
     let sql = "SELECT coalesce(max(log_index) + 1, 0) FROM receipts WHERE tenant = ?1";
-    Ok(conn.prepare_cached(sql)?.query_row([tenant.as_str()], |row| row.get(0))?)
+    Ok(conn
+        .prepare_cached(sql)?
+        .query_row([tenant.as_str()], |row| row.get(0))?)
 }
 
 fn latest(conn: &Connection, tenant: &Tenant) -> Result<Option<Checkpoint>, Fault> {
-    let sql = "SELECT size, root, note, at FROM checkpoints WHERE tenant = ?1 ORDER BY size DESC LIMIT 1";
-    let read = conn.prepare_cached(sql)?.query_row([tenant.as_str()], |row| {
-        Ok(Checkpoint { size: row.get(0)?, root: Digest(row.get(1)?), note: row.get(2)?, at: row.get(3)? })
-    });
+    let sql =
+        "SELECT size, root, note, at FROM checkpoints WHERE tenant = ?1 ORDER BY size DESC LIMIT 1";
+    let read = conn
+        .prepare_cached(sql)?
+        .query_row([tenant.as_str()], |row| {
+            Ok(Checkpoint {
+                size: row.get(0)?,
+                root: Digest(row.get(1)?),
+                note: row.get(2)?,
+                at: row.get(3)?,
+            })
+        });
     Ok(read.optional()?)
 }
 
 /// `Some` says why it is refused.
-fn keep(conn: &Connection, tenant: &Tenant, checkpoint: &Checkpoint) -> Result<Option<&'static str>, Fault> {
+fn keep(
+    conn: &Connection,
+    tenant: &Tenant,
+    checkpoint: &Checkpoint,
+) -> Result<Option<&'static str>, Fault> {
     let known: Option<[u8; 32]> = conn
         .prepare_cached("SELECT root FROM checkpoints WHERE tenant = ?1 AND size = ?2")?
         .query_row((tenant.as_str(), checkpoint.size), |row| row.get(0))

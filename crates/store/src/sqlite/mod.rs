@@ -67,15 +67,26 @@ impl Sqlite {
     /// Says which file and what is wrong: see [`Error`].
     pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, Error> {
         if rusqlite::version_number() < SQLITE_MIN.0 {
-            return Err(Error::Outdated { found: rusqlite::version(), needed: SQLITE_MIN.1 });
+            return Err(Error::Outdated {
+                found: rusqlite::version(),
+                needed: SQLITE_MIN.1,
+            });
         }
         create_private(path)?;
         let mut conn = connect(path).map_err(|e| cannot_open(path, &e))?;
         let found = schema::check(&conn, path)?;
-        configure(&conn).map_err(|e| cannot_open(path, &e))?;
+        if !configure(&conn).map_err(|e| cannot_open(path, &e))? {
+            let problem =
+                "no write-ahead log with full flush here: put it on a local disk".to_owned();
+            return Err(Error::Path {
+                path: path.to_owned(),
+                problem,
+            });
+        }
         schema::migrate(&mut conn, found).map_err(|e| cannot_open(path, &e))?;
         if let Some(pages) = options.pages_max {
-            conn.pragma_update(None, "max_page_count", pages).map_err(|e| cannot_open(path, &e))?;
+            conn.pragma_update(None, "max_page_count", pages)
+                .map_err(|e| cannot_open(path, &e))?;
         }
         let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
         let counters = Arc::new(Counters::default());
@@ -83,9 +94,17 @@ impl Sqlite {
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer::run(&conn, jobs, &counted))
-            .map_err(|e| Error::Path { path: path.to_owned(), problem: e.to_string() })?;
+            .map_err(|e| Error::Path {
+                path: path.to_owned(),
+                problem: e.to_string(),
+            })?;
         let readers = Readers::new(path);
-        Ok(Arc::new(Self { queue: Some(queue), thread: Some(thread), readers, counters }))
+        Ok(Arc::new(Self {
+            queue: Some(queue),
+            thread: Some(thread),
+            readers,
+            counters,
+        }))
     }
 
     /// Commits what waits, moves the write-ahead log into the file and refuses everything after.
@@ -110,7 +129,10 @@ impl Sqlite {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    async fn ask(&self, job: fn(oneshot::Sender<Result<bool, JournalError>>) -> Job) -> Result<bool, JournalError> {
+    async fn ask(
+        &self,
+        job: fn(oneshot::Sender<Result<bool, JournalError>>) -> Job,
+    ) -> Result<bool, JournalError> {
         let (reply, answer) = oneshot::channel();
         self.send(job(reply)).await?;
         answer.await.unwrap_or_else(|_| Err(closed()))
@@ -145,23 +167,37 @@ impl Journal for Sqlite {
     fn append(&self, batch: Batch) -> Task<'_, Result<(), JournalError>> {
         Box::pin(async move {
             let prepared = append::Prepared::new(batch)?;
-            self.write(prepared.weight(), move |conn| append::append(conn, &prepared)).await
+            self.write(prepared.weight(), move |conn| {
+                append::append(conn, &prepared)
+            })
+            .await
         })
     }
 
-    fn post(&self, tenant: Tenant, run: RunId, posted: Posted) -> Task<'_, Result<(), JournalError>> {
+    fn post(
+        &self,
+        tenant: Tenant,
+        run: RunId,
+        posted: Posted,
+    ) -> Task<'_, Result<(), JournalError>> {
         Box::pin(async move {
             let body = append::plain_json(&posted)?;
             let signal = posted.signal_id;
-            self.write(body.len(), move |conn| append::post(conn, (&tenant, &run), &signal, &body)).await
+            self.write(body.len(), move |conn| {
+                append::post(conn, (&tenant, &run), &signal, &body)
+            })
+            .await
         })
     }
 
     fn claim(&self, tenant: Tenant, run: RunId) -> Task<'_, Result<Loaded, JournalError>> {
         Box::pin(async move {
             let (owner, claimed) = (tenant.clone(), run.clone());
-            let epoch = self.write(64, move |conn| append::claim(conn, &owner, &claimed)).await?;
-            self.read(move |conn| load::load(conn, &tenant, &run, epoch)).await
+            let epoch = self
+                .write(64, move |conn| append::claim(conn, &owner, &claimed))
+                .await?;
+            self.read(move |conn| load::load(conn, &tenant, &run, epoch))
+                .await
         })
     }
 
@@ -177,11 +213,16 @@ impl Blobs for Sqlite {
             let seal = move || append::SealedBlob::new(tenant, &bytes);
             let stopped = |e| Fault::medium(format!("sealing a blob stopped: {e}"));
             let sealed = tokio::task::spawn_blocking(seal).await.map_err(stopped)??;
-            self.write(sealed.weight(), move |conn| append::put(conn, &sealed)).await
+            self.write(sealed.weight(), move |conn| append::put(conn, &sealed))
+                .await
         })
     }
 
-    fn get(&self, tenant: Tenant, digest: Digest) -> Task<'_, Result<Option<Vec<u8>>, JournalError>> {
+    fn get(
+        &self,
+        tenant: Tenant,
+        digest: Digest,
+    ) -> Task<'_, Result<Option<Vec<u8>>, JournalError>> {
         Box::pin(self.read(move |conn| load::blob(conn, &tenant, &digest)))
     }
 }
@@ -217,10 +258,14 @@ impl From<Fault> for JournalError {
         match fault {
             Fault::Journal(error) => error,
             Fault::Sql(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Tampered(error.to_string()),
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                    Self::Tampered(error.to_string())
+                }
                 None if matches!(
                     error,
-                    Sql::FromSqlConversionFailure(..) | Sql::IntegralValueOutOfRange(..) | Sql::InvalidColumnType(..)
+                    Sql::FromSqlConversionFailure(..)
+                        | Sql::IntegralValueOutOfRange(..)
+                        | Sql::InvalidColumnType(..)
                 ) =>
                 {
                     Self::Tampered(error.to_string())
@@ -236,7 +281,10 @@ fn closed() -> JournalError {
 }
 
 fn cannot_open(path: &Path, error: &rusqlite::Error) -> Error {
-    Error::Path { path: path.to_owned(), problem: error.to_string() }
+    Error::Path {
+        path: path.to_owned(),
+        problem: error.to_string(),
+    }
 }
 
 fn pragma<T: FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
@@ -251,19 +299,30 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
-fn configure(conn: &Connection) -> rusqlite::Result<()> {
-    conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
+/// Sets what durability and erasure rest on. Whether it holds: SQLite takes a wrong word in silence.
+fn configure(conn: &Connection) -> rusqlite::Result<bool> {
+    let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+    conn.pragma_update_and_check(None, "journal_mode", "wal", read)?;
     conn.pragma_update(None, "synchronous", "full")?;
-    conn.pragma_update_and_check(None, "secure_delete", "on", |row| row.get::<_, i64>(0))?;
-    conn.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, |row| row.get::<_, i64>(0))?;
+    conn.pragma_update_and_check(None, "secure_delete", "on", read)?;
+    conn.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, read)?;
     conn.pragma_update(None, "trusted_schema", "off")?;
-    Ok(())
+    let journal: String = pragma(conn, "journal_mode")?;
+    let (synchronous, secure): (i64, i64) =
+        (pragma(conn, "synchronous")?, pragma(conn, "secure_delete")?);
+    Ok(journal == "wal" && synchronous == 2 && secure == 1)
 }
 
 /// Creates folder and file before SQLite does, so that they are private from their first moment.
 fn create_private(path: &Path) -> Result<(), Error> {
-    let cannot = |place: &Path, e: std::io::Error| Error::Path { path: place.to_owned(), problem: e.to_string() };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(PathBuf::from);
+    let cannot = |place: &Path, e: std::io::Error| Error::Path {
+        path: place.to_owned(),
+        problem: e.to_string(),
+    };
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .map(PathBuf::from);
     if let Some(parent) = parent.filter(|parent| !parent.exists()) {
         let mut folder = std::fs::DirBuilder::new();
         folder.recursive(true);
@@ -279,7 +338,9 @@ fn create_private(path: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        _file.set_permissions(private).map_err(|e| cannot(path, e))?;
+        _file
+            .set_permissions(private)
+            .map_err(|e| cannot(path, e))?;
     }
     Ok(())
 }

@@ -27,15 +27,31 @@ pub(super) fn apply(conn: &Connection, place: Place<'_>, change: &Change) -> Res
         }
         Change::ExceptionOpened(row) => open_exception(conn, place, row)?,
         Change::ExceptionClosed { id, at } => {
-            conn.prepare_cached("UPDATE exceptions SET closed_at = ?4 WHERE tenant = ?1 AND run = ?2 AND id = ?3")?
-                .execute((tenant, run, id.as_str(), at))?;
+            conn.prepare_cached(
+                "UPDATE exceptions SET closed_at = ?4 WHERE tenant = ?1 AND run = ?2 AND id = ?3",
+            )?
+            .execute((tenant, run, id.as_str(), at))?;
         }
-        Change::Token { id, action, undo, state, expires_at } => {
+        Change::Token {
+            id,
+            action,
+            undo,
+            state,
+            expires_at,
+        } => {
             conn.prepare_cached(
                 "INSERT OR REPLACE INTO tokens (tenant, id, run, action, undo, state, expires_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
-            .execute((tenant, id.as_str(), run, action, json(undo)?, state, expires_at))?;
+            .execute((
+                tenant,
+                id.as_str(),
+                run,
+                action,
+                json(undo)?,
+                state,
+                expires_at,
+            ))?;
         }
         // The receipt itself comes with the batch, with its envelope.
         Change::Receipt { .. } => {}
@@ -59,14 +75,20 @@ fn put_run(conn: &Connection, (tenant, run): Place<'_>, row: &RunRow) -> Result<
         json(row)?,
     ))?;
     // Never removed: erasing by subject must not miss a run that once was about it.
-    let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO subjects (tenant, subject, run) VALUES (?1, ?2, ?3)")?;
+    let mut insert = conn.prepare_cached(
+        "INSERT OR IGNORE INTO subjects (tenant, subject, run) VALUES (?1, ?2, ?3)",
+    )?;
     for subject in &row.subjects {
         insert.execute((tenant.as_str(), subject, run.as_str()))?;
     }
     Ok(())
 }
 
-fn open_approval(conn: &Connection, (tenant, run): Place<'_>, row: &ApprovalRow) -> Result<(), Fault> {
+fn open_approval(
+    conn: &Connection,
+    (tenant, run): Place<'_>,
+    row: &ApprovalRow,
+) -> Result<(), Fault> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO approvals (tenant, id, run, opened_at, expires_at, row) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
@@ -74,15 +96,28 @@ fn open_approval(conn: &Connection, (tenant, run): Place<'_>, row: &ApprovalRow)
     Ok(())
 }
 
-fn open_exception(conn: &Connection, (tenant, run): Place<'_>, row: &ExceptionRow) -> Result<(), Fault> {
+fn open_exception(
+    conn: &Connection,
+    (tenant, run): Place<'_>,
+    row: &ExceptionRow,
+) -> Result<(), Fault> {
     let exception = &row.exception;
-    conn.prepare_cached("INSERT OR REPLACE INTO exceptions (tenant, id, run, at, row) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((tenant.as_str(), exception.id.as_str(), run.as_str(), exception.at, json(exception)?))?;
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO exceptions (tenant, id, run, at, row) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute((
+        tenant.as_str(),
+        exception.id.as_str(),
+        run.as_str(),
+        exception.at,
+        json(exception)?,
+    ))?;
     Ok(())
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, Fault> {
-    serde_json::to_string(value).map_err(|e| Fault::medium(format!("cannot write a projection: {e}")))
+    serde_json::to_string(value)
+        .map_err(|e| Fault::medium(format!("cannot write a projection: {e}")))
 }
 
 /// A JSON column.
@@ -94,5 +129,7 @@ pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
 /// A column that holds an identifier.
 pub(super) fn parse<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<T, Fault> {
     let text = row.get_ref(column)?.as_str().unwrap_or_default();
-    Ok(text.parse().map_err(|e| JournalError::Tampered(format!("a row cannot be read: {e}")))?)
+    Ok(text
+        .parse()
+        .map_err(|e| JournalError::Tampered(format!("a row cannot be read: {e}")))?)
 }

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter, type
 use crate::{
     Error, PAGE_MAX,
     query::{
-        ApprovalEntry, ExceptionEntry, Key, Listed, Page, Query, ReceiptEntry, RunEntry, RunFilter, State, Stats,
-        Thing, TokenEntry, status_name,
+        ApprovalEntry, ExceptionEntry, Key, Listed, Page, Query, ReceiptEntry, RunEntry, RunFilter,
+        State, Stats, Thing, TokenEntry, status_name,
     },
 };
 
@@ -20,7 +20,8 @@ use super::{
     project::{from_json, parse},
 };
 
-const RUN_COLUMNS: &str = "run, row, next_seq, head_hash, epoch, wake_at, inbox_pending, coalesce(opened_at, 0)";
+const RUN_COLUMNS: &str =
+    "run, row, next_seq, head_hash, epoch, wake_at, inbox_pending, coalesce(opened_at, 0)";
 
 /// The places of a list's first page, ascending and descending.
 const FIRST: (i64, &str) = (i64::MIN, "");
@@ -41,7 +42,9 @@ impl Query for Sqlite {
         let tenant = tenant.clone();
         Box::pin(async move {
             let (after, size) = (Key::decode("runs", &page)?, page.size());
-            let found = self.read(move |conn| list_runs(conn, &tenant, &filter, (after, size))).await?;
+            let found = self
+                .read(move |conn| list_runs(conn, &tenant, &filter, (after, size)))
+                .await?;
             Ok(Listed::cut("runs", found, size))
         })
     }
@@ -56,16 +59,30 @@ impl Query for Sqlite {
         let (tenant, run) = (tenant.clone(), run.clone());
         let limit = limit.min(PAGE_MAX);
         Box::pin(async move {
-            Ok(self.read(move |conn| load::load_slice(conn, (&tenant, &run), from, limit)).await?)
+            Ok(self
+                .read(move |conn| load::load_slice(conn, (&tenant, &run), from, limit))
+                .await?)
         })
     }
 
     fn find_run(&self, tenant: &Tenant, thing: &Thing) -> Task<'_, Result<Option<RunId>, Error>> {
         let (sql, id) = match thing {
-            Thing::Receipt(id) => ("SELECT run FROM receipts WHERE tenant = ?1 AND id = ?2", id.to_string()),
-            Thing::Approval(id) => ("SELECT run FROM approvals WHERE tenant = ?1 AND id = ?2", id.to_string()),
-            Thing::Exception(id) => ("SELECT run FROM exceptions WHERE tenant = ?1 AND id = ?2", id.to_string()),
-            Thing::Token(id) => ("SELECT run FROM tokens WHERE tenant = ?1 AND id = ?2", id.to_string()),
+            Thing::Receipt(id) => (
+                "SELECT run FROM receipts WHERE tenant = ?1 AND id = ?2",
+                id.to_string(),
+            ),
+            Thing::Approval(id) => (
+                "SELECT run FROM approvals WHERE tenant = ?1 AND id = ?2",
+                id.to_string(),
+            ),
+            Thing::Exception(id) => (
+                "SELECT run FROM exceptions WHERE tenant = ?1 AND id = ?2",
+                id.to_string(),
+            ),
+            Thing::Token(id) => (
+                "SELECT run FROM tokens WHERE tenant = ?1 AND id = ?2",
+                id.to_string(),
+            ),
         };
         let tenant = tenant.clone();
         Box::pin(async move {
@@ -100,7 +117,12 @@ impl Query for Sqlite {
         };
         self.list(tenant, (list, first, page), sql, |row| {
             let (state, closed_at) = (row.get(2)?, row.get(3)?);
-            let entry = ApprovalEntry { run: parse(row, 0)?, row: from_json(text(row, 1)?)?, state, closed_at };
+            let entry = ApprovalEntry {
+                run: parse(row, 0)?,
+                row: from_json(text(row, 1)?)?,
+                state,
+                closed_at,
+            };
             Ok((Key(row.get(4)?, row.get(5)?), entry))
         })
     }
@@ -127,39 +149,67 @@ impl Query for Sqlite {
         };
         self.list(tenant, (list, first, page), sql, |row| {
             let closed_at = row.get(2)?;
-            let entry = ExceptionEntry { run: parse(row, 0)?, exception: from_json(text(row, 1)?)?, closed_at };
+            let entry = ExceptionEntry {
+                run: parse(row, 0)?,
+                exception: from_json(text(row, 1)?)?,
+                closed_at,
+            };
             Ok((Key(row.get(3)?, row.get(4)?), entry))
         })
     }
 
-    fn tokens(&self, tenant: &Tenant, run: &RunId, page: Page) -> Task<'_, Result<Listed<TokenEntry>, Error>> {
+    fn tokens(
+        &self,
+        tenant: &Tenant,
+        run: &RunId,
+        page: Page,
+    ) -> Task<'_, Result<Listed<TokenEntry>, Error>> {
         let sql = "SELECT run, id, action, undo, state, expires_at FROM tokens
                    WHERE tenant = ?1 AND (action, id) > (?2, ?3) AND run = ?5 ORDER BY action, id LIMIT ?4";
-        self.list_of_run(tenant, run, ("tokens", page), (sql, |row| {
-            let entry = TokenEntry {
-                run: parse(row, 0)?,
-                id: parse(row, 1)?,
-                action: row.get(2)?,
-                undo: from_json(text(row, 3)?)?,
-                state: row.get(4)?,
-                expires_at: row.get(5)?,
-            };
-            Ok((Key(row.get(2)?, row.get(1)?), entry))
-        }))
+        self.list_of_run(
+            tenant,
+            run,
+            ("tokens", page),
+            (sql, |row| {
+                let entry = TokenEntry {
+                    run: parse(row, 0)?,
+                    id: parse(row, 1)?,
+                    action: row.get(2)?,
+                    undo: from_json(text(row, 3)?)?,
+                    state: row.get(4)?,
+                    expires_at: row.get(5)?,
+                };
+                Ok((Key(row.get(2)?, row.get(1)?), entry))
+            }),
+        )
     }
 
-    fn receipts(&self, tenant: &Tenant, run: &RunId, page: Page) -> Task<'_, Result<Listed<ReceiptEntry>, Error>> {
+    fn receipts(
+        &self,
+        tenant: &Tenant,
+        run: &RunId,
+        page: Page,
+    ) -> Task<'_, Result<Listed<ReceiptEntry>, Error>> {
         let sql = "SELECT id, run, idx, action, log_index, leaf, at FROM receipts
                    WHERE tenant = ?1 AND (idx, '') > (?2, ?3) AND run = ?5 ORDER BY idx LIMIT ?4";
-        self.list_of_run(tenant, run, ("receipts", page), (sql, |row| {
-            Ok((Key(row.get(2)?, String::new()), log::receipt_entry(row)?))
-        }))
+        self.list_of_run(
+            tenant,
+            run,
+            ("receipts", page),
+            (sql, |row| {
+                Ok((Key(row.get(2)?, String::new()), log::receipt_entry(row)?))
+            }),
+        )
     }
 
     fn stats(&self, tenant: &Tenant) -> Task<'_, Result<Stats, Error>> {
         let tenant = tenant.clone();
         let counters = std::sync::Arc::clone(&self.counters);
-        Box::pin(async move { Ok(self.read(move |conn| count(conn, &tenant, &counters)).await?) })
+        Box::pin(async move {
+            Ok(self
+                .read(move |conn| count(conn, &tenant, &counters))
+                .await?)
+        })
     }
 }
 
@@ -176,10 +226,16 @@ impl Sqlite {
     ) -> Task<'_, Result<Listed<T>, Error>> {
         let tenant = tenant.clone();
         Box::pin(async move {
-            let after = Key::decode(list, &page)?.unwrap_or_else(|| Key(first.0, first.1.to_owned()));
+            let after =
+                Key::decode(list, &page)?.unwrap_or_else(|| Key(first.0, first.1.to_owned()));
             let size = page.size();
             let found = move |conn: &Connection| {
-                select(conn, sql, &[&tenant.as_str(), &after.0, &after.1, &(size + 1)], decode)
+                select(
+                    conn,
+                    sql,
+                    &[&tenant.as_str(), &after.0, &after.1, &(size + 1)],
+                    decode,
+                )
             };
             Ok(Listed::cut(list, self.read(found).await?, size))
         })
@@ -194,11 +250,17 @@ impl Sqlite {
     ) -> Task<'_, Result<Listed<T>, Error>> {
         let (tenant, run) = (tenant.clone(), run.clone());
         Box::pin(async move {
-            let after = Key::decode(list, &page)?.unwrap_or_else(|| Key(FIRST.0, FIRST.1.to_owned()));
+            let after =
+                Key::decode(list, &page)?.unwrap_or_else(|| Key(FIRST.0, FIRST.1.to_owned()));
             let size = page.size();
             let found = move |conn: &Connection| {
-                let parameters: [&dyn ToSql; 5] =
-                    [&tenant.as_str(), &after.0, &after.1, &(size + 1), &run.as_str()];
+                let parameters: [&dyn ToSql; 5] = [
+                    &tenant.as_str(),
+                    &after.0,
+                    &after.1,
+                    &(size + 1),
+                    &run.as_str(),
+                ];
                 select(conn, sql, &parameters, decode)
             };
             Ok(Listed::cut(list, self.read(found).await?, size))
@@ -223,7 +285,10 @@ pub(super) fn select<T>(
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, Fault> {
-    Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+    Ok(row
+        .get_ref(column)?
+        .as_str()
+        .map_err(rusqlite::Error::from)?)
 }
 
 fn run_entry(row: &Row<'_>) -> Result<RunEntry, Fault> {
@@ -241,7 +306,11 @@ fn run_entry(row: &Row<'_>) -> Result<RunEntry, Fault> {
 
 fn one_run(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<Option<RunEntry>, Fault> {
     let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ?1 AND run = ?2");
-    Ok(select(conn, &sql, &[&tenant.as_str(), &run.as_str()], run_entry)?.into_iter().next())
+    Ok(
+        select(conn, &sql, &[&tenant.as_str(), &run.as_str()], run_entry)?
+            .into_iter()
+            .next(),
+    )
 }
 
 fn list_runs(
@@ -258,7 +327,10 @@ fn list_runs(
             values.push(value);
         }
     };
-    narrow(" AND status = ?", filter.status.map(|status| status_name(status).into()));
+    narrow(
+        " AND status = ?",
+        filter.status.map(|status| status_name(status).into()),
+    );
     narrow(" AND intent = ?", filter.intent.clone().map(Value::from));
     narrow(" AND pack = ?", filter.pack.clone().map(Value::from));
     narrow(" AND agent = ?", filter.agent.clone().map(Value::from));
@@ -266,7 +338,10 @@ fn list_runs(
     narrow(" AND opened_at < ?", filter.until.map(Value::from));
     if let Some(subject) = &filter.subject {
         sql.push_str(" AND run IN (SELECT run FROM subjects WHERE tenant = ? AND subject = ?)");
-        values.extend([Value::from(tenant.as_str().to_owned()), Value::from(subject.clone())]);
+        values.extend([
+            Value::from(tenant.as_str().to_owned()),
+            Value::from(subject.clone()),
+        ]);
     }
     if let Some(Key(opened_at, run)) = after {
         sql.push_str(" AND (opened_at, run) < (?, ?)");
@@ -286,7 +361,11 @@ fn list_runs(
 fn count(conn: &Connection, tenant: &Tenant, counters: &super::Counters) -> Result<Stats, Fault> {
     use std::sync::atomic::Ordering::Relaxed;
     let one = |sql: &str| -> Result<u64, Fault> {
-        Ok(conn.prepare_cached(sql)?.query_row([tenant.as_str()], |row| row.get(0)).optional()?.unwrap_or(0))
+        Ok(conn
+            .prepare_cached(sql)?
+            .query_row([tenant.as_str()], |row| row.get(0))
+            .optional()?
+            .unwrap_or(0))
     };
     let pages: u64 = super::pragma(conn, "page_count")?;
     let page_bytes: u64 = super::pragma(conn, "page_size")?;
@@ -295,7 +374,9 @@ fn count(conn: &Connection, tenant: &Tenant, counters: &super::Counters) -> Resu
         events: one("SELECT coalesce(sum(next_seq), 0) FROM runs WHERE tenant = ?1")?,
         receipts: one("SELECT count(*) FROM receipts WHERE tenant = ?1")?,
         approvals_open: one("SELECT count(*) FROM approvals WHERE tenant = ?1 AND state IS NULL")?,
-        exceptions_open: one("SELECT count(*) FROM exceptions WHERE tenant = ?1 AND closed_at IS NULL")?,
+        exceptions_open: one(
+            "SELECT count(*) FROM exceptions WHERE tenant = ?1 AND closed_at IS NULL",
+        )?,
         writes: counters.writes.load(Relaxed),
         commits: counters.commits.load(Relaxed),
         file_bytes: pages * page_bytes,

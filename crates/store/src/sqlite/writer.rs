@@ -1,15 +1,18 @@
 //! The one thread that writes: takes what waits, commits it with one flush, then answers.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use kernel::port::JournalError;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Fault;
+use super::{BUSY_MS, Fault};
 
 /// Most items in one transaction.
 const GROUP_ITEMS_MAX: usize = 256;
@@ -19,6 +22,9 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 
 /// Most items that wait; beyond it callers wait to hand theirs in.
 pub(super) const QUEUE_MAX: usize = 1024;
+
+/// How long cutting the write-ahead log waits for readers, in milliseconds.
+const CHECKPOINT_WAIT_MS: u64 = 250;
 
 /// What the writer did since it began.
 #[derive(Debug, Default)]
@@ -66,16 +72,18 @@ where
     F: FnOnce(&Connection) -> Result<T, Fault> + Send,
 {
     fn perform(&mut self, conn: &Connection) -> Result<(), JournalError> {
-        let Some(write) = self.write.take() else { return Ok(()) };
+        let Some(write) = self.write.take() else {
+            return Ok(());
+        };
         self.value = Some(write(conn)?);
         Ok(())
     }
 
     fn settle(self: Box<Self>, fate: Result<(), JournalError>) {
         let missing = || JournalError::Medium("the write was not made".to_owned());
-        let answer = fate.and_then(|()| self.value.ok_or_else(missing));
+        let Self { value, reply, .. } = *self;
         // A caller that no longer waits loses the answer, not the write.
-        drop(self.reply.send(answer));
+        drop(reply.send(fate.and_then(|()| value.ok_or_else(missing))));
     }
 }
 
@@ -86,7 +94,11 @@ where
     F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    let work = Box::new(Item { write: Some(write), value: None, reply });
+    let work = Box::new(Item {
+        write: Some(write),
+        value: None,
+        reply,
+    });
     (Job::Write { bytes, work }, answer)
 }
 
@@ -168,7 +180,10 @@ fn commit(conn: &Connection, mut group: Vec<Box<dyn Work>>, counters: &Arc<Count
 }
 
 /// What became of each item, if the whole was committed.
-fn transact(conn: &Connection, group: &mut [Box<dyn Work>]) -> Result<Vec<Result<(), JournalError>>, Fault> {
+fn transact(
+    conn: &Connection,
+    group: &mut [Box<dyn Work>],
+) -> Result<Vec<Result<(), JournalError>>, Fault> {
     conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut fates = Vec::with_capacity(group.len());
     for work in group {
@@ -176,8 +191,12 @@ fn transact(conn: &Connection, group: &mut [Box<dyn Work>]) -> Result<Vec<Result
         let fate = work.perform(conn);
         if conn.is_autocommit() {
             // Some failures (disk full, input or output) take the whole transaction with them.
-            let why = fate.err().map_or_else(|| "it ended early".to_owned(), |e| e.to_string());
-            return Err(Fault::medium(format!("the transaction was rolled back: {why}")));
+            let why = fate
+                .err()
+                .map_or_else(|| "it ended early".to_owned(), |e| e.to_string());
+            return Err(Fault::medium(format!(
+                "the transaction was rolled back: {why}"
+            )));
         }
         if fate.is_err() {
             conn.prepare_cached("ROLLBACK TO item")?.execute([])?;
@@ -189,10 +208,16 @@ fn transact(conn: &Connection, group: &mut [Box<dyn Work>]) -> Result<Vec<Result
     Ok(fates)
 }
 
-/// Whether the write-ahead log is now empty.
+/// Whether the write-ahead log is now empty. Nobody writes meanwhile, so it waits only briefly.
 fn checkpoint(conn: &Connection) -> Result<bool, JournalError> {
-    let busy = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-    busy.map(|busy| busy == 0).map_err(|e| Fault::from(e).into())
+    let cut = || {
+        conn.busy_timeout(Duration::from_millis(CHECKPOINT_WAIT_MS))?;
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let busy: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+        conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+        Ok(busy == 0)
+    };
+    cut().map_err(|e: rusqlite::Error| Fault::from(e).into())
 }
 
 #[cfg(test)]
@@ -215,23 +240,36 @@ mod tests {
         let mut answers = Vec::new();
         for sql in writes {
             let (job, answer) = job(1, |conn: &Connection| Ok(conn.execute_batch(sql)?));
-            let Job::Write { work, .. } = job else { panic!("not a write") };
+            let Job::Write { work, .. } = job else {
+                panic!("not a write")
+            };
             group.push(work);
             answers.push(answer);
         }
         commit(conn, group, &Arc::default());
-        answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).collect()
+        answers
+            .into_iter()
+            .map(|answer| answer.blocking_recv().unwrap())
+            .collect()
     }
 
     fn count(conn: &Connection) -> i64 {
-        conn.query_row("SELECT count(*) FROM item", [], |row| row.get(0)).unwrap()
+        conn.query_row("SELECT count(*) FROM item", [], |row| row.get(0))
+            .unwrap()
     }
 
     #[test]
     fn a_refused_item_leaves_the_others() {
         let conn = memory();
         let one = "INSERT INTO item (n) VALUES (1)";
-        let fates = commit_all(&conn, &[one, "INSERT INTO item (n) VALUES (2), (1)", "INSERT INTO item (n) VALUES (3)"]);
+        let fates = commit_all(
+            &conn,
+            &[
+                one,
+                "INSERT INTO item (n) VALUES (2), (1)",
+                "INSERT INTO item (n) VALUES (3)",
+            ],
+        );
         assert!(fates[0].is_ok() && fates[1].is_err() && fates[2].is_ok());
         assert_eq!(count(&conn), 2);
     }
@@ -239,8 +277,19 @@ mod tests {
     #[test]
     fn a_failed_commit_fails_every_item_and_writes_nothing() {
         let conn = memory();
-        let fates = commit_all(&conn, &["INSERT INTO item (n) VALUES (1)", "INSERT INTO item VALUES (2, 99)"]);
-        assert!(fates.iter().all(|fate| matches!(fate, Err(JournalError::Medium(_)))), "{fates:?}");
+        let fates = commit_all(
+            &conn,
+            &[
+                "INSERT INTO item (n) VALUES (1)",
+                "INSERT INTO item VALUES (2, 99)",
+            ],
+        );
+        assert!(
+            fates
+                .iter()
+                .all(|fate| matches!(fate, Err(JournalError::Medium(_)))),
+            "{fates:?}"
+        );
         assert_eq!(count(&conn), 0);
         assert!(commit_all(&conn, &["INSERT INTO item (n) VALUES (3)"])[0].is_ok());
     }
@@ -248,7 +297,14 @@ mod tests {
     #[test]
     fn a_transaction_lost_in_the_middle_fails_every_item() {
         let conn = memory();
-        let fates = commit_all(&conn, &["INSERT INTO item (n) VALUES (1)", "ROLLBACK", "INSERT INTO item (n) VALUES (2)"]);
+        let fates = commit_all(
+            &conn,
+            &[
+                "INSERT INTO item (n) VALUES (1)",
+                "ROLLBACK",
+                "INSERT INTO item (n) VALUES (2)",
+            ],
+        );
         assert!(fates.iter().all(Result::is_err), "{fates:?}");
         assert_eq!(count(&conn), 0);
     }

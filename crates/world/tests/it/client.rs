@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness_world::{AsOf, World, WorldConfig};
+use world::{AsOf, World, WorldConfig};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

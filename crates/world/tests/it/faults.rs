@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use harness_world::{Fault, FaultKind, System, World, WorldConfig};
+use world::{Fault, FaultKind, System, World, WorldConfig};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 

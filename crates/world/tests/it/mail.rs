@@ -1,6 +1,6 @@
 //! The mail sink's dialogue.
 
-use harness_world::World;
+use world::World;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;

@@ -1,6 +1,6 @@
 //! What grows from the seed, and what survives a restart.
 
-use harness_world::{Error, World, WorldConfig};
+use world::{Error, World, WorldConfig};
 use serde_json::{Value, json};
 
 use crate::client::{ask, config, get, hash, start, write, write_keyed};

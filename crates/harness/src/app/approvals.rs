@@ -1,0 +1,407 @@
+//! Approvals: the inbox, the card, and answers bound to exactly what the card showed.
+
+use std::sync::Arc;
+
+use kernel::{
+    Digest, canon,
+    event::Role,
+    id::{ApprovalId, RunId},
+    input::{Answer, Input},
+    money::Money,
+    operation::Operation,
+    run::{AskView, Run},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use store::{Page, Query, State, Thing};
+
+use super::{
+    App, Caller, parse_id,
+    problem::{Kind, Problem},
+    runs::{self, RunView, rfc3339},
+    value::{plain, summarise, visible},
+};
+
+/// An ask as the inbox shows it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalView {
+    /// Its id.
+    pub id: String,
+    /// `action` or `question`.
+    pub sort: String,
+    /// The run.
+    pub run: String,
+    /// The step.
+    pub step: String,
+    /// Roles asked.
+    pub roles: Vec<String>,
+    /// Since when.
+    pub opened_at: String,
+    /// Until when.
+    pub expires_at: String,
+    /// `open`, or how it ended.
+    pub state: String,
+}
+
+/// A page of the inbox.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalList {
+    /// Soonest expiry first; with `all`, newest first.
+    pub items: Vec<ApprovalView>,
+    /// Cursor of the next page.
+    pub next: Option<String>,
+}
+
+/// Which asks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListApprovals {
+    /// Ended ones too.
+    pub all: bool,
+    /// Where the page before ended.
+    pub after: Option<String>,
+    /// How many at most.
+    pub limit: Option<usize>,
+}
+
+/// An approval by id.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GetApproval {
+    /// The ask.
+    pub approval: String,
+}
+
+/// What an approver is shown. Every text comes from the operation's manifest and typed arguments.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Card {
+    /// The ask.
+    pub approval: String,
+    /// The run.
+    pub run: String,
+    /// One sentence.
+    pub summary: String,
+    /// Who asks.
+    pub agent: String,
+    /// For whom.
+    pub on_behalf_of: String,
+    /// Pack and version.
+    pub pack: String,
+    /// The step.
+    pub step: String,
+    /// Its number and how many there are.
+    pub step_of: (usize, usize),
+    /// Money it moves, if any.
+    pub moves_money: Option<String>,
+    /// What it touches.
+    pub touches: String,
+    /// Whether something leaves the company's declared systems, or what data classes it carries.
+    pub leaves: Vec<String>,
+    /// Whether it can be undone, and how.
+    pub undo: String,
+    /// Until when an answer counts; then it is denied.
+    pub expires_at: String,
+    /// Why you are asked: rule and reason.
+    pub why: Vec<Why>,
+    /// Roles and numbers needed.
+    pub needs: Vec<String>,
+    /// Approvals given so far.
+    pub given: Vec<String>,
+    /// Field, now, after.
+    pub changes: Vec<Change>,
+    /// Operation id.
+    pub operation: String,
+    /// Digest that the answer binds to.
+    pub digest: String,
+    /// The arguments.
+    pub args: Value,
+    /// Whether an untrusted input had a part in it.
+    pub untrusted: bool,
+    /// The text of a typed question, for questions.
+    pub question: Option<Question>,
+}
+
+/// A rule that asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Why {
+    /// Layer and id.
+    pub rule: String,
+    /// Its reason.
+    pub reason: String,
+}
+
+/// A line of what will change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// The field.
+    pub field: String,
+    /// As it is.
+    pub now: String,
+    /// As it will be.
+    pub after: String,
+}
+
+/// A typed question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Question {
+    /// The text.
+    pub text: String,
+    /// JSON Schema of the answer.
+    pub answer: Value,
+    /// Role that may answer.
+    pub role: String,
+}
+
+/// An answer.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decide {
+    /// The ask.
+    pub approval: String,
+    /// The digest that was shown; needed to approve or edit an action.
+    #[serde(default)]
+    pub digest: Option<String>,
+    /// `approve`, `deny`, `edit` or `reply`.
+    pub verb: String,
+    /// Why, for deny.
+    #[serde(default)]
+    pub reason: String,
+    /// The arguments to use instead, for edit; the typed answer, for reply.
+    #[serde(default)]
+    pub value: Value,
+    /// How long to wait for the run to park, in ms.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+}
+
+/// Lists asks.
+///
+/// # Errors
+/// A cursor that makes no sense.
+pub async fn list(app: &App, caller: &Caller, request: ListApprovals) -> Result<ApprovalList, Problem> {
+    let state = if request.all { State::All } else { State::Open };
+    let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
+    let listed = app.store.approvals(caller.tenant(), state, page).await?;
+    let items = listed.items.into_iter().map(|entry| ApprovalView {
+        id: entry.row.id.to_string(),
+        sort: entry.row.sort,
+        run: entry.run.to_string(),
+        step: entry.row.step,
+        roles: entry.row.roles,
+        opened_at: rfc3339(entry.row.opened_at),
+        expires_at: rfc3339(entry.row.expires_at),
+        state: entry.state.unwrap_or_else(|| "open".to_owned()),
+    });
+    Ok(ApprovalList { items: items.collect(), next: listed.next })
+}
+
+async fn run_of(app: &App, caller: &Caller, approval: &ApprovalId) -> Result<RunId, Problem> {
+    let found = app.store.find_run(caller.tenant(), &Thing::Approval(approval.clone())).await?;
+    found.ok_or_else(|| Problem::not_found("approval", approval.as_str()))
+}
+
+/// Shows the card of an open ask.
+///
+/// # Errors
+/// When it is not open any more.
+pub async fn get(app: &App, caller: &Caller, request: GetApproval) -> Result<Card, Problem> {
+    let approval: ApprovalId = parse_id(&request.approval)?;
+    let id = run_of(app, caller, &approval).await?;
+    let run = app.read_run(caller, &id).await?;
+    card(app, caller, &run, &approval).await
+}
+
+async fn card(app: &App, caller: &Caller, run: &Run, approval: &ApprovalId) -> Result<Card, Problem> {
+    let plan = app.shelf.plan(caller.tenant(), run.header().plan).await;
+    let plan = plan.map_err(|e| Problem::new(Kind::Unexpected, "plan-gone", e))?;
+    let paths: Vec<&str> = plan.steps.iter().map(|s| s.path.as_str()).filter(|p| !p.contains('!')).collect();
+    let place = |step: &str| {
+        let path = kernel::playbook::static_path(step);
+        (paths.iter().position(|p| *p == path).map_or(0, |n| n + 1), paths.len())
+    };
+    if let Some(ask) = run.asks().into_iter().find(|ask| ask.id == *approval) {
+        return Ok(action_card(run, &ask, place(&ask.action.step)));
+    }
+    let open = run.questions().into_iter().find(|question| question.id == *approval);
+    let Some(question) = open else {
+        return Err(Problem::new(Kind::Conflict, "approval-closed", format!("{approval} is not open any more"))
+            .next("`harness approval list --all` shows how it ended"));
+    };
+    let text = question_text(app, caller, run, approval).await?;
+    let mut card = empty_card(run, approval, &question.step, place(&question.step));
+    card.summary = visible(&text);
+    card.expires_at = rfc3339(question.expires_at);
+    card.needs = vec![format!("1 × {}", question.role)];
+    let (answer, role) = ((*question.answer).clone(), question.role);
+    card.question = Some(Question { text, answer, role });
+    Ok(card)
+}
+
+async fn question_text(app: &App, caller: &Caller, run: &Run, id: &ApprovalId) -> Result<String, Problem> {
+    let records = app.records(caller, run.id()).await?;
+    let text = records.iter().find_map(|record| match &record.event.body {
+        kernel::event::Body::Questioned { question, text, .. } if question == id => Some(text.value()),
+        _ => None,
+    });
+    Ok(text.as_ref().and_then(|t| t.as_str()).unwrap_or_default().to_owned())
+}
+
+fn empty_card(run: &Run, approval: &ApprovalId, step: &str, step_of: (usize, usize)) -> Card {
+    let header = run.header();
+    Card {
+        approval: approval.to_string(),
+        run: run.id().to_string(),
+        summary: String::new(),
+        agent: header.chain.agent.id.to_string(),
+        on_behalf_of: header.chain.on_behalf_of.id.to_string(),
+        pack: header.pack.clone(),
+        step: step.to_owned(),
+        step_of,
+        moves_money: None,
+        touches: String::new(),
+        leaves: Vec::new(),
+        undo: String::new(),
+        expires_at: String::new(),
+        why: Vec::new(),
+        needs: Vec::new(),
+        given: Vec::new(),
+        changes: Vec::new(),
+        operation: String::new(),
+        digest: String::new(),
+        args: Value::Null,
+        untrusted: false,
+        question: None,
+    }
+}
+
+fn action_card(run: &Run, ask: &AskView, step_of: (usize, usize)) -> Card {
+    let action = &ask.action;
+    let operation = &action.operation;
+    let label = action.arg_labels.join_all();
+    let mut leaves: Vec<String> = Vec::new();
+    if operation.facts.egress {
+        leaves.push("leaves the company".to_owned());
+    }
+    leaves.extend(label.classes.iter().cloned());
+    let decision = action.decision.as_ref();
+    let rules = decision.map(|d| d.rules.as_slice()).unwrap_or_default();
+    let reason = |rule: &kernel::decision::Rule| Why {
+        rule: format!("{}/{}", rule.layer, rule.id),
+        reason: visible(&rule.reason),
+    };
+    let requirement = &ask.requirement.approvals;
+    let touched = action.resource.as_ref().map(|r| format!("{} {}", r.kind, visible(&r.id)));
+    Card {
+        summary: summarise(&operation.summary, &action.args),
+        moves_money: money_in(&action.args).map(|m| m.to_string()),
+        touches: touched.unwrap_or_else(|| operation.id.connector().to_owned()),
+        leaves,
+        undo: undo_words(operation, action.undo, &action.role),
+        expires_at: rfc3339(ask.expires_at),
+        why: rules.iter().map(reason).collect(),
+        needs: requirement.iter().map(|(role, n)| format!("{n} × {role}")).collect(),
+        given: action.approvals.iter().map(|a| format!("{} at {}", a.by, rfc3339(a.at))).collect(),
+        changes: changes(action.before.as_deref(), action.preview.as_deref(), &action.args),
+        operation: operation.id.to_string(),
+        digest: action.digest.map(|d| d.to_string()).unwrap_or_default(),
+        args: (*action.args).clone(),
+        untrusted: label.is_tainted(),
+        ..empty_card(run, &ask.id, &action.step, step_of)
+    }
+}
+
+fn undo_words(operation: &Operation, undo: kernel::operation::Undo, role: &Role) -> String {
+    use kernel::operation::Undo;
+    if let Role::Undo { .. } = role {
+        return "this takes an earlier effect back".to_owned();
+    }
+    match undo {
+        Undo::Restore => "yes, for 30 days: the state before is restored".to_owned(),
+        Undo::Compensate => "in part, for 30 days: an inverse exists, a trace remains".to_owned(),
+        Undo::None if operation.is_write() => "no: it cannot be taken back".to_owned(),
+        Undo::None => "nothing changes".to_owned(),
+    }
+}
+
+fn money_in(args: &Value) -> Option<Money> {
+    match args {
+        Value::Object(map) => Money::from_value(args).or_else(|| map.values().find_map(money_in)),
+        _ => None,
+    }
+}
+
+/// What will change: arguments that name a field of what is there now, or the preview's own lines.
+fn changes(before: Option<&Value>, preview: Option<&Value>, args: &Value) -> Vec<Change> {
+    let mut lines = Vec::new();
+    let (Some(Value::Object(args)), Some(now)) = (Some(args), before.or(preview)) else {
+        return lines;
+    };
+    for (field, after) in args {
+        let Some(current) = find_field(now, field) else { continue };
+        if current != after {
+            lines.push(Change { field: visible(field), now: plain(current), after: plain(after) });
+        }
+    }
+    lines
+}
+
+/// A field of this name at the top or one level below.
+fn find_field<'v>(value: &'v Value, field: &str) -> Option<&'v Value> {
+    let Value::Object(map) = value else { return None };
+    let wanted = normal(field);
+    let here = map.iter().find(|(name, _)| normal(name) == wanted).map(|(_, v)| v);
+    here.or_else(|| {
+        let inner = map.values().filter_map(Value::as_object);
+        inner.flat_map(|m| m.iter()).find(|(name, _)| normal(name) == wanted).map(|(_, v)| v)
+    })
+}
+
+fn normal(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Takes one answer in.
+///
+/// # Errors
+/// When it does not count: somebody else decided, it expired, it answers another version, or the caller
+/// may not.
+pub async fn decide(app: &App, caller: &Caller, request: Decide) -> Result<RunView, Problem> {
+    let approval: ApprovalId = parse_id(&request.approval)?;
+    let id = run_of(app, caller, &approval).await?;
+    let run = app.read_run(caller, &id).await?;
+    let by = caller.principal().clone();
+    let input = if request.verb == "reply" {
+        Input::Reply { question: approval, by, value: Arc::new(request.value) }
+    } else {
+        let shown = card(app, caller, &run, &approval).await?;
+        let action = match &request.digest {
+            Some(digest) => parse_id::<Digest>(digest)?,
+            None if request.verb == "deny" => parse_id::<Digest>(&shown.digest)?,
+            None => return Err(no_digest(&shown)),
+        };
+        let shown = canon::digest(&json!(shown)).unwrap_or_default();
+        let answer = answer(&request)?;
+        Input::Answer { approval, action, shown, by, answer }
+    };
+    runs::hand_in(app, caller, &id, input).await?;
+    runs::wait(app, caller, &id, request.wait_ms.unwrap_or(10_000)).await;
+    runs::view_of(app, caller, &id).await
+}
+
+fn no_digest(card: &Card) -> Problem {
+    Problem::usage("digest-needed", "an approval binds to the digest of the card you saw")
+        .next(format!("harness approval approve {} --digest {}", card.approval, card.digest))
+}
+
+fn answer(request: &Decide) -> Result<Answer, Problem> {
+    match request.verb.as_str() {
+        "approve" => Ok(Answer::Approve),
+        "deny" if request.reason.trim().is_empty() => {
+            Err(Problem::usage("reason-needed", "say why, with --reason"))
+        }
+        "deny" => Ok(Answer::Deny { reason: request.reason.clone() }),
+        "edit" => Ok(Answer::Edit { args: Arc::new(request.value.clone()) }),
+        other => Err(Problem::usage("bad-verb", format!("`{other}` is not an answer"))),
+    }
+}

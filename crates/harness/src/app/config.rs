@@ -1,0 +1,358 @@
+//! `harness.toml`: what the operator decides. Flag > environment > project file > user file > default.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use connect::Systems;
+use kernel::{
+    approval::{ASK_EXPIRES_MS, ApproverRule, SelfApproval},
+    budget::Budget,
+    id::{PrincipalId, Tenant},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::problem::{Kind, Problem};
+
+/// Name of the configuration file and of the store folder's parent marker.
+pub const FILE: &str = "harness.toml";
+
+/// Largest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// The file, as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Whose store this is.
+    pub tenant: Option<String>,
+    /// Where the store is.
+    pub store: Option<PathBuf>,
+    /// Where packs are.
+    pub packs: Option<Vec<PathBuf>>,
+    /// The operator's own policies.
+    pub policy: PolicyFile,
+    /// The person at the terminal, by name of `[people]`.
+    pub me: Option<String>,
+    /// People by name, with their roles.
+    pub people: BTreeMap<String, Person>,
+    /// Systems that connectors name.
+    pub systems: Systems,
+    /// Secrets by reference: `env:NAME` or `file:PATH`.
+    pub secrets: BTreeMap<String, String>,
+    /// Keys by reference.
+    pub keys: KeysFile,
+    /// Approvals.
+    pub approvals: ApprovalsFile,
+    /// Limits of every run.
+    pub budget: Option<Budget>,
+}
+
+/// `[policy]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyFile {
+    /// Cedar files of the operator layer.
+    pub operator: Vec<PathBuf>,
+}
+
+/// `[keys]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysFile {
+    /// The receipt signing key: `env:NAME` or `file:PATH`.
+    pub receipts: Option<String>,
+}
+
+/// `[approvals]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApprovalsFile {
+    /// Whether the person an agent acts for may approve; off as soon as there are two people.
+    pub self_approval: Option<bool>,
+    /// How long an ask stays open, in milliseconds.
+    pub expires_ms: Option<i64>,
+}
+
+/// A person the operator knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Person {
+    /// Roles held.
+    pub roles: Vec<String>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Origin {
+    /// The key, such as `store`.
+    pub key: String,
+    /// Its value as text; secrets show their reference only.
+    pub value: String,
+    /// `flag`, `environment`, a file's path, or `default`.
+    pub origin: String,
+}
+
+/// What was said on the command line or in the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--store`, or `HARNESS_STORE`.
+    pub store: Option<(PathBuf, &'static str)>,
+    /// `--as`.
+    pub person: Option<String>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whose store this is.
+    pub tenant: Tenant,
+    /// The store's folder.
+    pub store: PathBuf,
+    /// Pack folders.
+    pub packs: Vec<PathBuf>,
+    /// Operator policy files.
+    pub operator_policies: Vec<PathBuf>,
+    /// The person at the terminal.
+    pub me: String,
+    /// People by name.
+    pub people: BTreeMap<String, Person>,
+    /// Systems by name.
+    pub systems: Systems,
+    /// Secret references by name.
+    pub secrets: BTreeMap<String, String>,
+    /// Reference of the receipt signing key.
+    pub receipt_key: String,
+    /// Who may answer asks.
+    pub approvers: ApproverRule,
+    /// Limits of every run.
+    pub budget: Budget,
+    /// Where each value came from.
+    pub origins: Vec<Origin>,
+}
+
+impl Config {
+    /// Reads the configuration in force for a working directory.
+    ///
+    /// # Errors
+    /// Names the file, the line and the nearest known key.
+    pub fn load(overrides: &Overrides, working: &Path) -> Result<Self, Problem> {
+        let (file, path) = match &overrides.config {
+            Some(path) => (read(path)?, Some(path.clone())),
+            None => find(working)?,
+        };
+        let base = path.as_deref().and_then(Path::parent).unwrap_or(working).to_path_buf();
+        let origin = path.as_ref().map_or_else(|| "default".to_owned(), |p| p.display().to_string());
+        resolve(file, overrides, &Place { base, origin })
+    }
+
+    /// The id of a declared person.
+    ///
+    /// # Errors
+    /// When nobody of that name is declared.
+    pub fn person(&self, name: &str) -> Result<kernel::principal::Principal, Problem> {
+        let unknown = || {
+            let known: Vec<&str> = self.people.keys().map(String::as_str).collect();
+            Problem::usage("unknown-person", format!("nobody called `{name}` is declared"))
+                .next(format!("declare [people.{name}] in {FILE}, or use one of: {}", known.join(", ")))
+        };
+        let person = self.people.get(name).ok_or_else(unknown)?;
+        let id: PrincipalId = format!("person:{name}").parse().map_err(|_| unknown())?;
+        Ok(kernel::principal::Principal {
+            id,
+            kind: kernel::principal::Kind::Person,
+            roles: person.roles.iter().cloned().collect(),
+        })
+    }
+}
+
+struct Place {
+    base: PathBuf,
+    origin: String,
+}
+
+/// The project file upwards from the working directory, else the user's, else nothing.
+fn find(working: &Path) -> Result<(File, Option<PathBuf>), Problem> {
+    let project = working.ancestors().map(|dir| dir.join(FILE)).find(|path| path.is_file());
+    let user = user_dir("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("harness").join("config.toml"));
+    match project.or(user.filter(|path| path.is_file())) {
+        Some(path) => read(&path).map(|file| (file, Some(path))),
+        None => Ok((File::default(), None)),
+    }
+}
+
+fn read(path: &Path) -> Result<File, Problem> {
+    let place = path.display().to_string();
+    let unreadable = |problem: String| {
+        Problem::usage("config-unreadable", format!("cannot read {place}: {problem}"))
+            .next("name another file with --config")
+    };
+    let meta = std::fs::metadata(path).map_err(|e| unreadable(e.to_string()))?;
+    if meta.len() > FILE_BYTES_MAX {
+        return Err(unreadable(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map(|span| line_of(&text, span.start));
+        let place = line.map_or(place.clone(), |(line, column)| format!("{place}:{line}:{column}"));
+        Problem::usage("config-invalid", error.message().to_owned())
+            .at(place)
+            .next("`harness schema config` lists every key")
+    })
+}
+
+fn line_of(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+    (line, column)
+}
+
+/// A folder of the user: from the environment, else below the home folder.
+fn user_dir(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    named.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(below_home)))
+}
+
+fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, Problem> {
+    let mut origins = Vec::new();
+    let mut note = |key: &str, value: String, origin: &str| {
+        origins.push(Origin { key: key.to_owned(), value, origin: origin.to_owned() });
+    };
+    let from = |set: bool| if set { place.origin.as_str() } else { "default" };
+    let absolute = |path: &PathBuf| place.base.join(path);
+
+    let tenant_text = file.tenant.clone().unwrap_or_else(|| "default".to_owned());
+    note("tenant", tenant_text.clone(), from(file.tenant.is_some()));
+    let tenant = tenant_text.parse().map_err(|_| {
+        Problem::usage("tenant-invalid", format!("`{tenant_text}` is not a tenant name"))
+    })?;
+
+    let (store, store_origin) = store_place(&file, overrides, place);
+    note("store", store.display().to_string(), &store_origin);
+    let packs: Vec<PathBuf> = file.packs.iter().flatten().map(absolute).collect();
+    note("packs", list(&packs), from(file.packs.is_some()));
+    let operator_policies: Vec<PathBuf> = file.policy.operator.iter().map(absolute).collect();
+    note("policy.operator", list(&operator_policies), from(!operator_policies.is_empty()));
+
+    let mut people = file.people.clone();
+    if people.is_empty() {
+        let roles = ["approver", "finance", "owner"].map(str::to_owned).to_vec();
+        people.insert("me".to_owned(), Person { roles });
+    }
+    let first = || people.keys().next().cloned().unwrap_or_default();
+    let me = overrides.person.clone().or_else(|| file.me.clone()).unwrap_or_else(first);
+    let me_origin = if overrides.person.is_some() { "flag" } else { from(file.me.is_some()) };
+    note("me", me.clone(), me_origin);
+    note("people", people.keys().cloned().collect::<Vec<_>>().join(", "), from(!file.people.is_empty()));
+
+    let receipt_key = file.keys.receipts.clone().unwrap_or_else(default_key);
+    note("keys.receipts", receipt_key.clone(), from(file.keys.receipts.is_some()));
+    let approvers = approver_rule(&file.approvals, people.len())?;
+    note("approvals.self_approval", format!("{:?}", approvers.self_approval), from(file.approvals.self_approval.is_some()));
+    note("approvals.expires_ms", approvers.expires_ms.to_string(), from(file.approvals.expires_ms.is_some()));
+    for (name, system) in &file.systems {
+        note(&format!("systems.{name}"), system.kind().to_owned(), &place.origin);
+    }
+    for (name, reference) in &file.secrets {
+        note(&format!("secrets.{name}"), reference.clone(), &place.origin);
+    }
+    Ok(Config {
+        tenant,
+        store,
+        packs,
+        operator_policies,
+        me,
+        people,
+        systems: file.systems,
+        secrets: file.secrets,
+        receipt_key: absolute_reference(&receipt_key, &place.base),
+        approvers,
+        budget: file.budget.unwrap_or_default(),
+        origins,
+    })
+}
+
+fn store_place(file: &File, overrides: &Overrides, place: &Place) -> (PathBuf, String) {
+    if let Some((path, origin)) = &overrides.store {
+        return (path.clone(), (*origin).to_owned());
+    }
+    if let Some(path) = &file.store {
+        return (place.base.join(path), place.origin.clone());
+    }
+    let project = place.base.join(".harness");
+    if place.origin != "default" || project.is_dir() {
+        return (project, "default".to_owned());
+    }
+    let data = user_dir("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("harness"));
+    (data.unwrap_or(project), "default".to_owned())
+}
+
+fn approver_rule(file: &ApprovalsFile, people: usize) -> Result<ApproverRule, Problem> {
+    let allowed = file.self_approval.unwrap_or(people < 2);
+    let expires_ms = file.expires_ms.unwrap_or(ASK_EXPIRES_MS);
+    if expires_ms <= 0 {
+        let detail = "approvals.expires_ms must be positive";
+        return Err(Problem::new(Kind::Usage, "config-invalid", detail));
+    }
+    let self_approval = if allowed { SelfApproval::Recorded } else { SelfApproval::Refused };
+    Ok(ApproverRule { self_approval, expires_ms })
+}
+
+/// The signing key's default place: beside the user's configuration, never inside the store.
+fn default_key() -> String {
+    let dir = user_dir("XDG_CONFIG_HOME", ".config").unwrap_or_else(|| PathBuf::from("."));
+    format!("file:{}", dir.join("harness").join("keys").join("receipts.key").display())
+}
+
+fn absolute_reference(reference: &str, base: &Path) -> String {
+    match reference.strip_prefix("file:") {
+        Some(path) => format!("file:{}", base.join(path).display()),
+        None => reference.to_owned(),
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, Problem> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), text).unwrap();
+        Config::load(&Overrides::default(), dir.path())
+    }
+
+    #[test]
+    fn a_typo_names_file_line_and_column() {
+        let problem = load("tenant = \"acme\"\nstor = \"x\"\n").unwrap_err();
+        assert_eq!(problem.code, "config-invalid");
+        assert!(problem.at[0].ends_with("harness.toml:2:1"), "{:?}", problem.at);
+        assert!(problem.detail.contains("stor"), "{}", problem.detail);
+    }
+
+    #[test]
+    fn a_second_person_switches_self_approval_off() {
+        let one = load("[people.mira]\nroles = [\"approver\"]\n").unwrap();
+        assert_eq!(one.approvers.self_approval, SelfApproval::Recorded);
+        let two = load("[people.mira]\n[people.lena]\n").unwrap();
+        assert_eq!(two.approvers.self_approval, SelfApproval::Refused);
+    }
+
+    #[test]
+    fn every_value_says_where_it_came_from() {
+        let config = load("tenant = \"acme\"\n").unwrap();
+        let origin = |key: &str| {
+            config.origins.iter().find(|o| o.key == key).map(|o| o.origin.clone()).unwrap()
+        };
+        assert!(origin("tenant").ends_with("harness.toml"));
+        assert_eq!(origin("packs"), "default");
+    }
+}

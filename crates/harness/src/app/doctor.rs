@@ -1,0 +1,71 @@
+//! `doctor`: is this installation able to keep its promises right now?
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use store::{Log as _, Query as _};
+
+use super::{App, Caller, intents::Nothing, problem::Problem};
+
+/// Runs whose chains are verified in one go.
+const RUNS_CHECKED_MAX: usize = 10_000;
+
+/// What was looked at.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Diagnosis {
+    /// Whether every check passed.
+    pub healthy: bool,
+    /// Each check.
+    pub checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// Its id.
+    pub id: String,
+    /// `ok`, `warning` or `failed`.
+    pub result: String,
+    /// What was found.
+    pub found: String,
+    /// What to do.
+    pub fix: Option<String>,
+}
+
+fn check(id: &str, problem: Option<String>, good: String, fix: &str) -> Check {
+    let result = if problem.is_some() { "failed" } else { "ok" };
+    let fix = problem.is_some().then(|| fix.to_owned());
+    Check { id: id.to_owned(), result: result.to_owned(), found: problem.unwrap_or(good), fix }
+}
+
+/// Looks at store, chains, log, packs, policies, secrets.
+///
+/// # Errors
+/// When the store cannot be read at all.
+pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosis, Problem> {
+    let integrity = app.store.integrity_check(RUNS_CHECKED_MAX).await?;
+    let broken = integrity.problems.first().map(ToString::to_string);
+    let runs = format!("{} runs, every chain verified", integrity.runs);
+    let mut checks = vec![check("store", broken, runs, "restore the store from a backup")];
+
+    let tree = super::receipts::tree(app, caller).await?;
+    let kept = app.store.checkpoint(caller.tenant()).await?;
+    let contradiction = kept.as_ref().and_then(|kept| {
+        let same = tree.root(kept.size) == Some(kept.root);
+        (!same).then(|| format!("the log contradicts its checkpoint of size {}", kept.size))
+    });
+    let size = format!("{} receipts, checkpoint at {}", tree.size(), kept.map_or(0, |k| k.size));
+    checks.push(check("receipt-log", contradiction, size, "restore the store from a backup"));
+
+    let missing = app.connectors.unresolved();
+    let named = missing.first().map(ToString::to_string);
+    checks.push(check("secrets", named, "every secret resolves".to_owned(), "correct [secrets] in harness.toml"));
+
+    let packs: Vec<String> = app.shelf.packs().map(|s| s.pack.manifest.name.clone()).collect();
+    let none = packs.is_empty().then(|| "no pack is configured".to_owned());
+    checks.push(check("packs", none, packs.join(", "), "add a folder to `packs` in harness.toml"));
+
+    let stats = app.store.stats(caller.tenant()).await?;
+    checks.push(check("queue", None, format!("{stats:?}"), ""));
+    let healthy = checks.iter().all(|check| check.result != "failed");
+    Ok(Diagnosis { healthy, checks })
+}

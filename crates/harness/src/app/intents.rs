@@ -1,0 +1,414 @@
+//! Intents: route, plan, submit.
+
+use kernel::{
+    Digest,
+    event::{Header, MACHINE},
+    id::{OperationId, RunId},
+    label::{Confidentiality, Label, LabelMap, Trust},
+    plan::{Asks, Plan, PlanStep},
+    planning::Labelled,
+    principal::{Chain, Grant, Kind as ActorKind, Principal},
+    run::Genesis,
+};
+use pack::{Pins, Request, Routed};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use super::{
+    App, Caller,
+    problem::{Kind, Problem},
+    runs::{self, RunView},
+    shelf::Shelved,
+};
+
+/// Longest wait for a run to park, in milliseconds.
+const WAIT_MAX_MS: u64 = 24 * 3_600_000;
+
+/// A request that an intent should serve.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Submit {
+    /// The intent: `name` or `pack/name`.
+    #[serde(default)]
+    pub intent: Option<String>,
+    /// The request in words, where no intent is named.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// The inputs.
+    #[serde(default)]
+    pub inputs: Value,
+    /// The same key is the same run; absent = a fresh one.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    /// How long to wait for the run to park, in ms; absent = do not wait.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Submitted {
+    /// Whether the run is new, or the same key was submitted before.
+    pub new: bool,
+    /// The idempotency key in force.
+    pub idempotency_key: String,
+    /// The run.
+    pub run: RunView,
+}
+
+/// A plan as people read it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlanView {
+    /// The plan hash.
+    pub digest: String,
+    /// The intent.
+    pub intent: String,
+    /// Pack and version.
+    pub pack: String,
+    /// Pack digest.
+    pub pack_digest: String,
+    /// Policy digest.
+    pub policy_digest: String,
+    /// Why this intent was chosen.
+    #[serde(default)]
+    pub why: Vec<String>,
+    /// What it may do.
+    pub steps: Vec<PlanStepView>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlanStepView {
+    /// Static path.
+    pub path: String,
+    /// Operation.
+    pub operation: String,
+    /// `read` or `write`.
+    pub effect: String,
+    /// `restore`, `compensate` or `none`.
+    pub undo: String,
+    /// Whether something leaves to a place nobody declared.
+    pub egress: bool,
+    /// Whether it runs only on a condition.
+    pub conditional: bool,
+    /// Most times it can run.
+    pub times_max: u64,
+    /// `no`, `always`, `maybe` or `denied`.
+    pub asks: String,
+    /// Roles and numbers asked for.
+    pub approvals: Vec<String>,
+    /// Rules that ask or deny.
+    pub rules: Vec<String>,
+    /// What a `maybe` depends on.
+    pub depends_on: Vec<String>,
+}
+
+/// Which plan to show.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GetPlan {
+    /// The run whose stored plan is meant.
+    pub run: String,
+}
+
+/// An intent as lists show it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct IntentView {
+    /// Pack.
+    pub pack: String,
+    /// Name.
+    pub name: String,
+    /// Title.
+    pub title: String,
+    /// Phrases that ask for it.
+    pub triggers: Vec<String>,
+    /// JSON Schema of its inputs.
+    pub input: Value,
+}
+
+/// All intents.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct IntentList {
+    /// In pack and name order.
+    pub items: Vec<IntentView>,
+}
+
+/// Nothing to say.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Lists the intents of all packs.
+///
+/// # Errors
+/// None.
+pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<IntentList, Problem> {
+    let items = app.shelf.packs().flat_map(|shelved| {
+        let pack = shelved.pack.manifest.name.clone();
+        shelved.pack.intents.values().map(move |intent| IntentView {
+            pack: pack.clone(),
+            name: intent.name.clone(),
+            title: intent.title.clone(),
+            triggers: intent.triggers.clone(),
+            input: (*intent.input).clone(),
+        })
+    });
+    Ok(IntentList { items: items.collect() })
+}
+
+/// Compiles the plan a submission would run, without running it.
+///
+/// # Errors
+/// When no single intent is meant, or the inputs do not fit.
+pub async fn plan(app: &App, caller: &Caller, request: Submit) -> Result<PlanView, Problem> {
+    let chosen = choose(app, &request)?;
+    let plan = compile(app, caller, &chosen, &request.inputs)?;
+    let digest = plan.digest().map_err(|e| Problem::usage("inputs-invalid", e.to_string()))?;
+    Ok(view(&plan, digest, chosen.why))
+}
+
+/// Shows the stored plan of a run.
+///
+/// # Errors
+/// When there is no such run.
+pub async fn get_plan(app: &App, caller: &Caller, request: GetPlan) -> Result<PlanView, Problem> {
+    let id: RunId = super::parse_id(&request.run)?;
+    let records = app.records(caller, &id).await?;
+    let header = records.first().and_then(super::header_of);
+    let header = header.ok_or_else(|| Problem::not_found("run", &request.run))?;
+    let plan = app.shelf.plan(caller.tenant(), header.plan).await;
+    let plan = plan.map_err(|e| Problem::new(Kind::Unexpected, "plan-gone", e))?;
+    Ok(view(&plan, header.plan, Vec::new()))
+}
+
+/// Submits an intent: durable on return, one run per key.
+///
+/// # Errors
+/// When no single intent is meant, the inputs do not fit, or the key was used with other inputs.
+pub async fn submit(app: &App, caller: &Caller, request: Submit) -> Result<Submitted, Problem> {
+    let chosen = choose(app, &request)?;
+    let plan = compile(app, caller, &chosen, &request.inputs)?;
+    app.shelf.keep(caller.tenant(), &chosen.shelved).await?;
+    let digest = app.shelf.keep_plan(caller.tenant(), &plan).await?;
+    let key = match &request.idempotency_key {
+        Some(key) if key.is_empty() || key.len() > 200 => {
+            return Err(Problem::usage("idempotency-key", "an idempotency key has 1 to 200 characters"));
+        }
+        Some(key) => key.clone(),
+        None => uuid::Uuid::now_v7().to_string(),
+    };
+    let genesis = genesis(app, caller, (&chosen, &plan, digest), (&request.inputs, &key))?;
+    let submitted = app.engine.submit(genesis).await?;
+    let id = submitted.run().clone();
+    let new = matches!(submitted, engine::Submitted::New(_));
+    if !new {
+        check_same(app, caller, &id, &request.inputs).await?;
+    }
+    if let Some(wait_ms) = request.wait_ms {
+        runs::wait(app, caller, &id, wait_ms.min(WAIT_MAX_MS)).await;
+    }
+    let run = runs::view_of(app, caller, &id).await?;
+    Ok(Submitted { new, idempotency_key: key, run })
+}
+
+/// The intent that is meant.
+struct Chosen {
+    shelved: Arc<Shelved>,
+    intent: String,
+    why: Vec<String>,
+}
+
+fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
+    if request.intent.is_none() && request.text.is_none() {
+        return Err(Problem::usage("no-intent", "name an intent or say what is wanted")
+            .next("`harness intent list` shows what can be asked for"));
+    }
+    let asked = Request {
+        text: request.text.clone(),
+        intent: request.intent.clone(),
+        inputs: Some(request.inputs.clone()).filter(|inputs| !inputs.is_null()),
+    };
+    let names = |candidates: &[pack::Candidate]| {
+        let each = candidates.iter().map(|c| format!("{}/{}", c.pack, c.intent));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    match app.router.route(&asked) {
+        Routed::One(found) => {
+            let shelved = Arc::clone(app.shelf.pack(&found.pack)?);
+            Ok(Chosen { shelved, intent: found.intent, why: found.why })
+        }
+        Routed::Tie { candidates } => {
+            let detail = format!("several intents fit: {}", names(&candidates));
+            Err(Problem::new(Kind::NeedsPerson, "intent-ambiguous", detail).next("name the one that is meant"))
+        }
+        Routed::None { nearest } => {
+            let detail = match nearest.is_empty() {
+                true => "no intent fits".to_owned(),
+                false => format!("no intent fits; nearest: {}", names(&nearest)),
+            };
+            Err(Problem::new(Kind::NotFound, "intent-not-found", detail)
+                .next("`harness intent list` shows what can be asked for"))
+        }
+    }
+}
+
+fn compile(app: &App, caller: &Caller, chosen: &Chosen, inputs: &Value) -> Result<Plan, Problem> {
+    let shelved = &chosen.shelved;
+    let pins = Pins { policy_digest: shelved.bundle.digest(), config_digest: config_digest(app, caller) };
+    let forecast = |operation: &kernel::operation::Operation| shelved.bundle.forecast(operation);
+    shelved.pack.compile(&chosen.intent, inputs, pins, &forecast).map_err(|problem| {
+        Problem::usage("inputs-invalid", problem.message.clone())
+            .next("`harness intent list -o json` shows the schema of the inputs")
+    })
+}
+
+/// Digest of the configuration that can change what a run does.
+fn config_digest(app: &App, caller: &Caller) -> Digest {
+    let config = &app.config;
+    let pinned = json!({
+        "tenant": caller.tenant(),
+        "budget": config.budget,
+        "approvers": config.approvers,
+        "systems": config.systems.iter().map(|(name, s)| (name, s.kind())).collect::<std::collections::BTreeMap<_, _>>(),
+    });
+    kernel::canon::digest(&pinned).unwrap_or_default()
+}
+
+fn genesis(
+    app: &App,
+    caller: &Caller,
+    (chosen, plan, digest): (&Chosen, &Plan, Digest),
+    (inputs, key): (&Value, &str),
+) -> Result<Genesis, Problem> {
+    let pack = &chosen.shelved.pack;
+    let intent = pack.intents.get(&chosen.intent);
+    let intent = intent.ok_or_else(|| Problem::not_found("intent", &chosen.intent))?;
+    let agent = match &intent.agent {
+        Some(agent) => agent.clone(),
+        None => super::parse_id(&format!("agent:{}", pack.manifest.name))?,
+    };
+    let agent = Principal { id: agent, kind: ActorKind::Agent, roles: Default::default() };
+    let tenant = caller.tenant().clone();
+    let chain = Chain { agent, on_behalf_of: caller.principal().clone(), tenant: tenant.clone() };
+    let header = Header {
+        machine: MACHINE,
+        chain,
+        intent: chosen.intent.clone(),
+        pack: format!("{}@{}", pack.manifest.name, pack.manifest.version),
+        pack_digest: pack.digest,
+        plan: digest,
+        policy: plan.policy_digest,
+        config: plan.config_digest,
+        grant: grant_of(plan, &chosen.shelved),
+        budget: app.config.budget.clone(),
+        approvers: app.config.approvers.clone(),
+        autonomy: Default::default(),
+        mode: Default::default(),
+        owner: pack.manifest.owner.clone(),
+    };
+    let subjects = intent.subjects.iter().filter_map(|(kind, pointer)| {
+        let value = inputs.pointer(pointer)?.as_str()?;
+        Some(subject(&tenant, kind, value))
+    });
+    let label = Label::new(Trust::User, Confidentiality::Internal);
+    Ok(Genesis {
+        id: RunId::of_intent(&tenant, &chosen.intent, key),
+        header,
+        intent: Labelled { value: Arc::new(inputs.clone()), labels: LabelMap::uniform(label) },
+        subjects: subjects.collect(),
+    })
+}
+
+/// An opaque subject: lists can filter by it, a journal shows nothing.
+pub(crate) fn subject(tenant: &kernel::id::Tenant, kind: &str, value: &str) -> String {
+    let parts = [tenant.as_str().as_bytes(), kind.as_bytes(), value.as_bytes()];
+    let digest = Digest::of_parts("harness/subject/v1", &parts);
+    format!("{kind}:{}", digest.hex().get(..24).unwrap_or_default())
+}
+
+/// What the plan names, and what takes it back.
+fn grant_of(plan: &Plan, shelved: &Shelved) -> Grant {
+    let mut operations: std::collections::BTreeSet<OperationId> =
+        plan.steps.iter().map(|step| step.operation.clone()).collect();
+    let named: Vec<OperationId> = operations.iter().cloned().collect();
+    for id in named {
+        let Some(entry) = shelved.catalogue.get(&id) else { continue };
+        let companions = &entry.operation.companions;
+        let probe = companions.probe.as_ref().map(|p| &p.call);
+        let all = [companions.before.as_ref(), companions.preview.as_ref(), companions.undo_with.as_ref(), probe];
+        operations.extend(all.into_iter().flatten().map(|c| c.operation.clone()));
+    }
+    kernel::playbook::visit_steps(&plan.playbook.steps, &mut |_, step| {
+        operations.extend(step.undo.iter().map(|c| c.operation.clone()));
+    });
+    Grant { operations }
+}
+
+/// The same key with other inputs is somebody's mistake, not a retry.
+async fn check_same(app: &App, caller: &Caller, id: &RunId, inputs: &Value) -> Result<(), Problem> {
+    let records = app.records(caller, id).await?;
+    let before = records.first().and_then(|record| match &record.event.body {
+        kernel::event::Body::Opened { intent, .. } => intent.opening().map(|o| Arc::clone(&o.value)),
+        _ => None,
+    });
+    match before {
+        Some(before) if *before != *inputs => Err(Problem::new(
+            Kind::Conflict,
+            "idempotency-key-reused",
+            format!("this idempotency key was used with other inputs for {id}"),
+        )
+        .next("use another key")),
+        _ => Ok(()),
+    }
+}
+
+fn word<T: Serialize>(value: &T) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn view(plan: &Plan, digest: Digest, why: Vec<String>) -> PlanView {
+    PlanView {
+        digest: digest.to_string(),
+        intent: plan.intent.clone(),
+        pack: format!("{}@{}", plan.pack, plan.pack_version),
+        pack_digest: plan.pack_digest.to_string(),
+        policy_digest: plan.policy_digest.to_string(),
+        why,
+        steps: plan.steps.iter().map(step_view).collect(),
+    }
+}
+
+fn step_view(step: &PlanStep) -> PlanStepView {
+    let (asks, approvals, rules, depends_on) = asks_view(&step.asks);
+    PlanStepView {
+        path: step.path.clone(),
+        operation: step.operation.to_string(),
+        effect: word(&step.facts.effect),
+        undo: word(&step.facts.undo),
+        egress: step.facts.egress,
+        conditional: step.conditional,
+        times_max: step.times_max,
+        asks,
+        approvals,
+        rules,
+        depends_on,
+    }
+}
+
+/// A forecast in words: asks, approvals, rules, what it depends on.
+pub(crate) fn asks_view(asks: &Asks) -> (String, Vec<String>, Vec<String>, Vec<String>) {
+    let people = |approvals: &std::collections::BTreeMap<String, u32>| {
+        approvals.iter().map(|(role, n)| format!("{n} × {role}")).collect::<Vec<_>>()
+    };
+    match asks {
+        Asks::No => ("no".to_owned(), vec![], vec![], vec![]),
+        Asks::Always { approvals, rules } => ("always".to_owned(), people(approvals), rules.clone(), vec![]),
+        Asks::Maybe { approvals, rules, depends_on } => {
+            ("maybe".to_owned(), people(approvals), rules.clone(), depends_on.iter().cloned().collect())
+        }
+        Asks::Denied { rules } => ("denied".to_owned(), vec![], rules.clone(), vec![]),
+    }
+}

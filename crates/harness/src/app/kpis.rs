@@ -1,0 +1,291 @@
+//! KPIs: always computed from journals, so that computing again gives the reported number.
+
+use std::collections::BTreeMap;
+
+use expr::{Cost, Env, Expr, Join, Key};
+use kernel::{
+    event::{Body, Record},
+    id::At,
+    run::Status,
+};
+use pack::{Direction, Kpi, Measure, Subject};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use store::{Page, Query as _, RunFilter};
+
+use super::{
+    App, Caller,
+    problem::{Kind, Problem},
+    runs::{action_lines, rfc3339},
+};
+
+/// Most runs a report reads.
+const RUNS_MAX: usize = 100_000;
+
+/// Which KPIs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportKpis {
+    /// Only this pack.
+    pub pack: Option<String>,
+}
+
+/// KPIs with their values.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct KpiReport {
+    /// Up to when.
+    pub until: String,
+    /// In pack order.
+    pub items: Vec<KpiView>,
+}
+
+/// One KPI.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KpiView {
+    /// The pack.
+    pub pack: String,
+    /// Its name.
+    pub name: String,
+    /// What a person reads.
+    pub title: String,
+    /// Its unit.
+    pub unit: String,
+    /// Value per group; the group is empty when the KPI does not group.
+    pub values: BTreeMap<String, Option<f64>>,
+    /// Items it was computed from.
+    pub items: usize,
+    /// The number to reach.
+    pub target: Option<Value>,
+    /// `up` or `down`.
+    pub direction: String,
+    /// Whether every value meets the target; none without target or items.
+    pub met: Option<bool>,
+}
+
+/// Computes every KPI of the configured packs from the journals.
+///
+/// # Errors
+/// When a journal is damaged, or an expression fails.
+pub async fn report(app: &App, caller: &Caller, request: ReportKpis) -> Result<KpiReport, Problem> {
+    let now = engine::Clock::now(&super::host::SystemClock).at;
+    let mut items = Vec::new();
+    for shelved in app.shelf.packs() {
+        let pack = &shelved.pack.manifest;
+        if request.pack.as_ref().is_some_and(|wanted| *wanted != pack.name) {
+            continue;
+        }
+        let facts = facts_of(app, caller, &pack.name).await?;
+        for kpi in &shelved.pack.kpis {
+            items.push(compute(&pack.name, kpi, &facts, now)?);
+        }
+    }
+    Ok(KpiReport { until: rfc3339(now), items })
+}
+
+/// One thing a KPI can count, with when it happened.
+struct Fact {
+    subject: Subject,
+    at: At,
+    item: Value,
+}
+
+async fn facts_of(app: &App, caller: &Caller, pack: &str) -> Result<Vec<Fact>, Problem> {
+    let mut facts = Vec::new();
+    let (mut after, mut seen) = (None, 0);
+    loop {
+        let page = Page { after, limit: store::PAGE_MAX };
+        let listed = app.store.runs(caller.tenant(), RunFilter::default(), page).await?;
+        for entry in &listed.items {
+            let of_pack = entry.row.as_ref().is_some_and(|row| row.pack.split('@').next() == Some(pack));
+            if of_pack {
+                let records = app.records(caller, &entry.run).await?;
+                let status = entry.row.as_ref().map_or(Status::Running, |row| row.status);
+                collect(&records, status, &mut facts);
+            }
+        }
+        seen += listed.items.len();
+        after = listed.next;
+        if after.is_none() || seen >= RUNS_MAX {
+            return Ok(facts);
+        }
+    }
+}
+
+/// Everything one journal contributes.
+fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
+    let Some(first) = records.first() else { return };
+    let Some(header) = super::header_of(first) else { return };
+    let opened = first.event.at;
+    let last = records.iter().rev().find(|r| matches!(r.event.body, Body::Finished { .. }));
+    let common = json!({ "intent": header.intent, "agent": header.chain.agent.id, "status": status.word() });
+    let mut add = |subject: Subject, at: At, more: Value| {
+        let mut item = common.clone();
+        if let (Value::Object(item), Value::Object(more)) = (&mut item, more) {
+            item.extend(more);
+        }
+        facts.push(Fact { subject, at, item });
+    };
+    let finished = last.map(|record| record.event.at - opened);
+    add(Subject::Runs, opened, json!({ "over": status.is_over(), "duration_ms": finished }));
+    for line in action_lines(records) {
+        let at = usize::try_from(line.action).ok().and_then(|n| records.get(n)).map_or(opened, |r| r.event.at);
+        let item = json!({
+            "operation": line.operation, "role": line.role, "outcome": line.outcome,
+            "verdict": line.verdict, "step": line.step, "took_ms": line.took_ms,
+        });
+        if line.receipt.is_some() {
+            add(Subject::Receipts, at, item.clone());
+        }
+        add(Subject::Actions, at, item);
+    }
+    let mut asked = BTreeMap::new();
+    for record in records {
+        let at = record.event.at;
+        match &record.event.body {
+            Body::Asked { action, .. } => {
+                asked.insert(*action, at);
+            }
+            Body::Answered { action, answer, self_approved, .. } => {
+                let verdict = serde_json::to_value(answer).unwrap_or_default();
+                let latency = asked.get(action).map(|since| at - since);
+                add(Subject::Approvals, at, json!({
+                    "verdict": verdict.get("verdict"), "latency_ms": latency, "self_approved": self_approved,
+                }));
+            }
+            Body::Raised { exception, .. } => {
+                add(Subject::Exceptions, at, json!({ "need": exception.need, "class": exception.class }));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One item as the root variable `item`; reports carry no labels.
+struct Item<'a>(&'a Value);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct NoLabel;
+
+impl Join for NoLabel {
+    fn join(&self, _: &Self) -> Self {
+        Self
+    }
+
+    fn bottom() -> Self {
+        Self
+    }
+}
+
+impl Env for Item<'_> {
+    type Label = NoLabel;
+
+    fn value(&self, root: &str) -> Option<&Value> {
+        (root == "item").then_some(self.0)
+    }
+
+    fn label(&self, _: &str, _: &[Key<'_>]) -> NoLabel {
+        NoLabel
+    }
+}
+
+/// An expression of a KPI.
+struct Formula(Option<Expr>);
+
+impl Formula {
+    fn parse(source: Option<&String>) -> Result<Self, Problem> {
+        source.map(|text| Expr::parse(text)).transpose().map(Self).map_err(|e| broken(&e.to_string()))
+    }
+
+    fn of(&self, item: &Value) -> Result<Value, Problem> {
+        match &self.0 {
+            None => Ok(Value::Null),
+            Some(expr) => {
+                let mut cost = Cost::default();
+                let labelled = expr.eval(&Item(item), &mut cost);
+                labelled.map(|labelled| labelled.value).map_err(|e| broken(&e.to_string()))
+            }
+        }
+    }
+}
+
+fn broken(error: &str) -> Problem {
+    Problem::new(Kind::Unexpected, "kpi-broken", format!("a KPI cannot be computed: {error}"))
+        .next("correct the expression in kpis.yaml; its items are described in `harness schema kpi-item`")
+}
+
+fn compute(pack: &str, kpi: &Kpi, facts: &[Fact], now: At) -> Result<KpiView, Problem> {
+    let filter = Formula::parse(kpi.filter.as_ref())?;
+    let value = Formula::parse(kpi.value.as_ref())?;
+    let by = Formula::parse(kpi.by.as_ref())?;
+    let since = now.saturating_sub(kpi.window_ms);
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    if kpi.by.is_none() {
+        groups.insert(String::new(), Group::default());
+    }
+    let in_window = facts.iter().filter(|f| f.subject == kpi.of && f.at >= since && f.at <= now);
+    for fact in in_window {
+        let name = match by.of(&fact.item)? {
+            Value::Null => String::new(),
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let group = groups.entry(name).or_default();
+        group.all += 1;
+        if filter.0.is_some() && filter.of(&fact.item)? != Value::Bool(true) {
+            continue;
+        }
+        group.hits += 1;
+        group.values.extend(value.of(&fact.item)?.as_f64());
+    }
+    let items = groups.values().map(|group| group.hits).sum();
+    let values: BTreeMap<String, Option<f64>> =
+        groups.into_iter().map(|(name, group)| (name, group.measure(kpi))).collect();
+    let met = kpi.target.as_ref().and_then(Value::as_f64).and_then(|target| {
+        let known: Vec<f64> = values.values().copied().flatten().collect();
+        let meets = |value: &f64| match kpi.direction {
+            Direction::Up => *value >= target,
+            Direction::Down => *value <= target,
+        };
+        (!known.is_empty()).then(|| known.iter().all(meets))
+    });
+    Ok(KpiView {
+        pack: pack.to_owned(),
+        name: kpi.name.clone(),
+        title: kpi.title.clone(),
+        unit: kpi.unit.clone(),
+        values,
+        items,
+        target: kpi.target.clone(),
+        direction: match kpi.direction {
+            Direction::Up => "up".to_owned(),
+            Direction::Down => "down".to_owned(),
+        },
+        met,
+    })
+}
+
+#[derive(Default)]
+struct Group {
+    all: usize,
+    hits: usize,
+    values: Vec<f64>,
+}
+
+impl Group {
+    fn measure(mut self, kpi: &Kpi) -> Option<f64> {
+        let count = |n: usize| n as f64;
+        match kpi.measure {
+            Measure::Count => Some(count(self.hits)),
+            Measure::Ratio => (self.all > 0).then(|| count(self.hits) / count(self.all)),
+            Measure::Sum => Some(self.values.iter().sum()),
+            Measure::Avg => (!self.values.is_empty()).then(|| self.values.iter().sum::<f64>() / count(self.values.len())),
+            Measure::Percentile => {
+                // Nearest rank.
+                self.values.sort_by(f64::total_cmp);
+                let rank = (f64::from(kpi.percentile.unwrap_or(50)) / 100.0 * count(self.values.len())).ceil();
+                self.values.get((rank as usize).saturating_sub(1)).copied()
+            }
+        }
+    }
+}

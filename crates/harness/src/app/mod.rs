@@ -1,0 +1,202 @@
+//! The one facade: composes pack, policy, planner, engine, store, connectors and receipts. Surfaces call
+//! nothing else. Every operation is one function `(app, caller, request) -> response`, one line in
+//! [`ops`], and so the same whether it is called in this process, through the owner's socket, or later
+//! over HTTP.
+
+pub mod approvals;
+pub mod config;
+pub mod doctor;
+pub mod exceptions;
+pub mod explain;
+pub mod export;
+pub mod host;
+pub mod intents;
+pub mod kpis;
+pub mod ops;
+pub mod packs;
+pub mod policies;
+pub mod problem;
+pub mod receipts;
+pub mod runs;
+pub mod shelf;
+pub mod socket;
+pub mod value;
+
+use std::sync::Arc;
+
+use connect::{Connectors, Host, Secrets};
+use engine::{Engine, Options, OsEntropy};
+use kernel::{
+    id::{RunId, Tenant},
+    port::{Blobs, Journal, Validate},
+    principal::Principal,
+    run::Run,
+};
+use pack::{Router, Schemas};
+use ::receipts::key::Signer;
+use store::{Query, Sqlite};
+
+use config::Config;
+use host::{Lock, Sealer, SystemClock};
+use problem::{Kind, Problem};
+use shelf::Shelf;
+
+/// Runs driven at a time in one process.
+const RUNS_MAX: usize = 256;
+
+/// Who calls, and whose data they may see. Every operation and every query needs one.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    tenant: Tenant,
+    principal: Principal,
+}
+
+impl Caller {
+    /// A declared person in the configured tenant.
+    ///
+    /// # Errors
+    /// When nobody of that name is declared.
+    pub fn person(config: &Config, name: &str) -> Result<Self, Problem> {
+        Ok(Self { tenant: config.tenant.clone(), principal: config.person(name)? })
+    }
+
+    /// Whose data they may see.
+    #[must_use]
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    /// Who they are.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+/// The composed product over one store.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    store: Arc<Sqlite>,
+    engine: Arc<Engine>,
+    shelf: Arc<Shelf>,
+    connectors: Arc<Connectors>,
+    router: Router,
+    signer: Arc<Signer>,
+    _lock: Lock,
+}
+
+impl App {
+    /// Opens a store that nobody else owns.
+    ///
+    /// # Errors
+    /// What is wrong with configuration, packs, policies, key or store, with its place.
+    pub fn open(config: Config, lock: Lock) -> Result<Arc<Self>, Problem> {
+        let signer = Arc::new(host::signing_key(&config.receipt_key)?);
+        let store = Sqlite::open(&config.store.join("harness.db"), store::Options::default())?;
+        let blobs: Arc<dyn Blobs> = Arc::clone(&store) as Arc<dyn Blobs>;
+        let shelf = Arc::new(Shelf::open(&config, Arc::clone(&blobs))?);
+        let connectors = Arc::new(open_connectors(&config, &shelf, blobs)?);
+        let engine = Engine::new(Options {
+            journal: Arc::clone(&store) as Arc<dyn Journal>,
+            connector: Arc::clone(&connectors) as Arc<dyn kernel::port::Connector>,
+            loader: Arc::clone(&shelf) as Arc<dyn engine::Loader>,
+            seal: Arc::new(Sealer(Arc::clone(&signer))),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+            runs_max: RUNS_MAX,
+        });
+        let router = Router::new(shelf.packs().map(|shelved| &shelved.pack));
+        Ok(Arc::new(Self { config, store, engine, shelf, connectors, router, signer, _lock: lock }))
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Drives what is due until [`App::shut_down`].
+    pub async fn serve(self: Arc<Self>) {
+        Arc::clone(&self.engine).serve().await;
+    }
+
+    /// Stops taking work, lets calls in flight end, and closes the store.
+    ///
+    /// # Errors
+    /// When the store cannot be closed; what was acknowledged is durable all the same.
+    pub async fn shut_down(&self) -> Result<(), Problem> {
+        self.engine.drain().await;
+        self.store.close().await?;
+        Ok(())
+    }
+
+    /// A run folded for reading: nobody is disturbed, nothing is written.
+    pub(crate) async fn read_run(&self, caller: &Caller, run: &RunId) -> Result<Run, Problem> {
+        let records = self.records(caller, run).await?;
+        self.fold(run, &records).await
+    }
+
+    pub(crate) async fn fold(&self, run: &RunId, records: &[kernel::event::Record]) -> Result<Run, Problem> {
+        let header = records.first().and_then(header_of).ok_or_else(|| Problem::not_found("run", run.as_str()))?;
+        let loaded = self.shelf.pins(run, header).await.map_err(|problem| {
+            Problem::new(Kind::Unexpected, "run-not-loadable", problem)
+                .next("install the pack the run is pinned to")
+        })?;
+        Run::fold(records, loaded.pins).map_err(|fault| {
+            Problem::new(Kind::VerificationFailed, "journal-damaged", fault.to_string())
+                .next("nothing was sent; restore the store from a backup and run `harness doctor`")
+        })
+    }
+
+    /// Every event of a run, verified.
+    pub(crate) async fn records(&self, caller: &Caller, run: &RunId) -> Result<Vec<kernel::event::Record>, Problem> {
+        let mut records = Vec::new();
+        loop {
+            let from = records.len() as u64;
+            let page = self.store.events(caller.tenant(), run, from, store::PAGE_MAX).await?;
+            let full = page.len() == store::PAGE_MAX;
+            records.extend(page);
+            if !full {
+                break;
+            }
+        }
+        if records.is_empty() {
+            return Err(Problem::not_found("run", run.as_str()));
+        }
+        Ok(records)
+    }
+}
+
+/// The pinned world of a run, from its first event.
+pub(crate) fn header_of(record: &kernel::event::Record) -> Option<&kernel::event::Header> {
+    match &record.event.body {
+        kernel::event::Body::Opened { header, .. } => Some(header),
+        _ => None,
+    }
+}
+
+/// Reads an id, or says what it should look like.
+pub(crate) fn parse_id<T: std::str::FromStr<Err = kernel::id::BadId>>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error: kernel::id::BadId| Problem::usage("bad-id", error.to_string()))
+}
+
+fn open_connectors(config: &Config, shelf: &Shelf, blobs: Arc<dyn Blobs>) -> Result<Connectors, Problem> {
+    let declared = config.secrets.iter().map(|(name, reference)| (name.as_str(), reference.as_str()));
+    let invalid = |error: connect::Error| {
+        Problem::usage("connector-invalid", error.to_string()).next("correct [systems] and [secrets] in harness.toml")
+    };
+    let secrets = Secrets::parse(declared).map_err(invalid)?;
+    let host = Host {
+        clock: Arc::new(connect::clock::SystemClock),
+        validate: Arc::new(Schemas::new()) as Arc<dyn Validate>,
+        blobs: Some(Arc::new(value::StoreSink(blobs))),
+    };
+    let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;
+    for shelved in shelf.packs() {
+        for (_, entry) in shelved.catalogue.iter() {
+            connectors.check(&entry.operation).map_err(invalid)?;
+        }
+    }
+    Ok(connectors)
+}

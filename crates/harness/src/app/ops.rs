@@ -1,0 +1,141 @@
+//! Every operation of the facade, by name: one line each. What the socket, the command line and later
+//! the HTTP API can ask for is exactly this table.
+
+use kernel::port::Task;
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    App, Caller, approvals, doctor, exceptions, explain, export, intents, kpis, packs, policies,
+    problem::{Kind, Problem},
+    receipts, runs,
+};
+
+type Call = for<'a> fn(&'a App, &'a Caller, Value) -> Task<'a, Result<Value, Problem>>;
+
+/// One operation of the facade.
+#[derive(Clone, Copy)]
+pub struct Op {
+    /// Its name, such as `run.get`.
+    pub name: &'static str,
+    /// Schema id of its answer, such as `harness.run/v1`.
+    pub document: &'static str,
+    /// JSON Schema of its request.
+    pub request: fn() -> Schema,
+    /// JSON Schema of its answer.
+    pub response: fn() -> Schema,
+    call: Call,
+}
+
+impl std::fmt::Debug for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Op").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+macro_rules! ops {
+    ($($name:literal, $document:literal => $path:path: $request:ty => $response:ty;)*) => {
+        /// The table.
+        pub const OPS: &[Op] = &[$(Op {
+            name: $name,
+            document: $document,
+            request: || schema_for!($request),
+            response: || schema_for!($response),
+            call: |app, caller, body| Box::pin(async move {
+                let response: $response = $path(app, caller, read::<$request>(body)?).await?;
+                document($document, &response)
+            }),
+        }),*];
+    };
+}
+
+ops! {
+    "intent.list", "harness.intent-list/v1" => intents::list: intents::Nothing => intents::IntentList;
+    "intent.plan", "harness.plan-view/v1" => intents::plan: intents::Submit => intents::PlanView;
+    "intent.submit", "harness.submitted/v1" => intents::submit: intents::Submit => intents::Submitted;
+    "plan.get", "harness.plan-view/v1" => intents::get_plan: intents::GetPlan => intents::PlanView;
+    "run.list", "harness.run-list/v1" => runs::list: runs::ListRuns => runs::RunList;
+    "run.get", "harness.run-detail/v1" => runs::get: runs::RunId1 => runs::RunDetail;
+    "run.events", "harness.event-list/v1" => runs::events: runs::ListEvents => runs::EventList;
+    "run.resume", "harness.run/v1" => runs::resume: runs::RunId1 => runs::RunView;
+    "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
+    "run.rollback", "harness.rolled-back/v1" => runs::rollback: runs::RollBack => runs::RolledBack;
+    "run.replay", "harness.replay/v1" => runs::replay: runs::RunId1 => runs::ReplayView;
+    "run.export", "harness.exported/v1" => export::export: export::Export => export::Exported;
+    "approval.list", "harness.approval-list/v1" => approvals::list: approvals::ListApprovals => approvals::ApprovalList;
+    "approval.get", "harness.approval/v1" => approvals::get: approvals::GetApproval => approvals::Card;
+    "approval.decide", "harness.run/v1" => approvals::decide: approvals::Decide => runs::RunView;
+    "exception.list", "harness.exception-list/v1" => exceptions::list: exceptions::ListExceptions => exceptions::ExceptionList;
+    "exception.settle", "harness.run/v1" => exceptions::settle: exceptions::Settle => runs::RunView;
+    "receipt.list", "harness.receipt-list/v1" => receipts::list: runs::RunId1 => receipts::ReceiptList;
+    "receipt.get", "harness.receipt/v1" => receipts::get: receipts::GetReceipt => receipts::ReceiptView;
+    "receipt.verify", "harness.verified/v1" => receipts::verify_run: receipts::Verify => receipts::Verified;
+    "receipt.checkpoint", "harness.checkpoint/v1" => receipts::checkpoint: intents::Nothing => receipts::CheckpointView;
+    "explain", "harness.explanations/v1" => explain::explain: explain::Explain => explain::Explanations;
+    "kpi.report", "harness.kpi-report/v1" => kpis::report: kpis::ReportKpis => kpis::KpiReport;
+    "pack.list", "harness.pack-list/v1" => packs::list: intents::Nothing => packs::PackList;
+    "policy.check", "harness.policy-check/v1" => policies::check: intents::Nothing => policies::PolicyCheck;
+    "policy.matrix", "harness.policy-matrix/v1" => policies::matrix: policies::GetMatrix => policies::Matrix;
+    "policy.explain", "harness.policy-explained/v1" => policies::explain: policies::Ask => policies::Explained;
+    "doctor", "harness.diagnosis/v1" => doctor::diagnose: intents::Nothing => doctor::Diagnosis;
+}
+
+/// Calls an operation by name.
+///
+/// # Errors
+/// What the operation refused, or that there is no such operation.
+pub async fn call(app: &App, caller: &Caller, name: &str, body: Value) -> Result<Value, Problem> {
+    let op = OPS.iter().find(|op| op.name == name).ok_or_else(|| {
+        Problem::new(Kind::NotFound, "no-such-operation", format!("there is no operation `{name}`"))
+            .next("the owner of the store runs another version; use the same one")
+    })?;
+    (op.call)(app, caller, body).await
+}
+
+fn read<T: DeserializeOwned>(body: Value) -> Result<T, Problem> {
+    let body = if body.is_null() { Value::Object(Default::default()) } else { body };
+    serde_json::from_value(body).map_err(|error| Problem::usage("bad-request", error.to_string()))
+}
+
+/// The answer as a document that names its schema.
+///
+/// # Errors
+/// When it cannot be serialised.
+pub fn document<T: Serialize>(schema: &str, response: &T) -> Result<Value, Problem> {
+    let value = serde_json::to_value(response)
+        .map_err(|e| Problem::new(Kind::Unexpected, "unserialisable", e.to_string()))?;
+    let mut object = serde_json::Map::new();
+    object.insert("schema".to_owned(), Value::String(schema.to_owned()));
+    match value {
+        Value::Object(fields) => object.extend(fields),
+        other => {
+            object.insert("value".to_owned(), other);
+        }
+    }
+    Ok(Value::Object(object))
+}
+
+/// The published schema of a document: the answer's own plus the `schema` field that names it.
+#[must_use]
+pub fn published<T: JsonSchema>(name: &str) -> Value {
+    publish(name, schema_for!(T))
+}
+
+/// As [`published`], for a schema at hand.
+#[must_use]
+pub fn publish(name: &str, schema: Schema) -> Value {
+    let mut schema = schema.to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("$id".to_owned(), Value::String(format!("urn:{}", name.replace('/', ":"))));
+        let properties = object.entry("properties").or_insert_with(|| Value::Object(Default::default()));
+        if let Some(properties) = properties.as_object_mut() {
+            properties.insert("schema".to_owned(), serde_json::json!({ "const": name }));
+        }
+        let required = object.entry("required").or_insert_with(|| Value::Array(Vec::new()));
+        if let Some(required) = required.as_array_mut() {
+            required.push(Value::String("schema".to_owned()));
+        }
+    }
+    schema
+}

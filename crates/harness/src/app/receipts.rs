@@ -1,0 +1,291 @@
+//! Receipts: list, show, verify, checkpoints.
+
+use std::path::PathBuf;
+
+use ::receipts::{
+    bundle::Bundle,
+    checkpoint::Checkpoint,
+    key::Keys,
+    merkle::{Head, Tree},
+    statement::{self, Stated},
+    verify::{self, Verdict},
+};
+use kernel::id::{ReceiptId, RunId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::{LEAVES_MAX, Log, Page, Query};
+
+use super::{
+    App, Caller,
+    intents::Nothing,
+    parse_id,
+    problem::{Kind, Problem},
+    runs::{RunId1, rfc3339},
+};
+
+/// Name of the receipt log in checkpoints: one log per tenant.
+const ORIGIN: &str = "harness.local/receipts";
+
+/// A receipt as lists show it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptLine {
+    /// Its id.
+    pub id: String,
+    /// The run.
+    pub run: String,
+    /// Position among the run's receipts.
+    pub index: u64,
+    /// The action; none for a close record.
+    pub action: Option<u64>,
+    /// Position in the log.
+    pub log_index: u64,
+    /// When.
+    pub at: String,
+}
+
+/// Receipts of a run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptList {
+    /// In order.
+    pub items: Vec<ReceiptLine>,
+}
+
+/// A receipt by id.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GetReceipt {
+    /// Which.
+    pub receipt: String,
+}
+
+/// A receipt in full.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptView {
+    /// Its id.
+    pub id: String,
+    /// The run.
+    pub run: String,
+    /// Position in the log.
+    pub log_index: u64,
+    /// The signed statement.
+    pub statement: Value,
+    /// The DSSE envelope, exactly as logged.
+    pub envelope: String,
+    /// Whether the signature holds under this store's key.
+    pub signature: String,
+}
+
+/// What to verify: a bundle file, or a run of this store.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Verify {
+    /// A bundle written by `run export`.
+    pub bundle: Option<PathBuf>,
+    /// A run of this store.
+    pub run: Option<String>,
+    /// File with the public key to trust; absent = this store's own.
+    pub key: Option<PathBuf>,
+    /// File with an earlier checkpoint that the log must contain.
+    pub since: Option<PathBuf>,
+}
+
+/// What verification found.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Verified {
+    /// `verified`, `open` or `failed`.
+    pub verdict: String,
+    /// The first failure, or why it is open.
+    pub reason: String,
+    /// Each check: name and outcome.
+    pub checks: Vec<String>,
+}
+
+/// A signed checkpoint of the log.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CheckpointView {
+    /// Leaves in the log.
+    pub size: u64,
+    /// Its root.
+    pub root: String,
+    /// The signed note: keep it elsewhere.
+    pub note: String,
+    /// The public key that verifies it, as a key file holds it.
+    pub public_key: String,
+}
+
+/// Lists the receipts of a run.
+///
+/// # Errors
+/// When there is no such run.
+pub async fn list(app: &App, caller: &Caller, request: RunId1) -> Result<ReceiptList, Problem> {
+    let id: RunId = parse_id(&request.run)?;
+    super::runs::view_of(app, caller, &id).await?;
+    let entries = entries(app, caller, &id).await?;
+    let items = entries.iter().map(|entry| ReceiptLine {
+        id: entry.id.to_string(),
+        run: entry.run.to_string(),
+        index: entry.index,
+        action: entry.action,
+        log_index: entry.log_index,
+        at: rfc3339(entry.at),
+    });
+    Ok(ReceiptList { items: items.collect() })
+}
+
+/// Every receipt of a run.
+pub(crate) async fn entries(app: &App, caller: &Caller, id: &RunId) -> Result<Vec<store::ReceiptEntry>, Problem> {
+    let mut entries = Vec::new();
+    let mut after = None;
+    loop {
+        let page = Page { after, limit: store::PAGE_MAX };
+        let listed = app.store.receipts(caller.tenant(), id, page).await?;
+        entries.extend(listed.items);
+        after = listed.next;
+        if after.is_none() {
+            return Ok(entries);
+        }
+    }
+}
+
+/// Shows one receipt.
+///
+/// # Errors
+/// When there is no such receipt.
+pub async fn get(app: &App, caller: &Caller, request: GetReceipt) -> Result<ReceiptView, Problem> {
+    let id: ReceiptId = parse_id(&request.receipt)?;
+    let stored = app.store.receipt(caller.tenant(), &id).await?;
+    let stored = stored.ok_or_else(|| Problem::not_found("receipt", &request.receipt))?;
+    let keys = own_keys(app);
+    let signature = match statement::verify_receipt(&stored.envelope, &keys) {
+        Ok(_) => "valid".to_owned(),
+        Err(error) => format!("invalid: {error}"),
+    };
+    let envelope = String::from_utf8_lossy(&stored.envelope).into_owned();
+    Ok(ReceiptView {
+        id: request.receipt,
+        run: stored.entry.run.to_string(),
+        log_index: stored.entry.log_index,
+        statement: statement_of(&stored.envelope, &keys),
+        envelope,
+        signature,
+    })
+}
+
+/// The statement inside an envelope; null when its signature does not hold.
+fn statement_of(envelope: &[u8], keys: &Keys) -> Value {
+    let payload = ::receipts::dsse::open(envelope, keys);
+    payload.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Value::Null)
+}
+
+/// The predicate of a stored receipt.
+pub(crate) async fn stated(app: &App, caller: &Caller, id: &ReceiptId) -> Result<Stated, Problem> {
+    let stored = app.store.receipt(caller.tenant(), id).await?;
+    let stored = stored.ok_or_else(|| Problem::not_found("receipt", id.as_str()))?;
+    statement::verify_receipt(&stored.envelope, &own_keys(app)).map_err(|error| {
+        Problem::new(Kind::VerificationFailed, "receipt-invalid", error.to_string())
+    })
+}
+
+pub(crate) fn own_keys(app: &App) -> Keys {
+    std::iter::once(app.signer.public().clone()).collect()
+}
+
+/// Verifies a run of this store, as anyone could from its bundle.
+///
+/// # Errors
+/// When there is no such run. A verification that fails is an answer.
+pub async fn verify_run(app: &App, caller: &Caller, request: Verify) -> Result<Verified, Problem> {
+    let run = request.run.as_deref().ok_or_else(|| Problem::usage("no-run", "name a run or a bundle"))?;
+    let id: RunId = parse_id(run)?;
+    let since = request.since.as_deref().map(read_text).transpose()?;
+    let bundle = super::export::bundle(app, caller, &id, since.as_deref()).await?;
+    let keys = match &request.key {
+        Some(path) => read_keys(path)?,
+        None => own_keys(app),
+    };
+    Ok(report(&bundle, &keys, since.as_deref()))
+}
+
+/// Verifies a bundle file with a public key alone: needs no store.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn verify_bundle(request: &Verify) -> Result<Verified, Problem> {
+    let path = request.bundle.as_ref().ok_or_else(|| Problem::usage("no-bundle", "name a bundle"))?;
+    let key = request.key.as_ref().ok_or_else(|| {
+        Problem::usage("key-needed", "a bundle is verified with a public key from elsewhere")
+            .next("name its file with --key; `harness receipt checkpoint` prints this store's")
+    })?;
+    let keys = read_keys(key)?;
+    let since = request.since.as_deref().map(read_text).transpose()?;
+    let bytes = std::fs::read(path)
+        .map_err(|e| Problem::usage("bundle-unreadable", format!("{}: {e}", path.display())))?;
+    match Bundle::read(&bytes) {
+        Ok(bundle) => Ok(report(&bundle, &keys, since.as_deref())),
+        Err(error) => Ok(Verified { verdict: "failed".to_owned(), reason: error.to_string(), checks: vec![] }),
+    }
+}
+
+fn read_text(path: &std::path::Path) -> Result<String, Problem> {
+    std::fs::read_to_string(path)
+        .map_err(|e| Problem::usage("file-unreadable", format!("{}: {e}", path.display())))
+}
+
+fn read_keys(path: &std::path::Path) -> Result<Keys, Problem> {
+    let text = read_text(path)?;
+    Keys::parse(&text).map_err(|e| Problem::usage("key-invalid", format!("{}: {e}", path.display())))
+}
+
+fn report(bundle: &Bundle, keys: &Keys, since: Option<&str>) -> Verified {
+    let failed = |reason: String| Verified { verdict: "failed".to_owned(), reason, checks: vec![] };
+    let since = match since.map(|note| Checkpoint::open(note, keys)).transpose() {
+        Ok(since) => since,
+        Err(error) => return failed(format!("the earlier checkpoint: {error}")),
+    };
+    let report = verify::verify(bundle, keys, since.as_ref());
+    let verdict = match report.verdict {
+        Verdict::Verified => "verified",
+        Verdict::Open => "open",
+        Verdict::Failed => "failed",
+    };
+    let word = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let checks = report.checks.iter().map(|check| word(serde_json::to_value(check).unwrap_or_default()));
+    Verified { verdict: verdict.to_owned(), reason: report.reason.clone(), checks: checks.collect() }
+}
+
+/// Signs a checkpoint of the log as it stands.
+///
+/// # Errors
+/// When the log contradicts an earlier checkpoint.
+pub async fn checkpoint(app: &App, caller: &Caller, _: Nothing) -> Result<CheckpointView, Problem> {
+    let tree = tree(app, caller).await?;
+    checkpoint_of(app, caller, &tree).await
+}
+
+/// The whole log as a tree.
+pub(crate) async fn tree(app: &App, caller: &Caller) -> Result<Tree, Problem> {
+    let mut tree = Tree::default();
+    loop {
+        let leaves = app.store.leaves(caller.tenant(), tree.size(), LEAVES_MAX).await?;
+        let done = leaves.len() < LEAVES_MAX;
+        leaves.into_iter().for_each(|leaf| tree.append(leaf));
+        if done {
+            return Ok(tree);
+        }
+    }
+}
+
+pub(crate) async fn checkpoint_of(app: &App, caller: &Caller, tree: &Tree) -> Result<CheckpointView, Problem> {
+    let unexpected = |e: String| Problem::new(Kind::Unexpected, "checkpoint", e);
+    let size = tree.size();
+    let root = tree.root(size).ok_or_else(|| unexpected("the log has no root".to_owned()))?;
+    let head = Head { size, root };
+    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), head };
+    let note = checkpoint.sign(&*app.signer, app.signer.public()).map_err(|e| unexpected(e.to_string()))?;
+    let at = engine::Clock::now(&super::host::SystemClock).at;
+    let kept = store::Checkpoint { size, root, note: note.clone().into_bytes(), at };
+    app.store.put_checkpoint(caller.tenant(), kept).await?;
+    let public_key = app.signer.public().to_string();
+    Ok(CheckpointView { size, root: root.to_string(), note, public_key })
+}

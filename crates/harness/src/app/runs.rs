@@ -1,0 +1,598 @@
+//! Runs: list, get, events, steering, rollback, replay.
+
+use std::{sync::Arc, time::Duration};
+
+use kernel::{
+    event::{Body, Ended, Record},
+    id::{PrincipalId, RunId, TokenId},
+    input::{Input, OnConflict, Scope},
+    port::{Judge, Validate},
+    run::{Divergence, Status, replay as replay_run},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::{Page, Query, RunFilter};
+
+use super::{
+    App, Caller, header_of, parse_id,
+    problem::{Kind, Problem},
+};
+
+/// A run as lists show it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RunView {
+    /// Its id.
+    pub id: String,
+    /// Where it stands.
+    pub status: String,
+    /// The intent.
+    pub intent: String,
+    /// Pack and version.
+    pub pack: String,
+    /// Who proposes.
+    pub agent: String,
+    /// For whom.
+    pub on_behalf_of: String,
+    /// When it began, RFC 3339 UTC.
+    pub opened_at: String,
+    /// When it last changed, RFC 3339 UTC.
+    pub changed_at: String,
+    /// Events so far.
+    pub events: u64,
+    /// Hash of the last event.
+    pub head: String,
+}
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListRuns {
+    /// In this state.
+    pub status: Option<String>,
+    /// Of this intent.
+    pub intent: Option<String>,
+    /// By this agent.
+    pub agent: Option<String>,
+    /// About this subject, as `kind=value`, such as `customer=ACC-0042`.
+    pub subject: Option<String>,
+    /// Where the page before ended.
+    pub after: Option<String>,
+    /// How many at most.
+    pub limit: Option<usize>,
+}
+
+/// A page of runs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RunList {
+    /// Newest first.
+    pub items: Vec<RunView>,
+    /// Cursor of the next page.
+    pub next: Option<String>,
+}
+
+/// A run by id.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunId1 {
+    /// The run.
+    pub run: String,
+}
+
+/// One step of the pipeline, as a timeline shows it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EventView {
+    /// Position.
+    pub seq: u64,
+    /// When, RFC 3339 UTC.
+    pub at: String,
+    /// What.
+    pub kind: String,
+    /// The event as hashed: commitments instead of values.
+    pub body: Value,
+    /// Its hash.
+    pub hash: String,
+}
+
+/// Events of a run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EventList {
+    /// The run.
+    pub run: String,
+    /// In order.
+    pub items: Vec<EventView>,
+}
+
+/// Which events.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListEvents {
+    /// The run.
+    pub run: String,
+    /// From this position on.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RunDetail {
+    /// Its row.
+    pub run: RunView,
+    /// The result, once it ended.
+    pub output: Option<Value>,
+    /// What a reader of the result must know.
+    pub caveats: Vec<String>,
+    /// What was done, in order.
+    pub actions: Vec<ActionLine>,
+    /// Open asks and questions.
+    pub waiting_for: Vec<String>,
+    /// Open exceptions.
+    pub exceptions: Vec<String>,
+    /// Tokens that can take effects back.
+    pub tokens: Vec<String>,
+}
+
+/// One action of a run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ActionLine {
+    /// Its proposal's position.
+    pub action: u64,
+    /// The step.
+    pub step: String,
+    /// The operation.
+    pub operation: String,
+    /// `step`, `companion` or `undo`.
+    pub role: String,
+    /// `allow`, `ask` or `deny`, the last verdict.
+    pub verdict: String,
+    /// Rules that spoke last.
+    pub rules: Vec<String>,
+    /// `open`, `done`, `failed:<class>`, `rejected:<stage>`, `in_doubt`.
+    pub outcome: String,
+    /// The receipt.
+    pub receipt: Option<String>,
+    /// Milliseconds from dispatch to outcome.
+    pub took_ms: Option<i64>,
+}
+
+/// Asks to roll back.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollBack {
+    /// The run.
+    pub run: String,
+    /// Only this token.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// The difference was seen; overwrite what moved since.
+    #[serde(default)]
+    pub accept_conflict: bool,
+}
+
+/// How a rollback ended.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RolledBack {
+    /// The run.
+    pub run: RunView,
+    /// `complete`, `partial`, `refused`, or `waiting` while a person is asked.
+    pub result: String,
+    /// Each effect, newest first: how taking it back ended.
+    pub effects: Vec<UndoneView>,
+}
+
+/// How taking one effect back ended.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct UndoneView {
+    /// The token; none for what has no way back.
+    pub token: Option<String>,
+    /// The action.
+    pub action: u64,
+    /// The operation.
+    pub operation: String,
+    /// `restored`, `compensated`, `conflict`, `failed`, `irreversible`, `expired`, `in_doubt`.
+    pub result: String,
+    /// `{before, after, now}` of a conflict.
+    pub difference: Option<Value>,
+}
+
+/// Stops or steers a run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Steer {
+    /// The run.
+    pub run: String,
+    /// `cancel`, `pause`, `resume` or `signal`.
+    pub verb: String,
+    /// Why, for cancel.
+    #[serde(default)]
+    pub reason: String,
+    /// The signal's name.
+    #[serde(default)]
+    pub signal: Option<String>,
+    /// The signal's body.
+    #[serde(default)]
+    pub body: Value,
+    /// How long to wait for the run to park, in ms.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+}
+
+/// A replay and its result.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReplayView {
+    /// The run.
+    pub run: String,
+    /// Whether every event came out byte-identical.
+    pub identical: bool,
+    /// Events compared.
+    pub events: u64,
+    /// Hash of the last one.
+    pub head: Option<String>,
+    /// The first difference.
+    pub difference: Option<String>,
+}
+
+/// Lists runs, newest first.
+///
+/// # Errors
+/// A filter or cursor that makes no sense.
+pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunList, Problem> {
+    let status = request.status.as_deref().map(parse_status).transpose()?;
+    let subject = request.subject.as_deref().map(|text| {
+        let (kind, value) = text.split_once('=').ok_or_else(|| {
+            Problem::usage("bad-subject", "a subject is written kind=value, such as customer=ACC-0042")
+        })?;
+        Ok::<_, Problem>(super::intents::subject(caller.tenant(), kind, value))
+    });
+    let filter = RunFilter {
+        status,
+        intent: request.intent,
+        agent: request.agent,
+        subject: subject.transpose()?,
+        ..RunFilter::default()
+    };
+    let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
+    let listed = app.store.runs(caller.tenant(), filter, page).await?;
+    Ok(RunList { items: listed.items.iter().map(entry_view).collect(), next: listed.next })
+}
+
+fn parse_status(text: &str) -> Result<Status, Problem> {
+    serde_json::from_value(Value::String(text.to_owned())).map_err(|_| {
+        Problem::usage("bad-status", format!("`{text}` is not a status")).next(
+            "use one of running, waiting, asking, paused, needs_person, rolling_back, succeeded, partial, failed, cancelled, rolled_back, partly_rolled_back",
+        )
+    })
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+#[must_use]
+pub fn rfc3339(at: i64) -> String {
+    jiff::Timestamp::from_millisecond(at).map(|t| t.to_string()).unwrap_or_else(|_| at.to_string())
+}
+
+fn entry_view(entry: &store::RunEntry) -> RunView {
+    let row = entry.row.as_ref();
+    let text = |pick: fn(&kernel::project::RunRow) -> &String| row.map(pick).cloned().unwrap_or_default();
+    RunView {
+        id: entry.run.to_string(),
+        status: row.map_or("running", |r| r.status.word()).to_owned(),
+        intent: text(|r| &r.intent),
+        pack: text(|r| &r.pack),
+        agent: text(|r| &r.agent),
+        on_behalf_of: text(|r| &r.on_behalf_of),
+        opened_at: row.map(|r| rfc3339(r.opened_at)).unwrap_or_default(),
+        changed_at: row.map(|r| rfc3339(r.at)).unwrap_or_default(),
+        events: entry.next_seq,
+        head: entry.head.to_string(),
+    }
+}
+
+/// One run's row.
+pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<RunView, Problem> {
+    let entry = app.store.run(caller.tenant(), id).await?;
+    entry.as_ref().map(entry_view).ok_or_else(|| Problem::not_found("run", id.as_str()))
+}
+
+/// One run in full.
+///
+/// # Errors
+/// When there is no such run, or its journal was changed.
+pub async fn get(app: &App, caller: &Caller, request: RunId1) -> Result<RunDetail, Problem> {
+    let id: RunId = parse_id(&request.run)?;
+    let records = app.records(caller, &id).await?;
+    let run = app.fold(&id, &records).await?;
+    let finished = records.iter().rev().find_map(|record| match &record.event.body {
+        Body::Finished { output, caveats, .. } => Some((output.value(), caveats.clone())),
+        _ => None,
+    });
+    let asks = run.asks().into_iter().map(|ask| ask.id.to_string());
+    let questions = run.questions().into_iter().map(|question| question.id.to_string());
+    Ok(RunDetail {
+        run: view_of(app, caller, &id).await?,
+        output: finished.as_ref().map(|(output, _)| (**output).clone()),
+        caveats: finished.map(|(_, c)| c.into_iter().map(|c| c.text).collect()).unwrap_or_default(),
+        actions: action_lines(&records),
+        waiting_for: asks.chain(questions).collect(),
+        exceptions: run.exceptions().into_iter().map(|e| e.id.to_string()).collect(),
+        tokens: run.usable_tokens().into_iter().map(|t| t.id.to_string()).collect(),
+    })
+}
+
+/// What was done, from the journal alone.
+#[must_use]
+pub fn action_lines(records: &[Record]) -> Vec<ActionLine> {
+    let mut lines: Vec<ActionLine> = Vec::new();
+    let mut dispatched = std::collections::BTreeMap::new();
+    for record in records {
+        let seq = record.event.seq;
+        if let Body::Proposed { step, operation, because, .. } = &record.event.body {
+            let role = serde_json::to_value(because).unwrap_or_default();
+            let role = role.get("purpose").or(role.get("role")).and_then(Value::as_str);
+            lines.push(ActionLine {
+                action: seq,
+                step: step.clone(),
+                operation: operation.to_string(),
+                role: role.unwrap_or_default().to_owned(),
+                verdict: String::new(),
+                rules: Vec::new(),
+                outcome: "open".to_owned(),
+                receipt: None,
+                took_ms: None,
+            });
+            continue;
+        }
+        let Some(action) = action_of(&record.event.body) else { continue };
+        if let Body::Dispatched { .. } = &record.event.body {
+            dispatched.insert(action, record.event.at);
+        }
+        if let Some(line) = lines.iter_mut().rfind(|line| line.action == action) {
+            note(line, record, dispatched.get(&action).copied());
+        }
+    }
+    lines
+}
+
+/// The action an event is about.
+#[must_use]
+pub fn action_of(body: &Body) -> Option<u64> {
+    match body {
+        Body::Judged { action, .. }
+        | Body::Rejected { action, .. }
+        | Body::Rewritten { action, .. }
+        | Body::Captured { action, .. }
+        | Body::Asked { action, .. }
+        | Body::Answered { action, .. }
+        | Body::Voided { action, .. }
+        | Body::Armed { action, .. }
+        | Body::Dispatched { action, .. }
+        | Body::Returned { action, .. }
+        | Body::Doubted { action }
+        | Body::Deferred { action, .. }
+        | Body::Receipted { action, .. } => Some(*action),
+        _ => None,
+    }
+}
+
+fn note(line: &mut ActionLine, record: &Record, dispatched_at: Option<i64>) {
+    match &record.event.body {
+        Body::Judged { decision, .. } => {
+            let verdict = serde_json::to_value(&decision.verdict).unwrap_or_default();
+            let word = match &verdict {
+                Value::Object(map) => map.keys().next().cloned(),
+                other => other.as_str().map(str::to_owned),
+            };
+            line.verdict = word.unwrap_or_default();
+            line.rules = decision.rules.iter().map(|rule| rule.id.clone()).collect();
+        }
+        Body::Rejected { stage, .. } => {
+            let stage = serde_json::to_value(stage).unwrap_or_default();
+            line.outcome = format!("rejected:{}", stage.as_str().unwrap_or_default());
+        }
+        Body::Returned { ended, .. } => {
+            line.took_ms = dispatched_at.map(|at| record.event.at - at);
+            line.outcome = match ended {
+                Ended::Done { .. } => "done".to_owned(),
+                Ended::Failed { class, .. } => format!("failed:{}", class.name()),
+            };
+        }
+        Body::Doubted { .. } => line.outcome = "in_doubt".to_owned(),
+        Body::Receipted { receipt, class, .. } => {
+            line.receipt = Some(receipt.to_string());
+            line.outcome = class.map_or("done".to_owned(), |class| format!("failed:{}", class.name()));
+        }
+        _ => {}
+    }
+}
+
+/// Events of a run, as hashed.
+///
+/// # Errors
+/// When there is no such run.
+pub async fn events(app: &App, caller: &Caller, request: ListEvents) -> Result<EventList, Problem> {
+    let id: RunId = parse_id(&request.run)?;
+    let records = app.records(caller, &id).await?;
+    let from = records.iter().filter(|record| record.event.seq >= request.after);
+    let items = from.map(|record| EventView {
+        seq: record.event.seq,
+        at: rfc3339(record.event.at),
+        kind: record.event.body.kind(),
+        body: serde_json::to_value(&record.event.body).unwrap_or_default(),
+        hash: record.hash.to_string(),
+    });
+    Ok(EventList { run: request.run, items: items.collect() })
+}
+
+/// Waits until the run parks, at most so long.
+pub(crate) async fn wait(app: &App, caller: &Caller, id: &RunId, wait_ms: u64) {
+    let settled = app.engine.settled(caller.tenant(), id);
+    // Running out of time is not a failure: the answer says where the run stands.
+    let _elapsed = tokio::time::timeout(Duration::from_millis(wait_ms), settled).await;
+}
+
+/// Hands an input to a run and maps a refusal to a problem.
+pub(crate) async fn hand_in(app: &App, caller: &Caller, id: &RunId, input: Input) -> Result<(), Problem> {
+    let by: PrincipalId = caller.principal().id.clone();
+    let signal = uuid::Uuid::now_v7().to_string();
+    // Only what exists takes inputs: an inbox for a typo would wait for ever.
+    view_of(app, caller, id).await?;
+    let key = (caller.tenant().clone(), id.clone());
+    let taken = app.engine.input(key, (signal, by), input).await?;
+    taken.map_err(|refused| {
+        let kind = match refused {
+            kernel::run::Refused::Answer(refusal) => match refusal {
+                kernel::approval::Refusal::NotAsked
+                | kernel::approval::Refusal::OtherAction
+                | kernel::approval::Refusal::Expired => Kind::Conflict,
+                _ => Kind::NotAllowed,
+            },
+            kernel::run::Refused::Shape { .. } => Kind::Usage,
+            kernel::run::Refused::Late(_) | kernel::run::Refused::NotNow(_) => Kind::Conflict,
+        };
+        Problem::new(kind, "refused", refused.to_string())
+    })
+}
+
+/// Drives a run until it parks or ends: after a crash, or when nothing serves.
+///
+/// # Errors
+/// When it cannot be driven.
+pub async fn resume(app: &App, caller: &Caller, request: RunId1) -> Result<RunView, Problem> {
+    let id: RunId = parse_id(&request.run)?;
+    let before = view_of(app, caller, &id).await?;
+    if before.status == "paused" {
+        let by = caller.principal().clone();
+        hand_in(app, caller, &id, Input::Resume { by }).await?;
+        app.engine.settled(caller.tenant(), &id).await;
+    } else {
+        app.engine.run_until_parked(caller.tenant().clone(), id.clone()).await?;
+    }
+    view_of(app, caller, &id).await
+}
+
+/// Cancels, pauses or signals.
+///
+/// # Errors
+/// When the run cannot take it now.
+pub async fn steer(app: &App, caller: &Caller, request: Steer) -> Result<RunView, Problem> {
+    let id: RunId = parse_id(&request.run)?;
+    let by = caller.principal().clone();
+    let input = match request.verb.as_str() {
+        "cancel" => Input::Cancel { by, reason: request.reason },
+        "pause" => Input::Pause { by },
+        "resume" => Input::Resume { by },
+        "signal" => {
+            let name = request.signal.ok_or_else(|| Problem::usage("no-signal", "name the signal"))?;
+            Input::Signal { name, body: Arc::new(request.body) }
+        }
+        other => return Err(Problem::usage("bad-verb", format!("`{other}` is not a verb of runs"))),
+    };
+    hand_in(app, caller, &id, input).await?;
+    wait(app, caller, &id, request.wait_ms.unwrap_or(2_000)).await;
+    view_of(app, caller, &id).await
+}
+
+/// Takes effects back.
+///
+/// # Errors
+/// When the run is not over, or a token was used.
+pub async fn rollback(app: &App, caller: &Caller, request: RollBack) -> Result<RolledBack, Problem> {
+    let id: RunId = parse_id(&request.run)?;
+    let scope = match &request.token {
+        Some(token) => Scope::Token { token: parse_id::<TokenId>(token)? },
+        None => Scope::Run,
+    };
+    let on_conflict = if request.accept_conflict { OnConflict::Accept } else { OnConflict::Refuse };
+    let from = app.records(caller, &id).await?.len();
+    let by = caller.principal().clone();
+    hand_in(app, caller, &id, Input::Rollback { by, scope, on_conflict }).await?;
+    app.engine.settled(caller.tenant(), &id).await;
+    let records = app.records(caller, &id).await?;
+    Ok(rolled_back(view_of(app, caller, &id).await?, &records, from))
+}
+
+fn rolled_back(run: RunView, records: &[Record], from: usize) -> RolledBack {
+    let word = |value: Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let operation_of = |action: u64| {
+        records.iter().find_map(|record| match &record.event.body {
+            Body::Proposed { operation, .. } if record.event.seq == action => Some(operation.to_string()),
+            _ => None,
+        })
+    };
+    let armed = |id: &TokenId| {
+        records.iter().find_map(|record| match &record.event.body {
+            Body::Armed { action, token, .. } if token == id => Some(*action),
+            _ => None,
+        })
+    };
+    let mut result = "waiting".to_owned();
+    let mut effects = Vec::new();
+    for record in records.iter().skip(from) {
+        match &record.event.body {
+            Body::Unwinding { irreversible, .. } => {
+                effects.extend(irreversible.iter().map(|action| UndoneView {
+                    token: None,
+                    action: *action,
+                    operation: operation_of(*action).unwrap_or_default(),
+                    result: "irreversible".to_owned(),
+                    difference: None,
+                }));
+            }
+            Body::Redeemed { token, undone } => {
+                let action = armed(token).unwrap_or_default();
+                let difference = match undone {
+                    kernel::event::Undone::Conflict { difference } => Some((*difference.value()).clone()),
+                    _ => None,
+                };
+                let value = serde_json::to_value(undone).unwrap_or_default();
+                effects.push(UndoneView {
+                    token: Some(token.to_string()),
+                    action,
+                    operation: operation_of(action).unwrap_or_default(),
+                    result: word(value, "result").unwrap_or_default(),
+                    difference,
+                });
+            }
+            Body::Unwound { unwound } => {
+                let value = serde_json::to_value(unwound).unwrap_or_default();
+                result = value.as_str().unwrap_or_default().to_owned();
+            }
+            _ => {}
+        }
+    }
+    RolledBack { run, result, effects }
+}
+
+/// Replays a run from its journal: no connector is in reach.
+///
+/// # Errors
+/// When there is no such run or its pins are gone. A difference is an answer, not an error.
+pub async fn replay(app: &App, caller: &Caller, request: RunId1) -> Result<ReplayView, Problem> {
+    let id: RunId = parse_id(&request.run)?;
+    let records = app.records(caller, &id).await?;
+    let header = records.first().and_then(header_of).ok_or_else(|| Problem::not_found("run", &request.run))?;
+    let named: Vec<kernel::Digest> = records
+        .iter()
+        .filter_map(|record| match &record.event.body {
+            Body::PolicyChanged { digest } => Some(*digest),
+            _ => None,
+        })
+        .collect();
+    let gone = |problem: String| Problem::new(Kind::Unexpected, "run-not-loadable", problem);
+    let judge = app.shelf.recorded_judge(header, &named).await.map_err(gone)?;
+    let loaded = app.shelf.pins(&id, header).await.map_err(gone)?;
+    let ports: (&dyn Judge, &dyn Validate) = (&judge, &*loaded.validate);
+    Ok(replay_view(&request.run, &records, replay_run(&records, loaded.pins, ports)))
+}
+
+pub(crate) fn replay_view(
+    run: &str,
+    records: &[Record],
+    result: Result<kernel::run::Replayed, Divergence>,
+) -> ReplayView {
+    let (identical, head, difference) = match result {
+        Ok(replayed) => (true, Some(replayed.head.to_string()), None),
+        Err(difference) => (false, None, Some(difference.to_string())),
+    };
+    ReplayView { run: run.to_owned(), identical, events: records.len() as u64, head, difference }
+}

@@ -1,0 +1,127 @@
+//! The owner's socket: a command line beside a running owner talks through it.
+//!
+//! One JSON line in, one JSON line out. The file is 0600: whoever can open it is the owner's user.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+};
+use tracing::warn;
+
+use super::{
+    App, Caller, ops,
+    problem::{Kind, Problem},
+};
+
+/// Longest request line, in bytes.
+const REQUEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Requests answered at a time.
+const CONNECTIONS_MAX: usize = 64;
+
+/// A request line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// Operation name.
+    op: String,
+    /// The declared person who calls.
+    person: String,
+    /// The request.
+    body: Value,
+}
+
+/// An answer line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answered {
+    Ok(Value),
+    Problem(Box<Problem>),
+}
+
+/// Where the socket of a store is.
+#[must_use]
+pub fn path(store: &Path) -> PathBuf {
+    store.join("owner.sock")
+}
+
+/// Answers requests until the task is dropped.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub async fn listen(app: Arc<App>) -> Result<(), Problem> {
+    let path = path(&app.config().store);
+    let refuse = |e: std::io::Error| {
+        Problem::new(Kind::Unexpected, "socket", format!("cannot listen on {}: {e}", path.display()))
+    };
+    // Only the lock's holder comes here: what lies there is a dead owner's.
+    if path.exists() {
+        std::fs::remove_file(&path).map_err(refuse)?;
+    }
+    let listener = UnixListener::bind(&path).map_err(refuse)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(refuse)?;
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let (stream, _) = listener.accept().await.map_err(refuse)?;
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
+        let app = Arc::clone(&app);
+        tokio::spawn(async move {
+            if let Err(error) = answer(&app, stream).await {
+                warn!(%error, "a client went away");
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn answer(app: &App, stream: UnixStream) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    let answered = match respond(app, &line).await {
+        Ok(value) => Answered::Ok(value),
+        Err(problem) => Answered::Problem(Box::new(problem)),
+    };
+    let mut bytes = serde_json::to_vec(&answered)?;
+    bytes.push(b'\n');
+    writer.write_all(&bytes).await?;
+    writer.shutdown().await
+}
+
+async fn respond(app: &App, line: &str) -> Result<Value, Problem> {
+    let asked: Asked =
+        serde_json::from_str(line).map_err(|e| Problem::usage("bad-request", e.to_string()))?;
+    let caller = Caller::person(app.config(), &asked.person)?;
+    ops::call(app, &caller, &asked.op, asked.body).await
+}
+
+/// Asks the owner of a store.
+///
+/// # Errors
+/// What the owner refused, or that it cannot be reached.
+pub async fn ask(store: &Path, person: &str, op: &str, body: Value) -> Result<Value, Problem> {
+    let unreachable = |e: std::io::Error| {
+        Problem::new(Kind::TryAgain, "owner-unreachable", format!("another process owns the store and does not answer: {e}"))
+            .next("wait for it to end, or ask it to")
+    };
+    let stream = UnixStream::connect(path(store)).await.map_err(unreachable)?;
+    let (reader, mut writer) = stream.into_split();
+    let asked = Asked { op: op.to_owned(), person: person.to_owned(), body };
+    let mut bytes = serde_json::to_vec(&asked).map_err(|e| unreachable(e.into()))?;
+    bytes.push(b'\n');
+    writer.write_all(&bytes).await.map_err(unreachable)?;
+    let mut line = String::new();
+    BufReader::new(reader).read_line(&mut line).await.map_err(unreachable)?;
+    match serde_json::from_str(&line).map_err(|e| unreachable(e.into()))? {
+        Answered::Ok(value) => Ok(value),
+        Answered::Problem(problem) => Err(*problem),
+    }
+}

@@ -1,0 +1,146 @@
+//! Showing outside values to people: safely, readably, and never more than asked for.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use connect::blob::{BlobSink, BlobWriter};
+use kernel::{
+    Digest,
+    id::Tenant,
+    money::Money,
+    port::{Blobs, Task},
+};
+use serde_json::Value;
+
+/// Bulky results go to the store, whole.
+#[derive(Debug)]
+pub struct StoreSink(pub Arc<dyn Blobs>);
+
+struct Writer {
+    blobs: Arc<dyn Blobs>,
+    tenant: Tenant,
+    bytes: Vec<u8>,
+}
+
+impl BlobSink for StoreSink {
+    fn open(&self, tenant: &Tenant) -> Box<dyn BlobWriter> {
+        Box::new(Writer { blobs: Arc::clone(&self.0), tenant: tenant.clone(), bytes: Vec::new() })
+    }
+}
+
+impl BlobWriter for Writer {
+    fn write(&mut self, bytes: Bytes) -> Task<'_, io::Result<()>> {
+        // The caller bounds the whole at `connect::BLOB_MAX_BYTES`.
+        self.bytes.extend_from_slice(&bytes);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn finish(self: Box<Self>) -> Task<'static, io::Result<Digest>> {
+        Box::pin(async move {
+            let stored = self.blobs.put(self.tenant, self.bytes).await;
+            stored.map_err(|error| io::Error::other(error.to_string()))
+        })
+    }
+}
+
+/// Fills `{/pointer}` places of an operation's summary from its arguments.
+#[must_use]
+pub fn summarise(template: &str, args: &Value) -> String {
+    let mut text = String::with_capacity(template.len() + 32);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        let Some((place, tail)) = after.split_once('}') else {
+            text.push('{');
+            rest = after;
+            continue;
+        };
+        match args.pointer(place) {
+            Some(value) if place.starts_with('/') => text.push_str(&plain(value)),
+            Some(_) | None => text.push('…'),
+        }
+        rest = tail;
+    }
+    text.push_str(rest);
+    text
+}
+
+/// One value as one line of plain text, with invisible characters made visible.
+#[must_use]
+pub fn plain(value: &Value) -> String {
+    if let Some(money) = Money::from_value(value) {
+        return money.to_string();
+    }
+    match value {
+        Value::String(text) => visible(text),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => visible(&value.to_string()),
+    }
+}
+
+/// Text in which control, invisible and direction-changing characters are spelled out, and words that mix
+/// scripts are marked.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for word in text.split_inclusive(char::is_whitespace) {
+        if mixes_scripts(word) {
+            shown.push_str("[mixed script] ");
+        }
+        for c in word.chars() {
+            if is_hidden(c) {
+                shown.push_str(&format!("<U+{:04X}>", u32::from(c)));
+            } else {
+                shown.push(if c == '\n' || c == '\t' { ' ' } else { c });
+            }
+        }
+    }
+    shown
+}
+
+fn is_hidden(c: char) -> bool {
+    let control = c.is_control() && c != '\n' && c != '\t';
+    let invisible = matches!(u32::from(c),
+        0x00AD | 0x034F | 0x061C | 0x115F | 0x1160 | 0x17B4 | 0x17B5 | 0x180B..=0x180F
+        | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F
+        | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF);
+    control || invisible
+}
+
+/// Latin with Cyrillic or Greek in one word: how look-alike addresses are made.
+fn mixes_scripts(word: &str) -> bool {
+    let script = |c: char| match u32::from(c) {
+        0x41..=0x5A | 0x61..=0x7A | 0xC0..=0x24F => Some(1),
+        0x370..=0x3FF | 0x1F00..=0x1FFF => Some(2),
+        0x400..=0x52F | 0x1C80..=0x1C8F | 0x2DE0..=0x2DFF | 0xA640..=0xA69F => Some(3),
+        0x530..=0x58F => Some(4),
+        0x13A0..=0x13FF => Some(5),
+        _ => None,
+    };
+    let mut scripts = word.chars().filter_map(script);
+    let first = scripts.next();
+    scripts.any(|next| Some(next) != first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn summaries_take_typed_arguments_only() {
+        let args = json!({"to": ["a@x.example"], "amount": {"minor": 24000, "currency": "EUR"}});
+        assert_eq!(summarise("Refund {/amount} to {/to}", &args), "Refund EUR 240.00 to a@x.example");
+        assert_eq!(summarise("Missing {/none} and {open", &args), "Missing … and {open");
+    }
+
+    /// C349: what cannot be seen is spelled out.
+    #[test]
+    fn hidden_and_look_alike_characters_show() {
+        assert_eq!(visible("pay\u{202E}gpj.exe"), "pay<U+202E>gpj.exe");
+        assert_eq!(visible("zero\u{200B}width"), "zero<U+200B>width");
+        assert_eq!(visible("esc\u{1b}[31m"), "esc<U+001B>[31m");
+        assert!(visible("p\u{0430}ypal.example").starts_with("[mixed script] "));
+        assert_eq!(visible("Zürich 株式会社 Ελλάδα"), "Zürich 株式会社 Ελλάδα");
+    }
+}

@@ -1,0 +1,624 @@
+//! Checks the steps of playbooks: names, types of every expression, arguments, recoveries.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use expr::{Expr, Template, Type, Types};
+use kernel::{
+    exception::Class,
+    operation::Operation,
+    playbook::{Recovery, STEPS_MAX, Step, Work, visit_steps},
+    pointer,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    check::Context,
+    check_operations::check_companion,
+    model::Written,
+    narrow::{proven_paths, refine},
+    problem::did_you_mean,
+    recovery::{merged, retry_refused},
+    schema::{check_schema, violation_once},
+    steps::unwrap,
+    yaml::Kind,
+};
+
+/// Steps that one evaluation may cost, estimated with lists of [`LIST_ASSUMED`] items.
+pub(crate) const COST_MAX: u64 = 1_000_000;
+
+/// Length assumed for every list when the cost of an expression is estimated.
+pub(crate) const LIST_ASSUMED: u64 = 100;
+
+/// Root variables of every playbook; no loop variable takes their names.
+const ROOTS: [&str; 5] = ["intent", "steps", "run", "pack", "result"];
+
+/// Where something stands: file and pointer.
+type Spot<'a> = (&'a str, &'a str);
+
+/// What expressions of one block can see.
+#[derive(Clone, Default)]
+struct Scope {
+    intent: Option<Type>,
+    steps: BTreeMap<String, Type>,
+    items: BTreeMap<String, Type>,
+    /// Ids of every step of the playbook, for telling a later step from an unknown one.
+    all: BTreeSet<String>,
+}
+
+impl Scope {
+    /// The scope in which a condition holds.
+    fn given(&self, when: Option<&str>) -> Self {
+        let mut scope = self.clone();
+        for path in proven_paths(when.unwrap_or_default()) {
+            match path.as_slice() {
+                ["intent", rest @ ..] => scope.intent = scope.intent.as_ref().map(|ty| refine(ty, rest)),
+                ["steps", id, "output", rest @ ..] => {
+                    if let Some(ty) = scope.steps.get_mut(*id) {
+                        *ty = refine(ty, rest);
+                    }
+                }
+                [item, rest @ ..] => {
+                    if let Some(ty) = scope.items.get_mut(*item) {
+                        *ty = refine(ty, rest);
+                    }
+                }
+                [] => {}
+            }
+        }
+        scope
+    }
+}
+
+pub(crate) struct Checker<'d> {
+    pub(crate) context: Context<'d>,
+    pack: Type,
+    /// Type of what each playbook returns, once checked.
+    returns: RefCell<BTreeMap<String, Type>>,
+}
+
+/// One playbook while it is checked.
+struct Walk<'c, 'd> {
+    checker: &'c Checker<'d>,
+    file: &'d str,
+    playbook: &'d str,
+    returned: RefCell<Vec<Type>>,
+}
+
+impl<'d> Checker<'d> {
+    pub(crate) fn new(context: Context<'d>) -> Self {
+        let pack = Type::from_schema(&json!({"const": context.draft.manifest.constants}));
+        Self { context, pack, returns: RefCell::default() }
+    }
+
+    /// Checks a playbook once; the type of what it returns.
+    pub(crate) fn check_playbook(&self, name: &str) -> Type {
+        if let Some(known) = self.returns.borrow().get(name) {
+            return known.clone();
+        }
+        let found = self.context.draft.playbooks.iter().find(|(_, playbook)| playbook.name == name);
+        let Some((file, written)) = found else { return Type::Any };
+        self.returns.borrow_mut().insert(name.to_owned(), Type::Any);
+        let input = self.input_of(file, written);
+        let mut all = BTreeSet::new();
+        visit_steps(&written.steps, &mut |_, step| {
+            all.insert(step.id.clone());
+        });
+        let scope = Scope { intent: Some(Type::from_schema(&input)), all, ..Scope::default() };
+        let walk = Walk { checker: self, file, playbook: &written.name, returned: RefCell::default() };
+        let ends = walk.block(&written.steps, "/steps", scope).1;
+        let mut returned = walk.returned.into_inner();
+        if ends == Ends::Perhaps {
+            returned.push(Type::Null);
+        }
+        let returned = returned.into_iter().reduce(Type::or).unwrap_or(Type::Null);
+        self.check_length(file, written);
+        self.returns.borrow_mut().insert(name.to_owned(), returned.clone());
+        returned
+    }
+
+    /// A playbook's own input schema, or that of the intents that start it.
+    fn input_of(&self, file: &str, written: &Written) -> Value {
+        let mut inputs: Vec<&Value> = written.input.iter().map(|input| &**input).collect();
+        if let Some(input) = inputs.first() {
+            for (at, message, fix) in crate::schema::check_object_schema(input) {
+                self.context.wrong((file, &format!("/input{at}")), message, fix);
+            }
+        }
+        let started = self.context.draft.intents.iter().filter(|(_, intent)| intent.playbook == written.name);
+        inputs.extend(started.map(|(_, intent)| &*intent.input));
+        match inputs.split_first() {
+            Some((first, rest)) => {
+                if rest.iter().any(|other| other != first) {
+                    let message = "its own `input` and the inputs of its intents differ";
+                    self.context.wrong((file, "/name"), message, "make them equal, or use one playbook each");
+                }
+                (*first).clone()
+            }
+            None => {
+                let message = "nothing says which inputs this playbook takes";
+                self.context.wrong((file, "/name"), message, "add `input`, or name it in an intent");
+                Value::Bool(true)
+            }
+        }
+    }
+
+    fn check_length(&self, file: &str, written: &Written) {
+        let count = self.count(&written.steps, 0);
+        if count > STEPS_MAX {
+            let message = format!("{count} steps once other playbooks are inlined; at most {STEPS_MAX}");
+            self.context.wrong((file, "/steps"), message, "split the work over several intents");
+        }
+    }
+
+    fn count(&self, steps: &[Step], depth: usize) -> usize {
+        let mut count = 0_usize;
+        visit_steps(steps, &mut |_, step| {
+            count = count.saturating_add(1);
+            if let Work::Playbook { name, .. } = &step.work
+                && depth < crate::yaml::NESTING_MAX
+                && let Some(inner) = self.context.draft.playbook(name)
+            {
+                count = count.saturating_add(self.count(&inner.steps, depth + 1));
+            }
+        });
+        count
+    }
+
+    /// The pointer of one recovery: lists may be left out when there is only one.
+    pub(crate) fn recovery_at(&self, file: &str, base: &str, index: usize) -> String {
+        let node = self.context.draft.docs.get(file).and_then(|doc| doc.node(base));
+        match node.map(|node| &node.kind) {
+            Some(Kind::List(_)) => format!("{base}/{index}"),
+            _ => base.to_owned(),
+        }
+    }
+
+    /// A recovery of `exceptions.yaml`: it may stand anywhere, so it reads `run` and `pack` alone.
+    pub(crate) fn check_shared_recovery(&self, recovery: &Recovery, file: &str, at: &str) {
+        let types = Types::new().with("run", Type::Any).with("pack", self.pack.clone());
+        self.recovery(recovery, (file, at), &types, &BTreeSet::new());
+    }
+
+    /// Checks a recovery; the type of what stands in for the output, if something does.
+    fn recovery(
+        &self,
+        recovery: &Recovery,
+        (file, at): Spot<'_>,
+        types: &Types,
+        all: &BTreeSet<String>,
+    ) -> Option<Type> {
+        let below = |key: &str| format!("{at}/{}{key}", recovery.name());
+        match recovery {
+            Recovery::Retry { .. } | Recovery::Stop => None,
+            Recovery::Escalate { owner } => {
+                self.context.role(owner, (file, &below("/to")));
+                None
+            }
+            Recovery::Log { .. } => Some(Type::Null),
+            Recovery::Fallback { operation, with, .. } => {
+                let operation = self.context.operation(operation, (file, &below("/do")))?;
+                self.args((file, &below("/with")), with, (types, all), operation);
+                Some(Type::from_schema(&operation.output))
+            }
+            Recovery::Partial { value, forbid, .. } => {
+                for (index, id) in forbid.iter().enumerate() {
+                    self.context.operation(id, (file, &below(&format!("/forbid/{index}"))));
+                }
+                self.template((file, &below("/value")), value, (types, all))
+            }
+            Recovery::Clarify { question, answer, role, .. } => {
+                self.context.role(role, (file, &below("/role")));
+                self.text((file, &below("/question")), question, (types, all));
+                self.schema((file, &below("/answer")), answer);
+                Some(Type::from_schema(answer))
+            }
+        }
+    }
+
+    fn schema(&self, (file, at): Spot<'_>, schema: &Value) {
+        for (inner, message, fix) in check_schema(schema) {
+            self.context.wrong((file, &format!("{at}{inner}")), message, fix);
+        }
+    }
+
+    /// Checks JSON with expressions in it; its type.
+    fn template(
+        &self,
+        (file, at): Spot<'_>,
+        value: &Value,
+        (types, all): (&Types, &BTreeSet<String>),
+    ) -> Option<Type> {
+        let parsed = Template::parse(value).and_then(|template| {
+            let ty = template.check(types)?;
+            Ok((ty, template.estimate(LIST_ASSUMED)))
+        });
+        match parsed {
+            Ok((ty, cost)) => {
+                self.check_cost((file, at), cost);
+                Some(ty)
+            }
+            Err(error) => {
+                let at = format!("{at}{}", error.pointer().unwrap_or_default());
+                self.fault((file, &at), 0, &error, all);
+                None
+            }
+        }
+    }
+
+    fn check_cost(&self, spot: Spot<'_>, cost: u64) {
+        if cost > COST_MAX {
+            let message = format!(
+                "the expression may cost {cost} steps with lists of {LIST_ASSUMED}; at most {COST_MAX} are allowed"
+            );
+            self.context.wrong(spot, message, "nest fewer loops");
+        }
+    }
+
+    /// An error of an expression, at its own column; a later step is told from an unknown one.
+    fn fault(&self, spot: Spot<'_>, base: usize, error: &expr::Error, all: &BTreeSet<String>) {
+        let offset = base + error.offset();
+        let cause = match error {
+            expr::Error::InTemplate { source, .. } => source,
+            other => other,
+        };
+        let message = match cause {
+            expr::Error::UnknownField { name, of, .. } if of == "steps" && all.contains(name) => {
+                format!("step `{name}` is not visible here: it runs later, or inside another step")
+            }
+            other => without_offset(&other.to_string()),
+        };
+        self.context.wrong_in(spot, offset, message);
+    }
+
+    /// Text that may hold expressions.
+    fn text(&self, spot: Spot<'_>, text: &str, seen: (&Types, &BTreeSet<String>)) {
+        let ty = self.template(spot, &Value::String(text.to_owned()), seen);
+        if ty.is_some_and(|ty| !ty.fits(&Type::String)) {
+            self.context.wrong(spot, "this must give text", "put words around the expression");
+        }
+    }
+
+    /// Checks arguments against the input of an operation.
+    fn args(
+        &self,
+        (file, at): Spot<'_>,
+        with: &Value,
+        seen: (&Types, &BTreeSet<String>),
+        operation: &Operation,
+    ) {
+        let given = self.template((file, at), with, seen);
+        let fit = given.map(|given| self.check_fit((file, at), &given, &operation.input, operation.id.as_str()));
+        if fit != Some(Fit::No) {
+            self.check_literals((file, at), with, operation);
+        }
+    }
+
+    fn check_fit(&self, (file, at): Spot<'_>, given: &Type, schema: &Value, whose: &str) -> Fit {
+        let Some(misfit) = given.misfit(&Type::from_schema(schema)) else { return Fit::Yes };
+        let place = format!("{at}{}", misfit.pointer);
+        let message = format!("`{}` of `{whose}`: {}", misfit.pointer, misfit.message);
+        self.context.wrong((file, &place), message, "see its input schema");
+        Fit::No
+    }
+
+    /// Arguments without any expression are checked by the schema itself.
+    fn check_literals(&self, (file, at): Spot<'_>, with: &Value, operation: &Operation) {
+        let Some(map) = with.as_object() else { return };
+        for (name, value) in map {
+            let is_literal = Template::parse(value).is_ok_and(|template| template.is_constant());
+            let schema = operation.input.get("properties").and_then(|properties| properties.get(name));
+            let (true, Some(schema)) = (is_literal, schema) else { continue };
+            let mut schema = schema.clone();
+            if let (Some(map), Some(defs)) = (schema.as_object_mut(), operation.input.get("$defs")) {
+                map.insert("$defs".to_owned(), defs.clone());
+            }
+            if let Some(violation) = violation_once(&schema, value) {
+                let place = format!("{at}/{}{}", pointer::escape(name), violation.at);
+                let message = format!("`{name}` of `{}` {}", operation.id, violation.problem);
+                self.context.wrong((file, &place), message, "see its input schema");
+            }
+        }
+    }
+
+    /// Arguments of a companion: paths over the action it accompanies.
+    pub(crate) fn check_companion_args(
+        &self,
+        spot: Spot<'_>,
+        with: &Value,
+        roots: &[(&str, &Value)],
+        target: &Operation,
+    ) {
+        let types = roots
+            .iter()
+            .fold(Types::new(), |types, (root, schema)| types.with(*root, Type::from_schema(schema)));
+        self.args(spot, with, (&types, &BTreeSet::new()), target);
+    }
+}
+
+/// The message of an expression error without its offset: the place is told by line and column.
+pub(crate) fn without_offset(message: &str) -> String {
+    let Some((before, rest)) = message.split_once(" (at offset ") else { return message.to_owned() };
+    match rest.split_once(')') {
+        Some((_, after)) => format!("{before}{after}"),
+        None => message.to_owned(),
+    }
+}
+
+/// Whether arguments fit by their types.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Yes,
+    No,
+}
+
+/// Whether a block surely ends its playbook.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Surely,
+    Perhaps,
+}
+
+impl<'d> Walk<'_, 'd> {
+    fn types(&self, scope: &Scope) -> Types {
+        let step = |(id, ty): (&String, &Type)| (id.clone(), Type::object([("output", ty.clone())]));
+        let mut types = Types::new()
+            .with("intent", scope.intent.clone().unwrap_or(Type::Any))
+            .with("steps", Type::object(scope.steps.iter().map(step)))
+            .with("run", Type::Any)
+            .with("pack", self.checker.pack.clone());
+        for (name, ty) in &scope.items {
+            types = types.with(name.clone(), ty.clone());
+        }
+        types
+    }
+
+    /// Checks steps in order; the scope after them and whether they surely return.
+    fn block(&self, steps: &[Step], at: &str, mut scope: Scope) -> (Scope, Ends) {
+        let mut ends = Ends::Perhaps;
+        for (index, step) in steps.iter().enumerate() {
+            let here = format!("{at}/{index}");
+            if ends == Ends::Surely {
+                let message = format!("step `{}` is never reached", step.id);
+                self.checker.context.wrong((self.file, &here), message, "put `return` last");
+                break;
+            }
+            let output = self.step(step, &here, &scope);
+            if matches!(step.work, Work::Return { .. }) && step.when.is_none() {
+                ends = Ends::Surely;
+            }
+            scope.steps.insert(step.id.clone(), output);
+        }
+        (scope, ends)
+    }
+
+    /// Checks one step; the type of its output.
+    fn step(&self, step: &Step, here: &str, scope: &Scope) -> Type {
+        let types = self.types(scope);
+        if let Some(when) = &step.when {
+            self.expression(&format!("{here}/when"), when, (&types, &scope.all), &Type::Bool);
+        }
+        // What `when` proves holds for all the step does, but not where its own failure is dealt with.
+        let proven = scope.given(step.when.as_deref());
+        let given = self.types(&proven);
+        let mut output = self.work(step, here, &proven, &given);
+        let checked = given.clone().with("result", output.clone());
+        for (index, check) in step.expect.iter().enumerate() {
+            let at = format!("{here}/expect/{index}/that");
+            self.expression(&at, &check.that, (&checked, &scope.all), &Type::Bool);
+        }
+        for stand_in in self.failures(step, here, (&types, &scope.all)) {
+            output = output.or(stand_in);
+        }
+        if step.when.is_some() { output.or(Type::Null) } else { output }
+    }
+
+    /// Checks one expression against the type it must give.
+    fn expression(&self, at: &str, source: &str, (types, all): (&Types, &BTreeSet<String>), want: &Type) -> Type {
+        let spot = (self.file, at);
+        let base = self.base(at);
+        let parsed = Expr::parse(source).and_then(|expr| {
+            let ty = expr.check(types)?;
+            Ok((ty, expr.estimate(LIST_ASSUMED)))
+        });
+        match parsed {
+            Ok((ty, cost)) => {
+                self.checker.check_cost(spot, cost);
+                if !ty.fits(want) {
+                    let (expected, fix) = match want {
+                        Type::Bool => ("true or false", "write a condition, such as `… == …`"),
+                        _ => ("a list", "give the list to go through"),
+                    };
+                    let message = format!("expected {expected}, found {ty}");
+                    self.checker.context.wrong(spot, message, fix);
+                }
+                ty
+            }
+            Err(error) => {
+                self.checker.fault(spot, base, &error, all);
+                Type::Any
+            }
+        }
+    }
+
+    /// Where the kept expression begins in the text that was written.
+    fn base(&self, at: &str) -> usize {
+        let node = self.checker.context.draft.docs.get(self.file).and_then(|doc| doc.node(at));
+        match node.map(|node| &node.kind) {
+            Some(Kind::Text(text)) => unwrap(&text.value).0,
+            _ => 0,
+        }
+    }
+
+    fn work(&self, step: &Step, here: &str, scope: &Scope, types: &Types) -> Type {
+        let (checker, context) = (self.checker, self.checker.context);
+        let seen = (types, &scope.all);
+        let at = |key: &str| format!("{here}/{key}");
+        match &step.work {
+            Work::Do { operation, with } => {
+                let Some(operation) = context.operation(operation, (self.file, &at("do"))) else {
+                    return Type::Any;
+                };
+                checker.args((self.file, &at("with")), with, seen, operation);
+                if let Some(undo) = &step.undo {
+                    self.undo(undo, operation, &at("undo"));
+                }
+                Type::from_schema(&operation.output)
+            }
+            Work::Ask { question, answer, role, .. } => {
+                context.role(role, (self.file, &at("role")));
+                checker.text((self.file, &at("ask")), question, seen);
+                checker.schema((self.file, &at("answer")), answer);
+                Type::from_schema(answer)
+            }
+            Work::Playbook { name, with, .. } => self.call(name, with, here, seen),
+            Work::Parallel { branches } => {
+                let branch = |(index, branch): (usize, &Step)| {
+                    let here = format!("{here}/parallel/{index}");
+                    if returns(branch) {
+                        let message = "`return` cannot stand in a branch of `parallel`";
+                        context.wrong((self.file, &here), message, "put it after the branches");
+                    }
+                    (branch.id.clone(), self.step(branch, &here, scope))
+                };
+                Type::object(branches.iter().enumerate().map(branch).collect::<Vec<_>>())
+            }
+            Work::ForEach { items, var, steps, collect, .. } => {
+                let list = self.expression(&at("for_each"), items, seen, &Type::list(Type::Any));
+                self.for_each(here, (var, list), (steps, collect.as_ref()), scope)
+            }
+            Work::Sleep { .. } => Type::Null,
+            Work::Await { signal, .. } => {
+                checker.text((self.file, &at("wait/event")), signal, seen);
+                Type::Any
+            }
+            Work::Return { value } => {
+                let ty = checker.template((self.file, &at("return")), value, seen).unwrap_or(Type::Any);
+                self.returned.borrow_mut().push(ty);
+                Type::Null
+            }
+        }
+    }
+
+    fn undo(&self, undo: &kernel::operation::Companion, operation: &Operation, at: &str) {
+        if !operation.is_write() {
+            let message = format!("`{}` is a read: there is nothing to undo", operation.id);
+            self.checker.context.wrong((self.file, at), message, "leave `undo` out");
+            return;
+        }
+        check_companion(self.checker, (self.file, at), (operation, "undo"), undo);
+    }
+
+    fn call(&self, name: &str, with: &Value, here: &str, seen: (&Types, &BTreeSet<String>)) -> Type {
+        let (checker, context) = (self.checker, self.checker.context);
+        let found = context.draft.playbooks.iter().find(|(_, playbook)| playbook.name == name);
+        let Some((file, inner)) = found else {
+            let names = context.draft.playbooks.iter().map(|(_, playbook)| playbook.name.as_str());
+            let fix = did_you_mean(name, names);
+            context.wrong((self.file, &format!("{here}/playbook")), format!("no playbook `{name}`"), fix);
+            return Type::Any;
+        };
+        let output = checker.check_playbook(name);
+        let at = format!("{here}/with");
+        if let Some(given) = checker.template((self.file, &at), with, seen) {
+            checker.check_fit((self.file, &at), &given, &checker.input_of(file, inner), name);
+        }
+        output
+    }
+
+    fn for_each(
+        &self,
+        here: &str,
+        (var, list): (&str, Type),
+        (steps, collect): (&[Step], Option<&Value>),
+        scope: &Scope,
+    ) -> Type {
+        let context = self.checker.context;
+        if ROOTS.contains(&var) || scope.items.contains_key(var) || Expr::parse(var).is_err() || var.contains('-') {
+            let message = format!("`{var}` cannot name the loop variable");
+            context.wrong((self.file, &format!("{here}/as")), message, "use another name of a-z, 0-9 and `_`");
+            return Type::Any;
+        }
+        let element = match list {
+            Type::List(element) => Type::clone(&element),
+            _ => Type::Any,
+        };
+        let mut inner = scope.clone();
+        inner.items.insert(var.to_owned(), element);
+        let (inner, _) = self.block(steps, &format!("{here}/steps"), inner);
+        let Some(collect) = collect else { return Type::Null };
+        let spot = format!("{here}/collect");
+        let types = self.types(&inner);
+        let collected = self.checker.template((self.file, &spot), collect, (&types, &scope.all));
+        Type::list(collected.unwrap_or(Type::Any))
+    }
+
+    /// Checks the recoveries of a step; the types of what may stand in for its output.
+    fn failures(&self, step: &Step, here: &str, (types, all): (&Types, &BTreeSet<String>)) -> Vec<Type> {
+        let (checker, context) = (self.checker, self.checker.context);
+        let operation = match &step.work {
+            Work::Do { operation, .. } => context.draft.operations.get(operation),
+            _ => None,
+        };
+        let mut stand_ins = Vec::new();
+        for (class, recoveries) in &step.on_failure {
+            let base = format!("{here}/on_failure/{}", class.name());
+            for (index, recovery) in recoveries.iter().enumerate() {
+                let at = checker.recovery_at(self.file, &base, index);
+                stand_ins.extend(checker.recovery(recovery, (self.file, &at), types, all));
+                let refused = match recovery {
+                    Recovery::Retry { .. } => refuse_retry(*class, operation.map(|o| &**o), &step.work),
+                    _ => None,
+                };
+                if let Some(why) = refused {
+                    let message = format!("`retry` after `{}` is refused: {why}", class.name());
+                    context.wrong((self.file, &at), message, "use another recovery");
+                }
+            }
+        }
+        let Some(operation) = operation else { return stand_ins };
+        let quiet = Types::new().with("run", Type::Any).with("pack", checker.pack.clone());
+        for (class, recoveries) in merged(&step.on_failure, &context.draft.exceptions, self.playbook, operation) {
+            if !step.on_failure.contains_key(&class) {
+                stand_ins.extend(recoveries.iter().filter_map(|recovery| self.shared_type(recovery, &quiet)));
+            }
+        }
+        stand_ins
+    }
+
+    /// The type of what a shared recovery puts in place; it was checked where it is declared.
+    fn shared_type(&self, recovery: &Recovery, types: &Types) -> Option<Type> {
+        match recovery {
+            Recovery::Retry { .. } | Recovery::Stop | Recovery::Escalate { .. } => None,
+            Recovery::Log { .. } => Some(Type::Null),
+            Recovery::Fallback { operation, .. } => {
+                let operation = self.checker.context.draft.operations.get(operation)?;
+                Some(Type::from_schema(&operation.output))
+            }
+            Recovery::Partial { value, .. } => Template::parse(value).ok()?.check(types).ok(),
+            Recovery::Clarify { answer, .. } => Some(Type::from_schema(answer)),
+        }
+    }
+}
+
+fn refuse_retry(class: Class, operation: Option<&Operation>, work: &Work) -> Option<&'static str> {
+    match (operation, work) {
+        (Some(operation), _) => retry_refused(class, operation),
+        (None, Work::Ask { .. } | Work::Await { .. } | Work::Do { .. }) => {
+            (!class.may_pass()).then_some("trying the same again cannot help after this class")
+        }
+        (None, _) => Some("only a call, a question or an event can be tried again"),
+    }
+}
+
+/// Whether running a step may end the playbook around it.
+fn returns(step: &Step) -> bool {
+    match &step.work {
+        Work::Return { .. } => true,
+        Work::ForEach { steps, .. } => steps.iter().any(returns),
+        Work::Parallel { branches } => branches.iter().any(returns),
+        Work::Do { .. } | Work::Ask { .. } | Work::Playbook { .. } | Work::Sleep { .. } | Work::Await { .. } => false,
+    }
+}

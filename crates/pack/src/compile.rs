@@ -1,0 +1,308 @@
+//! From an intent and its inputs to a plan: calls inlined, recoveries merged, every operation listed.
+
+use std::sync::Arc;
+
+use kernel::{
+    Digest, canon,
+    catalogue::Entry,
+    id::OperationId,
+    money::Money,
+    operation::{Companion, Operation},
+    plan::{Asks, Plan, PlanStep},
+    playbook::{Playbook, Recovery, STEPS_MAX, Step, Work, join_path},
+    port::Validate,
+};
+use serde_json::Value;
+
+use crate::{
+    load::Pack,
+    problem::{Place, Problem, did_you_mean},
+    read::cut,
+    recovery::merged,
+    schema::Schemas,
+};
+
+/// Schema of a plan document.
+pub const PLAN_SCHEMA: &str = "harness.plan/v1";
+
+/// Deepest nesting of playbooks that call each other.
+const CALLS_MAX: usize = 32;
+
+/// Digests of everything else a plan depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pins {
+    /// Policy bundle.
+    pub policy_digest: Digest,
+    /// Operator configuration.
+    pub config_digest: Digest,
+}
+
+/// Tells whether using an operation will stop for a person.
+pub type Forecast<'f> = &'f dyn Fn(&Operation) -> Asks;
+
+impl Pack {
+    /// Compiles what serving this intent with these inputs may do. Equal inputs and digests give an
+    /// equal plan, and so an equal hash.
+    ///
+    /// # Errors
+    /// When there is no such intent, or the inputs do not fit it. The place is `inputs`, or the pack.
+    pub fn compile(
+        &self,
+        intent: &str,
+        inputs: &Value,
+        pins: Pins,
+        forecast: Forecast<'_>,
+    ) -> Result<Plan, Problem> {
+        let Some(definition) = self.intents.get(intent) else {
+            let fix = did_you_mean(intent, self.intents.keys().map(String::as_str));
+            return Err(refuse(format!("no intent `{}` in pack `{}`", cut(intent), self.manifest.name), fix));
+        };
+        if let Some(violation) = Schemas::new().violation(&definition.input, inputs) {
+            let message = format!("`inputs{}`: {}", violation.at, violation.problem);
+            return Err(refuse(message, format!("see the input of `{intent}`")));
+        }
+        let playbook = self.inline(&definition.playbook)?;
+        let steps = self.list_steps(&playbook.steps, forecast)?;
+        let inputs = canon::digest(inputs).map_err(|error| refuse(error.to_string(), "correct the inputs"))?;
+        Ok(Plan {
+            schema: PLAN_SCHEMA.to_owned(),
+            intent: intent.to_owned(),
+            inputs,
+            pack: self.manifest.name.clone(),
+            pack_version: self.manifest.version.clone(),
+            pack_digest: self.digest,
+            policy_digest: pins.policy_digest,
+            config_digest: pins.config_digest,
+            steps,
+            playbook,
+            constants: self.manifest.constants.clone(),
+        })
+    }
+
+    /// The playbook with every call inlined and every step's recoveries merged.
+    fn inline(&self, name: &str) -> Result<Playbook, Problem> {
+        let mut left = STEPS_MAX;
+        let steps = self.inline_playbook(name, (0, &mut left))?;
+        Ok(Playbook { name: name.to_owned(), steps })
+    }
+
+    fn inline_playbook(&self, name: &str, (depth, left): (usize, &mut usize)) -> Result<Vec<Step>, Problem> {
+        let Some(written) = self.playbooks.get(name) else {
+            return Err(refuse(format!("no playbook `{}`", cut(name)), "load the pack again"));
+        };
+        if depth > CALLS_MAX {
+            return Err(refuse(format!("playbooks call each other deeper than {CALLS_MAX}"), "flatten them"));
+        }
+        self.inline_steps(&written.steps, name, (depth, left))
+    }
+
+    fn inline_steps(
+        &self,
+        steps: &[Step],
+        playbook: &str,
+        (depth, left): (usize, &mut usize),
+    ) -> Result<Vec<Step>, Problem> {
+        let mut inlined = Vec::with_capacity(steps.len());
+        for step in steps {
+            *left = left
+                .checked_sub(1)
+                .ok_or_else(|| refuse(format!("more than {STEPS_MAX} steps once inlined"), "split the work"))?;
+            let mut step = step.clone();
+            match &mut step.work {
+                Work::Do { operation, .. } => {
+                    let operation = &self.entry(operation)?.operation;
+                    step.on_failure = merged(&step.on_failure, &self.exceptions, playbook, operation);
+                }
+                Work::Playbook { name, steps, .. } => {
+                    *steps = self.inline_playbook(&name.clone(), (depth + 1, left))?;
+                }
+                Work::Parallel { branches: inner } | Work::ForEach { steps: inner, .. } => {
+                    *inner = self.inline_steps(inner, playbook, (depth + 1, left))?;
+                }
+                Work::Ask { .. } | Work::Sleep { .. } | Work::Await { .. } | Work::Return { .. } => {}
+            }
+            inlined.push(step);
+        }
+        Ok(inlined)
+    }
+
+    fn entry(&self, id: &OperationId) -> Result<&Entry, Problem> {
+        self.catalogue
+            .get(id)
+            .filter(|_| self.manifest.asks.operations.contains(id))
+            .ok_or_else(|| refuse(format!("operation `{id}` is not one that the pack asks for"), "load the pack again"))
+    }
+
+    fn list_steps(&self, steps: &[Step], forecast: Forecast<'_>) -> Result<Vec<PlanStep>, Problem> {
+        let mut lister = Lister { pack: self, forecast, rows: Vec::new() };
+        lister.walk("", steps, Reach { times: 1, conditional: Conditional::No })?;
+        Ok(lister.rows)
+    }
+}
+
+fn refuse(message: impl Into<String>, fix: impl Into<String>) -> Problem {
+    Problem::new("inputs", Place { line: 1, column: 1 }, message, fix)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Conditional {
+    Yes,
+    No,
+}
+
+/// How often and how surely a step is reached.
+#[derive(Clone, Copy)]
+struct Reach {
+    times: u64,
+    conditional: Conditional,
+}
+
+impl Reach {
+    fn maybe(self) -> Self {
+        Self { conditional: Conditional::Yes, ..self }
+    }
+
+    fn times(self, factor: u64) -> Self {
+        Self { times: self.times.saturating_mul(factor), ..self }
+    }
+}
+
+struct Lister<'p> {
+    pack: &'p Pack,
+    forecast: Forecast<'p>,
+    rows: Vec<PlanStep>,
+}
+
+impl Lister<'_> {
+    fn walk(&mut self, at: &str, steps: &[Step], reach: Reach) -> Result<(), Problem> {
+        // After a step that may return, nothing is sure any more.
+        let mut reach = reach;
+        for step in steps {
+            let here = if step.when.is_some() { reach.maybe() } else { reach };
+            let path = join_path(at, &step.id);
+            match &step.work {
+                Work::Do { operation, .. } => self.step(&path, step, operation, here)?,
+                Work::Playbook { steps, .. } => self.walk(&path, steps, here)?,
+                Work::Parallel { branches } => {
+                    for branch in branches {
+                        self.walk(&path, std::slice::from_ref(branch), here)?;
+                    }
+                }
+                Work::ForEach { steps, max, .. } => {
+                    self.walk(&format!("{path}[]"), steps, here.maybe().times(u64::from(*max)))?;
+                }
+                Work::Ask { .. } | Work::Sleep { .. } | Work::Await { .. } => {}
+                Work::Return { .. } => reach = reach.maybe(),
+            }
+            if may_return(step) {
+                reach = reach.maybe();
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, path: &str, step: &Step, id: &OperationId, reach: Reach) -> Result<(), Problem> {
+        let tries = step.on_failure.values().map(|recoveries| retries(recoveries)).sum::<u64>();
+        let operation = self.row(path, id, reach.times(tries.saturating_add(1)))?;
+        self.companions(path, &operation, step.undo.as_ref(), reach)?;
+        let mut seen = vec![id.clone()];
+        for recovery in step.on_failure.values().flatten() {
+            let Recovery::Fallback { operation, .. } = recovery else { continue };
+            if seen.contains(operation) {
+                continue;
+            }
+            seen.push(operation.clone());
+            let fallbacks = count_fallbacks(step, operation);
+            let fallback = self.row(path, operation, reach.maybe().times(fallbacks))?;
+            self.companions(path, &fallback, None, reach.maybe())?;
+        }
+        Ok(())
+    }
+
+    /// Companion calls have rows of their own, under `<step>!<which>`.
+    fn companions(
+        &mut self,
+        path: &str,
+        operation: &Operation,
+        undo: Option<&Companion>,
+        reach: Reach,
+    ) -> Result<(), Problem> {
+        let companions = &operation.companions;
+        let undo = undo.or(companions.undo_with.as_ref());
+        let calls = [
+            ("before", companions.before.as_ref(), reach),
+            ("preview", companions.preview.as_ref(), reach),
+            ("probe", companions.probe.as_ref().map(|probe| &probe.call), reach.maybe()),
+            ("undo", undo, reach.maybe()),
+        ];
+        for (which, call, reach) in calls {
+            let Some(call) = call else { continue };
+            let path = format!("{path}!{which}");
+            if self.rows.iter().any(|row| row.path == path && row.operation == call.operation) {
+                continue;
+            }
+            let called = self.row(&path, &call.operation, reach)?;
+            let inner = &called.companions;
+            let again = [
+                ("before", inner.before.as_ref()),
+                ("probe", inner.probe.as_ref().map(|probe| &probe.call)),
+            ];
+            for (which, call) in again {
+                if let Some(call) = call.filter(|_| called.is_write()) {
+                    self.row(&format!("{path}!{which}"), &call.operation, reach.maybe())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, path: &str, id: &OperationId, reach: Reach) -> Result<Arc<Operation>, Problem> {
+        let entry = self.pack.entry(id)?;
+        let operation = Arc::clone(&entry.operation);
+        self.rows.push(PlanStep {
+            path: path.to_owned(),
+            operation: id.clone(),
+            definition: entry.digest,
+            facts: operation.facts.clone(),
+            times_max: reach.times,
+            cost_max: operation.cost_max.map(|cost| worst_case(cost, reach.times)),
+            conditional: reach.conditional == Conditional::Yes,
+            asks: (self.forecast)(&operation),
+        });
+        Ok(operation)
+    }
+}
+
+fn may_return(step: &Step) -> bool {
+    match &step.work {
+        Work::Return { .. } => true,
+        Work::ForEach { steps, .. } => steps.iter().any(may_return),
+        Work::Do { .. }
+        | Work::Ask { .. }
+        | Work::Playbook { .. }
+        | Work::Parallel { .. }
+        | Work::Sleep { .. }
+        | Work::Await { .. } => false,
+    }
+}
+
+fn retries(recoveries: &[Recovery]) -> u64 {
+    let times = recoveries.iter().map(|recovery| match recovery {
+        Recovery::Retry { times, .. } => u64::from(*times),
+        _ => 0,
+    });
+    times.sum()
+}
+
+/// How many classes of failure lead to this fallback: each at most once per turn.
+fn count_fallbacks(step: &Step, id: &OperationId) -> u64 {
+    let leads = |recovery: &&Recovery| matches!(recovery, Recovery::Fallback { operation, .. } if operation == id);
+    let count = |recoveries: &Vec<Recovery>| recoveries.iter().filter(leads).count();
+    let counts = step.on_failure.values().map(count);
+    u64::try_from(counts.sum::<usize>()).unwrap_or(u64::MAX).max(1)
+}
+
+fn worst_case(cost: Money, times: u64) -> Money {
+    let minor = i64::try_from(times).unwrap_or(i64::MAX).saturating_mul(cost.minor);
+    Money { minor, currency: cost.currency }
+}

@@ -1,0 +1,18 @@
+//! The playbook planner as its users see it: observations in, moves out.
+
+#[cfg(test)]
+mod determinism;
+#[cfg(test)]
+mod flow;
+#[cfg(test)]
+mod interference;
+#[cfg(test)]
+mod labels;
+#[cfg(test)]
+mod length;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod support;

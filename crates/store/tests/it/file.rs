@@ -1,0 +1,312 @@
+//! What only a file can get wrong: reopening, versions, full disks, traces of erased values.
+
+use std::sync::Arc;
+
+use kernel::port::{Blobs, Journal, JournalError};
+use rusqlite::Connection;
+use store::{Erase, Error, Options, Page, Query, RunFilter, Sqlite, Store, VERSION};
+
+use crate::make::*;
+
+#[tokio::test]
+async fn everything_survives_reopening() {
+    let folder = Folder::new();
+    let (tenant, run) = (tenant("default"), run("a"));
+    let store = folder.open();
+    let before = opened(&*store, &tenant, &run, 3).await;
+    store
+        .post(tenant.clone(), run.clone(), posted("s", "x"))
+        .await
+        .unwrap();
+    let digest = store.put(tenant.clone(), b"blob".to_vec()).await.unwrap();
+    // Dropped without a word: nothing acknowledged may be missing.
+    drop(store);
+    let store = folder.open();
+    assert_eq!(
+        store.get(tenant.clone(), digest).await.unwrap(),
+        Some(b"blob".to_vec())
+    );
+    let loaded = store.claim(tenant.clone(), run.clone()).await.unwrap();
+    assert_eq!((loaded.records, loaded.inbox.len()), (before, 1));
+    let sound = store.integrity_check(10).await.unwrap();
+    assert_eq!((sound.runs, sound.problems), (1, vec![]));
+}
+
+#[tokio::test]
+async fn a_crash_loses_nothing_acknowledged() {
+    let folder = Folder::new();
+    let (tenant, run) = (tenant("default"), run("a"));
+    let store = folder.open();
+    let before = opened(&*store, &tenant, &run, 5).await;
+    // What a crash leaves: the files as they stand, nothing closed, nothing checkpointed.
+    let crashed = Folder::new();
+    std::fs::create_dir_all(crashed.path().parent().unwrap()).unwrap();
+    for name in ["store.db", "store.db-wal"] {
+        let copy = crashed.path().with_file_name(name);
+        std::fs::copy(folder.path().with_file_name(name), copy).unwrap();
+    }
+    let store = crashed.open();
+    assert_eq!(store.claim(tenant, run).await.unwrap().records, before);
+}
+
+#[tokio::test]
+async fn a_closed_store_leaves_one_file_and_refuses_all() {
+    let folder = Folder::new();
+    let (tenant, run) = (tenant("default"), run("a"));
+    let store = folder.open();
+    opened(&*store, &tenant, &run, 3).await;
+    store.close().await.unwrap();
+    let wal = folder.path().with_extension("db-wal");
+    assert!(!wal.exists() || std::fs::metadata(&wal).unwrap().len() == 0);
+    assert!(matches!(
+        store.claim(tenant.clone(), run.clone()).await,
+        Err(JournalError::Medium(_))
+    ));
+    assert!(store.run(&tenant, &run).await.is_err());
+    assert!(store.close().await.is_err());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn folder_and_files_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let store = folder.open();
+    opened(&*store, &tenant("default"), &run("a"), 1).await;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(folder.path().parent().unwrap()), 0o700);
+    for file in std::fs::read_dir(folder.path().parent().unwrap()).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
+    }
+}
+
+#[tokio::test]
+async fn values_never_stand_in_the_file_in_clear() {
+    let folder = Folder::new();
+    let (tenant, run) = (tenant("default"), run("a"));
+    let store = folder.open();
+    opened(&*store, &tenant, &run, 3).await;
+    store
+        .post(tenant.clone(), run.clone(), posted("s", "canary-posted"))
+        .await
+        .unwrap();
+    store
+        .put(tenant.clone(), b"canary-blob".to_vec())
+        .await
+        .unwrap();
+    for canary in ["canary-posted", "canary-blob", "value-1", "value-2"] {
+        assert!(!folder.holds(canary.as_bytes()), "{canary}");
+    }
+    assert!(
+        folder.holds(run.as_str().as_bytes()),
+        "the search finds what is there"
+    );
+}
+
+#[tokio::test]
+async fn an_erased_key_leaves_no_trace() {
+    let folder = Folder::new();
+    let (tenant, run) = (tenant("default"), run("a"));
+    let store = folder.open();
+    opened(&*store, &tenant, &run, 3).await;
+    let digest = store
+        .put(tenant.clone(), b"canary-blob".to_vec())
+        .await
+        .unwrap();
+    let keys: Vec<Vec<u8>> = {
+        let conn = Connection::open(folder.path()).unwrap();
+        let mut statement = conn.prepare("SELECT key FROM keys").unwrap();
+        statement
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
+    };
+    assert_eq!(keys.len(), 2);
+    assert!(keys.iter().all(|key| folder.holds(key)));
+    store.erase_run(&tenant, &run).await.unwrap();
+    store.erase_blob(&tenant, &digest).await.unwrap();
+    assert!(
+        !keys.iter().any(|key| folder.holds(key)),
+        "a key is still in the database or its log"
+    );
+}
+
+#[tokio::test]
+async fn a_reader_that_holds_the_log_is_reported() {
+    let folder = Folder::new();
+    let (tenant, run) = (tenant("default"), run("a"));
+    let store = folder.open();
+    opened(&*store, &tenant, &run, 3).await;
+    let reader = Connection::open(folder.path()).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM events")
+        .unwrap();
+    let count = || {
+        reader.query_row("SELECT count(*) FROM events", [], |row| {
+            row.get::<_, i64>(0)
+        })
+    };
+    count().unwrap();
+    assert!(matches!(
+        store.erase_run(&tenant, &run).await,
+        Err(Error::Lingering)
+    ));
+    reader.execute_batch("COMMIT").unwrap();
+    store.erase_run(&tenant, &run).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_version_1_is_brought_forward() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path().parent().unwrap()).unwrap();
+    let conn = Connection::open(folder.path()).unwrap();
+    conn.execute_batch(include_str!("version_1.sql")).unwrap();
+    drop(conn);
+    let store = folder.open();
+    let (tenant, run) = (tenant("default"), run("frozen"));
+    let loaded = store.claim(tenant.clone(), run.clone()).await.unwrap();
+    assert_eq!(
+        (loaded.records.len(), loaded.inbox.len(), loaded.epoch),
+        (2, 1, 1)
+    );
+    assert_eq!(
+        *loaded.records[1].openings()[0].as_ref().unwrap().value,
+        serde_json::json!({"canary": "value-1"})
+    );
+    let filter = RunFilter {
+        subject: Some("customer:1".to_owned()),
+        ..RunFilter::default()
+    };
+    let listed = store.runs(&tenant, filter, Page::default()).await.unwrap();
+    assert_eq!(
+        listed
+            .items
+            .iter()
+            .map(|entry| &entry.run)
+            .collect::<Vec<_>>(),
+        [&run]
+    );
+    drop(store);
+    let version: u32 = Connection::open(folder.path())
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, VERSION);
+}
+
+#[test]
+fn newer_and_foreign_files_are_refused_untouched() {
+    let folder = Folder::new();
+    drop(folder.open());
+    let conn = Connection::open(folder.path()).unwrap();
+    conn.pragma_update(None, "user_version", VERSION + 1)
+        .unwrap();
+    drop(conn);
+    let newer = Sqlite::open(&folder.path(), Options::default()).unwrap_err();
+    assert!(
+        matches!(newer, Error::Newer { found, known: VERSION, .. } if found == VERSION + 1),
+        "{newer}"
+    );
+    assert!(newer.to_string().contains("upgrade"));
+
+    let foreign = folder.dir.path().join("foreign.db");
+    Connection::open(&foreign)
+        .unwrap()
+        .execute_batch("CREATE TABLE theirs (x)")
+        .unwrap();
+    let before = std::fs::read(&foreign).unwrap();
+    assert!(matches!(
+        Sqlite::open(&foreign, Options::default()),
+        Err(Error::Foreign { .. })
+    ));
+    assert_eq!(std::fs::read(&foreign).unwrap(), before);
+
+    let text = folder.dir.path().join("text.db");
+    std::fs::write(
+        &text,
+        "not a database, but long enough to look like one at first sight ".repeat(9),
+    )
+    .unwrap();
+    assert!(Sqlite::open(&text, Options::default()).is_err());
+}
+
+#[tokio::test]
+async fn waiting_appends_share_commits() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let tenant = tenant("default");
+    // Somebody else holds the write lock until all appends are handed in.
+    let other = Connection::open(folder.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let batches = (0..500).map(|n| opening(&tenant, &run(&n.to_string()), 2));
+    // Unconstrained: the runtime would otherwise hold some back after a number of sends.
+    let append = |batch| Box::pin(tokio::task::unconstrained(store.append(batch)));
+    let mut appends: Vec<_> = batches.map(append).collect();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for append in &mut appends {
+        assert!(
+            append.as_mut().poll(&mut context).is_pending(),
+            "answered before it is durable"
+        );
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    for append in appends {
+        append.await.unwrap();
+    }
+    let stats = store.stats(&tenant).await.unwrap();
+    assert_eq!((stats.writes, stats.runs, stats.events), (500, 500, 1_000));
+    // The group the writer had begun, and the rest in groups of at most 256.
+    assert!(
+        stats.commits <= 3,
+        "{} commits for 500 appends",
+        stats.commits
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_told_and_leaves_no_half() {
+    let folder = Folder::new();
+    let (tenant, run) = (tenant("default"), run("a"));
+    let before = opened(&*folder.open(), &tenant, &run, 2).await;
+    let store = Sqlite::open(
+        &folder.path(),
+        Options {
+            pages_max: Some(60),
+        },
+    )
+    .unwrap();
+    let mut large = opening(&tenant, &crate::make::run("large"), 2_000);
+    large.receipts = vec![receipt(&tenant, &large.run, 0)];
+    let next = || batch(&tenant, records(&run, 2, before[1].hash, 1));
+    let failed = store.append(large.clone()).await;
+    assert!(matches!(failed, Err(JournalError::Medium(_))), "{failed:?}");
+    assert!(store.run(&tenant, &large.run).await.unwrap().is_none());
+    assert!(store.put(tenant.clone(), vec![1; 1 << 20]).await.is_err());
+    // What fits still goes in, and the rest does once there is room.
+    store.append(next()).await.unwrap();
+    drop(store);
+    let store = folder.open();
+    store.append(large).await.unwrap();
+    let sound = store.integrity_check(10).await.unwrap();
+    assert_eq!((sound.runs, sound.problems), (2, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_stops_waiting_does_not_undo_its_write() {
+    let folder = Folder::new();
+    let store: Arc<dyn Store> = folder.open();
+    let (tenant, run) = (tenant("default"), run("a"));
+    {
+        let mut append = store.append(opening(&tenant, &run, 1));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        drop(append.as_mut().poll(&mut context));
+    }
+    // The queue is served in order: once this is in, so is what went before it.
+    store
+        .post(tenant.clone(), run.clone(), posted("s", "x"))
+        .await
+        .unwrap();
+    assert!(store.run(&tenant, &run).await.unwrap().is_some());
+}

@@ -1,0 +1,127 @@
+//! RAM and SQLite answer the same to the same long, arbitrary history.
+
+use kernel::{
+    event::Record,
+    id::{Digest, Tenant},
+    port::{Batch, Journal, JournalError},
+    project::Change,
+};
+use store::{Log, Page, Query, Ram, RunFilter, Store};
+
+use crate::make::*;
+
+const STEPS: u64 = 400;
+
+/// A fixed sequence of numbers below `bound` (a linear congruential generator).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// One step of the history; what it answered, as text.
+async fn step(store: &dyn Store, mut dice: Dice, tenant: &Tenant) -> String {
+    let run = run(&dice.below(5).to_string());
+    let signal = format!("s{}", dice.below(30));
+    match dice.below(6) {
+        0 => format!(
+            "{:?}",
+            store.claim(tenant.clone(), run).await.map(|loaded| {
+                let inbox: Vec<_> = loaded
+                    .inbox
+                    .into_iter()
+                    .map(|item| item.signal_id)
+                    .collect();
+                (loaded.records, loaded.epoch, inbox)
+            })
+        ),
+        1 => format!(
+            "{:?}",
+            store.post(tenant.clone(), run, posted(&signal, "x")).await
+        ),
+        2 if dice.below(8) == 0 => format!("{:?}", store.erase_run(tenant, &run).await),
+        _ => {
+            let entry = store.run(tenant, &run).await.unwrap();
+            let (seq, head) = entry
+                .as_ref()
+                .map_or((0, Digest::default()), |e| (e.next_seq, e.head));
+            // Now and then a writer that is late or fenced off.
+            let (late, fenced) = (dice.below(6) == 0, dice.below(6) == 0);
+            let seq = if late { seq.saturating_sub(1) } else { seq };
+            let epoch = entry
+                .map_or(0, |e| e.epoch)
+                .saturating_sub(u64::from(fenced));
+            let records = records(&run, seq, head, 1 + dice.below(3));
+            format!(
+                "{:?}",
+                store
+                    .append(next(tenant, records, (epoch, signal), dice))
+                    .await
+            )
+        }
+    }
+}
+
+fn next(
+    tenant: &Tenant,
+    records: Vec<Record>,
+    (epoch, signal): (u64, String),
+    mut dice: Dice,
+) -> Batch {
+    let mut batch = batch(tenant, records);
+    batch.epoch = epoch;
+    batch.consumed = vec![signal];
+    batch.wake_at = (dice.below(2) == 0).then(|| dice.below(1_000) as i64);
+    batch.receipts = vec![receipt(tenant, &batch.run, batch.expected_seq)];
+    let row = row(
+        dice.below(50) as i64,
+        &[&format!("customer:{}", dice.below(3))],
+    );
+    batch.changes = vec![Change::Run(Box::new(row))];
+    batch
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_stores_tell_one_story() {
+    let folder = Folder::new();
+    let (ram, file, tenant) = (Ram::new(), folder.open(), tenant("default"));
+    let mut lost = 0;
+    for n in 0..STEPS {
+        let in_ram = step(&ram, Dice(n), &tenant).await;
+        let in_file = step(&*file, Dice(n), &tenant).await;
+        assert_eq!(in_ram, in_file, "step {n}");
+        lost += u64::from(in_ram.contains("Lost"));
+        let now = (n % 1_000) as i64;
+        assert_eq!(
+            ram.due(now, 3).await.unwrap(),
+            file.due(now, 3).await.unwrap(),
+            "due at step {n}"
+        );
+    }
+    assert!(
+        (5..STEPS / 2).contains(&lost),
+        "{lost} lost: the history is not the one meant"
+    );
+    let listed = ram
+        .runs(&tenant, RunFilter::default(), Page::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        listed,
+        file.runs(&tenant, RunFilter::default(), Page::default())
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        ram.leaves(&tenant, 0, 999).await.unwrap(),
+        file.leaves(&tenant, 0, 999).await.unwrap()
+    );
+    let error = ram.claim(tenant.clone(), run("none")).await.unwrap_err();
+    assert!(matches!(error, JournalError::NoRun(_)));
+}
