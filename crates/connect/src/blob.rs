@@ -87,14 +87,7 @@ impl<'a> Collector<'a> {
         redactor: Arc<Redactor>,
         landed: Landed,
     ) -> Self {
-        Self {
-            sink,
-            tenant,
-            redactor,
-            landed,
-            buffer: Vec::new(),
-            spill: None,
-        }
+        Self { sink, tenant, redactor, landed, buffer: Vec::new(), spill: None }
     }
 
     pub(crate) async fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -147,32 +140,18 @@ impl Spill {
     async fn store(&mut self, clean: Vec<u8>, landed: Landed) -> Result<(), Failure> {
         let room = PREVIEW_TEXT_BYTES.saturating_sub(self.preview.len());
         self.preview.extend(clean.iter().take(room));
-        self.writer
-            .write(Bytes::from(clean))
-            .await
-            .map_err(|e| unstored(&e, landed))
+        self.writer.write(Bytes::from(clean)).await.map_err(|e| unstored(&e, landed))
     }
 
     async fn finish(mut self, landed: Landed) -> Result<Stored, Failure> {
         let clean = self.scrubber.finish();
         self.store(clean, landed).await?;
-        let blob = self
-            .writer
-            .finish()
-            .await
-            .map_err(|e| unstored(&e, landed))?;
+        let blob = self.writer.finish().await.map_err(|e| unstored(&e, landed))?;
         let preview = String::from_utf8_lossy(&self.preview);
         // A character cut in half at the end is left out.
-        let preview = preview
-            .trim_end_matches(char::REPLACEMENT_CHARACTER)
-            .to_owned();
+        let preview = preview.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned();
         let received = Digest(self.hash.finalize().into());
-        Ok(Stored {
-            blob,
-            received,
-            bytes: self.bytes,
-            preview,
-        })
+        Ok(Stored { blob, received, bytes: self.bytes, preview })
     }
 }
 

@@ -20,19 +20,14 @@ pub(crate) enum Builtin {
 }
 
 /// Every tool by its name.
-const ALL: [(&str, Builtin); 2] = [
-    ("time.now", Builtin::Now),
-    ("calculator.evaluate", Builtin::Calculate),
-];
+const ALL: [(&str, Builtin); 2] =
+    [("time.now", Builtin::Now), ("calculator.evaluate", Builtin::Calculate)];
 
 impl Builtin {
     pub(crate) fn compile(binding: &Reader<'_>) -> Result<Self, Error> {
         binding.only(&["kind", "name"])?;
         let name = binding.text("name")?;
-        let found = ALL
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, builtin)| *builtin);
+        let found = ALL.iter().find(|(known, _)| *known == name).map(|(_, builtin)| *builtin);
         let known = ALL.iter().map(|(known, _)| *known);
         found.ok_or_else(|| {
             binding.error("name", format!("no builtin `{name}`{}", hint(name, known)))
@@ -45,11 +40,7 @@ impl Builtin {
                 let unix_ms = clock.now_ms();
                 let now = Timestamp::from_millisecond(unix_ms);
                 let now = now.map_err(|_| {
-                    fail(
-                        Class::UnexpectedShape,
-                        Landed::No,
-                        "the clock is out of range",
-                    )
+                    fail(Class::UnexpectedShape, Landed::No, "the clock is out of range")
                 })?;
                 Ok(json!({"now": now.to_string(), "unix_ms": unix_ms}))
             }

@@ -14,14 +14,9 @@ const NESTING_MAX: usize = 32;
 /// digits. The result has no trailing zeros.
 pub(crate) fn evaluate(expression: &str) -> Result<String, String> {
     if expression.len() > EXPRESSION_MAX_BYTES {
-        return Err(format!(
-            "the expression is longer than {EXPRESSION_MAX_BYTES} bytes"
-        ));
+        return Err(format!("the expression is longer than {EXPRESSION_MAX_BYTES} bytes"));
     }
-    let mut parser = Parser {
-        rest: expression,
-        depth: 0,
-    };
+    let mut parser = Parser { rest: expression, depth: 0 };
     let value = parser.sum()?;
     parser.skip_spaces();
     if !parser.rest.is_empty() {
@@ -29,11 +24,7 @@ pub(crate) fn evaluate(expression: &str) -> Result<String, String> {
     }
     let value = value.normalize();
     // A negative zero is zero.
-    Ok(if value.is_zero() {
-        "0".to_owned()
-    } else {
-        value.to_string()
-    })
+    Ok(if value.is_zero() { "0".to_owned() } else { value.to_string() })
 }
 
 struct Parser<'a> {
@@ -93,9 +84,7 @@ impl Parser<'_> {
     fn factor(&mut self) -> Result<Decimal, String> {
         self.depth += 1;
         if self.depth > NESTING_MAX {
-            return Err(format!(
-                "the expression is nested deeper than {NESTING_MAX} levels"
-            ));
+            return Err(format!("the expression is nested deeper than {NESTING_MAX} levels"));
         }
         let value = if self.eat('-') {
             -self.factor()?
@@ -114,10 +103,8 @@ impl Parser<'_> {
 
     fn number(&mut self) -> Result<Decimal, String> {
         self.skip_spaces();
-        let end = self
-            .rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(self.rest.len());
+        let end =
+            self.rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(self.rest.len());
         let (digits, rest) = self.rest.split_at(end);
         let sound = digits.starts_with(|c: char| c.is_ascii_digit())
             && digits.ends_with(|c: char| c.is_ascii_digit())
@@ -151,10 +138,7 @@ fn multiply(one: Decimal, other: Decimal) -> Result<Decimal, String> {
     if one.is_zero() || other.is_zero() {
         return Ok(Decimal::ZERO);
     }
-    let mantissa = one
-        .mantissa()
-        .checked_mul(other.mantissa())
-        .ok_or_else(inexact)?;
+    let mantissa = one.mantissa().checked_mul(other.mantissa()).ok_or_else(inexact)?;
     Decimal::try_from_i128_with_scale(mantissa, one.scale() + other.scale()).map_err(|_| inexact())
 }
 
@@ -186,10 +170,7 @@ mod tests {
             ("1.10", "1.1"),
             ("9007199254740993 + 0", "9007199254740993"),
             ("1 / 3", "0.3333333333333333333333333333"),
-            (
-                "79228162514264337593543950335 - 1",
-                "79228162514264337593543950334",
-            ),
+            ("79228162514264337593543950335 - 1", "79228162514264337593543950334"),
             (" 1\n+\t1 ", "2"),
         ] {
             assert_eq!(evaluate(expression).as_deref(), Ok(result), "{expression}");

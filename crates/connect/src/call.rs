@@ -103,22 +103,13 @@ impl Departure {
 
     /// What is known about the effect while no answer has come.
     pub(crate) fn landed(&self) -> Landed {
-        if self.is_write && self.sent.load(Ordering::SeqCst) {
-            Landed::Unknown
-        } else {
-            Landed::No
-        }
+        if self.is_write && self.sent.load(Ordering::SeqCst) { Landed::Unknown } else { Landed::No }
     }
 }
 
 /// A failure without a wish to wait.
 pub(crate) fn fail(class: Class, landed: Landed, message: impl Into<String>) -> Failure {
-    Failure {
-        class,
-        landed,
-        message: message.into(),
-        retry_after_ms: None,
-    }
+    Failure { class, landed, message: message.into(), retry_after_ms: None }
 }
 
 /// Refused before anything left.
@@ -128,11 +119,7 @@ pub(crate) fn refuse(message: impl Into<String>) -> Failure {
 
 /// `Yes` for a write that the target has confirmed, `No` for a read.
 pub(crate) fn landed_if_write(operation: &Operation) -> Landed {
-    if operation.is_write() {
-        Landed::Yes
-    } else {
-        Landed::No
-    }
+    if operation.is_write() { Landed::Yes } else { Landed::No }
 }
 
 /// At most `max` characters, control characters replaced.

@@ -29,9 +29,7 @@ impl Clock for SystemClock {
 }
 
 fn millis(time: &Timespec) -> i64 {
-    time.tv_sec
-        .saturating_mul(1_000)
-        .saturating_add(time.tv_nsec / 1_000_000)
+    time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000)
 }
 
 #[cfg(test)]

@@ -97,21 +97,9 @@ impl Connectors {
                 System::Sqlite { .. } | System::Postgres { .. } | System::Smtp { .. } => None,
             };
             let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
-            targets.insert(
-                name,
-                Target {
-                    system,
-                    turns,
-                    clients,
-                },
-            );
+            targets.insert(name, Target { system, turns, clients });
         }
-        Ok(Self {
-            targets,
-            vault,
-            host,
-            compiled: Mutex::default(),
-        })
+        Ok(Self { targets, vault, host, compiled: Mutex::default() })
     }
 
     /// Checks at load that an operation could be called: its binding compiles, its system is declared and
@@ -142,10 +130,8 @@ impl Connectors {
         if kinds.contains(&kind) {
             return Ok(());
         }
-        let text = format!(
-            "system `{name}` is of kind {kind}, this binding needs {}",
-            kinds.join(" or ")
-        );
+        let text =
+            format!("system `{name}` is of kind {kind}, this binding needs {}", kinds.join(" or "));
         Err(Reader::of(operation)?.error("system", text))
     }
 
@@ -170,66 +156,39 @@ impl Connectors {
         };
         outcome.map_err(|failure| {
             let message = self.vault.redactor().scrub_text(&failure.message);
-            Failure {
-                message: clip(&message, MESSAGE_MAX_CHARS),
-                ..failure
-            }
+            Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
         })
     }
 
     async fn work(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
-        let binding = self
-            .compiled(&call.operation)
-            .map_err(|error| refuse(error.to_string()))?;
+        let binding = self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?;
         check_expected(call)?;
         let (received, pick) = match &*binding {
             Binding::Builtin(builtin) => {
                 departure.leave()?;
-                (
-                    Received::Value(builtin.run(call, &*self.host.clock)?),
-                    Pick::default(),
-                )
+                (Received::Value(builtin.run(call, &*self.host.clock)?), Pick::default())
             }
             Binding::Http(route) => {
                 let target = self.target(&route.system)?;
                 let _turn = turn(target).await?;
-                let clients = target
-                    .clients
-                    .as_ref()
-                    .ok_or_else(|| wrong_kind(&route.system))?;
+                let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
                 let sink = self.host.blobs.as_deref();
-                let wire = http::Wire {
-                    clients,
-                    vault: &self.vault,
-                    sink,
-                    departure,
-                };
+                let wire = http::Wire { clients, vault: &self.vault, sink, departure };
                 http::call(route, call, &wire).await?
             }
             Binding::Sql(query) => {
                 let target = self.target(&query.system)?;
                 let _turn = turn(target).await?;
-                let wire = sql::Wire {
-                    system: &target.system,
-                    vault: &self.vault,
-                    departure,
-                    deadline,
-                };
+                let wire =
+                    sql::Wire { system: &target.system, vault: &self.vault, departure, deadline };
                 (sql::call(query, call, &wire).await?, Pick::default())
             }
             Binding::Mail(sender) => {
                 let target = self.target(&sender.system)?;
                 let _turn = turn(target).await?;
-                let wire = mail::Wire {
-                    system: &target.system,
-                    vault: &self.vault,
-                    departure,
-                    deadline,
-                };
-                (
-                    Received::Value(mail::call(sender, call, &wire).await?),
-                    mail::pick(),
-                )
+                let wire =
+                    mail::Wire { system: &target.system, vault: &self.vault, departure, deadline };
+                (Received::Value(mail::call(sender, call, &wire).await?), mail::pick())
             }
         };
         let redactor = self.vault.redactor();
@@ -246,9 +205,7 @@ impl Connectors {
     }
 
     fn target(&self, name: &str) -> Result<&Target, Failure> {
-        self.targets
-            .get(name)
-            .ok_or_else(|| refuse(format!("no system `{name}` is declared")))
+        self.targets.get(name).ok_or_else(|| refuse(format!("no system `{name}` is declared")))
     }
 
     /// The compiled binding of this very definition. Several definitions of one name live side by side
@@ -270,10 +227,7 @@ impl Connectors {
         if all.values().map(Vec::len).sum::<usize>() >= COMPILED_MAX {
             all.clear();
         }
-        let entry = Compiled {
-            operation: Arc::clone(operation),
-            binding: Arc::clone(&binding),
-        };
+        let entry = Compiled { operation: Arc::clone(operation), binding: Arc::clone(&binding) };
         all.entry(operation.id.clone()).or_default().push(entry);
         Ok(binding)
     }
@@ -294,10 +248,9 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
         "sql" => sql::Query::compile(&binding, operation).map(Binding::Sql),
         "mail" => mail::Sender::compile(&binding, operation).map(Binding::Mail),
         "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
-        other => Err(binding.error(
-            "kind",
-            format!("no connector kind `{other}`{}", hint(other, KINDS)),
-        )),
+        other => {
+            Err(binding.error("kind", format!("no connector kind `{other}`{}", hint(other, KINDS))))
+        }
     }
 }
 
@@ -305,15 +258,11 @@ fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error>
     match system {
         System::Http { .. } | System::Sqlite { .. } => Ok(()),
         System::Postgres { dsn, password } => {
-            password
-                .as_ref()
-                .map_or(Ok(()), |secret| vault.secrets().check(secret))?;
+            password.as_ref().map_or(Ok(()), |secret| vault.secrets().check(secret))?;
             sql::check_dsn(name, dsn, vault)
         }
         System::Smtp { address, login, .. } => {
-            login
-                .as_ref()
-                .map_or(Ok(()), |login| vault.secrets().check(&login.secret))?;
+            login.as_ref().map_or(Ok(()), |login| vault.secrets().check(&login.secret))?;
             mail::check_address(name, address)
         }
     }
@@ -326,26 +275,15 @@ fn check_expected(call: &Call) -> Result<(), Failure> {
     };
     match call.args.pointer(&rule.expected) {
         Some(Value::String(name)) if !name.trim().is_empty() => Ok(()),
-        _ => Err(refuse(format!(
-            "the argument {} must name the expected entity",
-            rule.expected
-        ))),
+        _ => Err(refuse(format!("the argument {} must name the expected entity", rule.expected))),
     }
 }
 
 async fn turn(target: &Target) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
     let turn = target.turns.acquire().await;
-    turn.map_err(|_| {
-        fail(
-            Class::Unavailable,
-            Landed::No,
-            "the system is being shut down",
-        )
-    })
+    turn.map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))
 }
 
 fn wrong_kind(system: &str) -> Failure {
-    refuse(format!(
-        "system `{system}` is of another kind than the binding needs"
-    ))
+    refuse(format!("system `{system}` is of another kind than the binding needs"))
 }

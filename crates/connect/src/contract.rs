@@ -48,17 +48,11 @@ fn check_schema(value: &Value, rules: &Rules<'_>) -> Result<(), Failure> {
         Class::MissingField => Class::MissingField,
         _ => Class::UnexpectedShape,
     };
-    let problem = clip(
-        &rules.redactor.scrub_text(&violation.problem),
-        PROBLEM_MAX_CHARS,
-    );
+    let problem = clip(&rules.redactor.scrub_text(&violation.problem), PROBLEM_MAX_CHARS);
     Err(broken(
         rules,
         class,
-        format!(
-            "the answer breaks its schema at `{}`: {problem}",
-            violation.at
-        ),
+        format!("the answer breaks its schema at `{}`: {problem}", violation.at),
     ))
 }
 
@@ -68,17 +62,12 @@ fn check_freshness(value: &Value, rule: &Freshness, rules: &Rules<'_>) -> Result
             let message = format!("the answer does not say at {} how old it is", rule.at);
             return Err(broken(rules, Class::MissingField, message));
         }
-        Some(Value::String(text)) => text
-            .parse::<Timestamp>()
-            .ok()
-            .map(Timestamp::as_millisecond),
+        Some(Value::String(text)) => text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond),
         Some(other) => other.as_i64().map(unix_ms),
     };
     let Some(at) = at else {
-        let message = format!(
-            "the answer's {} is neither an RFC 3339 time nor a Unix time",
-            rule.at
-        );
+        let message =
+            format!("the answer's {} is neither an RFC 3339 time nor a Unix time", rule.at);
         return Err(broken(rules, Class::UnexpectedShape, message));
     };
     let age_ms = rules.now.saturating_sub(at);
@@ -93,11 +82,7 @@ fn check_freshness(value: &Value, rule: &Freshness, rules: &Rules<'_>) -> Result
 }
 
 fn unix_ms(number: i64) -> i64 {
-    if number < UNIX_MS_FROM {
-        number.saturating_mul(1_000)
-    } else {
-        number
-    }
+    if number < UNIX_MS_FROM { number.saturating_mul(1_000) } else { number }
 }
 
 fn check_unique(value: &Value, place: &str, rules: &Rules<'_>) -> Result<(), Failure> {
@@ -126,11 +111,7 @@ fn check_match(value: &Value, rule: &Match, rules: &Rules<'_>) -> Result<(), Fai
         let message = format!("the answer names no entity at {}", rule.output);
         return Err(broken(rules, Class::MissingField, message));
     };
-    let expected = rules
-        .args
-        .pointer(&rule.expected)
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let expected = rules.args.pointer(&rule.expected).and_then(Value::as_str).unwrap_or_default();
     let score = entity::agreement(expected, found);
     if score >= rule.threshold {
         return Ok(());

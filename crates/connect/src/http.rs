@@ -50,16 +50,11 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn new(system: &str, url: &str) -> Result<Self, Error> {
-        let problem = |problem: String| Error::System {
-            system: system.to_owned(),
-            problem,
-        };
+        let problem = |problem: String| Error::System { system: system.to_owned(), problem };
         let base = reqwest::Url::parse(url)
             .map_err(|e| problem(format!("its url cannot be read: {e}")))?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
-            return Err(problem(
-                "its url must begin with http:// or https://".to_owned(),
-            ));
+            return Err(problem("its url must begin with http:// or https://".to_owned()));
         }
         if !base.username().is_empty() || base.password().is_some() {
             return Err(problem(
@@ -83,16 +78,10 @@ impl Clients {
                 // Nothing to verify: start without certificates on the machine.
                 builder = builder.tls_certs_only([]);
             }
-            builder
-                .build()
-                .map_err(|e| problem(format!("no HTTP client for it: {}", chain(&e))))
+            builder.build().map_err(|e| problem(format!("no HTTP client for it: {}", chain(&e))))
         };
         let (reads, writes) = (client(4)?, client(0)?);
-        Ok(Self {
-            base,
-            reads,
-            writes,
-        })
+        Ok(Self { base, reads, writes })
     }
 }
 
@@ -118,11 +107,8 @@ pub(crate) async fn call<'r>(
     if status.is_success() {
         let captured = capture(route, &response);
         let received = read_success(response, call, wire, redactor).await?;
-        let pick = Pick {
-            result: &route.result,
-            captured,
-            external_ref: route.external_ref.as_deref(),
-        };
+        let pick =
+            Pick { result: &route.result, captured, external_ref: route.external_ref.as_deref() };
         return Ok((received, pick));
     }
     let retry_after_ms = status::retry_after_ms(response.headers(), wire.departure.now_ms());
@@ -133,12 +119,7 @@ pub(crate) async fn call<'r>(
     let (class, landed) = status::classify(status.as_u16(), &route.errors, wire.departure.landed());
     let said = crate::ingest::excerpt(&body, &redactor, &call.masks);
     let message = format!("the target answered {}: {said}", status.as_u16());
-    Err(Failure {
-        class,
-        landed,
-        message,
-        retry_after_ms,
-    })
+    Err(Failure { class, landed, message, retry_after_ms })
 }
 
 async fn send(
@@ -155,9 +136,7 @@ async fn send(
         departure.leave()?;
         &wire.clients.reads
     };
-    let sent = DEPARTURE
-        .scope(Arc::clone(departure), client.execute(request))
-        .await;
+    let sent = DEPARTURE.scope(Arc::clone(departure), client.execute(request)).await;
     sent.map_err(|error| Box::new(unsent(error, departure)))
 }
 
@@ -167,11 +146,8 @@ fn unsent(error: reqwest::Error, departure: &Departure) -> Failure {
             "too late to send: connecting took longer than the dispatch window, nothing left";
         return fail(Class::Timeout, Landed::No, message);
     }
-    let landed = if error.is_connect() || error.is_builder() {
-        Landed::No
-    } else {
-        departure.landed()
-    };
+    let landed =
+        if error.is_connect() || error.is_builder() { Landed::No } else { departure.landed() };
     // Without its URL: that holds arguments.
     let message = format!("no answer from the target: {}", chain(&error.without_url()));
     fail(Class::Unavailable, landed, message)
@@ -189,12 +165,7 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 fn capture(route: &Route, response: &Response) -> Map<String, Value> {
-    let text = |name| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let captured = route.capture.iter().filter_map(|(field, header)| {
         text(header).map(|value| (field.clone(), Value::String(value.to_owned())))
     });
@@ -284,10 +255,7 @@ where
         let connecting = self.0.call(target);
         Box::pin(async move {
             let connection = connecting.await?;
-            departure
-                .map_err(|_| TooLate)?
-                .leave()
-                .map_err(|_| TooLate)?;
+            departure.map_err(|_| TooLate)?.leave().map_err(|_| TooLate)?;
             Ok(connection)
         })
     }

@@ -118,10 +118,7 @@ fn decode(bytes: &[u8], rules: &Rules<'_>) -> Result<Value, Failure> {
     }
     canon::parse(bytes).map_err(|error| {
         let seen = excerpt(bytes, rules.redactor, rules.masks);
-        bad_shape(
-            rules,
-            &format!("the answer cannot be used: {error}; it begins: {seen}"),
-        )
+        bad_shape(rules, &format!("the answer cannot be used: {error}; it begins: {seen}"))
     })
 }
 
@@ -132,11 +129,7 @@ fn finish(mut whole: Value, digest: Digest, rules: &Rules<'_>) -> Outcome {
             Some(part) => part.take(),
             None => {
                 let message = format!("the answer has nothing at {place}");
-                return Err(fail(
-                    Class::MissingField,
-                    landed_if_write(rules.operation),
-                    message,
-                ));
+                return Err(fail(Class::MissingField, landed_if_write(rules.operation), message));
             }
         },
     };
@@ -161,18 +154,12 @@ fn add_captured(value: &mut Value, rules: &Rules<'_>) -> Result<(), Failure> {
             map.extend(rules.pick.captured.clone());
             Ok(())
         }
-        _ => Err(bad_shape(
-            rules,
-            "the answer is no object, captured headers have no place in it",
-        )),
+        _ => Err(bad_shape(rules, "the answer is no object, captured headers have no place in it")),
     }
 }
 
 fn returned(value: Value, received: Digest, rules: &Rules<'_>) -> Returned {
-    let external = rules
-        .pick
-        .external_ref
-        .and_then(|place| value.pointer(place));
+    let external = rules.pick.external_ref.and_then(|place| value.pointer(place));
     let external_ref = match external {
         Some(Value::String(text)) if text != MASKED => Some(clip(text, EXCERPT_MAX_CHARS)),
         Some(Value::Number(number)) => Some(number.to_string()),
@@ -207,9 +194,5 @@ fn reference(stored: Stored, rules: &Rules<'_>) -> Outcome {
 }
 
 fn bad_shape(rules: &Rules<'_>, message: &str) -> Failure {
-    fail(
-        Class::UnexpectedShape,
-        landed_if_write(rules.operation),
-        message,
-    )
+    fail(Class::UnexpectedShape, landed_if_write(rules.operation), message)
 }

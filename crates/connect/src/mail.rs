@@ -76,19 +76,13 @@ impl Sender {
         }
         let from = binding.text("from")?;
         let from = mailbox(from).map_err(|problem| binding.error("from", problem))?;
-        Ok(Self {
-            system: binding.text("system")?.to_owned(),
-            from,
-        })
+        Ok(Self { system: binding.text("system")?.to_owned(), from })
     }
 }
 
 /// The Message-ID is the target's name for the effect.
 pub(crate) fn pick() -> Pick<'static> {
-    Pick {
-        external_ref: Some("/message_id"),
-        ..Pick::default()
-    }
+    Pick { external_ref: Some("/message_id"), ..Pick::default() }
 }
 
 /// Checks a server's address at load.
@@ -100,10 +94,7 @@ pub(crate) fn check_address(system: &str, address: &str) -> Result<(), Error> {
         return Ok(());
     }
     let problem = "its address must be host:port, such as localhost:587".to_owned();
-    Err(Error::System {
-        system: system.to_owned(),
-        problem,
-    })
+    Err(Error::System { system: system.to_owned(), problem })
 }
 
 /// Sends one message.
@@ -121,17 +112,12 @@ pub(crate) async fn call(sender: &Sender, call: &Call, wire: &Wire<'_>) -> Resul
         .await
         .map_err(explain)?;
     for recipient in &letter.to {
-        let accepted = connection
-            .command(Rcpt::new(recipient.clone(), Vec::new()))
-            .await;
+        let accepted = connection.command(Rcpt::new(recipient.clone(), Vec::new())).await;
         accepted.map_err(|error| {
             // One refused recipient ends the transaction: all or nobody.
             let failure = explain(error);
             Failure {
-                message: format!(
-                    "a recipient was refused, nothing was sent: {}",
-                    failure.message
-                ),
+                message: format!("a recipient was refused, nothing was sent: {}", failure.message),
                 ..failure
             }
         })?;
@@ -163,19 +149,12 @@ impl From<Failure> for Unconnected {
 }
 
 async fn connect(wire: &Wire<'_>) -> Result<AsyncSmtpConnection, Unconnected> {
-    let System::Smtp {
-        address,
-        tls,
-        login,
-    } = wire.system
-    else {
+    let System::Smtp { address, tls, login } = wire.system else {
         return Err(refuse("the system is no mail server").into());
     };
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = port
-        .parse::<u16>()
-        .map_err(|_| refuse("the mail server's address has no port"))?;
+    let port = port.parse::<u16>().map_err(|_| refuse("the mail server's address has no port"))?;
     let hello = ClientId::Domain("harness".to_owned());
     let parameters = || TlsParameters::new(host.to_owned());
     let implicit = match tls {
@@ -197,9 +176,7 @@ async fn connect(wire: &Wire<'_>) -> Result<AsyncSmtpConnection, Unconnected> {
         let secret = wire.vault.resolve(&login.secret);
         let secret = secret.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;
         let credentials = Credentials::new(login.user.clone(), secret.expose().to_owned());
-        connection
-            .auth(&[Mechanism::Plain, Mechanism::Login], &credentials)
-            .await?;
+        connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await?;
     }
     Ok(connection)
 }
@@ -255,9 +232,7 @@ impl Letter {
         }
         let body = text(call, "text")?.ok_or_else(|| refuse("`text` is required"))?;
         if body.len() > TEXT_MAX_BYTES || body.contains('\0') {
-            return Err(refuse(format!(
-                "`text` must be text of at most {TEXT_MAX_BYTES} bytes"
-            )));
+            return Err(refuse(format!("`text` must be text of at most {TEXT_MAX_BYTES} bytes")));
         }
         let id = format!("<{}@harness>", call.key);
         let now_ms = u64::try_from(wire.departure.now_ms()).unwrap_or(0);
@@ -278,11 +253,7 @@ impl Letter {
         }
         let message = letter.header(ContentType::TEXT_PLAIN).body(body.to_owned());
         let message = message.map_err(|e| refuse(format!("the message cannot be written: {e}")))?;
-        Ok(Self {
-            id,
-            to,
-            bytes: message.formatted(),
-        })
+        Ok(Self { id, to, bytes: message.formatted() })
     }
 }
 
@@ -299,9 +270,7 @@ fn recipients(call: &Call) -> Result<Vec<Mailbox>, Failure> {
     let items = call.args.get("to").and_then(Value::as_array);
     let items = items.ok_or_else(|| refuse("`to` must be a list of addresses"))?;
     if items.is_empty() || items.len() > RECIPIENTS_MAX {
-        return Err(refuse(format!(
-            "`to` must hold 1 to {RECIPIENTS_MAX} addresses"
-        )));
+        return Err(refuse(format!("`to` must hold 1 to {RECIPIENTS_MAX} addresses")));
     }
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
@@ -319,9 +288,8 @@ fn mailbox(text: &str) -> Result<Mailbox, &'static str> {
     if text.chars().any(char::is_control) {
         return Err("holds a control character");
     }
-    let parsed = text
-        .parse::<Mailbox>()
-        .map_err(|_| "is no address such as `Ana <ana@example.org>`")?;
+    let parsed =
+        text.parse::<Mailbox>().map_err(|_| "is no address such as `Ana <ana@example.org>`")?;
     if !parsed.email.to_string().is_ascii() {
         return Err("holds letters outside ASCII in its address, which not every server carries");
     }

@@ -19,20 +19,12 @@ impl<'a> Reader<'a> {
         let map = operation.binding.as_object();
         let map =
             map.ok_or_else(|| problem(&operation.id, "", "must be an object with a `kind`"))?;
-        Ok(Self {
-            operation: &operation.id,
-            at: String::new(),
-            map,
-        })
+        Ok(Self { operation: &operation.id, at: String::new(), map })
     }
 
     /// An error at this object or at one of its keys.
     pub(crate) fn error(&self, key: &str, text: impl Into<String>) -> Error {
-        let at = if key.is_empty() {
-            self.at.clone()
-        } else {
-            format!("{}/{key}", self.at)
-        };
+        let at = if key.is_empty() { self.at.clone() } else { format!("{}/{key}", self.at) };
         problem(self.operation, &at, text)
     }
 
@@ -66,8 +58,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn text(&self, key: &str) -> Result<&'a str, Error> {
-        self.text_opt(key)?
-            .ok_or_else(|| self.error(key, "is required"))
+        self.text_opt(key)?.ok_or_else(|| self.error(key, "is required"))
     }
 
     pub(crate) fn flag(&self, key: &str) -> Result<bool, Error> {
@@ -103,10 +94,7 @@ impl<'a> Reader<'a> {
         if escaped && (text.is_empty() || text.starts_with('/')) {
             return Ok(());
         }
-        Err(self.error(
-            key,
-            format!("`{text}` is not a JSON pointer such as `/account`"),
-        ))
+        Err(self.error(key, format!("`{text}` is not a JSON pointer such as `/account`")))
     }
 
     pub(crate) fn child(&self, key: &str) -> Result<Option<Self>, Error> {
@@ -118,11 +106,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn inside(&self, key: &str, map: &'a Map<String, Value>) -> Self {
-        Self {
-            operation: self.operation,
-            at: format!("{}/{key}", self.at),
-            map,
-        }
+        Self { operation: self.operation, at: format!("{}/{key}", self.at), map }
     }
 
     /// The objects of a list.
@@ -155,9 +139,5 @@ impl<'a> Reader<'a> {
 }
 
 fn problem(operation: &OperationId, at: &str, text: impl Into<String>) -> Error {
-    Error::Binding {
-        operation: operation.clone(),
-        at: at.to_owned(),
-        problem: text.into(),
-    }
+    Error::Binding { operation: operation.clone(), at: at.to_owned(), problem: text.into() }
 }

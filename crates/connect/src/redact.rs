@@ -38,9 +38,7 @@ impl Redactor {
         for (name, value) in secrets {
             for spelling in spellings(value) {
                 if spelling.len() >= PATTERN_MIN_BYTES {
-                    patterns
-                        .entry(spelling)
-                        .or_insert_with(|| format!("[secret:{name}]"));
+                    patterns.entry(spelling).or_insert_with(|| format!("[secret:{name}]"));
                 }
             }
         }
@@ -49,19 +47,14 @@ impl Redactor {
         let matcher = if spellings.is_empty() {
             None
         } else {
-            let built = AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(&spellings);
+            let built =
+                AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&spellings);
             Some(
                 built
                     .map_err(|_| "there are too many or too long secrets to look for".to_owned())?,
             )
         };
-        Ok(Self {
-            matcher,
-            replacements,
-            longest,
-        })
+        Ok(Self { matcher, replacements, longest })
     }
 
     /// The text without secrets.
@@ -95,9 +88,7 @@ impl Redactor {
                 map.values_mut().for_each(|item| self.scrub_value(item));
                 if map.keys().any(|key| matcher.is_match(key.as_str())) {
                     let renamed = std::mem::take(map).into_iter();
-                    *map = renamed
-                        .map(|(key, item)| (self.scrub_text(&key), item))
-                        .collect();
+                    *map = renamed.map(|(key, item)| (self.scrub_text(&key), item)).collect();
                 }
             }
             Value::Null | Value::Bool(_) => {}
@@ -113,19 +104,13 @@ pub(crate) struct Scrubber {
 
 impl Scrubber {
     pub(crate) fn new(redactor: Arc<Redactor>) -> Self {
-        Self {
-            redactor,
-            carry: Vec::new(),
-        }
+        Self { redactor, carry: Vec::new() }
     }
 
     /// What is certainly clean after these bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.carry.extend_from_slice(bytes);
-        let safe = self
-            .carry
-            .len()
-            .saturating_sub(self.redactor.longest.saturating_sub(1));
+        let safe = self.carry.len().saturating_sub(self.redactor.longest.saturating_sub(1));
         self.emit(safe)
     }
 
@@ -162,11 +147,7 @@ impl Scrubber {
 fn spellings(value: &str) -> Vec<Vec<u8>> {
     let bytes = value.as_bytes();
     let lower = hex(bytes);
-    let mut all = vec![
-        bytes.to_vec(),
-        lower.to_uppercase().into_bytes(),
-        lower.into_bytes(),
-    ];
+    let mut all = vec![bytes.to_vec(), lower.to_uppercase().into_bytes(), lower.into_bytes()];
     let reserved = |byte: u8| !(byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
     let everything = |_: u8| true;
     for encoded in [percent(bytes, reserved), percent(bytes, everything)] {
@@ -182,10 +163,7 @@ fn spellings(value: &str) -> Vec<Vec<u8>> {
     for shift in 0..3_usize {
         let shifted = [vec![0; shift], bytes.to_vec()].concat();
         let whole_chars = shifted.len() * 8 / 6;
-        for text in [
-            STANDARD_NO_PAD.encode(&shifted),
-            URL_SAFE_NO_PAD.encode(&shifted),
-        ] {
+        for text in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
             let skip = (shift * 8).div_ceil(6);
             all.push(text.bytes().skip(skip).collect());
             all.push(text.bytes().take(whole_chars).skip(skip).collect());
@@ -210,16 +188,8 @@ fn percent(bytes: &[u8], encode: impl Fn(u8) -> bool) -> String {
 fn lower_escapes(encoded: &str) -> String {
     let mut escape = 0_u8;
     let lower = |c: char| {
-        let lowered = if escape > 0 {
-            c.to_ascii_lowercase()
-        } else {
-            c
-        };
-        escape = if c == '%' {
-            2
-        } else {
-            escape.saturating_sub(1)
-        };
+        let lowered = if escape > 0 { c.to_ascii_lowercase() } else { c };
+        escape = if c == '%' { 2 } else { escape.saturating_sub(1) };
         lowered
     };
     encoded.chars().map(lower).collect()

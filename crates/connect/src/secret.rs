@@ -57,9 +57,7 @@ impl Secrets {
                     Reference::File(PathBuf::from(path))
                 }
                 _ => {
-                    return Err(Error::InlineSecret {
-                        secret: name.to_owned(),
-                    });
+                    return Err(Error::InlineSecret { secret: name.to_owned() });
                 }
             };
             references.insert(name.to_owned(), reference);
@@ -84,10 +82,8 @@ impl Secrets {
     }
 
     fn reference(&self, name: &str) -> Result<&Reference, Error> {
-        let unknown = || Error::UnknownSecret {
-            secret: name.to_owned(),
-            hint: hint(name, self.names()),
-        };
+        let unknown =
+            || Error::UnknownSecret { secret: name.to_owned(), hint: hint(name, self.names()) };
         self.0.get(name).ok_or_else(unknown)
     }
 }
@@ -117,9 +113,7 @@ pub(crate) struct Vault {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault")
-            .field("secrets", &self.secrets)
-            .finish_non_exhaustive()
+        f.debug_struct("Vault").field("secrets", &self.secrets).finish_non_exhaustive()
     }
 }
 
@@ -128,23 +122,14 @@ impl Vault {
     pub(crate) fn new(secrets: Secrets) -> Result<Self, Error> {
         let nothing: [(&str, &str); 0] = [];
         let redactor = Arc::new(Redactor::new(nothing).map_err(|p| unusable("", p))?);
-        let vault = Self {
-            secrets,
-            live: Mutex::new(Live {
-                values: BTreeMap::new(),
-                redactor,
-            }),
-        };
+        let vault = Self { secrets, live: Mutex::new(Live { values: BTreeMap::new(), redactor }) };
         vault.unresolved();
         Ok(vault)
     }
 
     /// Every declared secret that has no usable value now, and why.
     pub(crate) fn unresolved(&self) -> Vec<Error> {
-        self.secrets
-            .names()
-            .filter_map(|name| self.resolve(name).err())
-            .collect()
+        self.secrets.names().filter_map(|name| self.resolve(name).err()).collect()
     }
 
     pub(crate) fn secrets(&self) -> &Secrets {
@@ -158,9 +143,7 @@ impl Vault {
             Reference::Env(variable) => read_env(variable),
             Reference::File(path) => read_file(path),
         };
-        let value = value
-            .and_then(check_value)
-            .map_err(|problem| unusable(name, problem))?;
+        let value = value.and_then(check_value).map_err(|problem| unusable(name, problem))?;
         let secret = Secret(value);
         self.remember(name, &secret)?;
         Ok(secret)
@@ -195,10 +178,7 @@ impl Vault {
 }
 
 fn unusable(name: &str, problem: impl Into<String>) -> Error {
-    Error::Secret {
-        secret: name.to_owned(),
-        problem: problem.into(),
-    }
+    Error::Secret { secret: name.to_owned(), problem: problem.into() }
 }
 
 fn read_env(variable: &str) -> Result<Zeroizing<String>, String> {
@@ -209,9 +189,7 @@ fn read_env(variable: &str) -> Result<Zeroizing<String>, String> {
 fn read_file(path: &Path) -> Result<Zeroizing<String>, String> {
     let shown = path.display();
     let file = fs::File::open(path).map_err(|e| format!("{shown} cannot be read: {}", e.kind()))?;
-    let meta = file
-        .metadata()
-        .map_err(|e| format!("{shown} cannot be read: {}", e.kind()))?;
+    let meta = file.metadata().map_err(|e| format!("{shown} cannot be read: {}", e.kind()))?;
     if !meta.is_file() {
         return Err(format!("{shown} is not a regular file"));
     }
@@ -253,8 +231,7 @@ mod tests {
         let path = dir.path().join(format!("secret-{mode:o}"));
         let mut file = fs::File::create(&path).unwrap();
         file.write_all(value.as_bytes()).unwrap();
-        file.set_permissions(fs::Permissions::from_mode(mode))
-            .unwrap();
+        file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
         format!("file:{}", path.display())
     }
 
@@ -266,10 +243,7 @@ mod tests {
     fn an_inline_value_is_refused_and_not_repeated() {
         for inline in ["hunter2hunter2", "env:", "file:relative", "https://x"] {
             let error = Secrets::parse([("crm", inline)]).unwrap_err().to_string();
-            assert!(
-                error.contains("inline") && !error.contains("hunter2"),
-                "{error}"
-            );
+            assert!(error.contains("inline") && !error.contains("hunter2"), "{error}");
         }
     }
 
@@ -277,15 +251,9 @@ mod tests {
     fn files_must_be_private_and_rotate() {
         let dir = tempfile::tempdir().unwrap();
         for mode in [0o644, 0o640, 0o604, 0o700] {
-            let error = vault(&file(&dir, "s3cret-value", mode))
-                .resolve("crm")
-                .err()
-                .unwrap()
-                .to_string();
-            assert!(
-                error.contains("chmod 600") && !error.contains("s3cret"),
-                "{error}"
-            );
+            let error =
+                vault(&file(&dir, "s3cret-value", mode)).resolve("crm").err().unwrap().to_string();
+            assert!(error.contains("chmod 600") && !error.contains("s3cret"), "{error}");
         }
         let reference = file(&dir, "s3cret-value\n", 0o600);
         let vault = vault(&reference);
@@ -293,35 +261,20 @@ mod tests {
         fs::write(reference.trim_start_matches("file:"), "another-value").unwrap();
         assert_eq!(vault.resolve("crm").unwrap().expose(), "another-value");
         let text = vault.redactor().scrub_text("s3cret-value another-value");
-        assert_eq!(
-            text, "[secret:crm] [secret:crm]",
-            "the earlier value is still looked for"
-        );
+        assert_eq!(text, "[secret:crm] [secret:crm]", "the earlier value is still looked for");
     }
 
     #[test]
     fn environment_and_limits() {
         // Set by cargo for every test it runs.
-        assert_eq!(
-            vault("env:CARGO_PKG_NAME").resolve("crm").unwrap().expose(),
-            "harness-connect"
-        );
+        assert_eq!(vault("env:CARGO_PKG_NAME").resolve("crm").unwrap().expose(), "harness-connect");
         let missing = vault("env:HARNESS_NO_SUCH_VARIABLE");
         assert!(
-            missing
-                .resolve("crm")
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("HARNESS_NO_SUCH_VARIABLE")
+            missing.resolve("crm").err().unwrap().to_string().contains("HARNESS_NO_SUCH_VARIABLE")
         );
         assert_eq!(missing.unresolved().len(), 1);
         let dir = tempfile::tempdir().unwrap();
-        for bad in [
-            "short",
-            "two\nlines-of-it",
-            &"x".repeat(SECRET_MAX_BYTES + 1),
-        ] {
+        for bad in ["short", "two\nlines-of-it", &"x".repeat(SECRET_MAX_BYTES + 1)] {
             assert!(vault(&file(&dir, bad, 0o600)).resolve("crm").is_err());
         }
         let error = missing.resolve("crn").err().unwrap().to_string();

@@ -73,23 +73,16 @@ impl Query {
         let bounds = bounds(binding, operation)?;
         let one = binding.flag("one")?;
         if one && operation.is_write() {
-            return Err(binding.error(
-                "one",
-                "a write returns `{\"affected\": n}`; leave `one` out",
-            ));
+            return Err(
+                binding.error("one", "a write returns `{\"affected\": n}`; leave `one` out")
+            );
         }
         let keyed = operation.is_write() && operation.facts.retry == Retry::Keyed;
         if keyed && !sources.iter().any(|source| source == KEY) {
             let text = "the operation declares `retry: keyed`, but no parameter is `\"$key\"`";
             return Err(binding.error("params", text));
         }
-        Ok(Self {
-            system: binding.text("system")?.to_owned(),
-            statement,
-            sources,
-            bounds,
-            one,
-        })
+        Ok(Self { system: binding.text("system")?.to_owned(), statement, sources, bounds, one })
     }
 
     /// The values in the order of the statement's numbers. An absent argument is NULL.
@@ -149,9 +142,7 @@ fn sources(binding: &Reader<'_>, statement: &Statement) -> Result<Vec<String>, E
     let params = binding.child("params")?;
     let mut sources = Vec::new();
     for name in &statement.names {
-        let source = params
-            .as_ref()
-            .map_or(Ok(None), |params| params.text_opt(name))?;
+        let source = params.as_ref().map_or(Ok(None), |params| params.text_opt(name))?;
         let source = source.ok_or_else(|| {
             binding.error(
                 "params",
@@ -164,14 +155,10 @@ fn sources(binding: &Reader<'_>, statement: &Statement) -> Result<Vec<String>, E
         sources.push(source.to_owned());
     }
     let declared = params.iter().flat_map(Reader::entries);
-    match declared
-        .map(|(name, _)| name)
-        .find(|name| !statement.names.contains(name))
-    {
-        Some(unused) => Err(binding.error(
-            "params",
-            format!("`{unused}` does not stand in the statement"),
-        )),
+    match declared.map(|(name, _)| name).find(|name| !statement.names.contains(name)) {
+        Some(unused) => {
+            Err(binding.error("params", format!("`{unused}` does not stand in the statement")))
+        }
         None => Ok(sources),
     }
 }
@@ -181,10 +168,7 @@ fn bounds(binding: &Reader<'_>, operation: &Operation) -> Result<Bounds, Error> 
     let one = binding.flag("one")?;
     let usual = match (operation.is_write(), one) {
         (true, _) | (_, true) => Bounds { min: 1, max: 1 },
-        (false, false) => Bounds {
-            min: 0,
-            max: ROWS_DEFAULT_MAX,
-        },
+        (false, false) => Bounds { min: 0, max: ROWS_DEFAULT_MAX },
     };
     let Some(rows) = binding.child("rows")? else {
         return Ok(usual);
@@ -193,10 +177,9 @@ fn bounds(binding: &Reader<'_>, operation: &Operation) -> Result<Bounds, Error> 
     let max = rows.count("max")?.unwrap_or(usual.max);
     let min = rows.count("min")?.unwrap_or(usual.min.min(max));
     if min > max || max > ROWS_MAX {
-        return Err(binding.error(
-            "rows",
-            format!("`min` must not exceed `max`, nor `max` {ROWS_MAX}"),
-        ));
+        return Err(
+            binding.error("rows", format!("`min` must not exceed `max`, nor `max` {ROWS_MAX}"))
+        );
     }
     if one && max != 1 {
         return Err(binding.error("rows", "`one` allows a `max` of 1 only"));
@@ -209,10 +192,7 @@ pub(crate) async fn call(query: &Query, call: &Call, wire: &Wire<'_>) -> Result<
     match wire.system {
         System::Sqlite { path } => sqlite::call(query, call, path, wire).await,
         System::Postgres { dsn, password } => {
-            let login = postgres::Login {
-                dsn,
-                password: password.as_deref(),
-            };
+            let login = postgres::Login { dsn, password: password.as_deref() };
             postgres::call(query, call, login, wire).await
         }
         System::Http { .. } | System::Smtp { .. } => {

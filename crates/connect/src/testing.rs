@@ -45,11 +45,7 @@ pub(crate) struct HeldClock {
 impl Clock for HeldClock {
     fn boot_ms(&self) -> u64 {
         let looks = self.looks.fetch_add(1, Ordering::SeqCst);
-        if looks < self.punctual {
-            DISPATCH_BY
-        } else {
-            DISPATCH_BY + 1
-        }
+        if looks < self.punctual { DISPATCH_BY } else { DISPATCH_BY + 1 }
     }
 
     fn now_ms(&self) -> At {
@@ -64,19 +60,13 @@ pub(crate) struct Required;
 impl Validate for Required {
     fn violation(&self, schema: &Arc<Value>, value: &Value) -> Option<Violation> {
         let broken = |class, problem: &str| {
-            Some(Violation {
-                at: String::new(),
-                problem: problem.into(),
-                class,
-            })
+            Some(Violation { at: String::new(), problem: problem.into(), class })
         };
         if schema.get("type") == Some(&json!("object")) && !value.is_object() {
             return broken(Class::UnexpectedShape, "is no object");
         }
         let required = schema.get("required")?.as_array()?;
-        let missing = required
-            .iter()
-            .find(|name| value.get(name.as_str().unwrap()).is_none())?;
+        let missing = required.iter().find(|name| value.get(name.as_str().unwrap()).is_none())?;
         broken(Class::MissingField, &format!("{missing} is missing"))
     }
 }
@@ -148,10 +138,7 @@ impl Trial {
     pub(crate) fn connectors(&self) -> Connectors {
         let reference = format!("file:{}", self.secret.path().display());
         let host = Host {
-            clock: Arc::new(HeldClock {
-                looks: AtomicU64::new(0),
-                punctual: self.punctual,
-            }),
+            clock: Arc::new(HeldClock { looks: AtomicU64::new(0), punctual: self.punctual }),
             validate: Arc::new(Required),
             blobs: self.blobs.clone().map(|blobs| blobs as Arc<dyn BlobSink>),
         };
@@ -188,10 +175,7 @@ fn operation(effect: Effect, binding: Value) -> Operation {
     Operation {
         id: "sys.op".parse().unwrap(),
         summary: String::new(),
-        facts: Facts {
-            effect,
-            ..Facts::default()
-        },
+        facts: Facts { effect, ..Facts::default() },
         resource: None,
         input: Arc::new(json!({})),
         output: Arc::new(json!({})),
@@ -244,15 +228,8 @@ impl Server {
     pub(crate) async fn start(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/base", listener.local_addr().unwrap());
-        let (seen, connections) = (
-            Arc::new(Mutex::new(Vec::new())),
-            Arc::new(AtomicUsize::new(0)),
-        );
-        let server = Self {
-            url,
-            seen: Arc::clone(&seen),
-            connections: Arc::clone(&connections),
-        };
+        let (seen, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let server = Self { url, seen: Arc::clone(&seen), connections: Arc::clone(&connections) };
         let reply = Arc::new(reply);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -264,9 +241,7 @@ impl Server {
     }
 
     pub(crate) fn system(&self) -> System {
-        System::Http {
-            url: self.url.clone(),
-        }
+        System::Http { url: self.url.clone() }
     }
 
     /// Every request so far: head and body as text.

@@ -77,22 +77,44 @@ impl Driver {
         let mut ports = ports(&loaded, &mut pool);
         let run = Run::open(genesis, pins, shell.clock.now(), &mut ports)?;
         let (tenant, id) = (run.header().chain.tenant.clone(), run.id().clone());
-        let mut driver =
-            Self { shell, tenant, id, run, loaded, pool, epoch: 0, consumed: vec![], seen: HashMap::new() };
+        let mut driver = Self {
+            shell,
+            tenant,
+            id,
+            run,
+            loaded,
+            pool,
+            epoch: 0,
+            consumed: vec![],
+            seen: HashMap::new(),
+        };
         driver.commit().await?;
         Ok(driver)
     }
 
     /// Takes an existing run over: folds its journal and claims it.
-    pub(crate) async fn claim(shell: Arc<Shell>, tenant: Tenant, id: RunId) -> Result<(Self, Vec<Posted>), Error> {
+    pub(crate) async fn claim(
+        shell: Arc<Shell>,
+        tenant: Tenant,
+        id: RunId,
+    ) -> Result<(Self, Vec<Posted>), Error> {
         let stored = shell.journal.claim(tenant.clone(), id.clone()).await?;
         let loaded = load(&shell, &id, &stored.records).await?;
         let (pins, loaded) = split(loaded);
         let run = Run::fold(&stored.records, pins)?;
         let pool = Pool::new(Arc::clone(&shell.entropy));
         let epoch = stored.epoch;
-        let mut driver =
-            Self { shell, tenant, id, run, loaded, pool, epoch, consumed: vec![], seen: HashMap::new() };
+        let mut driver = Self {
+            shell,
+            tenant,
+            id,
+            run,
+            loaded,
+            pool,
+            epoch,
+            consumed: vec![],
+            seen: HashMap::new(),
+        };
         let digest = driver.loaded.current_policy;
         for input in [Input::Claimed { epoch }, Input::PolicyChanged { digest }, Input::Tick] {
             // These three are never refused: where nothing follows, nothing is journaled.
@@ -111,7 +133,8 @@ impl Driver {
         let mut ports = ports(&self.loaded, &mut self.pool);
         let taken = self.run.decide(input, now, &mut ports)?;
         if self.pool.failed() {
-            let fault = Fault::Illegal { seq: self.run.events(), problem: "no random bytes for salts" };
+            let fault =
+                Fault::Illegal { seq: self.run.events(), problem: "no random bytes for salts" };
             return Err(fault.into());
         }
         Ok(taken)
@@ -128,8 +151,7 @@ impl Driver {
             SignedReceipt { draft, envelope }
         };
         // A run with calls in flight is due at once if this process dies.
-        let wake_at =
-            if self.run.in_flight() { Some(self.shell.clock.now().at) } else { wake_at };
+        let wake_at = if self.run.in_flight() { Some(self.shell.clock.now().at) } else { wake_at };
         let batch = Batch {
             tenant: self.tenant.clone(),
             run: self.id.clone(),
@@ -201,7 +223,10 @@ impl Driver {
 }
 
 /// Makes one call in a task of its own: a panic in a connector is an outcome, not the end of the run.
-fn call(connector: Arc<dyn Connector>, permit: Permit) -> kernel::port::Task<'static, (Seq, u32, Outcome)> {
+fn call(
+    connector: Arc<dyn Connector>,
+    permit: Permit,
+) -> kernel::port::Task<'static, (Seq, u32, Outcome)> {
     Box::pin(async move {
         let (action, attempt) = (permit.action(), permit.attempt());
         let is_write = permit.operation().is_write();

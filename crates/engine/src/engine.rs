@@ -146,7 +146,11 @@ impl Engine {
     ///
     /// # Errors
     /// When it cannot be loaded, claimed or made durable.
-    pub async fn run_until_parked(self: &Arc<Self>, tenant: Tenant, run: RunId) -> Result<Status, Error> {
+    pub async fn run_until_parked(
+        self: &Arc<Self>,
+        tenant: Tenant,
+        run: RunId,
+    ) -> Result<Status, Error> {
         self.refuse_draining()?;
         let (mailbox, mut deliveries) = mpsc::unbounded_channel();
         let key = (tenant, run);
@@ -325,4 +329,3 @@ impl Engine {
 
 /// Who the engine posts as.
 const SYSTEM: &str = "service:engine";
-

@@ -57,7 +57,8 @@ pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), String> {
-        getrandom::fill(buffer).map_err(|e| format!("the operating system gives no random bytes: {e}"))
+        getrandom::fill(buffer)
+            .map_err(|e| format!("the operating system gives no random bytes: {e}"))
     }
 }
 

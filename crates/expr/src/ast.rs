@@ -110,12 +110,7 @@ impl Node {
     pub(crate) fn new(kind: Kind, at: usize, end: usize) -> Node {
         let mut depth = 0;
         kind.for_each_child(&mut |child| depth = depth.max(child.depth));
-        Node {
-            kind,
-            at,
-            end,
-            depth: depth + 1,
-        }
+        Node { kind, at, end, depth: depth + 1 }
     }
 
     /// The source of this node.

@@ -33,12 +33,7 @@ fn owned<'a>(ty: Type) -> Checked<'a> {
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(types: &'a Types, source: &'a str) -> Self {
-        Self {
-            types,
-            source,
-            scope: Vec::new(),
-            facts: Vec::new(),
-        }
+        Self { types, source, scope: Vec::new(), facts: Vec::new() }
     }
 
     pub(crate) fn check(&mut self, node: &'a Node) -> Checked<'a> {
@@ -105,18 +100,11 @@ impl<'a> Checker<'a> {
         if found.is_nullable() && *found != Type::Null {
             return self.maybe_null(node);
         }
-        Error::Mismatch {
-            at: node.at,
-            expected: expected.to_owned(),
-            found: found.to_string(),
-        }
+        Error::Mismatch { at: node.at, expected: expected.to_owned(), found: found.to_string() }
     }
 
     fn maybe_null(&self, node: &Node) -> Error {
-        Error::MaybeNull {
-            at: node.at,
-            path: node.text(self.source).to_owned(),
-        }
+        Error::MaybeNull { at: node.at, path: node.text(self.source).to_owned() }
     }
 
     fn given(&mut self, facts: Vec<Fact>, node: &'a Node) -> Checked<'a> {
@@ -191,12 +179,7 @@ impl<'a> Checker<'a> {
             _ => reading,
         };
         if let Cow::Borrowed(Type::Object(object)) = ty {
-            return Ok(Cow::Borrowed(self.declared(
-                object,
-                (node, base),
-                name,
-                reading,
-            )?));
+            return Ok(Cow::Borrowed(self.declared(object, (node, base), name, reading)?));
         }
         let mut all = Type::never();
         for one in ty.alternatives() {
@@ -375,10 +358,7 @@ impl<'a> Checker<'a> {
         let name = each.variable.text.as_str();
         let taken = self.scope.iter().any(|(known, _)| *known == name);
         if taken || self.types.get(name).is_some() {
-            return Err(Error::Shadowed {
-                at: each.variable.at,
-                name: name.to_owned(),
-            });
+            return Err(Error::Shadowed { at: each.variable.at, name: name.to_owned() });
         }
         let element = match &list {
             Cow::Borrowed(Type::List(element)) => Cow::Borrowed(&**element),

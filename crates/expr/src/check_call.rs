@@ -114,8 +114,5 @@ pub(crate) fn scalar() -> Type {
 }
 
 fn any_object() -> Type {
-    Type::from(Object {
-        rest: Some(std::sync::Arc::new(Type::Any)),
-        ..Object::default()
-    })
+    Type::from(Object { rest: Some(std::sync::Arc::new(Type::Any)), ..Object::default() })
 }

@@ -53,10 +53,7 @@ impl Cost {
         let steps = u64::try_from(steps).unwrap_or(u64::MAX);
         self.spent = self.spent.saturating_add(steps);
         if self.spent > self.limit {
-            return Err(Error::CostLimit {
-                at,
-                limit: self.limit,
-            });
+            return Err(Error::CostLimit { at, limit: self.limit });
         }
         Ok(())
     }

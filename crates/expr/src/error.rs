@@ -253,11 +253,7 @@ pub(crate) fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> S
         }
         Some(_) => {
             let listed: Vec<&str> = known.iter().take(MAX_LISTED).copied().collect();
-            let more = if known.len() > MAX_LISTED {
-                ", …"
-            } else {
-                ""
-            };
+            let more = if known.len() > MAX_LISTED { ", …" } else { "" };
             format!("; known: {}{more}", listed.join(", "))
         }
         None => String::new(),

@@ -34,11 +34,7 @@ pub(crate) struct Evaluator<'e, 'c, E: Env> {
 
 impl<'e, 'c, E: Env> Evaluator<'e, 'c, E> {
     pub(crate) fn new(env: &'e E, cost: &'c mut Cost) -> Self {
-        Self {
-            env,
-            cost,
-            scope: Vec::new(),
-        }
+        Self { env, cost, scope: Vec::new() }
     }
 
     pub(crate) fn eval(&mut self, node: &'e Node) -> Evaluated<'e, E::Label> {
@@ -180,10 +176,7 @@ impl<'e, 'c, E: Env> Evaluator<'e, 'c, E> {
         value: Tracked<'e, E::Label>,
         name: &'e FieldName,
     ) -> Result<Reached<'e, E::Label>, Error> {
-        let missing = Error::Missing {
-            at: name.at,
-            name: name.text.clone(),
-        };
+        let missing = Error::Missing { at: name.at, name: name.text.clone() };
         match (&value.data, &value.place) {
             (Data::Json(Value::Object(fields)), Some(place)) => {
                 let place = place.child(Key::Field(&name.text));
@@ -437,35 +430,20 @@ pub(crate) fn number_of<L: Join>(node: &Node, value: &Tracked<'_, L>) -> Result<
 }
 
 pub(crate) fn wrong<L>(node: &Node, expected: &str, data: &Data<'_, L>) -> Error {
-    Error::WrongType {
-        at: node.at,
-        expected: expected.to_owned(),
-        found: data.kind(),
-    }
+    Error::WrongType { at: node.at, expected: expected.to_owned(), found: data.kind() }
 }
 
 pub(crate) fn arithmetic(node: &Node, reason: &'static str) -> Error {
-    Error::Arithmetic {
-        at: node.at,
-        reason,
-    }
+    Error::Arithmetic { at: node.at, reason }
 }
 
 pub(crate) fn too_deep(node: &Node) -> Error {
-    Error::TooLarge {
-        at: node.at,
-        what: "the nesting of a value",
-        limit: MAX_VALUE_DEPTH,
-    }
+    Error::TooLarge { at: node.at, what: "the nesting of a value", limit: MAX_VALUE_DEPTH }
 }
 
 pub(crate) fn check_length(length: usize, node: &Node) -> Result<(), Error> {
     if length > MAX_LIST {
-        return Err(Error::TooLarge {
-            at: node.at,
-            what: "a list, in elements,",
-            limit: MAX_LIST,
-        });
+        return Err(Error::TooLarge { at: node.at, what: "a list, in elements,", limit: MAX_LIST });
     }
     Ok(())
 }

@@ -54,10 +54,9 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
             (Function::Join, [list, separator]) => self.join(list, separator),
             (Function::Keys, [one]) => self.keys(one),
             // The parser counts arguments, so this is only for a tree that it did not build.
-            (_, _) => Err(Error::Syntax {
-                at: node.at,
-                message: "wrong number of arguments".to_owned(),
-            }),
+            (_, _) => {
+                Err(Error::Syntax { at: node.at, message: "wrong number of arguments".to_owned() })
+            }
         }
     }
 
@@ -101,10 +100,8 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
             return number_of(node, value);
         };
         self.pay_text(text.len(), node)?;
-        Num::parse(text.trim()).ok_or(Error::Convert {
-            at: node.at,
-            wanted: "a decimal number of at most 28 digits",
-        })
+        Num::parse(text.trim())
+            .ok_or(Error::Convert { at: node.at, wanted: "a decimal number of at most 28 digits" })
     }
 
     fn whole(&mut self, argument: &Argument<'e, E>) -> Evaluated<'e, E::Label> {
@@ -112,10 +109,9 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
         let label = self.label(value, node)?;
         let number = self.read_number(argument)?;
         let whole = match (value.data.as_text(), number) {
-            (Some(_), Num::Dec(_)) => Err(Error::Convert {
-                at: node.at,
-                wanted: "a whole number of 64 bits",
-            }),
+            (Some(_), Num::Dec(_)) => {
+                Err(Error::Convert { at: node.at, wanted: "a whole number of 64 bits" })
+            }
             (_, number) => number.truncate().map_err(|reason| arithmetic(node, reason)),
         };
         Ok(Tracked::computed(Data::Num(whole?), label))

@@ -24,18 +24,12 @@ impl<'e, E: Env> Evaluator<'e, '_, E> {
             Comparison::Equal => self.same(&left.data, &right.data, (left_node, 0))?,
             Comparison::NotEqual => !self.same(&left.data, &right.data, (left_node, 0))?,
             Comparison::In => self.contains((left_node, &left), (right_node, &right))?,
-            Comparison::Less => self
-                .order((left_node, &left), (right_node, &right))?
-                .is_lt(),
-            Comparison::LessEqual => self
-                .order((left_node, &left), (right_node, &right))?
-                .is_le(),
-            Comparison::Greater => self
-                .order((left_node, &left), (right_node, &right))?
-                .is_gt(),
-            Comparison::GreaterEqual => self
-                .order((left_node, &left), (right_node, &right))?
-                .is_ge(),
+            Comparison::Less => self.order((left_node, &left), (right_node, &right))?.is_lt(),
+            Comparison::LessEqual => self.order((left_node, &left), (right_node, &right))?.is_le(),
+            Comparison::Greater => self.order((left_node, &left), (right_node, &right))?.is_gt(),
+            Comparison::GreaterEqual => {
+                self.order((left_node, &left), (right_node, &right))?.is_ge()
+            }
         };
         Ok(Tracked::computed(Data::Bool(result), label))
     }
@@ -136,10 +130,9 @@ fn elements<'e, L: Clone>(data: &Data<'e, L>) -> Option<Vec<Data<'e, L>>> {
 fn entries<'e, L: Clone>(data: &Data<'e, L>) -> Option<Vec<(&'e str, Data<'e, L>)>> {
     let mut entries: Vec<_> = match data {
         Data::Map(entries) => entries.iter().map(|(k, v)| (*k, v.data.clone())).collect(),
-        Data::Json(Value::Object(fields)) => fields
-            .iter()
-            .map(|(k, v)| (k.as_str(), Data::Json(v)))
-            .collect(),
+        Data::Json(Value::Object(fields)) => {
+            fields.iter().map(|(k, v)| (k.as_str(), Data::Json(v))).collect()
+        }
         _ => return None,
     };
     entries.sort_by_key(|(key, _)| *key);

@@ -29,20 +29,14 @@ impl Expr {
                 limit: MAX_SOURCE_BYTES,
             });
         }
-        Ok(Expr {
-            node: Arc::new(parse_whole(source)?),
-            source: source.into(),
-        })
+        Ok(Expr { node: Arc::new(parse_whole(source)?), source: source.into() })
     }
 
     /// Parses an expression that `}}` ends; also gives the offset after the braces.
     pub(crate) fn parse_braced(text: &str) -> Result<(Expr, usize), Error> {
         let (node, end) = parse_braced(text)?;
         let source = text.get(..end.saturating_sub(2)).unwrap_or("");
-        let expr = Expr {
-            node: Arc::new(node),
-            source: source.into(),
-        };
+        let expr = Expr { node: Arc::new(node), source: source.into() };
         Ok((expr, end))
     }
 

@@ -42,33 +42,18 @@ pub(crate) fn path_of(node: &Node) -> Option<Path> {
 pub(crate) fn facts_of(condition: &Node) -> Facts {
     match &condition.kind {
         Kind::Not(inner) => {
-            let Facts {
-                when_true,
-                when_false,
-            } = facts_of(inner);
-            Facts {
-                when_true: when_false,
-                when_false: when_true,
-            }
+            let Facts { when_true, when_false } = facts_of(inner);
+            Facts { when_true: when_false, when_false: when_true }
         }
         Kind::All(operands) => Facts {
-            when_true: operands
-                .iter()
-                .flat_map(|one| facts_of(one).when_true)
-                .collect(),
+            when_true: operands.iter().flat_map(|one| facts_of(one).when_true).collect(),
             when_false: Vec::new(),
         },
         Kind::Any(operands) => Facts {
             when_true: Vec::new(),
-            when_false: operands
-                .iter()
-                .flat_map(|one| facts_of(one).when_false)
-                .collect(),
+            when_false: operands.iter().flat_map(|one| facts_of(one).when_false).collect(),
         },
-        Kind::Has(field) => Facts {
-            when_true: has_facts(field),
-            when_false: Vec::new(),
-        },
+        Kind::Has(field) => Facts { when_true: has_facts(field), when_false: Vec::new() },
         Kind::Compare(comparison, left, right) => null_facts(*comparison, left, right),
         _ => Facts::default(),
     }
@@ -94,14 +79,8 @@ fn null_facts(comparison: Comparison, left: &Node, right: &Node) -> Facts {
     };
     let facts: Vec<Fact> = path.into_iter().map(Fact::NotNull).collect();
     match comparison {
-        Comparison::NotEqual => Facts {
-            when_true: facts,
-            when_false: Vec::new(),
-        },
-        Comparison::Equal => Facts {
-            when_true: Vec::new(),
-            when_false: facts,
-        },
+        Comparison::NotEqual => Facts { when_true: facts, when_false: Vec::new() },
+        Comparison::Equal => Facts { when_true: Vec::new(), when_false: facts },
         _ => Facts::default(),
     }
 }

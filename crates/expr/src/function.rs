@@ -48,43 +48,24 @@ pub(crate) const FUNCTIONS: &[(&str, Function, RangeInclusive<usize>)] = &[
 
 /// Functions of CEL that are left out, with what to write instead.
 pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
-    (
-        "matches",
-        "use `contains`, `startsWith` or `endsWith`; there are no regular expressions",
-    ),
+    ("matches", "use `contains`, `startsWith` or `endsWith`; there are no regular expressions"),
     ("double", "use `number()`, which is an exact decimal"),
     ("uint", "use `int()`"),
     ("bool", "compare with `== 'true'`"),
     ("bytes", "use strings"),
     ("type", "types are checked when the pack loads"),
     ("dyn", "leave it out"),
-    (
-        "timestamp",
-        "there is no time in expressions; let a step compute it",
-    ),
-    (
-        "duration",
-        "there is no time in expressions; let a step compute it",
-    ),
-    (
-        "now",
-        "there is no clock in expressions; let a step read it",
-    ),
+    ("timestamp", "there is no time in expressions; let a step compute it"),
+    ("duration", "there is no time in expressions; let a step compute it"),
+    ("now", "there is no clock in expressions; let a step read it"),
     ("lowerAscii", "use `lower()`"),
     ("upperAscii", "use `upper()`"),
     ("existsOne", "use `exists_one()`"),
 ];
 
 /// Names which the grammar itself gives a meaning.
-pub(crate) const SPECIAL: &[&str] = &[
-    "has",
-    "default",
-    "all",
-    "exists",
-    "exists_one",
-    "filter",
-    "map",
-];
+pub(crate) const SPECIAL: &[&str] =
+    &["has", "default", "all", "exists", "exists_one", "filter", "map"];
 
 /// Words that CEL reserves and no variable may be called.
 pub(crate) const RESERVED: &[&str] = &[

@@ -53,11 +53,7 @@ pub struct Labelled<L> {
 impl<L: Join> Labelled<L> {
     pub(crate) fn new(value: Value, leaves: BTreeMap<String, L>) -> Self {
         let label = leaves.values().fold(L::bottom(), |all, one| all.join(one));
-        Self {
-            value,
-            leaves,
-            label,
-        }
+        Self { value, leaves, label }
     }
 }
 

@@ -129,10 +129,7 @@ impl Num {
     /// Half away from zero, as invoices do.
     pub(crate) fn round(self, digits: u32) -> Num {
         let strategy = RoundingStrategy::MidpointAwayFromZero;
-        Num::from_decimal(
-            self.decimal()
-                .round_dp_with_strategy(digits.min(MAX_SCALE), strategy),
-        )
+        Num::from_decimal(self.decimal().round_dp_with_strategy(digits.min(MAX_SCALE), strategy))
     }
 }
 

@@ -21,10 +21,7 @@ pub(crate) struct Leaves<L> {
 
 impl<L> Leaves<L> {
     pub(crate) fn new() -> Self {
-        Self {
-            by_pointer: BTreeMap::new(),
-            depth: 0,
-        }
+        Self { by_pointer: BTreeMap::new(), depth: 0 }
     }
 }
 

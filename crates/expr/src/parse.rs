@@ -43,12 +43,7 @@ impl<'s> Parser<'s> {
     fn new(source: &'s str) -> Result<Self, Error> {
         let mut lexer = Lexer::new(source);
         let token = lexer.next()?;
-        Ok(Self {
-            lexer,
-            token,
-            taken_to: 0,
-            depth: 0,
-        })
+        Ok(Self { lexer, token, taken_to: 0, depth: 0 })
     }
 
     fn unexpected(&self, wanted: &str) -> Error {
@@ -87,11 +82,7 @@ impl<'s> Parser<'s> {
     }
 
     fn too_deep(at: usize) -> Error {
-        Error::TooLarge {
-            at,
-            what: "the nesting",
-            limit: MAX_NESTING,
-        }
+        Error::TooLarge { at, what: "the nesting", limit: MAX_NESTING }
     }
 
     /// The node from `at` to the last token taken.
@@ -183,10 +174,7 @@ impl<'s> Parser<'s> {
     }
 
     fn parse_sum(&mut self) -> Result<Node, Error> {
-        let operators = &[
-            (Symbol::Plus, Arithmetic::Add),
-            (Symbol::Minus, Arithmetic::Subtract),
-        ];
+        let operators = &[(Symbol::Plus, Arithmetic::Add), (Symbol::Minus, Arithmetic::Subtract)];
         self.parse_chain(operators, Self::parse_product)
     }
 
@@ -289,10 +277,7 @@ impl<'s> Parser<'s> {
             "false" => Kind::Bool(false),
             "null" => Kind::Null,
             _ if RESERVED.contains(&name) => {
-                return Err(Error::Syntax {
-                    at,
-                    message: format!("`{name}` is a reserved word"),
-                });
+                return Err(Error::Syntax { at, message: format!("`{name}` is a reserved word") });
             }
             _ => Kind::Name(name.to_owned()),
         };
@@ -302,10 +287,7 @@ impl<'s> Parser<'s> {
         }
         self.advance()?;
         let arguments = self.parse_items(Symbol::CloseParen)?;
-        let call = FieldName {
-            text: name.to_owned(),
-            at,
-        };
+        let call = FieldName { text: name.to_owned(), at };
         self.call(call, arguments, at)
     }
 
@@ -428,12 +410,7 @@ impl<'s> Parser<'s> {
             });
         };
         let at = variable.at;
-        let each = Loop {
-            kind,
-            list,
-            variable: FieldName { text, at },
-            body,
-        };
+        let each = Loop { kind, list, variable: FieldName { text, at }, body };
         self.node(Kind::Loop(Box::new(each)), start)
     }
 
@@ -492,8 +469,5 @@ fn unknown_function(name: &FieldName) -> Error {
     }
     let known = FUNCTIONS.iter().map(|(known, ..)| *known);
     let hint = suggest(&name.text, known.chain(SPECIAL.iter().copied()));
-    Error::Syntax {
-        at: name.at,
-        message: format!("unknown function `{}`{hint}", name.text),
-    }
+    Error::Syntax { at: name.at, message: format!("unknown function `{}`{hint}", name.text) }
 }

@@ -14,11 +14,7 @@ impl Type {
     /// `anyOf`, `oneOf` and `$ref` into the same document; every other part only narrows further,
     /// and is left to the schema's own validator. Never fails: what is not understood is `any`.
     pub fn from_schema(schema: &Value) -> Type {
-        let mut reader = Reader {
-            root: schema,
-            nodes: 0,
-            followed: Vec::new(),
-        };
+        let mut reader = Reader { root: schema, nodes: 0, followed: Vec::new() };
         reader.read(schema, 0)
     }
 }
@@ -46,9 +42,7 @@ impl<'s> Reader<'s> {
             return self.read_reference(reference, depth);
         }
         if let Some(values) = literals(schema) {
-            return values
-                .iter()
-                .fold(Type::never(), |all, value| all.or(Type::of_value(value)));
+            return values.iter().fold(Type::never(), |all, value| all.or(Type::of_value(value)));
         }
         let ty = self.read_typed(schema, depth);
         match schema.get("nullable") {
@@ -144,10 +138,7 @@ impl<'s> Reader<'s> {
             for name in required.iter().filter_map(Value::as_str) {
                 let ty = rest.as_deref().cloned().unwrap_or(Type::Any);
                 let presence = Presence::Required;
-                fields
-                    .entry(name.to_owned())
-                    .or_insert(Field { ty, presence })
-                    .presence = presence;
+                fields.entry(name.to_owned()).or_insert(Field { ty, presence }).presence = presence;
             }
         }
         Type::from(Object { fields, rest })

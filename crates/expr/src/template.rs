@@ -108,16 +108,8 @@ fn parse_part(
     (size, depth): (&mut usize, usize),
 ) -> Result<Part, Error> {
     *size += 1;
-    check_limit(
-        *size,
-        MAX_TEMPLATE_NODES,
-        ("the template, in values,", pointer),
-    )?;
-    check_limit(
-        depth,
-        MAX_TEMPLATE_DEPTH,
-        ("the nesting of the template", pointer),
-    )?;
+    check_limit(*size, MAX_TEMPLATE_NODES, ("the template, in values,", pointer))?;
+    check_limit(depth, MAX_TEMPLATE_DEPTH, ("the nesting of the template", pointer))?;
     match value {
         Value::String(text) => parse_text(text, pointer),
         Value::Array(items) => {
@@ -228,10 +220,9 @@ fn for_each_embedded(part: &Part, pointer: &str, visit: &mut dyn FnMut(&str, &Em
 fn check_part(part: &Part, types: &Types, pointer: &str) -> Result<Type, Error> {
     match part {
         Part::Constant(value) => Ok(Type::of_value(value)),
-        Part::Whole(embedded) => embedded
-            .expr
-            .check(types)
-            .map_err(|error| error.in_template(pointer, embedded.base)),
+        Part::Whole(embedded) => {
+            embedded.expr.check(types).map_err(|error| error.in_template(pointer, embedded.base))
+        }
         Part::Text(pieces) => {
             for piece in pieces {
                 if let Piece::Embedded(embedded) = piece {
@@ -266,11 +257,7 @@ fn check_embedded(embedded: &Embedded, types: &Types) -> Result<(), Error> {
         return Ok(());
     }
     let checker = Checker::new(types, expr.source());
-    Err(checker.mismatch(
-        &expr.node,
-        "a string, a number or a bool within text",
-        &found,
-    ))
+    Err(checker.mismatch(&expr.node, "a string, a number or a bool within text", &found))
 }
 
 fn eval_part<E: Env>(
@@ -301,9 +288,7 @@ fn eval_part<E: Env>(
         }
         Part::List(items) => {
             if items.is_empty() {
-                leaves
-                    .by_pointer
-                    .insert(pointer.to_owned(), E::Label::bottom());
+                leaves.by_pointer.insert(pointer.to_owned(), E::Label::bottom());
             }
             let mut list = Vec::with_capacity(items.len());
             for (index, item) in items.iter().enumerate() {
@@ -314,9 +299,7 @@ fn eval_part<E: Env>(
         }
         Part::Object(entries) => {
             if entries.is_empty() {
-                leaves
-                    .by_pointer
-                    .insert(pointer.to_owned(), E::Label::bottom());
+                leaves.by_pointer.insert(pointer.to_owned(), E::Label::bottom());
             }
             let mut object = serde_json::Map::new();
             for (key, entry) in entries {

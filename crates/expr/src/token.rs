@@ -60,10 +60,7 @@ const SYMBOLS: &[(&str, Symbol)] = &[
 
 impl Symbol {
     pub(crate) fn text(self) -> &'static str {
-        SYMBOLS
-            .iter()
-            .find(|(_, symbol)| *symbol == self)
-            .map_or("", |(text, _)| text)
+        SYMBOLS.iter().find(|(_, symbol)| *symbol == self).map_or("", |(text, _)| text)
     }
 }
 
@@ -177,10 +174,7 @@ impl<'s> Lexer<'s> {
             let sign = matches!(ahead.next(), Some('+' | '-'));
             self.at += if sign { 2 } else { 1 };
             if self.skip_while(digit).is_empty() {
-                return Err(Error::Syntax {
-                    at,
-                    message: "an exponent needs digits".to_owned(),
-                });
+                return Err(Error::Syntax { at, message: "an exponent needs digits".to_owned() });
             }
         }
         if self.peek().is_some_and(|c| c.is_alphanumeric() || c == '_') {

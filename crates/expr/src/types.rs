@@ -109,10 +109,8 @@ impl Type {
     /// A closed object of fields that are always there.
     pub fn object<K: Into<String>>(fields: impl IntoIterator<Item = (K, Type)>) -> Type {
         let presence = Presence::Required;
-        let fields = fields
-            .into_iter()
-            .map(|(name, ty)| (name.into(), Field { ty, presence }))
-            .collect();
+        let fields =
+            fields.into_iter().map(|(name, ty)| (name.into(), Field { ty, presence })).collect();
         Type::from(Object { fields, rest: None })
     }
 
@@ -174,9 +172,7 @@ impl Type {
         if matches!(want, Type::Any) {
             return None;
         }
-        self.alternatives()
-            .iter()
-            .find_map(|one| misfit_alternative(one, want, ""))
+        self.alternatives().iter().find_map(|one| misfit_alternative(one, want, ""))
     }
 
     pub(crate) fn of_value(value: &Value) -> Type {
@@ -189,9 +185,7 @@ impl Type {
             },
             Value::String(_) => Type::String,
             Value::Array(items) => Type::list(
-                items
-                    .iter()
-                    .fold(Type::never(), |all, item| all.or(Type::of_value(item))),
+                items.iter().fold(Type::never(), |all, item| all.or(Type::of_value(item))),
             ),
             Value::Object(entries) => {
                 Type::object(entries.iter().map(|(k, v)| (k, Type::of_value(v))))
@@ -225,9 +219,8 @@ fn misfit_alternative(one: &Type, want: &Type, pointer: &str) -> Option<Misfit> 
     let mut deepest: Option<Misfit> = None;
     for target in want.alternatives() {
         let misfit = misfit_single(one, target, pointer)?;
-        let deeper = deepest
-            .as_ref()
-            .is_none_or(|known| misfit.pointer.len() > known.pointer.len());
+        let deeper =
+            deepest.as_ref().is_none_or(|known| misfit.pointer.len() > known.pointer.len());
         if deeper {
             deepest = Some(misfit);
         }
@@ -240,17 +233,11 @@ fn misfit_alternative(one: &Type, want: &Type, pointer: &str) -> Option<Misfit> 
 }
 
 fn mismatch(found: &Type, want: &Type, pointer: &str) -> Misfit {
-    Misfit {
-        pointer: pointer.to_owned(),
-        message: format!("expected {want}, found {found}"),
-    }
+    Misfit { pointer: pointer.to_owned(), message: format!("expected {want}, found {found}") }
 }
 
 fn misfit_within(found: &Type, want: &Type, pointer: &str) -> Option<Misfit> {
-    found
-        .alternatives()
-        .iter()
-        .find_map(|one| misfit_alternative(one, want, pointer))
+    found.alternatives().iter().find_map(|one| misfit_alternative(one, want, pointer))
 }
 
 fn misfit_single(one: &Type, want: &Type, pointer: &str) -> Option<Misfit> {
@@ -296,10 +283,7 @@ fn misfit_object(one: &Object, want: &Object, pointer: &str) -> Option<Misfit> {
 }
 
 fn misfit_rest(one: &Object, want: &Object, pointer: &str) -> Option<Misfit> {
-    let extra = one
-        .fields
-        .iter()
-        .filter(|(name, _)| !want.fields.contains_key(*name));
+    let extra = one.fields.iter().filter(|(name, _)| !want.fields.contains_key(*name));
     for (name, field) in extra {
         let place = push_token(pointer, name);
         let Some(rest) = &want.rest else {

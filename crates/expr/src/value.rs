@@ -42,10 +42,7 @@ impl<'e> Place<'e> {
         let mut path = Vec::with_capacity(self.path.len() + 1);
         path.extend_from_slice(&self.path);
         path.push(key);
-        Place {
-            root: self.root,
-            path: path.into(),
-        }
+        Place { root: self.root, path: path.into() }
     }
 }
 
@@ -55,11 +52,7 @@ impl<'e, L: Join> Tracked<'e, L> {
     }
 
     pub(crate) fn computed(data: Data<'e, L>, label: L) -> Self {
-        Self {
-            data,
-            place: None,
-            label,
-        }
+        Self { data, place: None, label }
     }
 
     /// The same value, chosen or reached through something of this label.

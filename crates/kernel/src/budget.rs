@@ -58,7 +58,12 @@ impl Spent {
     ///
     /// # Errors
     /// Names the limit that would break.
-    pub fn check(&self, budget: &Budget, is_write: Writes, cost: Option<Money>) -> Result<(), Exceeded> {
+    pub fn check(
+        &self,
+        budget: &Budget,
+        is_write: Writes,
+        cost: Option<Money>,
+    ) -> Result<(), Exceeded> {
         if self.calls >= budget.calls_max {
             return Err(Exceeded::Calls);
         }
@@ -113,7 +118,11 @@ mod tests {
         assert_eq!(spent.check(&budget, Writes::Yes, eur(11)), Err(Exceeded::Cost));
         spent.reserve(Writes::Yes, eur(10));
         assert_eq!(spent.check(&budget, Writes::Yes, None), Err(Exceeded::Writes));
-        assert_eq!(spent.check(&budget, Writes::No, eur(1)), Err(Exceeded::Cost), "reserved counts");
+        assert_eq!(
+            spent.check(&budget, Writes::No, eur(1)),
+            Err(Exceeded::Cost),
+            "reserved counts"
+        );
         spent.settle(eur(10), eur(4));
         assert_eq!(spent.check(&budget, Writes::No, eur(6)), Ok(()));
         spent.reserve(Writes::No, None);

@@ -101,7 +101,11 @@ fn check_number(token: &str) -> Result<(), Error> {
     if !double.is_finite() {
         return Err(refuse());
     }
-    if decimal_parts(token) == decimal_parts(&format!("{double:e}")) { Ok(()) } else { Err(refuse()) }
+    if decimal_parts(token) == decimal_parts(&format!("{double:e}")) {
+        Ok(())
+    } else {
+        Err(refuse())
+    }
 }
 
 /// Sign, significant digits and exponent, so that `1.50`, `15e-1` and `1.5` compare equal.

@@ -663,7 +663,9 @@ impl Body {
     pub fn sealed_mut(&mut self) -> Vec<&mut Sealed> {
         match self {
             Self::Opened { intent, .. } => vec![intent],
-            Self::Proposed { args, resource, .. } => std::iter::once(args).chain(resource).collect(),
+            Self::Proposed { args, resource, .. } => {
+                std::iter::once(args).chain(resource).collect()
+            }
             Self::Captured { image, .. } => vec![image],
             Self::Answered { answer, .. } => match answer {
                 Answered::Approved => vec![],

@@ -278,9 +278,8 @@ mod tests {
 
     #[test]
     fn run_ids_do_not_collide_across_part_borders() {
-        let id = |tenant: &str, intent: &str| {
-            RunId::of_intent(&tenant.parse().unwrap(), intent, "k")
-        };
+        let id =
+            |tenant: &str, intent: &str| RunId::of_intent(&tenant.parse().unwrap(), intent, "k");
         assert_ne!(id("ab", "c"), id("a", "bc"));
     }
 

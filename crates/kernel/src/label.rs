@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::pointer;
 
 /// Whose word a value is. Ordered from least to most trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Trust {
     /// Anybody could have written it: customer text, web pages, undeclared systems.
@@ -27,7 +29,9 @@ pub enum Trust {
 }
 
 /// How widely a value may travel. Ordered from widest to narrowest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidentiality {
     /// Anyone may see it.
@@ -194,7 +198,8 @@ mod tests {
     #[test]
     fn a_subtree_carries_what_is_inside_it() {
         let mut map = LabelMap::uniform(label(Trust::Verified, Confidentiality::Internal));
-        map.parts.insert("/notes/*/text".into(), label(Trust::Untrusted, Confidentiality::Internal));
+        map.parts
+            .insert("/notes/*/text".into(), label(Trust::Untrusted, Confidentiality::Internal));
         assert!(!map.at("/name").is_tainted());
         assert!(map.at("/notes/3/text").is_tainted());
         assert!(map.at("/notes/3").is_tainted(), "it holds the text");

@@ -232,7 +232,7 @@ pub enum Resolution {
 ///
 /// `next` must depend on nothing but the observations, in order: after a crash the same observations
 /// give the same moves. `None` means: nothing more until something else is observed.
-pub trait Planner: Send + Sync + fmt::Debug {
+pub trait Planner: Send + fmt::Debug {
     /// Takes one fact in.
     fn observe(&mut self, at: At, seen: Observation<'_>);
 

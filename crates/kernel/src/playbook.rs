@@ -6,11 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    exception::Class,
-    id::OperationId,
-    operation::Companion,
-};
+use crate::{exception::Class, id::OperationId, operation::Companion};
 
 /// Most steps of one playbook, inlined ones included.
 pub const STEPS_MAX: usize = 500;

@@ -171,7 +171,12 @@ pub trait Journal: Send + Sync + fmt::Debug {
     fn append(&self, batch: Batch) -> Task<'_, Result<(), JournalError>>;
 
     /// Posts to a run's inbox, deduplicated by signal id; buffered if the run does not exist yet.
-    fn post(&self, tenant: Tenant, run: RunId, posted: Posted) -> Task<'_, Result<(), JournalError>>;
+    fn post(
+        &self,
+        tenant: Tenant,
+        run: RunId,
+        posted: Posted,
+    ) -> Task<'_, Result<(), JournalError>>;
 
     /// Takes ownership (epoch + 1) and loads everything from `from`, with the inbox not yet consumed.
     fn claim(&self, tenant: Tenant, run: RunId) -> Task<'_, Result<Loaded, JournalError>>;
@@ -197,5 +202,9 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     fn put(&self, tenant: Tenant, bytes: Vec<u8>) -> Task<'_, Result<Digest, JournalError>>;
 
     /// The bytes, checked against the digest; `None` when absent or erased.
-    fn get(&self, tenant: Tenant, digest: Digest) -> Task<'_, Result<Option<Vec<u8>>, JournalError>>;
+    fn get(
+        &self,
+        tenant: Tenant,
+        digest: Digest,
+    ) -> Task<'_, Result<Option<Vec<u8>>, JournalError>>;
 }

@@ -178,7 +178,15 @@ fn opened(
 ) -> Change {
     let sort = sort.to_owned();
     let id = id.clone();
-    Change::ApprovalOpened(Box::new(ApprovalRow { id, sort, step, action, roles, opened_at, expires_at }))
+    Change::ApprovalOpened(Box::new(ApprovalRow {
+        id,
+        sort,
+        step,
+        action,
+        roles,
+        opened_at,
+        expires_at,
+    }))
 }
 
 fn token_change(id: &TokenId, (action, undo, expires_at): (Seq, Undo, At), state: &str) -> Change {

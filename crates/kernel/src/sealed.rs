@@ -191,7 +191,9 @@ mod salt_hex {
         serializer.serialize_str(&hex(salt))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Salt, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Salt, D::Error> {
         let bytes = unhex(&String::deserialize(deserializer)?);
         let salt = bytes.and_then(|bytes| Salt::try_from(bytes).ok());
         salt.ok_or_else(|| D::Error::custom("a salt is 32 hex digits"))
@@ -218,14 +220,18 @@ mod tests {
 
     #[test]
     fn shape_is_committed_too() {
-        assert_ne!(sealed(json!({"a": {}}), 1).commitment(), sealed(json!({"a": []}), 1).commitment());
+        assert_ne!(
+            sealed(json!({"a": {}}), 1).commitment(),
+            sealed(json!({"a": []}), 1).commitment()
+        );
         assert_ne!(sealed(json!(["a"]), 1).commitment(), sealed(json!({"1": "a"}), 1).commitment());
     }
 
     #[test]
     fn only_the_right_opening_opens() {
         let one = sealed(json!({"to": "ana"}), 1);
-        let mut closed: Sealed = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
+        let mut closed: Sealed =
+            serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
         assert_eq!(*closed.value(), Value::Null);
         let mut forged = one.opening().unwrap().clone();
         forged.value = Arc::new(json!({"to": "eve"}));

@@ -55,7 +55,11 @@ pub(crate) fn read_auth(node: &Node, reader: Reader<'_>) -> Option<Auth> {
         None
     };
     if kinds.len() != 1 {
-        reader.wrong(fields.place, "`auth` is one of bearer, header, basic", "write `auth: {bearer: SECRET}`");
+        reader.wrong(
+            fields.place,
+            "`auth` is one of bearer, header, basic",
+            "write `auth: {bearer: SECRET}`",
+        );
     }
     fields.done();
     auth
@@ -65,8 +69,10 @@ pub(crate) fn read_errors(node: &Node, reader: Reader<'_>) -> Errors {
     let mut rules: Vec<(i64, Value)> = Vec::new();
     for item in reader.list(node, "errors") {
         let Some(mut fields) = reader.fields(item, "an error rule") else { continue };
-        let status = fields.need("status").and_then(|node| reader.integer(node, "status", 300..=599));
-        let class = fields.need("class").and_then(|node| reader.choice(node, "failure class", &CLASSES));
+        let status =
+            fields.need("status").and_then(|node| reader.integer(node, "status", 300..=599));
+        let class =
+            fields.need("class").and_then(|node| reader.choice(node, "failure class", &CLASSES));
         let landed = fields.choice("landed", &LANDED);
         fields.done();
         let (Some(status), Some(class)) = (status, class) else { continue };
@@ -118,7 +124,9 @@ fn read_builtin(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) 
 
 fn read_http(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>, shared: &Shared) {
     let reader = request.reader;
-    if let Some(method) = request.need("method").and_then(|node| reader.choice(node, "method", &METHODS)) {
+    if let Some(method) =
+        request.need("method").and_then(|node| reader.choice(node, "method", &METHODS))
+    {
         binding.insert("method".into(), json!(method));
     }
     if let Some(path) = request.need("path").and_then(|node| read_path(node, reader)) {
@@ -134,7 +142,8 @@ fn read_http(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>, sha
         binding.insert("body".into(), read_body(node, reader));
     }
     if let Some(node) = request.get("idempotency") {
-        binding.extend(read_idempotency(node, reader).map(|value| ("idempotency".to_owned(), value)));
+        binding
+            .extend(read_idempotency(node, reader).map(|value| ("idempotency".to_owned(), value)));
     }
     for name in ["result", "external_ref"] {
         if let Some(pointer) = request.pointer(name) {
@@ -171,7 +180,8 @@ fn merge_errors(own: Errors, shared: &Errors) -> Vec<Value> {
 fn read_path(node: &Node, reader: Reader<'_>) -> Option<String> {
     let text = reader.text(node, "path")?;
     let names = placeholders(text);
-    let fixed = names.iter().flatten().fold(text.to_owned(), |path, name| path.replace(name.as_str(), "_"));
+    let fixed =
+        names.iter().flatten().fold(text.to_owned(), |path, name| path.replace(name.as_str(), "_"));
     let safe = text.starts_with('/')
         && !text.starts_with("//")
         && names.is_some()
@@ -204,16 +214,21 @@ pub(crate) fn placeholders(text: &str) -> Option<Vec<String>> {
 
 fn read_pointer_map(node: &Node, what: &str, reader: Reader<'_>) -> Map<String, Value> {
     let entries = reader.entries(node, what).iter();
-    entries.filter_map(|(key, node)| Some((key.name.clone(), json!(reader.pointer(node, what)?)))).collect()
+    entries
+        .filter_map(|(key, node)| Some((key.name.clone(), json!(reader.pointer(node, what)?))))
+        .collect()
 }
 
 fn read_body(node: &Node, reader: Reader<'_>) -> Value {
     match &node.kind {
         Kind::Map(entries) => {
-            let pairs = entries.iter().map(|(key, node)| (key.name.clone(), read_body(node, reader)));
+            let pairs =
+                entries.iter().map(|(key, node)| (key.name.clone(), read_body(node, reader)));
             Value::Object(pairs.collect())
         }
-        Kind::Text(_) => reader.pointer(node, "a body field").map(Value::String).unwrap_or_default(),
+        Kind::Text(_) => {
+            reader.pointer(node, "a body field").map(Value::String).unwrap_or_default()
+        }
         Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::List(_) => node.to_value(),
     }
 }
@@ -227,7 +242,11 @@ fn read_idempotency(node: &Node, reader: Reader<'_>) -> Option<Value> {
         (Some(header), None) => Some(json!({"header": header})),
         (None, Some(body)) => Some(json!({"body": body})),
         _ => {
-            reader.wrong(place, "`idempotency` is one of header, body", "write `{header: Idempotency-Key}`");
+            reader.wrong(
+                place,
+                "`idempotency` is one of header, body",
+                "write `{header: Idempotency-Key}`",
+            );
             None
         }
     }
@@ -238,7 +257,11 @@ fn read_capture(node: &Node, reader: Reader<'_>) -> Value {
     for (key, node) in reader.entries(node, "capture") {
         let Some(text) = reader.text(node, "capture") else { continue };
         if text.strip_prefix("header:").is_none_or(str::is_empty) {
-            reader.wrong(node.place, "a captured field comes from a response header", "write `header:ETag`");
+            reader.wrong(
+                node.place,
+                "a captured field comes from a response header",
+                "write `header:ETag`",
+            );
         }
         map.insert(key.name.clone(), json!(text));
     }
@@ -269,7 +292,11 @@ fn read_sql(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) {
 }
 
 /// Refuses pointers and path places that name no argument of the operation.
-pub(crate) fn check_binding(binding: &Value, input: &Value, wrong: &mut dyn FnMut(&str, String, String)) {
+pub(crate) fn check_binding(
+    binding: &Value,
+    input: &Value,
+    wrong: &mut dyn FnMut(&str, String, String),
+) {
     let names: Vec<&str> = properties(input);
     let mut check = |at: &str, pointer: &str| {
         let Some(name) = pointer.split('/').nth(1) else { return };

@@ -33,7 +33,12 @@ impl<'d> Context<'d> {
         self.draft.docs.get(file).map(|doc| doc.place(at)).unwrap_or_default()
     }
 
-    pub(crate) fn wrong(&self, (file, at): (&str, &str), message: impl Into<String>, fix: impl Into<String>) {
+    pub(crate) fn wrong(
+        &self,
+        (file, at): (&str, &str),
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
         self.problems.add(Problem::new(file, self.place(file, at), message, fix));
     }
 
@@ -44,10 +49,15 @@ impl<'d> Context<'d> {
         self.problems.add(Problem::new(file, place, message, ""));
     }
 
-    pub(crate) fn operation(&self, id: &OperationId, (file, at): (&str, &str)) -> Option<&'d Operation> {
+    pub(crate) fn operation(
+        &self,
+        id: &OperationId,
+        (file, at): (&str, &str),
+    ) -> Option<&'d Operation> {
         let found = self.draft.operations.get(id);
         if found.is_none() {
-            let fix = did_you_mean(id.as_str(), self.draft.operations.keys().map(OperationId::as_str));
+            let fix =
+                did_you_mean(id.as_str(), self.draft.operations.keys().map(OperationId::as_str));
             self.wrong((file, at), format!("no operation `{id}`"), fix);
         }
         found.map(|operation| &**operation)
@@ -101,7 +111,12 @@ fn check_intents(context: Context<'_>) {
         if intent.triggers.is_empty() && intent.examples.is_empty() {
             let place = context.place(file, "");
             let message = "nothing routes to this intent: it has neither triggers nor examples";
-            context.warnings.add(Problem::new(file, place, message, "add some, or name it explicitly"));
+            context.warnings.add(Problem::new(
+                file,
+                place,
+                message,
+                "add some, or name it explicitly",
+            ));
         }
     }
 }
@@ -113,12 +128,22 @@ fn check_playbooks(context: Context<'_>) {
     let checker = Checker::new(context);
     for (file, playbook) in &context.draft.playbooks {
         checker.check_playbook(&playbook.name);
-        let started = context.draft.intents.iter().any(|(_, intent)| intent.playbook == playbook.name);
-        let called = context.draft.playbooks.iter().any(|(_, other)| calls(&other.steps).contains(&playbook.name));
+        let started =
+            context.draft.intents.iter().any(|(_, intent)| intent.playbook == playbook.name);
+        let called = context
+            .draft
+            .playbooks
+            .iter()
+            .any(|(_, other)| calls(&other.steps).contains(&playbook.name));
         if !started && !called {
             let place = context.place(file, "/name");
             let message = "no intent starts this playbook and no other playbook calls it";
-            context.warnings.add(Problem::new(file, place, message, "name it in an intent, or remove it"));
+            context.warnings.add(Problem::new(
+                file,
+                place,
+                message,
+                "name it in an intent, or remove it",
+            ));
         }
     }
 }
@@ -155,14 +180,22 @@ fn has_recursion(context: Context<'_>) -> bool {
         if reached.contains(playbook.name.as_str()) {
             found = true;
             let message = format!("`{}` calls itself, directly or through others", playbook.name);
-            context.wrong((file, "/name"), message, "break the circle; use `for_each` to repeat steps");
+            context.wrong(
+                (file, "/name"),
+                message,
+                "break the circle; use `for_each` to repeat steps",
+            );
         }
     }
     found
 }
 
 /// Every operation that these steps may use: their own, fallbacks, and companions of all of them.
-pub(crate) fn used_operations(draft: &Draft, playbook: &str, steps: &[Step]) -> BTreeSet<OperationId> {
+pub(crate) fn used_operations(
+    draft: &Draft,
+    playbook: &str,
+    steps: &[Step],
+) -> BTreeSet<OperationId> {
     let mut used = BTreeSet::new();
     let mut todo: Vec<OperationId> = Vec::new();
     kernel::playbook::visit_steps(steps, &mut |_, step| {
@@ -170,7 +203,9 @@ pub(crate) fn used_operations(draft: &Draft, playbook: &str, steps: &[Step]) -> 
         todo.push(operation.clone());
         todo.extend(step.undo.iter().map(|undo| undo.operation.clone()));
         let Some(operation) = draft.operations.get(operation) else { return };
-        for recovery in merged(&step.on_failure, &draft.exceptions, playbook, operation).values().flatten() {
+        for recovery in
+            merged(&step.on_failure, &draft.exceptions, playbook, operation).values().flatten()
+        {
             if let Recovery::Fallback { operation, .. } = recovery {
                 todo.push(operation.clone());
             }
@@ -204,8 +239,14 @@ fn check_asks(context: Context<'_>) {
     }
     for (id, (file, playbook)) in &used {
         if draft.operations.contains_key(id) && !asks.operations.contains(id) {
-            let message = format!("playbook `{playbook}` ({file}) uses `{id}`, which the pack does not ask for");
-            context.wrong(("pack.yaml", "/asks/operations"), message, format!("add `{id}` to `asks.operations`"));
+            let message = format!(
+                "playbook `{playbook}` ({file}) uses `{id}`, which the pack does not ask for"
+            );
+            context.wrong(
+                ("pack.yaml", "/asks/operations"),
+                message,
+                format!("add `{id}` to `asks.operations`"),
+            );
         }
     }
     for (index, id) in listed(context, "/asks/operations") {
@@ -213,16 +254,26 @@ fn check_asks(context: Context<'_>) {
         let Ok(id) = id.parse::<OperationId>() else { continue };
         if context.operation(&id, ("pack.yaml", &at)).is_some() && !used.contains_key(&id) {
             let message = format!("`{id}` is asked for, but no playbook uses it");
-            context.wrong(("pack.yaml", &at), message, "leave it out: a pack asks for what it needs");
+            context.wrong(
+                ("pack.yaml", &at),
+                message,
+                "leave it out: a pack asks for what it needs",
+            );
         }
     }
-    let secrets = draft.connectors.iter().flat_map(|(_, connector)| connector.secrets.iter().cloned()).collect();
+    let secrets = draft
+        .connectors
+        .iter()
+        .flat_map(|(_, connector)| connector.secrets.iter().cloned())
+        .collect();
     check_both_ways(context, "secrets", &asks.secrets, &secrets);
     let egress: BTreeSet<String> = used
         .keys()
         .filter_map(|id| draft.operations.get(id))
         .filter(|operation| operation.facts.egress)
-        .filter_map(|operation| Some(format!("system:{}", operation.binding.get("system")?.as_str()?)))
+        .filter_map(|operation| {
+            Some(format!("system:{}", operation.binding.get("system")?.as_str()?))
+        })
         .collect();
     let systems = asks.egress.iter().filter(|name| name.starts_with("system:")).cloned().collect();
     check_both_ways(context, "egress", &systems, &egress);
@@ -236,11 +287,20 @@ fn listed(context: Context<'_>, at: &str) -> Vec<(usize, String)> {
     texts.filter_map(|(index, item)| Some((index, item.as_str()?.to_owned()))).collect()
 }
 
-fn check_both_ways(context: Context<'_>, what: &str, asked: &BTreeSet<String>, used: &BTreeSet<String>) {
+fn check_both_ways(
+    context: Context<'_>,
+    what: &str,
+    asked: &BTreeSet<String>,
+    used: &BTreeSet<String>,
+) {
     let at = format!("/asks/{what}");
     for name in used.difference(asked) {
         let fix = format!("add `{name}` to `asks.{what}`");
-        context.wrong(("pack.yaml", &at), format!("`{name}` is used, but the pack does not ask for it"), fix);
+        context.wrong(
+            ("pack.yaml", &at),
+            format!("`{name}` is used, but the pack does not ask for it"),
+            fix,
+        );
     }
     for (index, name) in listed(context, &at) {
         if asked.contains(&name) && !used.contains(&name) {
@@ -261,9 +321,15 @@ fn check_exceptions(context: Context<'_>) {
             Where::Operation(id) => context.operation(id, (FILE, &at)),
             Where::Playbook(name) => {
                 if context.draft.playbook(name).is_none() {
-                    let names = context.draft.playbooks.iter().map(|(_, playbook)| playbook.name.as_str());
-                    let names = names.chain(context.draft.operations.keys().map(OperationId::as_str));
-                    context.wrong((FILE, &at), format!("no playbook `{name}`"), did_you_mean(name, names));
+                    let names =
+                        context.draft.playbooks.iter().map(|(_, playbook)| playbook.name.as_str());
+                    let names =
+                        names.chain(context.draft.operations.keys().map(OperationId::as_str));
+                    context.wrong(
+                        (FILE, &at),
+                        format!("no playbook `{name}`"),
+                        did_you_mean(name, names),
+                    );
                 }
                 None
             }
@@ -308,7 +374,8 @@ fn check_cases(context: Context<'_>) {
         };
         for role in approvals.keys().chain(expected.into_iter().flat_map(BTreeMap::keys)) {
             if !context.draft.manifest.roles.contains(role) {
-                let fix = did_you_mean(role, context.draft.manifest.roles.iter().map(String::as_str));
+                let fix =
+                    did_you_mean(role, context.draft.manifest.roles.iter().map(String::as_str));
                 wrong(format!("no role `{role}`"), fix);
             }
         }

@@ -78,7 +78,11 @@ impl One<'_> {
                     if place.starts_with('/') {
                         input("/summary", place);
                     } else {
-                        self.wrong("/summary", format!("`{{{place}}}` is no pointer"), format!("write `{{/{place}}}`"));
+                        self.wrong(
+                            "/summary",
+                            format!("`{{{place}}}` is no pointer"),
+                            format!("write `{{/{place}}}`"),
+                        );
                     }
                 }
             }
@@ -118,14 +122,25 @@ impl One<'_> {
         let captured = binding.get("capture").and_then(Value::as_object);
         for name in captured.into_iter().flat_map(serde_json::Map::keys) {
             let path = format!("/{}", pointer::escape(name));
-            self.check_lead(&format!("/request/capture{path}"), &path, &self.operation.output, "output");
+            self.check_lead(
+                &format!("/request/capture{path}"),
+                &path,
+                &self.operation.output,
+                "output",
+            );
         }
         let is_get = binding.get("method").and_then(Value::as_str) == Some("GET");
         if is_get && binding.get("body").is_some() {
             self.wrong("/request/body", "a GET has no body", "use `query`, or another method");
         }
-        if self.operation.is_write() && binding.get("absent_ok").and_then(Value::as_bool) == Some(true) {
-            self.wrong("/request/absent_ok", "only a read may find nothing", "leave `absent_ok` out");
+        if self.operation.is_write()
+            && binding.get("absent_ok").and_then(Value::as_bool) == Some(true)
+        {
+            self.wrong(
+                "/request/absent_ok",
+                "only a read may find nothing",
+                "leave `absent_ok` out",
+            );
         }
     }
 
@@ -166,21 +181,31 @@ pub(crate) fn check_companion(
     call: &Companion,
 ) {
     let context = checker.context;
-    let Some(target) = context.operation(&call.operation, (file, &format!("{at}/use"))) else { return };
+    let Some(target) = context.operation(&call.operation, (file, &format!("{at}/use"))) else {
+        return;
+    };
     let wanted = if matches!(key, "undo_with" | "undo") { Effect::Write } else { Effect::Read };
     if target.facts.effect != wanted {
-        let (is, must) = if wanted == Effect::Read { ("a write", "a read") } else { ("a read", "a write") };
+        let (is, must) =
+            if wanted == Effect::Read { ("a write", "a read") } else { ("a read", "a write") };
         let message = format!("`{}` is {is}; `{key}` needs {must}", call.operation);
         context.wrong((file, &format!("{at}/use")), message, format!("name {must}"));
     }
     for (index, path) in call.image.iter().enumerate() {
         if !leads_somewhere(&target.output, path) {
-            let fix = did_you_mean(path.split('/').nth(1).unwrap_or_default(), properties(&target.output));
+            let fix = did_you_mean(
+                path.split('/').nth(1).unwrap_or_default(),
+                properties(&target.output),
+            );
             let message = format!("`{path}` leads nowhere in the output of `{}`", call.operation);
             context.wrong((file, &format!("{at}/image/{index}")), message, fix);
         }
     }
-    let before = operation.companions.before.as_ref().and_then(|b| context.draft.operations.get(&b.operation));
+    let before = operation
+        .companions
+        .before
+        .as_ref()
+        .and_then(|b| context.draft.operations.get(&b.operation));
     let none = json!(false);
     let image = before.map_or(&none, |before| &*before.output);
     let mut roots = vec![("args", &*operation.input)];

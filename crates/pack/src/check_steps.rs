@@ -54,7 +54,9 @@ impl Scope {
         let mut scope = self.clone();
         for path in proven_paths(when.unwrap_or_default()) {
             match path.as_slice() {
-                ["intent", rest @ ..] => scope.intent = scope.intent.as_ref().map(|ty| refine(ty, rest)),
+                ["intent", rest @ ..] => {
+                    scope.intent = scope.intent.as_ref().map(|ty| refine(ty, rest))
+                }
                 ["steps", id, "output", rest @ ..] => {
                     if let Some(ty) = scope.steps.get_mut(*id) {
                         *ty = refine(ty, rest);
@@ -107,7 +109,8 @@ impl<'d> Checker<'d> {
             all.insert(step.id.clone());
         });
         let scope = Scope { intent: Some(Type::from_schema(&input)), all, ..Scope::default() };
-        let walk = Walk { checker: self, file, playbook: &written.name, returned: RefCell::default() };
+        let walk =
+            Walk { checker: self, file, playbook: &written.name, returned: RefCell::default() };
         let ends = walk.block(&written.steps, "/steps", scope).1;
         let mut returned = walk.returned.into_inner();
         if ends == Ends::Perhaps {
@@ -127,19 +130,28 @@ impl<'d> Checker<'d> {
                 self.context.wrong((file, &format!("/input{at}")), message, fix);
             }
         }
-        let started = self.context.draft.intents.iter().filter(|(_, intent)| intent.playbook == written.name);
+        let started =
+            self.context.draft.intents.iter().filter(|(_, intent)| intent.playbook == written.name);
         inputs.extend(started.map(|(_, intent)| &*intent.input));
         match inputs.split_first() {
             Some((first, rest)) => {
                 if rest.iter().any(|other| other != first) {
                     let message = "its own `input` and the inputs of its intents differ";
-                    self.context.wrong((file, "/name"), message, "make them equal, or use one playbook each");
+                    self.context.wrong(
+                        (file, "/name"),
+                        message,
+                        "make them equal, or use one playbook each",
+                    );
                 }
                 (*first).clone()
             }
             None => {
                 let message = "nothing says which inputs this playbook takes";
-                self.context.wrong((file, "/name"), message, "add `input`, or name it in an intent");
+                self.context.wrong(
+                    (file, "/name"),
+                    message,
+                    "add `input`, or name it in an intent",
+                );
                 Value::Bool(true)
             }
         }
@@ -148,7 +160,8 @@ impl<'d> Checker<'d> {
     fn check_length(&self, file: &str, written: &Written) {
         let count = self.count(&written.steps, 0);
         if count > STEPS_MAX {
-            let message = format!("{count} steps once other playbooks are inlined; at most {STEPS_MAX}");
+            let message =
+                format!("{count} steps once other playbooks are inlined; at most {STEPS_MAX}");
             self.context.wrong((file, "/steps"), message, "split the work over several intents");
         }
     }
@@ -290,7 +303,9 @@ impl<'d> Checker<'d> {
         operation: &Operation,
     ) {
         let given = self.template((file, at), with, seen);
-        let fit = given.map(|given| self.check_fit((file, at), &given, &operation.input, operation.id.as_str()));
+        let fit = given.map(|given| {
+            self.check_fit((file, at), &given, &operation.input, operation.id.as_str())
+        });
         if fit != Some(Fit::No) {
             self.check_literals((file, at), with, operation);
         }
@@ -309,10 +324,12 @@ impl<'d> Checker<'d> {
         let Some(map) = with.as_object() else { return };
         for (name, value) in map {
             let is_literal = Template::parse(value).is_ok_and(|template| template.is_constant());
-            let schema = operation.input.get("properties").and_then(|properties| properties.get(name));
+            let schema =
+                operation.input.get("properties").and_then(|properties| properties.get(name));
             let (true, Some(schema)) = (is_literal, schema) else { continue };
             let mut schema = schema.clone();
-            if let (Some(map), Some(defs)) = (schema.as_object_mut(), operation.input.get("$defs")) {
+            if let (Some(map), Some(defs)) = (schema.as_object_mut(), operation.input.get("$defs"))
+            {
                 map.insert("$defs".to_owned(), defs.clone());
             }
             if let Some(violation) = violation_once(&schema, value) {
@@ -331,16 +348,18 @@ impl<'d> Checker<'d> {
         roots: &[(&str, &Value)],
         target: &Operation,
     ) {
-        let types = roots
-            .iter()
-            .fold(Types::new(), |types, (root, schema)| types.with(*root, Type::from_schema(schema)));
+        let types = roots.iter().fold(Types::new(), |types, (root, schema)| {
+            types.with(*root, Type::from_schema(schema))
+        });
         self.args(spot, with, (&types, &BTreeSet::new()), target);
     }
 }
 
 /// The message of an expression error without its offset: the place is told by line and column.
 pub(crate) fn without_offset(message: &str) -> String {
-    let Some((before, rest)) = message.split_once(" (at offset ") else { return message.to_owned() };
+    let Some((before, rest)) = message.split_once(" (at offset ") else {
+        return message.to_owned();
+    };
     match rest.split_once(')') {
         Some((_, after)) => format!("{before}{after}"),
         None => message.to_owned(),
@@ -363,7 +382,8 @@ enum Ends {
 
 impl<'d> Walk<'_, 'd> {
     fn types(&self, scope: &Scope) -> Types {
-        let step = |(id, ty): (&String, &Type)| (id.clone(), Type::object([("output", ty.clone())]));
+        let step =
+            |(id, ty): (&String, &Type)| (id.clone(), Type::object([("output", ty.clone())]));
         let mut types = Types::new()
             .with("intent", scope.intent.clone().unwrap_or(Type::Any))
             .with("steps", Type::object(scope.steps.iter().map(step)))
@@ -416,7 +436,13 @@ impl<'d> Walk<'_, 'd> {
     }
 
     /// Checks one expression against the type it must give.
-    fn expression(&self, at: &str, source: &str, (types, all): (&Types, &BTreeSet<String>), want: &Type) -> Type {
+    fn expression(
+        &self,
+        at: &str,
+        source: &str,
+        (types, all): (&Types, &BTreeSet<String>),
+        want: &Type,
+    ) -> Type {
         let spot = (self.file, at);
         let base = self.base(at);
         let parsed = Expr::parse(source).and_then(|expr| {
@@ -495,7 +521,8 @@ impl<'d> Walk<'_, 'd> {
                 Type::Any
             }
             Work::Return { value } => {
-                let ty = checker.template((self.file, &at("return")), value, seen).unwrap_or(Type::Any);
+                let ty =
+                    checker.template((self.file, &at("return")), value, seen).unwrap_or(Type::Any);
                 self.returned.borrow_mut().push(ty);
                 Type::Null
             }
@@ -511,13 +538,23 @@ impl<'d> Walk<'_, 'd> {
         check_companion(self.checker, (self.file, at), (operation, "undo"), undo);
     }
 
-    fn call(&self, name: &str, with: &Value, here: &str, seen: (&Types, &BTreeSet<String>)) -> Type {
+    fn call(
+        &self,
+        name: &str,
+        with: &Value,
+        here: &str,
+        seen: (&Types, &BTreeSet<String>),
+    ) -> Type {
         let (checker, context) = (self.checker, self.checker.context);
         let found = context.draft.playbooks.iter().find(|(_, playbook)| playbook.name == name);
         let Some((file, inner)) = found else {
             let names = context.draft.playbooks.iter().map(|(_, playbook)| playbook.name.as_str());
             let fix = did_you_mean(name, names);
-            context.wrong((self.file, &format!("{here}/playbook")), format!("no playbook `{name}`"), fix);
+            context.wrong(
+                (self.file, &format!("{here}/playbook")),
+                format!("no playbook `{name}`"),
+                fix,
+            );
             return Type::Any;
         };
         let output = checker.check_playbook(name);
@@ -536,9 +573,17 @@ impl<'d> Walk<'_, 'd> {
         scope: &Scope,
     ) -> Type {
         let context = self.checker.context;
-        if ROOTS.contains(&var) || scope.items.contains_key(var) || Expr::parse(var).is_err() || var.contains('-') {
+        if ROOTS.contains(&var)
+            || scope.items.contains_key(var)
+            || Expr::parse(var).is_err()
+            || var.contains('-')
+        {
             let message = format!("`{var}` cannot name the loop variable");
-            context.wrong((self.file, &format!("{here}/as")), message, "use another name of a-z, 0-9 and `_`");
+            context.wrong(
+                (self.file, &format!("{here}/as")),
+                message,
+                "use another name of a-z, 0-9 and `_`",
+            );
             return Type::Any;
         }
         let element = match list {
@@ -556,7 +601,12 @@ impl<'d> Walk<'_, 'd> {
     }
 
     /// Checks the recoveries of a step; the types of what may stand in for its output.
-    fn failures(&self, step: &Step, here: &str, (types, all): (&Types, &BTreeSet<String>)) -> Vec<Type> {
+    fn failures(
+        &self,
+        step: &Step,
+        here: &str,
+        (types, all): (&Types, &BTreeSet<String>),
+    ) -> Vec<Type> {
         let (checker, context) = (self.checker, self.checker.context);
         let operation = match &step.work {
             Work::Do { operation, .. } => context.draft.operations.get(operation),
@@ -569,7 +619,9 @@ impl<'d> Walk<'_, 'd> {
                 let at = checker.recovery_at(self.file, &base, index);
                 stand_ins.extend(checker.recovery(recovery, (self.file, &at), types, all));
                 let refused = match recovery {
-                    Recovery::Retry { .. } => refuse_retry(*class, operation.map(|o| &**o), &step.work),
+                    Recovery::Retry { .. } => {
+                        refuse_retry(*class, operation.map(|o| &**o), &step.work)
+                    }
                     _ => None,
                 };
                 if let Some(why) = refused {
@@ -580,9 +632,13 @@ impl<'d> Walk<'_, 'd> {
         }
         let Some(operation) = operation else { return stand_ins };
         let quiet = Types::new().with("run", Type::Any).with("pack", checker.pack.clone());
-        for (class, recoveries) in merged(&step.on_failure, &context.draft.exceptions, self.playbook, operation) {
+        for (class, recoveries) in
+            merged(&step.on_failure, &context.draft.exceptions, self.playbook, operation)
+        {
             if !step.on_failure.contains_key(&class) {
-                stand_ins.extend(recoveries.iter().filter_map(|recovery| self.shared_type(recovery, &quiet)));
+                stand_ins.extend(
+                    recoveries.iter().filter_map(|recovery| self.shared_type(recovery, &quiet)),
+                );
             }
         }
         stand_ins
@@ -619,6 +675,10 @@ fn returns(step: &Step) -> bool {
         Work::Return { .. } => true,
         Work::ForEach { steps, .. } => steps.iter().any(returns),
         Work::Parallel { branches } => branches.iter().any(returns),
-        Work::Do { .. } | Work::Ask { .. } | Work::Playbook { .. } | Work::Sleep { .. } | Work::Await { .. } => false,
+        Work::Do { .. }
+        | Work::Ask { .. }
+        | Work::Playbook { .. }
+        | Work::Sleep { .. }
+        | Work::Await { .. } => false,
     }
 }

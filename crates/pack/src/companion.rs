@@ -43,7 +43,9 @@ fn read_call(fields: &mut Fields<'_, '_>) -> Option<Companion> {
 
 fn read_bindings(node: &Node, reader: Reader<'_>) -> BTreeMap<String, Binding> {
     let entries = reader.entries(node, "with").iter();
-    entries.filter_map(|(key, node)| Some((key.name.clone(), read_binding(node, reader)?))).collect()
+    entries
+        .filter_map(|(key, node)| Some((key.name.clone(), read_binding(node, reader)?)))
+        .collect()
 }
 
 /// A literal, or exactly one path over [`ROOTS`] in `${{ }}`.
@@ -56,7 +58,8 @@ fn read_binding(node: &Node, reader: Reader<'_>) -> Option<Binding> {
     let path = if offset == 0 { None } else { path_pointer(inner.trim()) };
     if path.is_none() {
         let message = "a companion's argument is one path, not an expression";
-        let fix = format!("write `${{{{ args.name }}}}`, beginning with one of: {}", ROOTS.join(", "));
+        let fix =
+            format!("write `${{{{ args.name }}}}`, beginning with one of: {}", ROOTS.join(", "));
         reader.wrong(node.place, message, fix);
     }
     path.map(Binding::From)
@@ -66,7 +69,8 @@ fn read_binding(node: &Node, reader: Reader<'_>) -> Option<Binding> {
 fn path_pointer(path: &str) -> Option<String> {
     let mut segments = Vec::new();
     for part in path.split('.') {
-        let (name, mut indexes) = part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
+        let (name, mut indexes) =
+            part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
         let named = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !named {

@@ -55,7 +55,10 @@ impl Pack {
     ) -> Result<Plan, Problem> {
         let Some(definition) = self.intents.get(intent) else {
             let fix = did_you_mean(intent, self.intents.keys().map(String::as_str));
-            return Err(refuse(format!("no intent `{}` in pack `{}`", cut(intent), self.manifest.name), fix));
+            return Err(refuse(
+                format!("no intent `{}` in pack `{}`", cut(intent), self.manifest.name),
+                fix,
+            ));
         };
         if let Some(violation) = Schemas::new().violation(&definition.input, inputs) {
             let message = format!("`inputs{}`: {}", violation.at, violation.problem);
@@ -63,7 +66,8 @@ impl Pack {
         }
         let playbook = self.inline(&definition.playbook)?;
         let steps = self.list_steps(&playbook.steps, forecast)?;
-        let inputs = canon::digest(inputs).map_err(|error| refuse(error.to_string(), "correct the inputs"))?;
+        let inputs = canon::digest(inputs)
+            .map_err(|error| refuse(error.to_string(), "correct the inputs"))?;
         Ok(Plan {
             schema: PLAN_SCHEMA.to_owned(),
             intent: intent.to_owned(),
@@ -86,12 +90,19 @@ impl Pack {
         Ok(Playbook { name: name.to_owned(), steps })
     }
 
-    fn inline_playbook(&self, name: &str, (depth, left): (usize, &mut usize)) -> Result<Vec<Step>, Problem> {
+    fn inline_playbook(
+        &self,
+        name: &str,
+        (depth, left): (usize, &mut usize),
+    ) -> Result<Vec<Step>, Problem> {
         let Some(written) = self.playbooks.get(name) else {
             return Err(refuse(format!("no playbook `{}`", cut(name)), "load the pack again"));
         };
         if depth > CALLS_MAX {
-            return Err(refuse(format!("playbooks call each other deeper than {CALLS_MAX}"), "flatten them"));
+            return Err(refuse(
+                format!("playbooks call each other deeper than {CALLS_MAX}"),
+                "flatten them",
+            ));
         }
         self.inline_steps(&written.steps, name, (depth, left))
     }
@@ -104,14 +115,15 @@ impl Pack {
     ) -> Result<Vec<Step>, Problem> {
         let mut inlined = Vec::with_capacity(steps.len());
         for step in steps {
-            *left = left
-                .checked_sub(1)
-                .ok_or_else(|| refuse(format!("more than {STEPS_MAX} steps once inlined"), "split the work"))?;
+            *left = left.checked_sub(1).ok_or_else(|| {
+                refuse(format!("more than {STEPS_MAX} steps once inlined"), "split the work")
+            })?;
             let mut step = step.clone();
             match &mut step.work {
                 Work::Do { operation, .. } => {
                     let operation = &self.entry(operation)?.operation;
-                    step.on_failure = merged(&step.on_failure, &self.exceptions, playbook, operation);
+                    step.on_failure =
+                        merged(&step.on_failure, &self.exceptions, playbook, operation);
                 }
                 Work::Playbook { name, steps, .. } => {
                     *steps = self.inline_playbook(&name.clone(), (depth + 1, left))?;
@@ -119,7 +131,10 @@ impl Pack {
                 Work::Parallel { branches: inner } | Work::ForEach { steps: inner, .. } => {
                     *inner = self.inline_steps(inner, playbook, (depth + 1, left))?;
                 }
-                Work::Ask { .. } | Work::Sleep { .. } | Work::Await { .. } | Work::Return { .. } => {}
+                Work::Ask { .. }
+                | Work::Sleep { .. }
+                | Work::Await { .. }
+                | Work::Return { .. } => {}
             }
             inlined.push(step);
         }
@@ -127,10 +142,14 @@ impl Pack {
     }
 
     fn entry(&self, id: &OperationId) -> Result<&Entry, Problem> {
-        self.catalogue
-            .get(id)
-            .filter(|_| self.manifest.asks.operations.contains(id))
-            .ok_or_else(|| refuse(format!("operation `{id}` is not one that the pack asks for"), "load the pack again"))
+        self.catalogue.get(id).filter(|_| self.manifest.asks.operations.contains(id)).ok_or_else(
+            || {
+                refuse(
+                    format!("operation `{id}` is not one that the pack asks for"),
+                    "load the pack again",
+                )
+            },
+        )
     }
 
     fn list_steps(&self, steps: &[Step], forecast: Forecast<'_>) -> Result<Vec<PlanStep>, Problem> {
@@ -201,7 +220,13 @@ impl Lister<'_> {
         Ok(())
     }
 
-    fn step(&mut self, path: &str, step: &Step, id: &OperationId, reach: Reach) -> Result<(), Problem> {
+    fn step(
+        &mut self,
+        path: &str,
+        step: &Step,
+        id: &OperationId,
+        reach: Reach,
+    ) -> Result<(), Problem> {
         let tries = step.on_failure.values().map(|recoveries| retries(recoveries)).sum::<u64>();
         let operation = self.row(path, id, reach.times(tries.saturating_add(1)))?;
         self.companions(path, &operation, step.undo.as_ref(), reach)?;
@@ -256,7 +281,12 @@ impl Lister<'_> {
         Ok(())
     }
 
-    fn row(&mut self, path: &str, id: &OperationId, reach: Reach) -> Result<Arc<Operation>, Problem> {
+    fn row(
+        &mut self,
+        path: &str,
+        id: &OperationId,
+        reach: Reach,
+    ) -> Result<Arc<Operation>, Problem> {
         let entry = self.pack.entry(id)?;
         let operation = Arc::clone(&entry.operation);
         self.rows.push(PlanStep {

@@ -8,8 +8,8 @@ use kernel::{
     label::{Confidentiality, Label, Trust},
     money::{Currency, Money},
     operation::{
-        Companions, Contract, Critical, Effect, Facts, Freshness, Match, Operation, ResourceRule, Retry,
-        TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS, Undo,
+        Companions, Contract, Critical, Effect, Facts, Freshness, Match, Operation, ResourceRule,
+        Retry, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS, Undo,
     },
 };
 use serde_json::Value;
@@ -87,13 +87,21 @@ pub(crate) fn read_connector(doc: &Doc, reader: Reader<'_>) -> Option<Connector>
             if !reader.check_name(&key.name, key.place, "an operation") {
                 continue;
             }
-            let Ok(id) = format!("{}.{}", shared.name, key.name).parse::<OperationId>() else { continue };
+            let Ok(id) = format!("{}.{}", shared.name, key.name).parse::<OperationId>() else {
+                continue;
+            };
             operations.extend(read_operation(id, node, &shared, reader).map(Arc::new));
         }
     }
     secrets.extend(shared.auth.iter().map(|auth| auth.secret.clone()));
     fields.done();
-    Some(Connector { name: shared.name, kind: shared.kind, system: shared.system, secrets, operations })
+    Some(Connector {
+        name: shared.name,
+        kind: shared.kind,
+        system: shared.system,
+        secrets,
+        operations,
+    })
 }
 
 /// `None` when the kind is not known: what follows means nothing without it.
@@ -104,7 +112,9 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
     let kind = kind?;
     let system = match kind {
         ConnectorKind::Builtin => None,
-        ConnectorKind::Http | ConnectorKind::Sql | ConnectorKind::Mail => Some(fields.need_name("system")),
+        ConnectorKind::Http | ConnectorKind::Sql | ConnectorKind::Mail => {
+            Some(fields.need_name("system"))
+        }
     };
     let auth = fields.get("auth").and_then(|node| read_auth(node, reader));
     let mut shared = Shared {
@@ -117,13 +127,16 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
         clearance: closed(),
         timeout_ms: TIMEOUT_DEFAULT_MS,
     };
-    let Some(mut defaults) = fields.get("defaults").and_then(|node| reader.fields(node, "defaults")) else {
+    let Some(mut defaults) =
+        fields.get("defaults").and_then(|node| reader.fields(node, "defaults"))
+    else {
         return Some(shared);
     };
     shared.labels = read_labels(&mut defaults, LabelMap::default());
     shared.clearance = read_clearance(&mut defaults, closed());
     shared.timeout_ms = read_timeout(&mut defaults, TIMEOUT_DEFAULT_MS);
-    shared.errors = defaults.get("errors").map(|node| read_errors(node, reader)).unwrap_or_default();
+    shared.errors =
+        defaults.get("errors").map(|node| read_errors(node, reader)).unwrap_or_default();
     defaults.done();
     Some(shared)
 }
@@ -133,7 +146,12 @@ fn closed() -> Label {
     Label::new(Trust::Untrusted, Confidentiality::Public)
 }
 
-fn read_operation(id: OperationId, node: &Node, shared: &Shared, reader: Reader<'_>) -> Option<Operation> {
+fn read_operation(
+    id: OperationId,
+    node: &Node,
+    shared: &Shared,
+    reader: Reader<'_>,
+) -> Option<Operation> {
     let mut fields = reader.fields(node, "an operation")?;
     let facts = read_facts(&mut fields, shared.kind);
     let operation = Operation {
@@ -145,7 +163,10 @@ fn read_operation(id: OperationId, node: &Node, shared: &Shared, reader: Reader<
         output: Arc::new(fields.need_value("output")),
         labels: read_labels(&mut fields, shared.labels.clone()),
         clearance: read_clearance(&mut fields, shared.clearance.clone()),
-        maskable: fields.get("fields").map(|node| reader.pointers(node, "fields")).unwrap_or_default(),
+        maskable: fields
+            .get("fields")
+            .map(|node| reader.pointers(node, "fields"))
+            .unwrap_or_default(),
         contract: read_contract(&mut fields),
         companions: read_companions(&mut fields),
         groups: read_groups(&mut fields),
@@ -164,9 +185,14 @@ fn read_facts(fields: &mut Fields<'_, '_>, kind: ConnectorKind) -> Facts {
     let undo_node = fields.get("undo");
     let undo = undo_node.and_then(|node| reader.choice(node, "undo", &UNDOS)).unwrap_or_default();
     let retry_node = fields.get("retry");
-    let retry = retry_node.and_then(|node| reader.choice(node, "retry", &RETRIES)).unwrap_or_default();
+    let retry =
+        retry_node.and_then(|node| reader.choice(node, "retry", &RETRIES)).unwrap_or_default();
     if let (Effect::Read, Some(node)) = (effect, undo_node) {
-        reader.wrong(node.place, "a read has nothing to undo", "leave `undo` out, or say `effect: write`");
+        reader.wrong(
+            node.place,
+            "a read has nothing to undo",
+            "leave `undo` out, or say `effect: write`",
+        );
     }
     let egress_node = fields.get("egress");
     let egress = egress_node.and_then(|node| read_flag(node, reader));
@@ -176,7 +202,10 @@ fn read_facts(fields: &mut Fields<'_, '_>, kind: ConnectorKind) -> Facts {
     }
     let egress = match (kind, egress) {
         (ConnectorKind::Mail, _) | (_, Some(Flag::Yes)) => true,
-        (ConnectorKind::Http | ConnectorKind::Sql | ConnectorKind::Builtin, None | Some(Flag::No)) => false,
+        (
+            ConnectorKind::Http | ConnectorKind::Sql | ConnectorKind::Builtin,
+            None | Some(Flag::No),
+        ) => false,
     };
     let critical = match fields.get("critical") {
         Some(node) => Critical::At(reader.pointers(node, "critical")),
@@ -217,7 +246,8 @@ fn read_label(fields: &mut Fields<'_, '_>, base: &Label) -> Label {
 /// Labels of a result: parts take from the whole what they do not say themselves.
 pub(crate) fn read_labels(fields: &mut Fields<'_, '_>, base: LabelMap) -> LabelMap {
     let reader = fields.reader;
-    let Some(mut inner) = fields.get("labels").and_then(|node| reader.fields(node, "labels")) else {
+    let Some(mut inner) = fields.get("labels").and_then(|node| reader.fields(node, "labels"))
+    else {
         return base;
     };
     let whole = read_label(&mut inner, &base.whole);
@@ -240,7 +270,8 @@ pub(crate) fn read_labels(fields: &mut Fields<'_, '_>, base: LabelMap) -> LabelM
 
 fn read_clearance(fields: &mut Fields<'_, '_>, base: Label) -> Label {
     let reader = fields.reader;
-    let Some(mut inner) = fields.get("clearance").and_then(|node| reader.fields(node, "clearance")) else {
+    let Some(mut inner) = fields.get("clearance").and_then(|node| reader.fields(node, "clearance"))
+    else {
         return base;
     };
     let label = read_label(&mut inner, &base);
@@ -283,7 +314,8 @@ fn read_match(node: &Node, reader: Reader<'_>) -> Option<Match> {
     let mut fields = reader.fields(node, "match")?;
     let output = fields.need("output").and_then(|node| reader.pointer(node, "output"));
     let expected = fields.need("expected").and_then(|node| reader.pointer(node, "expected"));
-    let threshold = fields.need("threshold").and_then(|node| reader.integer(node, "threshold", 0..=100));
+    let threshold =
+        fields.need("threshold").and_then(|node| reader.integer(node, "threshold", 0..=100));
     fields.done();
     Some(Match { output: output?, expected: expected?, threshold: u8::try_from(threshold?).ok()? })
 }
@@ -294,7 +326,9 @@ fn read_companions(fields: &mut Fields<'_, '_>) -> Companions {
         probe: fields.get("probe").and_then(|node| read_probe(node, reader)),
         before: fields.get("before").and_then(|node| read_companion(node, "before", reader)),
         preview: fields.get("preview").and_then(|node| read_companion(node, "preview", reader)),
-        undo_with: fields.get("undo_with").and_then(|node| read_companion(node, "undo_with", reader)),
+        undo_with: fields
+            .get("undo_with")
+            .and_then(|node| read_companion(node, "undo_with", reader)),
     }
 }
 
@@ -310,7 +344,11 @@ fn read_cost(node: &Node, reader: Reader<'_>) -> Option<Money> {
     let currency = fields.need("currency").and_then(|node| {
         let currency = Currency::parse(reader.text(node, "currency")?);
         if currency.is_none() {
-            reader.wrong(node.place, "a currency is three capital letters", "write a code such as `EUR`");
+            reader.wrong(
+                node.place,
+                "a currency is three capital letters",
+                "write a code such as `EUR`",
+            );
         }
         currency
     });
@@ -325,7 +363,10 @@ fn check_companions(operation: &Operation, place: Place, reader: Reader<'_>) {
     match operation.facts.undo {
         Undo::Restore if companions.before.is_none() || companions.undo_with.is_none() => {
             let message = "`undo: restore` needs `before` and `undo_with`";
-            wrong(message, "name the read that takes the before-image and the write that restores it");
+            wrong(
+                message,
+                "name the read that takes the before-image and the write that restores it",
+            );
         }
         Undo::Compensate if companions.undo_with.is_none() => {
             wrong("`undo: compensate` needs `undo_with`", "name the write that takes it back");

@@ -62,14 +62,16 @@ fn read_kpi(node: &Node, reader: Reader<'_>) -> Option<Kpi> {
     let filter = read_formula(&mut fields, "where");
     let value = read_formula(&mut fields, "value");
     let by = read_formula(&mut fields, "by");
-    let percentile = fields.get("percentile").and_then(|node| reader.integer(node, "percentile", 1..=99));
+    let percentile =
+        fields.get("percentile").and_then(|node| reader.integer(node, "percentile", 1..=99));
     let window = fields.need("window").and_then(|node| reader.duration_ms(node, "window"));
     let target = fields.get("target").inspect(|node| {
         if !matches!(node.kind, Kind::Number(_)) {
             reader.wrong(node.place, "a target is a number", "write it in the KPI's unit");
         }
     });
-    let direction = fields.need("direction").and_then(|node| reader.choice(node, "direction", &DIRECTIONS));
+    let direction =
+        fields.need("direction").and_then(|node| reader.choice(node, "direction", &DIRECTIONS));
     let kpi = Kpi {
         name,
         title,
@@ -96,7 +98,10 @@ fn check_kpi(kpi: &Kpi, fields: &Fields<'_, '_>) {
             wrong("this measure needs `value`", "say which number of each item counts");
         }
         Measure::Count | Measure::Ratio if kpi.value.is_some() => {
-            wrong("this measure has no `value`", "leave `value` out, or use sum, avg or percentile");
+            wrong(
+                "this measure has no `value`",
+                "leave `value` out, or use sum, avg or percentile",
+            );
         }
         Measure::Ratio if kpi.filter.is_none() => {
             wrong("a ratio needs `where`", "say which items are the counted share");

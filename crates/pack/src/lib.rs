@@ -36,8 +36,8 @@ pub use compile::{Forecast, PLAN_SCHEMA, Pins};
 pub use editor::schemas;
 pub use load::{FILE_BYTES_MAX, FILES_MAX, Loaded, PACK_BYTES_MAX, Pack};
 pub use model::{
-    Asked, Connector, ConnectorKind, Direction, ExceptionRule, Expected, Intent, Kpi, Manifest, Measure,
-    PolicyCase, PolicyText, Subject, Where, Written,
+    Asked, Connector, ConnectorKind, Direction, ExceptionRule, Expected, Intent, Kpi, Manifest,
+    Measure, PolicyCase, PolicyText, Subject, Where, Written,
 };
 pub use problem::{Place, Problem, nearest};
 pub use recovery::merged;

@@ -5,12 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use kernel::{
-    Digest, canon,
-    catalogue::Catalogue,
-    id::OperationId,
-    operation::Operation,
-};
+use kernel::{Digest, canon, catalogue::Catalogue, id::OperationId, operation::Operation};
 use serde::Serialize;
 
 use crate::{
@@ -123,7 +118,12 @@ impl Draft {
     fn catalogue(&self, problems: &Problems) -> Catalogue {
         let operations = self.operations.values().map(|operation| Operation::clone(operation));
         Catalogue::new(operations).unwrap_or_else(|error| {
-            problems.add(Problem::new("pack.yaml", FIRST, error.to_string(), "rename one operation"));
+            problems.add(Problem::new(
+                "pack.yaml",
+                FIRST,
+                error.to_string(),
+                "rename one operation",
+            ));
             Catalogue::default()
         })
     }
@@ -148,13 +148,17 @@ impl Draft {
 }
 
 fn check_sizes(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) {
-    let whole = |message: String, fix: &str| problems.add(Problem::new("pack.yaml", FIRST, message, fix));
+    let whole =
+        |message: String, fix: &str| problems.add(Problem::new("pack.yaml", FIRST, message, fix));
     if files.len() > FILES_MAX {
         whole(format!("more than {FILES_MAX} files"), "leave out what the pack does not need");
     }
     let total: usize = files.values().map(Vec::len).sum();
     if total > PACK_BYTES_MAX {
-        whole(format!("larger than {PACK_BYTES_MAX} bytes"), "leave out what the pack does not need");
+        whole(
+            format!("larger than {PACK_BYTES_MAX} bytes"),
+            "leave out what the pack does not need",
+        );
     }
     if !files.contains_key("pack.yaml") {
         whole("there is no pack.yaml".to_owned(), "create one; see `harness pack new`");
@@ -165,7 +169,12 @@ fn check_sizes(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) {
             && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
         if !fine {
             let shown = cut(path);
-            problems.add(Problem::new(&shown, FIRST, "not a path inside a pack", "rename the file"));
+            problems.add(Problem::new(
+                &shown,
+                FIRST,
+                "not a path inside a pack",
+                "rename the file",
+            ));
         }
         let read = path.ends_with(".yaml") || path.ends_with(".cedar");
         if read && bytes.len() > FILE_BYTES_MAX {
@@ -183,8 +192,10 @@ struct Listed<'a> {
 
 /// SHA-256 of the canonical JSON of `[{path, sha256}, …]`, sorted by path.
 fn digest_files(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) -> Digest {
-    let listing: Vec<Listed<'_>> =
-        files.iter().map(|(path, bytes)| Listed { path, sha256: Digest::of(bytes).hex() }).collect();
+    let listing: Vec<Listed<'_>> = files
+        .iter()
+        .map(|(path, bytes)| Listed { path, sha256: Digest::of(bytes).hex() })
+        .collect();
     canon::digest(&listing).unwrap_or_else(|error| {
         problems.add(Problem::new("pack.yaml", FIRST, error.to_string(), "report this"));
         Digest::default()
@@ -247,7 +258,14 @@ fn read_files(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) -> Draft {
     let mut draft = Draft::default();
     for (path, bytes) in files {
         let Some(sort) = Sort::of(path) else {
-            let known = ["intents/", "playbooks/", "connectors/", "policies/", "exceptions.yaml", "kpis.yaml"];
+            let known = [
+                "intents/",
+                "playbooks/",
+                "connectors/",
+                "policies/",
+                "exceptions.yaml",
+                "kpis.yaml",
+            ];
             let fix = if path.ends_with(".yml") {
                 "end the name with `.yaml`".to_owned()
             } else {
@@ -268,7 +286,12 @@ fn read_files(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) -> Draft {
             },
             (Sort::Cedar, None) => match String::from_utf8(bytes.clone()) {
                 Ok(text) => draft.policies.push(PolicyText { file: path.clone(), text }),
-                Err(_) => problems.add(Problem::new(path, FIRST, "not UTF-8 text", "save the file as UTF-8")),
+                Err(_) => problems.add(Problem::new(
+                    path,
+                    FIRST,
+                    "not UTF-8 text",
+                    "save the file as UTF-8",
+                )),
             },
             (_, None) => {}
         }

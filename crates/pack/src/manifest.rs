@@ -18,7 +18,9 @@ pub(crate) const PHRASES_MAX: usize = 200;
 pub(crate) const PHRASE_MAX: usize = 400;
 
 pub(crate) fn read_manifest(doc: &Doc, reader: Reader<'_>) -> Manifest {
-    let Some(mut fields) = reader.fields(&doc.root, "pack.yaml") else { return Manifest::default() };
+    let Some(mut fields) = reader.fields(&doc.root, "pack.yaml") else {
+        return Manifest::default();
+    };
     fields.get("schema");
     let manifest = Manifest {
         name: fields.need_name("name"),
@@ -131,7 +133,11 @@ fn read_phrases(fields: &mut Fields<'_, '_>, name: &'static str) -> Vec<String> 
     let Some(node) = fields.get(name) else { return Vec::new() };
     let items = reader.list(node, name);
     if items.len() > PHRASES_MAX {
-        reader.wrong(node.place, format!("more than {PHRASES_MAX} {name}"), "keep the telling ones");
+        reader.wrong(
+            node.place,
+            format!("more than {PHRASES_MAX} {name}"),
+            "keep the telling ones",
+        );
     }
     let mut phrases = Vec::new();
     for item in items {

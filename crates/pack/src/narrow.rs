@@ -10,7 +10,8 @@ pub(crate) fn proven_paths(when: &str) -> Vec<Vec<&str>> {
 
 fn proven(conjunct: &str) -> Option<Vec<&str>> {
     let conjunct = conjunct.trim();
-    let not_null = conjunct.strip_suffix("null").and_then(|rest| rest.trim_end().strip_suffix("!="));
+    let not_null =
+        conjunct.strip_suffix("null").and_then(|rest| rest.trim_end().strip_suffix("!="));
     let has = || conjunct.strip_prefix("has(").and_then(|rest| rest.strip_suffix(')'));
     let path: Vec<&str> = not_null.or_else(has)?.trim().split('.').collect();
     let named = |part: &&str| {
@@ -82,9 +83,15 @@ mod tests {
         assert_eq!(proven_paths("a.b != null"), one);
         assert_eq!(proven_paths("x == 'y && z' && a.b != null"), one);
         assert_eq!(proven_paths("has(a.b) && size(a.b) > 0"), one);
-        for nothing in ["a.b == null", "!(x && a.b != null)", "x || a.b != null", "x ? a.b != null : y",
-            "a.b != null || x", "a[0] != null", "'a.b != null'"]
-        {
+        for nothing in [
+            "a.b == null",
+            "!(x && a.b != null)",
+            "x || a.b != null",
+            "x ? a.b != null : y",
+            "a.b != null || x",
+            "a[0] != null",
+            "'a.b != null'",
+        ] {
             assert_eq!(proven_paths(nothing), Vec::<Vec<&str>>::new(), "{nothing}");
         }
     }

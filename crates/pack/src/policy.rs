@@ -22,7 +22,8 @@ const APPROVALS_MAX: i64 = 20;
 
 const VERDICTS: [(&str, Verdict); 3] =
     [("allow", Verdict::Allow), ("ask", Verdict::Ask), ("deny", Verdict::Deny)];
-const LEVELS: [(&str, Autonomy); 3] = [("L1", Autonomy::L1), ("L2", Autonomy::L2), ("L3", Autonomy::L3)];
+const LEVELS: [(&str, Autonomy); 3] =
+    [("L1", Autonomy::L1), ("L2", Autonomy::L2), ("L3", Autonomy::L3)];
 const MODES: [(&str, Mode); 5] = [
     ("live", Mode::Live),
     ("simulate", Mode::Simulate),
@@ -54,14 +55,17 @@ fn read_case(node: &Node, reader: Reader<'_>) -> Option<PolicyCase> {
     let name = fields.need_text("name");
     let agent = fields.need_parse("agent");
     let roles = fields.texts("roles").into_iter().collect();
-    let on_behalf_of = fields.get("on_behalf_of").and_then(|node| reader.parse(node, "on_behalf_of"));
+    let on_behalf_of =
+        fields.get("on_behalf_of").and_then(|node| reader.parse(node, "on_behalf_of"));
     let operation = fields.need_parse("operation");
     let args = fields.value("args").unwrap_or_else(|| Value::Object(Map::new()));
     let asked = Label::new(Trust::User, Confidentiality::Internal);
     let label = |node: Option<&Node>| node.map(|node| read_plain_label(node, reader, &asked));
-    let arg_labels = LabelMap::uniform(label(fields.get("labels")).unwrap_or_else(|| asked.clone()));
+    let arg_labels =
+        LabelMap::uniform(label(fields.get("labels")).unwrap_or_else(|| asked.clone()));
     let existence = label(fields.get("existence")).unwrap_or_else(|| asked.clone());
-    let evidence = fields.get("evidence").map(|node| read_evidence(node, reader)).unwrap_or_default();
+    let evidence =
+        fields.get("evidence").map(|node| read_evidence(node, reader)).unwrap_or_default();
     let autonomy = fields.choice("autonomy", &LEVELS).unwrap_or_default();
     let mode = fields.choice("mode", &MODES).unwrap_or_default();
     let expect = read_expected(&mut fields);
@@ -113,7 +117,10 @@ fn read_approvals(node: &Node, reader: Reader<'_>) -> BTreeMap<String, u32> {
 fn read_evidence(node: &Node, reader: Reader<'_>) -> Evidence {
     let Some(mut fields) = reader.fields(node, "evidence") else { return Evidence::default() };
     let evidence = Evidence {
-        approvals: fields.get("approvals").map(|node| read_approvals(node, reader)).unwrap_or_default(),
+        approvals: fields
+            .get("approvals")
+            .map(|node| read_approvals(node, reader))
+            .unwrap_or_default(),
         dry_run: fields.get("dry_run").is_some_and(|node| matches!(node.kind, Kind::Bool(true))),
         transforms: fields.texts("transforms").into_iter().collect(),
         rollback: fields.choice("rollback", &ROLLBACKS).unwrap_or_default(),

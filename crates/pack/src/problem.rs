@@ -34,7 +34,12 @@ pub struct Problem {
 impl Problem {
     /// A problem at a place.
     #[must_use]
-    pub fn new(file: &str, place: Place, message: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub fn new(
+        file: &str,
+        place: Place,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         let (message, fix) = (message.into(), fix.into());
         Self { file: file.to_owned(), line: place.line, column: place.column, message, fix }
     }

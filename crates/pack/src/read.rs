@@ -82,7 +82,11 @@ impl<'p> Reader<'p> {
         items.filter_map(|item| self.text(item, what).map(str::to_owned)).collect()
     }
 
-    pub(crate) fn parse<T: FromStr<Err: std::fmt::Display>>(&self, node: &Node, what: &str) -> Option<T> {
+    pub(crate) fn parse<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        node: &Node,
+        what: &str,
+    ) -> Option<T> {
         let text = self.text(node, what)?;
         match text.parse() {
             Ok(value) => Some(value),
@@ -105,7 +109,8 @@ impl<'p> Reader<'p> {
             && text.len() <= NAME_MAX
             && text.chars().all(safe);
         if !fine {
-            let fix = format!("use a-z, 0-9, `_` and `-`, a letter first, at most {NAME_MAX} characters");
+            let fix =
+                format!("use a-z, 0-9, `_` and `-`, a letter first, at most {NAME_MAX} characters");
             self.wrong(place, format!("{what} is not a name"), fix);
         }
         fine
@@ -122,9 +127,16 @@ impl<'p> Reader<'p> {
         None
     }
 
-    pub(crate) fn integer(&self, node: &Node, what: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+    pub(crate) fn integer(
+        &self,
+        node: &Node,
+        what: &str,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Option<i64> {
         match &node.kind {
-            Kind::Number(number) if number.as_i64().is_some_and(|n| range.contains(&n)) => number.as_i64(),
+            Kind::Number(number) if number.as_i64().is_some_and(|n| range.contains(&n)) => {
+                number.as_i64()
+            }
             _ => {
                 let (low, high) = (range.start(), range.end());
                 let message = format!("{what} must be a whole number from {low} to {high}");
@@ -142,7 +154,11 @@ impl<'p> Reader<'p> {
         };
         if parsed.is_none() {
             let message = format!("{what} is not a time span");
-            self.wrong(node.place, message, "write a number and a unit: `250ms`, `30s`, `5m`, `4h`, `2d`, `1w`");
+            self.wrong(
+                node.place,
+                message,
+                "write a number and a unit: `250ms`, `30s`, `5m`, `4h`, `2d`, `1w`",
+            );
         }
         parsed
     }
@@ -233,7 +249,10 @@ impl<'n> Fields<'n, '_> {
         self.reader.name(node, name)
     }
 
-    pub(crate) fn need_parse<T: FromStr<Err: std::fmt::Display>>(&mut self, name: &'static str) -> Option<T> {
+    pub(crate) fn need_parse<T: FromStr<Err: std::fmt::Display>>(
+        &mut self,
+        name: &'static str,
+    ) -> Option<T> {
         let node = self.need(name)?;
         self.reader.parse(node, name)
     }

@@ -54,9 +54,13 @@ pub(crate) fn read_recoveries(node: &Node, reader: Reader<'_>) -> Vec<Recovery> 
         let message = format!("1 to {RECOVERIES_MAX} recoveries are needed here");
         reader.wrong(node.place, message, "write `- stop` to end the run");
     }
-    let recoveries: Vec<Recovery> = items.iter().filter_map(|item| read_recovery(item, reader)).collect();
+    let recoveries: Vec<Recovery> =
+        items.iter().filter_map(|item| read_recovery(item, reader)).collect();
     for (recovery, item) in recoveries.iter().zip(items).take(recoveries.len().saturating_sub(1)) {
-        if !matches!(recovery, Recovery::Retry { .. } | Recovery::Fallback { .. } | Recovery::Clarify { .. }) {
+        if !matches!(
+            recovery,
+            Recovery::Retry { .. } | Recovery::Fallback { .. } | Recovery::Clarify { .. }
+        ) {
             let message = format!("nothing after `{}` is ever reached", recovery.name());
             reader.wrong(item.place, message, "put it last");
         }
@@ -102,7 +106,9 @@ fn read_body(kind: &str, fields: &mut Fields<'_, '_>) -> Option<Recovery> {
     let reader = fields.reader;
     match kind {
         "retry" => {
-            let times = fields.need("times").and_then(|node| reader.integer(node, "times", 1..=RETRIES_MAX));
+            let times = fields
+                .need("times")
+                .and_then(|node| reader.integer(node, "times", 1..=RETRIES_MAX));
             Some(Recovery::Retry {
                 times: times.and_then(|times| u32::try_from(times).ok()).unwrap_or(1),
                 delay_ms: fields.duration_ms("delay").unwrap_or(RETRY_DELAY_MS),
@@ -117,7 +123,8 @@ fn read_body(kind: &str, fields: &mut Fields<'_, '_>) -> Option<Recovery> {
         "partial" => {
             let value = fields.value("value").unwrap_or_default();
             let caveat = fields.need_text("caveat");
-            let forbid = fields.get("forbid").map(|node| reader.list(node, "forbid")).unwrap_or_default();
+            let forbid =
+                fields.get("forbid").map(|node| reader.list(node, "forbid")).unwrap_or_default();
             let forbid: BTreeSet<_> =
                 forbid.iter().filter_map(|item| reader.parse(item, "an operation id")).collect();
             Some(Recovery::Partial { value, caveat, forbid })
@@ -144,7 +151,8 @@ pub(crate) fn read_exceptions(doc: &Doc, reader: Reader<'_>) -> Vec<ExceptionRul
         let Some(mut rule) = reader.fields(item, "a rule") else { continue };
         let scope = rule.need("where").and_then(|node| read_scope(node, reader));
         let classes = rule.need("class").map(|node| read_classes(node, reader)).unwrap_or_default();
-        let recoveries = rule.need("recover").map(|node| read_recoveries(node, reader)).unwrap_or_default();
+        let recoveries =
+            rule.need("recover").map(|node| read_recoveries(node, reader)).unwrap_or_default();
         rule.done();
         let Some(scope) = scope else { continue };
         for class in classes {
@@ -187,7 +195,9 @@ pub(crate) fn retry_refused(class: Class, operation: &Operation) -> Option<&'sta
     }
     let unknown = matches!(class, Class::Timeout | Class::Unavailable);
     if unknown && operation.is_write() && operation.facts.retry == Retry::Never {
-        return Some("nobody knows whether the write happened, and the operation says `retry: never`");
+        return Some(
+            "nobody knows whether the write happened, and the operation says `retry: never`",
+        );
     }
     None
 }
@@ -203,14 +213,19 @@ pub fn merged(
     operation: &Operation,
 ) -> BTreeMap<Class, Vec<Recovery>> {
     let mut all = own.clone();
-    let scopes =
-        [Where::Playbook(playbook.to_owned()), Where::Operation(operation.id.clone()), Where::Anywhere];
+    let scopes = [
+        Where::Playbook(playbook.to_owned()),
+        Where::Operation(operation.id.clone()),
+        Where::Anywhere,
+    ];
     for scope in scopes {
         for rule in rules.iter().filter(|rule| rule.scope == scope) {
             let usable = |recovery: &&Recovery| {
-                !matches!(recovery, Recovery::Retry { .. }) || retry_refused(rule.class, operation).is_none()
+                !matches!(recovery, Recovery::Retry { .. })
+                    || retry_refused(rule.class, operation).is_none()
             };
-            let recoveries: Vec<Recovery> = rule.recoveries.iter().filter(usable).cloned().collect();
+            let recoveries: Vec<Recovery> =
+                rule.recoveries.iter().filter(usable).cloned().collect();
             if !recoveries.is_empty() {
                 all.entry(rule.class).or_insert(recoveries);
             }

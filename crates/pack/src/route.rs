@@ -131,12 +131,17 @@ impl Router {
         for pack in packs {
             for intent in pack.intents.values() {
                 let phrase = |sort: Sort| {
-                    move |text: &String| Phrase { text: text.clone(), sort, features: features(text) }
+                    move |text: &String| Phrase {
+                        text: text.clone(),
+                        sort,
+                        features: features(text),
+                    }
                 };
                 let triggers = intent.triggers.iter().map(phrase(Sort::Trigger));
                 let phrases: Vec<Phrase> =
                     triggers.chain(intent.examples.iter().map(phrase(Sort::Example))).collect();
-                let vocabulary = phrases.iter().flat_map(|phrase| all(&phrase.features)).cloned().collect();
+                let vocabulary =
+                    phrases.iter().flat_map(|phrase| all(&phrase.features)).cloned().collect();
                 targets.push(Target {
                     pack: pack.manifest.name.clone(),
                     intent: intent.name.clone(),
@@ -169,9 +174,8 @@ impl Router {
         let asked = features(text);
         let mut candidates: Vec<Candidate> =
             self.targets.iter().filter_map(|target| self.judge(target, &asked, request)).collect();
-        candidates.sort_by(|a, b| {
-            (b.score, &a.pack, &a.intent).cmp(&(a.score, &b.pack, &b.intent))
-        });
+        candidates
+            .sort_by(|a, b| (b.score, &a.pack, &a.intent).cmp(&(a.score, &b.pack, &b.intent)));
         candidates.truncate(CANDIDATES_MAX);
         decide(candidates, self.sense(&asked))
     }
@@ -187,7 +191,8 @@ impl Router {
             (1, Some(one)) => Routed::One(one),
             (0, _) | (_, None) => {
                 let near = nearest(name, self.targets.iter().map(|target| target.intent.as_str()));
-                let near = self.targets.iter().filter(|target| Some(target.intent.as_str()) == near);
+                let near =
+                    self.targets.iter().filter(|target| Some(target.intent.as_str()) == near);
                 let why = || vec!["its name is the nearest".to_owned()];
                 Routed::None { nearest: near.map(|target| target.candidate(0, why())).collect() }
             }
@@ -213,7 +218,8 @@ impl Router {
         if let Some(inputs) = &request.inputs {
             match self.schemas.violation(&target.input, inputs) {
                 None => {
-                    score = if request.text.is_none() { SCORE_MIN } else { score.saturating_add(100) };
+                    score =
+                        if request.text.is_none() { SCORE_MIN } else { score.saturating_add(100) };
                     why.push("the inputs fit".to_owned());
                 }
                 Some(violation) if violation.class == Class::MissingField => {}
@@ -223,7 +229,9 @@ impl Router {
         if score > 0 && request.inputs.is_none() {
             let fitting = self.fitting_inputs(target, asked);
             score = score.saturating_add(30 * u32::try_from(fitting.len().min(2)).unwrap_or(0));
-            why.extend(fitting.into_iter().map(|name| format!("the text holds a value for `{name}`")));
+            why.extend(
+                fitting.into_iter().map(|name| format!("the text holds a value for `{name}`")),
+            );
         }
         (score > 0).then(|| target.candidate(score.min(1_000), why))
     }
@@ -241,7 +249,8 @@ impl Router {
         let known = asked.words.iter().filter(|word| target.vocabulary.contains(*word));
         let pooled = share(self.weigh(known), self.weigh(asked.words.iter()));
         let score = (top * 65 + pooled * 35) / 100;
-        let why = best.iter().take(2).map(|(_, phrase)| format!("matches `{}`", phrase.text)).collect();
+        let why =
+            best.iter().take(2).map(|(_, phrase)| format!("matches `{}`", phrase.text)).collect();
         (u32::try_from(score).unwrap_or(1_000), why)
     }
 
@@ -250,12 +259,15 @@ impl Router {
         let common = |a: &BTreeSet<String>, b: &BTreeSet<String>| self.weigh(a.intersection(b));
         let words = common(&asked.words, &phrase.features.words);
         let pairs = common(&asked.pairs, &phrase.features.pairs) / 2;
-        let of_phrase = self.weigh(phrase.features.words.iter()) + self.weigh(phrase.features.pairs.iter()) / 2;
+        let of_phrase =
+            self.weigh(phrase.features.words.iter()) + self.weigh(phrase.features.pairs.iter()) / 2;
         let of_asked = self.weigh(asked.words.iter()) + self.weigh(asked.pairs.iter()) / 2;
         let covers_phrase = share(words + pairs, of_phrase);
         let covers_asked = share(words + pairs, of_asked);
         match phrase.sort {
-            Sort::Trigger => covers_phrase * covers_phrase / 1_000 * (600 + covers_asked * 4 / 10) / 1_000,
+            Sort::Trigger => {
+                covers_phrase * covers_phrase / 1_000 * (600 + covers_asked * 4 / 10) / 1_000
+            }
             Sort::Example if covers_phrase + covers_asked == 0 => 0,
             // The harmonic mean: both must be high.
             Sort::Example => 2 * covers_phrase * covers_asked / (covers_phrase + covers_asked),
@@ -277,9 +289,11 @@ impl Router {
         let required = target.input.get("required").and_then(Value::as_array);
         let names = required.into_iter().flatten().filter_map(Value::as_str);
         let fits = |name: &&str| {
-            let schema = target.input.get("properties").and_then(|properties| properties.get(*name));
+            let schema =
+                target.input.get("properties").and_then(|properties| properties.get(*name));
             let Some(schema) = schema else { return false };
-            let telling = schema.get("pattern").is_some() || schema.get("type") == Some(&json!("integer"));
+            let telling =
+                schema.get("pattern").is_some() || schema.get("type") == Some(&json!("integer"));
             telling && asked.codes.iter().any(|code| fits_code(schema, code))
         };
         names.filter(fits).map(str::to_owned).collect()
@@ -304,8 +318,14 @@ fn decide(candidates: Vec<Candidate>, sense: Sense) -> Routed {
     let Some(first) = candidates.first() else { return Routed::None { nearest: Vec::new() } };
     let second = candidates.get(1).map_or(0, |next| next.score);
     let offered = candidates.iter().filter(|candidate| candidate.score >= OFFER_MIN).count();
-    if first.score >= SCORE_MIN && first.score.saturating_sub(second) >= MARGIN_MIN && sense == Sense::AsSaid {
-        return candidates.into_iter().next().map_or(Routed::None { nearest: Vec::new() }, Routed::One);
+    if first.score >= SCORE_MIN
+        && first.score.saturating_sub(second) >= MARGIN_MIN
+        && sense == Sense::AsSaid
+    {
+        return candidates
+            .into_iter()
+            .next()
+            .map_or(Routed::None { nearest: Vec::new() }, Routed::One);
     }
     if offered == 0 {
         return Routed::None { nearest: candidates };

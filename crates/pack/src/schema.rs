@@ -24,22 +24,76 @@ const VIOLATIONS_MAX: usize = 64;
 
 /// Keywords a pack may use. Only references into the same document: nothing is ever fetched.
 const KEYWORDS: [&str; 47] = [
-    "$comment", "$defs", "$ref", "$schema", "additionalProperties", "allOf", "anyOf", "const", "contains",
-    "contentEncoding", "contentMediaType", "default", "definitions", "dependentRequired", "dependentSchemas",
-    "deprecated", "description", "else", "enum", "examples", "exclusiveMaximum", "exclusiveMinimum", "format",
-    "if", "items", "maxContains", "maxItems", "maxLength", "maxProperties", "maximum", "minContains",
-    "minItems", "minLength", "minProperties", "minimum", "multipleOf", "not", "oneOf", "pattern",
-    "patternProperties", "prefixItems", "properties", "propertyNames", "required", "then", "title", "type",
+    "$comment",
+    "$defs",
+    "$ref",
+    "$schema",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "const",
+    "contains",
+    "contentEncoding",
+    "contentMediaType",
+    "default",
+    "definitions",
+    "dependentRequired",
+    "dependentSchemas",
+    "deprecated",
+    "description",
+    "else",
+    "enum",
+    "examples",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "format",
+    "if",
+    "items",
+    "maxContains",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minContains",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "minimum",
+    "multipleOf",
+    "not",
+    "oneOf",
+    "pattern",
+    "patternProperties",
+    "prefixItems",
+    "properties",
+    "propertyNames",
+    "required",
+    "then",
+    "title",
+    "type",
 ];
 const MORE_KEYWORDS: [&str; 5] =
     ["readOnly", "unevaluatedItems", "unevaluatedProperties", "uniqueItems", "writeOnly"];
 
 /// Keywords whose value is a map from names to schemas.
-const MAPS: [&str; 5] = ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
+const MAPS: [&str; 5] =
+    ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
 /// Keywords whose value is a schema or a list of schemas.
 const NESTED: [&str; 14] = [
-    "additionalProperties", "allOf", "anyOf", "contains", "else", "if", "items", "not", "oneOf", "prefixItems",
-    "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "contains",
+    "else",
+    "if",
+    "items",
+    "not",
+    "oneOf",
+    "prefixItems",
+    "propertyNames",
+    "then",
+    "unevaluatedItems",
+    "unevaluatedProperties",
 ];
 
 /// Checks values against schemas. Compiled validators are kept by the schema's address, and the schema
@@ -103,7 +157,9 @@ fn compile(schema: &Value) -> Result<Validator, (String, String)> {
         .should_validate_formats(true)
         .should_ignore_unknown_formats(false)
         .with_pattern_options(PatternOptions::regex());
-    options.build(schema).map_err(|error| (error.instance_path().as_str().to_owned(), error.masked().to_string()))
+    options
+        .build(schema)
+        .map_err(|error| (error.instance_path().as_str().to_owned(), error.masked().to_string()))
 }
 
 /// The first violation of a value, unknown fields before the rest; for schemas that are used once.
@@ -116,7 +172,8 @@ fn first_violation(validator: &Validator, schema: &Value, value: &Value) -> Opti
     if validator.is_valid(value) {
         return None;
     }
-    let all = validator.iter_errors(value).take(VIOLATIONS_MAX).map(|error| describe(&error, schema));
+    let all =
+        validator.iter_errors(value).take(VIOLATIONS_MAX).map(|error| describe(&error, schema));
     // A field nobody knows comes first: it is often the missing one, mistyped.
     let rank = |v: &Violation| (v.class != Class::UnknownField, v.at.clone(), v.problem.clone());
     all.min_by_key(rank)
@@ -161,7 +218,9 @@ fn say(kind: &ValidationErrorKind) -> String {
                 format!("must be {}", names.join(" or "))
             }
         },
-        ValidationErrorKind::Enum { options } => format!("must be one of {}", cut(&options.to_string())),
+        ValidationErrorKind::Enum { options } => {
+            format!("must be one of {}", cut(&options.to_string()))
+        }
         ValidationErrorKind::Constant { expected_value } => {
             format!("must be {}", cut(&expected_value.to_string()))
         }
@@ -169,11 +228,15 @@ fn say(kind: &ValidationErrorKind) -> String {
         ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
         ValidationErrorKind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
         ValidationErrorKind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
-        ValidationErrorKind::MinLength { limit } => format!("must have at least {limit} characters"),
+        ValidationErrorKind::MinLength { limit } => {
+            format!("must have at least {limit} characters")
+        }
         ValidationErrorKind::MaxLength { limit } => format!("must have at most {limit} characters"),
         ValidationErrorKind::MinItems { limit } => format!("must have at least {limit} items"),
         ValidationErrorKind::MaxItems { limit } => format!("must have at most {limit} items"),
-        ValidationErrorKind::MinProperties { limit } => format!("must have at least {limit} fields"),
+        ValidationErrorKind::MinProperties { limit } => {
+            format!("must have at least {limit} fields")
+        }
         ValidationErrorKind::MaxProperties { limit } => format!("must have at most {limit} fields"),
         ValidationErrorKind::Pattern { pattern } => format!("must match {}", cut(pattern)),
         ValidationErrorKind::Format { format } => format!("must be a valid {}", cut(format)),
@@ -194,7 +257,11 @@ pub(crate) fn check_schema(schema: &Value) -> Vec<Fault> {
     if faults.is_empty()
         && let Err((at, message)) = compile(schema)
     {
-        faults.push((at, format!("not a JSON Schema: {message}"), "see json-schema.org, 2020-12".to_owned()));
+        faults.push((
+            at,
+            format!("not a JSON Schema: {message}"),
+            "see json-schema.org, 2020-12".to_owned(),
+        ));
     }
     faults
 }
@@ -290,7 +357,9 @@ pub(crate) fn leads_somewhere(schema: &Value, path: &str) -> bool {
         match property.or(items) {
             Some(next) => node = next,
             None if node.get("properties").is_some() && !numeric => {
-                return node.get("additionalProperties").is_some_and(|rest| rest != &Value::Bool(false));
+                return node
+                    .get("additionalProperties")
+                    .is_some_and(|rest| rest != &Value::Bool(false));
             }
             None => return is_open(node),
         }
@@ -314,7 +383,11 @@ mod tests {
         let schema = Arc::new(schema);
         let schemas = Schemas::new();
         let once = schemas.violation(&schema, &value).unwrap();
-        assert_eq!(schemas.violation(&schema, &value).unwrap(), once, "the kept validator says the same");
+        assert_eq!(
+            schemas.violation(&schema, &value).unwrap(),
+            once,
+            "the kept validator says the same"
+        );
         once
     }
 
@@ -343,19 +416,28 @@ mod tests {
 
     #[test]
     fn formats_are_checked_and_unknown_ones_refused() {
-        assert_eq!(first(json!({"type": "string", "format": "date"}), json!("soon")).class, Class::InvalidArguments);
+        assert_eq!(
+            first(json!({"type": "string", "format": "date"}), json!("soon")).class,
+            Class::InvalidArguments
+        );
         assert!(!check_schema(&json!({"type": "string", "format": "moon"})).is_empty());
     }
 
     #[test]
     fn schemas_are_closed_documents() {
-        let remote = check_schema(&json!({"properties": {"a": {"$ref": "https://example.org/a.json"}}}));
+        let remote =
+            check_schema(&json!({"properties": {"a": {"$ref": "https://example.org/a.json"}}}));
         assert_eq!(remote.first().unwrap().0, "/properties/a/$ref");
         let typo = check_schema(&json!({"type": "object", "requierd": ["a"]}));
         assert_eq!(typo.first().unwrap().2, "did you mean `required`?");
         assert!(!check_schema(&json!({"type": "objekt"})).is_empty());
-        assert!(!check_schema(&json!({"type": "string", "pattern": "(?=x)"})).is_empty(), "linear time only");
-        assert!(check_schema(&json!({"$defs": {"a": true}, "items": {"$ref": "#/$defs/a"}})).is_empty());
+        assert!(
+            !check_schema(&json!({"type": "string", "pattern": "(?=x)"})).is_empty(),
+            "linear time only"
+        );
+        assert!(
+            check_schema(&json!({"$defs": {"a": true}, "items": {"$ref": "#/$defs/a"}})).is_empty()
+        );
     }
 
     #[test]

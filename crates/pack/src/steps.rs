@@ -21,10 +21,13 @@ use crate::{
 pub(crate) const QUESTION_EXPIRES_MS: i64 = kernel::approval::ASK_EXPIRES_MS;
 
 /// Keys that say what a step does; exactly one per step.
-pub(crate) const WORKS: [&str; 7] = ["do", "ask", "playbook", "parallel", "for_each", "wait", "return"];
+pub(crate) const WORKS: [&str; 7] =
+    ["do", "ask", "playbook", "parallel", "for_each", "wait", "return"];
 
 pub(crate) fn read_playbook(doc: &Doc, reader: Reader<'_>) -> Written {
-    let Some(mut fields) = reader.fields(&doc.root, "a playbook") else { return Written::default() };
+    let Some(mut fields) = reader.fields(&doc.root, "a playbook") else {
+        return Written::default();
+    };
     fields.get("schema");
     let name = fields.need_name("name");
     fields.text("title");
@@ -49,7 +52,11 @@ pub(crate) fn read_steps(node: &Node, reader: Reader<'_>) -> Vec<Step> {
         if let Some(first) = seen.insert(step.id.clone(), item.place) {
             let message = format!("two steps are called `{}`", step.id);
             let place = id_place(item);
-            reader.wrong(place, message, format!("rename one; the first is on line {}", first.line));
+            reader.wrong(
+                place,
+                message,
+                format!("rename one; the first is on line {}", first.line),
+            );
         }
     }
     steps
@@ -69,7 +76,10 @@ fn read_step(node: &Node, reader: Reader<'_>) -> Option<Step> {
         work,
         when: fields.get("when").and_then(|node| read_expression(node, "when", reader)),
         expect: fields.get("expect").map(|node| read_expects(node, reader)).unwrap_or_default(),
-        on_failure: fields.get("on_failure").map(|node| read_on_failure(node, reader)).unwrap_or_default(),
+        on_failure: fields
+            .get("on_failure")
+            .map(|node| read_on_failure(node, reader))
+            .unwrap_or_default(),
         undo: fields.get("undo").and_then(|node| read_companion(node, "undo", reader)),
         caveat: fields.text("caveat"),
     };
@@ -148,7 +158,9 @@ fn read_for_each(node: &Node, fields: &mut Fields<'_, '_>) -> Work {
     let reader = fields.reader;
     let items = read_expression(node, "for_each", reader).unwrap_or_default();
     let var = fields.name("as").unwrap_or_else(|| "item".to_owned());
-    let max = fields.need("max").and_then(|node| reader.integer(node, "max", 1..=i64::from(FOR_EACH_MAX)));
+    let max = fields
+        .need("max")
+        .and_then(|node| reader.integer(node, "max", 1..=i64::from(FOR_EACH_MAX)));
     Work::ForEach {
         items,
         var,
@@ -211,7 +223,8 @@ fn read_on_failure(node: &Node, reader: Reader<'_>) -> BTreeMap<Class, Vec<Recov
                 map.insert(*class, read_recoveries(value, reader));
             }
             None => {
-                let fix = crate::problem::did_you_mean(&key.name, CLASSES.iter().map(|(name, _)| *name));
+                let fix =
+                    crate::problem::did_you_mean(&key.name, CLASSES.iter().map(|(name, _)| *name));
                 let message = format!("`{}` is no failure class", crate::read::cut(&key.name));
                 reader.wrong(key.place, message, fix);
             }

@@ -7,17 +7,17 @@ pub(crate) const TEXT_MAX: usize = 4_000;
 
 /// Words that say nothing about what is wanted.
 const STOP_WORDS: [&str; 62] = [
-    "a", "about", "all", "am", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could", "do", "does",
-    "for", "from", "get", "give", "has", "have", "hello", "hey", "hi", "i", "if", "in", "is", "it", "its", "just",
-    "let", "me", "my", "need", "of", "on", "or", "our", "please", "s", "should", "so", "some", "thanks", "that",
-    "the", "their", "them", "there", "they", "this", "to", "us", "want", "we", "will", "with", "would", "you",
-    "your",
+    "a", "about", "all", "am", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could",
+    "do", "does", "for", "from", "get", "give", "has", "have", "hello", "hey", "hi", "i", "if",
+    "in", "is", "it", "its", "just", "let", "me", "my", "need", "of", "on", "or", "our", "please",
+    "s", "should", "so", "some", "thanks", "that", "the", "their", "them", "there", "they", "this",
+    "to", "us", "want", "we", "will", "with", "would", "you", "your",
 ];
 
 /// Words that turn a request around.
 const NEGATIONS: [&str; 19] = [
-    "not", "no", "dont", "never", "without", "cancel", "stop", "undo", "revert", "withdraw", "avoid", "unless",
-    "cannot", "shouldnt", "wont", "didnt", "isnt", "nobody", "skip",
+    "not", "no", "dont", "never", "without", "cancel", "stop", "undo", "revert", "withdraw",
+    "avoid", "unless", "cannot", "shouldnt", "wont", "didnt", "isnt", "nobody", "skip",
 ];
 
 /// What a text is made of.
@@ -36,7 +36,9 @@ pub(crate) struct Features {
 pub(crate) fn features(text: &str) -> Features {
     let text: String = text.chars().take(TEXT_MAX).collect();
     let mut found = Features::default();
-    for raw in text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '?' | '!' | '(' | ')' | '"')) {
+    for raw in text
+        .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '?' | '!' | '(' | ')' | '"'))
+    {
         let code = raw.trim_matches(|c: char| !c.is_alphanumeric());
         if code.chars().any(|c| c.is_ascii_digit()) {
             found.codes.push(code.to_owned());
@@ -122,13 +124,19 @@ fn stem(word: &str) -> String {
         Some(rest) if rest.len() >= 3 && !rest.ends_with(['s', 'u', 'i']) => rest,
         _ => word,
     };
-    let cut = |suffix: &str, least: usize| singular.strip_suffix(suffix).filter(|rest| rest.len() >= least);
+    let cut = |suffix: &str, least: usize| {
+        singular.strip_suffix(suffix).filter(|rest| rest.len() >= least)
+    };
     if let Some(rest) = cut("ie", 2) {
         return format!("{rest}y");
     }
     for (suffix, least) in [("ation", 4), ("ing", 4), ("ed", 4), ("al", 5), ("e", 3)] {
         if let Some(rest) = cut(suffix, least) {
-            return rest.strip_suffix("at").filter(|rest| rest.len() >= 4).unwrap_or(rest).to_owned();
+            return rest
+                .strip_suffix("at")
+                .filter(|rest| rest.len() >= 4)
+                .unwrap_or(rest)
+                .to_owned();
         }
     }
     singular.to_owned()
@@ -140,9 +148,15 @@ mod tests {
 
     #[test]
     fn words_meet_whatever_their_form() {
-        for (a, b) in [("escalate", "Escalation"), ("renewals", "renewal"), ("reviewing", "Review"),
-            ("Müller", "mueller"), ("policies", "policy"), ("changes", "change"), ("changed", "change")]
-        {
+        for (a, b) in [
+            ("escalate", "Escalation"),
+            ("renewals", "renewal"),
+            ("reviewing", "Review"),
+            ("Müller", "mueller"),
+            ("policies", "policy"),
+            ("changes", "change"),
+            ("changed", "change"),
+        ] {
             assert_eq!(features(a).words, features(b).words, "{a} {b}");
         }
     }

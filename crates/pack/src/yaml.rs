@@ -76,7 +76,8 @@ impl Doc {
     /// Parses one file.
     pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Self, Problem> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
-            let before = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
+            let before =
+                String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
             let place = place_of_offset(&before, before.len());
             Problem::new(file, place, "not UTF-8 text", "save the file as UTF-8")
         })?;
@@ -127,9 +128,10 @@ impl Node {
         let Kind::Text(text) = &self.kind else { return self.place };
         let inside = place_of_offset(&text.value, offset);
         match &text.style {
-            Style::Line { skip } => {
-                Place { line: self.place.line, column: self.place.column + skip + inside.column - 1 }
-            }
+            Style::Line { skip } => Place {
+                line: self.place.line,
+                column: self.place.column + skip + inside.column - 1,
+            },
             Style::Block { first_line, indent } => {
                 Place { line: first_line + inside.line - 1, column: indent + inside.column }
             }
@@ -238,7 +240,11 @@ impl<'t> Builder<'t> {
         }
         if matches!(seen.event, Event::StreamEnd) {
             let place = Place { line: 1, column: 1 };
-            return Err(self.problem(place, "the file is empty", "begin it with `schema: harness.…/v1`"));
+            return Err(self.problem(
+                place,
+                "the file is empty",
+                "begin it with `schema: harness.…/v1`",
+            ));
         }
         let root = self.node(seen, 0)?;
         loop {
@@ -267,11 +273,17 @@ impl<'t> Builder<'t> {
         }
         let (anchor, tag) = match &seen.event {
             Event::Scalar(_, _, anchor, tag) => (*anchor, tag.is_some()),
-            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
+            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
+                (*anchor, tag.is_some())
+            }
             _ => (0, false),
         };
         if anchor != 0 || matches!(seen.event, Event::Alias(_)) {
-            return Err(self.problem(place, "anchors and aliases are refused", "write the value out"));
+            return Err(self.problem(
+                place,
+                "anchors and aliases are refused",
+                "write the value out",
+            ));
         }
         if tag {
             return Err(self.problem(place, "tags are refused", "leave the tag out"));
@@ -280,7 +292,9 @@ impl<'t> Builder<'t> {
             Event::Scalar(text, style, _, _) => self.scalar(text, style, seen.start, seen.end)?,
             Event::SequenceStart(..) => self.list(depth)?,
             Event::MappingStart(..) => self.map(depth)?,
-            _ => return Err(self.problem(place, "not a value", "write text, a list or a map here")),
+            _ => {
+                return Err(self.problem(place, "not a value", "write text, a list or a map here"));
+            }
         };
         Ok(Node { place, kind })
     }
@@ -343,7 +357,11 @@ impl<'t> Builder<'t> {
                 if one_line { Style::Line { skip: 0 } } else { Style::Unknown }
             }
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
-                if one_line { Style::Line { skip: 1 } } else { Style::Unknown }
+                if one_line {
+                    Style::Line { skip: 1 }
+                } else {
+                    Style::Unknown
+                }
             }
             // The parser marks a block where its first character stands, past any empty lines.
             ScalarStyle::Literal => {

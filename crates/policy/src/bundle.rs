@@ -95,10 +95,7 @@ impl Bundle {
     /// Layer and `@id` of every rule, in order.
     #[must_use]
     pub fn rule_ids(&self) -> BTreeSet<(Layer, String)> {
-        self.rules
-            .values()
-            .map(|rule| (rule.layer, rule.id.clone()))
-            .collect()
+        self.rules.values().map(|rule| (rule.layer, rule.id.clone())).collect()
     }
 
     pub(crate) fn index(
@@ -118,20 +115,9 @@ impl Bundle {
         for (id, model) in vocabulary.actions {
             actions.insert(id, Action::new(model, &layers, &rules, &types)?);
         }
-        let rules = rules
-            .into_iter()
-            .map(|rule| (rule.policy.id().clone(), rule))
-            .collect();
+        let rules = rules.into_iter().map(|rule| (rule.policy.id().clone(), rule)).collect();
         let authorizer = Authorizer::new();
-        Ok(Self {
-            layers,
-            actions,
-            rules,
-            types,
-            authorizer,
-            digest,
-            schema_text,
-        })
+        Ok(Self { layers, actions, rules, types, authorizer, digest, schema_text })
     }
 }
 
@@ -139,19 +125,12 @@ impl Bundle {
 fn layer_digests(sources: &[Source]) -> Vec<(Layer, Digest)> {
     let mut by_layer: BTreeMap<Layer, Vec<(&str, &str)>> = BTreeMap::new();
     for source in sources {
-        by_layer
-            .entry(source.layer)
-            .or_default()
-            .push((&source.name, &source.text));
+        by_layer.entry(source.layer).or_default().push((&source.name, &source.text));
     }
     let digest = |(layer, mut files): (Layer, Vec<(&str, &str)>)| {
         files.sort_unstable();
         let mut parts = vec![layer.name().as_bytes()];
-        parts.extend(
-            files
-                .iter()
-                .flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]),
-        );
+        parts.extend(files.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]));
         (layer, Digest::of_parts("harness/policy-layer/v1", &parts))
     };
     by_layer.into_iter().map(digest).collect()
@@ -171,8 +150,7 @@ impl Types {
 }
 
 fn parse_type(name: &str) -> Result<EntityTypeName, String> {
-    name.parse()
-        .map_err(|error| format!("`{name}` is no entity type: {error}"))
+    name.parse().map_err(|error| format!("`{name}` is no entity type: {error}"))
 }
 
 /// An entity of a type.
@@ -200,23 +178,14 @@ impl Action {
         let mut want = Want::nothing();
         let mut slices = Vec::with_capacity(layers.len());
         for (layer, _) in layers {
-            let mine = rules
-                .iter()
-                .filter(|rule| rule.layer == *layer && rule.concerns(&model));
+            let mine = rules.iter().filter(|rule| rule.layer == *layer && rule.concerns(&model));
             let slice = Slice::new(*layer, mine.map(Arc::clone).collect(), &model)?;
             for rule in &slice.rules {
                 collect_wants(rule, &mut want);
             }
             slices.push(slice);
         }
-        Ok(Self {
-            model,
-            uid: action,
-            resource_type,
-            entities,
-            want,
-            slices,
-        })
+        Ok(Self { model, uid: action, resource_type, entities, want, slices })
     }
 }
 
@@ -246,21 +215,12 @@ impl Slice {
                 .is_some_and(|p| operation.maskable.iter().any(|known| known == p))
         });
         let of = |evidential: bool| {
-            let chosen = rules
-                .iter()
-                .filter(|rule| rule.reads_evidence() == evidential);
+            let chosen = rules.iter().filter(|rule| rule.reads_evidence() == evidential);
             PolicySet::from_policies(chosen.map(|rule| rule.policy.clone()))
                 .map_err(|error| error.to_string())
         };
         let (fixed, evidential) = (of(false)?, of(true)?);
         let permits = rules.iter().any(|rule| !rule.is_forbid());
-        Ok(Self {
-            layer,
-            rules,
-            fixed,
-            evidential,
-            knobs,
-            permits,
-        })
+        Ok(Self { layer, rules, fixed, evidential, knobs, permits })
     }
 }

@@ -16,22 +16,13 @@ use crate::{
 
 /// Checks one rule; at most one problem of each sort is reported.
 pub(crate) fn rule(rule: &Rule, vocabulary: &Vocabulary, problems: &mut Vec<Problem>) {
-    let mut concerned: Vec<&Model> = vocabulary
-        .actions
-        .values()
-        .filter(|m| rule.concerns(m))
-        .collect();
+    let mut concerned: Vec<&Model> =
+        vocabulary.actions.values().filter(|m| rule.concerns(m)).collect();
     let is_idle = concerned.is_empty();
     if is_idle {
         concerned = vocabulary.actions.values().collect();
     }
-    let mut check = Check {
-        rule,
-        vocabulary,
-        concerned,
-        is_idle,
-        problems,
-    };
+    let mut check = Check { rule, vocabulary, concerned, is_idle, problems };
     check.scope();
     for clause in rule.tree.clauses() {
         syntax::walk(syntax::body(clause), &mut |seen| match seen {
@@ -46,9 +37,9 @@ pub(crate) fn rule(rule: &Rule, vocabulary: &Vocabulary, problems: &mut Vec<Prob
 /// Whether everything its action scope names is a group.
 pub(crate) fn names_only_groups(rule: &Rule, vocabulary: &Vocabulary) -> bool {
     match &rule.tree.action {
-        ActionConstraint::In(uids) => uids
-            .iter()
-            .all(|uid| vocabulary.groups.contains(uid.eid.as_str())),
+        ActionConstraint::In(uids) => {
+            uids.iter().all(|uid| vocabulary.groups.contains(uid.eid.as_str()))
+        }
         ActionConstraint::Any => vocabulary.actions.is_empty(),
         ActionConstraint::Eq(_) => false,
     }
@@ -121,13 +112,9 @@ impl Check<'_> {
         let offset = syntax::find_word(self.rule.text(), eid);
         match kind.as_str() {
             "Action" => {
-                let actions = vocabulary
-                    .actions
-                    .keys()
-                    .map(kernel::id::OperationId::as_str);
-                let known: Vec<&str> = actions
-                    .chain(vocabulary.groups.iter().map(String::as_str))
-                    .collect();
+                let actions = vocabulary.actions.keys().map(kernel::id::OperationId::as_str);
+                let known: Vec<&str> =
+                    actions.chain(vocabulary.groups.iter().map(String::as_str)).collect();
                 if !known.contains(&eid) {
                     let message = format!("there is no operation or group `{eid}`");
                     self.report(offset, message, typo::hint(eid, known));
@@ -148,11 +135,7 @@ impl Check<'_> {
         if uid.ty.to_string() == "Action" && self.vocabulary.groups.contains(eid) {
             let offset = syntax::find_word(self.rule.text(), eid);
             let help = Some(format!("write `action in Action::\"{eid}\"`"));
-            self.report(
-                offset,
-                format!("`{eid}` is a group: no action equals it"),
-                help,
-            );
+            self.report(offset, format!("`{eid}` is a group: no action equals it"), help);
         }
     }
 
@@ -188,33 +171,20 @@ impl Check<'_> {
         };
         let wrong = path.attrs.get(depth).copied().unwrap_or_default();
         let holder = path.attrs.get(..depth).unwrap_or_default();
-        let holder: String = std::iter::once("context")
-            .chain(holder.iter().copied())
-            .collect::<Vec<_>>()
-            .join(".");
+        let holder: String =
+            std::iter::once("context").chain(holder.iter().copied()).collect::<Vec<_>>().join(".");
         let offset = syntax::find_attribute(rule.text(), wrong, 0);
         let help = typo::hint(wrong, known);
-        self.report(
-            offset,
-            format!("`{holder}` has no attribute `{wrong}`"),
-            help,
-        );
+        self.report(offset, format!("`{holder}` has no attribute `{wrong}`"), help);
     }
 
     fn node(&mut self, expr: &Expr) {
         match expr {
             Expr::Literal(Literal::EntityUID(uid)) => self.uid(uid),
             Expr::Is { entity_type, .. } => self.kind(entity_type),
-            Expr::BinaryOp {
-                op: BinaryOp::Eq | BinaryOp::NotEq,
-                left,
-                right,
-            } => {
+            Expr::BinaryOp { op: BinaryOp::Eq | BinaryOp::NotEq, left, right } => {
                 for (one, other) in [(left, right), (right, left)] {
-                    self.listed(
-                        syntax::path(one),
-                        syntax::string(other).into_iter().collect(),
-                    );
+                    self.listed(syntax::path(one), syntax::string(other).into_iter().collect());
                     if let Expr::Var(Var::Action) = &**one
                         && let Expr::Literal(Literal::EntityUID(uid)) = &**other
                     {
@@ -222,29 +192,12 @@ impl Check<'_> {
                     }
                 }
             }
-            Expr::BinaryOp {
-                op: BinaryOp::Contains,
-                left,
-                right,
-            } => {
-                self.listed(
-                    syntax::path(right),
-                    syntax::strings(left).unwrap_or_default(),
-                );
-                self.listed(
-                    syntax::path(left),
-                    syntax::string(right).into_iter().collect(),
-                );
+            Expr::BinaryOp { op: BinaryOp::Contains, left, right } => {
+                self.listed(syntax::path(right), syntax::strings(left).unwrap_or_default());
+                self.listed(syntax::path(left), syntax::string(right).into_iter().collect());
             }
-            Expr::BinaryOp {
-                op: BinaryOp::ContainsAll | BinaryOp::ContainsAny,
-                left,
-                right,
-            } => {
-                self.listed(
-                    syntax::path(left),
-                    syntax::strings(right).unwrap_or_default(),
-                );
+            Expr::BinaryOp { op: BinaryOp::ContainsAll | BinaryOp::ContainsAny, left, right } => {
+                self.listed(syntax::path(left), syntax::strings(right).unwrap_or_default());
             }
             _ => {}
         }
@@ -271,20 +224,11 @@ impl Check<'_> {
             return;
         }
         for word in words {
-            if !lists
-                .iter()
-                .any(|list| list.iter().any(|known| known == word))
-            {
+            if !lists.iter().any(|list| list.iter().any(|known| known == word)) {
                 let offset = syntax::find_word(self.rule.text(), word);
-                let known = lists
-                    .iter()
-                    .flat_map(|list| list.iter().map(String::as_str));
+                let known = lists.iter().flat_map(|list| list.iter().map(String::as_str));
                 let help = typo::hint(word, known);
-                self.report(
-                    offset,
-                    format!("`{}` is never `{word}`", path.shown()),
-                    help,
-                );
+                self.report(offset, format!("`{}` is never `{word}`", path.shown()), help);
             }
         }
     }
@@ -298,10 +242,8 @@ impl Check<'_> {
                 pointer.is_some_and(|p| model.operation.maskable.iter().any(|known| known == p))
             };
             if !self.is_idle && !self.concerned.iter().any(is_offered) {
-                let maskable = self
-                    .concerned
-                    .iter()
-                    .flat_map(|model| model.operation.maskable.iter());
+                let maskable =
+                    self.concerned.iter().flat_map(|model| model.operation.maskable.iter());
                 let known: Vec<String> =
                     maskable.map(|pointer| format!("mask:{pointer}")).collect();
                 let help = typo::hint(name, known.iter().map(String::as_str));

@@ -77,16 +77,9 @@ impl Bundle {
                         .is_empty()
                         .then_some(!(answer.permits.is_empty() && answer.forbids.is_empty()))
                 };
-                rules.push(RuleView::new(
-                    rule,
-                    matches(&requests.0),
-                    matches(&requests.1),
-                ));
+                rules.push(RuleView::new(rule, matches(&requests.0), matches(&requests.1)));
             }
-            Ok(LayerView {
-                layer: slice.layer,
-                rules,
-            })
+            Ok(LayerView { layer: slice.layer, rules })
         };
         action.slices.iter().map(view).collect()
     }

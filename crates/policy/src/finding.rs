@@ -51,14 +51,7 @@ impl Finding {
     pub(crate) fn new(kind: Kind, rule: &Rule, message: impl Into<String>) -> Self {
         let (line, _) = place(&rule.file.text, rule.at);
         let (file, layer) = (rule.file.name.clone(), rule.layer);
-        Self {
-            file,
-            line,
-            kind,
-            layer,
-            rule: rule.id.clone(),
-            message: message.into(),
-        }
+        Self { file, line, kind, layer, rule: rule.id.clone(), message: message.into() }
     }
 }
 
@@ -164,10 +157,7 @@ struct Demand<'r> {
 
 impl Demand<'_> {
     fn is_contradictory(&self) -> bool {
-        let differs = self
-            .equal
-            .iter()
-            .any(|one| self.equal.iter().any(|other| one != other));
+        let differs = self.equal.iter().any(|one| self.equal.iter().any(|other| one != other));
         let excluded = self.equal.iter().any(|one| self.unequal.contains(one));
         let empty = matches!((self.least, self.most), (Some(least), Some(most)) if least > most);
         let outside = self.equal.iter().any(|literal| match literal {
@@ -205,10 +195,7 @@ fn contradiction(rule: &Rule) -> Option<String> {
             _ => {}
         }
     }
-    demands
-        .into_iter()
-        .find(|(_, demand)| demand.is_contradictory())
-        .map(|(path, _)| path)
+    demands.into_iter().find(|(_, demand)| demand.is_contradictory()).map(|(path, _)| path)
 }
 
 fn raise(bound: &mut Option<i64>, to: i64) {

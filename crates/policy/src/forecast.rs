@@ -67,27 +67,15 @@ impl Bundle {
     }
 
     fn forecast_as(&self, operation: &Operation, chain: Option<&Chain>) -> Asks {
-        let denied = |rule: &str| Asks::Denied {
-            rules: vec![rule.to_owned()],
-        };
+        let denied = |rule: &str| Asks::Denied { rules: vec![rule.to_owned()] };
         if self.layers.is_empty() {
             return denied("policy.none");
         }
         let Some(action) = self.actions.get(&operation.id) else {
             return denied("policy.unknown-operation");
         };
-        let mut outlooks: Vec<Outlook> = action
-            .slices
-            .iter()
-            .map(|slice| {
-                Reading {
-                    action,
-                    slice,
-                    chain,
-                }
-                .outlook()
-            })
-            .collect();
+        let mut outlooks: Vec<Outlook> =
+            action.slices.iter().map(|slice| Reading { action, slice, chain }.outlook()).collect();
         outlooks.push(unfit(action));
         combine(&outlooks)
     }
@@ -95,25 +83,17 @@ impl Bundle {
 
 /// What may go wrong before any rule speaks: an argument without a Cedar value, an unnamed resource.
 fn unfit(action: &Action) -> Outlook {
-    let mut outlook = Outlook {
-        is_allowed: true,
-        may_allow: true,
-        ..Outlook::default()
-    };
+    let mut outlook = Outlook { is_allowed: true, may_allow: true, ..Outlook::default() };
     if let (Some(want), Ok(Shape::Record(fields))) =
         (action.want.of("args"), action.model.context.at(&["args"]))
     {
         let odd = fields
             .iter()
             .filter(|(name, field)| want.of(name).is_some() && field.shape.may_not_fit());
-        outlook
-            .depends_on
-            .extend(odd.map(|(name, _)| format!("args.{name}")));
+        outlook.depends_on.extend(odd.map(|(name, _)| format!("args.{name}")));
     }
     if let Some(rule) = &action.model.operation.resource {
-        let path: Vec<&str> = std::iter::once("args")
-            .chain(rule.id.split('/').skip(1))
-            .collect();
+        let path: Vec<&str> = std::iter::once("args").chain(rule.id.split('/').skip(1)).collect();
         let is_name = matches!(
             action.model.context.at(&path),
             Ok(Shape::Text(_) | Shape::Long | Shape::Decimal)
@@ -137,16 +117,13 @@ fn combine(outlooks: &[Outlook]) -> Asks {
     };
     if outlooks.iter().any(|outlook| outlook.is_denied) {
         let rules = union(|outlook| &outlook.rules, &|outlook| outlook.is_denied);
-        return Asks::Denied {
-            rules: rules.into_iter().collect(),
-        };
+        return Asks::Denied { rules: rules.into_iter().collect() };
     }
     if outlooks.iter().all(|outlook| outlook.is_allowed) {
         return Asks::No;
     }
-    let rules = union(|outlook| &outlook.rules, &|outlook| !outlook.is_allowed)
-        .into_iter()
-        .collect();
+    let rules =
+        union(|outlook| &outlook.rules, &|outlook| !outlook.is_allowed).into_iter().collect();
     if !outlooks.iter().any(|outlook| outlook.may_deny)
         && outlooks.iter().any(|outlook| !outlook.may_allow)
     {
@@ -159,14 +136,8 @@ fn combine(outlooks: &[Outlook]) -> Asks {
         let count = approvals.entry(role.clone()).or_default();
         *count = (*count).max(*number);
     }
-    let depends_on = union(|outlook| &outlook.depends_on, &|outlook| {
-        !outlook.is_allowed
-    });
-    Asks::Maybe {
-        approvals,
-        rules,
-        depends_on,
-    }
+    let depends_on = union(|outlook| &outlook.depends_on, &|outlook| !outlook.is_allowed);
+    Asks::Maybe { approvals, rules, depends_on }
 }
 
 /// One layer read for one action.
@@ -178,16 +149,11 @@ pub(crate) struct Reading<'r> {
 
 impl Reading<'_> {
     fn outlook(&self) -> Outlook {
-        let none = Evidence {
-            rollback: self.action.model.operation.facts.undo,
-            ..Evidence::default()
-        };
+        let none =
+            Evidence { rollback: self.action.model.operation.facts.undo, ..Evidence::default() };
         let all = least::granted(&self.slice.knobs, &none);
         let may_fail = |rule: &&std::sync::Arc<Rule>| {
-            rule.tree
-                .clauses()
-                .iter()
-                .any(|clause| syntax::may_overflow(syntax::body(clause)))
+            rule.tree.clauses().iter().any(|clause| syntax::may_overflow(syntax::body(clause)))
         };
         let mut outlook = Outlook::default();
         let failing = self.slice.rules.iter().any(|rule| may_fail(&rule));
@@ -202,11 +168,7 @@ impl Reading<'_> {
         }
         for rule in &self.slice.rules {
             let truth = self.rule(rule, &none);
-            let is_open = if rule.is_forbid() {
-                truth != Tri::No
-            } else {
-                truth != Tri::Yes
-            };
+            let is_open = if rule.is_forbid() { truth != Tri::No } else { truth != Tri::Yes };
             let speaks = rule.is_forbid() || before.1 != Tri::Yes;
             if (is_open && speaks) || may_fail(&rule) {
                 outlook.rules.insert(rule.id.clone());

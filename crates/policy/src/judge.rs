@@ -32,11 +32,9 @@ pub(crate) struct Answer<'b> {
 impl Judge for Bundle {
     fn judge(&self, question: &Question<'_>) -> Decision {
         let mut decision = match self.opinion(question) {
-            Ok(opinion) => Decision {
-                verdict: opinion.verdict,
-                rules: opinion.rules,
-                policies: Vec::new(),
-            },
+            Ok(opinion) => {
+                Decision { verdict: opinion.verdict, rules: opinion.rules, policies: Vec::new() }
+            }
             Err(refusal) => refusal,
         };
         decision.policies = self.layers.iter().map(|(_, digest)| *digest).collect();
@@ -46,10 +44,7 @@ impl Judge for Bundle {
 
 impl Bundle {
     fn opinion(&self, question: &Question<'_>) -> Result<Opinion, Decision> {
-        if question
-            .current_policy
-            .is_some_and(|current| current != self.digest())
-        {
+        if question.current_policy.is_some_and(|current| current != self.digest()) {
             let reason =
                 "other policies are in force now than are loaded; load both and judge by both";
             return Err(Decision::denied("policy.not-loaded", reason));
@@ -63,20 +58,13 @@ impl Bundle {
             .map(|slice| no_permit(slice.layer))
             .collect();
         if !silent.is_empty() {
-            return Ok(Opinion {
-                verdict: Verdict::Deny,
-                rules: silent,
-            });
+            return Ok(Opinion { verdict: Verdict::Deny, rules: silent });
         }
         let unfit = |unfit: Unfit| Decision::denied("policy.unfit", unfit.to_string());
         let prepared = Prepared::new(action, &self.types, question).map_err(unfit)?;
         let now = prepared.with(question.evidence).map_err(unfit)?;
         let opinions = action.slices.iter().map(|slice| {
-            let bench = Bench {
-                bundle: self,
-                slice,
-                prepared: &prepared,
-            };
+            let bench = Bench { bundle: self, slice, prepared: &prepared };
             bench.judge(&now, question.evidence)
         });
         Ok(strictest(opinions))
@@ -114,20 +102,15 @@ impl Bundle {
             return answer;
         }
         let response = self.authorizer.is_authorized(request, set, entities);
-        let reasons = response
-            .diagnostics()
-            .reason()
-            .filter_map(|id| self.rules.get(id))
-            .map(|rule| &**rule);
+        let reasons =
+            response.diagnostics().reason().filter_map(|id| self.rules.get(id)).map(|rule| &**rule);
         match response.decision() {
             Cedar::Allow => answer.permits.extend(reasons),
             Cedar::Deny => answer.forbids.extend(reasons),
         }
         for error in response.diagnostics().errors() {
             let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
-            answer
-                .errors
-                .extend(self.rules.get(error.policy_id()).map(|rule| &**rule));
+            answer.errors.extend(self.rules.get(error.policy_id()).map(|rule| &**rule));
         }
         answer.sort();
         answer
@@ -167,10 +150,7 @@ impl<'b> Bench<'b> {
         if moving.forbids.is_empty() && !(fixed.permits.is_empty() && moving.permits.is_empty()) {
             let mut rules = spoken(&fixed.permits);
             rules.extend(spoken(&moving.permits));
-            return Opinion {
-                verdict: Verdict::Allow,
-                rules,
-            };
+            return Opinion { verdict: Verdict::Allow, rules };
         }
         if self.slice.evidential.is_empty() {
             return self.refused(&fixed);
@@ -187,10 +167,7 @@ impl<'b> Bench<'b> {
             Ok(all) => all,
             Err(unfit) => {
                 let denied = Decision::denied("policy.unfit", unfit.to_string());
-                return Opinion {
-                    verdict: Verdict::Deny,
-                    rules: denied.rules,
-                };
+                return Opinion { verdict: Verdict::Deny, rules: denied.rules };
             }
         };
         let is_enough = |answer: &Answer<'_>| {
@@ -201,19 +178,11 @@ impl<'b> Bench<'b> {
             return self.refused(&all);
         }
         let mut try_with = |evidence: &Evidence| {
-            self.again(evidence, fired)
-                .is_ok_and(|answer| is_enough(&answer))
+            self.again(evidence, fired).is_ok_and(|answer| is_enough(&answer))
         };
         let requirement = least::missing(knobs, have, &mut try_with);
-        let rules = if moving.forbids.is_empty() {
-            &all.permits
-        } else {
-            &moving.forbids
-        };
-        Opinion {
-            verdict: Verdict::Ask(requirement),
-            rules: spoken(rules),
-        }
+        let rules = if moving.forbids.is_empty() { &all.permits } else { &moving.forbids };
+        Opinion { verdict: Verdict::Ask(requirement), rules: spoken(rules) }
     }
 
     /// Asks again with other evidence. Where a permit stands already, only the forbids that fired need
@@ -222,9 +191,7 @@ impl<'b> Bench<'b> {
         let request = self.prepared.with(evidence)?;
         let entities = &self.prepared.entities;
         let Some(fired) = fired else {
-            return Ok(self
-                .bundle
-                .evaluate(&self.slice.evidential, &request, entities));
+            return Ok(self.bundle.evaluate(&self.slice.evidential, &request, entities));
         };
         let mut answer = Answer::default();
         for rule in fired {
@@ -241,10 +208,7 @@ impl<'b> Bench<'b> {
         } else {
             spoken(&answer.forbids)
         };
-        Opinion {
-            verdict: Verdict::Deny,
-            rules,
-        }
+        Opinion { verdict: Verdict::Deny, rules }
     }
 }
 
@@ -257,10 +221,7 @@ fn failed(rules: &[&Rule]) -> Opinion {
         reason: "could not be evaluated, so it denies".to_owned(),
         ..rule.spoken()
     });
-    Opinion {
-        verdict: Verdict::Deny,
-        rules: failed.collect(),
-    }
+    Opinion { verdict: Verdict::Deny, rules: failed.collect() }
 }
 
 pub(crate) fn no_permit(layer: Layer) -> Spoken {
@@ -290,17 +251,8 @@ pub(crate) fn strictest(opinions: impl Iterator<Item = Opinion>) -> Opinion {
         }
     }
     match (is_denied, demand) {
-        (true, _) => Opinion {
-            verdict: Verdict::Deny,
-            rules: denied,
-        },
-        (false, Some(demand)) => Opinion {
-            verdict: Verdict::Ask(demand),
-            rules: asked,
-        },
-        (false, None) => Opinion {
-            verdict: Verdict::Allow,
-            rules: allowed,
-        },
+        (true, _) => Opinion { verdict: Verdict::Deny, rules: denied },
+        (false, Some(demand)) => Opinion { verdict: Verdict::Ask(demand), rules: asked },
+        (false, None) => Opinion { verdict: Verdict::Allow, rules: allowed },
     }
 }

@@ -36,14 +36,9 @@ fn alone(
     is_enough: &mut dyn FnMut(&Evidence) -> bool,
 ) -> Option<Evidence> {
     let mut candidates = Vec::new();
-    let with_dry_run = Evidence {
-        dry_run: true,
-        ..have.clone()
-    };
+    let with_dry_run = Evidence { dry_run: true, ..have.clone() };
     let mut with_transforms = have.clone();
-    with_transforms
-        .transforms
-        .extend(knobs.transforms.iter().cloned());
+    with_transforms.transforms.extend(knobs.transforms.iter().cloned());
     let dry_run_helps = knobs.dry_run && !have.dry_run;
     let transforms_help = with_transforms.transforms.len() > have.transforms.len();
     if dry_run_helps {
@@ -53,20 +48,12 @@ fn alone(
         candidates.push(with_transforms.clone());
     }
     if dry_run_helps && transforms_help {
-        candidates.push(Evidence {
-            dry_run: true,
-            ..with_transforms
-        });
+        candidates.push(Evidence { dry_run: true, ..with_transforms });
     }
     let mut steps: Vec<(u32, &String)> = Vec::new();
     for (role, numbers) in &knobs.approvals {
         let now = have.approvals.get(role).copied().unwrap_or_default();
-        steps.extend(
-            numbers
-                .iter()
-                .filter(|number| **number > now)
-                .map(|number| (*number, role)),
-        );
+        steps.extend(numbers.iter().filter(|number| **number > now).map(|number| (*number, role)));
     }
     steps.sort_unstable();
     for (number, role) in steps {
@@ -74,9 +61,7 @@ fn alone(
         more.approvals.insert(role.clone(), number);
         candidates.push(more);
     }
-    let enough = candidates
-        .into_iter()
-        .find(|candidate| is_enough(candidate))?;
+    let enough = candidates.into_iter().find(|candidate| is_enough(candidate))?;
     Some(without_spare_transforms(enough, have, is_enough))
 }
 
@@ -103,10 +88,7 @@ fn shrunk(
         }
     }
     if kept.dry_run && !have.dry_run {
-        let without = Evidence {
-            dry_run: false,
-            ..kept.clone()
-        };
+        let without = Evidence { dry_run: false, ..kept.clone() };
         if is_enough(&without) {
             kept = without;
         }
@@ -119,11 +101,7 @@ fn without_spare_transforms(
     have: &Evidence,
     is_enough: &mut dyn FnMut(&Evidence) -> bool,
 ) -> Evidence {
-    let added: Vec<String> = kept
-        .transforms
-        .difference(&have.transforms)
-        .cloned()
-        .collect();
+    let added: Vec<String> = kept.transforms.difference(&have.transforms).cloned().collect();
     for name in added {
         let mut without = kept.clone();
         without.transforms.remove(&name);
@@ -136,20 +114,11 @@ fn without_spare_transforms(
 
 fn difference(wanted: &Evidence, have: &Evidence) -> Requirement {
     let now = |role: &String| have.approvals.get(role).copied().unwrap_or_default();
-    let approvals = wanted
-        .approvals
-        .iter()
-        .filter(|(role, number)| **number > now(role));
+    let approvals = wanted.approvals.iter().filter(|(role, number)| **number > now(role));
     Requirement {
-        approvals: approvals
-            .map(|(role, number)| (role.clone(), *number))
-            .collect(),
+        approvals: approvals.map(|(role, number)| (role.clone(), *number)).collect(),
         dry_run: wanted.dry_run && !have.dry_run,
-        transforms: wanted
-            .transforms
-            .difference(&have.transforms)
-            .cloned()
-            .collect(),
+        transforms: wanted.transforms.difference(&have.transforms).cloned().collect(),
     }
 }
 

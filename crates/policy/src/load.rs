@@ -112,14 +112,7 @@ fn in_catalogue(message: String, help: Option<String>) -> Problem {
 fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>) {
     let at = |offset: usize, message: String, help: Option<String>| {
         let (line, column) = place(&source.text, offset);
-        Problem {
-            file: source.name.clone(),
-            line,
-            column,
-            rule: None,
-            message,
-            help,
-        }
+        Problem { file: source.name.clone(), line, column, rule: None, message, help }
     };
     if source.text.len() > TEXT_BYTES_MAX {
         let message = format!("longer than {TEXT_BYTES_MAX} bytes (TEXT_BYTES_MAX)");
@@ -132,10 +125,7 @@ fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>
             let first = DetailedError::from(&errors);
             let related = first.related.clone();
             for error in std::iter::once(first).chain(related) {
-                let offset = error
-                    .source_locations
-                    .first()
-                    .map_or(0, |label| label.loc.start);
+                let offset = error.source_locations.first().map_or(0, |label| label.loc.start);
                 problems.push(at(offset, error.message, error.help));
             }
             return;
@@ -144,26 +134,16 @@ fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>
     for template in set.templates() {
         let offset = syntax::find_word(&source.text, "?").unwrap_or_default();
         let message = format!("templates are not supported (`{}`)", template.id());
-        problems.push(at(
-            offset,
-            message,
-            Some("write the principal or resource out".to_owned()),
-        ));
+        problems.push(at(offset, message, Some("write the principal or resource out".to_owned())));
     }
-    let file = Arc::new(File {
-        name: source.name.clone(),
-        text: source.text.clone(),
-    });
+    let file = Arc::new(File { name: source.name.clone(), text: source.text.clone() });
     let mut policies: Vec<&Policy> = set.policies().collect();
     policies.sort_by_key(|policy| position(policy.id()));
     let mut from = 0;
     for policy in policies {
         let text = policy.to_cedar().unwrap_or_default();
-        let at_offset = source
-            .text
-            .get(from..)
-            .and_then(|rest| rest.find(&text))
-            .map_or(from, |o| from + o);
+        let at_offset =
+            source.text.get(from..).and_then(|rest| rest.find(&text)).map_or(from, |o| from + o);
         from = at_offset + text.len();
         let span = (at_offset, text.len());
         match read_rule(source.layer, &file, policy, span) {
@@ -176,9 +156,7 @@ fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>
 /// Cedar numbers the rules of a text `policy0`, `policy1`, …
 fn position(id: &PolicyId) -> usize {
     let text: &str = id.as_ref();
-    text.strip_prefix("policy")
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(usize::MAX)
+    text.strip_prefix("policy").and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)
 }
 
 fn read_rule(
@@ -188,22 +166,13 @@ fn read_rule(
     (at, length): (usize, usize),
 ) -> Result<Rule, Vec<Problem>> {
     let said = |name: &str| {
-        let text = policy
-            .annotation(name)
-            .filter(|text| !text.trim().is_empty());
+        let text = policy.annotation(name).filter(|text| !text.trim().is_empty());
         text.map(str::to_owned)
     };
     let refused = |message: String| {
         let (line, column) = place(&file.text, at);
         let (file, rule) = (file.name.clone(), said("id"));
-        vec![Problem {
-            file,
-            line,
-            column,
-            rule,
-            message,
-            help: None,
-        }]
+        vec![Problem { file, line, column, rule, message, help: None }]
     };
     let text = file.text.get(at..at + length).unwrap_or_default();
     if syntax::nesting_tokens(text) > NESTING_MAX {
@@ -211,10 +180,7 @@ fn read_rule(
         return Err(refused(message));
     }
     let id = said("id").unwrap_or_default();
-    let tree = match policy
-        .to_pst()
-        .map_err(|error| refused(error.to_string()))?
-    {
+    let tree = match policy.to_pst().map_err(|error| refused(error.to_string()))? {
         pst::Policy::Static(tree) => tree.body().clone(),
         pst::Policy::Linked(_) => return Err(refused("templates are not supported".to_owned())),
     };
@@ -241,11 +207,7 @@ fn read_rule(
             problems.push(rule.problem(offset, refusal.message, Some(refusal.help.to_owned())));
         }
     }
-    if problems.is_empty() {
-        Ok(rule)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(rule) } else { Err(problems) }
 }
 
 fn annotation_problems(rule: &Rule) -> Vec<Problem> {
@@ -284,24 +246,12 @@ fn check_ids(rules: &[Rule], layers: &[Source], problems: &mut Vec<Problem>) {
         }
     }
     for source in layers {
-        let count = rules
-            .iter()
-            .filter(|rule| rule.layer == source.layer)
-            .count();
+        let count = rules.iter().filter(|rule| rule.layer == source.layer).count();
         if count > LAYER_RULES_MAX {
             let message = format!("the {} layer has {count} rules", source.layer);
-            let help = Some(format!(
-                "at most {LAYER_RULES_MAX} (LAYER_RULES_MAX) are allowed"
-            ));
+            let help = Some(format!("at most {LAYER_RULES_MAX} (LAYER_RULES_MAX) are allowed"));
             let file = source.name.clone();
-            problems.push(Problem {
-                file,
-                line: 1,
-                column: 1,
-                rule: None,
-                message,
-                help,
-            });
+            problems.push(Problem { file, line: 1, column: 1, rule: None, message, help });
         }
     }
 }
@@ -314,9 +264,7 @@ fn validate(
     (problems, findings): (&mut Vec<Problem>, &mut Vec<Finding>),
 ) {
     let is_clean = |rule: &&Rule| {
-        !problems
-            .iter()
-            .any(|p| p.file == rule.file.name && p.rule.as_ref() == Some(&rule.id))
+        !problems.iter().any(|p| p.file == rule.file.name && p.rule.as_ref() == Some(&rule.id))
     };
     let clean: Vec<&Rule> = rules.iter().filter(is_clean).collect();
     let Ok(set) = PolicySet::from_policies(clean.iter().map(|rule| rule.policy.clone())) else {
@@ -333,10 +281,7 @@ fn validate(
         let Some(rule) = find(warning.policy_id()) else {
             continue;
         };
-        let names_nothing = !vocabulary
-            .actions
-            .values()
-            .any(|model| rule.concerns(model));
+        let names_nothing = !vocabulary.actions.values().any(|model| rule.concerns(model));
         match warning {
             ValidationWarning::ImpossiblePolicy(_)
             | ValidationWarning::InvalidActionApplication(_)
@@ -357,20 +302,9 @@ fn validate(
 }
 
 fn from_cedar(rule: &Rule, error: &DetailedError) -> Problem {
-    let start = error
-        .source_locations
-        .first()
-        .map_or(rule.at, |label| label.loc.start);
-    let message = error
-        .message
-        .strip_prefix("for policy `")
-        .and_then(|rest| rest.split_once("`, "));
-    let message = message
-        .map_or(error.message.as_str(), |(_, message)| message)
-        .to_owned();
-    rule.problem(
-        Some(start.saturating_sub(rule.at)),
-        message,
-        error.help.clone(),
-    )
+    let start = error.source_locations.first().map_or(rule.at, |label| label.loc.start);
+    let message =
+        error.message.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, "));
+    let message = message.map_or(error.message.as_str(), |(_, message)| message).to_owned();
+    rule.problem(Some(start.saturating_sub(rule.at)), message, error.help.clone())
 }

@@ -24,10 +24,7 @@ pub(crate) struct Knobs {
 impl Knobs {
     pub(crate) fn merge(&mut self, other: &Self) {
         for (role, numbers) in &other.approvals {
-            self.approvals
-                .entry(role.clone())
-                .or_default()
-                .extend(numbers);
+            self.approvals.entry(role.clone()).or_default().extend(numbers);
         }
         self.dry_run |= other.dry_run;
         self.transforms.extend(other.transforms.iter().cloned());
@@ -67,19 +64,11 @@ pub(crate) fn read(rule: &Template) -> Result<Knobs, Refusal> {
             (Effect::Forbid, Clause::Unless(_)) | (Effect::Permit, Clause::When(_)) => {}
             (Effect::Forbid, Clause::When(_)) => {
                 let message = "a forbid may look at evidence only under `unless`".to_owned();
-                return Err(Refusal {
-                    nth,
-                    message,
-                    help: "move it into `unless { … }`",
-                });
+                return Err(Refusal { nth, message, help: "move it into `unless { … }`" });
             }
             (Effect::Permit, Clause::Unless(_)) => {
                 let message = "a permit may look at evidence only under `when`".to_owned();
-                return Err(Refusal {
-                    nth,
-                    message,
-                    help: "move it into `when { … }`",
-                });
+                return Err(Refusal { nth, message, help: "move it into `when { … }`" });
             }
         }
         grow(expr, &mut knobs, &mut nth)?;
@@ -92,28 +81,17 @@ fn grow(expr: &Expr, knobs: &mut Knobs, nth: &mut usize) -> Result<(), Refusal> 
         // With more evidence Cedar could read on into an overflow, and a yes would become a no.
         let message = "arithmetic may not stand beside evidence: it could fail".to_owned();
         return Err(Refusal {
-            nth: *nth,
-            message,
-            help: "move it into a `when { … }` of its own",
+            nth: *nth, message, help: "move it into a `when { … }` of its own"
         });
     }
     if !syntax::mentions_evidence(expr) {
         return Ok(());
     }
-    if let Expr::BinaryOp {
-        op: BinaryOp::And | BinaryOp::Or,
-        left,
-        right,
-    } = expr
-    {
+    if let Expr::BinaryOp { op: BinaryOp::And | BinaryOp::Or, left, right } = expr {
         grow(left, knobs, nth)?;
         return grow(right, knobs, nth);
     }
-    let refused = |message: &str| Refusal {
-        nth: *nth,
-        message: message.to_owned(),
-        help: FORMS,
-    };
+    let refused = |message: &str| Refusal { nth: *nth, message: message.to_owned(), help: FORMS };
     if atom(expr, knobs).map_err(|message| refused(&message))? {
         *nth += mentions(expr);
         return Ok(());
@@ -142,31 +120,17 @@ fn mentions(expr: &Expr) -> usize {
 /// Reads one atom into the knobs; `Ok(false)` when it is none.
 fn atom(expr: &Expr, knobs: &mut Knobs) -> Result<bool, String> {
     match expr {
-        Expr::BinaryOp {
-            op: BinaryOp::GreaterEq,
-            left,
-            right,
-        } => {
+        Expr::BinaryOp { op: BinaryOp::GreaterEq, left, right } => {
             let (Some(role), Some(least)) = (role(left), syntax::integer(right)) else {
                 return Ok(false);
             };
-            let number = u32::try_from(least)
-                .ok()
-                .filter(|_| (1..=APPROVERS_MAX).contains(&least));
+            let number = u32::try_from(least).ok().filter(|_| (1..=APPROVERS_MAX).contains(&least));
             let number =
                 number.ok_or(format!("approvals are demanded from 1 to {APPROVERS_MAX}"))?;
-            knobs
-                .approvals
-                .entry(role.to_owned())
-                .or_default()
-                .insert(number);
+            knobs.approvals.entry(role.to_owned()).or_default().insert(number);
             Ok(true)
         }
-        Expr::BinaryOp {
-            op: BinaryOp::Contains,
-            left,
-            right,
-        } => {
+        Expr::BinaryOp { op: BinaryOp::Contains, left, right } => {
             if is_evidence(left, "transforms") {
                 let Some(name) = syntax::string(right) else {
                     return Ok(false);
@@ -177,17 +141,13 @@ fn atom(expr: &Expr, knobs: &mut Knobs) -> Result<bool, String> {
             let accepted = syntax::strings(left).filter(|_| is_evidence(right, "rollback"));
             accepted.map_or(Ok(false), |accepted| is_upward_closed(&accepted))
         }
-        Expr::BinaryOp {
-            op: BinaryOp::ContainsAll,
-            left,
-            right,
-        } if is_evidence(left, "transforms") => {
+        Expr::BinaryOp { op: BinaryOp::ContainsAll, left, right }
+            if is_evidence(left, "transforms") =>
+        {
             let Some(names) = syntax::strings(right) else {
                 return Ok(false);
             };
-            knobs
-                .transforms
-                .extend(names.into_iter().map(str::to_owned));
+            knobs.transforms.extend(names.into_iter().map(str::to_owned));
             Ok(true)
         }
         Expr::GetAttr { .. } if is_evidence(expr, "dry_run") => {

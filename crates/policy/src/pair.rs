@@ -35,19 +35,13 @@ impl Judge for Pair {
     fn judge(&self, question: &Question<'_>) -> Decision {
         let known = [self.pinned.digest(), self.current.digest()];
         let named = question.current_policy;
-        let alone = Question {
-            current_policy: None,
-            ..*question
-        };
+        let alone = Question { current_policy: None, ..*question };
         let mut pinned = self.pinned.judge(&alone);
         if named.is_some_and(|digest| !known.contains(&digest)) {
             let reason =
                 "other policies are in force now than are loaded; load them and judge again";
             let denied = Decision::denied("policy.not-loaded", reason);
-            return Decision {
-                policies: pinned.policies,
-                ..denied
-            };
+            return Decision { policies: pinned.policies, ..denied };
         }
         if self.pinned.digest() == self.current.digest() {
             return pinned;
@@ -60,20 +54,11 @@ impl Judge for Pair {
                 seen.push(digest);
             }
         }
-        let both = [
-            (pinned.verdict, pinned.rules),
-            (current.verdict, current.rules),
-        ];
-        let opinions = both
-            .into_iter()
-            .map(|(verdict, rules)| Opinion { verdict, rules });
+        let both = [(pinned.verdict, pinned.rules), (current.verdict, current.rules)];
+        let opinions = both.into_iter().map(|(verdict, rules)| Opinion { verdict, rules });
         let Opinion { verdict, mut rules } = strictest(opinions);
         rules.sort();
         rules.dedup();
-        Decision {
-            verdict,
-            rules,
-            policies: seen,
-        }
+        Decision { verdict, rules, policies: seen }
     }
 }

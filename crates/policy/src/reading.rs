@@ -58,9 +58,8 @@ enum Fit {
 
 impl Reading<'_> {
     pub(crate) fn rule(&self, rule: &Rule, evidence: &Evidence) -> Tri {
-        let mut truth = self
-            .principal(&rule.tree.principal)
-            .and(self.resource(&rule.tree.resource));
+        let mut truth =
+            self.principal(&rule.tree.principal).and(self.resource(&rule.tree.resource));
         for clause in rule.tree.clauses() {
             truth = truth.and(match clause {
                 Clause::When(expr) => self.truth(expr, evidence),
@@ -87,9 +86,7 @@ impl Reading<'_> {
     }
 
     fn principal_is(&self, kind: &EntityType) -> Tri {
-        let known = self
-            .chain
-            .map(|chain| kind.to_string() == type_of(&chain.agent));
+        let known = self.chain.map(|chain| kind.to_string() == type_of(&chain.agent));
         known.map_or(Tri::Depends, Tri::from)
     }
 
@@ -131,11 +128,7 @@ impl Reading<'_> {
             let is_own = eid == model.operation.id.connector();
             return Tri::from(is_own && (fit == Fit::Within || model.resource_type == "System"));
         }
-        if kind == model.resource_type {
-            Tri::Depends
-        } else {
-            Tri::No
-        }
+        if kind == model.resource_type { Tri::Depends } else { Tri::No }
     }
 
     fn action_in(&self, uid: &EntityUID, fit: Fit) -> Tri {
@@ -148,20 +141,13 @@ impl Reading<'_> {
     fn truth(&self, expr: &Expr, evidence: &Evidence) -> Tri {
         match expr {
             Expr::Literal(Literal::Bool(known)) => Tri::from(*known),
-            Expr::UnaryOp {
-                op: UnaryOp::Not,
-                expr,
-            } => self.truth(expr, evidence).not(),
-            Expr::BinaryOp {
-                op: BinaryOp::And,
-                left,
-                right,
-            } => self.truth(left, evidence).and(self.truth(right, evidence)),
-            Expr::BinaryOp {
-                op: BinaryOp::Or,
-                left,
-                right,
-            } => self.truth(left, evidence).or(self.truth(right, evidence)),
+            Expr::UnaryOp { op: UnaryOp::Not, expr } => self.truth(expr, evidence).not(),
+            Expr::BinaryOp { op: BinaryOp::And, left, right } => {
+                self.truth(left, evidence).and(self.truth(right, evidence))
+            }
+            Expr::BinaryOp { op: BinaryOp::Or, left, right } => {
+                self.truth(left, evidence).or(self.truth(right, evidence))
+            }
             Expr::BinaryOp { op, left, right } => self.compared(*op, (left, right), evidence),
             Expr::GetAttr { .. }
                 if syntax::context_path(expr).is_some_and(|p| p == ["evidence", "dry_run"]) =>
@@ -179,29 +165,16 @@ impl Reading<'_> {
                 }
                 None => Tri::Depends,
             },
-            Expr::Is {
-                expr,
-                entity_type,
-                in_expr,
-            } => {
+            Expr::Is { expr, entity_type, in_expr } => {
                 let of_type = match &**expr {
                     Expr::Var(Var::Principal) => self.principal_is(entity_type),
                     Expr::Var(Var::Resource) => self.resource_is(entity_type),
                     _ => Tri::Depends,
                 };
-                in_expr
-                    .as_ref()
-                    .map_or(of_type, |within| of_type.and(self.is_in(expr, within)))
+                in_expr.as_ref().map_or(of_type, |within| of_type.and(self.is_in(expr, within)))
             }
-            Expr::IfThenElse {
-                cond,
-                then_expr,
-                else_expr,
-            } => {
-                let (yes, no) = (
-                    self.truth(then_expr, evidence),
-                    self.truth(else_expr, evidence),
-                );
+            Expr::IfThenElse { cond, then_expr, else_expr } => {
+                let (yes, no) = (self.truth(then_expr, evidence), self.truth(else_expr, evidence));
                 match self.truth(cond, evidence) {
                     Tri::Yes => yes,
                     Tri::No => no,
@@ -224,11 +197,7 @@ impl Reading<'_> {
                     }
                     _ => Tri::Depends,
                 };
-                if op == BinaryOp::Eq {
-                    equal
-                } else {
-                    equal.not()
-                }
+                if op == BinaryOp::Eq { equal } else { equal.not() }
             }
             BinaryOp::GreaterEq => match (monotone::role(left), syntax::integer(right)) {
                 (Some(role), Some(least)) => {
@@ -273,9 +242,9 @@ impl Reading<'_> {
         };
         match right {
             Expr::Literal(Literal::EntityUID(uid)) => self.var_in(var, uid, Fit::Within),
-            Expr::Set(items) => items
-                .iter()
-                .fold(Tri::No, |any, item| any.or(self.is_in(left, item))),
+            Expr::Set(items) => {
+                items.iter().fold(Tri::No, |any, item| any.or(self.is_in(left, item)))
+            }
             _ => Tri::Depends,
         }
     }

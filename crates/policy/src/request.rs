@@ -46,22 +46,14 @@ impl<'a> Prepared<'a> {
         let system = uid(&types.system, q.operation.id.connector());
         let (resource, resource_parents) = match (&action.model.operation.resource, q.resource) {
             (None, _) => (system, HashSet::new()),
-            (Some(rule), Some(touched)) if touched.kind == rule.kind => (
-                uid(&action.resource_type, &touched.id),
-                HashSet::from([system]),
-            ),
+            (Some(rule), Some(touched)) if touched.kind == rule.kind => {
+                (uid(&action.resource_type, &touched.id), HashSet::from([system]))
+            }
             (Some(rule), _) => return Err(Unfit::Resource(rule.kind.clone())),
         };
         let principal = principal_uid(types, &q.chain.agent);
-        let roles = q
-            .chain
-            .agent
-            .roles
-            .iter()
-            .map(|role| uid(&types.role, role));
-        let parents = roles
-            .chain([uid(&types.tenant, q.chain.tenant.as_str())])
-            .collect();
+        let roles = q.chain.agent.roles.iter().map(|role| uid(&types.role, role));
+        let parents = roles.chain([uid(&types.tenant, q.chain.tenant.as_str())]).collect();
         let own = [
             Entity::new_no_attrs(principal.clone(), parents),
             Entity::new_no_attrs(resource.clone(), resource_parents),
@@ -69,29 +61,15 @@ impl<'a> Prepared<'a> {
         let entities = action.entities.clone().add_entities(own, None);
         let entities = entities.map_err(|error| Unfit::Cedar(error.to_string()))?;
         let context = context_pairs(action, q)?;
-        Ok(Self {
-            action,
-            principal,
-            resource,
-            entities,
-            context,
-        })
+        Ok(Self { action, principal, resource, entities, context })
     }
 
     /// The request with this evidence.
     pub(crate) fn with(&self, evidence: &Evidence) -> Result<Request, Unfit> {
         let mut pairs = self.context.clone();
         if let Some(want) = self.action.want.of("evidence") {
-            let approvals = self
-                .action
-                .model
-                .context
-                .at(&["evidence", "approvals"])
-                .ok();
-            pairs.push((
-                "evidence".to_owned(),
-                evidence_value(evidence, want, approvals)?,
-            ));
+            let approvals = self.action.model.context.at(&["evidence", "approvals"]).ok();
+            pairs.push(("evidence".to_owned(), evidence_value(evidence, want, approvals)?));
         }
         let failed = |error: String| Unfit::Cedar(error);
         let context = Context::from_pairs(pairs).map_err(|error| failed(error.to_string()))?;
@@ -164,9 +142,7 @@ fn record(pairs: Pairs) -> Result<Value_, Unfit> {
 }
 
 fn wanted<const N: usize>(fields: [(&str, Value_); N], want: &Want) -> Result<Value_, Unfit> {
-    let kept = fields
-        .into_iter()
-        .filter(|(name, _)| want.of(name).is_some());
+    let kept = fields.into_iter().filter(|(name, _)| want.of(name).is_some());
     record(kept.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
@@ -180,10 +156,7 @@ fn run_value(q: &Question<'_>, want: &Want) -> Result<Value_, Unfit> {
         ("same_operation", run.same_operation),
         ("denied", run.denied),
     ];
-    wanted(
-        fields.map(|(name, count)| (name, Value_::new_long(count.into()))),
-        want,
-    )
+    wanted(fields.map(|(name, count)| (name, Value_::new_long(count.into()))), want)
 }
 
 fn evidence_value(
@@ -216,9 +189,9 @@ fn evidence_value(
 fn run_label(q: &Question<'_>) -> Label {
     let critical = match &q.operation.facts.critical {
         Critical::All => q.arg_labels.join_all(),
-        Critical::At(pointers) => pointers.iter().fold(Label::bottom(), |label, pointer| {
-            label.join(&q.arg_labels.at(pointer))
-        }),
+        Critical::At(pointers) => pointers
+            .iter()
+            .fold(Label::bottom(), |label, pointer| label.join(&q.arg_labels.at(pointer))),
     };
     critical.join(q.existence)
 }
@@ -226,10 +199,7 @@ fn run_label(q: &Question<'_>) -> Label {
 fn labels_value(action: &Action, q: &Question<'_>, want: &Want) -> Result<Value_, Unfit> {
     let mut pairs: Pairs = Vec::with_capacity(4);
     if let Some(want) = want.of("args") {
-        pairs.push((
-            "args".to_owned(),
-            label_value(&q.arg_labels.join_all(), want)?,
-        ));
+        pairs.push(("args".to_owned(), label_value(&q.arg_labels.join_all(), want)?));
     }
     if let Some(want) = want.of("existence") {
         pairs.push(("existence".to_owned(), label_value(q.existence, want)?));
@@ -278,10 +248,8 @@ fn args_value(shape: &Shape, args: &Value, want: &Want) -> Result<Value_, Unfit>
     let Shape::Record(fields) = shape else {
         return record(Vec::new());
     };
-    let read: BTreeMap<&String, &Field> = fields
-        .iter()
-        .filter(|(name, _)| want.of(name).is_some())
-        .collect();
+    let read: BTreeMap<&String, &Field> =
+        fields.iter().filter(|(name, _)| want.of(name).is_some()).collect();
     let mut pairs: Pairs = Vec::with_capacity(read.len());
     for (name, field) in read {
         match (args.get(name), field.required) {
@@ -327,9 +295,7 @@ fn express(shape: &Shape, value: &Value) -> Option<Value_> {
 fn integer(number: &serde_json::Number) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_991.0;
     number.as_i64().or_else(|| {
-        let double = number
-            .as_f64()
-            .filter(|d| d.fract() == 0.0 && d.abs() <= EXACT)?;
+        let double = number.as_f64().filter(|d| d.fract() == 0.0 && d.abs() <= EXACT)?;
         Some(double as i64)
     })
 }

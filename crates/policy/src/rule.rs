@@ -46,31 +46,18 @@ impl Rule {
 
     /// Whether its outcome can differ with the evidence.
     pub(crate) fn reads_evidence(&self) -> bool {
-        self.tree
-            .clauses()
-            .iter()
-            .any(|clause| syntax::mentions_evidence(syntax::body(clause)))
+        self.tree.clauses().iter().any(|clause| syntax::mentions_evidence(syntax::body(clause)))
     }
 
     /// As a decision names it.
     pub(crate) fn spoken(&self) -> kernel::decision::Rule {
-        let reason = self
-            .reason
-            .clone()
-            .unwrap_or_else(|| format!("rule `{}` says so", self.id));
-        kernel::decision::Rule {
-            layer: self.layer.name().to_owned(),
-            id: self.id.clone(),
-            reason,
-        }
+        let reason = self.reason.clone().unwrap_or_else(|| format!("rule `{}` says so", self.id));
+        kernel::decision::Rule { layer: self.layer.name().to_owned(), id: self.id.clone(), reason }
     }
 
     /// Its own text.
     pub(crate) fn text(&self) -> &str {
-        self.file
-            .text
-            .get(self.at..self.at + self.length)
-            .unwrap_or_default()
+        self.file.text.get(self.at..self.at + self.length).unwrap_or_default()
     }
 
     /// A problem at an offset into its own text.
@@ -83,14 +70,7 @@ impl Rule {
         let (line, column) = place(&self.file.text, self.at + offset.unwrap_or_default());
         let file = self.file.name.clone();
         let rule = Some(self.id.clone()).filter(|id| !id.is_empty());
-        Problem {
-            file,
-            line,
-            column,
-            rule,
-            message,
-            help,
-        }
+        Problem { file, line, column, rule, message, help }
     }
 
     /// Whether its scope can ever match this action: by the action, and by the kind of its resource.

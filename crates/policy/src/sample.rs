@@ -44,20 +44,11 @@ pub(crate) fn operation(id: &str, facts: Facts, input: Value) -> Operation {
 }
 
 pub(crate) fn facts(effect: Effect, undo: Undo) -> Facts {
-    Facts {
-        effect,
-        undo,
-        retry: Retry::Never,
-        egress: false,
-        critical: Critical::All,
-    }
+    Facts { effect, undo, retry: Retry::Never, egress: false, critical: Critical::All }
 }
 
 fn account() -> Option<ResourceRule> {
-    Some(ResourceRule {
-        kind: "Account".to_owned(),
-        id: "/account".to_owned(),
-    })
+    Some(ResourceRule { kind: "Account".to_owned(), id: "/account".to_owned() })
 }
 
 pub(crate) fn catalogue() -> &'static Catalogue {
@@ -113,25 +104,16 @@ fn build() -> Catalogue {
 }
 
 pub(crate) fn source(layer: Layer, text: &str) -> Source {
-    Source {
-        layer,
-        name: format!("{layer}.cedar"),
-        text: text.to_owned(),
-    }
+    Source { layer, name: format!("{layer}.cedar"), text: text.to_owned() }
 }
 
 pub(crate) fn load(layers: &[(Layer, &str)]) -> Result<Loaded, Vec<Problem>> {
-    let sources: Vec<Source> = layers
-        .iter()
-        .map(|(layer, text)| source(*layer, text))
-        .collect();
+    let sources: Vec<Source> = layers.iter().map(|(layer, text)| source(*layer, text)).collect();
     Bundle::load(catalogue(), &sources)
 }
 
 pub(crate) fn operator(text: &str) -> Bundle {
-    load(&[(Layer::Operator, text)])
-        .unwrap_or_else(|problems| panic!("{problems:#?}"))
-        .bundle
+    load(&[(Layer::Operator, text)]).unwrap_or_else(|problems| panic!("{problems:#?}")).bundle
 }
 
 /// Everything a question is made of, with mild values.
@@ -155,9 +137,8 @@ impl Ask {
             roles: roles.iter().map(|&role| role.to_owned()).collect(),
         };
         let label = Label::new(Trust::Verified, Confidentiality::Internal);
-        let undo = catalogue()
-            .get(&operation.parse().unwrap())
-            .map(|entry| entry.operation.facts.undo);
+        let undo =
+            catalogue().get(&operation.parse().unwrap()).map(|entry| entry.operation.facts.undo);
         Self {
             chain: Chain {
                 agent: person("agent:renewals", Kind::Agent, &["sales"]),
@@ -168,10 +149,7 @@ impl Ask {
             args,
             labels: LabelMap::uniform(label.clone()),
             existence: label,
-            evidence: Evidence {
-                rollback: undo.unwrap_or_default(),
-                ..Evidence::default()
-            },
+            evidence: Evidence { rollback: undo.unwrap_or_default(), ..Evidence::default() },
             run: RunFacts::default(),
             current: None,
         }
@@ -214,21 +192,15 @@ pub(crate) fn short(decision: &Decision) -> String {
         Verdict::Allow => "allow".to_owned(),
         Verdict::Deny => "deny".to_owned(),
         Verdict::Ask(missing) => {
-            let mut parts: Vec<String> = missing
-                .approvals
-                .iter()
-                .map(|(role, count)| format!("{role}:{count}"))
-                .collect();
+            let mut parts: Vec<String> =
+                missing.approvals.iter().map(|(role, count)| format!("{role}:{count}")).collect();
             parts.extend(missing.dry_run.then(|| "dry_run".to_owned()));
             parts.extend(missing.transforms.iter().cloned());
             format!("ask {}", parts.join(" "))
         }
     };
-    let rules: Vec<String> = decision
-        .rules
-        .iter()
-        .map(|rule| format!("{}/{}", rule.layer, rule.id))
-        .collect();
+    let rules: Vec<String> =
+        decision.rules.iter().map(|rule| format!("{}/{}", rule.layer, rule.id)).collect();
     format!("{verdict} by {}", rules.join(" "))
 }
 
@@ -245,10 +217,7 @@ pub(crate) fn set(minor: i64) -> Ask {
 }
 
 pub(crate) fn send() -> Ask {
-    Ask::new(
-        "mail.send",
-        json!({"to": ["a@example.org"], "text": "hello"}),
-    )
+    Ask::new("mail.send", json!({"to": ["a@example.org"], "text": "hello"}))
 }
 
 /// Permits everything, under the id `all`.

@@ -52,14 +52,7 @@ const TAKEN: [&str; 17] = [
 const PRINCIPALS: [&str; 3] = ["Agent", "Person", "Service"];
 const TRUST: [&str; 5] = ["untrusted", "verified", "user", "operator", "system"];
 const CONFIDENTIALITY: [&str; 4] = ["public", "internal", "confidential", "secret"];
-const RUN: [&str; 6] = [
-    "calls",
-    "writes",
-    "calls_left",
-    "writes_left",
-    "same_operation",
-    "denied",
-];
+const RUN: [&str; 6] = ["calls", "writes", "calls_left", "writes_left", "same_operation", "denied"];
 
 /// What is known of one action.
 #[derive(Clone, Debug)]
@@ -90,29 +83,14 @@ fn label_shape() -> Shape {
 }
 
 fn named_record<'n>(names: impl Iterator<Item = &'n String>, shape: &Shape) -> Shape {
-    let field = |name: &String| {
-        (
-            name.clone(),
-            Field {
-                shape: shape.clone(),
-                required: true,
-            },
-        )
-    };
+    let field = |name: &String| (name.clone(), Field { shape: shape.clone(), required: true });
     Shape::Record(names.map(field).collect())
 }
 
 impl Model {
     fn new(operation: &Arc<Operation>, resource_type: String, roles: &BTreeSet<String>) -> Self {
         let mut groups: BTreeSet<String> = operation.groups.iter().cloned().collect();
-        groups.insert(
-            if operation.is_write() {
-                "write"
-            } else {
-                "read"
-            }
-            .to_owned(),
-        );
+        groups.insert(if operation.is_write() { "write" } else { "read" }.to_owned());
         if operation.facts.egress {
             groups.insert("egress".to_owned());
         }
@@ -129,22 +107,12 @@ impl Model {
         let mut arguments: Vec<String> = names.filter(|n| !n.starts_with("__")).cloned().collect();
         arguments.sort();
         let context = context_shape(args, &arguments, roles);
-        Self {
-            operation: Arc::clone(operation),
-            groups,
-            resource_type,
-            context,
-            arguments,
-        }
+        Self { operation: Arc::clone(operation), groups, resource_type, context, arguments }
     }
 
     /// Cedar text of this action.
     fn render(&self) -> String {
-        let args = self
-            .context
-            .at(&["args"])
-            .map(Shape::render)
-            .unwrap_or_default();
+        let args = self.context.at(&["args"]).map(Shape::render).unwrap_or_default();
         let label = |name: &String| format!("{}: HarnessLabel", quoted(name));
         let labels: Vec<String> = self.arguments.iter().map(label).collect();
         let groups: Vec<String> = self.groups.iter().map(|group| quoted(group)).collect();
@@ -183,10 +151,7 @@ fn context_shape(args: Shape, arguments: &[String], roles: &BTreeSet<String>) ->
         ("autonomy", Shape::text(&["l1", "l2", "l3"])),
         ("run", Shape::record(RUN.map(|name| (name, Shape::Long)))),
         ("at", Shape::Long),
-        (
-            "mode",
-            Shape::text(&["live", "simulate", "replay", "backtest", "eval"]),
-        ),
+        ("mode", Shape::text(&["live", "simulate", "replay", "backtest", "eval"])),
         ("on_behalf_of", behalf),
         ("evidence", evidence_shape(roles)),
     ])
@@ -204,11 +169,7 @@ fn evidence_shape(roles: &BTreeSet<String>) -> Shape {
 /// A resource kind as a Cedar type: as declared where that is one.
 fn type_name(kind: &str) -> String {
     let safe = |c: char| {
-        if c.is_ascii_alphanumeric() || c == '_' {
-            c
-        } else {
-            '_'
-        }
+        if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }
     };
     let mut name: String = kind.chars().map(safe).collect();
     let is_no_type = name.parse::<cedar_policy::EntityTypeName>().is_err();
@@ -245,9 +206,7 @@ impl Vocabulary {
                 None => "System".to_owned(),
                 Some(rule) => {
                     let name = type_name(&rule.kind);
-                    let first = kinds
-                        .entry(name.clone())
-                        .or_insert_with(|| rule.kind.clone());
+                    let first = kinds.entry(name.clone()).or_insert_with(|| rule.kind.clone());
                     if *first != rule.kind {
                         let (a, b) = (&rule.kind, &*first);
                         wrong.push(format!(
@@ -257,26 +216,14 @@ impl Vocabulary {
                     name
                 }
             };
-            actions.insert(
-                id.clone(),
-                Model::new(&entry.operation, resource_type, &roles),
-            );
+            actions.insert(id.clone(), Model::new(&entry.operation, resource_type, &roles));
         }
-        if GROUPS
-            .iter()
-            .any(|group| actions.keys().any(|id| id.as_str() == *group))
-        {
+        if GROUPS.iter().any(|group| actions.keys().any(|id| id.as_str() == *group)) {
             wrong.push("an operation has the name of a built-in group".to_owned());
         }
         let kinds = kinds.into_keys().collect();
         if wrong.is_empty() {
-            Ok(Self {
-                actions,
-                groups,
-                kinds,
-                systems,
-                roles,
-            })
+            Ok(Self { actions, groups, kinds, systems, roles })
         } else {
             Err(wrong)
         }
@@ -284,12 +231,8 @@ impl Vocabulary {
 
     /// Every entity type a rule may name.
     pub(crate) fn types(&self) -> impl Iterator<Item = &str> {
-        let fixed = [
-            "Action", "Agent", "Person", "Service", "Role", "Tenant", "System",
-        ];
-        fixed
-            .into_iter()
-            .chain(self.kinds.iter().map(String::as_str))
+        let fixed = ["Action", "Agent", "Person", "Service", "Role", "Tenant", "System"];
+        fixed.into_iter().chain(self.kinds.iter().map(String::as_str))
     }
 
     /// The schema as Cedar text.

@@ -39,15 +39,8 @@ impl Shape {
     }
 
     pub(crate) fn record(fields: impl IntoIterator<Item = (&'static str, Shape)>) -> Self {
-        let required = |(name, shape): (&str, _)| {
-            (
-                name.to_owned(),
-                Field {
-                    shape,
-                    required: true,
-                },
-            )
-        };
+        let required =
+            |(name, shape): (&str, _)| (name.to_owned(), Field { shape, required: true });
         Self::Record(fields.into_iter().map(required).collect())
     }
 
@@ -102,10 +95,7 @@ impl Shape {
                     let optional = if field.required { "" } else { "?" };
                     format!("{}{optional}: {}", quoted(name), field.shape.render())
                 };
-                format!(
-                    "{{{}}}",
-                    fields.iter().map(field).collect::<Vec<_>>().join(", ")
-                )
+                format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
             }
         }
     }
@@ -138,10 +128,7 @@ pub(crate) fn shape_of(schema: &Value, root: &Value, depth: usize) -> Option<(Sh
         let pointer = reference.as_str()?.strip_prefix('#')?;
         return shape_of(root.pointer(pointer)?, root, depth + 1);
     }
-    if ["anyOf", "oneOf", "allOf", "not", "if"]
-        .iter()
-        .any(|key| schema.contains_key(*key))
-    {
+    if ["anyOf", "oneOf", "allOf", "not", "if"].iter().any(|key| schema.contains_key(*key)) {
         return None;
     }
     let (kind, nullable) = kind_of(schema)?;
@@ -167,11 +154,7 @@ fn kind_of(schema: &Map<String, Value>) -> Option<(&str, bool)> {
         Some(Value::String(kind)) => Some((kind, false)),
         Some(Value::Array(kinds)) => {
             let named: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
-            let others: Vec<&str> = named
-                .iter()
-                .copied()
-                .filter(|kind| *kind != "null")
-                .collect();
+            let others: Vec<&str> = named.iter().copied().filter(|kind| *kind != "null").collect();
             match others.as_slice() {
                 [only] => Some((only, named.len() > 1)),
                 _ => None,
@@ -186,14 +169,8 @@ fn allowed(schema: &Map<String, Value>) -> Option<Vec<String>> {
     if let Some(Value::String(only)) = schema.get("const") {
         return Some(vec![only.clone()]);
     }
-    let listed = schema
-        .get("enum")?
-        .as_array()?
-        .iter()
-        .filter(|value| !value.is_null());
-    listed
-        .map(|value| value.as_str().map(str::to_owned))
-        .collect()
+    let listed = schema.get("enum")?.as_array()?.iter().filter(|value| !value.is_null());
+    listed.map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
 fn record_of(schema: &Map<String, Value>, root: &Value, depth: usize) -> Option<Shape> {
@@ -203,9 +180,7 @@ fn record_of(schema: &Map<String, Value>, root: &Value, depth: usize) -> Option<
         .and_then(Value::as_array)
         .map(|names| names.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
-    let fields = properties
-        .iter()
-        .filter(|(name, _)| !name.starts_with("__"));
+    let fields = properties.iter().filter(|(name, _)| !name.starts_with("__"));
     let typed = fields.filter_map(|(name, schema)| {
         let (shape, nullable) = shape_of(schema, root, depth + 1)?;
         let required = required.contains(name.as_str()) && !nullable;
@@ -231,10 +206,7 @@ mod tests {
             (json!({"enum": ["a", "b"]}), "String"),
             (json!({"type": "boolean"}), "Bool"),
             (json!({"type": "string", "format": "decimal"}), "decimal"),
-            (
-                json!({"type": "array", "items": {"type": "string"}}),
-                "Set<String>",
-            ),
+            (json!({"type": "array", "items": {"type": "string"}}), "Set<String>"),
             (
                 json!({"type": "object", "required": ["minor"], "properties": {
                     "minor": {"type": "integer"}, "currency": {"type": ["string", "null"]}}}),

@@ -42,10 +42,7 @@ pub(crate) enum Seen<'e> {
 /// The path an expression is, if it is one.
 pub(crate) fn path(expr: &Expr) -> Option<Path<'_>> {
     match expr {
-        Expr::Var(var) => Some(Path {
-            var: var.clone(),
-            attrs: Vec::new(),
-        }),
+        Expr::Var(var) => Some(Path { var: var.clone(), attrs: Vec::new() }),
         Expr::GetAttr { expr, attr } => {
             let mut path = path(expr)?;
             path.attrs.push(attr.as_str());
@@ -57,9 +54,7 @@ pub(crate) fn path(expr: &Expr) -> Option<Path<'_>> {
 
 /// A path into the context as the attributes below `context`.
 pub(crate) fn context_path(expr: &Expr) -> Option<Vec<&str>> {
-    path(expr)
-        .filter(|path| path.var == Var::Context)
-        .map(|path| path.attrs)
+    path(expr).filter(|path| path.var == Var::Context).map(|path| path.attrs)
 }
 
 /// Visits an expression in source order.
@@ -89,11 +84,7 @@ fn children(expr: &Expr) -> Vec<&Expr> {
         Expr::Is { expr, in_expr, .. } => {
             std::iter::once(&**expr).chain(in_expr.as_deref()).collect()
         }
-        Expr::IfThenElse {
-            cond,
-            then_expr,
-            else_expr,
-        } => vec![cond, then_expr, else_expr],
+        Expr::IfThenElse { cond, then_expr, else_expr } => vec![cond, then_expr, else_expr],
         Expr::Set(items) => items.iter().map(|item| &**item).collect(),
         Expr::Record(fields) => fields.values().map(|field| &**field).collect(),
         _ => Vec::new(),
@@ -119,13 +110,8 @@ pub(crate) fn may_overflow(expr: &Expr) -> bool {
         found |= matches!(
             seen,
             Seen::Node(
-                Expr::BinaryOp {
-                    op: BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul,
-                    ..
-                } | Expr::UnaryOp {
-                    op: UnaryOp::Neg,
-                    ..
-                }
+                Expr::BinaryOp { op: BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul, .. }
+                    | Expr::UnaryOp { op: UnaryOp::Neg, .. }
             )
         );
     });
@@ -200,28 +186,16 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
                 escaped = c == '\\' && !escaped;
             }
             let inner = text.get(at + 1..end).unwrap_or_default();
-            found.push(Token {
-                text: inner,
-                at,
-                quoted: true,
-            });
+            found.push(Token { text: inner, at, quoted: true });
         } else if is_word(first) {
             let mut end = at + first.len_utf8();
             while let Some((index, c)) = rest.next_if(|(_, c)| is_word(*c)) {
                 end = index + c.len_utf8();
             }
-            found.push(Token {
-                text: text.get(at..end).unwrap_or_default(),
-                at,
-                quoted: false,
-            });
+            found.push(Token { text: text.get(at..end).unwrap_or_default(), at, quoted: false });
         } else if !first.is_whitespace() {
             let end = at + first.len_utf8();
-            found.push(Token {
-                text: text.get(at..end).unwrap_or_default(),
-                at,
-                quoted: false,
-            });
+            found.push(Token { text: text.get(at..end).unwrap_or_default(), at, quoted: false });
         }
     }
     found
@@ -229,14 +203,9 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
 
 /// How many words of a text can make its tree deeper.
 pub(crate) fn nesting_tokens(text: &str) -> usize {
-    const DEEPER: [&str; 12] = [
-        "&", "|", "+", "-", "*", "!", "(", "[", "{", ".", "if", "has",
-    ];
+    const DEEPER: [&str; 12] = ["&", "|", "+", "-", "*", "!", "(", "[", "{", ".", "if", "has"];
     let tokens = tokens(text);
-    tokens
-        .iter()
-        .filter(|token| !token.quoted && DEEPER.contains(&token.text))
-        .count()
+    tokens.iter().filter(|token| !token.quoted && DEEPER.contains(&token.text)).count()
 }
 
 /// Offset of the `nth` (from 0) use of an attribute: after a dot, a bracket or `has`.
@@ -251,10 +220,7 @@ pub(crate) fn find_attribute(text: &str, attribute: &str, nth: usize) -> Option<
 
 /// Offset of the first word or string that reads so.
 pub(crate) fn find_word(text: &str, word: &str) -> Option<usize> {
-    tokens(text)
-        .iter()
-        .find(|token| token.text == word)
-        .map(|token| token.at)
+    tokens(text).iter().find(|token| token.text == word).map(|token| token.at)
 }
 
 #[cfg(test)]
@@ -264,14 +230,8 @@ mod tests {
     #[test]
     fn words_are_found_outside_comments_and_inside_quotes() {
         let text = "// evidence\nunless { context.evidence.x > 1 && context has \"evidence\" }";
-        assert_eq!(
-            find_attribute(text, "evidence", 0),
-            Some(text.find(".evidence").unwrap() + 1)
-        );
-        assert_eq!(
-            find_attribute(text, "evidence", 1),
-            Some(text.find("\"evidence").unwrap())
-        );
+        assert_eq!(find_attribute(text, "evidence", 0), Some(text.find(".evidence").unwrap() + 1));
+        assert_eq!(find_attribute(text, "evidence", 1), Some(text.find("\"evidence").unwrap()));
         assert_eq!(find_attribute(text, "evidence", 2), None);
         assert_eq!(find_word("a \"x\\\"y\" b", "b"), Some(9));
     }

@@ -25,10 +25,7 @@ fn rule(id: &str, body: &str) -> String {
 }
 
 fn with_all(bodies: &[&str]) -> String {
-    let rules = bodies
-        .iter()
-        .enumerate()
-        .map(|(index, body)| rule(&format!("r{index}"), body));
+    let rules = bodies.iter().enumerate().map(|(index, body)| rule(&format!("r{index}"), body));
     std::iter::once(ALL.to_owned()).chain(rules).collect()
 }
 
@@ -38,30 +35,15 @@ fn with_all(bodies: &[&str]) -> String {
 #[expect(clippy::too_many_lines, reason = "a flat table")]
 fn a_typo_is_refused_with_its_line_and_what_was_meant() {
     let table = [
-        (
-            r#"permit (principal, action == Action::"crm.get_acount", resource);"#,
-            "crm.get_account",
-        ),
-        (
-            r#"permit (principal, action in Action::"Read", resource);"#,
-            "`read`",
-        ),
+        (r#"permit (principal, action == Action::"crm.get_acount", resource);"#, "crm.get_account"),
+        (r#"permit (principal, action in Action::"Read", resource);"#, "`read`"),
         (
             r#"permit (principal, action in [Action::"read", Action::"forcast"], resource);"#,
             "`forecast`",
         ),
-        (
-            r#"permit (principal is agent, action, resource);"#,
-            "`Agent`",
-        ),
-        (
-            r#"permit (principal, action, resource == Acount::"ACC-1");"#,
-            "`Account`",
-        ),
-        (
-            r#"permit (principal, action, resource in System::"crmm");"#,
-            "`crm`",
-        ),
+        (r#"permit (principal is agent, action, resource);"#, "`Agent`"),
+        (r#"permit (principal, action, resource == Acount::"ACC-1");"#, "`Account`"),
+        (r#"permit (principal, action, resource in System::"crmm");"#, "`crm`"),
         (
             r#"permit (principal, action == Action::"read", resource);"#,
             "action in Action::\"read\"",
@@ -86,18 +68,9 @@ fn a_typo_is_refused_with_its_line_and_what_was_meant() {
                when { context.args.category == "Commit" };"#,
             "`commit`",
         ),
-        (
-            r#"permit (principal, action, resource) when { context.mode == "Live" };"#,
-            "`live`",
-        ),
-        (
-            r#"permit (principal, action, resource) when { context.Mode == "live" };"#,
-            "`mode`",
-        ),
-        (
-            r#"permit (principal, action, resource) when { context has mod };"#,
-            "`mode`",
-        ),
+        (r#"permit (principal, action, resource) when { context.mode == "Live" };"#, "`live`"),
+        (r#"permit (principal, action, resource) when { context.Mode == "live" };"#, "`mode`"),
+        (r#"permit (principal, action, resource) when { context has mod };"#, "`mode`"),
         (
             r#"permit (principal, action, resource) when { principal has roles };"#,
             "principal has no attribute",
@@ -115,10 +88,7 @@ fn a_typo_is_refused_with_its_line_and_what_was_meant() {
                unless { context.evidence.transforms.contains("mask:/txt") };"#,
             "mask:/text",
         ),
-        (
-            r#"permit (principal, action, resource) when { context.run.calls == "3" };"#,
-            "String",
-        ),
+        (r#"permit (principal, action, resource) when { context.run.calls == "3" };"#, "String"),
         (r#"permit (Principal, action, resource);"#, "Principal"),
         (
             r#"permit (principal, action, resource) when { context.args.account == "x" };"#,
@@ -132,10 +102,7 @@ fn a_typo_is_refused_with_its_line_and_what_was_meant() {
         let first = &problems[0];
         assert!(first.line >= 4 && first.line <= 5, "{body}: {shown:?}");
         assert!(shown[0].starts_with("operator.cedar:"), "{shown:?}");
-        assert!(
-            shown.iter().any(|text| text.contains(meant)),
-            "{body}: {shown:#?}"
-        );
+        assert!(shown.iter().any(|text| text.contains(meant)), "{body}: {shown:#?}");
     }
 }
 
@@ -159,33 +126,18 @@ fn the_place_is_that_of_the_wrong_word() {
 fn ids_reasons_annotations_and_templates() {
     let refused = [
         ("permit (principal, action, resource);", "needs an `@id`"),
-        (
-            "@id(\"a\") @severity(\"high\") permit (principal, action, resource);",
-            "@severity",
-        ),
-        (
-            "@id(\"a\") @reasn(\"x\") permit (principal, action, resource);",
-            "`reason`",
-        ),
+        ("@id(\"a\") @severity(\"high\") permit (principal, action, resource);", "@severity"),
+        ("@id(\"a\") @reasn(\"x\") permit (principal, action, resource);", "`reason`"),
         (
             "@id(\"a\") permit (principal, action, resource);\n@id(\"a\") forbid (principal, action, resource);",
             "already",
         ),
-        (
-            "@id(\"a\") permit (principal == ?principal, action, resource);",
-            "templates",
-        ),
-        (
-            "@id(\"a\") permit (principal, action resource);",
-            "unexpected token",
-        ),
+        ("@id(\"a\") permit (principal == ?principal, action, resource);", "templates"),
+        ("@id(\"a\") permit (principal, action resource);", "unexpected token"),
     ];
     for (text, why) in refused {
         let problems = load(&[(Layer::Operator, text)]).expect_err(text);
-        assert!(
-            problems.iter().any(|p| p.to_string().contains(why)),
-            "{text}: {problems:#?}"
-        );
+        assert!(problems.iter().any(|p| p.to_string().contains(why)), "{text}: {problems:#?}");
     }
     let deep = format!(
         "@id(\"a\") permit (principal, action, resource) when {{ {} }};",
@@ -222,10 +174,7 @@ fn evidence_only_grows() {
         permit("when { context.evidence.approvals.finance >= 2 }"),
     ];
     for body in &fine {
-        assert!(
-            load(&[(Layer::Operator, &rule("r", body))]).is_ok(),
-            "{body}"
-        );
+        assert!(load(&[(Layer::Operator, &rule("r", body))]).is_ok(), "{body}");
     }
     let refused = [
         forbid("when { context.evidence.approvals.finance >= 2 }"),
@@ -264,11 +213,8 @@ fn findings_are_those_and_no_others() {
         r#"forbid (principal, action in Action::"write", resource) when { context.run.writes >= 3 && context.run.calls >= 1 };"#,
     ]) + "@id(\"quiet\") forbid (principal, action, resource) when { context.mode == \"replay\" };";
     let loaded = load(&[(Layer::Operator, &text)]).unwrap();
-    let found: Vec<(Kind, &str)> = loaded
-        .findings
-        .iter()
-        .map(|f| (f.kind, f.rule.as_str()))
-        .collect();
+    let found: Vec<(Kind, &str)> =
+        loaded.findings.iter().map(|f| (f.kind, f.rule.as_str())).collect();
     let mut expected = vec![
         (Kind::Shadowed, "r0"),
         (Kind::Contradictory, "r1"),
@@ -281,36 +227,22 @@ fn findings_are_those_and_no_others() {
     expected.sort();
     assert_eq!(found_sorted, expected);
     assert!(
-        load(&[(Layer::Operator, &(STARTER.to_owned() + INHERITED))])
-            .unwrap()
-            .findings
-            .is_empty()
+        load(&[(Layer::Operator, &(STARTER.to_owned() + INHERITED))]).unwrap().findings.is_empty()
     );
 }
 
 #[test]
 fn an_operation_cannot_claim_a_group_it_did_not_earn() {
-    let mut sly = operation(
-        "x.drop",
-        facts(Effect::Write, Undo::None),
-        json!({"type": "object"}),
-    );
+    let mut sly = operation("x.drop", facts(Effect::Write, Undo::None), json!({"type": "object"}));
     sly.groups = vec!["read".to_owned()];
     let catalogue = kernel::catalogue::Catalogue::new([sly]).unwrap();
     let problems = Bundle::load(&catalogue, &[source(Layer::Operator, STARTER)]).unwrap_err();
-    assert!(
-        problems[0].message.contains("claims the group `read`"),
-        "{problems:?}"
-    );
+    assert!(problems[0].message.contains("claims the group `read`"), "{problems:?}");
 }
 
 #[test]
 fn empty_groups_and_an_empty_catalogue_load() {
-    let read = operation(
-        "a.read",
-        facts(Effect::Read, Undo::None),
-        json!({"type": "object"}),
-    );
+    let read = operation("a.read", facts(Effect::Read, Undo::None), json!({"type": "object"}));
     for operations in [vec![], vec![read]] {
         let catalogue = kernel::catalogue::Catalogue::new(operations).unwrap();
         let text = STARTER.to_owned() + INHERITED;
@@ -330,13 +262,7 @@ fn digests_name_layer_and_text_not_file_order() {
     let other = rule("b", "permit (principal, action, resource);");
     let (a, b) = (file("a.cedar", ALL), file("b.cedar", &other));
     assert_eq!(digest(&[a.clone(), b.clone()]), digest(&[b, a.clone()]));
-    assert_ne!(
-        digest(&[a]),
-        digest(&[Source {
-            layer: Layer::Tenant,
-            ..file("a.cedar", ALL)
-        }])
-    );
+    assert_ne!(digest(&[a]), digest(&[Source { layer: Layer::Tenant, ..file("a.cedar", ALL) }]));
 }
 
 // Judging
@@ -350,15 +276,8 @@ fn the_starter_permits_reads_inside_and_no_write_at_all() {
         "deny by operator/no-permit"
     );
     for ask in [set(1), send()] {
-        let proven = Evidence {
-            dry_run: true,
-            ..ask.evidence.clone()
-        };
-        let ask = Ask {
-            evidence: proven,
-            ..ask
-        }
-        .approved("approver", 9);
+        let proven = Evidence { dry_run: true, ..ask.evidence.clone() };
+        let ask = Ask { evidence: proven, ..ask }.approved("approver", 9);
         assert_eq!(short(&ask.of(&bundle)), "deny by operator/no-permit");
     }
     for row in bundle.matrix(&get().chain, catalogue()) {
@@ -374,46 +293,21 @@ fn inherited_rules_ask_where_a_write_was_permitted() {
     let untrusted = Label::new(Trust::Untrusted, Confidentiality::Internal);
     let secret = Label::new(Trust::User, Confidentiality::Secret);
     assert_eq!(short(&set(1).of(&bundle)), "allow by operator/all");
-    let tainted = Ask {
-        existence: untrusted.clone(),
-        ..set(1)
-    };
-    assert_eq!(
-        short(&tainted.of(&bundle)),
-        "ask approver:1 by operator/inherited.tainted"
-    );
+    let tainted = Ask { existence: untrusted.clone(), ..set(1) };
+    assert_eq!(short(&tainted.of(&bundle)), "ask approver:1 by operator/inherited.tainted");
     let mut unarmed = set(1);
     unarmed.evidence.rollback = Undo::None;
-    assert_eq!(
-        short(&unarmed.of(&bundle)),
-        "ask approver:1 by operator/inherited.unarmed"
-    );
+    assert_eq!(short(&unarmed.of(&bundle)), "ask approver:1 by operator/inherited.unarmed");
     assert!(
         short(&send().of(&bundle)).starts_with("ask approver:1 by operator/inherited.irreversible")
     );
-    assert_eq!(
-        short(&send().approved("approver", 1).of(&bundle)),
-        "allow by operator/all"
-    );
-    let leaking = Ask {
-        labels: LabelMap::uniform(secret),
-        ..send()
-    }
-    .approved("approver", 9);
-    assert_eq!(
-        short(&leaking.of(&bundle)),
-        "deny by operator/inherited.confidential"
-    );
+    assert_eq!(short(&send().approved("approver", 1).of(&bundle)), "allow by operator/all");
+    let leaking = Ask { labels: LabelMap::uniform(secret), ..send() }.approved("approver", 9);
+    assert_eq!(short(&leaking.of(&bundle)), "deny by operator/inherited.confidential");
     let mut note = LabelMap::uniform(Label::new(Trust::User, Confidentiality::Public));
     note.parts.insert("/text".into(), untrusted);
-    let harmless = Ask {
-        labels: note,
-        ..send()
-    };
-    assert!(
-        !short(&harmless.of(&bundle)).contains("tainted"),
-        "only critical arguments decide"
-    );
+    let harmless = Ask { labels: note, ..send() };
+    assert!(!short(&harmless.of(&bundle)).contains("tainted"), "only critical arguments decide");
 }
 
 #[test]
@@ -438,48 +332,20 @@ fn asking_is_the_least_missing_evidence() {
     );
     let table: Vec<(Vec<&str>, Ask, &str)> = vec![
         (vec![refund, cfo], set(10_000), "allow by operator/all"),
-        (
-            vec![refund, cfo],
-            set(10_001),
-            "ask finance:1 by operator/r0",
-        ),
-        (
-            vec![refund, cfo],
-            set(50_001),
-            "ask finance:2 by operator/r0 operator/r1",
-        ),
-        (
-            vec![refund, cfo],
-            set(50_001).approved("finance", 1),
-            "ask finance:2 by operator/r1",
-        ),
-        (
-            vec![refund, cfo],
-            set(50_001).approved("finance", 2),
-            "allow by operator/all",
-        ),
-        (
-            vec![refund],
-            set(10_001).approved("legal", 5),
-            "ask finance:1 by operator/r0",
-        ),
+        (vec![refund, cfo], set(10_001), "ask finance:1 by operator/r0"),
+        (vec![refund, cfo], set(50_001), "ask finance:2 by operator/r0 operator/r1"),
+        (vec![refund, cfo], set(50_001).approved("finance", 1), "ask finance:2 by operator/r1"),
+        (vec![refund, cfo], set(50_001).approved("finance", 2), "allow by operator/all"),
+        (vec![refund], set(10_001).approved("legal", 5), "ask finance:1 by operator/r0"),
         (vec![&either], set(1), "ask finance:1 by operator/r0"),
         (vec![&and], set(1), "ask finance:1 legal:2 by operator/r0"),
-        (
-            vec![&and],
-            set(1).approved("legal", 2),
-            "ask finance:1 by operator/r0",
-        ),
+        (vec![&and], set(1).approved("legal", 2), "ask finance:1 by operator/r0"),
         (vec![&machine], set(1), "ask dry_run by operator/r0"),
         (vec![&machine], send(), "ask finance:1 by operator/r0"),
         (vec![&mask], send(), "ask mask:/text by operator/r0"),
         (vec![&mask, refund], send(), "ask mask:/text by operator/r0"),
         (vec![&mask_or], set(1), "ask dry_run by operator/r0"),
-        (
-            vec![&mask, &either],
-            send(),
-            "ask finance:1 mask:/text by operator/r0 operator/r1",
-        ),
+        (vec![&mask, &either], send(), "ask finance:1 mask:/text by operator/r0 operator/r1"),
     ];
     for (rules, ask, expected) in table {
         let bundle = operator(&with_all(&rules));
@@ -493,14 +359,8 @@ fn a_permit_may_wait_for_evidence_and_a_forbid_may_be_final() {
         "w",
         "permit (principal, action, resource) when { context.evidence.approvals.boss >= 1 };",
     );
-    assert_eq!(
-        short(&get().of(&operator(&waiting))),
-        "ask boss:1 by operator/w"
-    );
-    assert_eq!(
-        short(&get().approved("boss", 1).of(&operator(&waiting))),
-        "allow by operator/w"
-    );
+    assert_eq!(short(&get().of(&operator(&waiting))), "ask boss:1 by operator/w");
+    assert_eq!(short(&get().approved("boss", 1).of(&operator(&waiting))), "allow by operator/w");
     let never = with_all(&[
         "forbid (principal, action, resource) unless { context.evidence.approvals.boss >= 1 };",
         "forbid (principal, action, resource) when { context.on_behalf_of.roles.contains(\"manager\") };",
@@ -512,49 +372,25 @@ fn a_permit_may_wait_for_evidence_and_a_forbid_may_be_final() {
 fn principals_resources_labels_and_facts_are_seen() {
     let table = [
         (r#"principal == Agent::"agent:renewals""#, true),
-        (
-            r#"principal in Role::"sales" && principal in Tenant::"default""#,
-            true,
-        ),
+        (r#"principal in Role::"sales" && principal in Tenant::"default""#, true),
         (r#"principal in Role::"finance""#, false),
         (r#"principal is Person"#, false),
         (r#"resource == Account::"ACC-0042""#, true),
         (r#"resource in System::"crm""#, true),
         (r#"resource in System::"mail""#, false),
-        (
-            r#"action in Action::"forecast" && action in [Action::"write"]"#,
-            true,
-        ),
+        (r#"action in Action::"forecast" && action in [Action::"write"]"#, true),
         (r#"action in Action::"irreversible""#, false),
-        (
-            r#"context.args.days == 3 && context.args.amount.currency == "EUR""#,
-            true,
-        ),
+        (r#"context.args.days == 3 && context.args.amount.currency == "EUR""#, true),
         (r#"context.args has note"#, false),
-        (
-            r#"context.args has rate && context.args.rate.lessThan(decimal("2.0"))"#,
-            true,
-        ),
-        (
-            r#"context.args has tags && context.args.tags.contains("vip")"#,
-            true,
-        ),
+        (r#"context.args has rate && context.args.rate.lessThan(decimal("2.0"))"#, true),
+        (r#"context.args has tags && context.args.tags.contains("vip")"#, true),
         (
             r#"context.labels.arg.amount.trust == "user" && context.labels.arg.days.trust == "verified""#,
             true,
         ),
-        (
-            r#"context.labels.args.classes.contains("pii") && context.classes.contains("pii")"#,
-            true,
-        ),
-        (
-            r#"context.run.writes == 2 && context.autonomy == "l2" && context.mode == "live""#,
-            true,
-        ),
-        (
-            r#"context.on_behalf_of.id == "person:mira" && context.at > 1600000000000"#,
-            true,
-        ),
+        (r#"context.labels.args.classes.contains("pii") && context.classes.contains("pii")"#, true),
+        (r#"context.run.writes == 2 && context.autonomy == "l2" && context.mode == "live""#, true),
+        (r#"context.on_behalf_of.id == "person:mira" && context.at > 1600000000000"#, true),
     ];
     let mut ask = set(1);
     ask.args["rate"] = json!("1");
@@ -574,10 +410,9 @@ fn principals_resources_labels_and_facts_are_seen() {
 
 #[test]
 fn whatever_cannot_be_evaluated_denies() {
-    let overflow = with_all(&[
-        r#"forbid (principal, action == Action::"crm.set_forecast", resource)
-        when { context.args.days + 1 > 9000 };"#,
-    ]);
+    let overflow =
+        with_all(&[r#"forbid (principal, action == Action::"crm.set_forecast", resource)
+        when { context.args.days + 1 > 9000 };"#]);
     let bundle = operator(&overflow);
     assert_eq!(short(&set(1).of(&bundle)), "allow by operator/all");
     let mut ask = set(1);
@@ -591,20 +426,10 @@ fn whatever_cannot_be_evaluated_denies() {
         when { context.args.days * 2 > 0 };"#,
     );
     let both = operator(&(ALL.to_owned() + &permit));
-    assert_eq!(
-        short(&ask.of(&both)),
-        "deny by operator/p",
-        "a permit that errors denies too"
-    );
-    let lower = load(&[(Layer::Operator, ALL), (Layer::Agent, &overflow)])
-        .unwrap()
-        .bundle;
+    assert_eq!(short(&ask.of(&both)), "deny by operator/p", "a permit that errors denies too");
+    let lower = load(&[(Layer::Operator, ALL), (Layer::Agent, &overflow)]).unwrap().bundle;
     assert_eq!(short(&ask.of(&lower)), "deny by agent/r0", "in any layer");
-    for (name, value) in [
-        ("days", json!("three")),
-        ("days", json!(null)),
-        ("days", json!(0.5)),
-    ] {
+    for (name, value) in [("days", json!("three")), ("days", json!(null)), ("days", json!(0.5))] {
         ask.args[name] = value;
         assert_eq!(short(&ask.of(&bundle)), "deny by kernel/policy.unfit");
     }
@@ -613,18 +438,12 @@ fn whatever_cannot_be_evaluated_denies() {
     renamed.id = "crm.get_account".parse().unwrap();
     let posing = get().put(|question| {
         use kernel::port::Judge;
-        operator(ALL).judge(&Question {
-            operation: &renamed,
-            ..*question
-        })
+        operator(ALL).judge(&Question { operation: &renamed, ..*question })
     });
     assert_eq!(short(&posing), "deny by kernel/policy.other-definition");
     let mut nowhere = set(1);
     nowhere.args.as_object_mut().unwrap().remove("account");
-    assert_eq!(
-        short(&nowhere.of(&operator(ALL))),
-        "deny by kernel/policy.unfit"
-    );
+    assert_eq!(short(&nowhere.of(&operator(ALL))), "deny by kernel/policy.unfit");
 }
 
 #[test]
@@ -634,21 +453,12 @@ fn the_strictest_layer_stands_and_absent_ones_are_skipped() {
             "forbid (principal, action in Action::\"write\", resource) unless {{ context.evidence.approvals.{role} >= {least} }};"
         )])
     };
-    let reads = rule(
-        "reads",
-        "permit (principal, action in Action::\"read\", resource);",
-    );
+    let reads = rule("reads", "permit (principal, action in Action::\"read\", resource);");
     let (two, three, legal) = (asks("finance", 2), asks("finance", 3), asks("legal", 1));
     let table: Vec<(Vec<(Layer, &str)>, &str)> = vec![
         (vec![], "deny by kernel/policy.none"),
-        (
-            vec![(Layer::Operator, ALL), (Layer::Pack, ALL)],
-            "allow by operator/all pack/all",
-        ),
-        (
-            vec![(Layer::Operator, ALL), (Layer::Pack, &two)],
-            "ask finance:2 by pack/r0",
-        ),
+        (vec![(Layer::Operator, ALL), (Layer::Pack, ALL)], "allow by operator/all pack/all"),
+        (vec![(Layer::Operator, ALL), (Layer::Pack, &two)], "ask finance:2 by pack/r0"),
         (
             vec![(Layer::Operator, &two), (Layer::Tenant, &three)],
             "ask finance:3 by operator/r0 tenant/r0",
@@ -657,18 +467,9 @@ fn the_strictest_layer_stands_and_absent_ones_are_skipped() {
             vec![(Layer::Operator, &two), (Layer::Agent, &legal)],
             "ask finance:2 legal:1 by operator/r0 agent/r0",
         ),
-        (
-            vec![(Layer::Operator, &two), (Layer::Pack, &reads)],
-            "deny by pack/no-permit",
-        ),
-        (
-            vec![(Layer::Operator, &reads), (Layer::Pack, ALL)],
-            "deny by operator/no-permit",
-        ),
-        (
-            vec![(Layer::Operator, ALL), (Layer::Tenant, "// nothing")],
-            "deny by tenant/no-permit",
-        ),
+        (vec![(Layer::Operator, &two), (Layer::Pack, &reads)], "deny by pack/no-permit"),
+        (vec![(Layer::Operator, &reads), (Layer::Pack, ALL)], "deny by operator/no-permit"),
+        (vec![(Layer::Operator, ALL), (Layer::Tenant, "// nothing")], "deny by tenant/no-permit"),
     ];
     for (layers, expected) in table {
         let bundle = load(&layers).unwrap().bundle;
@@ -686,39 +487,18 @@ fn policies_that_changed_since_speak_too() {
     ]);
     let (mild, strict) = (Arc::new(operator(ALL)), Arc::new(operator(&asks)));
     for (pinned, current) in [(&mild, &strict), (&strict, &mild)] {
-        let pair = Pair {
-            pinned: Arc::clone(pinned),
-            current: Arc::clone(current),
-        };
-        let ask = Ask {
-            current: Some(pair.current_digest()),
-            ..set(1)
-        };
+        let pair = Pair { pinned: Arc::clone(pinned), current: Arc::clone(current) };
+        let ask = Ask { current: Some(pair.current_digest()), ..set(1) };
         let decision = ask.of(&pair);
         assert_eq!(short(&decision), "ask boss:1 by operator/r0");
         assert_eq!(decision.policies.len(), 2);
     }
-    let unknown = Ask {
-        current: Some(strict.digest()),
-        ..set(1)
-    };
-    assert_eq!(
-        short(&unknown.of(&*mild)),
-        "deny by kernel/policy.not-loaded"
-    );
-    let third = Ask {
-        current: Some(kernel::Digest::of(b"x")),
-        ..set(1)
-    };
-    let pair = Pair {
-        pinned: Arc::clone(&mild),
-        current: Arc::clone(&strict),
-    };
+    let unknown = Ask { current: Some(strict.digest()), ..set(1) };
+    assert_eq!(short(&unknown.of(&*mild)), "deny by kernel/policy.not-loaded");
+    let third = Ask { current: Some(kernel::Digest::of(b"x")), ..set(1) };
+    let pair = Pair { pinned: Arc::clone(&mild), current: Arc::clone(&strict) };
     assert_eq!(short(&third.of(&pair)), "deny by kernel/policy.not-loaded");
-    let same = Pair {
-        pinned: Arc::clone(&mild),
-        current: Arc::clone(&mild),
-    };
+    let same = Pair { pinned: Arc::clone(&mild), current: Arc::clone(&mild) };
     assert_eq!(short(&set(1).of(&same)), "allow by operator/all");
 }
 
@@ -769,14 +549,8 @@ fn the_schema_reads_like_this() {
     ] {
         assert!(text.lines().any(|have| have == line), "{line}\n{text}");
     }
-    assert!(
-        text.contains("\"approvals\": {\"finance\": Long}"),
-        "{text}"
-    );
-    assert!(
-        text.contains("\"note\"?: String") && !text.contains("score\"?"),
-        "{text}"
-    );
+    assert!(text.contains("\"approvals\": {\"finance\": Long}"), "{text}");
+    assert!(text.contains("\"note\"?: String") && !text.contains("score\"?"), "{text}");
 }
 
 // Forecast, explain, tests
@@ -791,10 +565,7 @@ fn forecasts_say_no_always_maybe_or_denied() {
         format!("{write} when {{ resource in System::\"mail\" || action in Action::\"egress\" }};");
     let forecast = |text: &str| {
         let catalogue = catalogue();
-        let set = &catalogue
-            .get(&"crm.set_forecast".parse().unwrap())
-            .unwrap()
-            .operation;
+        let set = &catalogue.get(&"crm.set_forecast".parse().unwrap()).unwrap().operation;
         operator(text).forecast(set)
     };
     assert_eq!(forecast(ALL), Asks::No);
@@ -803,38 +574,19 @@ fn forecasts_say_no_always_maybe_or_denied() {
     let rules = || vec!["r0".to_owned()];
     assert_eq!(
         forecast(&with_all(&[&always])),
-        Asks::Always {
-            approvals: approvals(),
-            rules: rules()
-        }
+        Asks::Always { approvals: approvals(), rules: rules() }
     );
     let depends_on = std::collections::BTreeSet::from(["args.amount.minor".to_owned()]);
-    let expected = Asks::Maybe {
-        approvals: approvals(),
-        rules: rules(),
-        depends_on,
-    };
+    let expected = Asks::Maybe { approvals: approvals(), rules: rules(), depends_on };
     assert_eq!(forecast(&with_all(&[maybe])), expected);
-    assert_eq!(
-        forecast(&with_all(&[&never])),
-        Asks::Denied { rules: rules() }
-    );
+    assert_eq!(forecast(&with_all(&[&never])), Asks::Denied { rules: rules() });
     let decimal = with_all(&[
         "forbid (principal, action == Action::\"crm.set_forecast\", resource) when { context.args has rate && context.args.rate.lessThan(decimal(\"1.0\")) && false };",
     ]);
-    assert!(
-        matches!(forecast(&decimal), Asks::Maybe { .. }),
-        "a decimal may not fit"
-    );
-    let role = rule(
-        "role",
-        "permit (principal in Role::\"sales\", action, resource);",
-    );
+    assert!(matches!(forecast(&decimal), Asks::Maybe { .. }), "a decimal may not fit");
+    let role = rule("role", "permit (principal in Role::\"sales\", action, resource);");
     let rows = operator(&role).matrix(&get().chain, catalogue());
-    assert!(
-        rows.iter().all(|row| row.asks == Asks::No),
-        "known roles are used: {rows:?}"
-    );
+    assert!(rows.iter().all(|row| row.asks == Asks::No), "known roles are used: {rows:?}");
     assert!(matches!(forecast(&role), Asks::Maybe { .. }));
 }
 
@@ -848,10 +600,8 @@ fn explain_names_every_rule_with_and_without_evidence() {
     let bundle = operator(&text);
     let explanation = set(1).put(|question| bundle.explain(question));
     let rules = &explanation.layers[0].rules;
-    let seen: Vec<_> = rules
-        .iter()
-        .map(|r| (r.id.as_str(), r.matches_now, r.matches_granted))
-        .collect();
+    let seen: Vec<_> =
+        rules.iter().map(|r| (r.id.as_str(), r.matches_now, r.matches_granted)).collect();
     let expected = [
         ("all", Some(true), Some(true)),
         ("r0", Some(true), Some(false)),
@@ -871,10 +621,8 @@ fn tests_pass_fail_and_cover() {
     let case = |value: serde_json::Value| serde_json::from_value::<Case>(value).unwrap();
     let args = json!({"account": "A", "category": "commit", "days": 1, "amount": {"minor": 1, "currency": "EUR"}});
     let cases = [
-        case(
-            json!({"name": "read", "agent": "agent:a", "operation": "crm.get_account",
-            "args": {"account": "A"}, "expect": "allow"}),
-        ),
+        case(json!({"name": "read", "agent": "agent:a", "operation": "crm.get_account",
+            "args": {"account": "A"}, "expect": "allow"})),
         case(
             json!({"name": "ask", "agent": "agent:a", "operation": "crm.set_forecast", "args": args,
             "expect": "ask", "rules": ["r0"], "approvals": {"boss": 1}}),
@@ -890,16 +638,9 @@ fn tests_pass_fail_and_cover() {
     let results = run_tests(&bundle, catalogue(), &cases);
     let problems: Vec<usize> = results.iter().map(|result| result.problems.len()).collect();
     assert_eq!(problems, [0, 0, 3, 1], "{results:#?}");
-    let missed: Vec<_> = coverage(&bundle, &results)
-        .missed
-        .into_iter()
-        .map(|(_, id)| id)
-        .collect();
+    let missed: Vec<_> = coverage(&bundle, &results).missed.into_iter().map(|(_, id)| id).collect();
     assert_eq!(missed, ["r1"]);
-    assert_eq!(
-        bundle.untested(Layer::Operator, &results)[0].kind,
-        Kind::Untested
-    );
+    assert_eq!(bundle.untested(Layer::Operator, &results)[0].kind, Kind::Untested);
     let unknown =
         json!({"name": "x", "agent": "a", "operation": "a.b", "expect": "deny", "expects": 1});
     assert!(serde_json::from_value::<Case>(unknown).is_err());

@@ -129,24 +129,14 @@ pub struct Coverage {
 /// Runs example requests. Every case is judged alone; none changes another.
 #[must_use]
 pub fn run_tests(bundle: &Bundle, catalogue: &Catalogue, cases: &[Case]) -> Vec<CaseResult> {
-    cases
-        .iter()
-        .map(|case| run_case(bundle, catalogue, case))
-        .collect()
+    cases.iter().map(|case| run_case(bundle, catalogue, case)).collect()
 }
 
 /// Which rules of the bundle the results cover.
 #[must_use]
 pub fn coverage(bundle: &Bundle, results: &[CaseResult]) -> Coverage {
-    let hit: BTreeSet<_> = results
-        .iter()
-        .flat_map(|result| result.hits.iter().cloned())
-        .collect();
-    let missed = bundle
-        .rule_ids()
-        .into_iter()
-        .filter(|rule| !hit.contains(rule))
-        .collect();
+    let hit: BTreeSet<_> = results.iter().flat_map(|result| result.hits.iter().cloned()).collect();
+    let missed = bundle.rule_ids().into_iter().filter(|rule| !hit.contains(rule)).collect();
     Coverage { hit, missed }
 }
 
@@ -156,10 +146,7 @@ impl Bundle {
     pub fn untested(&self, layer: Layer, results: &[CaseResult]) -> Vec<Finding> {
         let missed = coverage(self, results).missed;
         let is_missed = |id: &String| missed.contains(&(layer, id.clone()));
-        let rules = self
-            .rules
-            .values()
-            .filter(|rule| rule.layer == layer && is_missed(&rule.id));
+        let rules = self.rules.values().filter(|rule| rule.layer == layer && is_missed(&rule.id));
         let mut findings: Vec<Finding> = rules
             .map(|rule| Finding::new(finding::Kind::Untested, rule, "no test of its own hits it"))
             .collect();
@@ -174,26 +161,14 @@ fn run_case(bundle: &Bundle, catalogue: &Catalogue, case: &Case) -> CaseResult {
         let problems = vec![format!("there is no operation {}", case.operation)];
         let decision =
             Decision::denied("policy.unknown-operation", "the catalogue does not have it");
-        return CaseResult {
-            name,
-            decision,
-            problems,
-            hits: BTreeSet::new(),
-        };
+        return CaseResult { name, decision, problems, hits: BTreeSet::new() };
     };
     let operation = &*entry.operation;
     let chain = chain_of(case);
     let mild = Label::new(Trust::Verified, Confidentiality::Internal);
-    let arg_labels = case
-        .labels
-        .args
-        .clone()
-        .unwrap_or_else(|| LabelMap::uniform(mild.clone()));
+    let arg_labels = case.labels.args.clone().unwrap_or_else(|| LabelMap::uniform(mild.clone()));
     let existence = case.labels.existence.clone().unwrap_or(mild);
-    let bare = || Evidence {
-        rollback: operation.facts.undo,
-        ..Evidence::default()
-    };
+    let bare = || Evidence { rollback: operation.facts.undo, ..Evidence::default() };
     let evidence = case.evidence.clone().unwrap_or_else(bare);
     let resource = Resource::of(operation, &case.args);
     let question = Question {
@@ -214,19 +189,11 @@ fn run_case(bundle: &Bundle, catalogue: &Catalogue, case: &Case) -> CaseResult {
     let explanation = bundle.explain(&question);
     let mut hits = BTreeSet::new();
     for layer in &explanation.layers {
-        let spoke = layer
-            .rules
-            .iter()
-            .filter(|rule| rule.matches_now == Some(true));
+        let spoke = layer.rules.iter().filter(|rule| rule.matches_now == Some(true));
         hits.extend(spoke.map(|rule| (layer.layer, rule.id.clone())));
     }
     let problems = differences(case, &explanation.decision);
-    CaseResult {
-        name,
-        decision: explanation.decision,
-        problems,
-        hits,
-    }
+    CaseResult { name, decision: explanation.decision, problems, hits }
 }
 
 fn chain_of(case: &Case) -> Chain {
@@ -236,11 +203,7 @@ fn chain_of(case: &Case) -> Chain {
         roles: BTreeSet::new(),
     };
     Chain {
-        agent: Principal {
-            id: case.agent.clone(),
-            kind: Kind::Agent,
-            roles: case.roles.clone(),
-        },
+        agent: Principal { id: case.agent.clone(), kind: Kind::Agent, roles: case.roles.clone() },
         on_behalf_of: case.on_behalf_of.clone().unwrap_or_else(example),
         tenant: case.tenant.clone(),
     }
@@ -261,26 +224,13 @@ fn differences(case: &Case, decision: &Decision) -> Vec<String> {
     let spoke: Vec<&str> = decision.rules.iter().map(|rule| rule.id.as_str()).collect();
     if came != case.expect {
         let by = spoke.join(", ");
-        problems.push(format!(
-            "expected {:?}, came out {came:?} (by {by})",
-            case.expect
-        ));
+        problems.push(format!("expected {:?}, came out {came:?} (by {by})", case.expect));
     }
-    for rule in case
-        .rules
-        .iter()
-        .filter(|rule| !spoke.contains(&rule.as_str()))
-    {
-        problems.push(format!(
-            "rule `{rule}` did not speak; these did: {}",
-            spoke.join(", ")
-        ));
+    for rule in case.rules.iter().filter(|rule| !spoke.contains(&rule.as_str())) {
+        problems.push(format!("rule `{rule}` did not speak; these did: {}", spoke.join(", ")));
     }
     if !case.approvals.is_empty() && case.approvals != approvals {
-        problems.push(format!(
-            "expected approvals {:?}, asked were {approvals:?}",
-            case.approvals
-        ));
+        problems.push(format!("expected approvals {:?}, asked were {approvals:?}", case.approvals));
     }
     problems
 }

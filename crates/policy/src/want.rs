@@ -22,10 +22,7 @@ impl Want {
             None => *self = Self::All,
             Some(first) => {
                 if let Self::Some(parts) = self {
-                    parts
-                        .entry(first.to_owned())
-                        .or_insert_with(Self::nothing)
-                        .add(path);
+                    parts.entry(first.to_owned()).or_insert_with(Self::nothing).add(path);
                 }
             }
         }

@@ -97,9 +97,7 @@ impl Bundle {
             return Err(Error::Bundle(format!("its schema is not {SCHEMA}")));
         }
         if bundle.consistency.len() > CONSISTENCY_MAX {
-            return Err(Error::Bundle(format!(
-                "more than {CONSISTENCY_MAX} consistency proofs"
-            )));
+            return Err(Error::Bundle(format!("more than {CONSISTENCY_MAX} consistency proofs")));
         }
         Ok(bundle)
     }
@@ -155,9 +153,7 @@ impl Entry {
             let Some(opening) = sealed.opening() else {
                 continue;
             };
-            let at = places
-                .iter()
-                .position(|(_, commitment)| commitment == sealed.commitment());
+            let at = places.iter().position(|(_, commitment)| commitment == sealed.commitment());
             if let Some(at) = at {
                 openings.insert(places.swap_remove(at).0, opening.clone());
             }
@@ -180,9 +176,7 @@ impl Entry {
         }
         let mut openings = Vec::new();
         for sealed in body.sealed_mut() {
-            let opening = known
-                .iter()
-                .find(|(commitment, _)| commitment == sealed.commitment());
+            let opening = known.iter().find(|(commitment, _)| commitment == sealed.commitment());
             openings.push(opening.map(|(_, opening)| (*opening).clone()));
         }
         Record::read(seq, self.event.clone().into_bytes(), openings).map_err(damaged)

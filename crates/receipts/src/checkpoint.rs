@@ -42,11 +42,7 @@ impl Checkpoint {
         let text = self.text();
         let mut signature = note_key_id(&self.origin, public).to_vec();
         signature.extend_from_slice(&signer.sign(text.as_bytes()));
-        Ok(format!(
-            "{text}\n{SIGNATURE_MARK}{} {}\n",
-            self.origin,
-            STANDARD.encode(signature)
-        ))
+        Ok(format!("{text}\n{SIGNATURE_MARK}{} {}\n", self.origin, STANDARD.encode(signature)))
     }
 
     /// Reads a note and checks that a trusted key signed it under the log's own name. Other
@@ -63,9 +59,8 @@ impl Checkpoint {
         let (body, signatures) = note
             .rsplit_once("\n\n")
             .ok_or_else(|| refuse("there is no empty line before its signatures"))?;
-        let signatures = signatures
-            .strip_suffix('\n')
-            .ok_or_else(|| refuse("its last line does not end"))?;
+        let signatures =
+            signatures.strip_suffix('\n').ok_or_else(|| refuse("its last line does not end"))?;
         let checkpoint = Self::parse(body)?;
         if signatures.split('\n').count() > NOTE_SIGNATURES_MAX {
             return Err(refuse("it holds more than 16 signatures"));
@@ -74,21 +69,12 @@ impl Checkpoint {
         for line in signatures.split('\n') {
             trusted |= checkpoint.check_line(line, keys)?;
         }
-        if trusted {
-            Ok(checkpoint)
-        } else {
-            Err(refuse("no trusted key signed it"))
-        }
+        if trusted { Ok(checkpoint) } else { Err(refuse("no trusted key signed it")) }
     }
 
     /// What is signed: three lines, each ended.
     fn text(&self) -> String {
-        format!(
-            "{}\n{}\n{}\n",
-            self.origin,
-            self.head.size,
-            STANDARD.encode(self.head.root.0)
-        )
+        format!("{}\n{}\n{}\n", self.origin, self.head.size, STANDARD.encode(self.head.root.0))
     }
 
     fn parse(body: &str) -> Result<Self, Error> {
@@ -100,18 +86,12 @@ impl Checkpoint {
         check_origin(origin)?;
         let number: Option<u64> = size.parse().ok().filter(|n| n <= &LOG_SIZE_MAX);
         let number = number.filter(|n| n.to_string() == *size);
-        let root = STANDARD
-            .decode(root)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok());
+        let root = STANDARD.decode(root).ok().and_then(|bytes| bytes.try_into().ok());
         let head = Head {
             size: number.ok_or_else(|| refuse("its size is not a number"))?,
             root: Digest(root.ok_or_else(|| refuse("its root is not 32 bytes in base64"))?),
         };
-        Ok(Self {
-            origin: (*origin).to_owned(),
-            head,
-        })
+        Ok(Self { origin: (*origin).to_owned(), head })
     }
 
     /// Whether this line is a right signature of a trusted key under the log's name.
@@ -121,9 +101,8 @@ impl Checkpoint {
             .strip_prefix(SIGNATURE_MARK)
             .and_then(|rest| rest.split_once(' '))
             .ok_or_else(|| refuse("a signature line is not one"))?;
-        let bytes = STANDARD
-            .decode(encoded)
-            .map_err(|_| refuse("a signature line is not base64"))?;
+        let bytes =
+            STANDARD.decode(encoded).map_err(|_| refuse("a signature line is not base64"))?;
         let Some((key_id, signature)) = bytes.split_first_chunk::<4>() else {
             return Err(refuse("a signature is too short"));
         };
@@ -149,19 +128,14 @@ pub fn note_key_id(name: &str, key: &PublicKey) -> [u8; 4] {
 #[must_use]
 pub fn note_verifier_key(name: &str, key: &PublicKey) -> String {
     let encoded = STANDARD.encode([&[ED25519][..], key.as_bytes()].concat());
-    format!(
-        "{name}+{}+{encoded}",
-        kernel::id::hex(&note_key_id(name, key))
-    )
+    format!("{name}+{}+{encoded}", kernel::id::hex(&note_key_id(name, key)))
 }
 
 /// Without spaces no note text can pass for a DSSE encoding, which begins `DSSEv1 `: one key signs both.
 fn check_origin(origin: &str) -> Result<(), Error> {
     let bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
     if origin.is_empty() || origin.contains(bad) {
-        return Err(Error::Checkpoint(
-            "its origin is empty or holds a space or `+`".to_owned(),
-        ));
+        return Err(Error::Checkpoint("its origin is empty or holds a space or `+`".to_owned()));
     }
     Ok(())
 }
@@ -172,14 +146,8 @@ mod tests {
     use crate::key::Signer;
 
     fn checkpoint() -> Checkpoint {
-        let head = Head {
-            size: 37,
-            root: Digest::of(b"root"),
-        };
-        Checkpoint {
-            origin: "harness.example/log".to_owned(),
-            head,
-        }
+        let head = Head { size: 37, root: Digest::of(b"root") };
+        Checkpoint { origin: "harness.example/log".to_owned(), head }
     }
 
     fn keys(signer: &Signer) -> Keys {
@@ -198,17 +166,12 @@ mod tests {
         assert_eq!(lines[..2], ["harness.example/log", "37"]);
         assert_eq!(lines[3], "");
         assert!(lines[4].starts_with("— harness.example/log "));
-        assert_eq!(
-            Checkpoint::open(&note, &keys(&signer)).unwrap(),
-            checkpoint()
-        );
+        assert_eq!(Checkpoint::open(&note, &keys(&signer)).unwrap(), checkpoint());
     }
 
     #[test]
     fn the_example_of_the_go_note_package_verifies() {
-        let raw = STANDARD
-            .decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
-            .unwrap();
+        let raw = STANDARD.decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap();
         let key = PublicKey::from_bytes(raw[1..].try_into().unwrap()).unwrap();
         assert_eq!(
             note_verifier_key("PeterNeumann", &key),
@@ -231,9 +194,8 @@ mod tests {
         let both = format!("{note}{}", line(&other));
         assert!(Checkpoint::open(&both, &keys(&signer)).is_ok());
         assert!(Checkpoint::open(&other, &keys(&signer)).is_err());
-        let mut wrong = STANDARD
-            .decode(line(&note).trim_end().rsplit_once(' ').unwrap().1)
-            .unwrap();
+        let mut wrong =
+            STANDARD.decode(line(&note).trim_end().rsplit_once(' ').unwrap().1).unwrap();
         wrong[10] ^= 1;
         let wrong = format!("— harness.example/log {}\n", STANDARD.encode(wrong));
         assert!(Checkpoint::open(&format!("{note}{wrong}"), &keys(&signer)).is_err());
@@ -251,10 +213,7 @@ mod tests {
             let mut damaged = bytes.to_vec();
             damaged[bit / 8] ^= 1 << (bit % 8);
             if let Ok(text) = String::from_utf8(damaged) {
-                assert!(
-                    Checkpoint::open(&text, &keys(&signer)).is_err(),
-                    "bit {bit}"
-                );
+                assert!(Checkpoint::open(&text, &keys(&signer)).is_err(), "bit {bit}");
             }
         }
         for damaged in [
@@ -265,10 +224,7 @@ mod tests {
             note.repeat(20),
             String::new(),
         ] {
-            assert!(
-                Checkpoint::open(&damaged, &keys(&signer)).is_err(),
-                "{damaged}"
-            );
+            assert!(Checkpoint::open(&damaged, &keys(&signer)).is_err(), "{damaged}");
         }
     }
 
@@ -276,10 +232,7 @@ mod tests {
     fn an_origin_that_could_be_mistaken_is_refused() {
         let signer = Signer::from_seed(&[1; 32]);
         for origin in ["", "DSSEv1 28 x", "a+b", "a\nb"] {
-            let named = Checkpoint {
-                origin: origin.to_owned(),
-                ..checkpoint()
-            };
+            let named = Checkpoint { origin: origin.to_owned(), ..checkpoint() };
             assert!(named.sign(&signer, signer.public()).is_err(), "{origin}");
         }
     }

@@ -16,11 +16,7 @@ pub const ENVELOPE_BYTES_MAX: usize = 4 << 20;
 /// What is signed: the pre-authentication encoding of type and payload.
 #[must_use]
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "DSSEv1 {} {payload_type} {} ",
-        payload_type.len(),
-        payload.len()
-    );
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }
 
@@ -28,12 +24,7 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 #[must_use]
 pub fn envelope(signer: &dyn Sign, payload: &[u8]) -> Vec<u8> {
     let signature = signer.sign(&pae(PAYLOAD_TYPE, payload));
-    spell(
-        &STANDARD.encode(payload),
-        &signer.key_id(),
-        &STANDARD.encode(signature),
-    )
-    .into_bytes()
+    spell(&STANDARD.encode(payload), &signer.key_id(), &STANDARD.encode(signature)).into_bytes()
 }
 
 /// The one spelling of an envelope.
@@ -72,9 +63,7 @@ pub fn open(envelope: &[u8], keys: &Keys) -> Result<Vec<u8>, Error> {
     let parsed: Envelope =
         serde_json::from_slice(envelope).map_err(|e| Error::Envelope(e.to_string()))?;
     if parsed.payload_type != PAYLOAD_TYPE {
-        return Err(refuse(
-            "its payload type is not application/vnd.in-toto+json",
-        ));
+        return Err(refuse("its payload type is not application/vnd.in-toto+json"));
     }
     let [signed] = parsed.signatures.as_slice() else {
         return Err(refuse("it must hold exactly one signature"));
@@ -82,14 +71,9 @@ pub fn open(envelope: &[u8], keys: &Keys) -> Result<Vec<u8>, Error> {
     if spell(&parsed.payload, &signed.keyid, &signed.sig).as_bytes() != envelope {
         return Err(refuse("it is not written canonically"));
     }
-    let decode = |text: &str| {
-        STANDARD
-            .decode(text)
-            .map_err(|e| Error::Envelope(e.to_string()))
-    };
+    let decode = |text: &str| STANDARD.decode(text).map_err(|e| Error::Envelope(e.to_string()));
     let (payload, signature) = (decode(&parsed.payload)?, decode(&signed.sig)?);
-    keys.get(&signed.keyid)?
-        .check(&pae(PAYLOAD_TYPE, &payload), &signature)?;
+    keys.get(&signed.keyid)?.check(&pae(PAYLOAD_TYPE, &payload), &signature)?;
     Ok(payload)
 }
 
@@ -105,10 +89,7 @@ mod tests {
     #[test]
     fn pae_vector_of_the_specification() {
         let encoded = pae("http://example.com/HelloWorld", b"hello world");
-        assert_eq!(
-            encoded,
-            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
-        );
+        assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
     }
 
     #[test]
@@ -125,13 +106,8 @@ mod tests {
     fn only_trusted_keys_count() {
         let (signer, other) = (Signer::from_seed(&[1; 32]), Signer::from_seed(&[2; 32]));
         let sealed = envelope(&other, b"{}");
-        assert!(matches!(
-            open(&sealed, &keys(&signer)),
-            Err(Error::UnknownKey(_))
-        ));
-        let claimed = String::from_utf8(sealed)
-            .unwrap()
-            .replace(&other.key_id(), &signer.key_id());
+        assert!(matches!(open(&sealed, &keys(&signer)), Err(Error::UnknownKey(_))));
+        let claimed = String::from_utf8(sealed).unwrap().replace(&other.key_id(), &signer.key_id());
         let opened = open(claimed.as_bytes(), &keys(&signer));
         assert!(matches!(opened, Err(Error::BadSignature(_))), "{opened:?}");
     }
@@ -155,10 +131,7 @@ mod tests {
         ];
         for spelling in spellings {
             assert_ne!(spelling, text);
-            assert!(
-                open(spelling.as_bytes(), &keys(&signer)).is_err(),
-                "{spelling}"
-            );
+            assert!(open(spelling.as_bytes(), &keys(&signer)).is_err(), "{spelling}");
         }
     }
 

@@ -45,10 +45,6 @@ pub enum Error {
 impl Error {
     /// Refuses what is longer than `max` bytes.
     pub(crate) fn check_length(what: &'static str, bytes: usize, max: usize) -> Result<(), Self> {
-        if bytes > max {
-            Err(Self::TooLong { what, bytes, max })
-        } else {
-            Ok(())
-        }
+        if bytes > max { Err(Self::TooLong { what, bytes, max }) } else { Ok(()) }
     }
 }

@@ -39,9 +39,8 @@ impl Signer {
     /// Says what is wrong, never what the text was.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let encoded = text.trim().strip_prefix(PRIVATE_PREFIX);
-        let encoded = encoded.ok_or(Error::Key(
-            "a private key file begins with harness-ed25519-v1:",
-        ))?;
+        let encoded =
+            encoded.ok_or(Error::Key("a private key file begins with harness-ed25519-v1:"))?;
         let bad = Error::Key("a private key is 32 bytes in base64");
         let bytes = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| bad.clone())?);
         let seed: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| bad)?;
@@ -53,9 +52,8 @@ impl Signer {
     pub fn to_text(&self) -> Zeroizing<String> {
         let seed = Zeroizing::new(self.key.to_bytes());
         let encoded = Zeroizing::new(STANDARD.encode(seed.as_slice()));
-        let mut text = Zeroizing::new(String::with_capacity(
-            PRIVATE_PREFIX.len() + encoded.len() + 1,
-        ));
+        let mut text =
+            Zeroizing::new(String::with_capacity(PRIVATE_PREFIX.len() + encoded.len() + 1));
         text.push_str(PRIVATE_PREFIX);
         text.push_str(&encoded);
         text.push('\n');
@@ -81,9 +79,7 @@ impl Sign for Signer {
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signer")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
+        f.debug_struct("Signer").field("public", &self.public).finish_non_exhaustive()
     }
 }
 
@@ -118,9 +114,8 @@ impl PublicKey {
             ));
         }
         let encoded = text.strip_prefix(PUBLIC_PREFIX);
-        let encoded = encoded.ok_or(Error::Key(
-            "a public key begins with harness-ed25519-pub-v1:",
-        ))?;
+        let encoded =
+            encoded.ok_or(Error::Key("a public key begins with harness-ed25519-pub-v1:"))?;
         let bad = Error::Key("a public key is 32 bytes in base64");
         let bytes = STANDARD.decode(encoded).map_err(|_| bad.clone())?;
         Self::from_bytes(bytes.as_slice().try_into().map_err(|_| bad)?)
@@ -171,14 +166,9 @@ impl Keys {
     /// # Errors
     /// When a line is no key, there is none, or there are more than [`KEYS_MAX`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let lines = text
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty() && !l.starts_with('#'));
-        let keys: Self = lines
-            .take(KEYS_MAX + 1)
-            .map(PublicKey::parse)
-            .collect::<Result<_, _>>()?;
+        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+        let keys: Self =
+            lines.take(KEYS_MAX + 1).map(PublicKey::parse).collect::<Result<_, _>>()?;
         match keys.0.len() {
             0 => Err(Error::Key("the file holds no key")),
             1..=KEYS_MAX => Ok(keys),
@@ -191,9 +181,7 @@ impl Keys {
     /// # Errors
     /// [`Error::UnknownKey`].
     pub fn get(&self, id: &str) -> Result<&PublicKey, Error> {
-        self.0
-            .get(id)
-            .ok_or_else(|| Error::UnknownKey(id.chars().take(64).collect()))
+        self.0.get(id).ok_or_else(|| Error::UnknownKey(id.chars().take(64).collect()))
     }
 
     /// Every trusted key.
@@ -222,14 +210,8 @@ mod tests {
             "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
         );
         let signature = kernel::id::hex(&signer.sign(b""));
-        assert!(
-            signature.starts_with("e5564300c360ac729086e2cc806e828a"),
-            "{signature}"
-        );
-        assert!(
-            signature.ends_with("46bd25bf5f0595bbe24655141438e7a100b"),
-            "{signature}"
-        );
+        assert!(signature.starts_with("e5564300c360ac729086e2cc806e828a"), "{signature}");
+        assert!(signature.ends_with("46bd25bf5f0595bbe24655141438e7a100b"), "{signature}");
         signer.public().check(b"", &signer.sign(b"")).unwrap();
         assert!(signer.public().check(b"x", &signer.sign(b"")).is_err());
     }
@@ -243,16 +225,8 @@ mod tests {
         assert_eq!(PublicKey::parse(&public).unwrap(), *signer.public());
         assert!(Signer::parse(&public).is_err());
         let error = PublicKey::parse(&private).unwrap_err().to_string();
-        assert!(
-            error.contains("private") && !error.contains(&private[19..30]),
-            "{error}"
-        );
-        for bad in [
-            "",
-            "harness-ed25519-v1:",
-            "harness-ed25519-v1:AAAA",
-            "harness-ed25519-v1:!",
-        ] {
+        assert!(error.contains("private") && !error.contains(&private[19..30]), "{error}");
+        for bad in ["", "harness-ed25519-v1:", "harness-ed25519-v1:AAAA", "harness-ed25519-v1:!"] {
             assert!(Signer::parse(bad).is_err(), "{bad}");
         }
     }

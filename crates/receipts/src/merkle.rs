@@ -67,10 +67,7 @@ impl TryFrom<Edge> for Frontier {
         if edge.size > LOG_SIZE_MAX || edge.peaks.len() != edge.size.count_ones() as usize {
             return Err("a frontier holds one peak for every bit set in its size");
         }
-        Ok(Self {
-            size: edge.size,
-            peaks: edge.peaks,
-        })
+        Ok(Self { size: edge.size, peaks: edge.peaks })
     }
 }
 
@@ -98,12 +95,8 @@ impl Frontier {
     /// The root of everything so far.
     #[must_use]
     pub fn root(&self) -> Digest {
-        let joined = self
-            .peaks
-            .iter()
-            .rev()
-            .copied()
-            .reduce(|right, left| node_hash(&left, &right));
+        let joined =
+            self.peaks.iter().rev().copied().reduce(|right, left| node_hash(&left, &right));
         joined.unwrap_or_else(empty_root)
     }
 }
@@ -155,10 +148,7 @@ impl Tree {
     }
 
     fn node(&self, level: u32, index: u64) -> Option<Digest> {
-        self.levels
-            .get(level as usize)?
-            .get(usize::try_from(index).ok()?)
-            .copied()
+        self.levels.get(level as usize)?.get(usize::try_from(index).ok()?).copied()
     }
 }
 
@@ -299,11 +289,7 @@ pub fn check_consistency(old: &Head, new: &Head, proof: &[Digest]) -> Result<(),
         return Err(Error::Proof("the log became shorter"));
     }
     if old.size == new.size || old.size == 0 {
-        let fits = if old.size == 0 {
-            old.root == empty_root()
-        } else {
-            true
-        };
+        let fits = if old.size == 0 { old.root == empty_root() } else { true };
         let same = old.size != new.size || old.root == new.root;
         return match (proof.is_empty(), fits && same) {
             (true, true) => Ok(()),
@@ -337,9 +323,7 @@ pub fn check_consistency(old: &Head, new: &Head, proof: &[Digest]) -> Result<(),
     }
     match (last, old_hash == old.root && new_hash == new.root) {
         (0, true) => Ok(()),
-        (0, false) => Err(Error::Proof(
-            "it leads to other roots: the log was rewritten",
-        )),
+        (0, false) => Err(Error::Proof("it leads to other roots: the log was rewritten")),
         _ => Err(Error::Proof("it is too short")),
     }
 }

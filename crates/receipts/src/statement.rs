@@ -74,11 +74,7 @@ pub fn read(payload: &[u8]) -> Result<Stated, Error> {
             let statement: Statement<Predicate> = typed(value)?;
             let predicate = &statement.predicate;
             check_version(predicate.v)?;
-            check_subject(
-                &statement,
-                predicate.receipt.as_str(),
-                &predicate.action_digest,
-            )?;
+            check_subject(&statement, predicate.receipt.as_str(), &predicate.action_digest)?;
             Ok(Stated::Receipt(Box::new(statement.predicate)))
         }
         Some(CLOSE_TYPE) => {
@@ -88,9 +84,7 @@ pub fn read(payload: &[u8]) -> Result<Stated, Error> {
             check_subject(&statement, close.run.as_str(), &close.journal_head)?;
             Ok(Stated::Close(statement.predicate))
         }
-        _ => Err(refuse(
-            "its predicate type is neither a receipt nor a close record",
-        )),
+        _ => Err(refuse("its predicate type is neither a receipt nor a close record")),
     }
 }
 
@@ -102,9 +96,7 @@ fn check_version(version: u32) -> Result<(), Error> {
     if version == PREDICATE_VERSION {
         return Ok(());
     }
-    Err(Error::Statement(format!(
-        "it has format version {version}; this build reads 1"
-    )))
+    Err(Error::Statement(format!("it has format version {version}; this build reads 1")))
 }
 
 fn check_subject<P>(statement: &Statement<P>, name: &str, digest: &Digest) -> Result<(), Error> {
@@ -112,13 +104,7 @@ fn check_subject<P>(statement: &Statement<P>, name: &str, digest: &Digest) -> Re
     if statement.kind != STATEMENT_TYPE {
         return refuse("its type is not an in-toto statement v1");
     }
-    let [
-        Subject {
-            name: named,
-            digest: digests,
-        },
-    ] = statement.subject.as_slice()
-    else {
+    let [Subject { name: named, digest: digests }] = statement.subject.as_slice() else {
         return refuse("it must have exactly one subject");
     };
     let is_it = digests.len() == 1 && digests.get("sha256").is_some_and(|d| *d == digest.hex());

@@ -38,11 +38,9 @@ pub(crate) fn check(batch: &Batch) -> Result<(), JournalError> {
 /// Checks that the first record follows the stored head.
 pub(crate) fn check_follows(batch: &Batch, head: &Digest) -> Result<(), JournalError> {
     match batch.records.first() {
-        Some(first) if first.event.prev_hash != *head => Err(tampered(
-            &batch.run,
-            batch.expected_seq,
-            "it does not follow the stored head",
-        )),
+        Some(first) if first.event.prev_hash != *head => {
+            Err(tampered(&batch.run, batch.expected_seq, "it does not follow the stored head"))
+        }
         _ => Ok(()),
     }
 }
@@ -50,10 +48,7 @@ pub(crate) fn check_follows(batch: &Batch, head: &Digest) -> Result<(), JournalE
 /// Sequence number and hash of the head once the batch is in.
 pub(crate) fn head_after(batch: &Batch, head: Digest) -> (Seq, Digest) {
     let next = batch.expected_seq + batch.records.len() as Seq;
-    (
-        next,
-        batch.records.last().map_or(head, |record| record.hash),
-    )
+    (next, batch.records.last().map_or(head, |record| record.hash))
 }
 
 /// When a receipt was made: as its projection change says, else at the batch's last event.
@@ -62,8 +57,7 @@ pub(crate) fn receipt_at(batch: &Batch, receipt: &ReceiptId) -> At {
         Change::Receipt { id, at, .. } if id == receipt => Some(*at),
         _ => None,
     });
-    said.or_else(|| batch.records.last().map(|record| record.event.at))
-        .unwrap_or_default()
+    said.or_else(|| batch.records.last().map(|record| record.event.at)).unwrap_or_default()
 }
 
 /// RFC 6962 leaf hash of an envelope.
@@ -82,10 +76,8 @@ pub(crate) fn tampered(run: &RunId, seq: Seq, problem: impl std::fmt::Display) -
 /// Refuses a blob above the limit.
 pub(crate) fn check_blob(bytes: &[u8]) -> Result<(), JournalError> {
     if bytes.len() > BLOB_BYTES_MAX {
-        let problem = format!(
-            "a blob of {} bytes is above the limit of {BLOB_BYTES_MAX}",
-            bytes.len()
-        );
+        let problem =
+            format!("a blob of {} bytes is above the limit of {BLOB_BYTES_MAX}", bytes.len());
         return Err(JournalError::Medium(problem));
     }
     Ok(())
@@ -93,9 +85,7 @@ pub(crate) fn check_blob(bytes: &[u8]) -> Result<(), JournalError> {
 
 /// What a post beyond [`INBOX_MAX`] meets.
 pub(crate) fn inbox_full(run: &RunId) -> JournalError {
-    JournalError::Medium(format!(
-        "the inbox of run {run} holds {INBOX_MAX} items: drain it first"
-    ))
+    JournalError::Medium(format!("the inbox of run {run} holds {INBOX_MAX} items: drain it first"))
 }
 
 /// Merges timers and inboxes by turns, so that neither starves the other.

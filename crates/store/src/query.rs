@@ -175,11 +175,7 @@ pub struct Page {
 impl Page {
     /// The limit in force.
     pub(crate) fn size(&self) -> usize {
-        if self.limit == 0 {
-            PAGE_MAX
-        } else {
-            self.limit.min(PAGE_MAX)
-        }
+        if self.limit == 0 { PAGE_MAX } else { self.limit.min(PAGE_MAX) }
     }
 }
 
@@ -198,14 +194,8 @@ impl<T> Listed<T> {
     pub(crate) fn cut(list: &'static str, mut keyed: Vec<(Key, T)>, size: usize) -> Self {
         let more = keyed.len() > size;
         keyed.truncate(size);
-        let next = keyed
-            .last()
-            .filter(|_| more)
-            .map(|(key, _)| key.encode(list));
-        Self {
-            items: keyed.into_iter().map(|(_, item)| item).collect(),
-            next,
-        }
+        let next = keyed.last().filter(|_| more).map(|(key, _)| key.encode(list));
+        Self { items: keyed.into_iter().map(|(_, item)| item).collect(), next }
     }
 }
 
@@ -404,10 +394,7 @@ impl RunFilter {
             && same(&self.intent, &row.intent)
             && same(&self.pack, &row.pack)
             && same(&self.agent, &row.agent)
-            && self
-                .subject
-                .as_ref()
-                .is_none_or(|subject| row.subjects.contains(subject))
+            && self.subject.as_ref().is_none_or(|subject| row.subjects.contains(subject))
             && self.from.is_none_or(|from| row.opened_at >= from)
             && self.until.is_none_or(|until| row.opened_at < until)
     }
@@ -421,39 +408,18 @@ mod tests {
     fn a_cursor_reads_back_only_in_its_own_list() {
         let listed = Listed::cut(
             "runs",
-            vec![
-                (Key(-5, "run_a b".to_owned()), 1),
-                (Key(0, String::new()), 2),
-            ],
+            vec![(Key(-5, "run_a b".to_owned()), 1), (Key(0, String::new()), 2)],
             1,
         );
-        let page = Page {
-            after: listed.next,
-            limit: 1,
-        };
-        assert_eq!(
-            Key::decode("runs", &page).unwrap(),
-            Some(Key(-5, "run_a b".to_owned()))
-        );
-        assert!(matches!(
-            Key::decode("approvals", &page),
-            Err(Error::Cursor(_))
-        ));
-        let forged = Page {
-            after: Some("zz".to_owned()),
-            limit: 1,
-        };
-        assert!(matches!(
-            Key::decode("runs", &forged),
-            Err(Error::Cursor(_))
-        ));
+        let page = Page { after: listed.next, limit: 1 };
+        assert_eq!(Key::decode("runs", &page).unwrap(), Some(Key(-5, "run_a b".to_owned())));
+        assert!(matches!(Key::decode("approvals", &page), Err(Error::Cursor(_))));
+        let forged = Page { after: Some("zz".to_owned()), limit: 1 };
+        assert!(matches!(Key::decode("runs", &forged), Err(Error::Cursor(_))));
     }
 
     #[test]
     fn the_last_page_has_no_cursor() {
-        assert_eq!(
-            Listed::cut("runs", vec![(Key(0, String::new()), 1)], 1).next,
-            None
-        );
+        assert_eq!(Listed::cut("runs", vec![(Key(0, String::new()), 1)], 1).next, None);
     }
 }

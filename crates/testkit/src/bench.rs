@@ -1,10 +1,7 @@
 #![allow(clippy::expect_used, reason = "development only: a broken script should stop its test")]
 //! A drive loop in RAM over a scripted world, which can stop after any append.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use kernel::{
     action::Proposal,

@@ -9,4 +9,6 @@ mod bench;
 mod parts;
 
 pub use bench::{Bench, Crash, World, failure, returned};
-pub use parts::{LinePlanner, NoSchemas, Rules, Salted, clean, operation, person, plan_of, proposal};
+pub use parts::{
+    LinePlanner, NoSchemas, Rules, Salted, clean, operation, person, plan_of, proposal,
+};

@@ -191,7 +191,11 @@ impl Judge for Rules {
         let id = question.operation.id.as_str();
         let rule = |id: &str| Rule { layer: "operator".into(), id: id.into(), reason: id.into() };
         if self.denies.contains(id) {
-            return Decision { verdict: Verdict::Deny, rules: vec![rule("deny")], policies: vec![] };
+            return Decision {
+                verdict: Verdict::Deny,
+                rules: vec![rule("deny")],
+                policies: vec![],
+            };
         }
         let asked = self.asks.get(id).filter(|_| !question.recoveries.contains("rollback"));
         if let Some((role, count)) = asked {

@@ -109,9 +109,7 @@ fn each_record(body: &mut Value, route: &Route, change: &mut dyn FnMut(&mut Doc)
 
 fn segments(pointer: &str) -> Vec<String> {
     let parts = pointer.split('/').skip(1);
-    parts
-        .map(|part| part.replace("~1", "/").replace("~0", "~"))
-        .collect()
+    parts.map(|part| part.replace("~1", "/").replace("~0", "~")).collect()
 }
 
 /// Calls `change` with every object that holds the pointed-at field, and the field's name.

@@ -105,19 +105,14 @@ fn get(records: Records<'_>, kind: Kind, id: &str) -> Result<Reply, Refusal> {
 fn find_customer(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     let account = call.filter("account");
     list(records, call, (Kind::Customer, None), &|doc| {
-        let held = doc
-            .get("metadata")
-            .and_then(|data| data.get("account"))
-            .and_then(Value::as_str);
+        let held = doc.get("metadata").and_then(|data| data.get("account")).and_then(Value::as_str);
         call.agrees(doc, "email") && account.is_none_or(|want| held == Some(want))
     })
 }
 
 fn list_under_customer(records: Records<'_>, call: &Call, kind: Kind) -> Result<Reply, Refusal> {
     list(records, call, (kind, call.filter("customer")), &|doc| {
-        ["account", "status", "invoice"]
-            .iter()
-            .all(|name| call.agrees(doc, name))
+        ["account", "status", "invoice"].iter().all(|name| call.agrees(doc, name))
     })
 }
 
@@ -132,25 +127,10 @@ fn list(
         None => 0,
         Some(id) => find(records, kind, id)?.seq,
     };
-    let page = records.page(
-        kind,
-        parent,
-        Window {
-            after_seq,
-            skip: 0,
-            take,
-        },
-        keep,
-    )?;
+    let page = records.page(kind, parent, Window { after_seq, skip: 0, take }, keep)?;
     let has_more = page.total > take;
-    let data: Vec<Value> = page
-        .rows
-        .into_iter()
-        .map(|row| Value::Object(row.doc))
-        .collect();
-    Ok(Reply::ok(
-        json!({"object": "list", "data": data, "has_more": has_more}),
-    ))
+    let data: Vec<Value> = page.rows.into_iter().map(|row| Value::Object(row.doc)).collect();
+    Ok(Reply::ok(json!({"object": "list", "data": data, "has_more": has_more})))
 }
 
 fn get_balance(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
@@ -239,11 +219,7 @@ fn add_refunded(records: Records<'_>, mut invoice: Doc, minor: i64) -> Result<()
 
 /// Settles the pending refunds whose window has passed at `now` (unix seconds).
 pub(crate) fn settle_refunds(records: Records<'_>, now: i64) -> Result<(), crate::Error> {
-    let all = Window {
-        after_seq: 0,
-        skip: 0,
-        take: usize::MAX,
-    };
+    let all = Window { after_seq: 0, skip: 0, take: usize::MAX };
     let due =
         |doc: &Doc| text(doc, "status") == "pending" && amount(doc, "cancelable_until") <= now;
     for mut refund in records.page(Kind::Refund, None, all, &due)?.rows {

@@ -48,20 +48,12 @@ pub(crate) struct Field {
 
 /// A field that may be left out.
 pub(crate) const fn optional(name: &'static str, shape: Shape) -> Field {
-    Field {
-        name,
-        need: Need::Optional,
-        shape,
-    }
+    Field { name, need: Need::Optional, shape }
 }
 
 /// A field that must be there.
 pub(crate) const fn required(name: &'static str, shape: Shape) -> Field {
-    Field {
-        name,
-        need: Need::Required,
-        shape,
-    }
+    Field { name, need: Need::Required, shape }
 }
 
 /// Refuses a body with an unknown, missing or mistyped field.
@@ -89,10 +81,7 @@ pub(crate) fn check(body: &Doc, fields: &'static [Field]) -> Result<(), Refusal>
 /// Like [`check`], for a change: it must name at least one field.
 pub(crate) fn check_change(body: &Doc, fields: &'static [Field]) -> Result<(), Refusal> {
     if body.is_empty() {
-        return Err(Refusal::new(
-            Problem::BadParameter,
-            "name at least one field to change",
-        ));
+        return Err(Refusal::new(Problem::BadParameter, "name at least one field to change"));
     }
     check(body, fields)
 }
@@ -103,32 +92,21 @@ fn check_value(field: &Field, value: &Value) -> Result<(), Refusal> {
     let within = |min: i64, max: i64| value.as_i64().is_some_and(|n| (min..=max).contains(&n));
     let (good, wanted) = match &field.shape {
         Shape::Text(max) => (fits(*max), format!("text of 1 to {max} characters")),
-        Shape::TextOrNull(max) => (
-            value.is_null() || fits(*max),
-            format!("null or text of 1 to {max} characters"),
-        ),
-        Shape::OneOf(words) => (
-            text.is_some_and(|t| words.contains(&t)),
-            format!("one of {}", words.join(", ")),
-        ),
+        Shape::TextOrNull(max) => {
+            (value.is_null() || fits(*max), format!("null or text of 1 to {max} characters"))
+        }
+        Shape::OneOf(words) => {
+            (text.is_some_and(|t| words.contains(&t)), format!("one of {}", words.join(", ")))
+        }
         Shape::Whole(min, max) => (within(*min, *max), format!("a whole number {min} to {max}")),
         Shape::WholeOrNull(min, max) => (
             value.is_null() || within(*min, *max),
             format!("null or a whole number {min} to {max}"),
         ),
         Shape::YesNo => (value.is_boolean(), "true or false".to_owned()),
-        Shape::Date => (
-            text.is_some_and(clock::is_date),
-            "a date like 2026-12-28".to_owned(),
-        ),
-        Shape::Decimal => (
-            text.is_some_and(is_decimal),
-            "a decimal as text, 12.50".to_owned(),
-        ),
-        Shape::Currency => (
-            text.is_some_and(is_currency),
-            "a currency like EUR".to_owned(),
-        ),
+        Shape::Date => (text.is_some_and(clock::is_date), "a date like 2026-12-28".to_owned()),
+        Shape::Decimal => (text.is_some_and(is_decimal), "a decimal as text, 12.50".to_owned()),
+        Shape::Currency => (text.is_some_and(is_currency), "a currency like EUR".to_owned()),
         Shape::Fields(inner) => match value.as_object() {
             Some(object) => return check_change(object, inner),
             None => (false, "an object".to_owned()),
@@ -179,53 +157,27 @@ mod tests {
     static FIELDS: &[Field] = &[
         required("name", Shape::Text(5)),
         optional("pct", Shape::Decimal),
-        optional(
-            "terms",
-            Shape::Fields(&[optional("days", Shape::WholeOrNull(0, 365))]),
-        ),
+        optional("terms", Shape::Fields(&[optional("days", Shape::WholeOrNull(0, 365))])),
     ];
 
     fn refused(body: Value) -> Option<String> {
-        check(body.as_object().unwrap(), FIELDS)
-            .err()
-            .and_then(|refusal| refusal.field)
+        check(body.as_object().unwrap(), FIELDS).err().and_then(|refusal| refusal.field)
     }
 
     #[test]
     fn bodies_are_checked_field_by_field() {
-        assert_eq!(
-            refused(json!({"name": "a", "pct": "1.5", "terms": {"days": null}})),
-            None
-        );
+        assert_eq!(refused(json!({"name": "a", "pct": "1.5", "terms": {"days": null}})), None);
         assert_eq!(refused(json!({})).as_deref(), Some("name"));
-        assert_eq!(
-            refused(json!({"name": "a", "nmae": 1})).as_deref(),
-            Some("nmae")
-        );
-        assert_eq!(
-            refused(json!({"name": "too long"})).as_deref(),
-            Some("name")
-        );
-        assert_eq!(
-            refused(json!({"name": "a", "pct": 1.5})).as_deref(),
-            Some("pct")
-        );
-        assert_eq!(
-            refused(json!({"name": "a", "terms": {"days": 999}})).as_deref(),
-            Some("days")
-        );
+        assert_eq!(refused(json!({"name": "a", "nmae": 1})).as_deref(), Some("nmae"));
+        assert_eq!(refused(json!({"name": "too long"})).as_deref(), Some("name"));
+        assert_eq!(refused(json!({"name": "a", "pct": 1.5})).as_deref(), Some("pct"));
+        assert_eq!(refused(json!({"name": "a", "terms": {"days": 999}})).as_deref(), Some("days"));
     }
 
     #[test]
     fn merge_keeps_what_a_change_does_not_name() {
-        let mut doc = json!({"a": 1, "terms": {"x": 1, "y": 2}})
-            .as_object()
-            .unwrap()
-            .clone();
+        let mut doc = json!({"a": 1, "terms": {"x": 1, "y": 2}}).as_object().unwrap().clone();
         merge(&mut doc, json!({"terms": {"y": null}}).as_object().unwrap());
-        assert_eq!(
-            Value::Object(doc),
-            json!({"a": 1, "terms": {"x": 1, "y": null}})
-        );
+        assert_eq!(Value::Object(doc), json!({"a": 1, "terms": {"x": 1, "y": null}}));
     }
 }

@@ -29,11 +29,7 @@ pub(crate) fn date(days: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }
@@ -42,12 +38,7 @@ pub(crate) fn date(days: i64) -> String {
 pub(crate) fn rfc3339(seconds: i64) -> String {
     let day = date(seconds.div_euclid(DAY_SECONDS));
     let rest = seconds.rem_euclid(DAY_SECONDS);
-    format!(
-        "{day}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    format!("{day}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 /// Whether `text` has the form of a date that exists (`YYYY-MM-DD`).
@@ -90,14 +81,7 @@ mod tests {
     #[test]
     fn only_real_dates_pass() {
         assert!(is_date("2028-02-29"));
-        for wrong in [
-            "2027-02-29",
-            "2026-13-01",
-            "2026-1-1",
-            "20261120",
-            "2026-11-31",
-            "x",
-        ] {
+        for wrong in ["2027-02-29", "2026-13-01", "2026-1-1", "20261120", "2026-11-31", "x"] {
             assert!(!is_date(wrong), "{wrong}");
         }
     }

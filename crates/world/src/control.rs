@@ -14,10 +14,8 @@ use crate::{billing, clock, db, mail};
 
 const MAX_ADVANCE_SECONDS: i64 = 10 * 365 * 86_400;
 
-static CLOCK_FIELDS: &[Field] = &[required(
-    "advance_seconds",
-    Shape::Whole(0, MAX_ADVANCE_SECONDS),
-)];
+static CLOCK_FIELDS: &[Field] =
+    &[required("advance_seconds", Shape::Whole(0, MAX_ADVANCE_SECONDS))];
 
 /// Answers a control request.
 pub(crate) async fn answer(world: &Shared, request: Request) -> Response {
@@ -42,10 +40,7 @@ async fn dispatch(world: &Shared, request: Request) -> Result<(u16, Value), Refu
                 operation: query.remove("operation"),
                 key: query.remove("key"),
             };
-            Ok((
-                200,
-                world.db.with(move |tx| list_effects(tx, &filter)).await?,
-            ))
+            Ok((200, world.db.with(move |tx| list_effects(tx, &filter)).await?))
         }
         ("GET", "/_world/mail") => {
             let (id, to) = (query.remove("message_id"), query.remove("to"));
@@ -69,10 +64,9 @@ async fn dispatch(world: &Shared, request: Request) -> Result<(u16, Value), Refu
             world.faults.clear();
             Ok((200, json!({"faults": []})))
         }
-        (method, path) => Err(Refusal::new(
-            Problem::NotFound,
-            format!("no such control: {method} {path}"),
-        )),
+        (method, path) => {
+            Err(Refusal::new(Problem::NotFound, format!("no such control: {method} {path}")))
+        }
     }
 }
 
@@ -87,10 +81,7 @@ async fn read_body(body: axum::body::Body) -> Result<Doc, Refusal> {
 
 async fn advance_clock(world: &Shared, body: Doc) -> Result<(u16, Value), Refusal> {
     check(&body, CLOCK_FIELDS)?;
-    let seconds = body
-        .get("advance_seconds")
-        .and_then(Value::as_i64)
-        .unwrap_or(0);
+    let seconds = body.get("advance_seconds").and_then(Value::as_i64).unwrap_or(0);
     let now = world
         .db
         .with(move |tx| {

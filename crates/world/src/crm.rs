@@ -116,10 +116,8 @@ static ACCOUNT_FIELDS: &[Field] = &[
     optional("OwnerEmail", Shape::Text(200)),
 ];
 
-static MONEY_FIELDS: &[Field] = &[
-    optional("AmountMinor", Shape::Whole(0, MAX_MINOR)),
-    optional("Currency", Shape::Currency),
-];
+static MONEY_FIELDS: &[Field] =
+    &[optional("AmountMinor", Shape::Whole(0, MAX_MINOR)), optional("Currency", Shape::Currency)];
 
 static TERMS_FIELDS: &[Field] = &[
     optional("NoticePeriodDays", Shape::WholeOrNull(0, 730)),
@@ -130,19 +128,13 @@ static TERMS_FIELDS: &[Field] = &[
 
 static CONTRACT_FIELDS: &[Field] = &[
     optional("RenewalDate", Shape::Date),
-    optional(
-        "Status",
-        Shape::OneOf(&["active", "in_negotiation", "renewed", "cancelled"]),
-    ),
+    optional("Status", Shape::OneOf(&["active", "in_negotiation", "renewed", "cancelled"])),
     optional("Terms", Shape::Fields(TERMS_FIELDS)),
     optional("Price", Shape::Fields(MONEY_FIELDS)),
 ];
 
 static FORECAST_FIELDS: &[Field] = &[
-    optional(
-        "Category",
-        Shape::OneOf(&["commit", "best_case", "pipeline", "at_risk"]),
-    ),
+    optional("Category", Shape::OneOf(&["commit", "best_case", "pipeline", "at_risk"])),
     optional("Amount", Shape::Fields(MONEY_FIELDS)),
     optional("CloseDate", Shape::Date),
 ];
@@ -153,9 +145,7 @@ static RISK_FIELDS: &[Field] = &[
 ];
 
 fn with_version(mut record: Record) -> Value {
-    record
-        .doc
-        .insert("Version".to_owned(), record.version.into());
+    record.doc.insert("Version".to_owned(), record.version.into());
     Value::Object(record.doc)
 }
 
@@ -167,10 +157,7 @@ fn find(records: Records<'_>, kind: Kind, id: &str) -> Result<Record, Refusal> {
 fn get(records: Records<'_>, kind: Kind, id: &str) -> Result<Reply, Refusal> {
     let record = find(records, kind, id)?;
     let version = Some(record.version);
-    Ok(Reply {
-        version,
-        ..Reply::ok(with_version(record))
-    })
+    Ok(Reply { version, ..Reply::ok(with_version(record)) })
 }
 
 fn patch(
@@ -184,10 +171,8 @@ fn patch(
     if let Some(expected) = &call.if_match {
         let expected = expected.trim().trim_matches('"');
         if expected != "*" && expected != record.version.to_string() {
-            let message = format!(
-                "{id} is at version {}, not {expected}; read it again",
-                record.version
-            );
+            let message =
+                format!("{id} is at version {}, not {expected}; read it again", record.version);
             return Err(Refusal::new(Problem::Moved, message).on("If-Match"));
         }
     }
@@ -195,31 +180,24 @@ fn patch(
     merge(&mut record.doc, &call.body);
     record.version = records.update(kind, id, &record.doc)?;
     let version = Some(record.version);
-    Ok(Reply {
-        version,
-        ..Reply::ok(with_version(record))
-    })
+    Ok(Reply { version, ..Reply::ok(with_version(record)) })
 }
 
 fn list_accounts(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     let name = call.filter("name").map(str::to_lowercase);
     let tier = call.filter("tier");
     list(records, call, (Kind::Account, None), &|doc| {
-        let named = name
-            .as_deref()
-            .is_none_or(|part| text(doc, "Name").to_lowercase().contains(part));
+        let named =
+            name.as_deref().is_none_or(|part| text(doc, "Name").to_lowercase().contains(part));
         named && tier.is_none_or(|tier| text(doc, "Tier") == tier)
     })
 }
 
 fn list_opportunities(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     let category = call.filter("category");
-    list(
-        records,
-        call,
-        (Kind::Opportunity, call.filter("account_id")),
-        &|doc| category.is_none_or(|category| text(doc, "Category") == category),
-    )
+    list(records, call, (Kind::Opportunity, call.filter("account_id")), &|doc| {
+        category.is_none_or(|category| text(doc, "Category") == category)
+    })
 }
 
 fn list_children(records: Records<'_>, call: &Call, kind: Kind) -> Result<Reply, Refusal> {
@@ -238,30 +216,15 @@ fn list(
         None => 0,
         Some(cursor) => read_cursor(cursor)?,
     };
-    let page = records.page(
-        kind,
-        parent,
-        Window {
-            after_seq,
-            skip: 0,
-            take,
-        },
-        keep,
-    )?;
+    let page = records.page(kind, parent, Window { after_seq, skip: 0, take }, keep)?;
     let last = page.rows.last().map(|record| record.seq);
-    let next_cursor = last
-        .filter(|_| page.total > take)
-        .map(|seq| format!("c{seq:x}"));
+    let next_cursor = last.filter(|_| page.total > take).map(|seq| format!("c{seq:x}"));
     let rows: Vec<Value> = page.rows.into_iter().map(with_version).collect();
-    Ok(Reply::ok(
-        json!({"records": rows, "next_cursor": next_cursor}),
-    ))
+    Ok(Reply::ok(json!({"records": rows, "next_cursor": next_cursor})))
 }
 
 fn read_cursor(cursor: &str) -> Result<i64, Refusal> {
-    let seq = cursor
-        .strip_prefix('c')
-        .and_then(|hex| i64::from_str_radix(hex, 16).ok());
+    let seq = cursor.strip_prefix('c').and_then(|hex| i64::from_str_radix(hex, 16).ok());
     seq.ok_or_else(|| {
         let message = "cursor is not one this list gave out; start without one";
         Refusal::new(Problem::BadParameter, message).on("cursor")

@@ -60,17 +60,12 @@ impl Db {
             }
             (Some(held_seed), Some(held_accounts)) => {
                 if held_seed != seed.to_string() || held_accounts != accounts.to_string() {
-                    return Err(Error::OtherWorld {
-                        held_seed,
-                        held_accounts,
-                    });
+                    return Err(Error::OtherWorld { held_seed, held_accounts });
                 }
             }
         }
         tx.commit()?;
-        Ok(Self {
-            connection: Arc::new(Mutex::new(connection)),
-        })
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
     /// Runs `work` in one transaction off the async threads; an `Err` rolls it back.
@@ -97,9 +92,7 @@ impl Db {
 /// The world clock, in unix seconds.
 pub(crate) fn now_seconds(connection: &Connection) -> Result<i64, Error> {
     let text = read_meta(connection, "now")?;
-    Ok(text
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(clock::START_SECONDS))
+    Ok(text.and_then(|text| text.parse().ok()).unwrap_or(clock::START_SECONDS))
 }
 
 /// Sets the world clock.

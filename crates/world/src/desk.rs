@@ -96,16 +96,11 @@ pub(crate) static ROUTES: &[Route] = &[
 
 static TICKET_CHANGE: &[Field] = &[
     optional("status", Shape::OneOf(&["open", "pending", "solved"])),
-    optional(
-        "priority",
-        Shape::OneOf(&["low", "normal", "high", "urgent"]),
-    ),
+    optional("priority", Shape::OneOf(&["low", "normal", "high", "urgent"])),
 ];
 
-static REPLY_FIELDS: &[Field] = &[
-    required("body", Shape::Text(20_000)),
-    optional("public", Shape::YesNo),
-];
+static REPLY_FIELDS: &[Field] =
+    &[required("body", Shape::Text(20_000)), optional("public", Shape::YesNo)];
 
 static ESCALATION_FIELDS: &[Field] = &[
     required("ticket_id", Shape::Whole(1, i64::MAX)),
@@ -118,9 +113,7 @@ static CANCEL_FIELDS: &[Field] = &[required("reason", Shape::Text(2000))];
 
 fn find(records: Records<'_>, kind: Kind, id: &str) -> Result<Doc, Refusal> {
     let found = records.get(kind, id)?;
-    Ok(found
-        .ok_or_else(|| Refusal::not_found(kind.noun(), id))?
-        .doc)
+    Ok(found.ok_or_else(|| Refusal::not_found(kind.noun(), id))?.doc)
 }
 
 fn get(records: Records<'_>, kind: Kind, id: &str) -> Result<Reply, Refusal> {
@@ -132,36 +125,22 @@ fn find_company(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     list(records, call, (Kind::Company, None), &|doc| {
         call.agrees(doc, "external_ref")
             && call.agrees(doc, "domain")
-            && name
-                .as_deref()
-                .is_none_or(|part| text(doc, "name").to_lowercase().contains(part))
+            && name.as_deref().is_none_or(|part| text(doc, "name").to_lowercase().contains(part))
     })
 }
 
 fn list_tickets(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
-    list(
-        records,
-        call,
-        (Kind::Ticket, call.filter("company_id")),
-        &|doc| {
-            ["external_ref", "status", "priority"]
-                .iter()
-                .all(|name| call.agrees(doc, name))
-        },
-    )
+    list(records, call, (Kind::Ticket, call.filter("company_id")), &|doc| {
+        ["external_ref", "status", "priority"].iter().all(|name| call.agrees(doc, name))
+    })
 }
 
 fn list_escalations(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     let ticket = call.filter("ticket_id");
-    list(
-        records,
-        call,
-        (Kind::Escalation, call.filter("company_id")),
-        &|doc| {
-            let id = doc.get("ticket_id").map(Value::to_string);
-            call.agrees(doc, "client_ref") && ticket.is_none_or(|want| id.as_deref() == Some(want))
-        },
-    )
+    list(records, call, (Kind::Escalation, call.filter("company_id")), &|doc| {
+        let id = doc.get("ticket_id").map(Value::to_string);
+        call.agrees(doc, "client_ref") && ticket.is_none_or(|want| id.as_deref() == Some(want))
+    })
 }
 
 fn list(
@@ -172,17 +151,9 @@ fn list(
 ) -> Result<Reply, Refusal> {
     let offset = call.number("offset", 0)?;
     let limit = call.number("limit", DEFAULT_PAGE)?.clamp(1, MAX_PAGE);
-    let window = Window {
-        after_seq: 0,
-        skip: offset,
-        take: limit,
-    };
+    let window = Window { after_seq: 0, skip: offset, take: limit };
     let page = records.page(kind, parent, window, keep)?;
-    let rows: Vec<Value> = page
-        .rows
-        .into_iter()
-        .map(|row| Value::Object(row.doc))
-        .collect();
+    let rows: Vec<Value> = page.rows.into_iter().map(|row| Value::Object(row.doc)).collect();
     let mut body = Doc::new();
     let plural = match kind {
         Kind::Company => "companies",
@@ -216,28 +187,16 @@ fn reply_ticket(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
         "public": call.body.get("public").and_then(Value::as_bool).unwrap_or(true),
         "created_at": call.now,
     }));
-    records.insert(
-        Kind::TicketReply,
-        &id.to_string(),
-        Some(call.param(0)),
-        &doc,
-    )?;
+    records.insert(Kind::TicketReply, &id.to_string(), Some(call.param(0)), &doc)?;
     Ok(Reply::created(Value::Object(doc)))
 }
 
 fn create_escalation(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     check(&call.body, ESCALATION_FIELDS)?;
-    let ticket_id = call
-        .body
-        .get("ticket_id")
-        .and_then(Value::as_i64)
-        .unwrap_or_default();
+    let ticket_id = call.body.get("ticket_id").and_then(Value::as_i64).unwrap_or_default();
     let ticket = find(records, Kind::Ticket, &ticket_id.to_string())?;
     let id = FIRST_ESCALATION + records.next_seq(Kind::Escalation)?;
-    let company = ticket
-        .get("company_id")
-        .and_then(Value::as_i64)
-        .unwrap_or_default();
+    let company = ticket.get("company_id").and_then(Value::as_i64).unwrap_or_default();
     let doc = object(json!({
         "id": id,
         "ticket_id": ticket_id,
@@ -249,12 +208,7 @@ fn create_escalation(records: Records<'_>, call: &Call) -> Result<Reply, Refusal
         "cancel_reason": null,
         "created_at": call.now,
     }));
-    records.insert(
-        Kind::Escalation,
-        &id.to_string(),
-        Some(&company.to_string()),
-        &doc,
-    )?;
+    records.insert(Kind::Escalation, &id.to_string(), Some(&company.to_string()), &doc)?;
     Ok(Reply::created(Value::Object(doc)))
 }
 

@@ -76,10 +76,7 @@ impl Fault {
     /// The same fault on the n-th call only (from 1).
     #[must_use]
     pub fn on_call(mut self, call: u64) -> Self {
-        self.on_call = Schedule::Calls {
-            from: call,
-            to: call,
-        };
+        self.on_call = Schedule::Calls { from: call, to: call };
         self
     }
 
@@ -89,10 +86,7 @@ impl Fault {
 
     fn check(&self) -> Result<(), Error> {
         let wrong = |reason: &str| {
-            Err(Error::Fault {
-                operation: self.operation.clone(),
-                reason: reason.to_owned(),
-            })
+            Err(Error::Fault { operation: self.operation.clone(), reason: reason.to_owned() })
         };
         let mail = self.system == System::Mail;
         let known = self.operation == "*"
@@ -112,23 +106,13 @@ impl Fault {
         if self.delay_ms.is_some_and(|ms| ms > MAX_DELAY_MS) {
             return wrong("delay_ms is more than 600000");
         }
-        if self
-            .status
-            .is_some_and(|status| !(500..=599).contains(&status))
-        {
+        if self.status.is_some_and(|status| !(500..=599).contains(&status)) {
             return wrong("status must be 500 to 599");
         }
-        if self
-            .megabytes
-            .is_some_and(|size| !(1..=MAX_HUGE_MEGABYTES).contains(&size))
-        {
+        if self.megabytes.is_some_and(|size| !(1..=MAX_HUGE_MEGABYTES).contains(&size)) {
             return wrong("megabytes must be 1 to 64");
         }
-        if self
-            .field
-            .as_ref()
-            .is_some_and(|field| !field.starts_with('/'))
-        {
+        if self.field.as_ref().is_some_and(|field| !field.starts_with('/')) {
             return wrong("field must be a JSON pointer such as /Terms");
         }
         Ok(())
@@ -244,9 +228,7 @@ impl TryFrom<Value> for Schedule {
         };
         match calls {
             Some((from, to)) if from >= 1 && from <= to => Ok(Self::Calls { from, to }),
-            _ => Err(format!(
-                "on_call is {value}, must be 3, \"2..4\" or \"always\" (from 1)"
-            )),
+            _ => Err(format!("on_call is {value}, must be 3, \"2..4\" or \"always\" (from 1)")),
         }
     }
 }
@@ -278,10 +260,7 @@ impl Faults {
         let mut armed = self.lock();
         if armed.len() >= MAX_RULES {
             let reason = format!("{MAX_RULES} rules are in force already; DELETE them first");
-            return Err(Error::Fault {
-                operation: fault.operation,
-                reason,
-            });
+            return Err(Error::Fault { operation: fault.operation, reason });
         }
         armed.push(Armed { fault, calls: 0 });
         Ok(())
@@ -292,10 +271,7 @@ impl Faults {
     }
 
     pub(crate) fn list(&self) -> Vec<Fault> {
-        self.lock()
-            .iter()
-            .map(|armed| armed.fault.clone())
-            .collect()
+        self.lock().iter().map(|armed| armed.fault.clone()).collect()
     }
 
     /// Counts a call; gives the first rule that fires on it.
@@ -328,13 +304,7 @@ mod tests {
             let schedule = Schedule::try_from(text.clone()).unwrap();
             assert_eq!(Value::from(schedule), text);
         }
-        for wrong in [
-            json!(0),
-            json!("4..2"),
-            json!("never"),
-            json!(-1),
-            json!(null),
-        ] {
+        for wrong in [json!(0), json!("4..2"), json!("never"), json!(-1), json!(null)] {
             assert!(Schedule::try_from(wrong.clone()).is_err(), "{wrong}");
         }
     }
@@ -344,9 +314,8 @@ mod tests {
         let faults = Faults::default();
         let rule = json!({"system": "crm", "operation": "crm.get_account", "kind": "5xx", "on_call": "2..3"});
         faults.add(serde_json::from_value(rule).unwrap()).unwrap();
-        let fired: Vec<bool> = (0..4)
-            .map(|_| faults.fire(System::Crm, "crm.get_account").is_some())
-            .collect();
+        let fired: Vec<bool> =
+            (0..4).map(|_| faults.fire(System::Crm, "crm.get_account").is_some()).collect();
         assert_eq!(fired, [false, true, true, false]);
         assert!(faults.fire(System::Crm, "crm.get_contract").is_none());
     }
@@ -360,10 +329,7 @@ mod tests {
             (System::Mail, "mail.send", FaultKind::Garbage),
             (System::Crm, "crm.get_account", FaultKind::DuplicateRecord),
         ] {
-            assert!(
-                faults.add(Fault::new(system, operation, kind)).is_err(),
-                "{operation}"
-            );
+            assert!(faults.add(Fault::new(system, operation, kind)).is_err(), "{operation}");
         }
         assert!(faults.list().is_empty());
     }

@@ -39,13 +39,7 @@ impl Entry {
                  requested = requested + excluded.requested,
                  performed = performed + excluded.performed",
             )?
-            .execute(params![
-                self.system.name(),
-                self.operation,
-                self.key,
-                requested,
-                performed
-            ])?;
+            .execute(params![self.system.name(), self.operation, self.key, requested, performed])?;
         Ok(())
     }
 }
@@ -66,12 +60,7 @@ pub(crate) fn list_effects(connection: &Connection, filter: &EffectFilter) -> Re
          AND (?3 IS NULL OR key = ?3) ORDER BY system, operation, key LIMIT ?4",
     )?;
     let rows = statement.query_map(
-        params![
-            filter.system,
-            filter.operation,
-            filter.key,
-            MAX_EFFECTS_LISTED
-        ],
+        params![filter.system, filter.operation, filter.key, MAX_EFFECTS_LISTED],
         |row| {
             let key: String = row.get(2)?;
             Ok(json!({
@@ -102,11 +91,7 @@ impl Keyed {
         for part in [method.as_bytes(), b" ", path.as_bytes(), b"\n", body] {
             hasher.update(part);
         }
-        hasher
-            .finalize()
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        hasher.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
 
     /// The answer kept under this key, or nothing, or a refusal if it belongs to another request.
@@ -127,12 +112,7 @@ impl Keyed {
             return Err(Refusal::new(Problem::KeyReused, message).on("Idempotency-Key"));
         }
         let body = serde_json::from_str(&body).map_err(Error::from)?;
-        Ok(Some(Reply {
-            status,
-            body,
-            version,
-            replayed: true,
-        }))
+        Ok(Some(Reply { status, body, version, replayed: true }))
     }
 
     /// Keeps the answer for repeats.

@@ -31,9 +31,7 @@ impl Letter {
         let header = |wanted: &str| {
             head.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
-                name.trim()
-                    .eq_ignore_ascii_case(wanted)
-                    .then(|| value.trim().to_owned())
+                name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
             })
         };
         Self {
@@ -54,13 +52,7 @@ impl Letter {
                  VALUES (?1, ?2, ?3, ?4, ?5, 1)
                  ON CONFLICT (message_id) DO UPDATE SET deliveries = deliveries + 1",
             )?
-            .execute(params![
-                self.message_id,
-                self.from,
-                to,
-                self.subject,
-                self.body
-            ])?;
+            .execute(params![self.message_id, self.from, to, self.subject, self.body])?;
         Ok(())
     }
 }

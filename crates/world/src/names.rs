@@ -186,21 +186,13 @@ pub(crate) static TICKETS: &[(&str, &str, &str)] = &[
         "The totals on the overview do not match the detail page.",
         "negative",
     ),
-    (
-        "Question about seats",
-        "Can we move unused seats between teams?",
-        "neutral",
-    ),
+    ("Question about seats", "Can we move unused seats between teams?", "neutral"),
     (
         "API returns 502 now and then",
         "Around noon we see short bursts of 502 from the ingest API.",
         "negative",
     ),
-    (
-        "Training material",
-        "Do you have slides for onboarding new analysts?",
-        "positive",
-    ),
+    ("Training material", "Do you have slides for onboarding new analysts?", "positive"),
     (
         "Data missing since Friday",
         "Half of our devices stopped reporting on Friday. We are blocked.",

@@ -85,11 +85,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(problem: Problem, message: impl Into<String>) -> Self {
-        Self {
-            problem,
-            message: message.into(),
-            field: None,
-        }
+        Self { problem, message: message.into(), field: None }
     }
 
     pub(crate) fn on(mut self, field: impl Into<String>) -> Self {

@@ -95,9 +95,7 @@ impl<'a> Records<'a> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT seq, doc, version FROM records WHERE kind = ?1 AND id = ?2")?;
-        let row = statement
-            .query_row(params![kind.name(), id], columns)
-            .optional()?;
+        let row = statement.query_row(params![kind.name(), id], columns).optional()?;
         row.map(parse).transpose()
     }
 
@@ -119,10 +117,7 @@ impl<'a> Records<'a> {
                  WHERE kind = ?1 AND seq > ?2 AND ?3 IS NULL ORDER BY seq"
             }
         })?;
-        let mut page = Page {
-            rows: Vec::new(),
-            total: 0,
-        };
+        let mut page = Page { rows: Vec::new(), total: 0 };
         let found = statement.query_map(params![kind.name(), window.after_seq, parent], columns)?;
         for row in found {
             let record = parse(row?)?;
@@ -138,11 +133,7 @@ impl<'a> Records<'a> {
 
     /// Every record under `parent`.
     pub(crate) fn children(&self, kind: Kind, parent: &str) -> Result<Vec<Record>, Error> {
-        let all = Window {
-            after_seq: 0,
-            skip: 0,
-            take: usize::MAX,
-        };
+        let all = Window { after_seq: 0, skip: 0, take: usize::MAX };
         Ok(self.page(kind, Some(parent), all, &|_| true)?.rows)
     }
 
@@ -197,11 +188,7 @@ impl<'a> Records<'a> {
                 hasher.update("\n");
             }
         }
-        let hex: String = hasher
-            .finalize()
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let hex: String = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
         Ok(format!("sha256:{hex}"))
     }
 }
@@ -224,11 +211,7 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<(i64, String, i64)> {
 }
 
 fn parse((seq, doc, version): (i64, String, i64)) -> Result<Record, Error> {
-    Ok(Record {
-        seq,
-        doc: serde_json::from_str(&doc)?,
-        version,
-    })
+    Ok(Record { seq, doc: serde_json::from_str(&doc)?, version })
 }
 
 /// The text under which a record is stored. Equal records have equal text, which the hash reads.

@@ -78,8 +78,7 @@ impl Call {
 
     /// Whether the query's filter `name`, if given, equals the record's text field `name`.
     pub(crate) fn agrees(&self, doc: &Doc, name: &str) -> bool {
-        self.filter(name)
-            .is_none_or(|want| doc.get(name).and_then(Value::as_str) == Some(want))
+        self.filter(name).is_none_or(|want| doc.get(name).and_then(Value::as_str) == Some(want))
     }
 
     /// Text in a body that has been checked; empty if absent.
@@ -101,19 +100,11 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn ok(body: Value) -> Self {
-        Self {
-            status: 200,
-            body,
-            version: None,
-            replayed: false,
-        }
+        Self { status: 200, body, version: None, replayed: false }
     }
 
     pub(crate) fn created(body: Value) -> Self {
-        Self {
-            status: 201,
-            ..Self::ok(body)
-        }
+        Self { status: 201, ..Self::ok(body) }
     }
 }
 
@@ -137,9 +128,7 @@ pub(crate) const MAIL_OPERATION: &str = "mail.send";
 
 /// Finds the route an operation name belongs to.
 pub(crate) fn by_operation(system: System, operation: &str) -> Option<&'static Route> {
-    table(system)
-        .iter()
-        .find(|route| route.operation == operation)
+    table(system).iter().find(|route| route.operation == operation)
 }
 
 /// Finds the route for a request, and the path's parameters.
@@ -158,15 +147,9 @@ pub(crate) fn find(
         }
     }
     if wrong_method {
-        return Err(Refusal::new(
-            Problem::WrongMethod,
-            format!("{path} does not take {method}"),
-        ));
+        return Err(Refusal::new(Problem::WrongMethod, format!("{path} does not take {method}")));
     }
-    Err(Refusal::new(
-        Problem::NotFound,
-        format!("no such path: {path}"),
-    ))
+    Err(Refusal::new(Problem::NotFound, format!("no such path: {path}")))
 }
 
 fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
@@ -204,9 +187,7 @@ mod tests {
         assert_eq!(match_path("/a/{}/c", "/a/x/c"), Some(vec!["x".to_owned()]));
         assert_eq!(match_path("/a/{}", "/a/x/c"), None);
         assert_eq!(match_path("/a/{}", "/a/"), None);
-        let refusal = find(System::Crm, "PUT", "/crm/accounts/ACC-0001")
-            .map(|_| ())
-            .unwrap_err();
+        let refusal = find(System::Crm, "PUT", "/crm/accounts/ACC-0001").map(|_| ()).unwrap_err();
         assert_eq!(refusal.problem, Problem::WrongMethod);
     }
 }

@@ -100,14 +100,9 @@ fn draw_customer<'a>(
     number: u32,
     free_names: &mut impl Iterator<Item = &'a String>,
 ) -> Customer {
-    let drawn = free_names
-        .next()
-        .cloned()
-        .unwrap_or_else(|| format!("Company {number}"));
-    let (country, currency, suffix) = dice
-        .pick(COUNTRIES)
-        .copied()
-        .unwrap_or(("US", "USD", "Inc."));
+    let drawn = free_names.next().cloned().unwrap_or_else(|| format!("Company {number}"));
+    let (country, currency, suffix) =
+        dice.pick(COUNTRIES).copied().unwrap_or(("US", "USD", "Inc."));
     let health = match dice.between(1, 100) {
         1..=60 => Health::Healthy,
         61..=85 => Health::Steady,
@@ -142,14 +137,9 @@ fn draw_customer<'a>(
         customer.renewal_days = 38;
         let person =
             |name: &str, local: &str| (name.to_owned(), format!("{local}@{}", customer.domain));
-        let (ana, jonas) = (
-            person("Ana Keller", "ana.keller"),
-            person("Jonas Weber", "jonas.weber"),
-        );
-        customer.contacts = vec![
-            (ana.0, ana.1, "champion"),
-            (jonas.0, jonas.1, "economic_buyer"),
-        ];
+        let (ana, jonas) =
+            (person("Ana Keller", "ana.keller"), person("Jonas Weber", "jonas.weber"));
+        customer.contacts = vec![(ana.0, ana.1, "champion"), (jonas.0, jonas.1, "economic_buyer")];
     }
     customer
 }
@@ -172,11 +162,7 @@ fn draw_contacts(dice: &mut Dice, domain: &str) -> Vec<(String, String, &'static
         let given = dice.pick(GIVEN).copied().unwrap_or("Ines");
         let family = dice.pick(FAMILY).copied().unwrap_or("Costa");
         let local = format!("{given}.{family}").to_lowercase();
-        contacts.push((
-            format!("{given} {family}"),
-            format!("{local}@{domain}"),
-            role,
-        ));
+        contacts.push((format!("{given} {family}"), format!("{local}@{domain}"), role));
     }
     contacts
 }
@@ -192,11 +178,7 @@ fn insert(
 
 fn write_crm(records: Records<'_>, customer: &Customer, dice: &mut Dice) -> Result<(), Error> {
     let (id, number) = (customer.crm_id.as_str(), customer.number);
-    let owner = if number == AT_RISK {
-        OWNERS.first()
-    } else {
-        dice.pick(OWNERS)
-    };
+    let owner = if number == AT_RISK { OWNERS.first() } else { dice.pick(OWNERS) };
     let (owner_name, owner_email) = owner.copied().unwrap_or_default();
     let account = json!({
         "Id": id, "Name": customer.crm_name, "Tier": customer.tier,
@@ -237,22 +219,14 @@ fn write_contract(records: Records<'_>, customer: &Customer, dice: &mut Dice) ->
         "Price": price,
     });
     insert(records, (Kind::Contract, &contract_id), Some(id), contract)?;
-    let drawn = dice
-        .pick(&["commit", "best_case", "pipeline"])
-        .copied()
-        .unwrap_or("commit");
+    let drawn = dice.pick(&["commit", "best_case", "pipeline"]).copied().unwrap_or("commit");
     let opportunity_id = format!("OPP-{number:04}");
     let opportunity = json!({
         "Id": opportunity_id, "AccountId": id, "Name": format!("{} renewal", customer.crm_name),
         "Category": if fixed { "commit" } else { drawn },
         "Amount": price, "CloseDate": renewal,
     });
-    insert(
-        records,
-        (Kind::Opportunity, &opportunity_id),
-        Some(id),
-        opportunity,
-    )
+    insert(records, (Kind::Opportunity, &opportunity_id), Some(id), opportunity)
 }
 
 fn write_desk(records: Records<'_>, customer: &Customer, dice: &mut Dice) -> Result<(), Error> {
@@ -283,10 +257,7 @@ fn write_desk(records: Records<'_>, customer: &Customer, dice: &mut Dice) -> Res
         let mut ticket = object(draw_ticket(dice, customer, at));
         ticket.insert("id".to_owned(), ticket_id.into());
         ticket.insert("company_id".to_owned(), company_id.into());
-        ticket.insert(
-            "company_name".to_owned(),
-            customer.desk_name.as_str().into(),
-        );
+        ticket.insert("company_name".to_owned(), customer.desk_name.as_str().into());
         ticket.insert("external_ref".to_owned(), external_ref.into());
         let parent = company_id.to_string();
         records.insert(Kind::Ticket, &ticket_id.to_string(), Some(&parent), &ticket)?;
@@ -298,18 +269,9 @@ fn draw_ticket(dice: &mut Dice, customer: &Customer, at: i64) -> Value {
     let (subject, body, sentiment) = dice.pick(TICKETS).copied().unwrap_or(("", "", "neutral"));
     let injected = dice.between(1, 17) == 1;
     let injection = dice.pick(INJECTIONS).copied().unwrap_or("");
-    let priority = dice
-        .pick(&["low", "normal", "normal", "high"])
-        .copied()
-        .unwrap_or("normal");
-    let status = dice
-        .pick(&["open", "pending", "solved", "solved"])
-        .copied()
-        .unwrap_or("open");
-    let requester = customer
-        .contacts
-        .first()
-        .map_or("", |contact| contact.1.as_str());
+    let priority = dice.pick(&["low", "normal", "normal", "high"]).copied().unwrap_or("normal");
+    let status = dice.pick(&["open", "pending", "solved", "solved"]).copied().unwrap_or("open");
+    let requester = customer.contacts.first().map_or("", |contact| contact.1.as_str());
     let created_at = START_SECONDS - 9 * 3600 - at * 3 * DAY_SECONDS;
     let ticket = |subject: &str, body: &str, (priority, status, sentiment): (&str, &str, &str)| {
         json!({
@@ -358,11 +320,7 @@ fn write_billing(records: Records<'_>, customer: &Customer) -> Result<(), Error>
     };
     // Days before today on which each invoice was issued; the last one of a customer that pays
     // late has been due for twenty days.
-    let issued = [
-        ("paid", 234),
-        ("paid", 142),
-        (last, if last == "open" { 19 } else { 50 }),
-    ];
+    let issued = [("paid", 234), ("paid", 142), (last, if last == "open" { 19 } else { 50 })];
     for (at, (status, days)) in (1..).zip(issued) {
         let id = format!("in_{number:06}_{at}");
         let invoice = json!({
@@ -395,11 +353,7 @@ fn write_usage(records: Records<'_>, customer: &Customer, dice: &mut Dice) -> Re
         let steps_all = i64::try_from(TREND_WEEKS).unwrap_or(1);
         let trend = base_tenths + base_tenths * change_pct * steps / (100 * steps_all);
         let measured = week == from || week == WEEKS - 1;
-        let noise = if measured {
-            0
-        } else {
-            trend * dice.between(-15, 15) / 1000
-        };
+        let noise = if measured { 0 } else { trend * dice.between(-15, 15) / 1000 };
         let back = i64::try_from(WEEKS - 1 - week).unwrap_or(0) * 7;
         series.push(json!({
             "week_start": date(LAST_WEEK_DAYS - back), "value": tenths(trend + noise),

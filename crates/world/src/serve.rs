@@ -70,10 +70,7 @@ pub(crate) async fn answer(
     if prefix == "_world" {
         return control::answer(&world, request).await;
     }
-    let Some(system) = HTTP_SYSTEMS
-        .into_iter()
-        .find(|system| system.name() == prefix)
-    else {
+    let Some(system) = HTTP_SYSTEMS.into_iter().find(|system| system.name() == prefix) else {
         let body = serde_json::json!({"error": format!("no such path: {path}")});
         return json_response(404, &body);
     };
@@ -121,14 +118,12 @@ async fn take_apart(world: &Shared, system: System, request: Request) -> Result<
     let (path, method) = (parts.uri.path(), parts.method.as_str());
     let (route, params) = route::find(system, method, path)?;
     check_token(tokens_of(&world.tokens, system), &parts, route)?;
-    let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES)
-        .await
-        .map_err(|_| {
-            Refusal::new(
-                Problem::TooLarge,
-                format!("the body must be whole and ≤ {MAX_BODY_BYTES} bytes"),
-            )
-        })?;
+    let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
+        Refusal::new(
+            Problem::TooLarge,
+            format!("the body must be whole and ≤ {MAX_BODY_BYTES} bytes"),
+        )
+    })?;
     let mut call = Call {
         params,
         query: read_query(&parts.uri)?,
@@ -145,32 +140,14 @@ async fn take_apart(world: &Shared, system: System, request: Request) -> Result<
             return Err(Refusal::new(Problem::BadParameter, message).on("Idempotency-Key"));
         }
         let honoured = system.honours_keys();
-        let key = if honoured {
-            header_key.to_owned()
-        } else {
-            call.text("client_ref").to_owned()
-        };
+        let key = if honoured { header_key.to_owned() } else { call.text("client_ref").to_owned() };
         if honoured && !key.is_empty() {
             let fingerprint = Keyed::fingerprint(method, path, &bytes);
-            keyed = Some(Keyed {
-                system,
-                key: key.clone(),
-                fingerprint,
-            });
+            keyed = Some(Keyed { system, key: key.clone(), fingerprint });
         }
-        entry = Some(Entry {
-            system,
-            operation: route.operation,
-            key,
-        });
+        entry = Some(Entry { system, operation: route.operation, key });
     }
-    Ok(Asked {
-        system,
-        route,
-        call,
-        entry,
-        keyed,
-    })
+    Ok(Asked { system, route, call, entry, keyed })
 }
 
 fn tokens_of(tokens: &Tokens, system: System) -> Option<&SystemTokens> {
@@ -186,19 +163,13 @@ fn tokens_of(tokens: &Tokens, system: System) -> Option<&SystemTokens> {
 fn check_token(good: Option<&SystemTokens>, parts: &Parts, route: &Route) -> Result<(), Refusal> {
     let given = header(parts, &AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
     let (Some(given), Some(good)) = (given, good) else {
-        return Err(Refusal::new(
-            Problem::NoToken,
-            "send Authorization: Bearer <token>",
-        ));
+        return Err(Refusal::new(Problem::NoToken, "send Authorization: Bearer <token>"));
     };
     if given == good.write {
         return Ok(());
     }
     if given != good.read {
-        return Err(Refusal::new(
-            Problem::NoToken,
-            "this token is not known here",
-        ));
+        return Err(Refusal::new(Problem::NoToken, "this token is not known here"));
     }
     if route.writes() {
         let message = format!("this token may only read, {} writes", route.operation);
@@ -208,10 +179,7 @@ fn check_token(good: Option<&SystemTokens>, parts: &Parts, route: &Route) -> Res
 }
 
 fn header<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a str> {
-    parts
-        .headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
+    parts.headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The query's parameters; the last of a name counts.
@@ -228,10 +196,7 @@ pub(crate) fn read_object(bytes: &[u8]) -> Result<Doc, Refusal> {
         return Ok(Doc::new());
     }
     serde_json::from_slice(bytes).map_err(|error| {
-        Refusal::new(
-            Problem::Malformed,
-            format!("the body must be a JSON object: {error}"),
-        )
+        Refusal::new(Problem::Malformed, format!("the body must be a JSON object: {error}"))
     })
 }
 
@@ -241,13 +206,7 @@ async fn perform(world: &Shared, asked: Asked) -> Result<(Reply, i64), Refusal> 
     world
         .db
         .with(move |tx| {
-            let Asked {
-                system,
-                route,
-                mut call,
-                entry,
-                keyed,
-            } = asked;
+            let Asked { system, route, mut call, entry, keyed } = asked;
             call.now = db::now_seconds(tx)?;
             let told = match as_of {
                 AsOf::Wall => clock::wall_seconds(),
@@ -279,10 +238,7 @@ async fn strike_before(
     match (fault.kind, fault.phase) {
         (FaultKind::TimeoutBefore, _) => {
             world.hang(hang_ms(fault)).await;
-            Err(Refusal::new(
-                Problem::Unavailable(504),
-                "the system did not answer in time",
-            ))
+            Err(Refusal::new(Problem::Unavailable(504), "the system did not answer in time"))
         }
         (FaultKind::ServerError, Phase::Before) => Err(server_error(fault)),
         (FaultKind::Reset, Phase::Before) => {
@@ -296,10 +252,9 @@ async fn strike_before(
             response.headers_mut().insert(RETRY_AFTER, seconds);
             Ok(Some(response))
         }
-        (FaultKind::Forbidden, _) => Err(Refusal::new(
-            Problem::ReadOnly,
-            "this token may not do that any more",
-        )),
+        (FaultKind::Forbidden, _) => {
+            Err(Refusal::new(Problem::ReadOnly, "this token may not do that any more"))
+        }
         (FaultKind::ServerError | FaultKind::Reset, Phase::After)
         | (
             FaultKind::TimeoutAfter
@@ -332,11 +287,8 @@ async fn strike_after(
         FaultKind::Reset => peer.reset(),
         FaultKind::SlowDrip => {
             let pause = Duration::from_millis(fault.delay_ms.unwrap_or(DEFAULT_DRIP_MS));
-            *response.body_mut() = wire::drip(
-                reply.body.to_string().into_bytes(),
-                pause,
-                world.closing.clone(),
-            );
+            *response.body_mut() =
+                wire::drip(reply.body.to_string().into_bytes(), pause, world.closing.clone());
         }
         FaultKind::Garbage => {
             *response.status_mut() = StatusCode::OK;
@@ -344,9 +296,7 @@ async fn strike_after(
         }
         FaultKind::Huge => {
             let megabytes = fault.megabytes.unwrap_or(DEFAULT_HUGE_MEGABYTES);
-            let bytes = usize::try_from(megabytes)
-                .unwrap_or(1)
-                .saturating_mul(1024 * 1024);
+            let bytes = usize::try_from(megabytes).unwrap_or(1).saturating_mul(1024 * 1024);
             *response.body_mut() = wire::huge(bytes);
         }
         FaultKind::TimeoutBefore

@@ -82,13 +82,7 @@ struct Session {
 impl Session {
     fn new(stream: TcpStream, world: Arc<Shared>) -> Self {
         let stream = BufReader::new(stream);
-        Self {
-            stream,
-            world,
-            greeted: false,
-            from: None,
-            to: Vec::new(),
-        }
+        Self { stream, world, greeted: false, from: None, to: Vec::new() }
     }
 
     async fn run(&mut self) -> std::io::Result<()> {
@@ -112,12 +106,7 @@ impl Session {
             "EHLO" => {
                 self.greet();
                 let size = format!("250-SIZE {MAX_MESSAGE_BYTES}");
-                for text in [
-                    "250-mail.world.example",
-                    "250-8BITMIME",
-                    "250-SMTPUTF8",
-                    &size,
-                ] {
+                for text in ["250-mail.world.example", "250-8BITMIME", "250-SMTPUTF8", &size] {
                     self.say(text).await?;
                 }
                 self.say("250 PIPELINING").await?;
@@ -168,12 +157,10 @@ impl Session {
             return "501 expected MAIL FROM:<address>";
         };
         let too_large = parameters.split(' ').any(|parameter| {
-            let size = parameter
-                .split_once('=')
-                .filter(|(name, _)| name.eq_ignore_ascii_case("SIZE"));
+            let size =
+                parameter.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("SIZE"));
             size.is_some_and(|(_, size)| {
-                size.parse()
-                    .is_ok_and(|n: u64| n > MAX_MESSAGE_BYTES as u64)
+                size.parse().is_ok_and(|n: u64| n > MAX_MESSAGE_BYTES as u64)
             })
         });
         if too_large {
@@ -248,17 +235,10 @@ impl Session {
 
     async fn deliver(&mut self, letter: Letter) -> std::io::Result<Next> {
         let key = letter.message_id.clone().unwrap_or_default();
-        let entry = Entry {
-            system: System::Mail,
-            operation: MAIL_OPERATION,
-            key,
-        };
+        let entry = Entry { system: System::Mail, operation: MAIL_OPERATION, key };
         let counted = entry.clone();
-        let asked: Result<(), Error> = self
-            .world
-            .db
-            .with(move |tx| counted.count_requested(tx))
-            .await;
+        let asked: Result<(), Error> =
+            self.world.db.with(move |tx| counted.count_requested(tx)).await;
         if asked.is_err() {
             self.say("451 the store refused").await?;
             return Ok(Next::GoOn);
@@ -339,10 +319,7 @@ impl Session {
     }
 
     async fn say(&mut self, text: &str) -> std::io::Result<()> {
-        self.stream
-            .get_mut()
-            .write_all(format!("{text}\r\n").as_bytes())
-            .await
+        self.stream.get_mut().write_all(format!("{text}\r\n").as_bytes()).await
     }
 }
 

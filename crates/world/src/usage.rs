@@ -54,20 +54,14 @@ static ANNOTATION_FIELDS: &[Field] = &[
 
 fn find(records: Records<'_>, account: &str) -> Result<Doc, Refusal> {
     let found = records.get(Kind::Usage, account)?;
-    Ok(found
-        .ok_or_else(|| Refusal::not_found("account", account))?
-        .doc)
+    Ok(found.ok_or_else(|| Refusal::not_found("account", account))?.doc)
 }
 
 fn list_usage(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     let number = call.number("page", 1)?.max(1);
     let per_page = call.number("per_page", DEFAULT_PAGE)?.clamp(1, MAX_PAGE);
     let skip = (number - 1).saturating_mul(per_page);
-    let window = Window {
-        after_seq: 0,
-        skip,
-        take: per_page,
-    };
+    let window = Window { after_seq: 0, skip, take: per_page };
     let page = records.page(Kind::Usage, None, window, &|_| true)?;
     let items = page.rows.into_iter().map(|mut row| {
         row.doc.remove("series");
@@ -75,9 +69,7 @@ fn list_usage(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     });
     let items: Vec<Value> = items.collect();
     let pages = page.total.div_ceil(per_page);
-    Ok(Reply::ok(
-        json!({"items": items, "page": number, "pages": pages}),
-    ))
+    Ok(Reply::ok(json!({"items": items, "page": number, "pages": pages})))
 }
 
 fn get_usage(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
@@ -111,19 +103,11 @@ fn create_annotation(records: Records<'_>, call: &Call) -> Result<Reply, Refusal
 
 fn find_annotation(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     let client_ref = call.filter("client_ref");
-    let window = Window {
-        after_seq: 0,
-        skip: 0,
-        take: MAX_PAGE,
-    };
+    let window = Window { after_seq: 0, skip: 0, take: MAX_PAGE };
     let page = records.page(Kind::Annotation, call.filter("account"), window, &|doc| {
         let held = doc.get("client_ref").and_then(Value::as_str);
         client_ref.is_none_or(|want| held == Some(want))
     })?;
-    let items: Vec<Value> = page
-        .rows
-        .into_iter()
-        .map(|row| Value::Object(row.doc))
-        .collect();
+    let items: Vec<Value> = page.rows.into_iter().map(|row| Value::Object(row.doc)).collect();
     Ok(Reply::ok(json!({"items": items, "count": page.total})))
 }

@@ -31,10 +31,7 @@ pub(crate) struct Door {
 
 impl Door {
     pub(crate) fn new(listener: TcpListener) -> Self {
-        Self {
-            listener,
-            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-        }
+        Self { listener, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
     }
 }
 
@@ -74,17 +71,8 @@ impl Listener for Door {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     let broken = Arc::new(AtomicBool::new(false));
-                    let peer = Peer {
-                        broken: Arc::clone(&broken),
-                    };
-                    return (
-                        Line {
-                            stream,
-                            broken,
-                            _place: place,
-                        },
-                        peer,
-                    );
+                    let peer = Peer { broken: Arc::clone(&broken) };
+                    return (Line { stream, broken, _place: place }, peer);
                 }
                 // Out of descriptors, or the client left: wait, then listen on.
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -94,9 +82,7 @@ impl Listener for Door {
 
     fn local_addr(&self) -> io::Result<Peer> {
         let _: SocketAddr = self.listener.local_addr()?;
-        Ok(Peer {
-            broken: Arc::new(AtomicBool::new(false)),
-        })
+        Ok(Peer { broken: Arc::new(AtomicBool::new(false)) })
     }
 }
 
@@ -145,22 +131,19 @@ impl AsyncWrite for Line {
 /// A body that comes a few bytes at a time, and breaks off when `closing` turns true.
 pub(crate) fn drip(bytes: Vec<u8>, pause: Duration, closing: watch::Receiver<bool>) -> Body {
     let start = (Bytes::from(bytes), closing);
-    Body::from_stream(stream::unfold(
-        start,
-        move |(mut left, mut closing)| async move {
-            if left.is_empty() {
-                return None;
+    Body::from_stream(stream::unfold(start, move |(mut left, mut closing)| async move {
+        if left.is_empty() {
+            return None;
+        }
+        let piece = tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(left.split_to(left.len().min(DRIP_BYTES))),
+            _ = closing.wait_for(|closing| *closing) => {
+                left.clear();
+                Err(io::Error::from(io::ErrorKind::ConnectionAborted))
             }
-            let piece = tokio::select! {
-                () = tokio::time::sleep(pause) => Ok(left.split_to(left.len().min(DRIP_BYTES))),
-                _ = closing.wait_for(|closing| *closing) => {
-                    left.clear();
-                    Err(io::Error::from(io::ErrorKind::ConnectionAborted))
-                }
-            };
-            Some((piece, (left, closing)))
-        },
-    ))
+        };
+        Some((piece, (left, closing)))
+    }))
 }
 
 /// A JSON body of a little more than `bytes` bytes, made as it is read.

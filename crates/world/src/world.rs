@@ -49,9 +49,7 @@ impl World {
         let http = bind(config.listen).await?;
         let mail = bind(config.smtp_listen).await?;
         let (http_addr, smtp_addr) = (address(&http)?, address(&mail)?);
-        let tokens = config
-            .tokens
-            .unwrap_or_else(|| Tokens::from_seed(config.seed));
+        let tokens = config.tokens.unwrap_or_else(|| Tokens::from_seed(config.seed));
         let (closing, closed) = watch::channel(false);
         let shared = Arc::new(Shared {
             db,
@@ -65,13 +63,7 @@ impl World {
             tokio::spawn(serve_http(http, Arc::clone(&shared), closed)),
             tokio::spawn(smtp::serve(mail, shared)),
         ];
-        Ok(Self {
-            http_addr,
-            smtp_addr,
-            tokens,
-            closing,
-            tasks,
-        })
+        Ok(Self { http_addr, smtp_addr, tokens, closing, tasks })
     }
 
     /// Where the HTTP systems are, `http://127.0.0.1:PORT`, without a slash at the end.
@@ -137,23 +129,17 @@ async fn open(path: Option<PathBuf>, seed: u64, accounts: u32) -> Result<Db, Err
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|source| Error::Io {
-        place: "binding a listener",
-        source,
-    })
+    bound.map_err(|source| Error::Io { place: "binding a listener", source })
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
-    listener.local_addr().map_err(|source| Error::Io {
-        place: "reading a listener's address",
-        source,
-    })
+    listener
+        .local_addr()
+        .map_err(|source| Error::Io { place: "reading a listener's address", source })
 }
 
 fn describe((seed, accounts): (u64, u32), smtp: SocketAddr, tokens: &Tokens) -> Value {
-    let systems = HTTP_SYSTEMS
-        .into_iter()
-        .flat_map(|system| route::table(system));
+    let systems = HTTP_SYSTEMS.into_iter().flat_map(|system| route::table(system));
     let mut operations: Vec<&str> = systems.map(|route| route.operation).collect();
     operations.push(MAIL_OPERATION);
     json!({
@@ -174,7 +160,5 @@ async fn serve_http(listener: TcpListener, shared: Arc<Shared>, mut closed: watc
         let _ = closed.wait_for(|closed| *closed).await;
     };
     // `serve` ends without an error: accepting never gives up (see `Door`).
-    let _ = axum::serve(Door::new(listener), service)
-        .with_graceful_shutdown(stop)
-        .await;
+    let _ = axum::serve(Door::new(listener), service).with_graceful_shutdown(stop).await;
 }

@@ -52,9 +52,7 @@ pub(super) fn build(
         headers.insert(name.clone(), value);
     }
     if let Some(body) = body(route, call)? {
-        request
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(Body::from(body));
     }
     Ok(request)
@@ -65,17 +63,11 @@ fn credentials(
     secret: &Secret,
 ) -> Result<(reqwest::header::HeaderName, HeaderValue), Failure> {
     let (name, text) = match auth {
-        Auth::Bearer(_) => (
-            AUTHORIZATION,
-            Zeroizing::new(format!("Bearer {}", secret.expose())),
-        ),
+        Auth::Bearer(_) => (AUTHORIZATION, Zeroizing::new(format!("Bearer {}", secret.expose()))),
         Auth::Header(name, _) => (name.clone(), Zeroizing::new(secret.expose().to_owned())),
         Auth::Basic(user, _) => {
             let pair = Zeroizing::new(format!("{user}:{}", secret.expose()));
-            (
-                AUTHORIZATION,
-                Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))),
-            )
+            (AUTHORIZATION, Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
         }
     };
     let message = || format!("secret `{}` cannot stand in a header", auth.secret());
@@ -104,9 +96,7 @@ pub(super) fn url(route: &Route, args: &Value, base: &Url) -> Result<Url, Failur
         append_query(&mut url, name, args, pointer)?;
     }
     if url.as_str().len() > URL_MAX_BYTES {
-        return Err(refuse(format!(
-            "the URL would be longer than {URL_MAX_BYTES} bytes"
-        )));
+        return Err(refuse(format!("the URL would be longer than {URL_MAX_BYTES} bytes")));
     }
     Ok(url)
 }
@@ -124,14 +114,9 @@ fn segment(args: &Value, name: &str) -> Result<String, Failure> {
         }
     };
     // Servers decode once before they split or normalise; some treat `\` as `/`.
-    let unescaped = value
-        .to_ascii_lowercase()
-        .replace("%2e", ".")
-        .replace("%2f", "/")
-        .replace("%5c", "/");
-    let dots = unescaped
-        .split(['/', '\\'])
-        .any(|part| matches!(part, "." | ".."));
+    let unescaped =
+        value.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    let dots = unescaped.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
     if value.is_empty() || dots || value.chars().any(char::is_control) || value.contains('\\') {
         let message = format!(
             "the argument `{name}` cannot be part of a path: empty, `.`, `..`, `\\` or a control character"
@@ -169,17 +154,14 @@ fn scalar(args: &Value, pointer: &str, place: &str) -> Result<Option<String>, Fa
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
         Some(Value::Bool(flag)) => Ok(Some(flag.to_string())),
-        Some(Value::Array(_) | Value::Object(_)) => Err(refuse(format!(
-            "{pointer} is no single value and cannot stand in `{place}`"
-        ))),
+        Some(Value::Array(_) | Value::Object(_)) => {
+            Err(refuse(format!("{pointer} is no single value and cannot stand in `{place}`")))
+        }
     }
 }
 
 fn body(route: &Route, call: &Call) -> Result<Option<Vec<u8>>, Failure> {
-    let mut body = route
-        .body
-        .as_ref()
-        .and_then(|template| fill(template, &call.args));
+    let mut body = route.body.as_ref().and_then(|template| fill(template, &call.args));
     if let Some(Idempotency::Body(pointer)) = &route.idempotency {
         let whole = body.get_or_insert_with(|| Value::Object(Map::new()));
         put(whole, pointer, call.key.as_str())?;
@@ -193,9 +175,7 @@ fn body(route: &Route, call: &Call) -> Result<Option<Vec<u8>>, Failure> {
     let Some(body) = body else { return Ok(None) };
     let bytes = kernel::canon::bytes(&body).map_err(|e| refuse(e.to_string()))?;
     if bytes.len() > BODY_MAX_BYTES {
-        return Err(refuse(format!(
-            "the request would be larger than {BODY_MAX_BYTES} bytes"
-        )));
+        return Err(refuse(format!("the request would be larger than {BODY_MAX_BYTES} bytes")));
     }
     Ok(Some(bytes))
 }
@@ -206,9 +186,8 @@ fn fill(template: &Template, args: &Value) -> Option<Value> {
         Template::At(pointer) => args.pointer(pointer).cloned(),
         Template::Fixed(value) => Some(value.clone()),
         Template::Object(fields) => {
-            let filled = fields
-                .iter()
-                .filter_map(|(name, inner)| Some((name.clone(), fill(inner, args)?)));
+            let filled =
+                fields.iter().filter_map(|(name, inner)| Some((name.clone(), fill(inner, args)?)));
             Some(Value::Object(filled.collect()))
         }
     }
@@ -222,13 +201,9 @@ fn put(whole: &mut Value, pointer: &str, key: &str) -> Result<(), Failure> {
             *place = Value::Object(Map::new());
         }
         let Value::Object(map) = place else {
-            return Err(refuse(format!(
-                "the body has no place for the effect key at {pointer}"
-            )));
+            return Err(refuse(format!("the body has no place for the effect key at {pointer}")));
         };
-        place = map
-            .entry(part.replace("~1", "/").replace("~0", "~"))
-            .or_insert(Value::Null);
+        place = map.entry(part.replace("~1", "/").replace("~0", "~")).or_insert(Value::Null);
     }
     *place = Value::String(key.to_owned());
     Ok(())

@@ -143,10 +143,8 @@ impl Route {
         if route.body.is_some() && route.method == Method::GET {
             return Err(binding.error("body", "a GET has none; use `query`"));
         }
-        if matches!(
-            (&route.idempotency, &route.method),
-            (Some(Idempotency::Body(_)), &Method::GET)
-        ) {
+        if matches!((&route.idempotency, &route.method), (Some(Idempotency::Body(_)), &Method::GET))
+        {
             return Err(binding.error("idempotency", "a GET has no body; use a header"));
         }
         Ok(route)
@@ -154,31 +152,20 @@ impl Route {
 }
 
 fn method(binding: &Reader<'_>) -> Result<Method, Error> {
-    let known = [
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-    ];
+    let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     let name = binding.text("method")?;
     let names = known.iter().map(Method::as_str);
     let wrong = || binding.error("method", format!("no method `{name}`{}", hint(name, names)));
-    known
-        .iter()
-        .find(|method| method.as_str() == name)
-        .cloned()
-        .ok_or_else(wrong)
+    known.iter().find(|method| method.as_str() == name).cloned().ok_or_else(wrong)
 }
 
 fn path(binding: &Reader<'_>) -> Result<Vec<Piece>, Error> {
     let text = binding.text("path")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/{}".contains(c);
     if !text.starts_with('/') || !text.chars().all(plain) {
-        return Err(binding.error(
-            "path",
-            "must begin with `/` and hold neither `?`, `#`, `%` nor spaces",
-        ));
+        return Err(
+            binding.error("path", "must begin with `/` and hold neither `?`, `#`, `%` nor spaces")
+        );
     }
     if text.contains("//") || text.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(binding.error("path", "must not hold `//`, `.` or `..`"));
@@ -210,19 +197,15 @@ fn header_name(binding: &Reader<'_>, key: &str, name: &str) -> Result<HeaderName
 fn free_header(binding: &Reader<'_>, key: &str, name: &str) -> Result<HeaderName, Error> {
     let header = header_name(binding, key, name)?;
     if OWN_HEADERS.contains(&header.as_str()) {
-        return Err(binding.error(
-            key,
-            format!("the header `{name}` is not a binding's to set; see `auth`"),
-        ));
+        return Err(binding
+            .error(key, format!("the header `{name}` is not a binding's to set; see `auth`")));
     }
     Ok(header)
 }
 
 fn headers(binding: &Reader<'_>) -> Result<Vec<(HeaderName, String)>, Error> {
     let pairs = binding.pointers("headers")?.into_iter();
-    pairs
-        .map(|(name, pointer)| Ok((free_header(binding, "headers", &name)?, pointer)))
-        .collect()
+    pairs.map(|(name, pointer)| Ok((free_header(binding, "headers", &name)?, pointer))).collect()
 }
 
 fn capture(binding: &Reader<'_>) -> Result<Vec<(String, HeaderName)>, Error> {
@@ -241,18 +224,12 @@ fn capture(binding: &Reader<'_>) -> Result<Vec<(String, HeaderName)>, Error> {
 }
 
 fn body(binding: &Reader<'_>) -> Result<Option<Template>, Error> {
-    binding
-        .get("body")
-        .map(|value| template(binding, value, 0))
-        .transpose()
+    binding.get("body").map(|value| template(binding, value, 0)).transpose()
 }
 
 fn template(binding: &Reader<'_>, value: &Value, depth: usize) -> Result<Template, Error> {
     if depth > BODY_DEPTH_MAX {
-        return Err(binding.error(
-            "body",
-            format!("nested deeper than {BODY_DEPTH_MAX} levels"),
-        ));
+        return Err(binding.error("body", format!("nested deeper than {BODY_DEPTH_MAX} levels")));
     }
     match value {
         Value::String(pointer) => {
@@ -296,10 +273,7 @@ fn auth(binding: &Reader<'_>) -> Result<Option<Auth>, Error> {
         if user.contains(':') || HeaderValue::from_str(user).is_err() {
             return Err(basic.error("user", "must not hold `:` or control characters"));
         }
-        return Ok(Some(Auth::Basic(
-            user.to_owned(),
-            basic.text("secret")?.to_owned(),
-        )));
+        return Ok(Some(Auth::Basic(user.to_owned(), basic.text("secret")?.to_owned())));
     }
     Err(auth.error("", "must be one of `bearer`, `header`, `basic`"))
 }
@@ -310,14 +284,9 @@ fn idempotency(binding: &Reader<'_>) -> Result<Option<Idempotency>, Error> {
     };
     child.only(&["header", "body"])?;
     match (child.text_opt("header")?, child.pointer("body")?) {
-        (Some(name), None) => Ok(Some(Idempotency::Header(free_header(
-            &child, "header", name,
-        )?))),
+        (Some(name), None) => Ok(Some(Idempotency::Header(free_header(&child, "header", name)?))),
         (None, Some(pointer)) if !pointer.is_empty() => Ok(Some(Idempotency::Body(pointer))),
-        _ => Err(child.error(
-            "",
-            "must be either `{\"header\": NAME}` or `{\"body\": POINTER}`",
-        )),
+        _ => Err(child.error("", "must be either `{\"header\": NAME}` or `{\"body\": POINTER}`")),
     }
 }
 
@@ -325,9 +294,7 @@ fn errors(binding: &Reader<'_>) -> Result<Vec<ErrorRule>, Error> {
     let mut rules = Vec::new();
     for item in binding.children("errors")? {
         item.only(&["status", "class", "landed"])?;
-        let status = item
-            .count("status")?
-            .and_then(|status| u16::try_from(status).ok());
+        let status = item.count("status")?.and_then(|status| u16::try_from(status).ok());
         let status = status.filter(|status| (300..=599).contains(status));
         let status =
             status.ok_or_else(|| item.error("status", "must be a status from 300 to 599"))?;
@@ -344,11 +311,7 @@ fn errors(binding: &Reader<'_>) -> Result<Vec<ErrorRule>, Error> {
             Some("yes") => Some(Landed::Yes),
             Some(_) => return Err(item.error("landed", "must be `no`, `unknown` or `yes`")),
         };
-        rules.push(ErrorRule {
-            status,
-            class: *class,
-            landed,
-        });
+        rules.push(ErrorRule { status, class: *class, landed });
     }
     Ok(rules)
 }

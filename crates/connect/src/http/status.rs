@@ -41,11 +41,7 @@ pub(super) fn retry_after_ms(headers: &HeaderMap, now: At) -> Option<i64> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait_ms = match text.parse::<i64>() {
         Ok(seconds) => seconds.saturating_mul(1_000),
-        Err(_) => rfc2822::parse(text)
-            .ok()?
-            .timestamp()
-            .as_millisecond()
-            .saturating_sub(now),
+        Err(_) => rfc2822::parse(text).ok()?.timestamp().as_millisecond().saturating_sub(now),
     };
     Some(wait_ms.clamp(0, RETRY_AFTER_MAX_MS))
 }

@@ -61,22 +61,10 @@ async fn every_status_has_a_class_and_says_whether_it_landed() {
         let server =
             Server::start(move |_| Reply::status(status, "Location: /elsewhere\r\n", "no")).await;
         let failure = fail_with(Trial::read(server.system(), get())).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (class, Landed::No),
-            "read {status}"
-        );
+        assert_eq!((failure.class, failure.landed), (class, Landed::No), "read {status}");
         let failure = fail_with(Trial::write(server.system(), post())).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (class, write_landed),
-            "write {status}"
-        );
-        assert_eq!(
-            server.seen().len(),
-            2,
-            "{status}: nothing is followed or repeated"
-        );
+        assert_eq!((failure.class, failure.landed), (class, write_landed), "write {status}");
+        assert_eq!(server.seen().len(), 2, "{status}: nothing is followed or repeated");
     }
 }
 
@@ -85,26 +73,17 @@ async fn an_operation_maps_statuses_itself() {
     let server = Server::start(|_| Reply::status(409, "", "already")).await;
     let errors = json!({"errors": [{"status": 409, "class": "duplicate", "landed": "yes"}]});
     let failure = fail_with(Trial::write(server.system(), merged(post(), errors))).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::Duplicate, Landed::Yes)
-    );
+    assert_eq!((failure.class, failure.landed), (Class::Duplicate, Landed::Yes));
     let gone = Server::start(|_| Reply::status(404, "", "nothing")).await;
     let absent = merged(get(), json!({"absent_ok": true}));
-    assert_eq!(
-        Trial::read(gone.system(), absent).output().await,
-        Value::Null
-    );
+    assert_eq!(Trial::read(gone.system(), absent).output().await, Value::Null);
 }
 
 #[tokio::test]
 async fn retry_after_in_seconds_and_as_a_date() {
     for (header, expected) in [
         ("Retry-After: 7\r\n", Some(7_000)),
-        (
-            "Retry-After: Fri, 20 Nov 2026 09:00:30 GMT\r\n",
-            Some(30_000),
-        ),
+        ("Retry-After: Fri, 20 Nov 2026 09:00:30 GMT\r\n", Some(30_000)),
         ("Retry-After: Fri, 20 Nov 2020 09:00:30 GMT\r\n", Some(0)),
         ("Retry-After: 99999999999999\r\n", Some(86_400_000)),
         ("Retry-After: soon\r\n", None),
@@ -134,29 +113,17 @@ async fn the_request_is_what_the_binding_says() {
                       "category": "risk", "nothing": null});
     let trial = Trial::write(server.system(), binding).args(args);
     let returned = trial.run().await.unwrap();
-    assert_eq!(
-        *returned.output,
-        json!({"id": 9, "n": 1.5, "etag": "\"4\""})
-    );
+    assert_eq!(*returned.output, json!({"id": 9, "n": 1.5, "etag": "\"4\""}));
     assert_eq!(returned.external_ref.as_deref(), Some("9"));
-    assert_eq!(
-        returned.received,
-        Digest::of(br#"{"data":{"id":9,"n":1.5}}"#)
-    );
+    assert_eq!(returned.received, Digest::of(br#"{"data":{"id":9,"n":1.5}}"#));
     assert_eq!(returned.labels, trial.operation.labels);
     let request = server.seen().remove(0);
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let first = "PATCH /base/accounts/ACC%201/forecast?limit=5&tag=a%26b&tag=c HTTP/1.1\r\n";
     assert!(head.starts_with(first), "{head}");
     let lower = head.to_lowercase();
-    assert!(
-        lower.contains(&format!("authorization: bearer {CANARY}")),
-        "{head}"
-    );
-    assert!(
-        lower.contains("if-match: \"3\"") && !lower.contains("x-none"),
-        "{head}"
-    );
+    assert!(lower.contains(&format!("authorization: bearer {CANARY}")), "{head}");
+    assert!(lower.contains("if-match: \"3\"") && !lower.contains("x-none"), "{head}");
     let key = trial.call().key;
     let body: Value = serde_json::from_str(body).unwrap();
     let expected = json!({"category": "risk", "null": null, "deep": {"n": 5, "fixed": "x", "flag": true},
@@ -169,33 +136,15 @@ async fn the_effect_key_and_other_logins_travel_in_headers() {
     let server = Server::start(|_| Reply::json(&json!({}))).await;
     let trial = Trial::write(
         server.system(),
-        merged(
-            post(),
-            json!({"auth": {"basic": {"user": "u", "secret": "token"}}}),
-        ),
+        merged(post(), json!({"auth": {"basic": {"user": "u", "secret": "token"}}})),
     );
     trial.run().await.unwrap();
     let other = json!({"auth": {"header": {"name": "X-Api-Key", "secret": "token"}}});
-    Trial::write(server.system(), merged(post(), other))
-        .run()
-        .await
-        .unwrap();
+    Trial::write(server.system(), merged(post(), other)).run().await.unwrap();
     let seen = server.seen();
-    assert!(
-        seen[0].contains(&format!("idempotency-key: {}", trial.call().key)),
-        "{}",
-        seen[0]
-    );
-    assert!(
-        seen[0].contains("authorization: Basic dTp0b2stYzRuYXJ5LTc3MzE="),
-        "{}",
-        seen[0]
-    );
-    assert!(
-        seen[1].contains(&format!("x-api-key: {CANARY}")),
-        "{}",
-        seen[1]
-    );
+    assert!(seen[0].contains(&format!("idempotency-key: {}", trial.call().key)), "{}", seen[0]);
+    assert!(seen[0].contains("authorization: Basic dTp0b2stYzRuYXJ5LTc3MzE="), "{}", seen[0]);
+    assert!(seen[1].contains(&format!("x-api-key: {CANARY}")), "{}", seen[1]);
 }
 
 #[tokio::test]
@@ -215,16 +164,9 @@ async fn a_path_argument_never_escapes_its_segment() {
         ("@evil.example", "/base/a/%40evil.example/b"),
     ] {
         let before = server.seen().len();
-        Trial::read(server.system(), binding.clone())
-            .args(json!({"id": id}))
-            .run()
-            .await
-            .unwrap();
+        Trial::read(server.system(), binding.clone()).args(json!({"id": id})).run().await.unwrap();
         let request = server.seen().remove(before);
-        assert!(
-            request.starts_with(&format!("GET {path} HTTP/1.1\r\n")),
-            "{id}: {request}"
-        );
+        assert!(request.starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{id}: {request}");
     }
     let before = server.connections();
     for id in [
@@ -246,18 +188,11 @@ async fn a_path_argument_never_escapes_its_segment() {
     ] {
         let failure =
             fail_with(Trial::read(server.system(), binding.clone()).args(json!({"id": id}))).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (Class::InvalidArguments, Landed::No),
-            "{id}"
-        );
+        assert_eq!((failure.class, failure.landed), (Class::InvalidArguments, Landed::No), "{id}");
     }
     let failure = fail_with(
-        Trial::read(
-            server.system(),
-            merged(get(), json!({"headers": {"X-A": "/a"}})),
-        )
-        .args(json!({"a": "x\r\nHost: evil"})),
+        Trial::read(server.system(), merged(get(), json!({"headers": {"X-A": "/a"}})))
+            .args(json!({"a": "x\r\nHost: evil"})),
     )
     .await;
     assert_eq!(failure.class, Class::InvalidArguments);
@@ -266,32 +201,18 @@ async fn a_path_argument_never_escapes_its_segment() {
 
 #[tokio::test]
 async fn a_call_ends_with_its_deadline_however_it_hangs() {
-    for slow in [
-        "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{",
-        "HTTP/1.1 200 OK\r\nX-Slow: ",
-        "",
-    ] {
+    for slow in
+        ["HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{", "HTTP/1.1 200 OK\r\nX-Slow: ", ""]
+    {
         let reply = move |_: &str| {
-            if slow.is_empty() {
-                Reply::Hang
-            } else {
-                Reply::Drip(slow)
-            }
+            if slow.is_empty() { Reply::Hang } else { Reply::Drip(slow) }
         };
         let server = Server::start(reply).await;
         let short = |trial: &mut Trial| trial.operation.timeout_ms = 200;
         let failure = fail_with(Trial::read(server.system(), get()).with(short)).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (Class::Timeout, Landed::No),
-            "{slow}"
-        );
+        assert_eq!((failure.class, failure.landed), (Class::Timeout, Landed::No), "{slow}");
         let failure = fail_with(Trial::write(server.system(), post()).with(short)).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (Class::Timeout, Landed::Unknown),
-            "{slow}"
-        );
+        assert_eq!((failure.class, failure.landed), (Class::Timeout, Landed::Unknown), "{slow}");
     }
 }
 
@@ -307,25 +228,15 @@ async fn a_lost_connection_is_unknown_only_after_sending() {
     );
     assert_eq!(server.seen().len(), 1, "not repeated");
     let failure = fail_with(Trial::read(server.system(), get())).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::Unavailable, Landed::No)
-    );
+    assert_eq!((failure.class, failure.landed), (Class::Unavailable, Landed::No));
     let half = Server::start(|_| {
         Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"a\"".to_vec())
     })
     .await;
     let failure = fail_with(Trial::write(half.system(), post())).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::Unavailable, Landed::Unknown)
-    );
+    assert_eq!((failure.class, failure.landed), (Class::Unavailable, Landed::Unknown));
     // A port that was free a moment ago refuses.
-    let port = StdListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
     let failure = fail_with(Trial::write(System::Http { url }, post())).await;
     assert_eq!(
@@ -353,73 +264,45 @@ async fn an_answer_that_cannot_be_used_leaves_the_effect_in_place() {
             trial.operation.output = Arc::new(json!({"type": "object", "required": ["id"]}));
         };
         let failure = fail_with(Trial::write(server.system(), post()).with(schema)).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (class, Landed::Yes),
-            "{body}"
-        );
+        assert_eq!((failure.class, failure.landed), (class, Landed::Yes), "{body}");
         let failure = fail_with(Trial::read(server.system(), get()).with(schema)).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (class, Landed::No),
-            "{body}"
-        );
+        assert_eq!((failure.class, failure.landed), (class, Landed::No), "{body}");
     }
     let empty = Server::start(|_| Reply::status(204, "", "")).await;
-    assert_eq!(
-        Trial::write(empty.system(), post()).output().await,
-        Value::Null
-    );
+    assert_eq!(Trial::write(empty.system(), post()).output().await, Value::Null);
     let server = Server::start(|_| Reply::json(&json!({"a": 1}))).await;
-    let failure = fail_with(Trial::read(
-        server.system(),
-        merged(get(), json!({"result": "/data"})),
-    ))
-    .await;
+    let failure =
+        fail_with(Trial::read(server.system(), merged(get(), json!({"result": "/data"})))).await;
     assert_eq!(failure.class, Class::MissingField);
 }
 
 #[tokio::test]
 async fn a_huge_answer_goes_to_the_sink_redacted() {
-    let body = format!(
-        "{{\"a\":\"{}{CANARY}{}\"}}",
-        "x".repeat(PREVIEW_BYTES),
-        "y".repeat(PREVIEW_BYTES)
-    );
+    let body =
+        format!("{{\"a\":\"{}{CANARY}{}\"}}", "x".repeat(PREVIEW_BYTES), "y".repeat(PREVIEW_BYTES));
     let text = body.clone();
     let server = Server::start(move |_| Reply::status(200, "", &text)).await;
     let blobs = Arc::new(Blobs::default());
     let sink = |trial: &mut Trial| trial.blobs = Some(Arc::clone(&blobs));
-    let returned = Trial::write(
-        server.system(),
-        merged(post(), json!({"auth": {"bearer": "token"}})),
-    )
-    .with(sink)
-    .run()
-    .await
-    .unwrap();
+    let returned =
+        Trial::write(server.system(), merged(post(), json!({"auth": {"bearer": "token"}})))
+            .with(sink)
+            .run()
+            .await
+            .unwrap();
     let stored = String::from_utf8(blobs.0.lock().unwrap().clone()).unwrap();
     assert_eq!(stored, body.replace(CANARY, "[secret:token]"));
-    assert_eq!(
-        returned.output["$blob"],
-        json!(Digest::of(stored.as_bytes()).to_string())
-    );
+    assert_eq!(returned.output["$blob"], json!(Digest::of(stored.as_bytes()).to_string()));
     assert_eq!(returned.output["bytes"], json!(body.len()));
     assert_eq!(returned.output["preview"].as_str().unwrap(), &body[..4096]);
     assert_eq!(returned.received, Digest::of(body.as_bytes()));
 
     let failure = fail_with(Trial::write(server.system(), post())).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::UnexpectedShape, Landed::Yes),
-        "no sink"
-    );
+    assert_eq!((failure.class, failure.landed), (Class::UnexpectedShape, Landed::Yes), "no sink");
     assert!(failure.message.contains("262144"), "{}", failure.message);
-    let masked = Trial::read(server.system(), get())
-        .with(sink)
-        .with(|trial| {
-            trial.masks.insert("/a".to_owned());
-        });
+    let masked = Trial::read(server.system(), get()).with(sink).with(|trial| {
+        trial.masks.insert("/a".to_owned());
+    });
     assert_eq!(
         fail_with(masked).await.class,
         Class::UnexpectedShape,
@@ -448,16 +331,13 @@ async fn a_secret_comes_back_nowhere() {
         }
     };
     let server = Server::start(echo).await;
-    for auth in [
-        json!({"bearer": "token"}),
-        json!({"basic": {"user": "someone", "secret": "token"}}),
-    ] {
+    for auth in
+        [json!({"bearer": "token"}), json!({"basic": {"user": "someone", "secret": "token"}})]
+    {
         let more =
             json!({"auth": auth, "capture": {"seen": "header:X-Echo"}, "external_ref": "/seen"});
-        let returned = Trial::read(server.system(), merged(get(), more.clone()))
-            .run()
-            .await
-            .unwrap();
+        let returned =
+            Trial::read(server.system(), merged(get(), more.clone())).run().await.unwrap();
         let text = format!("{returned:?}");
         let hexed = kernel::id::hex(CANARY.as_bytes());
         // The middle of its Base64, whatever stands around it.
@@ -465,11 +345,8 @@ async fn a_secret_comes_back_nowhere() {
             assert!(!text.contains(spelling), "{text}");
         }
         assert!(text.contains("[secret:token]"));
-        let failure = fail_with(Trial::write(
-            server.system(),
-            merged(post(), json!({"auth": auth})),
-        ))
-        .await;
+        let failure =
+            fail_with(Trial::write(server.system(), merged(post(), json!({"auth": auth})))).await;
         assert!(
             !failure.message.contains(CANARY) && failure.message.contains("[secret:token]"),
             "{failure:?}"
@@ -492,38 +369,24 @@ async fn failure_messages_repeat_little_and_nothing_that_is_masked() {
 async fn masks_replace_what_they_name_after_the_checks() {
     let items = json!({"id": "i1", "items": [{"email": "a@x"}, {"email": "b@x", "n": 1}]});
     let server = Server::start(move |_| Reply::json(&items)).await;
-    let trial = Trial::read(
-        server.system(),
-        merged(get(), json!({"external_ref": "/id"})),
-    )
-    .with(|trial| {
-        trial
-            .masks
-            .extend(["/items/*/email".to_owned(), "/id".to_owned()]);
-        trial.operation.output = Arc::new(json!({"type": "object", "required": ["id"]}));
-    });
+    let trial =
+        Trial::read(server.system(), merged(get(), json!({"external_ref": "/id"}))).with(|trial| {
+            trial.masks.extend(["/items/*/email".to_owned(), "/id".to_owned()]);
+            trial.operation.output = Arc::new(json!({"type": "object", "required": ["id"]}));
+        });
     let returned = trial.run().await.unwrap();
     let expected =
         json!({"id": "[masked]", "items": [{"email": "[masked]"}, {"email": "[masked]", "n": 1}]});
     assert_eq!(*returned.output, expected);
-    assert_eq!(
-        returned.external_ref, None,
-        "a masked field does not come back by another name"
-    );
+    assert_eq!(returned.external_ref, None, "a masked field does not come back by another name");
 }
 
 #[tokio::test]
 async fn nothing_is_sent_after_the_dispatch_window() {
     let server = Server::start(|_| Reply::json(&json!({}))).await;
-    for trial in [
-        Trial::read(server.system(), get()),
-        Trial::write(server.system(), post()),
-    ] {
+    for trial in [Trial::read(server.system(), get()), Trial::write(server.system(), post())] {
         let failure = fail_with(trial.with(|trial| trial.punctual = 0)).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (Class::Timeout, Landed::No)
-        );
+        assert_eq!((failure.class, failure.landed), (Class::Timeout, Landed::No));
     }
     assert_eq!(server.connections(), 0);
     // The window closes while the connection is being made.
@@ -544,16 +407,10 @@ async fn the_contract_is_checked() {
                         "rows": [1, 2], "one": [1], "odd": "soon"});
     let server = Server::start(move |_| Reply::json(&answer)).await;
     let fresh = |at: &str, max_age_ms| Contract {
-        freshness: Some(Freshness {
-            at: at.to_owned(),
-            max_age_ms,
-        }),
+        freshness: Some(Freshness { at: at.to_owned(), max_age_ms }),
         ..Contract::default()
     };
-    let unique = |at: &str| Contract {
-        unique: Some(at.to_owned()),
-        ..Contract::default()
-    };
+    let unique = |at: &str| Contract { unique: Some(at.to_owned()), ..Contract::default() };
     let matches = |output: &str| Contract {
         matches: Some(Match {
             output: output.to_owned(),
@@ -580,23 +437,14 @@ async fn the_contract_is_checked() {
     ] {
         let shown = format!("{contract:?} {name}");
         let trial = Trial::read(server.system(), get()).args(json!({"name": name}));
-        let outcome = trial
-            .with(|trial| trial.operation.contract = contract)
-            .run()
-            .await;
-        assert_eq!(
-            outcome.err().map(|failure| failure.class),
-            expected,
-            "{shown}"
-        );
+        let outcome = trial.with(|trial| trial.operation.contract = contract).run().await;
+        assert_eq!(outcome.err().map(|failure| failure.class), expected, "{shown}");
     }
 }
 
 #[tokio::test]
 async fn bindings_are_checked_at_load() {
-    let system = System::Http {
-        url: "https://crm.example/api".to_owned(),
-    };
+    let system = System::Http { url: "https://crm.example/api".to_owned() };
     for (more, expected) in [
         (json!({"methd": "GET"}), "did you mean `method`?"),
         (json!({"method": "FETCH"}), "no method `FETCH`"),
@@ -611,33 +459,17 @@ async fn bindings_are_checked_at_load() {
         (json!({"headers": {"Host": "/a"}}), "not a binding's to set"),
         (json!({"headers": {"a b": "/a"}}), "no header name"),
         (json!({"auth": {"bearer": "tokn"}}), "did you mean `token`?"),
-        (
-            json!({"auth": {"bearr": "token"}}),
-            "did you mean `bearer`?",
-        ),
+        (json!({"auth": {"bearr": "token"}}), "did you mean `bearer`?"),
         (json!({"auth": {}}), "one of"),
-        (
-            json!({"idempotency": {"headr": "X"}}),
-            "did you mean `header`?",
-        ),
+        (json!({"idempotency": {"headr": "X"}}), "did you mean `header`?"),
         (json!({"capture": {"e": "ETag"}}), "header:NAME"),
-        (
-            json!({"errors": [{"status": 412, "class": "stael"}]}),
-            "did you mean `stale`?",
-        ),
-        (
-            json!({"errors": [{"status": 200, "class": "stale"}]}),
-            "300 to 599",
-        ),
+        (json!({"errors": [{"status": 412, "class": "stael"}]}), "did you mean `stale`?"),
+        (json!({"errors": [{"status": 200, "class": "stale"}]}), "300 to 599"),
         (json!({"method": "POST", "body": {"a": "text"}}), "$literal"),
         (json!({"body": ""}), "a GET has none"),
     ] {
         let trial = Trial::read(system.clone(), merged(get(), more.clone()));
-        let error = trial
-            .connectors()
-            .check(&trial.operation)
-            .unwrap_err()
-            .to_string();
+        let error = trial.connectors().check(&trial.operation).unwrap_err().to_string();
         assert!(error.contains(expected), "{more}: {error}");
     }
     let keyed = Trial::write(
@@ -670,42 +502,24 @@ async fn bindings_are_checked_at_load() {
 fn urls_of_systems_hold_no_credentials() {
     for url in ["ftp://x", "http://u:p@x", "http://x?k=v", "x"] {
         let error = super::Clients::new("crm", url).err().unwrap().to_string();
-        assert!(
-            error.contains("system `crm`") && !error.contains(":p@"),
-            "{error}"
-        );
+        assert!(error.contains("system `crm`") && !error.contains(":p@"), "{error}");
     }
 }
 
 #[tokio::test]
 async fn builtins_need_no_system() {
-    let system = System::Http {
-        url: "http://unused.invalid".to_owned(),
-    };
-    let now = Trial::read(
-        system.clone(),
-        json!({"kind": "builtin", "name": "time.now"}),
-    );
-    assert_eq!(
-        now.output().await,
-        json!({"now": "2026-11-20T09:00:00Z", "unix_ms": NOW})
-    );
+    let system = System::Http { url: "http://unused.invalid".to_owned() };
+    let now = Trial::read(system.clone(), json!({"kind": "builtin", "name": "time.now"}));
+    assert_eq!(now.output().await, json!({"now": "2026-11-20T09:00:00Z", "unix_ms": NOW}));
     let sum = json!({"kind": "builtin", "name": "calculator.evaluate"});
     let trial =
         Trial::read(system.clone(), sum.clone()).args(json!({"expression": "12.50 * 3 - 0.1"}));
     assert_eq!(trial.output().await, json!({"result": "37.4"}));
     let failure =
         fail_with(Trial::read(system.clone(), sum).args(json!({"expression": "1/0"}))).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::InvalidArguments, Landed::No)
-    );
+    assert_eq!((failure.class, failure.landed), (Class::InvalidArguments, Landed::No));
     let unknown = Trial::read(system, json!({"kind": "builtin", "name": "time.noww"}));
-    let error = unknown
-        .connectors()
-        .check(&unknown.operation)
-        .unwrap_err()
-        .to_string();
+    let error = unknown.connectors().check(&unknown.operation).unwrap_err().to_string();
     assert!(error.contains("did you mean `time.now`?"), "{error}");
 }
 

@@ -30,10 +30,7 @@ impl Smtp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let smtp = Self {
-            address,
-            seen: Arc::clone(&seen),
-        };
+        let smtp = Self { address, seen: Arc::clone(&seen) };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let mut stream = BufReader::new(stream);
@@ -50,10 +47,10 @@ impl Smtp {
                         continue;
                     }
                     let scripted = script.iter().find(|(command, _)| line.starts_with(command));
-                    let answer = scripted.map_or(
-                        if line == "DATA" { "354 go" } else { "250 ok" },
-                        |(_, answer)| answer,
-                    );
+                    let answer = scripted
+                        .map_or(if line == "DATA" { "354 go" } else { "250 ok" }, |(_, answer)| {
+                            answer
+                        });
                     in_data = line == "DATA" && answer.starts_with("354");
                     if answer == HANG_UP {
                         break;
@@ -68,11 +65,8 @@ impl Smtp {
     }
 
     fn trial(&self) -> Trial {
-        let system = System::Smtp {
-            address: self.address.clone(),
-            tls: SmtpTls::None,
-            login: None,
-        };
+        let system =
+            System::Smtp { address: self.address.clone(), tls: SmtpTls::None, login: None };
         Trial::write(system, binding()).args(letter())
     }
 
@@ -124,10 +118,7 @@ async fn one_message_in_one_transaction() {
         ]
     );
     assert!(smtp.saw(&format!("Message-ID: {id}")), "{seen:?}");
-    assert!(
-        smtp.saw("Date: Fri, 20 Nov 2026 09:00:00 +0000"),
-        "{seen:?}"
-    );
+    assert!(smtp.saw("Date: Fri, 20 Nov 2026 09:00:00 +0000"), "{seen:?}");
     assert!(
         smtp.saw("Reply-To: team@harness.example") && smtp.saw("Subject: =?utf-8?b?"),
         "{seen:?}"
@@ -142,10 +133,7 @@ async fn one_message_in_one_transaction() {
 #[tokio::test]
 async fn refusals_have_not_landed() {
     for (script, class) in [
-        (
-            &[("RCPT TO:<bo", "550 no such user")][..],
-            Class::InvalidArguments,
-        ),
+        (&[("RCPT TO:<bo", "550 no such user")][..], Class::InvalidArguments),
         (&[("RCPT", "450 try later")], Class::RateLimit),
         (&[("MAIL", "451 trouble")], Class::Unavailable),
         (&[("MAIL", "530 log in first")], Class::Permission),
@@ -155,34 +143,17 @@ async fn refusals_have_not_landed() {
         (&[(".", "550 not from you")], Class::Permission),
         (&[("MAIL", HANG_UP)], Class::Unavailable),
         (&[("DATA", HANG_UP)], Class::Unavailable),
-        (
-            &[("EHLO", "554 go away"), ("HELO", "554 go away")],
-            Class::InvalidArguments,
-        ),
+        (&[("EHLO", "554 go away"), ("HELO", "554 go away")], Class::InvalidArguments),
     ] {
         let smtp = Smtp::start(script).await;
         let failure = fail_with(smtp.trial()).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (class, Landed::No),
-            "{script:?}: {failure:?}"
-        );
+        assert_eq!((failure.class, failure.landed), (class, Landed::No), "{script:?}: {failure:?}");
         assert_eq!(smtp.saw("Subject"), script[0].0 == ".", "{script:?}");
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let smtp = Smtp {
-        address: format!("127.0.0.1:{port}"),
-        seen: Arc::default(),
-    };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let smtp = Smtp { address: format!("127.0.0.1:{port}"), seen: Arc::default() };
     let failure = fail_with(smtp.trial()).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::Unavailable, Landed::No)
-    );
+    assert_eq!((failure.class, failure.landed), (Class::Unavailable, Landed::No));
 }
 
 #[tokio::test]
@@ -196,22 +167,13 @@ async fn no_answer_after_the_text_is_unknown() {
     );
     let smtp = Smtp::start(&[(".", "451 trouble")]).await;
     let failure = fail_with(smtp.trial()).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::Unavailable, Landed::Unknown)
-    );
+    assert_eq!((failure.class, failure.landed), (Class::Unavailable, Landed::Unknown));
     let smtp = Smtp::start(&[(".", SILENCE)]).await;
     let failure = fail_with(smtp.trial().with(|trial| trial.operation.timeout_ms = 200)).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::Timeout, Landed::Unknown)
-    );
+    assert_eq!((failure.class, failure.landed), (Class::Timeout, Landed::Unknown));
     let smtp = Smtp::start(&[("DATA", SILENCE)]).await;
     let failure = fail_with(smtp.trial().with(|trial| trial.operation.timeout_ms = 200)).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::Timeout, Landed::No)
-    );
+    assert_eq!((failure.class, failure.landed), (Class::Timeout, Landed::No));
 }
 
 #[tokio::test]
@@ -219,10 +181,7 @@ async fn nothing_is_sent_after_the_dispatch_window() {
     for punctual in [0, 1] {
         let smtp = Smtp::start(&[]).await;
         let failure = fail_with(smtp.trial().with(|trial| trial.punctual = punctual)).await;
-        assert_eq!(
-            (failure.class, failure.landed),
-            (Class::Timeout, Landed::No)
-        );
+        assert_eq!((failure.class, failure.landed), (Class::Timeout, Landed::No));
         assert!(!smtp.saw("MAIL"), "{:?}", smtp.seen());
     }
 }
@@ -263,59 +222,33 @@ async fn arguments_cannot_write_headers() {
 async fn encryption_that_is_not_there_is_not_skipped() {
     let smtp = Smtp::start(&[]).await;
     let trial = smtp.trial().with(|trial| {
-        let system = System::Smtp {
-            address: smtp.address.clone(),
-            tls: SmtpTls::Starttls,
-            login: None,
-        };
+        let system =
+            System::Smtp { address: smtp.address.clone(), tls: SmtpTls::Starttls, login: None };
         trial.systems.insert("sys".to_owned(), system);
     });
     let failure = fail_with(trial).await;
-    assert_eq!(
-        (failure.class, failure.landed),
-        (Class::Permission, Landed::No),
-        "{failure:?}"
-    );
+    assert_eq!((failure.class, failure.landed), (Class::Permission, Landed::No), "{failure:?}");
     assert!(!smtp.saw("MAIL"));
 }
 
 #[tokio::test]
 async fn bindings_are_checked_at_load() {
     let smtp = Smtp::start(&[]).await;
-    let check = |trial: Trial| {
-        trial
-            .connectors()
-            .check(&trial.operation)
-            .unwrap_err()
-            .to_string()
-    };
-    let keyed = check(
-        smtp.trial()
-            .with(|trial| trial.operation.facts.retry = Retry::Keyed),
-    );
+    let check = |trial: Trial| trial.connectors().check(&trial.operation).unwrap_err().to_string();
+    let keyed = check(smtp.trial().with(|trial| trial.operation.facts.retry = Retry::Keyed));
     assert!(keyed.contains("retry: probe"), "{keyed}");
-    let read = smtp
-        .trial()
-        .with(|trial| trial.operation.facts.effect = kernel::operation::Effect::Read);
+    let read =
+        smtp.trial().with(|trial| trial.operation.facts.effect = kernel::operation::Effect::Read);
     assert!(check(read).contains("is a write"));
     let from = json!({"kind": "mail", "system": "sys", "from": "nobody"});
-    let trial = smtp
-        .trial()
-        .with(|trial| trial.operation.binding = Arc::new(from));
+    let trial = smtp.trial().with(|trial| trial.operation.binding = Arc::new(from));
     assert!(check(trial).contains("no address"));
     let mut bad = smtp.trial().systems;
     bad.insert(
         "sys".to_owned(),
-        System::Smtp {
-            address: "localhost".into(),
-            tls: SmtpTls::None,
-            login: None,
-        },
+        System::Smtp { address: "localhost".into(), tls: SmtpTls::None, login: None },
     );
     assert!(
-        super::check_address("sys", "localhost")
-            .unwrap_err()
-            .to_string()
-            .contains("host:port")
+        super::check_address("sys", "localhost").unwrap_err().to_string().contains("host:port")
     );
 }

@@ -41,10 +41,8 @@ pub(crate) fn check_dsn(system: &str, dsn: &str, vault: &Vault) -> Result<(), Er
     if let Some(secret) = dsn.strip_prefix(SECRET_PREFIX) {
         return vault.secrets().check(secret);
     }
-    let problem = |problem: &str| Error::System {
-        system: system.to_owned(),
-        problem: problem.to_owned(),
-    };
+    let problem =
+        |problem: &str| Error::System { system: system.to_owned(), problem: problem.to_owned() };
     let config: Config = dsn.parse().map_err(|_| problem("its dsn cannot be read"))?;
     if config.get_password().is_some() {
         return Err(problem(
@@ -78,10 +76,7 @@ fn config(login: Login<'_>, vault: &Vault) -> Result<Config, Failure> {
             let config = secret.expose().parse::<Config>();
             config.map_err(|_| no(format!("secret `{name}` is no connection string")))?
         }
-        None => login
-            .dsn
-            .parse()
-            .map_err(|_| no("the dsn cannot be read".to_owned()))?,
+        None => login.dsn.parse().map_err(|_| no("the dsn cannot be read".to_owned()))?,
     };
     if let Some(name) = login.password {
         config.password(vault.resolve(name).map_err(|e| no(e.to_string()))?.expose());
@@ -114,10 +109,7 @@ pub(super) async fn call(
         // Its error reaches the caller through the client.
         let _ = connection.await;
     }));
-    let limit = format!(
-        "set statement_timeout = {}",
-        wire.deadline.as_millis().max(1)
-    );
+    let limit = format!("set statement_timeout = {}", wire.deadline.as_millis().max(1));
     client.batch_execute(&limit).await.map_err(explain)?;
     if call.operation.is_write() {
         write(query, call, &mut client, wire).await
@@ -134,30 +126,17 @@ async fn read(
 ) -> Result<Received, Failure> {
     let explain = |error: tokio_postgres::Error| explain(&error, call, wire);
     wire.departure.leave()?;
-    let transaction = client
-        .build_transaction()
-        .read_only(true)
-        .start()
-        .await
-        .map_err(explain)?;
-    let statement = transaction
-        .prepare(&query.statement.postgres)
-        .await
-        .map_err(explain)?;
+    let transaction = client.build_transaction().read_only(true).start().await.map_err(explain)?;
+    let statement = transaction.prepare(&query.statement.postgres).await.map_err(explain)?;
     let columns = check_columns(statement.columns().iter().map(tokio_postgres::Column::name))?;
     let params: Vec<Param> = query.values(call).into_iter().map(Param).collect();
-    let found = transaction
-        .query_raw(&statement, &params)
-        .await
-        .map_err(explain)?;
+    let found = transaction.query_raw(&statement, &params).await.map_err(explain)?;
     let mut found = std::pin::pin!(found);
     let (mut rows, mut weight) = (Vec::new(), Weight::default());
     while let Some(row) = found.try_next().await.map_err(explain)? {
         let mut map = Map::new();
         for (index, name) in columns.iter().enumerate() {
-            let cell: Cell = row
-                .try_get(index)
-                .map_err(|error| unreadable(name, &error))?;
+            let cell: Cell = row.try_get(index).map_err(|error| unreadable(name, &error))?;
             map.insert(name.clone(), cell.0);
         }
         let row = Value::Object(map);
@@ -177,17 +156,11 @@ async fn write(
     wire: &Wire<'_>,
 ) -> Result<Received, Failure> {
     let explain = |error: tokio_postgres::Error| explain(&error, call, wire);
-    let statement = client
-        .prepare(&query.statement.postgres)
-        .await
-        .map_err(explain)?;
+    let statement = client.prepare(&query.statement.postgres).await.map_err(explain)?;
     let params: Vec<Param> = query.values(call).into_iter().map(Param).collect();
     wire.departure.check()?;
     let transaction = client.transaction().await.map_err(explain)?;
-    let affected = transaction
-        .execute_raw(&statement, &params)
-        .await
-        .map_err(explain)?;
+    let affected = transaction.execute_raw(&statement, &params).await.map_err(explain)?;
     query.bounds.check(affected)?;
     // Without a commit the server rolls back; from here on nobody knows until it answers.
     wire.departure.mark_sent();
@@ -195,10 +168,7 @@ async fn write(
         Ok(()) => Ok(Received::Value(json!({"affected": affected}))),
         Err(error) if error.as_db_error().is_some() => {
             // A deferred constraint: the server says that it rolled back.
-            Err(Failure {
-                landed: Landed::No,
-                ..explain(error)
-            })
+            Err(Failure { landed: Landed::No, ..explain(error) })
         }
         Err(error) => Err(explain(error)),
     }
@@ -206,19 +176,12 @@ async fn write(
 
 fn unreadable(name: &str, error: &tokio_postgres::Error) -> Failure {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
-    fail(
-        Class::UnexpectedShape,
-        Landed::No,
-        format!("the column `{name}` cannot be read: {cause}"),
-    )
+    fail(Class::UnexpectedShape, Landed::No, format!("the column `{name}` cannot be read: {cause}"))
 }
 
 fn explain(error: &tokio_postgres::Error, call: &Call, wire: &Wire<'_>) -> Failure {
     let (class, said) = match error.as_db_error() {
-        Some(db) => (
-            class(db.code().code()),
-            format!("{} ({})", db.message(), db.code().code()),
-        ),
+        Some(db) => (class(db.code().code()), format!("{} ({})", db.message(), db.code().code())),
         // A parameter the driver could not encode; the source says which.
         None if error.to_string().starts_with("error serializing") => {
             return refuse(error.to_string());
@@ -226,11 +189,7 @@ fn explain(error: &tokio_postgres::Error, call: &Call, wire: &Wire<'_>) -> Failu
         None => (Class::Unavailable, error.to_string()),
     };
     let said = excerpt(said.as_bytes(), &wire.vault.redactor(), &call.masks);
-    fail(
-        class,
-        wire.departure.landed(),
-        format!("the database refused: {said}"),
-    )
+    fail(class, wire.departure.landed(), format!("the database refused: {said}"))
 }
 
 /// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
@@ -291,15 +250,9 @@ fn array(items: &[Value]) -> String {
     let element = |item: &Value| match item {
         Value::Null => "NULL".to_owned(),
         Value::String(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
-        other => format!(
-            "\"{}\"",
-            other.to_string().replace('\\', "\\\\").replace('"', "\\\"")
-        ),
+        other => format!("\"{}\"", other.to_string().replace('\\', "\\\\").replace('"', "\\\"")),
     };
-    format!(
-        "{{{}}}",
-        items.iter().map(element).collect::<Vec<_>>().join(",")
-    )
+    format!("{{{}}}", items.iter().map(element).collect::<Vec<_>>().join(","))
 }
 
 /// One value of a row, decoded by its type.

@@ -112,11 +112,7 @@ pub(super) async fn call(
         Ok(Done::Affected(affected)) => Ok(Received::Value(json!({"affected": affected}))),
         Err(Trouble::Failure(failure)) => Err(failure),
         Err(Trouble::Sqlite(error)) => {
-            let said = excerpt(
-                error.to_string().as_bytes(),
-                &wire.vault.redactor(),
-                &call.masks,
-            );
+            let said = excerpt(error.to_string().as_bytes(), &wire.vault.redactor(), &call.masks);
             Err(fail(
                 class(&error),
                 wire.departure.landed(),
@@ -134,10 +130,8 @@ fn run(job: &Job) -> Result<Done, Trouble> {
     };
     let mut connection =
         Connection::open_with_flags(&job.path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    *job.stop
-        .handle
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) = Some(connection.get_interrupt_handle());
+    *job.stop.handle.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some(connection.get_interrupt_handle());
     if job.stop.is_stopped() {
         return Err(fail(Class::Timeout, Landed::No, NO_ANSWER).into());
     }
@@ -191,12 +185,10 @@ fn write(connection: &mut Connection, job: &Job) -> Result<Done, Trouble> {
     job.departure.mark_sent();
     match transaction.commit() {
         Ok(()) => Ok(Done::Affected(affected)),
-        Err(error) if class(&error) == Class::Unavailable && is_busy(&error) => Err(fail(
-            Class::Unavailable,
-            Landed::No,
-            "the database is busy; nothing was changed",
-        )
-        .into()),
+        Err(error) if class(&error) == Class::Unavailable && is_busy(&error) => {
+            Err(fail(Class::Unavailable, Landed::No, "the database is busy; nothing was changed")
+                .into())
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -243,10 +235,7 @@ fn object(row: &Row<'_>, columns: &[String]) -> Result<Value, Trouble> {
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-    )
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 fn class(error: &rusqlite::Error) -> Class {

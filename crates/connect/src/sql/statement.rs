@@ -1,9 +1,7 @@
 //! Reading a statement far enough to number its parameters and to see that it is one.
 
 /// What a statement may begin with. Everything else could leave the transaction or the database.
-const VERBS: [&str; 7] = [
-    "select", "with", "values", "insert", "update", "delete", "replace",
-];
+const VERBS: [&str; 7] = ["select", "with", "values", "insert", "update", "delete", "replace"];
 
 /// Longest statement, in bytes.
 const STATEMENT_MAX_BYTES: usize = 32 * 1024;
@@ -24,19 +22,12 @@ pub(super) fn parse(text: &str) -> Result<Statement, String> {
     if text.len() > STATEMENT_MAX_BYTES {
         return Err(format!("is longer than {STATEMENT_MAX_BYTES} bytes"));
     }
-    let verb: String = text
-        .trim_start()
-        .chars()
-        .take_while(char::is_ascii_alphabetic)
-        .collect();
+    let verb: String = text.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
     if !VERBS.contains(&verb.to_ascii_lowercase().as_str()) {
         return Err(format!("must begin with one of: {}", VERBS.join(", ")));
     }
-    let mut statement = Statement {
-        sqlite: String::new(),
-        postgres: String::new(),
-        names: Vec::new(),
-    };
+    let mut statement =
+        Statement { sqlite: String::new(), postgres: String::new(), names: Vec::new() };
     let mut rest = text.trim_end().trim_end_matches(';');
     while let Some(c) = rest.chars().next() {
         let taken = match c {
@@ -70,9 +61,7 @@ pub(super) fn parse(text: &str) -> Result<Statement, String> {
 /// Numbers one parameter; how many bytes of the text it took.
 fn parameter(rest: &str, statement: &mut Statement) -> usize {
     let name = rest.get(1..).unwrap_or_default();
-    let length = name
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .unwrap_or(name.len());
+    let length = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len());
     let name = name.get(..length).unwrap_or_default();
     if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
         statement.sqlite.push(':');
@@ -92,12 +81,10 @@ fn parameter(rest: &str, statement: &mut Statement) -> usize {
 /// Bytes up to the closing quote; a doubled quote begins again, which reads the same.
 fn quoted(rest: &str, quote: char) -> Result<usize, String> {
     let inside = rest.get(1..).unwrap_or_default();
-    let end = inside
-        .find(quote)
-        .ok_or_else(|| format!("a {quote} is not closed"))?;
+    let end = inside.find(quote).ok_or_else(|| format!("a {quote} is not closed"))?;
     if inside.get(..end).is_some_and(|text| text.contains('\\')) {
         return Err(
-            "holds a backslash inside quotes; databases disagree on what that means".to_owned(),
+            "holds a backslash inside quotes; databases disagree on what that means".to_owned()
         );
     }
     Ok(end + 2)
@@ -108,7 +95,7 @@ fn comment(rest: &str) -> Result<usize, String> {
     let end = inside.find("*/").ok_or("a comment is not closed")?;
     if inside.get(..end).is_some_and(|text| text.contains("/*")) {
         return Err(
-            "holds a comment inside a comment; databases disagree on what that means".to_owned(),
+            "holds a comment inside a comment; databases disagree on what that means".to_owned()
         );
     }
     Ok(end + 4)

@@ -43,10 +43,7 @@ fn values() {
         ("lower('ÀB') == 'àb'", json!(true)),
         ("trim('  x ')", json!("x")),
         ("'\\u00e9\\n\\'' == \"é\\n'\"", json!(true)),
-        (
-            "'abc'.contains('bc') && 'abc'.startsWith('a') && 'abc'.endsWith('c')",
-            json!(true),
-        ),
+        ("'abc'.contains('bc') && 'abc'.startsWith('a') && 'abc'.endsWith('c')", json!(true)),
         ("'a' < 'b' && !('b' <= 'a') && 2 >= 2 && 3 > 2", json!(true)),
         ("1 == 1 ? 'y' : 'n'", json!("y")),
         ("false ? 1 : true ? 2 : 3", json!(2)),
@@ -55,14 +52,8 @@ fn values() {
         ("intent.tags[1]", json!("b")),
         ("intent['name']", json!("Ünal")),
         ("map[intent.tags[0]]", json!(2)),
-        (
-            "'a' in intent.tags && 'a' in map && !('z' in map) && 2.0 in [1, 2]",
-            json!(true),
-        ),
-        (
-            "has(intent.name) && !has(intent.nope) && has(intent.note)",
-            json!(true),
-        ),
+        ("'a' in intent.tags && 'a' in map && !('z' in map) && 2.0 in [1, 2]", json!(true)),
+        ("has(intent.name) && !has(intent.nope) && has(intent.note)", json!(true)),
         ("has(intent.note.deep.deeper)", json!(false)),
         ("default(intent.nope, 3)", json!(3)),
         ("default(intent.note, 'none')", json!("none")),
@@ -75,10 +66,7 @@ fn values() {
         ("min(3, 1.5, 2)", json!(1.5)),
         ("max([1, 5, 2])", json!(5)),
         ("sum([])", json!(0)),
-        (
-            "sum(steps.crm.output.items.map(i, i.price * i.qty))",
-            json!(0.3),
-        ),
+        ("sum(steps.crm.output.items.map(i, i.price * i.qty))", json!(0.3)),
         ("round(2.5, 0)", json!(3)),
         ("round(-2.5, 0)", json!(-3)),
         ("round(10 / 3, 2)", json!(3.33)),
@@ -91,29 +79,17 @@ fn values() {
             "{'k': 1} == {'k': 1.0} && [1, [2]] == [1, [2.0]] && map == {'a': 2, 'b': 1}",
             json!(true),
         ),
-        (
-            "[1] == [1, 2] || {'a': 1} == {'b': 1} || 1 == '1'",
-            json!(false),
-        ),
+        ("[1] == [1, 2] || {'a': 1} == {'b': 1} || 1 == '1'", json!(false)),
         ("null == intent.note && intent.name != null", json!(true)),
         ("[1] + [2, 3]", json!([1, 2, 3])),
-        (
-            "steps.crm.output.items.filter(i, i.qty > 0).map(i, i.id)",
-            json!([1]),
-        ),
+        ("steps.crm.output.items.filter(i, i.qty > 0).map(i, i.id)", json!([1])),
         ("steps.crm.output.items.exists(i, i.id == 2)", json!(true)),
         ("steps.crm.output.items.all(i, i.id == 2)", json!(false)),
         ("[1, 2, 1].exists_one(x, x == 1)", json!(false)),
         ("[1, 2, 1].exists_one(x, x == 2)", json!(true)),
-        (
-            "[[1, 2], [3]].map(l, l.map(x, x + size(l)))",
-            json!([[3, 4], [4]]),
-        ),
+        ("[[1, 2], [3]].map(l, l.map(x, x + size(l)))", json!([[3, 4], [4]])),
         ("steps.crm.output.empty", json!([])),
-        (
-            "size(map) + size([1]) + size(steps.crm.output.items)",
-            json!(5),
-        ),
+        ("size(map) + size([1]) + size(steps.crm.output.items)", json!(5)),
     ];
     for (source, wanted) in cases {
         let result = eval_in(source, &world()).unwrap_or_else(|e| panic!("{source}: {e}"));
@@ -154,11 +130,7 @@ fn failures_have_a_kind_and_a_place() {
     ];
     for (source, code, at) in cases {
         let error = eval_in(source, &world()).unwrap_err();
-        assert_eq!(
-            (error.code(), error.offset()),
-            (code, at),
-            "{source}: {error}"
-        );
+        assert_eq!((error.code(), error.offset()), (code, at), "{source}: {error}");
     }
 }
 
@@ -186,10 +158,7 @@ fn cost_stops_an_evaluation_and_names_its_limit() {
         let expr = Expr::parse(source).unwrap();
         let mut cost = Cost::new(20_000);
         let error = expr.eval(&world, &mut cost).unwrap_err();
-        assert!(
-            matches!(error, Error::CostLimit { limit: 20_000, .. }),
-            "{source}: {error}"
-        );
+        assert!(matches!(error, Error::CostLimit { limit: 20_000, .. }), "{source}: {error}");
         assert!(error.to_string().contains("20000"), "{error}");
         assert!(cost.spent() < 20_000 + 11_000, "{source}: {}", cost.spent());
     }
@@ -203,12 +172,7 @@ fn equal_inputs_cost_the_same() {
     expr.eval(&world(), &mut first).unwrap();
     expr.eval(&world(), &mut second).unwrap();
     assert_eq!(first, second);
-    assert!(
-        first.spent() <= expr.estimate(2),
-        "{} {}",
-        first.spent(),
-        expr.estimate(2)
-    );
+    assert!(first.spent() <= expr.estimate(2), "{} {}", first.spent(), expr.estimate(2));
 }
 
 #[test]
@@ -217,21 +181,9 @@ fn long_lists_are_not_walked() {
     let world = World::new(json!({ "l": list }));
     for source in ["l.all(x, true)", "sum(l)", "l + [1]", "0 in l"] {
         let error = eval_in(source, &world).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::TooLarge {
-                    limit: MAX_LIST,
-                    ..
-                }
-            ),
-            "{source}: {error}"
-        );
+        assert!(matches!(error, Error::TooLarge { limit: MAX_LIST, .. }), "{source}: {error}");
     }
-    assert_eq!(
-        eval_in("size(l)", &world).unwrap().value,
-        json!(MAX_LIST + 1)
-    );
+    assert_eq!(eval_in("size(l)", &world).unwrap().value, json!(MAX_LIST + 1));
     assert_eq!(eval_in("l", &world).unwrap().leaves.len(), MAX_LIST + 1);
 }
 

@@ -44,10 +44,7 @@ fn leaves_carry_what_they_read_and_no_more() {
         ("names[at]", "=AN"),
         ("a", "/absent_= /empty=E /flag=F /high=H /low="),
         ("a.flag ? a.low : a.high", "=F"),
-        (
-            "a.flag ? {'x': a.low, 'y': a.high} : {'x': 0, 'y': 0}",
-            "/x=F /y=FH",
-        ),
+        ("a.flag ? {'x': a.low, 'y': a.high} : {'x': 0, 'y': 0}", "/x=F /y=FH"),
         ("!a.flag", "=F"),
         ("a.flag && a.low == 1", "=F"),
         ("!a.flag && a.high == 1", "=F"),
@@ -87,13 +84,8 @@ fn leaves_carry_what_they_read_and_no_more() {
     for (source, wanted) in cases {
         let result = eval_in(source, &world()).unwrap_or_else(|e| panic!("{source}: {e}"));
         assert_eq!(labels(&result), wanted, "{source}");
-        let joined: Sources = Sources(
-            result
-                .leaves
-                .values()
-                .flat_map(|l| l.0.iter().cloned())
-                .collect(),
-        );
+        let joined: Sources =
+            Sources(result.leaves.values().flat_map(|l| l.0.iter().cloned()).collect());
         assert_eq!(result.label, joined, "{source}");
     }
 }

@@ -25,11 +25,7 @@ fn errors_say_where_and_what() {
         ("a.contains()", 2, "`contains` takes 2 arguments, found 1"),
         ("min()", 0, "`min` takes 1 to 32 arguments"),
         ("has(a)", 4, "`has` takes a field"),
-        (
-            "filter(a, b)",
-            0,
-            "write `list.filter(variable, expression)`",
-        ),
+        ("filter(a, b)", 0, "write `list.filter(variable, expression)`"),
         ("a.map(1, x)", 6, "the loop variable is a plain name"),
         ("'\\q'", 1, "unknown escape"),
         ("'\\ud800'", 1, "hexadecimal digits of a character"),
@@ -99,13 +95,7 @@ fn size_and_nesting_are_bounded_before_the_stack_is() {
         );
     }
     let long = format!("'{}'", "x".repeat(MAX_SOURCE_BYTES));
-    assert!(matches!(
-        Expr::parse(&long),
-        Err(Error::TooLarge {
-            limit: MAX_SOURCE_BYTES,
-            ..
-        })
-    ));
+    assert!(matches!(Expr::parse(&long), Err(Error::TooLarge { limit: MAX_SOURCE_BYTES, .. })));
 }
 
 #[test]
@@ -135,15 +125,9 @@ fn reads_are_static() {
         ("steps.crm.output.id", &["steps.crm.output.id"]),
         ("steps['crm'].output[0].id", &["steps.crm.output"]),
         ("intent.a == intent.b", &["intent.a", "intent.b"]),
-        (
-            "run.list.all(x, x.ok && intent.ok)",
-            &["intent.ok", "run.list"],
-        ),
+        ("run.list.all(x, x.ok && intent.ok)", &["intent.ok", "run.list"]),
         ("run.list[intent.at].name", &["intent.at", "run.list"]),
-        (
-            "has(a.b) ? default(a.b.c, d) : [e, {'k': f}]",
-            &["a.b", "a.b.c", "d", "e", "f"],
-        ),
+        ("has(a.b) ? default(a.b.c, d) : [e, {'k': f}]", &["a.b", "a.b.c", "d", "e", "f"]),
         ("l.map(x, l.filter(y, y == x && z))", &["l", "z"]),
     ];
     for (source, wanted) in cases {

@@ -67,11 +67,7 @@ fn value_of(schema: &Value, low: &mut Dice, high: &mut Dice) -> Value {
             "string" => json!(low.pick(&["", "a", "é", "b c", "12"])),
             "array" => {
                 let count = low.below(4);
-                Value::Array(
-                    (0..count)
-                        .map(|_| value_of(&schema["items"], low, high))
-                        .collect(),
-                )
+                Value::Array((0..count).map(|_| value_of(&schema["items"], low, high)).collect())
             }
             "object" => object_of(schema, low, high),
             other => panic!("{other}"),
@@ -84,9 +80,7 @@ fn object_of(schema: &Value, low: &mut Dice, high: &mut Dice) -> Value {
     let mut object = Map::new();
     let none = Map::new();
     for (name, field) in schema["properties"].as_object().unwrap_or(&none) {
-        let required = schema["required"]
-            .as_array()
-            .is_some_and(|r| r.contains(&json!(name)));
+        let required = schema["required"].as_array().is_some_and(|r| r.contains(&json!(name)));
         let mut own = Dice(high.below(1 << 30) as u64);
         let dice = if is_high(name) { &mut own } else { &mut *low };
         if !required && dice.below(2) == 0 {
@@ -98,10 +92,7 @@ fn object_of(schema: &Value, low: &mut Dice, high: &mut Dice) -> Value {
     if !schema["additionalProperties"].is_boolean() {
         for name in ["k", "l"] {
             if low.below(2) == 0 {
-                object.insert(
-                    name.into(),
-                    value_of(&schema["additionalProperties"], low, high),
-                );
+                object.insert(name.into(), value_of(&schema["additionalProperties"], low, high));
             }
         }
     }
@@ -115,16 +106,9 @@ fn source(
     depth: usize,
     vars: &mut Vec<(String, &'static str)>,
 ) -> String {
-    let want = if dice.below(40) == 0 {
-        dice.pick(&["b", "i", "n", "s", "li"])
-    } else {
-        want
-    };
-    let named: Vec<String> = vars
-        .iter()
-        .filter(|(_, ty)| *ty == want)
-        .map(|(name, _)| name.clone())
-        .collect();
+    let want = if dice.below(40) == 0 { dice.pick(&["b", "i", "n", "s", "li"]) } else { want };
+    let named: Vec<String> =
+        vars.iter().filter(|(_, ty)| *ty == want).map(|(name, _)| name.clone()).collect();
     if !named.is_empty() && dice.below(3) == 0 {
         return named[dice.below(named.len())].clone();
     }
@@ -150,12 +134,7 @@ fn source(
         ("i", 2) => format!("size({})", sub(dice, "s")),
         ("i", 3) => format!("size({})", sub(dice, "lo")),
         ("i", 4) => format!("{}[{}]", sub(dice, "li"), dice.below(3)),
-        ("i", 5) => format!(
-            "default({}[{}], {})",
-            sub(dice, "li"),
-            sub(dice, "i"),
-            sub(dice, "i")
-        ),
+        ("i", 5) => format!("default({}[{}], {})", sub(dice, "li"), sub(dice, "i"), sub(dice, "i")),
         ("i", 6) => format!("{}.i", sub(dice, "o")),
         ("i", 7) => format!("sum({})", sub(dice, "li")),
         ("i", 8) => guarded(dice),
@@ -182,45 +161,20 @@ fn source(
             sub(dice, "n")
         ),
         ("o", 1) => format!("{}[0]", sub(dice, "lo")),
-        (want, 9) => format!(
-            "({} ? {} : {})",
-            sub(dice, "b"),
-            sub(dice, want),
-            sub(dice, want)
-        ),
+        (want, 9) => format!("({} ? {} : {})", sub(dice, "b"), sub(dice, want), sub(dice, want)),
         (want, _) => leaf(dice, want),
     }
 }
 
 fn leaf(dice: &mut Dice, want: &str) -> String {
     match want {
-        "b" => dice.pick(&[
-            "true",
-            "false",
-            "d.b",
-            "d.hb",
-            "has(d.opt)",
-            "has(d.hopt)",
-            "d.z == null",
-        ]),
-        "i" => dice.pick(&[
-            "0",
-            "1",
-            "-7",
-            "d.i",
-            "d.hi",
-            "d.li[0]",
-            "d.ho.i",
-            "default(d.hopt, 5)",
-        ]),
-        "n" => dice.pick(&[
-            "0.5",
-            "d.n",
-            "d.i",
-            "d.hi",
-            "default(d.z, 0)",
-            "default(d.ho.z, 1)",
-        ]),
+        "b" => {
+            dice.pick(&["true", "false", "d.b", "d.hb", "has(d.opt)", "has(d.hopt)", "d.z == null"])
+        }
+        "i" => {
+            dice.pick(&["0", "1", "-7", "d.i", "d.hi", "d.li[0]", "d.ho.i", "default(d.hopt, 5)"])
+        }
+        "n" => dice.pick(&["0.5", "d.n", "d.i", "d.hi", "default(d.z, 0)", "default(d.ho.z, 1)"]),
         "s" => dice.pick(&["'a'", "''", "d.s", "d.ho.hs"]),
         "li" => dice.pick(&["[]", "[1, 2]", "d.li", "d.hl"]),
         "lo" => dice.pick(&["[]", "default(d.lo, [])", "[d.ho]"]),
@@ -287,12 +241,7 @@ impl Env for TwoLevels {
         let above = names.iter().any(|name| is_high(name));
         // What holds high fields: the root, and the persons in `lo` as a whole or one by one.
         let below = root == "d" && matches!(names.as_slice(), [] | ["lo"]);
-        Sources(
-            (above || below)
-                .then(|| "H".to_owned())
-                .into_iter()
-                .collect(),
-        )
+        Sources((above || below).then(|| "H".to_owned()).into_iter().collect())
     }
 }
 
@@ -397,10 +346,7 @@ fn what_is_well_typed_does_not_fail_by_type() {
             }
         }
     }
-    assert!(
-        checked > 1_500 && ended > 2_000,
-        "too few to tell: {checked} {ended}"
-    );
+    assert!(checked > 1_500 && ended > 2_000, "too few to tell: {checked} {ended}");
 }
 
 #[test]
@@ -431,8 +377,5 @@ fn high_values_do_not_change_low_results() {
             }
         }
     }
-    assert!(
-        compared > 4_000 && low > 800,
-        "too few to tell: {compared} {low}"
-    );
+    assert!(compared > 4_000 && low > 800, "too few to tell: {compared} {low}");
 }

@@ -13,46 +13,22 @@ fn schemas_become_types() {
         (json!({"type": "integer"}), "int"),
         (json!({"type": "number"}), "number"),
         (json!({"type": ["string", "null"]}), "string or null"),
-        (
-            json!({"type": "string", "nullable": true}),
-            "string or null",
-        ),
+        (json!({"type": "string", "nullable": true}), "string or null"),
         (json!({"enum": ["a", "b"]}), "string"),
-        (
-            json!({"type": "string", "enum": ["a", null]}),
-            "string or null",
-        ),
+        (json!({"type": "string", "enum": ["a", null]}), "string or null"),
         (json!({"const": 1}), "int"),
-        (
-            json!({"type": "array", "items": {"type": "boolean"}}),
-            "list(bool)",
-        ),
+        (json!({"type": "array", "items": {"type": "boolean"}}), "list(bool)"),
         (json!({"type": "array"}), "list(any)"),
-        (
-            json!({"type": "array", "prefixItems": [{}], "items": {"type": "string"}}),
-            "list(any)",
-        ),
+        (json!({"type": "array", "prefixItems": [{}], "items": {"type": "string"}}), "list(any)"),
         (
             json!({"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a"],
                    "additionalProperties": false}),
             "object{a, b?}",
         ),
-        (
-            json!({"type": "object", "properties": {"a": {}}}),
-            "object{a?, …}",
-        ),
-        (
-            json!({"anyOf": [{"type": "integer"}, {"type": "string"}]}),
-            "int or string",
-        ),
-        (
-            json!({"oneOf": [{"type": "integer"}, {"type": "number"}]}),
-            "number",
-        ),
-        (
-            json!({"$ref": "#/$defs/x", "$defs": {"x": {"type": "null"}}}),
-            "null",
-        ),
+        (json!({"type": "object", "properties": {"a": {}}}), "object{a?, …}"),
+        (json!({"anyOf": [{"type": "integer"}, {"type": "string"}]}), "int or string"),
+        (json!({"oneOf": [{"type": "integer"}, {"type": "number"}]}), "number"),
+        (json!({"$ref": "#/$defs/x", "$defs": {"x": {"type": "null"}}}), "null"),
         (json!({"$ref": "#/$defs/y", "$defs": {}}), "any"),
         (json!({"$ref": "https://example.org/s"}), "any"),
         (json!({"$ref": "#"}), "any"),
@@ -92,22 +68,10 @@ fn fitting() {
     assert!(Type::Any.fits(&order) && order.fits(&Type::Any));
     assert!(order.fits(&order));
     let cases = [
+        (given(&[("id", Type::String)]), "/total", "required, but not given"),
+        (given(&[("id", Type::Int), ("total", Type::Int)]), "/id", "expected string, found int"),
         (
-            given(&[("id", Type::String)]),
-            "/total",
-            "required, but not given",
-        ),
-        (
-            given(&[("id", Type::Int), ("total", Type::Int)]),
-            "/id",
-            "expected string, found int",
-        ),
-        (
-            given(&[
-                ("id", Type::String),
-                ("total", Type::Int),
-                ("nte", Type::String),
-            ]),
+            given(&[("id", Type::String), ("total", Type::Int), ("nte", Type::String)]),
             "/nte",
             "unknown field; did you mean `note`?",
         ),

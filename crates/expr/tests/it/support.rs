@@ -31,10 +31,7 @@ impl World {
         let Value::Object(roots) = roots else {
             panic!("the roots are an object");
         };
-        Self {
-            roots: roots.into_iter().collect(),
-            marks: Vec::new(),
-        }
+        Self { roots: roots.into_iter().collect(), marks: Vec::new() }
     }
 
     pub(crate) fn mark(mut self, path: &str, label: &str) -> Self {

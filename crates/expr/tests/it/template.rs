@@ -23,10 +23,7 @@ fn strings_become_values() {
         (json!("${{ intent.tags }}"), json!(["a"])),
         (json!("${{intent.amount + 1}}"), json!(11.5)),
         (json!(" ${{ intent.amount }}"), json!(" 10.5")),
-        (
-            json!("Hi ${{ intent.name }}, ${{ 1 + 1 }}${{ true }}!"),
-            json!("Hi Ada, 2true!"),
-        ),
+        (json!("Hi ${{ intent.name }}, ${{ 1 + 1 }}${{ true }}!"), json!("Hi Ada, 2true!")),
         (json!("$${{ intent.name }}"), json!("${{ intent.name }}")),
         (json!("$${{ ${{ 1 }}"), json!("${{ 1")),
         (json!("${{ {'a': {'b': '}}'}}}}"), json!({"a": {"b": "}}"}})),
@@ -46,12 +43,7 @@ fn strings_become_values() {
 #[test]
 fn errors_name_the_string_and_the_offset() {
     let cases = [
-        (
-            json!({"a/b": ["x", "é ${{ 1 + }}"]}),
-            "/a~1b/1",
-            11,
-            "expr.syntax",
-        ),
+        (json!({"a/b": ["x", "é ${{ 1 + }}"]}), "/a~1b/1", 11, "expr.syntax"),
         (json!("${{ 1"), "", 5, "expr.syntax"),
         (json!("${{ }}"), "", 4, "expr.syntax"),
         (json!("${{ 1 }"), "", 6, "expr.syntax"),
@@ -69,40 +61,22 @@ fn errors_name_the_string_and_the_offset() {
         parsed.eval(&world(), &mut Cost::default()).unwrap_err(),
         parsed.check(&types()).unwrap_err(),
     ] {
-        assert_eq!(
-            (error.pointer(), error.offset()),
-            (Some("/a"), 27),
-            "{error}"
-        );
+        assert_eq!((error.pointer(), error.offset()), (Some("/a"), 27), "{error}");
     }
     let error = parsed.eval(&world(), &mut Cost::new(3)).unwrap_err();
-    assert_eq!(
-        (error.pointer(), error.code()),
-        (Some("/a"), "expr.cost_limit")
-    );
+    assert_eq!((error.pointer(), error.code()), (Some("/a"), "expr.cost_limit"));
 }
 
 #[test]
 fn only_scalars_stand_within_text() {
     for template in ["x ${{ intent.tags }}", "x ${{ null }}", "x ${{ {} }}"] {
         let error = value(json!(template)).unwrap_err();
-        assert_eq!(
-            (error.code(), error.offset()),
-            ("expr.wrong_type", 6),
-            "{template}: {error}"
-        );
+        assert_eq!((error.code(), error.offset()), ("expr.wrong_type", 6), "{template}: {error}");
         let parsed = Template::parse(&json!(template)).unwrap();
-        assert_eq!(
-            parsed.check(&types()).unwrap_err().code(),
-            "expr.mismatch",
-            "{template}"
-        );
+        assert_eq!(parsed.check(&types()).unwrap_err().code(), "expr.mismatch", "{template}");
     }
     let nullable = Template::parse(&json!("x ${{ intent.note }}")).unwrap();
-    assert_eq!(
-        nullable.check(&types()).unwrap_err().code(),
-        "expr.maybe_null"
-    );
+    assert_eq!(nullable.check(&types()).unwrap_err().code(), "expr.maybe_null");
 }
 
 #[test]
@@ -136,11 +110,7 @@ fn labels_reads_and_estimates_are_by_pointer() {
     assert_eq!(reads.keys().collect::<Vec<_>>(), ["/l/0", "/to"]);
     assert_eq!(reads["/to"][0].path, ["name"]);
     assert!(parsed.estimate(10) > 10 && !parsed.is_constant());
-    assert!(
-        Template::parse(&json!({"c": "${{ 1 + 1 }}"}))
-            .unwrap()
-            .is_constant()
-    );
+    assert!(Template::parse(&json!({"c": "${{ 1 + 1 }}"})).unwrap().is_constant());
 }
 
 #[test]

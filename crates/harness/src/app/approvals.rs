@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use kernel::{
     Digest, canon,
-    event::Role,
+    event::{Body, Record, Role},
     id::{ApprovalId, RunId},
     input::{Answer, Input},
     money::Money,
     operation::Operation,
+    plan::Plan,
     run::{AskView, Run},
 };
 use schemars::JsonSchema;
@@ -179,7 +180,11 @@ pub struct Decide {
 ///
 /// # Errors
 /// A cursor that makes no sense.
-pub async fn list(app: &App, caller: &Caller, request: ListApprovals) -> Result<ApprovalList, Problem> {
+pub async fn list(
+    app: &App,
+    caller: &Caller,
+    request: ListApprovals,
+) -> Result<ApprovalList, Problem> {
     let state = if request.all { State::All } else { State::Open };
     let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
     let listed = app.store.approvals(caller.tenant(), state, page).await?;
@@ -208,14 +213,31 @@ async fn run_of(app: &App, caller: &Caller, approval: &ApprovalId) -> Result<Run
 pub async fn get(app: &App, caller: &Caller, request: GetApproval) -> Result<Card, Problem> {
     let approval: ApprovalId = parse_id(&request.approval)?;
     let id = run_of(app, caller, &approval).await?;
-    let run = app.read_run(caller, &id).await?;
-    card(app, caller, &run, &approval).await
+    card(app, caller, &id, &approval).await
 }
 
-async fn card(app: &App, caller: &Caller, run: &Run, approval: &ApprovalId) -> Result<Card, Problem> {
-    let plan = app.shelf.plan(caller.tenant(), run.header().plan).await;
+async fn card(
+    app: &App,
+    caller: &Caller,
+    id: &RunId,
+    approval: &ApprovalId,
+) -> Result<Card, Problem> {
+    let records = app.records(caller, id).await?;
+    let header = records.first().and_then(super::header_of);
+    let header = header.ok_or_else(|| Problem::not_found("run", id.as_str()))?;
+    let plan = app.shelf.plan(caller.tenant(), header.plan).await;
     let plan = plan.map_err(|e| Problem::new(Kind::Unexpected, "plan-gone", e))?;
-    let paths: Vec<&str> = plan.steps.iter().map(|s| s.path.as_str()).filter(|p| !p.contains('!')).collect();
+    let run = app.fold(id, &records).await?;
+    card_of(&run, (&plan, &records), approval)
+}
+
+fn card_of(
+    run: &Run,
+    (plan, records): (&Plan, &[Record]),
+    approval: &ApprovalId,
+) -> Result<Card, Problem> {
+    let paths: Vec<&str> =
+        plan.steps.iter().map(|s| s.path.as_str()).filter(|p| !p.contains('!')).collect();
     let place = |step: &str| {
         let path = kernel::playbook::static_path(step);
         (paths.iter().position(|p| *p == path).map_or(0, |n| n + 1), paths.len())
@@ -225,10 +247,14 @@ async fn card(app: &App, caller: &Caller, run: &Run, approval: &ApprovalId) -> R
     }
     let open = run.questions().into_iter().find(|question| question.id == *approval);
     let Some(question) = open else {
-        return Err(Problem::new(Kind::Conflict, "approval-closed", format!("{approval} is not open any more"))
-            .next("`harness approval list --all` shows how it ended"));
+        return Err(Problem::new(
+            Kind::Conflict,
+            "approval-closed",
+            format!("{approval} is not open any more"),
+        )
+        .next("`harness approval list --all` shows how it ended"));
     };
-    let text = question_text(app, caller, run, approval).await?;
+    let text = question_text(records, approval);
     let mut card = empty_card(run, approval, &question.step, place(&question.step));
     card.summary = visible(&text);
     card.expires_at = rfc3339(question.expires_at);
@@ -238,13 +264,12 @@ async fn card(app: &App, caller: &Caller, run: &Run, approval: &ApprovalId) -> R
     Ok(card)
 }
 
-async fn question_text(app: &App, caller: &Caller, run: &Run, id: &ApprovalId) -> Result<String, Problem> {
-    let records = app.records(caller, run.id()).await?;
+fn question_text(records: &[Record], id: &ApprovalId) -> String {
     let text = records.iter().find_map(|record| match &record.event.body {
-        kernel::event::Body::Questioned { question, text, .. } if question == id => Some(text.value()),
+        Body::Questioned { question, text, .. } if question == id => Some(text.value()),
         _ => None,
     });
-    Ok(text.as_ref().and_then(|t| t.as_str()).unwrap_or_default().to_owned())
+    text.as_ref().and_then(|t| t.as_str()).unwrap_or_default().to_owned()
 }
 
 fn empty_card(run: &Run, approval: &ApprovalId, step: &str, step_of: (usize, usize)) -> Card {
@@ -369,12 +394,11 @@ fn normal(name: &str) -> String {
 pub async fn decide(app: &App, caller: &Caller, request: Decide) -> Result<RunView, Problem> {
     let approval: ApprovalId = parse_id(&request.approval)?;
     let id = run_of(app, caller, &approval).await?;
-    let run = app.read_run(caller, &id).await?;
     let by = caller.principal().clone();
     let input = if request.verb == "reply" {
         Input::Reply { question: approval, by, value: Arc::new(request.value) }
     } else {
-        let shown = card(app, caller, &run, &approval).await?;
+        let shown = card(app, caller, &id, &approval).await?;
         let action = match &request.digest {
             Some(digest) => parse_id::<Digest>(digest)?,
             None if request.verb == "deny" => parse_id::<Digest>(&shown.digest)?,

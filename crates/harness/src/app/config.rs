@@ -146,7 +146,8 @@ impl Config {
             None => find(working)?,
         };
         let base = path.as_deref().and_then(Path::parent).unwrap_or(working).to_path_buf();
-        let origin = path.as_ref().map_or_else(|| "default".to_owned(), |p| p.display().to_string());
+        let origin =
+            path.as_ref().map_or_else(|| "default".to_owned(), |p| p.display().to_string());
         resolve(file, overrides, &Place { base, origin })
     }
 
@@ -157,8 +158,9 @@ impl Config {
     pub fn person(&self, name: &str) -> Result<kernel::principal::Principal, Problem> {
         let unknown = || {
             let known: Vec<&str> = self.people.keys().map(String::as_str).collect();
-            Problem::usage("unknown-person", format!("nobody called `{name}` is declared"))
-                .next(format!("declare [people.{name}] in {FILE}, or use one of: {}", known.join(", ")))
+            Problem::usage("unknown-person", format!("nobody called `{name}` is declared")).next(
+                format!("declare [people.{name}] in {FILE}, or use one of: {}", known.join(", ")),
+            )
         };
         let person = self.people.get(name).ok_or_else(unknown)?;
         let id: PrincipalId = format!("person:{name}").parse().map_err(|_| unknown())?;
@@ -178,7 +180,8 @@ struct Place {
 /// The project file upwards from the working directory, else the user's, else nothing.
 fn find(working: &Path) -> Result<(File, Option<PathBuf>), Problem> {
     let project = working.ancestors().map(|dir| dir.join(FILE)).find(|path| path.is_file());
-    let user = user_dir("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("harness").join("config.toml"));
+    let user =
+        user_dir("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("harness").join("config.toml"));
     match project.or(user.filter(|path| path.is_file())) {
         Some(path) => read(&path).map(|file| (file, Some(path))),
         None => Ok((File::default(), None)),
@@ -248,13 +251,25 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     let me = overrides.person.clone().or_else(|| file.me.clone()).unwrap_or_else(first);
     let me_origin = if overrides.person.is_some() { "flag" } else { from(file.me.is_some()) };
     note("me", me.clone(), me_origin);
-    note("people", people.keys().cloned().collect::<Vec<_>>().join(", "), from(!file.people.is_empty()));
+    note(
+        "people",
+        people.keys().cloned().collect::<Vec<_>>().join(", "),
+        from(!file.people.is_empty()),
+    );
 
     let receipt_key = file.keys.receipts.clone().unwrap_or_else(default_key);
     note("keys.receipts", receipt_key.clone(), from(file.keys.receipts.is_some()));
     let approvers = approver_rule(&file.approvals, people.len())?;
-    note("approvals.self_approval", format!("{:?}", approvers.self_approval), from(file.approvals.self_approval.is_some()));
-    note("approvals.expires_ms", approvers.expires_ms.to_string(), from(file.approvals.expires_ms.is_some()));
+    note(
+        "approvals.self_approval",
+        format!("{:?}", approvers.self_approval),
+        from(file.approvals.self_approval.is_some()),
+    );
+    note(
+        "approvals.expires_ms",
+        approvers.expires_ms.to_string(),
+        from(file.approvals.expires_ms.is_some()),
+    );
     for (name, system) in &file.systems {
         note(&format!("systems.{name}"), system.kind().to_owned(), &place.origin);
     }

@@ -58,7 +58,12 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
 
     let missing = app.connectors.unresolved();
     let named = missing.first().map(ToString::to_string);
-    checks.push(check("secrets", named, "every secret resolves".to_owned(), "correct [secrets] in harness.toml"));
+    checks.push(check(
+        "secrets",
+        named,
+        "every secret resolves".to_owned(),
+        "correct [secrets] in harness.toml",
+    ));
 
     let packs: Vec<String> = app.shelf.packs().map(|s| s.pack.manifest.name.clone()).collect();
     let none = packs.is_empty().then(|| "no pack is configured".to_owned());

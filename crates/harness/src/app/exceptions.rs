@@ -83,7 +83,11 @@ pub struct Settle {
 ///
 /// # Errors
 /// A cursor that makes no sense.
-pub async fn list(app: &App, caller: &Caller, request: ListExceptions) -> Result<ExceptionList, Problem> {
+pub async fn list(
+    app: &App,
+    caller: &Caller,
+    request: ListExceptions,
+) -> Result<ExceptionList, Problem> {
     let state = if request.all { State::All } else { State::Open };
     let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
     let listed = app.store.exceptions(caller.tenant(), state, page).await?;

@@ -67,7 +67,11 @@ pub struct Explanations {
 ///
 /// # Errors
 /// When there is no such thing.
-pub async fn explain(app: &App, caller: &Caller, request: Explain) -> Result<Explanations, Problem> {
+pub async fn explain(
+    app: &App,
+    caller: &Caller,
+    request: Explain,
+) -> Result<Explanations, Problem> {
     let (run, only) = if request.id.starts_with("rct_") {
         let receipt: ReceiptId = parse_id(&request.id)?;
         let thing = Thing::Receipt(receipt.clone());
@@ -77,8 +81,12 @@ pub async fn explain(app: &App, caller: &Caller, request: Explain) -> Result<Exp
         (parse_id::<RunId>(&request.id)?, None)
     };
     let records = app.records(caller, &run).await?;
-    let header = records.first().and_then(header_of).ok_or_else(|| Problem::not_found("run", run.as_str()))?;
-    let intent = format!("{} asked for {} ({})", header.chain.on_behalf_of.id, header.intent, header.pack);
+    let header = records
+        .first()
+        .and_then(header_of)
+        .ok_or_else(|| Problem::not_found("run", run.as_str()))?;
+    let intent =
+        format!("{} asked for {} ({})", header.chain.on_behalf_of.id, header.intent, header.pack);
     let mut items = Vec::new();
     for record in &records {
         let Body::Receipted { receipt, .. } = &record.event.body else { continue };
@@ -110,7 +118,8 @@ async fn one(
     });
     let args = args.unwrap_or_default();
     let template = summary_template(app, caller, records, predicate).await;
-    let rules = predicate.decision.rules.iter().map(|r| format!("{}/{}: {}", r.layer, r.id, r.reason));
+    let rules =
+        predicate.decision.rules.iter().map(|r| format!("{}/{}: {}", r.layer, r.id, r.reason));
     let classes: Vec<&str> = predicate.classes.iter().map(String::as_str).collect();
     let outcome = match predicate.class {
         Some(class) => format!("failed: {}", class.name()),
@@ -134,7 +143,12 @@ async fn one(
     })
 }
 
-async fn summary_template(app: &App, caller: &Caller, records: &[Record], predicate: &Predicate) -> String {
+async fn summary_template(
+    app: &App,
+    caller: &Caller,
+    records: &[Record],
+    predicate: &Predicate,
+) -> String {
     let header = records.first().and_then(header_of);
     let Some(header) = header else { return predicate.operation.to_string() };
     let loaded = app.shelf.pins(&predicate.run, header).await;
@@ -149,7 +163,10 @@ async fn summary_template(app: &App, caller: &Caller, records: &[Record], predic
 fn approvals(records: &[Record], predicate: &Predicate) -> Vec<String> {
     let mut lines = Vec::new();
     for record in records {
-        let Body::Answered { action, by, shown, self_approved, answer, .. } = &record.event.body else { continue };
+        let Body::Answered { action, by, shown, self_approved, answer, .. } = &record.event.body
+        else {
+            continue;
+        };
         if *action != predicate.action {
             continue;
         }
@@ -171,7 +188,9 @@ fn approvals(records: &[Record], predicate: &Predicate) -> Vec<String> {
 fn changed(records: &[Record], predicate: &Predicate) -> Vec<String> {
     let image = |wanted: Purpose| {
         records.iter().rev().find_map(|record| match &record.event.body {
-            Body::Captured { action, purpose, image } if *action == predicate.action && *purpose == wanted => {
+            Body::Captured { action, purpose, image }
+                if *action == predicate.action && *purpose == wanted =>
+            {
                 Some(image.value())
             }
             _ => None,
@@ -185,7 +204,9 @@ fn changed(records: &[Record], predicate: &Predicate) -> Vec<String> {
         }
     }
     let output = records.iter().find_map(|record| match &record.event.body {
-        Body::Returned { action, ended: Ended::Done { output, .. }, .. } if *action == predicate.action => {
+        Body::Returned { action, ended: Ended::Done { output, .. }, .. }
+            if *action == predicate.action =>
+        {
             Some(output.value())
         }
         _ => None,
@@ -222,11 +243,12 @@ fn take_back(run: &RunId, predicate: &Predicate) -> String {
         (Some(token), kernel::operation::Undo::Restore) => {
             format!("harness run rollback {run} --token {token} (restores the state before)")
         }
-        (Some(token), _) => format!("harness run rollback {run} --token {token} (an inverse; a trace remains)"),
+        (Some(token), _) => {
+            format!("harness run rollback {run} --token {token} (an inverse; a trace remains)")
+        }
         (None, _) if predicate.facts.effect == kernel::operation::Effect::Read => {
             "nothing to take back: it was a read".to_owned()
         }
         (None, _) => "it cannot be taken back".to_owned(),
     }
 }
-

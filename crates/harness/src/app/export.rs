@@ -6,11 +6,7 @@ use ::receipts::{
     bundle::{Bundle, Earlier, Entry, Logged, SCHEMA},
     checkpoint::Checkpoint,
 };
-use kernel::{
-    Digest, canon,
-    id::RunId,
-    port::Blobs as _,
-};
+use kernel::{Digest, canon, id::RunId, port::Blobs as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::Log as _;
@@ -77,7 +73,12 @@ pub async fn export(app: &App, caller: &Caller, request: Export) -> Result<Expor
 }
 
 /// Builds the bundle of a run against a fresh checkpoint.
-pub(crate) async fn bundle(app: &App, caller: &Caller, id: &RunId, since: Option<&str>) -> Result<Bundle, Problem> {
+pub(crate) async fn bundle(
+    app: &App,
+    caller: &Caller,
+    id: &RunId,
+    since: Option<&str>,
+) -> Result<Bundle, Problem> {
     let records = app.records(caller, id).await?;
     let tree = receipts::tree(app, caller).await?;
     let checkpoint = receipts::checkpoint_of(app, caller, &tree).await?;
@@ -89,7 +90,8 @@ pub(crate) async fn bundle(app: &App, caller: &Caller, id: &RunId, since: Option
         logged.push(Logged {
             envelope: String::from_utf8(stored.envelope).map_err(unexpected)?,
             leaf: entry.log_index,
-            inclusion: inclusion.ok_or_else(|| unexpected("the log is shorter than its receipts"))?,
+            inclusion: inclusion
+                .ok_or_else(|| unexpected("the log is shorter than its receipts"))?,
         });
     }
     let mut consistency = Vec::new();
@@ -127,14 +129,17 @@ async fn add_pins(
     let header = records.first().and_then(header_of).ok_or_else(|| unexpected("no header"))?;
     let plan = app.store.get(caller.tenant().clone(), header.plan).await?;
     bundle.add_blob(&plan.ok_or_else(|| unexpected("the plan is gone"))?);
-    let files = app.shelf.pinned_files(caller.tenant(), header.pack_digest).await.map_err(unexpected)?;
+    let files =
+        app.shelf.pinned_files(caller.tenant(), header.pack_digest).await.map_err(unexpected)?;
     #[derive(Serialize)]
     struct Listed<'a> {
         path: &'a str,
         sha256: String,
     }
-    let listing: Vec<Listed<'_>> =
-        files.iter().map(|(path, bytes)| Listed { path, sha256: Digest::of(bytes).hex() }).collect();
+    let listing: Vec<Listed<'_>> = files
+        .iter()
+        .map(|(path, bytes)| Listed { path, sha256: Digest::of(bytes).hex() })
+        .collect();
     bundle.add_blob(&canon::bytes(&listing).map_err(unexpected)?);
     for bytes in files.values() {
         bundle.add_blob(bytes);

@@ -23,7 +23,10 @@ use super::problem::{Kind, Problem};
 pub struct SystemClock;
 
 impl engine::Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place where the engine reads the wall clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the engine reads the wall clock"
+    )]
     fn now(&self) -> Now {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let boot = clock_gettime(ClockId::Boottime);
@@ -56,12 +59,17 @@ impl Lock {
     /// When the folder cannot be made or locked at all.
     pub fn take(store: &Path) -> Result<Option<Self>, Problem> {
         let refuse = |problem: std::io::Error| {
-            Problem::new(Kind::Unexpected, "store-unusable", format!("cannot use the store {}: {problem}", store.display()))
-                .next("name another folder with --store, or fix its permissions")
+            Problem::new(
+                Kind::Unexpected,
+                "store-unusable",
+                format!("cannot use the store {}: {problem}", store.display()),
+            )
+            .next("name another folder with --store, or fix its permissions")
         };
         make_private_dir(store).map_err(refuse)?;
         let path = store.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
         let file = file.map_err(refuse)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
@@ -97,7 +105,8 @@ pub fn signing_key(reference: &str) -> Result<Signer, Problem> {
         return parse_key(&text, reference);
     }
     let Some(path) = reference.strip_prefix("file:").map(PathBuf::from) else {
-        let detail = "keys.receipts must be `env:NAME` or `file:PATH`; a key never stands in configuration";
+        let detail =
+            "keys.receipts must be `env:NAME` or `file:PATH`; a key never stands in configuration";
         return Err(Problem::usage("key-reference", detail));
     };
     if path.exists() { read_key(&path, reference) } else { make_key(&path) }
@@ -116,13 +125,18 @@ fn read_key(path: &Path, reference: &str) -> Result<Signer, Problem> {
         return Err(refuse(format!("{} can be read by others", path.display()))
             .next(format!("chmod 600 {}", path.display())));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("{}: {e}", path.display())))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| refuse(format!("{}: {e}", path.display())))?;
     parse_key(&text, reference)
 }
 
 fn make_key(path: &Path) -> Result<Signer, Problem> {
     let refuse = |problem: String| {
-        Problem::new(Kind::Unexpected, "key-not-made", format!("cannot make {}: {problem}", path.display()))
+        Problem::new(
+            Kind::Unexpected,
+            "key-not-made",
+            format!("cannot make {}: {problem}", path.display()),
+        )
     };
     let mut seed = [0_u8; 32];
     getrandom::fill(&mut seed).map_err(|e| refuse(e.to_string()))?;

@@ -194,7 +194,10 @@ pub async fn submit(app: &App, caller: &Caller, request: Submit) -> Result<Submi
     let digest = app.shelf.keep_plan(caller.tenant(), &plan).await?;
     let key = match &request.idempotency_key {
         Some(key) if key.is_empty() || key.len() > 200 => {
-            return Err(Problem::usage("idempotency-key", "an idempotency key has 1 to 200 characters"));
+            return Err(Problem::usage(
+                "idempotency-key",
+                "an idempotency key has 1 to 200 characters",
+            ));
         }
         Some(key) => key.clone(),
         None => uuid::Uuid::now_v7().to_string(),
@@ -241,7 +244,8 @@ fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
         }
         Routed::Tie { candidates } => {
             let detail = format!("several intents fit: {}", names(&candidates));
-            Err(Problem::new(Kind::NeedsPerson, "intent-ambiguous", detail).next("name the one that is meant"))
+            Err(Problem::new(Kind::NeedsPerson, "intent-ambiguous", detail)
+                .next("name the one that is meant"))
         }
         Routed::None { nearest } => {
             let detail = match nearest.is_empty() {
@@ -256,7 +260,8 @@ fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
 
 fn compile(app: &App, caller: &Caller, chosen: &Chosen, inputs: &Value) -> Result<Plan, Problem> {
     let shelved = &chosen.shelved;
-    let pins = Pins { policy_digest: shelved.bundle.digest(), config_digest: config_digest(app, caller) };
+    let pins =
+        Pins { policy_digest: shelved.bundle.digest(), config_digest: config_digest(app, caller) };
     let forecast = |operation: &kernel::operation::Operation| shelved.bundle.forecast(operation);
     shelved.pack.compile(&chosen.intent, inputs, pins, &forecast).map_err(|problem| {
         Problem::usage("inputs-invalid", problem.message.clone())
@@ -337,7 +342,12 @@ fn grant_of(plan: &Plan, shelved: &Shelved) -> Grant {
         let Some(entry) = shelved.catalogue.get(&id) else { continue };
         let companions = &entry.operation.companions;
         let probe = companions.probe.as_ref().map(|p| &p.call);
-        let all = [companions.before.as_ref(), companions.preview.as_ref(), companions.undo_with.as_ref(), probe];
+        let all = [
+            companions.before.as_ref(),
+            companions.preview.as_ref(),
+            companions.undo_with.as_ref(),
+            probe,
+        ];
         operations.extend(all.into_iter().flatten().map(|c| c.operation.clone()));
     }
     kernel::playbook::visit_steps(&plan.playbook.steps, &mut |_, step| {
@@ -350,7 +360,9 @@ fn grant_of(plan: &Plan, shelved: &Shelved) -> Grant {
 async fn check_same(app: &App, caller: &Caller, id: &RunId, inputs: &Value) -> Result<(), Problem> {
     let records = app.records(caller, id).await?;
     let before = records.first().and_then(|record| match &record.event.body {
-        kernel::event::Body::Opened { intent, .. } => intent.opening().map(|o| Arc::clone(&o.value)),
+        kernel::event::Body::Opened { intent, .. } => {
+            intent.opening().map(|o| Arc::clone(&o.value))
+        }
         _ => None,
     });
     match before {
@@ -405,10 +417,15 @@ pub(crate) fn asks_view(asks: &Asks) -> (String, Vec<String>, Vec<String>, Vec<S
     };
     match asks {
         Asks::No => ("no".to_owned(), vec![], vec![], vec![]),
-        Asks::Always { approvals, rules } => ("always".to_owned(), people(approvals), rules.clone(), vec![]),
-        Asks::Maybe { approvals, rules, depends_on } => {
-            ("maybe".to_owned(), people(approvals), rules.clone(), depends_on.iter().cloned().collect())
+        Asks::Always { approvals, rules } => {
+            ("always".to_owned(), people(approvals), rules.clone(), vec![])
         }
+        Asks::Maybe { approvals, rules, depends_on } => (
+            "maybe".to_owned(),
+            people(approvals),
+            rules.clone(),
+            depends_on.iter().cloned().collect(),
+        ),
         Asks::Denied { rules } => ("denied".to_owned(), vec![], rules.clone(), vec![]),
     }
 }

@@ -97,7 +97,8 @@ async fn facts_of(app: &App, caller: &Caller, pack: &str) -> Result<Vec<Fact>, P
         let page = Page { after, limit: store::PAGE_MAX };
         let listed = app.store.runs(caller.tenant(), RunFilter::default(), page).await?;
         for entry in &listed.items {
-            let of_pack = entry.row.as_ref().is_some_and(|row| row.pack.split('@').next() == Some(pack));
+            let of_pack =
+                entry.row.as_ref().is_some_and(|row| row.pack.split('@').next() == Some(pack));
             if of_pack {
                 let records = app.records(caller, &entry.run).await?;
                 let status = entry.row.as_ref().map_or(Status::Running, |row| row.status);
@@ -118,7 +119,8 @@ fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
     let Some(header) = super::header_of(first) else { return };
     let opened = first.event.at;
     let last = records.iter().rev().find(|r| matches!(r.event.body, Body::Finished { .. }));
-    let common = json!({ "intent": header.intent, "agent": header.chain.agent.id, "status": status.word() });
+    let common =
+        json!({ "intent": header.intent, "agent": header.chain.agent.id, "status": status.word() });
     let mut add = |subject: Subject, at: At, more: Value| {
         let mut item = common.clone();
         if let (Value::Object(item), Value::Object(more)) = (&mut item, more) {
@@ -129,7 +131,10 @@ fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
     let finished = last.map(|record| record.event.at - opened);
     add(Subject::Runs, opened, json!({ "over": status.is_over(), "duration_ms": finished }));
     for line in action_lines(records) {
-        let at = usize::try_from(line.action).ok().and_then(|n| records.get(n)).map_or(opened, |r| r.event.at);
+        let at = usize::try_from(line.action)
+            .ok()
+            .and_then(|n| records.get(n))
+            .map_or(opened, |r| r.event.at);
         let item = json!({
             "operation": line.operation, "role": line.role, "outcome": line.outcome,
             "verdict": line.verdict, "step": line.step, "took_ms": line.took_ms,
@@ -149,12 +154,20 @@ fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
             Body::Answered { action, answer, self_approved, .. } => {
                 let verdict = serde_json::to_value(answer).unwrap_or_default();
                 let latency = asked.get(action).map(|since| at - since);
-                add(Subject::Approvals, at, json!({
-                    "verdict": verdict.get("verdict"), "latency_ms": latency, "self_approved": self_approved,
-                }));
+                add(
+                    Subject::Approvals,
+                    at,
+                    json!({
+                        "verdict": verdict.get("verdict"), "latency_ms": latency, "self_approved": self_approved,
+                    }),
+                );
             }
             Body::Raised { exception, .. } => {
-                add(Subject::Exceptions, at, json!({ "need": exception.need, "class": exception.class }));
+                add(
+                    Subject::Exceptions,
+                    at,
+                    json!({ "need": exception.need, "class": exception.class }),
+                );
             }
             _ => {}
         }
@@ -194,7 +207,11 @@ struct Formula(Option<Expr>);
 
 impl Formula {
     fn parse(source: Option<&String>) -> Result<Self, Problem> {
-        source.map(|text| Expr::parse(text)).transpose().map(Self).map_err(|e| broken(&e.to_string()))
+        source
+            .map(|text| Expr::parse(text))
+            .transpose()
+            .map(Self)
+            .map_err(|e| broken(&e.to_string()))
     }
 
     fn of(&self, item: &Value) -> Result<Value, Problem> {
@@ -210,8 +227,9 @@ impl Formula {
 }
 
 fn broken(error: &str) -> Problem {
-    Problem::new(Kind::Unexpected, "kpi-broken", format!("a KPI cannot be computed: {error}"))
-        .next("correct the expression in kpis.yaml; its items are described in `harness schema kpi-item`")
+    Problem::new(Kind::Unexpected, "kpi-broken", format!("a KPI cannot be computed: {error}")).next(
+        "correct the expression in kpis.yaml; its items are described in `harness schema kpi-item`",
+    )
 }
 
 fn compute(pack: &str, kpi: &Kpi, facts: &[Fact], now: At) -> Result<KpiView, Problem> {
@@ -279,11 +297,14 @@ impl Group {
             Measure::Count => Some(count(self.hits)),
             Measure::Ratio => (self.all > 0).then(|| count(self.hits) / count(self.all)),
             Measure::Sum => Some(self.values.iter().sum()),
-            Measure::Avg => (!self.values.is_empty()).then(|| self.values.iter().sum::<f64>() / count(self.values.len())),
+            Measure::Avg => (!self.values.is_empty())
+                .then(|| self.values.iter().sum::<f64>() / count(self.values.len())),
             Measure::Percentile => {
                 // Nearest rank.
                 self.values.sort_by(f64::total_cmp);
-                let rank = (f64::from(kpi.percentile.unwrap_or(50)) / 100.0 * count(self.values.len())).ceil();
+                let rank = (f64::from(kpi.percentile.unwrap_or(50)) / 100.0
+                    * count(self.values.len()))
+                .ceil();
                 self.values.get((rank as usize).saturating_sub(1)).copied()
             }
         }

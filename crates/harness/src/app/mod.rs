@@ -24,6 +24,7 @@ pub mod value;
 
 use std::sync::Arc;
 
+use ::receipts::key::Signer;
 use connect::{Connectors, Host, Secrets};
 use engine::{Engine, Options, OsEntropy};
 use kernel::{
@@ -33,7 +34,6 @@ use kernel::{
     run::Run,
 };
 use pack::{Router, Schemas};
-use ::receipts::key::Signer;
 use store::{Query, Sqlite};
 
 use config::Config;
@@ -131,14 +131,16 @@ impl App {
         Ok(())
     }
 
-    /// A run folded for reading: nobody is disturbed, nothing is written.
-    pub(crate) async fn read_run(&self, caller: &Caller, run: &RunId) -> Result<Run, Problem> {
-        let records = self.records(caller, run).await?;
-        self.fold(run, &records).await
-    }
-
-    pub(crate) async fn fold(&self, run: &RunId, records: &[kernel::event::Record]) -> Result<Run, Problem> {
-        let header = records.first().and_then(header_of).ok_or_else(|| Problem::not_found("run", run.as_str()))?;
+    /// Folds a run for reading: nobody is disturbed, nothing is written.
+    pub(crate) async fn fold(
+        &self,
+        run: &RunId,
+        records: &[kernel::event::Record],
+    ) -> Result<Run, Problem> {
+        let header = records
+            .first()
+            .and_then(header_of)
+            .ok_or_else(|| Problem::not_found("run", run.as_str()))?;
         let loaded = self.shelf.pins(run, header).await.map_err(|problem| {
             Problem::new(Kind::Unexpected, "run-not-loadable", problem)
                 .next("install the pack the run is pinned to")
@@ -150,7 +152,11 @@ impl App {
     }
 
     /// Every event of a run, verified.
-    pub(crate) async fn records(&self, caller: &Caller, run: &RunId) -> Result<Vec<kernel::event::Record>, Problem> {
+    pub(crate) async fn records(
+        &self,
+        caller: &Caller,
+        run: &RunId,
+    ) -> Result<Vec<kernel::event::Record>, Problem> {
         let mut records = Vec::new();
         loop {
             let from = records.len() as u64;
@@ -177,14 +183,22 @@ pub(crate) fn header_of(record: &kernel::event::Record) -> Option<&kernel::event
 }
 
 /// Reads an id, or says what it should look like.
-pub(crate) fn parse_id<T: std::str::FromStr<Err = kernel::id::BadId>>(text: &str) -> Result<T, Problem> {
+pub(crate) fn parse_id<T: std::str::FromStr<Err = kernel::id::BadId>>(
+    text: &str,
+) -> Result<T, Problem> {
     text.parse().map_err(|error: kernel::id::BadId| Problem::usage("bad-id", error.to_string()))
 }
 
-fn open_connectors(config: &Config, shelf: &Shelf, blobs: Arc<dyn Blobs>) -> Result<Connectors, Problem> {
-    let declared = config.secrets.iter().map(|(name, reference)| (name.as_str(), reference.as_str()));
+fn open_connectors(
+    config: &Config,
+    shelf: &Shelf,
+    blobs: Arc<dyn Blobs>,
+) -> Result<Connectors, Problem> {
+    let declared =
+        config.secrets.iter().map(|(name, reference)| (name.as_str(), reference.as_str()));
     let invalid = |error: connect::Error| {
-        Problem::usage("connector-invalid", error.to_string()).next("correct [systems] and [secrets] in harness.toml")
+        Problem::usage("connector-invalid", error.to_string())
+            .next("correct [systems] and [secrets] in harness.toml")
     };
     let secrets = Secrets::parse(declared).map_err(invalid)?;
     let host = Host {

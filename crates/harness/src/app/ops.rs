@@ -128,7 +128,8 @@ pub fn publish(name: &str, schema: Schema) -> Value {
     let mut schema = schema.to_value();
     if let Some(object) = schema.as_object_mut() {
         object.insert("$id".to_owned(), Value::String(format!("urn:{}", name.replace('/', ":"))));
-        let properties = object.entry("properties").or_insert_with(|| Value::Object(Default::default()));
+        let properties =
+            object.entry("properties").or_insert_with(|| Value::Object(Default::default()));
         if let Some(properties) = properties.as_object_mut() {
             properties.insert("schema".to_owned(), serde_json::json!({ "const": name }));
         }

@@ -63,7 +63,8 @@ pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<PackList, Problem
 /// Every problem, with file, line, column and a fix.
 pub fn check(request: &CheckPack) -> Result<PackView, Problem> {
     let files = shelf::read_folder(&request.folder)?;
-    let loaded = Pack::load(files).map_err(|problems| shelf::pack_problems(&request.folder, &problems))?;
+    let loaded =
+        Pack::load(files).map_err(|problems| shelf::pack_problems(&request.folder, &problems))?;
     let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
     Ok(view(&loaded.pack, warnings))
 }

@@ -113,7 +113,8 @@ pub struct Explained {
 /// None: what does not load at all has stopped the process from opening.
 pub async fn check(app: &App, caller: &Caller, _: Nothing) -> Result<PolicyCheck, Problem> {
     let packs = app.shelf.packs().map(|shelved| {
-        let cases: Vec<Case> = shelved.pack.policy_cases.iter().map(|case| case_of(case, caller)).collect();
+        let cases: Vec<Case> =
+            shelved.pack.policy_cases.iter().map(|case| case_of(case, caller)).collect();
         let results = policy::run_tests(&shelved.bundle, &shelved.catalogue, &cases);
         let untested = shelved.bundle.untested(policy::Layer::Pack, &results);
         let failed = results.iter().filter(|r| !r.is_passed());
@@ -187,7 +188,11 @@ pub async fn matrix(app: &App, caller: &Caller, request: GetMatrix) -> Result<Ma
             let chain = chain_of(caller, &agent)?;
             for row in shelved.bundle.matrix(&chain, &shelved.catalogue) {
                 let operation = shelved.catalogue.get(&row.operation);
-                let effect = if operation.is_some_and(|e| e.operation.is_write()) { "write" } else { "read" };
+                let effect = if operation.is_some_and(|e| e.operation.is_write()) {
+                    "write"
+                } else {
+                    "read"
+                };
                 let (asks, approvals, rules, _) = asks_view(&row.asks);
                 rows.push(MatrixRow {
                     agent: agent.clone(),
@@ -206,7 +211,11 @@ pub async fn matrix(app: &App, caller: &Caller, request: GetMatrix) -> Result<Ma
 fn agents_of(shelved: &Shelved) -> BTreeSet<String> {
     let named = shelved.pack.intents.values().filter_map(|intent| intent.agent.as_ref());
     let named: BTreeSet<String> = named.map(ToString::to_string).collect();
-    if named.is_empty() { BTreeSet::from([format!("agent:{}", shelved.pack.manifest.name)]) } else { named }
+    if named.is_empty() {
+        BTreeSet::from([format!("agent:{}", shelved.pack.manifest.name)])
+    } else {
+        named
+    }
 }
 
 fn chain_of(caller: &Caller, agent: &str) -> Result<Chain, Problem> {
@@ -223,7 +232,10 @@ pub async fn explain(app: &App, caller: &Caller, request: Ask) -> Result<Explain
     let id: OperationId = parse_id(&request.operation)?;
     let holding = app.shelf.packs().find(|shelved| shelved.catalogue.get(&id).is_some());
     let shelved = holding.ok_or_else(|| Problem::not_found("operation", &request.operation))?;
-    let entry = shelved.catalogue.get(&id).ok_or_else(|| Problem::not_found("operation", &request.operation))?;
+    let entry = shelved
+        .catalogue
+        .get(&id)
+        .ok_or_else(|| Problem::not_found("operation", &request.operation))?;
     let agent = request.agent.unwrap_or_else(|| format!("agent:{}", shelved.pack.manifest.name));
     let chain = chain_of(caller, &agent)?;
     let trust = if request.tainted { Trust::Untrusted } else { Trust::User };
@@ -258,6 +270,7 @@ pub async fn explain(app: &App, caller: &Caller, request: Ask) -> Result<Explain
             ("ask", people.chain(rewrites).chain(dry_run).collect())
         }
     };
-    let rules = decision.rules.iter().map(|r| format!("{}/{}: {}", r.layer, r.id, r.reason)).collect();
+    let rules =
+        decision.rules.iter().map(|r| format!("{}/{}: {}", r.layer, r.id, r.reason)).collect();
     Ok(Explained { verdict: verdict.to_owned(), needs, rules, layers })
 }

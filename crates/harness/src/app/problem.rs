@@ -141,11 +141,17 @@ impl From<kernel::port::JournalError> for Problem {
     fn from(error: kernel::port::JournalError) -> Self {
         use kernel::port::JournalError as J;
         match &error {
-            J::Lost { .. } => Self::new(Kind::Conflict, "lost-race", error.to_string()).next("try again"),
-            J::Tampered(_) => Self::new(Kind::VerificationFailed, "store-tampered", error.to_string())
-                .next("nothing was sent; restore the store from a backup and run `harness doctor`"),
-            J::Medium(_) => Self::new(Kind::TryAgain, "store-failed", error.to_string())
-                .next("nothing was half-written; free disk space or check the medium, then try again"),
+            J::Lost { .. } => {
+                Self::new(Kind::Conflict, "lost-race", error.to_string()).next("try again")
+            }
+            J::Tampered(_) => {
+                Self::new(Kind::VerificationFailed, "store-tampered", error.to_string()).next(
+                    "nothing was sent; restore the store from a backup and run `harness doctor`",
+                )
+            }
+            J::Medium(_) => Self::new(Kind::TryAgain, "store-failed", error.to_string()).next(
+                "nothing was half-written; free disk space or check the medium, then try again",
+            ),
             J::NoRun(run) => Self::not_found("run", run.as_str()),
         }
     }

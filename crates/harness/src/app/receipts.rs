@@ -134,7 +134,11 @@ pub async fn list(app: &App, caller: &Caller, request: RunId1) -> Result<Receipt
 }
 
 /// Every receipt of a run.
-pub(crate) async fn entries(app: &App, caller: &Caller, id: &RunId) -> Result<Vec<store::ReceiptEntry>, Problem> {
+pub(crate) async fn entries(
+    app: &App,
+    caller: &Caller,
+    id: &RunId,
+) -> Result<Vec<store::ReceiptEntry>, Problem> {
     let mut entries = Vec::new();
     let mut after = None;
     loop {
@@ -196,7 +200,8 @@ pub(crate) fn own_keys(app: &App) -> Keys {
 /// # Errors
 /// When there is no such run. A verification that fails is an answer.
 pub async fn verify_run(app: &App, caller: &Caller, request: Verify) -> Result<Verified, Problem> {
-    let run = request.run.as_deref().ok_or_else(|| Problem::usage("no-run", "name a run or a bundle"))?;
+    let run =
+        request.run.as_deref().ok_or_else(|| Problem::usage("no-run", "name a run or a bundle"))?;
     let id: RunId = parse_id(run)?;
     let since = request.since.as_deref().map(read_text).transpose()?;
     let bundle = super::export::bundle(app, caller, &id, since.as_deref()).await?;
@@ -212,7 +217,8 @@ pub async fn verify_run(app: &App, caller: &Caller, request: Verify) -> Result<V
 /// # Errors
 /// When a file cannot be read.
 pub fn verify_bundle(request: &Verify) -> Result<Verified, Problem> {
-    let path = request.bundle.as_ref().ok_or_else(|| Problem::usage("no-bundle", "name a bundle"))?;
+    let path =
+        request.bundle.as_ref().ok_or_else(|| Problem::usage("no-bundle", "name a bundle"))?;
     let key = request.key.as_ref().ok_or_else(|| {
         Problem::usage("key-needed", "a bundle is verified with a public key from elsewhere")
             .next("name its file with --key; `harness receipt checkpoint` prints this store's")
@@ -223,7 +229,9 @@ pub fn verify_bundle(request: &Verify) -> Result<Verified, Problem> {
         .map_err(|e| Problem::usage("bundle-unreadable", format!("{}: {e}", path.display())))?;
     match Bundle::read(&bytes) {
         Ok(bundle) => Ok(report(&bundle, &keys, since.as_deref())),
-        Err(error) => Ok(Verified { verdict: "failed".to_owned(), reason: error.to_string(), checks: vec![] }),
+        Err(error) => {
+            Ok(Verified { verdict: "failed".to_owned(), reason: error.to_string(), checks: vec![] })
+        }
     }
 }
 
@@ -234,7 +242,8 @@ fn read_text(path: &std::path::Path) -> Result<String, Problem> {
 
 fn read_keys(path: &std::path::Path) -> Result<Keys, Problem> {
     let text = read_text(path)?;
-    Keys::parse(&text).map_err(|e| Problem::usage("key-invalid", format!("{}: {e}", path.display())))
+    Keys::parse(&text)
+        .map_err(|e| Problem::usage("key-invalid", format!("{}: {e}", path.display())))
 }
 
 fn report(bundle: &Bundle, keys: &Keys, since: Option<&str>) -> Verified {
@@ -250,8 +259,13 @@ fn report(bundle: &Bundle, keys: &Keys, since: Option<&str>) -> Verified {
         Verdict::Failed => "failed",
     };
     let word = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let checks = report.checks.iter().map(|check| word(serde_json::to_value(check).unwrap_or_default()));
-    Verified { verdict: verdict.to_owned(), reason: report.reason.clone(), checks: checks.collect() }
+    let checks =
+        report.checks.iter().map(|check| word(serde_json::to_value(check).unwrap_or_default()));
+    Verified {
+        verdict: verdict.to_owned(),
+        reason: report.reason.clone(),
+        checks: checks.collect(),
+    }
 }
 
 /// Signs a checkpoint of the log as it stands.
@@ -276,13 +290,19 @@ pub(crate) async fn tree(app: &App, caller: &Caller) -> Result<Tree, Problem> {
     }
 }
 
-pub(crate) async fn checkpoint_of(app: &App, caller: &Caller, tree: &Tree) -> Result<CheckpointView, Problem> {
+pub(crate) async fn checkpoint_of(
+    app: &App,
+    caller: &Caller,
+    tree: &Tree,
+) -> Result<CheckpointView, Problem> {
     let unexpected = |e: String| Problem::new(Kind::Unexpected, "checkpoint", e);
     let size = tree.size();
     let root = tree.root(size).ok_or_else(|| unexpected("the log has no root".to_owned()))?;
     let head = Head { size, root };
     let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), head };
-    let note = checkpoint.sign(&*app.signer, app.signer.public()).map_err(|e| unexpected(e.to_string()))?;
+    let note = checkpoint
+        .sign(&*app.signer, app.signer.public())
+        .map_err(|e| unexpected(e.to_string()))?;
     let at = engine::Clock::now(&super::host::SystemClock).at;
     let kept = store::Checkpoint { size, root, note: note.clone().into_bytes(), at };
     app.store.put_checkpoint(caller.tenant(), kept).await?;

@@ -241,7 +241,10 @@ pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunLi
     let status = request.status.as_deref().map(parse_status).transpose()?;
     let subject = request.subject.as_deref().map(|text| {
         let (kind, value) = text.split_once('=').ok_or_else(|| {
-            Problem::usage("bad-subject", "a subject is written kind=value, such as customer=ACC-0042")
+            Problem::usage(
+                "bad-subject",
+                "a subject is written kind=value, such as customer=ACC-0042",
+            )
         })?;
         Ok::<_, Problem>(super::intents::subject(caller.tenant(), kind, value))
     });
@@ -273,7 +276,8 @@ pub fn rfc3339(at: i64) -> String {
 
 fn entry_view(entry: &store::RunEntry) -> RunView {
     let row = entry.row.as_ref();
-    let text = |pick: fn(&kernel::project::RunRow) -> &String| row.map(pick).cloned().unwrap_or_default();
+    let text =
+        |pick: fn(&kernel::project::RunRow) -> &String| row.map(pick).cloned().unwrap_or_default();
     RunView {
         id: entry.run.to_string(),
         status: row.map_or("running", |r| r.status.word()).to_owned(),
@@ -399,7 +403,8 @@ fn note(line: &mut ActionLine, record: &Record, dispatched_at: Option<i64>) {
         Body::Doubted { .. } => line.outcome = "in_doubt".to_owned(),
         Body::Receipted { receipt, class, .. } => {
             line.receipt = Some(receipt.to_string());
-            line.outcome = class.map_or("done".to_owned(), |class| format!("failed:{}", class.name()));
+            line.outcome =
+                class.map_or("done".to_owned(), |class| format!("failed:{}", class.name()));
         }
         _ => {}
     }
@@ -431,7 +436,12 @@ pub(crate) async fn wait(app: &App, caller: &Caller, id: &RunId, wait_ms: u64) {
 }
 
 /// Hands an input to a run and maps a refusal to a problem.
-pub(crate) async fn hand_in(app: &App, caller: &Caller, id: &RunId, input: Input) -> Result<(), Problem> {
+pub(crate) async fn hand_in(
+    app: &App,
+    caller: &Caller,
+    id: &RunId,
+    input: Input,
+) -> Result<(), Problem> {
     let by: PrincipalId = caller.principal().id.clone();
     let signal = uuid::Uuid::now_v7().to_string();
     // Only what exists takes inputs: an inbox for a typo would wait for ever.
@@ -482,10 +492,13 @@ pub async fn steer(app: &App, caller: &Caller, request: Steer) -> Result<RunView
         "pause" => Input::Pause { by },
         "resume" => Input::Resume { by },
         "signal" => {
-            let name = request.signal.ok_or_else(|| Problem::usage("no-signal", "name the signal"))?;
+            let name =
+                request.signal.ok_or_else(|| Problem::usage("no-signal", "name the signal"))?;
             Input::Signal { name, body: Arc::new(request.body) }
         }
-        other => return Err(Problem::usage("bad-verb", format!("`{other}` is not a verb of runs"))),
+        other => {
+            return Err(Problem::usage("bad-verb", format!("`{other}` is not a verb of runs")));
+        }
     };
     hand_in(app, caller, &id, input).await?;
     wait(app, caller, &id, request.wait_ms.unwrap_or(2_000)).await;
@@ -496,7 +509,11 @@ pub async fn steer(app: &App, caller: &Caller, request: Steer) -> Result<RunView
 ///
 /// # Errors
 /// When the run is not over, or a token was used.
-pub async fn rollback(app: &App, caller: &Caller, request: RollBack) -> Result<RolledBack, Problem> {
+pub async fn rollback(
+    app: &App,
+    caller: &Caller,
+    request: RollBack,
+) -> Result<RolledBack, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let scope = match &request.token {
         Some(token) => Scope::Token { token: parse_id::<TokenId>(token)? },
@@ -515,7 +532,9 @@ fn rolled_back(run: RunView, records: &[Record], from: usize) -> RolledBack {
     let word = |value: Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let operation_of = |action: u64| {
         records.iter().find_map(|record| match &record.event.body {
-            Body::Proposed { operation, .. } if record.event.seq == action => Some(operation.to_string()),
+            Body::Proposed { operation, .. } if record.event.seq == action => {
+                Some(operation.to_string())
+            }
             _ => None,
         })
     };
@@ -541,7 +560,9 @@ fn rolled_back(run: RunView, records: &[Record], from: usize) -> RolledBack {
             Body::Redeemed { token, undone } => {
                 let action = armed(token).unwrap_or_default();
                 let difference = match undone {
-                    kernel::event::Undone::Conflict { difference } => Some((*difference.value()).clone()),
+                    kernel::event::Undone::Conflict { difference } => {
+                        Some((*difference.value()).clone())
+                    }
                     _ => None,
                 };
                 let value = serde_json::to_value(undone).unwrap_or_default();
@@ -570,7 +591,10 @@ fn rolled_back(run: RunView, records: &[Record], from: usize) -> RolledBack {
 pub async fn replay(app: &App, caller: &Caller, request: RunId1) -> Result<ReplayView, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let records = app.records(caller, &id).await?;
-    let header = records.first().and_then(header_of).ok_or_else(|| Problem::not_found("run", &request.run))?;
+    let header = records
+        .first()
+        .and_then(header_of)
+        .ok_or_else(|| Problem::not_found("run", &request.run))?;
     let named: Vec<kernel::Digest> = records
         .iter()
         .filter_map(|record| match &record.event.body {

@@ -100,11 +100,15 @@ impl Shelf {
         let mut read = BTreeMap::new();
         for folder in &config.packs {
             let files = read_folder(folder)?;
-            let loaded = Pack::load(files.clone()).map_err(|problems| pack_problems(folder, &problems))?;
+            let loaded =
+                Pack::load(files.clone()).map_err(|problems| pack_problems(folder, &problems))?;
             let name = loaded.pack.manifest.name.clone();
             if read.insert(name.clone(), (loaded, files)).is_some() {
-                return Err(Problem::usage("pack-twice", format!("two pack folders hold `{name}`"))
-                    .next("remove one of them from `packs`"));
+                return Err(Problem::usage(
+                    "pack-twice",
+                    format!("two pack folders hold `{name}`"),
+                )
+                .next("remove one of them from `packs`"));
             }
         }
         let everything = union(read.values().map(|(loaded, _)| &loaded.pack.catalogue))?;
@@ -224,9 +228,13 @@ impl Shelf {
         let listing: Vec<Listed> = serde_json::from_slice(&listing).map_err(|e| e.to_string())?;
         let mut files = BTreeMap::new();
         for Listed { path, sha256 } in listing {
-            let digest: Digest = format!("sha256:{sha256}").parse().map_err(|_| "bad listing".to_owned())?;
+            let digest: Digest =
+                format!("sha256:{sha256}").parse().map_err(|_| "bad listing".to_owned())?;
             let bytes = get(digest).await.map_err(|e| e.to_string())?;
-            files.insert(path.clone(), bytes.ok_or_else(|| format!("file {path} of the pack is gone"))?);
+            files.insert(
+                path.clone(),
+                bytes.ok_or_else(|| format!("file {path} of the pack is gone"))?,
+            );
         }
         Ok(files)
     }
@@ -270,7 +278,8 @@ impl Shelf {
         }
         let bytes = self.blobs.get(tenant.clone(), digest).await.map_err(|e| e.to_string())?;
         let bytes = bytes.ok_or_else(|| format!("plan {digest} is not in the store"))?;
-        let plan: Plan = serde_json::from_slice(&bytes).map_err(|e| format!("plan {digest}: {e}"))?;
+        let plan: Plan =
+            serde_json::from_slice(&bytes).map_err(|e| format!("plan {digest}: {e}"))?;
         let plan = Arc::new(plan);
         let mut plans = lock(&self.plans);
         if plans.len() >= PLANS_MAX {
@@ -284,11 +293,16 @@ impl Shelf {
     ///
     /// # Errors
     /// A sentence for a person.
-    pub async fn pins(&self, run: &kernel::RunId, header: &Header) -> Result<engine::Loaded, String> {
+    pub async fn pins(
+        &self,
+        run: &kernel::RunId,
+        header: &Header,
+    ) -> Result<engine::Loaded, String> {
         let held = self.held(header).await?;
         let plan = self.plan(&header.chain.tenant, header.plan).await?;
         let planner = PlaybookPlanner::new(Arc::clone(&plan), run).map_err(|e| e.to_string())?;
-        let pins = Pins { plan, catalogue: Arc::clone(&held.catalogue), planner: Box::new(planner) };
+        let pins =
+            Pins { plan, catalogue: Arc::clone(&held.catalogue), planner: Box::new(planner) };
         let current_policy = held.current.digest();
         let judge: Arc<dyn Judge> = if held.pinned.digest() == current_policy {
             Arc::clone(&held.pinned) as Arc<dyn Judge>
@@ -304,7 +318,11 @@ impl Shelf {
     ///
     /// # Errors
     /// A sentence for a person.
-    pub async fn recorded_judge(&self, header: &Header, named: &[Digest]) -> Result<Recorded, String> {
+    pub async fn recorded_judge(
+        &self,
+        header: &Header,
+        named: &[Digest],
+    ) -> Result<Recorded, String> {
         let held = self.held(header).await?;
         let mut others = BTreeMap::new();
         for digest in named {
@@ -316,7 +334,11 @@ impl Shelf {
 }
 
 impl engine::Loader for Shelf {
-    fn load<'a>(&'a self, run: &'a kernel::RunId, header: &'a Header) -> Task<'a, Result<engine::Loaded, String>> {
+    fn load<'a>(
+        &'a self,
+        run: &'a kernel::RunId,
+        header: &'a Header,
+    ) -> Task<'a, Result<engine::Loaded, String>> {
         Box::pin(self.pins(run, header))
     }
 }
@@ -356,14 +378,17 @@ impl Judge for Recorded {
                 let (pinned, current) = (Arc::clone(&self.pinned), Arc::clone(current));
                 Pair { pinned, current }.judge(question)
             }
-            (Some(_), None) => Decision::denied("policy-not-loaded", "the policy named is not loaded"),
+            (Some(_), None) => {
+                Decision::denied("policy-not-loaded", "the policy named is not loaded")
+            }
         }
     }
 }
 
 /// The operator's own policies, or the starter set where there are none.
 fn operator_layer(files: &[PathBuf]) -> Result<Vec<Source>, Problem> {
-    let source = |name: &str, text: String| Source { layer: Layer::Operator, name: name.to_owned(), text };
+    let source =
+        |name: &str, text: String| Source { layer: Layer::Operator, name: name.to_owned(), text };
     if files.is_empty() {
         return Ok(vec![source("starter.cedar", policy::STARTER.to_owned())]);
     }
@@ -393,7 +418,8 @@ pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Problem> 
         let entries = std::fs::read_dir(&current).map_err(|e| refuse(&current, e.to_string()))?;
         for entry in entries {
             let path = entry.map_err(|e| refuse(&current, e.to_string()))?.path();
-            let meta = std::fs::symlink_metadata(&path).map_err(|e| refuse(&path, e.to_string()))?;
+            let meta =
+                std::fs::symlink_metadata(&path).map_err(|e| refuse(&path, e.to_string()))?;
             if meta.is_dir() {
                 folders.push(path);
             } else if meta.is_file() {
@@ -423,7 +449,8 @@ fn shelve(
         text: policy.text.clone(),
     });
     let sources: Vec<Source> = operator.iter().cloned().chain(own).collect();
-    let policies = Bundle::load(everything, &sources).map_err(|problems| policy_problems(&problems))?;
+    let policies =
+        Bundle::load(everything, &sources).map_err(|problems| policy_problems(&problems))?;
     Ok(Shelved {
         files,
         catalogue: Arc::new(pack.catalogue.clone()),
@@ -442,8 +469,11 @@ fn union<'c>(catalogues: impl Iterator<Item = &'c Catalogue>) -> Result<Catalogu
     for (id, entry) in catalogues.flat_map(Catalogue::iter) {
         let before = operations.insert(id.clone(), entry.clone());
         if before.is_some_and(|before| before.digest != entry.digest) {
-            return Err(Problem::usage("operation-twice", format!("two packs define {id} differently"))
-                .next("rename the connector in one of them"));
+            return Err(Problem::usage(
+                "operation-twice",
+                format!("two packs define {id} differently"),
+            )
+            .next("rename the connector in one of them"));
         }
     }
     let operations = operations.into_values().map(|entry| (*entry.operation).clone());
@@ -463,7 +493,8 @@ pub fn pack_problems(folder: &Path, problems: &[pack::Problem]) -> Problem {
     let count = problems.len();
     let first = problems.first().map(ToString::to_string).unwrap_or_default();
     let more = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
-    let mut problem = Problem::usage("pack-invalid", format!("{}: {first}{more}", folder.display()));
+    let mut problem =
+        Problem::usage("pack-invalid", format!("{}: {first}{more}", folder.display()));
     problem.at = problems.iter().map(ToString::to_string).collect();
     problem.next("correct the pack; `harness pack check` shows every problem")
 }

@@ -60,7 +60,11 @@ pub fn path(store: &Path) -> PathBuf {
 pub async fn listen(app: Arc<App>) -> Result<(), Problem> {
     let path = path(&app.config().store);
     let refuse = |e: std::io::Error| {
-        Problem::new(Kind::Unexpected, "socket", format!("cannot listen on {}: {e}", path.display()))
+        Problem::new(
+            Kind::Unexpected,
+            "socket",
+            format!("cannot listen on {}: {e}", path.display()),
+        )
     };
     // Only the lock's holder comes here: what lies there is a dead owner's.
     if path.exists() {
@@ -109,8 +113,12 @@ async fn respond(app: &App, line: &str) -> Result<Value, Problem> {
 /// What the owner refused, or that it cannot be reached.
 pub async fn ask(store: &Path, person: &str, op: &str, body: Value) -> Result<Value, Problem> {
     let unreachable = |e: std::io::Error| {
-        Problem::new(Kind::TryAgain, "owner-unreachable", format!("another process owns the store and does not answer: {e}"))
-            .next("wait for it to end, or ask it to")
+        Problem::new(
+            Kind::TryAgain,
+            "owner-unreachable",
+            format!("another process owns the store and does not answer: {e}"),
+        )
+        .next("wait for it to end, or ask it to")
     };
     let stream = UnixStream::connect(path(store)).await.map_err(unreachable)?;
     let (reader, mut writer) = stream.into_split();

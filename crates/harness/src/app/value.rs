@@ -74,7 +74,9 @@ pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => visible(text),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => visible(&value.to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            visible(&value.to_string())
+        }
     }
 }
 
@@ -130,7 +132,10 @@ mod tests {
     #[test]
     fn summaries_take_typed_arguments_only() {
         let args = json!({"to": ["a@x.example"], "amount": {"minor": 24000, "currency": "EUR"}});
-        assert_eq!(summarise("Refund {/amount} to {/to}", &args), "Refund EUR 240.00 to a@x.example");
+        assert_eq!(
+            summarise("Refund {/amount} to {/to}", &args),
+            "Refund EUR 240.00 to a@x.example"
+        );
         assert_eq!(summarise("Missing {/none} and {open", &args), "Missing … and {open");
     }
 

@@ -77,15 +77,10 @@ fn crates_of_ours_know_only_the_floors_below_them() {
     let needs = needs();
     let known: BTreeSet<&str> = needs.keys().map(String::as_str).collect();
     let listed: BTreeSet<&str> = allowed.keys().copied().collect();
-    assert_eq!(
-        known, listed,
-        "each crate of the workspace has a line in ARROWS"
-    );
+    assert_eq!(known, listed, "each crate of the workspace has a line in ARROWS");
     let mut wrong = Vec::new();
     for (name, needed) in &needs {
-        let ours = needed
-            .iter()
-            .filter(|dependency| listed.contains(dependency.as_str()));
+        let ours = needed.iter().filter(|dependency| listed.contains(dependency.as_str()));
         let forbidden =
             ours.filter(|dependency| !allowed[name.as_str()].contains(&dependency.as_str()));
         wrong.extend(forbidden.map(|dependency| format!("{name} -> {dependency}")));
@@ -98,38 +93,26 @@ fn heavy_dependencies_stay_in_their_leaves() {
     let needs = needs();
     let mut wrong = Vec::new();
     for (dependency, leaves) in LEAVES {
-        let holders = needs
-            .iter()
-            .filter(|(_, needed)| needed.contains(dependency));
+        let holders = needs.iter().filter(|(_, needed)| needed.contains(dependency));
         let strangers = holders.filter(|(name, _)| !leaves.contains(&name.as_str()));
         wrong.extend(strangers.map(|(name, _)| format!("{name} -> {dependency}")));
     }
-    assert!(
-        wrong.is_empty(),
-        "dependencies outside of their leaves: {wrong:?}"
-    );
+    assert!(wrong.is_empty(), "dependencies outside of their leaves: {wrong:?}");
 }
 
 #[test]
 fn crates_that_only_compute_have_no_hands() {
-    let sources = sources()
-        .into_iter()
-        .filter(|source| PURE.contains(&source.krate()));
+    let sources = sources().into_iter().filter(|source| PURE.contains(&source.krate()));
     let mut wrong = Vec::new();
     for source in sources {
         let code = source.shipped();
         let modules = modules_of("std", &code).into_iter();
         let hands = modules.filter(|module| HANDS.contains(&module.as_str()));
-        let clocks = CLOCKS
-            .into_iter()
-            .filter(|clock| find_word(&code, clock).is_some());
+        let clocks = CLOCKS.into_iter().filter(|clock| find_word(&code, clock).is_some());
         let found = hands.chain(clocks.map(str::to_owned));
         wrong.extend(found.map(|what| format!("{}: {what}", source.name)));
     }
-    assert!(
-        wrong.is_empty(),
-        "pure crates reach for the outside: {wrong:#?}"
-    );
+    assert!(wrong.is_empty(), "pure crates reach for the outside: {wrong:#?}");
 }
 
 #[test]
@@ -146,10 +129,7 @@ fn surfaces_know_the_app_and_nothing_below_it() {
         let reached = reached.chain(strangers.map(|module| format!("crate::{module}")));
         wrong.extend(reached.map(|what| format!("{}: {what}", source.name)));
     }
-    assert!(
-        wrong.is_empty(),
-        "a surface may only call `app`: {wrong:#?}"
-    );
+    assert!(wrong.is_empty(), "a surface may only call `app`: {wrong:#?}");
 }
 
 #[test]
@@ -159,10 +139,7 @@ fn the_scan_of_surfaces_finds_what_it_is_for() {
     assert_eq!(reaches("pub(crate) use {store as s, std::fs};"), ["store"]);
     assert_eq!(reaches("fn a() -> engine::Error { todo() }"), ["engine"]);
     assert_eq!(reaches("let x = ::policy::Bundle::load();"), ["policy"]);
-    assert!(
-        reaches("mod policy; fn a() { policy::check() }").is_empty(),
-        "a module of its own"
-    );
+    assert!(reaches("mod policy; fn a() { policy::check() }").is_empty(), "a module of its own");
     assert!(reaches("use super::{pack, table}; fn a() { pack::list() }").is_empty());
     assert!(reaches("mod policy; fn a() { ::policy::Bundle::load() }") == ["policy"]);
     assert!(reaches("let pack = app.pack(); pack.name").is_empty());
@@ -177,10 +154,7 @@ fn the_scan_of_surfaces_finds_what_it_is_for() {
 #[test]
 fn nothing_is_unsafe() {
     let root = read(&root().join("Cargo.toml"));
-    assert!(
-        root.contains("unsafe_code = \"forbid\""),
-        "the workspace forbids it"
-    );
+    assert!(root.contains("unsafe_code = \"forbid\""), "the workspace forbids it");
     for (name, folder) in folders() {
         let manifest = read(&folder.join("Cargo.toml"));
         let lints = manifest.split("[lints]").nth(1).unwrap_or_default();
@@ -189,9 +163,7 @@ fn nothing_is_unsafe() {
             "{name} leaves the workspace's lints"
         );
     }
-    let guilty = sources()
-        .into_iter()
-        .filter(|source| find_word(&source.code, "unsafe").is_some());
+    let guilty = sources().into_iter().filter(|source| find_word(&source.code, "unsafe").is_some());
     let guilty: Vec<String> = guilty.map(|source| source.name).collect();
     assert!(guilty.is_empty(), "unsafe code: {guilty:?}");
 }
@@ -220,20 +192,11 @@ fn files_are_short_enough_to_be_read() {
         .map(|source| (source.name.clone(), source.shipped().lines().count()))
         .collect();
     let limit = |name: &str| tables.get(name).copied().unwrap_or(LINES_MAX);
-    let long: Vec<_> = lengths
-        .iter()
-        .filter(|(name, lines)| **lines > limit(name))
-        .collect();
-    assert!(
-        long.is_empty(),
-        "split these, or list a flat table in TABLES: {long:?}"
-    );
+    let long: Vec<_> = lengths.iter().filter(|(name, lines)| **lines > limit(name)).collect();
+    assert!(long.is_empty(), "split these, or list a flat table in TABLES: {long:?}");
     for table in tables.keys() {
         let lines = lengths.get(*table).copied().unwrap_or_default();
-        assert!(
-            lines > LINES_MAX,
-            "{table} needs no line in TABLES any more"
-        );
+        assert!(lines > LINES_MAX, "{table} needs no line in TABLES any more");
     }
 }
 
@@ -241,10 +204,7 @@ fn files_are_short_enough_to_be_read() {
 fn each_crate_opens_by_saying_what_it_is() {
     for (name, folder) in folders() {
         let text = read(&folder.join("src/lib.rs"));
-        let lines = text
-            .lines()
-            .take_while(|line| line.starts_with("//!"))
-            .count();
+        let lines = text.lines().take_while(|line| line.starts_with("//!")).count();
         assert!(
             (1..=OPENING_MAX).contains(&lines),
             "{name}: {lines} opening lines, 1 to {OPENING_MAX} wanted"
@@ -290,10 +250,7 @@ fn every_test_that_the_documents_name_exists() {
             }
         }
     }
-    assert!(
-        named > 0,
-        "the documents name their tests as `path.rs::name`"
-    );
+    assert!(named > 0, "the documents name their tests as `path.rs::name`");
     assert!(missing.is_empty(), "these tests do not exist: {missing:#?}");
 }
 
@@ -301,31 +258,16 @@ fn every_test_that_the_documents_name_exists() {
 fn needs() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
-    command.args([
-        "metadata",
-        "--no-deps",
-        "--format-version",
-        "1",
-        "--manifest-path",
-    ]);
+    command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]);
     let output = command.arg(root().join("Cargo.toml")).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let shipped = |package: &Value| {
         let dependencies = package["dependencies"].as_array().unwrap().iter();
-        dependencies
-            .filter(|d| d["kind"] != "dev")
-            .map(|d| short(&d["name"]))
-            .collect()
+        dependencies.filter(|d| d["kind"] != "dev").map(|d| short(&d["name"])).collect()
     };
     let packages = metadata["packages"].as_array().unwrap().iter();
-    packages
-        .map(|package| (short(&package["name"]), shipped(package)))
-        .collect()
+    packages.map(|package| (short(&package["name"]), shipped(package))).collect()
 }
 
 fn short(name: &Value) -> String {
@@ -384,15 +326,8 @@ fn sources() -> Vec<Source> {
     for (_, folder) in folders() {
         for path in files(&folder.join("src")) {
             if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path
-                    .strip_prefix(&crates)
-                    .unwrap()
-                    .to_string_lossy()
-                    .into_owned();
-                sources.push(Source {
-                    name,
-                    code: bare(&read(&path)),
-                });
+                let name = path.strip_prefix(&crates).unwrap().to_string_lossy().into_owned();
+                sources.push(Source { name, code: bare(&read(&path)) });
             }
         }
     }
@@ -410,9 +345,8 @@ fn reached_crates(code: &str) -> Vec<&'static str> {
     let mut in_use = false;
     for at in 0..tokens.len() {
         in_use = token(at) == "use" || (in_use && token(at) != ";");
-        let Some((name, _)) = ARROWS
-            .iter()
-            .find(|(name, _)| *name == token(at) && *name != "harness")
+        let Some((name, _)) =
+            ARROWS.iter().find(|(name, _)| *name == token(at) && *name != "harness")
         else {
             continue;
         };
@@ -465,11 +399,8 @@ fn local_names<'a>(tokens: &[&'a str]) -> BTreeSet<&'a str> {
 fn modules_of(root: &str, code: &str) -> BTreeSet<String> {
     let tokens = tokens(code);
     let mut modules = BTreeSet::new();
-    for at in tokens
-        .windows(2)
-        .enumerate()
-        .filter(|(_, w)| *w == [root, "::"])
-        .map(|(at, _)| at + 2)
+    for at in
+        tokens.windows(2).enumerate().filter(|(_, w)| *w == [root, "::"]).map(|(at, _)| at + 2)
     {
         if tokens.get(at) != Some(&"{") {
             modules.extend(tokens.get(at).map(|token| (*token).to_owned()));
@@ -498,14 +429,8 @@ fn tokens(code: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = code.trim_start();
     while let Some(first) = rest.chars().next() {
-        let word = rest
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(rest.len());
-        let length = if rest.starts_with("::") {
-            2
-        } else {
-            word.max(first.len_utf8())
-        };
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let length = if rest.starts_with("::") { 2 } else { word.max(first.len_utf8()) };
         let (token, after) = rest.split_at(length);
         tokens.push(token);
         rest = after.trim_start();
@@ -518,10 +443,7 @@ fn find_word(code: &str, word: &str) -> Option<usize> {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     let found = code.match_indices(word).find(|(at, _)| {
         !code[..*at].chars().next_back().is_some_and(part_of_word)
-            && !code[at + word.len()..]
-                .chars()
-                .next()
-                .is_some_and(part_of_word)
+            && !code[at + word.len()..].chars().next().is_some_and(part_of_word)
     });
     found.map(|(at, _)| at)
 }
@@ -598,36 +520,23 @@ fn comments_and_quotes_are_no_code() {
     let check = |text: &str, code: &str| assert_eq!(bare(text), code, "{text}");
     check("a // unsafe\nb", "a \nb");
     check("a /* x /* y – */ z */ b", "a  b");
-    check(
-        "f(\"// \\\" unsafe\", 'x', '\\'', b'\"') // y",
-        "f(, , , b) ",
-    );
+    check("f(\"// \\\" unsafe\", 'x', '\\'', b'\"') // y", "f(, , , b) ");
     check("r#\"a \" unsafe\"# + r\"\\\" + for_r", " +  + for_r");
     check("fn a<'a>(x: &'a str) {}", "fn a<'a>(x: &'a str) {}");
-    let std: Vec<_> = modules_of("std", "use std::{fmt::{self, io}, fs}; std::env::var()")
-        .into_iter()
-        .collect();
+    let std: Vec<_> =
+        modules_of("std", "use std::{fmt::{self, io}, fs}; std::env::var()").into_iter().collect();
     assert_eq!(std, ["env", "fmt", "fs"]);
-    let source = |code: &str| Source {
-        name: "kernel/src/a.rs".to_owned(),
-        code: code.to_owned(),
-    };
+    let source = |code: &str| Source { name: "kernel/src/a.rs".to_owned(), code: code.to_owned() };
     let code = "a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n#[cfg(test)]\nmod tests;\nd\n";
     assert_eq!(source(code).shipped(), "a\nc\nd\n");
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 fn folders() -> Vec<(String, PathBuf)> {
-    ARROWS
-        .iter()
-        .map(|(name, _)| ((*name).to_owned(), root().join("crates").join(name)))
-        .collect()
+    ARROWS.iter().map(|(name, _)| ((*name).to_owned(), root().join("crates").join(name))).collect()
 }
 
 /// Every file of ours below a folder.
@@ -635,11 +544,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let ours = ![".git", "target", ".harness"].contains(&name.as_str());
         if ours && path.is_dir() && !path.is_symlink() {
             found.extend(files(&path));

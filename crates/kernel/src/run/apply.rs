@@ -49,7 +49,9 @@ impl Run {
             Body::Held => self.state.held = true,
             Body::PolicyChanged { digest } => self.state.current_policy = Some(*digest),
             Body::Proposed { .. } => self.on_proposed(seq, body)?,
-            Body::Rejected { action, stage, class, .. } => self.on_rejected(*action, *stage, *class)?,
+            Body::Rejected { action, stage, class, .. } => {
+                self.on_rejected(*action, *stage, *class)?
+            }
             Body::Judged { action, digest, decision } => {
                 let act = self.act(*action)?;
                 act.digest = Some(*digest);
@@ -60,8 +62,12 @@ impl Run {
                     act.phase = Phase::Asking;
                 }
             }
-            Body::Captured { action, purpose, image } => self.on_captured(*action, *purpose, image)?,
-            Body::Asked { .. } | Body::Answered { .. } | Body::Voided { .. } => self.on_ask(body)?,
+            Body::Captured { action, purpose, image } => {
+                self.on_captured(*action, *purpose, image)?
+            }
+            Body::Asked { .. } | Body::Answered { .. } | Body::Voided { .. } => {
+                self.on_ask(body)?
+            }
             Body::Armed { .. } => self.on_armed(body)?,
             Body::Dispatched { .. } => self.on_dispatched(seq, body)?,
             Body::Returned { action, ended, .. } => self.on_returned(*action, ended)?,
@@ -70,7 +76,9 @@ impl Run {
             Body::Questioned { .. } | Body::Replied { .. } | Body::Lapsed { .. } => {
                 self.on_question(body)?;
             }
-            Body::Waiting { .. } | Body::Woken { .. } | Body::Signalled { .. } => self.on_wait(body),
+            Body::Waiting { .. } | Body::Woken { .. } | Body::Signalled { .. } => {
+                self.on_wait(body)
+            }
             Body::Marked { step, mark } => self.on_marked(step, mark),
             Body::Raised { exception, .. } => self.on_raised(exception),
             Body::Settled { exception, settled, .. } => self.on_settled(exception, settled)?,
@@ -133,14 +141,23 @@ impl Run {
 
     fn on_proposed(&mut self, seq: Seq, body: &Body) -> Result<(), &'static str> {
         let Body::Proposed {
-            step, operation, definition, args, resource, existence, attempt, origin, because,
+            step,
+            operation,
+            definition,
+            args,
+            resource,
+            existence,
+            attempt,
+            origin,
+            because,
         } = body
         else {
             return Err("not a proposal");
         };
         // An operation that does not exist is rejected at once and never looked into.
         let entry = self.pins.catalogue.get(operation);
-        let operation = entry.map(|e| Arc::clone(&e.operation)).unwrap_or_else(|| unknown(operation));
+        let operation =
+            entry.map(|e| Arc::clone(&e.operation)).unwrap_or_else(|| unknown(operation));
         let resource_root = resource.as_ref().map(|r| r.commitment().root).unwrap_or_default();
         let named = Resource::of(&operation, &args.value());
         let act = Act {
@@ -218,7 +235,12 @@ impl Run {
         }
     }
 
-    fn on_captured(&mut self, action: Seq, purpose: Purpose, image: &Sealed) -> Result<(), &'static str> {
+    fn on_captured(
+        &mut self,
+        action: Seq,
+        purpose: Purpose,
+        image: &Sealed,
+    ) -> Result<(), &'static str> {
         let act = self.act(action)?;
         match purpose {
             Purpose::Refresh => act.refreshed = Some(image.clone()),
@@ -313,7 +335,8 @@ impl Run {
             return Err("not a dispatch");
         };
         let at = self.state.at;
-        let act = self.state.acts.get_mut(action).ok_or("it dispatches an action that is not open")?;
+        let act =
+            self.state.acts.get_mut(action).ok_or("it dispatches an action that is not open")?;
         if let Some(ask) = act.ask.take() {
             self.state.asks.remove(&ask.id);
         }
@@ -410,7 +433,8 @@ impl Run {
         match body {
             Body::Questioned { step, question, role, answer, expires_at, .. } => {
                 let (role, answer) = (role.clone(), Arc::new(answer.clone()));
-                let open = OpenQuestion { step: step.clone(), role, answer, expires_at: *expires_at };
+                let open =
+                    OpenQuestion { step: step.clone(), role, answer, expires_at: *expires_at };
                 self.state.questions.insert(question.clone(), open);
                 self.observe(Observation::Asked { step });
             }
@@ -493,7 +517,8 @@ impl Run {
 
     fn on_unwinding(&mut self, tokens: &[TokenId], irreversible: usize) {
         let asked = self.state.rollback.as_ref();
-        let by = asked.map_or_else(|| self.state.header.chain.agent.clone(), |(by, _, _)| by.clone());
+        let by =
+            asked.map_or_else(|| self.state.header.chain.agent.clone(), |(by, _, _)| by.clone());
         let on_conflict = asked.map(|(_, _, on_conflict)| *on_conflict).unwrap_or_default();
         self.state.recoveries.insert("rollback".to_owned());
         self.state.unwind = Some(Unwind {
@@ -505,7 +530,11 @@ impl Run {
         });
     }
 
-    fn on_redeemed(&mut self, id: &TokenId, undone: &crate::event::Undone) -> Result<(), &'static str> {
+    fn on_redeemed(
+        &mut self,
+        id: &TokenId,
+        undone: &crate::event::Undone,
+    ) -> Result<(), &'static str> {
         let token = if undone.spends() { TokenState::Spent } else { TokenState::Armed };
         self.set_token(id, token);
         if undone.is_back() {
@@ -528,7 +557,8 @@ impl Run {
 
 /// What an undo's arguments can be bound from.
 fn undo_scope(act: &Act) -> Value {
-    let image = |purpose| act.captures.get(&purpose).map(|sealed: &Sealed| (*sealed.value()).clone());
+    let image =
+        |purpose| act.captures.get(&purpose).map(|sealed: &Sealed| (*sealed.value()).clone());
     let output = match &act.ended {
         Some((_, Ended::Done { output, .. })) => (*output.value()).clone(),
         _ => Value::Null,
@@ -562,4 +592,3 @@ fn unknown(id: &crate::id::OperationId) -> Arc<crate::operation::Operation> {
         binding: Arc::new(Value::Null),
     })
 }
-

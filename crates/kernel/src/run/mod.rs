@@ -26,9 +26,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use replay::{Divergence, Replayed, replay};
 pub use people::verbs;
 pub use propose::TAINT_ROLE;
+pub use replay::{Divergence, Replayed, replay};
 pub use view::{ActionView, AskView, QuestionView};
 
 use crate::{
@@ -262,15 +262,17 @@ impl Run {
     ///
     /// # Errors
     /// [`Fault`] when the header does not match the pins or something has no canonical form.
-    pub fn open(genesis: Genesis, pins: Pins, now: Now, ports: &mut Ports<'_>) -> Result<Self, Fault> {
+    pub fn open(
+        genesis: Genesis,
+        pins: Pins,
+        now: Now,
+        ports: &mut Ports<'_>,
+    ) -> Result<Self, Fault> {
         let id = genesis.id;
         let Labelled { value, labels } = genesis.intent;
         let intent = Sealed::new(value, labels, ports.salts.salt())?;
-        let body = Body::Opened {
-            header: Box::new(genesis.header),
-            intent,
-            subjects: genesis.subjects,
-        };
+        let body =
+            Body::Opened { header: Box::new(genesis.header), intent, subjects: genesis.subjects };
         let mut run = Self::unopened(id, pins, &body, now.at)?;
         run.state.at = now.at;
         run.emit(body)?;

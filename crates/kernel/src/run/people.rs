@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Fault, Ports, Refused, Run,
-    emit::seal,
-    state::Phase,
-    system_text,
-};
+use super::{Fault, Ports, Refused, Run, emit::seal, state::Phase, system_text};
 use crate::{
     action::Proposal,
     approval::{Refusal, check_approver},
@@ -22,7 +17,11 @@ use crate::{
 
 impl Run {
     /// Checks one input and journals it, or refuses it without a trace.
-    pub(super) fn take_in(&mut self, input: Input, ports: &mut Ports<'_>) -> Result<Result<(), Refused>, Fault> {
+    pub(super) fn take_in(
+        &mut self,
+        input: Input,
+        ports: &mut Ports<'_>,
+    ) -> Result<Result<(), Refused>, Fault> {
         match input {
             Input::Tick => self.tick(ports).map(Ok),
             Input::Claimed { epoch } => self.claimed(epoch, ports).map(Ok),
@@ -110,7 +109,12 @@ impl Run {
     ///
     /// # Errors
     /// The reason why it would not.
-    pub fn check_answer(&self, approval: &ApprovalId, digest: Digest, by: &Principal) -> Result<Seq, Refusal> {
+    pub fn check_answer(
+        &self,
+        approval: &ApprovalId,
+        digest: Digest,
+        by: &Principal,
+    ) -> Result<Seq, Refusal> {
         let action = *self.state.asks.get(approval).ok_or(Refusal::NotAsked)?;
         let act = self.state.acts.get(&action).ok_or(Refusal::NotAsked)?;
         let ask = act.ask.as_ref().ok_or(Refusal::NotAsked)?;
@@ -126,7 +130,12 @@ impl Run {
         Ok(action)
     }
 
-    fn seal_answer(&mut self, action: Seq, answer: Answer, ports: &mut Ports<'_>) -> Result<Answered, Fault> {
+    fn seal_answer(
+        &mut self,
+        action: Seq,
+        answer: Answer,
+        ports: &mut Ports<'_>,
+    ) -> Result<Answered, Fault> {
         Ok(match answer {
             Answer::Approve => Answered::Approved,
             Answer::Deny { reason } => {
@@ -147,7 +156,12 @@ impl Run {
     }
 
     /// Replaces an action by the same step with other arguments, which walks the whole gate again.
-    fn edit(&mut self, action: Seq, args: Arc<serde_json::Value>, ports: &mut Ports<'_>) -> Result<(), Fault> {
+    fn edit(
+        &mut self,
+        action: Seq,
+        args: Arc<serde_json::Value>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Fault> {
         let Some(act) = self.state.acts.get(&action) else {
             return Ok(());
         };
@@ -222,12 +236,16 @@ impl Run {
             return Ok(Err(Refusal::NotAPerson.into()));
         }
         if !verbs(open.need).contains(&verb(&settlement)) {
-            return Ok(Err(Refused::NotNow("this verb does not fit this exception; see `harness exception get`")));
+            return Ok(Err(Refused::NotNow(
+                "this verb does not fit this exception; see `harness exception get`",
+            )));
         }
         let landed = match settlement {
             Settlement::Happened => Some(Landed::Yes),
             Settlement::DidNotHappen => Some(Landed::No),
-            Settlement::Retry | Settlement::Use { .. } | Settlement::Stop | Settlement::Close => None,
+            Settlement::Retry | Settlement::Use { .. } | Settlement::Stop | Settlement::Close => {
+                None
+            }
         };
         let settled = self.seal_settlement(settlement, ports)?;
         let (value, labels) = system_text(&evidence);
@@ -240,7 +258,11 @@ impl Run {
         Ok(Ok(()))
     }
 
-    fn seal_settlement(&self, settlement: Settlement, ports: &mut Ports<'_>) -> Result<Settled, Fault> {
+    fn seal_settlement(
+        &self,
+        settlement: Settlement,
+        ports: &mut Ports<'_>,
+    ) -> Result<Settled, Fault> {
         Ok(match settlement {
             Settlement::Happened => Settled::Happened,
             Settlement::DidNotHappen => Settled::DidNotHappen,
@@ -254,7 +276,12 @@ impl Run {
         })
     }
 
-    fn cancel(&mut self, by: Principal, reason: &str, ports: &mut Ports<'_>) -> Result<Result<(), Refused>, Fault> {
+    fn cancel(
+        &mut self,
+        by: Principal,
+        reason: &str,
+        ports: &mut Ports<'_>,
+    ) -> Result<Result<(), Refused>, Fault> {
         if self.state.is_stopping() {
             return Ok(Err(Refused::NotNow("the run is over or already stopping")));
         }
@@ -274,7 +301,11 @@ impl Run {
         Ok(Ok(()))
     }
 
-    fn resume(&mut self, by: Principal, ports: &mut Ports<'_>) -> Result<Result<(), Refused>, Fault> {
+    fn resume(
+        &mut self,
+        by: Principal,
+        ports: &mut Ports<'_>,
+    ) -> Result<Result<(), Refused>, Fault> {
         if !self.state.paused && !self.state.faulted {
             return Ok(Err(Refused::NotNow("the run is not paused")));
         }
@@ -292,9 +323,16 @@ impl Run {
         Ok(())
     }
 
-    fn take_back(&mut self, by: Principal, scope: Scope, on_conflict: OnConflict) -> Result<Result<(), Refused>, Fault> {
+    fn take_back(
+        &mut self,
+        by: Principal,
+        scope: Scope,
+        on_conflict: OnConflict,
+    ) -> Result<Result<(), Refused>, Fault> {
         if by.kind == Kind::Agent {
-            return Ok(Err(Refused::NotNow("agents do not roll back; a person or service asks for it")));
+            return Ok(Err(Refused::NotNow(
+                "agents do not roll back; a person or service asks for it",
+            )));
         }
         if self.state.unwind.is_some() || self.state.rollback.is_some() {
             return Ok(Err(Refused::NotNow("a rollback is under way")));
@@ -303,9 +341,12 @@ impl Run {
             return Ok(Err(Refused::NotNow("the run is not over; cancel it first")));
         }
         if let Scope::Token { token } = &scope {
-            let usable = self.state.tokens.get(token).filter(|t| t.state == TokenState::Armed && t.landed);
+            let usable =
+                self.state.tokens.get(token).filter(|t| t.state == TokenState::Armed && t.landed);
             if usable.is_none() {
-                return Ok(Err(Refused::NotNow("this rollback token was used, or never became usable")));
+                return Ok(Err(Refused::NotNow(
+                    "this rollback token was used, or never became usable",
+                )));
             }
         }
         self.emit(Body::RollbackRequested { by, scope, on_conflict })?;

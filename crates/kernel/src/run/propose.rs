@@ -84,7 +84,12 @@ impl Run {
         self.emit(Body::Questioned { step, question, text, role, answer, expires_at }).map(|_| ())
     }
 
-    fn finish(&mut self, output: Labelled, caveats: Vec<Caveat>, ports: &mut Ports<'_>) -> Result<(), Fault> {
+    fn finish(
+        &mut self,
+        output: Labelled,
+        caveats: Vec<Caveat>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Fault> {
         let end = if caveats.is_empty() { End::Succeeded } else { End::Partial };
         let output = seal(ports, output.value, output.labels)?;
         self.emit(Body::Finished { end, output, caveats })?;
@@ -100,7 +105,8 @@ impl Run {
     /// Rejects whatever has not been dispatched.
     pub(super) fn stop_open_actions(&mut self) -> Result<(), Fault> {
         let open = self.state.acts.iter().filter(|(_, act)| {
-            matches!(act.phase, Phase::Open | Phase::Asking | Phase::Helping) && act.undo_of().is_none()
+            matches!(act.phase, Phase::Open | Phase::Asking | Phase::Helping)
+                && act.undo_of().is_none()
         });
         let open: Vec<Seq> = open.map(|(seq, _)| *seq).collect();
         for action in open {
@@ -150,7 +156,15 @@ impl Run {
         let definition = entry.map(|e| e.digest).unwrap_or_default();
         let Proposal { step, operation, existence, attempt, .. } = proposal;
         self.emit(Body::Proposed {
-            step, operation, definition, args, resource, existence, attempt, origin, because,
+            step,
+            operation,
+            definition,
+            args,
+            resource,
+            existence,
+            attempt,
+            origin,
+            because,
         })?;
         match refusal {
             Some((stage, class, code)) => self.reject(seq, stage, class, code)?,
@@ -210,7 +224,13 @@ impl Run {
     }
 
     /// Ends an action before it reached a connector.
-    pub(super) fn reject(&mut self, action: Seq, stage: Stage, class: Class, code: String) -> Result<(), Fault> {
+    pub(super) fn reject(
+        &mut self,
+        action: Seq,
+        stage: Stage,
+        class: Class,
+        code: String,
+    ) -> Result<(), Fault> {
         let act = self.state.acts.get(&action);
         let undo = act.and_then(|act| act.undo_of().cloned());
         let step = act.map(|act| act.step.clone()).unwrap_or_default();
@@ -417,14 +437,23 @@ impl Run {
         let companions = &act.operation.companions;
         match purpose {
             Purpose::Preview => companions.preview.as_ref(),
-            Purpose::Refresh => companions.preview.as_ref().filter(|_| act.captures.contains_key(&Purpose::Preview)).or(companions.before.as_ref()),
+            Purpose::Refresh => companions
+                .preview
+                .as_ref()
+                .filter(|_| act.captures.contains_key(&Purpose::Preview))
+                .or(companions.before.as_ref()),
             Purpose::Before | Purpose::After | Purpose::Compare => companions.before.as_ref(),
             Purpose::Probe => companions.probe.as_ref().map(|probe| &probe.call),
         }
     }
 
     /// Proposes a companion read for an action.
-    pub(super) fn help(&mut self, action: Seq, purpose: Purpose, ports: &mut Ports<'_>) -> Result<(), Fault> {
+    pub(super) fn help(
+        &mut self,
+        action: Seq,
+        purpose: Purpose,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Fault> {
         let Some(act) = self.state.acts.get(&action) else {
             return Err(self.illegal("it helps an action that is not open"));
         };
@@ -518,7 +547,8 @@ impl Run {
 
 /// Whether two images agree where the companion says it matters.
 pub(super) fn same_image(companion: &Companion, one: &Value, other: &Value) -> bool {
-    crate::pointer::project(one, &companion.image) == crate::pointer::project(other, &companion.image)
+    crate::pointer::project(one, &companion.image)
+        == crate::pointer::project(other, &companion.image)
 }
 
 /// The floor no policy can lift: once untrusted input decided that the action exists, or any of its
@@ -530,7 +560,9 @@ fn hold_tainted(decision: &mut Decision, act: &Act, labels: &LabelMap, evidence:
     }
     let critical_tainted = match &act.operation.facts.critical {
         crate::operation::Critical::All => labels.join_all().is_tainted(),
-        crate::operation::Critical::At(pointers) => pointers.iter().any(|p| labels.at(p).is_tainted()),
+        crate::operation::Critical::At(pointers) => {
+            pointers.iter().any(|p| labels.at(p).is_tainted())
+        }
     };
     if !critical_tainted && !act.existence.is_tainted() {
         return;

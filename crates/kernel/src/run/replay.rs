@@ -36,7 +36,9 @@ pub enum Divergence {
         derived: String,
     },
     /// More or fewer events came out.
-    #[error("after event {seq} the recorded run has {recorded} more events of this batch, the replay {derived}")]
+    #[error(
+        "after event {seq} the recorded run has {recorded} more events of this batch, the replay {derived}"
+    )]
     Length {
         /// The last equal one.
         seq: Seq,
@@ -128,10 +130,8 @@ fn feed(run: &mut Run, batch: &[Record], ports: &mut Ports<'_>) -> Result<(), Di
     let Some(record) = batch.first() else {
         return Ok(());
     };
-    let input = input_of(&record.event.body).ok_or(Fault::Illegal {
-        seq: record.event.seq,
-        problem: "a batch begins with an input",
-    })?;
+    let input = input_of(&record.event.body)
+        .ok_or(Fault::Illegal { seq: record.event.seq, problem: "a batch begins with an input" })?;
     let now = Now { at: record.event.at, boot_ms: 0 };
     match run.decide(input, now, ports)? {
         Ok(()) => Ok(()),
@@ -228,11 +228,9 @@ fn input_of(body: &Body) -> Option<Input> {
         Body::Cancelled { by, reason } => Input::Cancel { by: by.clone(), reason: text_of(reason) },
         Body::Paused { by } => Input::Pause { by: by.clone() },
         Body::Resumed { by } => Input::Resume { by: by.clone() },
-        Body::RollbackRequested { by, scope, on_conflict } => Input::Rollback {
-            by: by.clone(),
-            scope: scope.clone(),
-            on_conflict: *on_conflict,
-        },
+        Body::RollbackRequested { by, scope, on_conflict } => {
+            Input::Rollback { by: by.clone(), scope: scope.clone(), on_conflict: *on_conflict }
+        }
         _ => return None,
     })
 }

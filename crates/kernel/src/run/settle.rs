@@ -16,9 +16,7 @@ use crate::{
     label::{Label, LabelMap},
     operation::{Retry, Undo},
     port::{Failure, Outcome, Returned},
-    receipt::{
-        Because, CLOSE_TYPE, Close, Draft, Predicate, RECEIPT_TYPE, Statement, Witness,
-    },
+    receipt::{Because, CLOSE_TYPE, Close, Draft, Predicate, RECEIPT_TYPE, Statement, Witness},
     sealed::Sealed,
 };
 
@@ -103,7 +101,12 @@ impl Run {
     }
 
     /// What a probe's answer means.
-    fn probed(&mut self, action: Seq, answer: Option<Sealed>, ports: &mut Ports<'_>) -> Result<(), Fault> {
+    fn probed(
+        &mut self,
+        action: Seq,
+        answer: Option<Sealed>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Fault> {
         let Some(act) = self.state.acts.get(&action) else {
             return Ok(());
         };
@@ -289,7 +292,8 @@ impl Run {
 /// Whether the image after must be read: to compare with before a rollback, or to prove a restore.
 fn wants_after(act: &Act) -> bool {
     let reads_back = act.operation.companions.before.is_some();
-    let untried = !act.captures.contains_key(&Purpose::After) && !act.missed.contains(&Purpose::After);
+    let untried =
+        !act.captures.contains_key(&Purpose::After) && !act.missed.contains(&Purpose::After);
     let matters = act.token.is_some() || act.undo_of().is_some();
     act.operation.is_write() && reads_back && untried && matters
 }
@@ -313,7 +317,11 @@ fn classes(
     args.label.classes.iter().chain(of_result).cloned().collect()
 }
 
-fn seal_outcome(outcome: Outcome, led_to_it: &Label, ports: &mut Ports<'_>) -> Result<Ended, Fault> {
+fn seal_outcome(
+    outcome: Outcome,
+    led_to_it: &Label,
+    ports: &mut Ports<'_>,
+) -> Result<Ended, Fault> {
     match outcome {
         Ok(Returned { output, labels, external_ref, cost, .. }) => {
             let output = seal(ports, output, labels.joined_with(led_to_it))?;

@@ -14,9 +14,7 @@ use crate::{
     decision::{Decision, Requirement},
     event::{End, Ended, Header, Purpose, Role, Undone, Unwound},
     exception::{Class, Exception, Landed},
-    id::{
-        ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, OperationId, Seq, TokenId,
-    },
+    id::{ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, OperationId, Seq, TokenId},
     input::OnConflict,
     label::Label,
     operation::{Companion, Operation},

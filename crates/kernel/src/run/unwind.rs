@@ -53,7 +53,12 @@ impl Run {
         self.close()
     }
 
-    fn unwind(&mut self, because: Because, scope: &Scope, ports: &mut Ports<'_>) -> Result<(), Fault> {
+    fn unwind(
+        &mut self,
+        because: Because,
+        scope: &Scope,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Fault> {
         let in_scope = |token: &TokenId| match scope {
             Scope::Run => true,
             Scope::Token { token: only } => token == only,
@@ -104,7 +109,8 @@ impl Run {
             return Ok(());
         };
         let back = unwind.results.iter().filter(|undone| undone.is_back()).count();
-        let all = unwind.queue.is_empty() && unwind.irreversible == 0 && back == unwind.results.len();
+        let all =
+            unwind.queue.is_empty() && unwind.irreversible == 0 && back == unwind.results.len();
         let unwound = match (all, back) {
             (true, _) => Unwound::Complete,
             (false, 0) => Unwound::Refused,
@@ -118,7 +124,12 @@ impl Run {
     }
 
     /// Reads what is there now, to compare it with what we left.
-    fn compare(&mut self, token: &Token, before: &Companion, ports: &mut Ports<'_>) -> Result<(), Fault> {
+    fn compare(
+        &mut self,
+        token: &Token,
+        before: &Companion,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Fault> {
         let Some(args) = bind(before, &token.scope) else {
             return self.conflict(token, None, ports);
         };
@@ -139,7 +150,8 @@ impl Run {
         let Some(token) = token else {
             return Ok(());
         };
-        let accepts = self.state.unwind.as_ref().is_some_and(|u| u.on_conflict == OnConflict::Accept);
+        let accepts =
+            self.state.unwind.as_ref().is_some_and(|u| u.on_conflict == OnConflict::Accept);
         let Some(now) = now.map(|sealed| sealed.value()) else {
             return self.conflict(&token, None, ports);
         };
@@ -159,7 +171,12 @@ impl Run {
         self.conflict(&token, Some(now), ports)
     }
 
-    fn conflict(&mut self, token: &Token, now: Option<Arc<Value>>, ports: &mut Ports<'_>) -> Result<(), Fault> {
+    fn conflict(
+        &mut self,
+        token: &Token,
+        now: Option<Arc<Value>>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Fault> {
         let image = |value: &Option<Arc<Value>>| value.as_ref().map(|v| (**v).clone());
         let difference = json!({
             "before": image(&token.before_image),
@@ -189,7 +206,11 @@ impl Run {
     }
 
     /// An undo exists because a person asked or a declared recovery said so, never because of data.
-    fn undo_proposal(&self, token: &Token, (operation, args): (crate::id::OperationId, Value)) -> Proposal {
+    fn undo_proposal(
+        &self,
+        token: &Token,
+        (operation, args): (crate::id::OperationId, Value),
+    ) -> Proposal {
         let by = self.state.unwind.as_ref().map(|unwind| unwind.by.kind);
         let trust = if by == Some(Kind::Agent) { Trust::Operator } else { Trust::User };
         Proposal {
@@ -212,7 +233,11 @@ impl Run {
     }
 
     /// An undo happened.
-    pub(super) fn undo_done(&mut self, token: TokenId, restored: Option<bool>) -> Result<(), Fault> {
+    pub(super) fn undo_done(
+        &mut self,
+        token: TokenId,
+        restored: Option<bool>,
+    ) -> Result<(), Fault> {
         let class = self.state.tokens.get(&token).map(|t| t.undo);
         let undone = match (class, restored) {
             (Some(Undo::Restore), Some(true)) => Undone::Restored,
@@ -231,7 +256,12 @@ impl Run {
     }
 
     /// An undo did not happen, or nobody knows.
-    pub(super) fn undo_failed(&mut self, token: TokenId, class: Class, landed: Landed) -> Result<(), Fault> {
+    pub(super) fn undo_failed(
+        &mut self,
+        token: TokenId,
+        class: Class,
+        landed: Landed,
+    ) -> Result<(), Fault> {
         self.emit(Body::Redeemed { token, undone: Undone::Failed { class, landed } })?;
         self.need_person(Need::UndoFailed, class)?;
         self.undo_next = true;
@@ -251,4 +281,3 @@ impl Run {
         Ok(())
     }
 }
-

@@ -15,7 +15,8 @@ use testkit::{Bench, Crash, Rules, operation, person, proposal, returned};
 fn bench(role_count: u32) -> Bench {
     let op = operation("mail.send", Effect::Write, Undo::None, Retry::Never);
     let steps = vec![proposal("a", "mail.send", json!({"to": "x"}))];
-    let mut bench = Bench::new(vec![op], steps, Rules::default().ask("mail.send", "approver", role_count));
+    let mut bench =
+        Bench::new(vec![op], steps, Rules::default().ask("mail.send", "approver", role_count));
     bench.start(Crash::Never);
     bench
 }
@@ -147,9 +148,10 @@ fn single_user_mode_records_that_it_approved_itself() {
     b.start(Crash::Never);
     let yes = answer(&b, person("person:mira", &["approver"]), Answer::Approve);
     b.input(yes).unwrap();
-    let recorded = b.records.iter().any(|r| {
-        matches!(&r.event.body, Body::Answered { self_approved: true, .. })
-    });
+    let recorded = b
+        .records
+        .iter()
+        .any(|r| matches!(&r.event.body, Body::Answered { self_approved: true, .. }));
     assert!(recorded);
 }
 
@@ -174,7 +176,10 @@ fn a_preview_that_moved_voids_the_approval() {
     b.input(yes).unwrap();
     assert_eq!(b.run.as_ref().unwrap().status(), Status::Asking, "asked anew");
     assert!(b.world.effects.is_empty());
-    assert_eq!(*b.run.as_ref().unwrap().asks().remove(0).action.preview.unwrap(), json!({"stage": "won", "etag": 2}));
+    assert_eq!(
+        *b.run.as_ref().unwrap().asks().remove(0).action.preview.unwrap(),
+        json!({"stage": "won", "etag": 2})
+    );
     let yes = answer(&b, lena, Answer::Approve);
     b.input(yes).unwrap();
     assert_eq!(b.run.as_ref().unwrap().status(), Status::Succeeded, "only the etag moved");

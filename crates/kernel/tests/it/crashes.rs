@@ -48,7 +48,8 @@ fn bring_home(b: &mut Bench) {
             let (approval, action) = (ask.id, ask.action.digest.unwrap());
             let by = person("person:lena", &["approver"]);
             let shown = Digest::default();
-            b.input(Input::Answer { approval, action, shown, by, answer: Answer::Approve }).unwrap();
+            b.input(Input::Answer { approval, action, shown, by, answer: Answer::Approve })
+                .unwrap();
         } else if let Some(exception) = run.exceptions().into_iter().next() {
             let sent = b.world.calls.contains_key("mail.send");
             use kernel::input::Settlement::{DidNotHappen, Happened};

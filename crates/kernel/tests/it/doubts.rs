@@ -77,7 +77,10 @@ fn a_probe_waits_for_the_window_and_settles_it() {
     b.world.script("bill.refund", vec![unknown()]);
     b.world.script("bill.find", vec![Ok(returned(json!({"found": true})))]);
     b.start(Crash::Never);
-    assert!(!b.world.calls.contains_key("bill.find"), "a zombie may still send until the window ends");
+    assert!(
+        !b.world.calls.contains_key("bill.find"),
+        "a zombie may still send until the window ends"
+    );
     b.at = b.run.as_ref().unwrap().wake_at().unwrap();
     b.input(Input::Tick).unwrap();
     assert_eq!(b.run.as_ref().unwrap().status(), Status::Succeeded);

@@ -32,11 +32,8 @@ fn a_run_of_reads_leaves_five_events_an_action_and_ends_closed() {
     assert_eq!(bench.run.as_ref().unwrap().status(), Status::Succeeded);
     let kinds = bench.kinds();
     let one = ["proposed", "judged", "dispatched", "returned", "receipted"];
-    let expected: Vec<&str> = std::iter::once("opened")
-        .chain(one)
-        .chain(one)
-        .chain(["finished", "closed"])
-        .collect();
+    let expected: Vec<&str> =
+        std::iter::once("opened").chain(one).chain(one).chain(["finished", "closed"]).collect();
     assert_eq!(kinds, expected);
     assert_eq!(bench.drafts.len(), 3, "two receipts and the close record");
 }
@@ -53,7 +50,8 @@ fn nothing_is_handed_out_before_the_journal_acknowledged_it() {
 #[test]
 fn whatever_is_not_in_order_is_rejected_before_a_judge_is_asked() {
     let check = |operations, step: &str, name: &str, change: fn(&mut Bench)| {
-        let mut bench = Bench::new(operations, vec![proposal(step, name, json!({}))], Rules::default());
+        let mut bench =
+            Bench::new(operations, vec![proposal(step, name, json!({}))], Rules::default());
         change(&mut bench);
         bench.start(Crash::Never);
         assert!(bench.world.calls.is_empty(), "{step} reached the world");
@@ -163,7 +161,8 @@ fn a_required_mask_is_applied_or_the_action_is_denied() {
         use kernel::run::{Genesis, Ports, Run};
         let mut op = read("crm.get");
         op.maskable = maskable;
-        let mut bench = Bench::new(vec![op], vec![proposal("a", "crm.get", json!({}))], Rules::default());
+        let mut bench =
+            Bench::new(vec![op], vec![proposal("a", "crm.get", json!({}))], Rules::default());
         let genesis = Genesis {
             header: bench.header_mut().clone(),
             id: kernel::id::RunId::of_intent(&kernel::id::Tenant::default(), "test", "k"),
@@ -191,12 +190,16 @@ fn values_never_stand_in_a_hashed_body() {
     let canary = "ana.keller@northwind-robotics.example";
     let steps = vec![proposal("a", "crm.set", json!({"to": canary}))];
     let mut op = write("crm.set");
-    op.resource = Some(kernel::operation::ResourceRule { kind: "Contact".into(), id: "/to".into() });
+    op.resource =
+        Some(kernel::operation::ResourceRule { kind: "Contact".into(), id: "/to".into() });
     let mut bench = Bench::new(vec![op], steps, Rules::default());
-    bench.world.script("crm.set", vec![Ok(kernel::port::Returned {
-        external_ref: Some(canary.into()),
-        ..returned(json!({"sent_to": canary}))
-    })]);
+    bench.world.script(
+        "crm.set",
+        vec![Ok(kernel::port::Returned {
+            external_ref: Some(canary.into()),
+            ..returned(json!({"sent_to": canary}))
+        })],
+    );
     bench.start(Crash::Never);
     assert!(!bench.text().contains("ana.keller"));
     let statements: Vec<String> =
@@ -206,7 +209,8 @@ fn values_never_stand_in_a_hashed_body() {
 
 #[test]
 fn journal_bytes_per_action_do_not_grow() {
-    let steps: Vec<_> = (0..400).map(|n| proposal(&format!("s[{n}]"), "crm.get", json!({}))).collect();
+    let steps: Vec<_> =
+        (0..400).map(|n| proposal(&format!("s[{n}]"), "crm.get", json!({}))).collect();
     let mut bench = Bench::new(vec![read("crm.get")], steps, Rules::default());
     bench.start(Crash::Never);
     let bytes = |from: usize| -> usize {

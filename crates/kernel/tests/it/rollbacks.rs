@@ -84,8 +84,7 @@ fn a_moved_world_is_refused_with_the_three_way_difference() {
     assert_eq!(b.world.record, json!("somebody else's"), "nothing was overwritten");
     let Undone::Conflict { difference } = undone(&b).remove(0) else { panic!("no conflict") };
     let image = |v: &str| json!({ "value": v });
-    let expected: Value =
-        json!({"before": image("original"), "after": image("ours"), "now": image("somebody else's")});
+    let expected: Value = json!({"before": image("original"), "after": image("ours"), "now": image("somebody else's")});
     assert_eq!(*difference.value(), expected);
     assert_eq!(b.run.as_ref().unwrap().exceptions().len(), 1);
     b.input(roll_back(OnConflict::Accept)).unwrap();
@@ -97,12 +96,15 @@ fn partial_is_called_partial() {
     let mut b = bench(&["one", "two"]);
     b.start(Crash::Never);
     // The newest undo works, the older one is refused by the target.
-    b.world.script("crm.set", vec![
-        Ok(returned(json!({}))),
-        Ok(returned(json!({}))),
-        Ok(returned(json!({}))),
-        failure(Class::Permission, Landed::No),
-    ]);
+    b.world.script(
+        "crm.set",
+        vec![
+            Ok(returned(json!({}))),
+            Ok(returned(json!({}))),
+            Ok(returned(json!({}))),
+            failure(Class::Permission, Landed::No),
+        ],
+    );
     b.world.calls.insert("crm.set".into(), 2);
     b.input(roll_back(OnConflict::Refuse)).unwrap();
     assert_eq!(b.run.as_ref().unwrap().status(), Status::PartlyRolledBack);
@@ -116,11 +118,14 @@ fn partial_is_called_partial() {
 #[test]
 fn a_failure_unwinds_what_was_done() {
     let mut b = bench(&["one", "two"]);
-    b.world.script("crm.set", vec![
-        Ok(returned(json!({}))),
-        failure(Class::InvalidArguments, Landed::No),
-        Ok(returned(json!({}))),
-    ]);
+    b.world.script(
+        "crm.set",
+        vec![
+            Ok(returned(json!({}))),
+            failure(Class::InvalidArguments, Landed::No),
+            Ok(returned(json!({}))),
+        ],
+    );
     b.start(Crash::Never);
     // The scripted world stores what it is told even when it refuses; only the first landed.
     assert_eq!(b.run.as_ref().unwrap().status(), Status::Failed);
@@ -133,6 +138,7 @@ fn a_missing_before_image_is_judged_again_as_irreversible() {
     b.world.script("crm.get", vec![failure(Class::Unavailable, Landed::No)]);
     b.start(Crash::Never);
     assert!(!b.kinds().contains(&"armed".to_owned()));
-    let judged = b.records.iter().filter(|r| matches!(&r.event.body, Body::Judged { action: 1, .. }));
+    let judged =
+        b.records.iter().filter(|r| matches!(&r.event.body, Body::Judged { action: 1, .. }));
     assert_eq!(judged.count(), 2);
 }

@@ -17,7 +17,9 @@ use crate::support::{Files, customer_ops, edit, load, shipped, show, small};
 fn forecast(operation: &Operation) -> Asks {
     match operation.facts.effect {
         Effect::Read => Asks::No,
-        Effect::Write => Asks::Always { approvals: [("approver".to_owned(), 1)].into(), rules: vec!["r".into()] },
+        Effect::Write => {
+            Asks::Always { approvals: [("approver".to_owned(), 1)].into(), rules: vec!["r".into()] }
+        }
     }
 }
 
@@ -34,7 +36,10 @@ fn plan(pack: &Pack, intent: &str, inputs: &Value) -> Plan {
 }
 
 fn rows(plan: &Plan) -> Vec<(&str, &str, u64, bool)> {
-    plan.steps.iter().map(|s| (s.path.as_str(), s.operation.as_str(), s.times_max, s.conditional)).collect()
+    plan.steps
+        .iter()
+        .map(|s| (s.path.as_str(), s.operation.as_str(), s.times_max, s.conditional))
+        .collect()
 }
 
 #[test]
@@ -64,13 +69,21 @@ fn equal_inputs_give_an_equal_plan_and_anything_else_another() {
         pack.compile("check", inputs, pins, &forecast).unwrap().digest().unwrap()
     };
     let base = hash(&one, &inputs, pins());
-    assert_eq!(base, hash(&pack(&small()), &json!({"note": "n", "account": "A"}), pins()), "field order");
+    assert_eq!(
+        base,
+        hash(&pack(&small()), &json!({"note": "n", "account": "A"}), pins()),
+        "field order"
+    );
     let mut seen = BTreeSet::from([base]);
-    let mut another = |what: &str, digest: Digest| assert!(seen.insert(digest), "{what} does not show");
+    let mut another =
+        |what: &str, digest: Digest| assert!(seen.insert(digest), "{what} does not show");
     another("an input", hash(&one, &json!({"account": "B", "note": "n"}), pins()));
     another("a missing input", hash(&one, &json!({"account": "A"}), pins()));
     another("policy", hash(&one, &inputs, Pins { policy_digest: Digest::of(b"x"), ..pins() }));
-    another("configuration", hash(&one, &inputs, Pins { config_digest: Digest::of(b"x"), ..pins() }));
+    another(
+        "configuration",
+        hash(&one, &inputs, Pins { config_digest: Digest::of(b"x"), ..pins() }),
+    );
     for (file, from, to) in [
         ("pack.yaml", "limit: 5", "limit: 6"),
         ("pack.yaml", "owner: tests", "owner: others"),
@@ -88,16 +101,19 @@ fn equal_inputs_give_an_equal_plan_and_anything_else_another() {
 #[test]
 fn a_plan_lists_every_call_with_its_worst_case() {
     let plan = plan(&pack(&small()), "check", &json!({"account": "A"}));
-    assert_eq!(rows(&plan), [
-        // Once, and three retries from exceptions.yaml.
-        ("first", "crm.get", 4, false),
-        // Two retries of its own; it has a condition.
-        ("second", "crm.set", 3, true),
-        ("second!before", "crm.get", 1, true),
-        ("second!undo", "crm.set", 1, true),
-        ("second!undo!before", "crm.get", 1, true),
-        ("third[]/inner", "crm.list", 10, true),
-    ]);
+    assert_eq!(
+        rows(&plan),
+        [
+            // Once, and three retries from exceptions.yaml.
+            ("first", "crm.get", 4, false),
+            // Two retries of its own; it has a condition.
+            ("second", "crm.set", 3, true),
+            ("second!before", "crm.get", 1, true),
+            ("second!undo", "crm.set", 1, true),
+            ("second!undo!before", "crm.get", 1, true),
+            ("third[]/inner", "crm.list", 10, true),
+        ]
+    );
     let second = &plan.steps[1];
     assert_eq!(second.cost_max.unwrap().to_string(), "EUR 0.09");
     assert!(matches!(second.asks, Asks::Always { .. }));
@@ -121,10 +137,18 @@ fn the_nearest_recovery_wins() {
         });
         found
     };
-    assert_eq!(at("first", Class::Timeout), Some(vec![Recovery::Stop]), "playbook before operation");
+    assert_eq!(
+        at("first", Class::Timeout),
+        Some(vec![Recovery::Stop]),
+        "playbook before operation"
+    );
     assert_eq!(at("third[]/inner", Class::Timeout), Some(vec![Recovery::Stop]));
     let escalate = Recovery::Escalate { owner: "approver".to_owned() };
-    assert_eq!(at("third[]/inner", Class::Unavailable), Some(vec![escalate]), "everywhere comes last");
+    assert_eq!(
+        at("third[]/inner", Class::Unavailable),
+        Some(vec![escalate]),
+        "everywhere comes last"
+    );
     let own = at("second", Class::RateLimit).unwrap();
     assert_eq!(own[0], Recovery::Retry { times: 2, delay_ms: 1_000 }, "the step before all");
 }
@@ -150,19 +174,31 @@ fn shipped_intents_compile_and_inline_other_playbooks() {
     let account = json!({"account": "ACC-0042"});
     let review = plan(&pack, "renewal_risk_review", &account);
     let paths: Vec<&str> = review.steps.iter().map(|step| step.path.as_str()).collect();
-    for path in ["account", "signals/sources/usage", "signals/balance", "churn", "churn!before", "forecast",
-        "forecast!undo", "outreach"]
-    {
+    for path in [
+        "account",
+        "signals/sources/usage",
+        "signals/balance",
+        "churn",
+        "churn!before",
+        "forecast",
+        "forecast!undo",
+        "outreach",
+    ] {
         assert!(paths.contains(&path), "{path} in {paths:?}");
     }
-    let systems: BTreeSet<&str> = review.steps.iter().map(|step| step.operation.connector()).collect();
-    assert_eq!(systems.into_iter().collect::<Vec<_>>(), ["billing", "crm", "desk", "mail", "usage"]);
+    let systems: BTreeSet<&str> =
+        review.steps.iter().map(|step| step.operation.connector()).collect();
+    assert_eq!(
+        systems.into_iter().collect::<Vec<_>>(),
+        ["billing", "crm", "desk", "mail", "usage"]
+    );
     let read_only = plan(&pack, "churn_risk_read", &account);
     assert!(read_only.steps.iter().all(|step| step.facts.effect == Effect::Read));
     plan(&pack, "support_escalation", &json!({"account": "ACC-0042", "ticket": 7_000_421}));
     let change = json!({"account": "ACC-0042", "field": "NoticePeriodDays", "value": "60", "reason": "agreed"});
     plan(&pack, "contract_field_change", &change);
-    let refund = json!({"invoice": "in_000042_1", "amount": 500, "currency": "eur", "reason": "outage"});
+    let refund =
+        json!({"invoice": "in_000042_1", "amount": 500, "currency": "eur", "reason": "outage"});
     plan(&pack, "goodwill_refund", &refund);
 }
 
@@ -174,7 +210,10 @@ fn inputs_are_checked_before_anything_is_planned() {
     };
     assert!(said("renewal_risk_reviw", json!({})).contains("did you mean `renewal_risk_review`?"));
     assert!(said("renewal_risk_review", json!({})).contains("`account` is required"));
-    assert!(said("renewal_risk_review", json!({"acount": "ACC-0042"})).contains("did you mean `account`?"));
+    assert!(
+        said("renewal_risk_review", json!({"acount": "ACC-0042"}))
+            .contains("did you mean `account`?")
+    );
     let secret = said("renewal_risk_review", json!({"account": "hunter2"}));
     assert!(secret.contains("/account") && !secret.contains("hunter2"), "{secret}");
 }

@@ -10,7 +10,12 @@ struct Mistake {
     says: &'static str,
 }
 
-const fn wrong(file: &'static str, from: &'static str, to: &'static str, says: &'static str) -> Mistake {
+const fn wrong(
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+    says: &'static str,
+) -> Mistake {
     Mistake { file, from, to, says }
 }
 
@@ -32,7 +37,10 @@ fn each_mistake_is_told_with_its_place_and_a_fix() {
         };
         let said = said.trim_end();
         if said != mistake.says {
-            failures.push_str(&format!("--- {:?} -> {:?}\n want {}\n  got {said}\n", mistake.from, mistake.to, mistake.says));
+            failures.push_str(&format!(
+                "--- {:?} -> {:?}\n want {}\n  got {said}\n",
+                mistake.from, mistake.to, mistake.says
+            ));
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
@@ -256,15 +264,24 @@ fn several_problems_are_reported_at_once_in_order() {
     edit(&mut files, KPIS, "window: 30d", "window: 30");
     let problems = load(&files).unwrap_err();
     let places: Vec<(&str, usize)> = problems.iter().map(|p| (p.file.as_str(), p.line)).collect();
-    assert!(places.contains(&(CRM, 3)) && places.contains(&(KPIS, 8)) && places.contains(&(PACK, 4)), "{places:?}");
+    assert!(
+        places.contains(&(CRM, 3)) && places.contains(&(KPIS, 8)) && places.contains(&(PACK, 4)),
+        "{places:?}"
+    );
     assert!(places.is_sorted());
 }
 
 #[test]
 fn expressions_in_literal_blocks_are_told_by_their_own_line() {
     let mut files = small();
-    let text = "    return:\n      text: |\n        Hello\n          and ${{ intent.acount }} there\n";
-    edit(&mut files, CHECK, "    return: {account: \"${{ intent.account }}\", totals: \"${{ steps.third.output }}\"}\n", text);
+    let text =
+        "    return:\n      text: |\n        Hello\n          and ${{ intent.acount }} there\n";
+    edit(
+        &mut files,
+        CHECK,
+        "    return: {account: \"${{ intent.account }}\", totals: \"${{ steps.third.output }}\"}\n",
+        text,
+    );
     let problems = load(&files).unwrap_err();
     assert_eq!(problems.len(), 1);
     assert_eq!((problems[0].line, problems[0].column), (30, 26), "{}", problems[0]);
@@ -273,8 +290,14 @@ fn expressions_in_literal_blocks_are_told_by_their_own_line() {
 #[test]
 fn expressions_in_folded_blocks_are_told_by_their_own_line() {
     let mut files = small();
-    let text = "    return: >-\n      ${{ size(intent.account)\n      > 3 && intent.acount == 'x' }}\n";
-    edit(&mut files, CHECK, "    return: {account: \"${{ intent.account }}\", totals: \"${{ steps.third.output }}\"}\n", text);
+    let text =
+        "    return: >-\n      ${{ size(intent.account)\n      > 3 && intent.acount == 'x' }}\n";
+    edit(
+        &mut files,
+        CHECK,
+        "    return: {account: \"${{ intent.account }}\", totals: \"${{ steps.third.output }}\"}\n",
+        text,
+    );
     let problems = load(&files).unwrap_err();
     assert_eq!(problems.len(), 1);
     assert_eq!((problems[0].line, problems[0].column), (29, 21), "{}", problems[0]);

@@ -43,7 +43,9 @@ fn labelled_requests_find_their_intent_and_none_is_guessed_wrong() {
         match routed {
             _ if same => right += 1,
             Routed::One(one) => wrong.push_str(&format!("{} -> {one:?}\n", request.text)),
-            other => missed.push_str(&format!("{} ({}) -> {other:?}\n", request.text, request.want)),
+            other => {
+                missed.push_str(&format!("{} ({}) -> {other:?}\n", request.text, request.want))
+            }
         }
     }
     let percent = f64::from(right) * 100.0 / all.len() as f64;

@@ -37,7 +37,8 @@ fn every_yaml_file_fits_the_schema_that_editors_get() {
             }
             let value = pack::yaml_value(path, bytes).unwrap();
             let kind = value["schema"].as_str().unwrap();
-            let kind = kind.strip_prefix("harness.").unwrap().strip_suffix("/v1").unwrap().to_owned();
+            let kind =
+                kind.strip_prefix("harness.").unwrap().strip_suffix("/v1").unwrap().to_owned();
             let (_, schema) = schemas.iter().find(|(name, _)| *name == kind).unwrap();
             let schema = Arc::new(schema.clone());
             assert_eq!(validator.violation(&schema, &value), None, "{path}");
@@ -60,11 +61,17 @@ fn the_six_risky_actions_ask_and_have_a_way_back_where_there_is_one() {
     assert_eq!(undo("desk.create_escalation"), Undo::Compensate);
     assert_eq!(undo("billing.create_refund"), Undo::Compensate);
     assert_eq!(undo("mail.send"), Undo::None);
-    for id in ["mail.send", "crm.update_contract", "desk.create_escalation", "crm.update_forecast",
-        "billing.create_refund", "crm.mark_churn_risk"]
-    {
+    for id in [
+        "mail.send",
+        "crm.update_contract",
+        "desk.create_escalation",
+        "crm.update_forecast",
+        "billing.create_refund",
+        "crm.mark_churn_risk",
+    ] {
         let asks = pack.policy_cases.iter().any(|case| {
-            case.operation.as_str() == id && matches!(&case.expect, Expected::Ask(roles) if !roles.is_empty())
+            case.operation.as_str() == id
+                && matches!(&case.expect, Expected::Ask(roles) if !roles.is_empty())
         });
         assert!(asks, "{id} has a policy case that asks");
     }

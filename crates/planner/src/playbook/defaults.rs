@@ -25,13 +25,7 @@ const RETRY_DELAY_MS: i64 = 1_000;
 /// For the failure of a step that only reads.
 pub(super) fn of_read(class: Class) -> Vec<Remedy> {
     if class.may_pass() {
-        vec![
-            Remedy::Retry {
-                times: RETRY_TIMES,
-                delay_ms: RETRY_DELAY_MS,
-            },
-            Remedy::Stop,
-        ]
+        vec![Remedy::Retry { times: RETRY_TIMES, delay_ms: RETRY_DELAY_MS }, Remedy::Stop]
     } else {
         of_others(class)
     }

@@ -76,13 +76,7 @@ impl Desk {
 
     /// What expressions see from `link`.
     pub(super) fn scene<'a>(&'a self, link: Link<'a>, result: Option<&'a Labelled>) -> Scene<'a> {
-        Scene {
-            link,
-            run: &self.run,
-            pack: &self.pack,
-            result,
-            work: &self.work,
-        }
+        Scene { link, run: &self.run, pack: &self.pack, result, work: &self.work }
     }
 
     /// Steps of evaluation spent so far.
@@ -97,10 +91,7 @@ impl Desk {
 
     /// Queues a mark.
     pub(super) fn mark(&mut self, step: &str, mark: Mark) {
-        self.want(Move::Mark {
-            step: step.to_owned(),
-            mark,
-        });
+        self.want(Move::Mark { step: step.to_owned(), mark });
     }
 
     /// The head of the queue.
@@ -174,16 +165,8 @@ impl Desk {
     /// Notes what the reader of the result must know.
     pub(super) fn note(&mut self, step: &str, class: Option<Class>, text: &str) {
         let exact = self.caveats.len() < CAVEATS_MAX;
-        let step = if exact {
-            step.to_owned()
-        } else {
-            static_path(step)
-        };
-        let caveat = Caveat {
-            step,
-            class,
-            text: text.to_owned(),
-        };
+        let step = if exact { step.to_owned() } else { static_path(step) };
+        let caveat = Caveat { step, class, text: text.to_owned() };
         if self.known.insert(caveat.clone()) {
             self.caveats.push(caveat);
         }
@@ -204,15 +187,8 @@ impl Desk {
         asked: Option<i64>,
     ) -> i64 {
         let doublings = retry.saturating_sub(1).min(32);
-        let plain = delay_ms
-            .max(0)
-            .saturating_mul(1_i64 << doublings)
-            .min(PAUSE_MAX_MS);
-        let parts = [
-            self.run_id.as_str().as_bytes(),
-            step.as_bytes(),
-            &retry.to_be_bytes(),
-        ];
+        let plain = delay_ms.max(0).saturating_mul(1_i64 << doublings).min(PAUSE_MAX_MS);
+        let parts = [self.run_id.as_str().as_bytes(), step.as_bytes(), &retry.to_be_bytes()];
         let draw = Digest::of_parts("harness/pause/v1", &parts).0;
         let share = draw.first().map_or(0, |byte| i64::from(*byte));
         let jitter = (plain / 4).saturating_mul(share) / 256;

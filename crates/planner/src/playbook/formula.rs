@@ -54,20 +54,14 @@ impl Formula {
     pub(super) fn expression(text: &str) -> Result<Self, expr::Error> {
         let parsed = Expr::parse(text)?;
         let reads = parsed.reads();
-        Ok(Self {
-            source: Source::Expression(parsed),
-            reads,
-        })
+        Ok(Self { source: Source::Expression(parsed), reads })
     }
 
     /// Compiles a JSON value with expressions in its strings.
     pub(super) fn template(value: &Value) -> Result<Self, expr::Error> {
         let parsed = Template::parse(value)?;
         let (places, reads): (Vec<_>, Vec<_>) = parsed.reads().into_iter().unzip();
-        Ok(Self {
-            source: Source::Template(parsed, places),
-            reads: reads.concat(),
-        })
+        Ok(Self { source: Source::Template(parsed, places), reads: reads.concat() })
     }
 
     /// Evaluates with a meter of its own.
@@ -89,14 +83,9 @@ impl Formula {
                     Source::Expression(_) => labels::of_expression(&made.leaves),
                     Source::Template(_, places) => labels::of_template(places, &made.leaves),
                 };
-                Ok(Labelled {
-                    value: made.value.into(),
-                    labels,
-                })
+                Ok(Labelled { value: made.value.into(), labels })
             }
-            Err(_) => Err(Unknown {
-                label: self.reads_label(scene),
-            }),
+            Err(_) => Err(Unknown { label: self.reads_label(scene) }),
         };
         view.give_back();
         let spent = cost.spent().saturating_sub(before).saturating_add(1);
@@ -108,12 +97,7 @@ impl Formula {
     pub(super) fn reads_label(&self, scene: &Scene<'_>) -> Label {
         let view = View::of(*scene, &[]);
         let tags = self.reads.iter().map(|read| {
-            let path: Vec<Key<'_>> = read
-                .path
-                .iter()
-                .map(String::as_str)
-                .map(Key::Field)
-                .collect();
+            let path: Vec<Key<'_>> = read.path.iter().map(String::as_str).map(Key::Field).collect();
             view.label(&read.root, &path)
         });
         tags.fold(Tag::bottom(), |all, tag| all.join(&tag)).0
@@ -137,9 +121,7 @@ impl Formula {
             Value::Number(number) => number.to_string(),
             Value::Bool(truth) => truth.to_string(),
             Value::Null | Value::Array(_) | Value::Object(_) => {
-                return Err(Unknown {
-                    label: made.labels.join_all(),
-                });
+                return Err(Unknown { label: made.labels.join_all() });
             }
         };
         made.value = Value::String(text).into();
@@ -162,10 +144,7 @@ impl<'a> View<'a> {
                 steps.insert(id, Value::Object(fields));
             }
         }
-        Self {
-            scene,
-            steps: Value::Object(steps),
-        }
+        Self { scene, steps: Value::Object(steps) }
     }
 
     fn give_back(self) {
@@ -182,17 +161,11 @@ impl<'a> View<'a> {
     fn label_of_steps(&self, path: &[Key<'_>]) -> Label {
         match path {
             [Key::Field(id), rest @ ..] => match self.scene.link.output(id) {
-                Some(output) => output
-                    .labels
-                    .at(&pointer_of(rest.get(1..).unwrap_or_default())),
+                Some(output) => output.labels.at(&pointer_of(rest.get(1..).unwrap_or_default())),
                 None => Label::bottom(),
             },
             _ => {
-                let outputs = self
-                    .scene
-                    .link
-                    .ids()
-                    .filter_map(|id| self.scene.link.output(id));
+                let outputs = self.scene.link.ids().filter_map(|id| self.scene.link.output(id));
                 outputs.fold(Label::bottom(), |all, one| all.join(&one.labels.join_all()))
             }
         }

@@ -46,9 +46,7 @@ pub(super) fn of_person() -> Label {
 /// Labels of a value that an expression made: what no leaf covers, such as an absent field, could
 /// depend on anything that was read.
 pub(super) fn of_expression(leaves: &BTreeMap<String, Tag>) -> LabelMap {
-    let joined = leaves
-        .values()
-        .fold(Label::bottom(), |all, leaf| all.join(&leaf.0));
+    let joined = leaves.values().fold(Label::bottom(), |all, leaf| all.join(&leaf.0));
     let mut parts = BTreeMap::new();
     add_parts(&mut parts, "", &joined, leaves);
     let whole = parts.remove("").unwrap_or(joined);
@@ -66,9 +64,7 @@ pub(super) fn of_template(places: &[String], leaves: &BTreeMap<String, Tag>) -> 
             .filter(|(at, _)| pointer::covers(place, at))
             .map(|(at, tag)| (at.clone(), tag.clone()))
             .collect();
-        let joined = inside
-            .values()
-            .fold(Label::bottom(), |all, leaf| all.join(&leaf.0));
+        let joined = inside.values().fold(Label::bottom(), |all, leaf| all.join(&leaf.0));
         add_parts(&mut map.parts, place, &joined, &inside);
     }
     if let Some(whole) = map.parts.remove("") {
@@ -90,15 +86,8 @@ fn add_parts(
     }
     let shared = leaves.len() > LEAVES_EXACT_MAX;
     for (leaf, tag) in leaves.iter().filter(|(leaf, _)| leaf.as_str() != at) {
-        let pattern = if shared {
-            share_items(leaf, at.len())
-        } else {
-            leaf.clone()
-        };
-        parts
-            .entry(pattern)
-            .or_insert_with(Label::bottom)
-            .join_from(&tag.0);
+        let pattern = if shared { share_items(leaf, at.len()) } else { leaf.clone() };
+        parts.entry(pattern).or_insert_with(Label::bottom).join_from(&tag.0);
     }
     if shared && is_ambiguous(parts) {
         parts.retain(|pattern, _| pattern == at || !pointer::covers(at, pattern));
@@ -110,11 +99,9 @@ fn is_ambiguous(parts: &BTreeMap<String, Label>) -> bool {
     let starred = parts.keys().filter(|pattern| pattern.contains('*'));
     starred.take(PATTERNS_MAX).any(|wide| {
         let length = wide.matches('/').count();
-        let same = parts
-            .keys()
-            .filter(|other| *other != wide && other.matches('/').count() == length);
-        same.take(PATTERNS_MAX)
-            .any(|other| pointer::covers(wide, other))
+        let same =
+            parts.keys().filter(|other| *other != wide && other.matches('/').count() == length);
+        same.take(PATTERNS_MAX).any(|other| pointer::covers(wide, other))
     })
 }
 
@@ -132,11 +119,7 @@ fn share_items(leaf: &str, keep: usize) -> String {
 
 /// The map, or its join alone when it has too many patterns.
 fn bound(map: LabelMap) -> LabelMap {
-    if map.parts.len() > PATTERNS_MAX {
-        LabelMap::uniform(map.join_all())
-    } else {
-        map
-    }
+    if map.parts.len() > PATTERNS_MAX { LabelMap::uniform(map.join_all()) } else { map }
 }
 
 /// Labels of an object that holds values with these labels under these keys.
@@ -177,8 +160,7 @@ pub(super) fn of_list(item: Option<LabelMap>, length: &Label) -> LabelMap {
     let mut list = LabelMap::uniform(length.clone());
     if let Some(item) = item {
         for (pattern, label) in &item.parts {
-            list.parts
-                .insert(format!("/*{pattern}"), label.join(length));
+            list.parts.insert(format!("/*{pattern}"), label.join(length));
         }
         list.parts.insert("/*".to_owned(), item.whole.join(length));
     }
@@ -194,9 +176,7 @@ mod tests {
     }
 
     fn leaves(of: &[(&str, Trust)]) -> BTreeMap<String, Tag> {
-        of.iter()
-            .map(|(at, trust)| ((*at).to_owned(), tag(*trust)))
-            .collect()
+        of.iter().map(|(at, trust)| ((*at).to_owned(), tag(*trust))).collect()
     }
 
     #[test]
@@ -217,10 +197,7 @@ mod tests {
     #[test]
     fn long_lists_share_labels_by_field() {
         let many = (0..100).flat_map(|n| {
-            [
-                (format!("/{n}/id"), tag(Trust::User)),
-                (format!("/{n}/text"), tag(Trust::Untrusted)),
-            ]
+            [(format!("/{n}/id"), tag(Trust::User)), (format!("/{n}/text"), tag(Trust::Untrusted))]
         });
         let map = of_expression(&many.collect());
         assert_eq!(map.parts.len(), 2);
@@ -232,10 +209,7 @@ mod tests {
     #[test]
     fn patterns_that_could_name_one_place_are_given_up() {
         let many = (0..100).flat_map(|n| {
-            [
-                (format!("/{n}/#a"), tag(Trust::Untrusted)),
-                (format!("/{n}/0"), tag(Trust::User)),
-            ]
+            [(format!("/{n}/#a"), tag(Trust::Untrusted)), (format!("/{n}/0"), tag(Trust::User))]
         });
         let map = of_expression(&many.collect());
         assert_eq!(map.at("/5/#a").trust, Trust::Untrusted);
@@ -253,11 +227,7 @@ mod tests {
             assert_eq!(list.at("/9/y").trust, Trust::System);
         }
         let list = of_list(Some(clean), &tag(Trust::Untrusted).0);
-        assert_eq!(
-            list.at("/0/y").trust,
-            Trust::Untrusted,
-            "the length shows in every item"
-        );
+        assert_eq!(list.at("/0/y").trust, Trust::Untrusted, "the length shows in every item");
     }
 
     #[test]

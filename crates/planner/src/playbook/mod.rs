@@ -94,12 +94,7 @@ impl PlaybookPlanner {
             labels: LabelMap::uniform(labels::of_pack()),
         };
         let desk = Desk::new(run_id.clone(), task::null(), pack);
-        Ok(Self {
-            program,
-            desk,
-            root: None,
-            end: None,
-        })
+        Ok(Self { program, desk, root: None, end: None })
     }
 
     /// Evaluation steps spent so far: what planning has cost, in a unit that no machine changes.
@@ -115,12 +110,7 @@ impl PlaybookPlanner {
         self.desk.run = run.clone();
         let scope = Scope::of_playbook(Arc::new(intent.clone()));
         let program = self.program.clone();
-        self.root = Some(Sequence::new(
-            program,
-            String::new(),
-            scope,
-            Label::bottom(),
-        ));
+        self.root = Some(Sequence::new(program, String::new(), scope, Label::bottom()));
         self.advance(Stimulus::Poll);
     }
 
@@ -136,10 +126,7 @@ impl PlaybookPlanner {
                 return;
             }
         };
-        self.end = Some(Move::Finish {
-            output,
-            caveats: self.desk.caveats().to_vec(),
-        });
+        self.end = Some(Move::Finish { output, caveats: self.desk.caveats().to_vec() });
     }
 }
 

@@ -65,17 +65,10 @@ impl Nested {
         let code: &Code = &task.code;
         match &code.job {
             Job::Playbook { with, body } => {
-                let made = with
-                    .eval(&desk.scene(link, None))
-                    .map_err(Failure::of_evaluation)?;
+                let made = with.eval(&desk.scene(link, None)).map_err(Failure::of_evaluation)?;
                 let scope = Scope::of_playbook(Arc::new(made));
                 let (path, base) = (task.path.clone(), task.governing.clone());
-                Ok(Self::Playbook(Sequence::new(
-                    body.clone(),
-                    path,
-                    scope,
-                    base,
-                )))
+                Ok(Self::Playbook(Sequence::new(body.clone(), path, scope, base)))
             }
             Job::Parallel { branches } => {
                 let open = |branch: &Arc<Code>| Branch {
@@ -93,20 +86,11 @@ impl Nested {
             Job::ForEach(turns) => {
                 let made = turns.items.eval(&desk.scene(link, None));
                 let items = made.map_err(Failure::of_evaluation)?;
-                Ok(Self::ForEach(Box::new(Loop::open(
-                    task,
-                    turns.clone(),
-                    items,
-                )?)))
+                Ok(Self::ForEach(Box::new(Loop::open(task, turns.clone(), items)?)))
             }
             Job::Do(_) | Job::Ask(_) | Job::Sleep { .. } | Job::Await { .. } | Job::Return(_) => {
                 let (class, again) = (Class::UnexpectedShape, Again::Never);
-                Err(Failure {
-                    class,
-                    label: Label::bottom(),
-                    retry_after_ms: None,
-                    again,
-                })
+                Err(Failure { class, label: Label::bottom(), retry_after_ms: None, again })
             }
         }
     }
@@ -120,10 +104,7 @@ impl Nested {
     ) -> Result<Flow, Broken> {
         match self {
             Self::Playbook(block) => Ok(match block.step(desk, Some(&link), stimulus) {
-                Flow::Returned { value, raise } => Flow::Ended(Ended {
-                    output: value,
-                    raise,
-                }),
+                Flow::Returned { value, raise } => Flow::Ended(Ended { output: value, raise }),
                 flow => flow,
             }),
             Self::Parallel(branches) => Ok(step_branches(branches, desk, link, stimulus)),
@@ -151,28 +132,17 @@ fn step_branches(
     let Some(raises) = raises else {
         return Flow::Blocked;
     };
-    let raise = raises
-        .into_iter()
-        .fold(Label::bottom(), |all, one| all.join(one));
+    let raise = raises.into_iter().fold(Label::bottom(), |all, one| all.join(one));
     let outputs: Vec<(&str, Labelled)> = branches
         .iter_mut()
         .map(|branch| {
-            (
-                branch.id.as_str(),
-                branch.block.scope.take(&branch.id).unwrap_or_else(null),
-            )
+            (branch.id.as_str(), branch.block.scope.take(&branch.id).unwrap_or_else(null))
         })
         .collect();
     let labels = labels::of_object(outputs.iter().map(|(id, output)| (*id, &output.labels)));
     let take = |(id, output): (&str, Labelled)| (id.to_owned(), Arc::unwrap_or_clone(output.value));
     let value: Map<String, Value> = outputs.into_iter().map(take).collect();
-    Flow::Ended(Ended {
-        output: Labelled {
-            value: Value::Object(value).into(),
-            labels,
-        },
-        raise,
-    })
+    Flow::Ended(Ended { output: Labelled { value: Value::Object(value).into(), labels }, raise })
 }
 
 impl Loop {
@@ -184,10 +154,7 @@ impl Loop {
             retry_after_ms: None,
             again: Again::Never,
         };
-        let list = items
-            .value
-            .as_array()
-            .ok_or_else(|| fail(Class::UnexpectedShape))?;
+        let list = items.value.as_array().ok_or_else(|| fail(Class::UnexpectedShape))?;
         let length = list.len();
         if length > usize::try_from(turns.max).unwrap_or(usize::MAX) {
             return Err(fail(Class::InvalidArguments));
@@ -237,14 +204,9 @@ impl Loop {
 
     fn open_turn(&mut self, desk: &mut Desk) -> Result<Sequence, Broken> {
         // Whoever lengthened any list of the run may have used the turns up.
-        desk.take_turn()
-            .ok_or_else(|| self.broken(Class::Budget, labels::of_silence()))?;
+        desk.take_turn().ok_or_else(|| self.broken(Class::Budget, labels::of_silence()))?;
         let (name, list) = (self.turns.var.clone(), self.items.clone());
-        let scope = Scope::of_turn(Item {
-            name,
-            list,
-            index: self.turn,
-        });
+        let scope = Scope::of_turn(Item { name, list, index: self.turn });
         let prefix = format!("{}[{}]", self.path, self.turn);
         let base = self.governing.join(&self.raised);
         Ok(Sequence::new(self.turns.body.clone(), prefix, scope, base))
@@ -255,10 +217,7 @@ impl Loop {
         let Some(collect) = &turns.collect else {
             return Ok(());
         };
-        let link = Link {
-            scope,
-            outer: Some(&outer),
-        };
+        let link = Link { scope, outer: Some(&outer) };
         let made = match collect.eval_on(&desk.scene(link, None), &mut self.cost) {
             Ok(made) => made,
             Err(unknown) => {
@@ -269,8 +228,7 @@ impl Loop {
             }
         };
         if self.outlives_evaluation {
-            self.raised
-                .join_from(&collect.reads_label(&desk.scene(link, None)));
+            self.raised.join_from(&collect.reads_label(&desk.scene(link, None)));
             self.raised.join_from(&self.governing);
         }
         let merged = labels::merge_item(self.collected_labels.take(), &made.labels);
@@ -280,12 +238,7 @@ impl Loop {
     }
 
     fn broken(&self, class: Class, label: Label) -> Broken {
-        let failure = Failure {
-            class,
-            label,
-            retry_after_ms: None,
-            again: Again::Never,
-        };
+        let failure = Failure { class, label, retry_after_ms: None, again: Again::Never };
         (failure, self.raised.clone())
     }
 
@@ -296,19 +249,10 @@ impl Loop {
             raise.join_from(&self.governing);
         }
         if self.turns.collect.is_none() {
-            return Ended {
-                output: null(),
-                raise,
-            };
+            return Ended { output: null(), raise };
         }
         let labels = labels::of_list(self.collected_labels.take(), &self.label);
         let value = Value::Array(std::mem::take(&mut self.collected));
-        Ended {
-            output: Labelled {
-                value: value.into(),
-                labels,
-            },
-            raise,
-        }
+        Ended { output: Labelled { value: value.into(), labels }, raise }
     }
 }

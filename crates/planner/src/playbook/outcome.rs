@@ -69,20 +69,9 @@ impl Task {
                 Ok((false, _)) => check.class,
                 Err(_) => Class::UnexpectedShape,
             };
-            let (label, again) = (
-                reached.join(&output.labels.join_all()),
-                self.again_after_check(),
-            );
-            return self.fail(
-                desk,
-                link,
-                Failure {
-                    class,
-                    label,
-                    retry_after_ms: None,
-                    again,
-                },
-            );
+            let (label, again) =
+                (reached.join(&output.labels.join_all()), self.again_after_check());
+            return self.fail(desk, link, Failure { class, label, retry_after_ms: None, again });
         }
         self.settle(desk, output)
     }
@@ -120,24 +109,12 @@ impl Task {
         let shown = self.condition.join(&self.because);
         if matches!(self.code.job, Job::Return(_)) {
             let labels = output.labels.joined_with(&shown.join(&self.governing));
-            let value = Labelled {
-                value: output.value,
-                labels,
-            };
-            return Flow::Returned {
-                value,
-                raise: self.raise.clone(),
-            };
+            let value = Labelled { value: output.value, labels };
+            return Flow::Returned { value, raise: self.raise.clone() };
         }
         let labels = output.labels.joined_with(&shown);
-        let output = Labelled {
-            value: output.value,
-            labels,
-        };
-        Flow::Ended(Ended {
-            output,
-            raise: self.raise.clone(),
-        })
+        let output = Labelled { value: output.value, labels };
+        Flow::Ended(Ended { output, raise: self.raise.clone() })
     }
 
     /// The condition is false. Where running could have ended the playbook, later steps run because of
@@ -148,13 +125,7 @@ impl Task {
             self.raise_by(&Label::bottom());
         }
         let labels = LabelMap::uniform(self.condition.clone());
-        let output = Labelled {
-            value: Value::Null.into(),
-            labels,
-        };
-        Flow::Ended(Ended {
-            output,
-            raise: self.raise.clone(),
-        })
+        let output = Labelled { value: Value::Null.into(), labels };
+        Flow::Ended(Ended { output, raise: self.raise.clone() })
     }
 }

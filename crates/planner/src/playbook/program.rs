@@ -130,37 +130,19 @@ pub(super) struct Turns {
 /// A way out of a failure, compiled.
 #[derive(Debug)]
 pub(super) enum Remedy {
-    Retry {
-        times: u32,
-        delay_ms: i64,
-    },
-    Fallback {
-        call: Call,
-        caveat: String,
-    },
-    Partial {
-        value: Formula,
-        caveat: String,
-        forbid: BTreeSet<OperationId>,
-    },
-    Clarify {
-        form: Form,
-    },
-    Escalate {
-        owner: String,
-    },
+    Retry { times: u32, delay_ms: i64 },
+    Fallback { call: Call, caveat: String },
+    Partial { value: Formula, caveat: String, forbid: BTreeSet<OperationId> },
+    Clarify { form: Form },
+    Escalate { owner: String },
     Stop,
-    Log {
-        caveat: String,
-    },
+    Log { caveat: String },
 }
 
 /// Compiles the playbook of a plan.
 pub(super) fn compile(plan: &Plan) -> Result<Block, Error> {
     let mut count = 0_usize;
-    playbook::visit_steps(&plan.playbook.steps, &mut |_, _| {
-        count = count.saturating_add(1)
-    });
+    playbook::visit_steps(&plan.playbook.steps, &mut |_, _| count = count.saturating_add(1));
     if count > STEPS_MAX {
         return Err(Error::TooLong);
     }
@@ -195,10 +177,7 @@ impl Compiler<'_> {
         };
         let checks = step.expect.iter().map(|check| {
             let that = expression(&site, "expect", &check.that)?;
-            Ok(Check {
-                that,
-                class: check.class,
-            })
+            Ok(Check { that, class: check.class })
         });
         let checks = checks.collect::<Result<_, Error>>()?;
         let job = self.job(&site, &step.work)?;
@@ -212,52 +191,25 @@ impl Compiler<'_> {
         };
         let remedies = self.remedies(&site, &job, step)?;
         let outlives_evaluation =
-            step.on_failure
-                .get(&Class::UnexpectedShape)
-                .is_some_and(|list| {
-                    let helps = |recovery: &&Recovery| !matches!(recovery, Recovery::Retry { .. });
-                    list.iter()
-                        .find(helps)
-                        .is_some_and(|first| !matches!(first, Recovery::Stop))
-                });
+            step.on_failure.get(&Class::UnexpectedShape).is_some_and(|list| {
+                let helps = |recovery: &&Recovery| !matches!(recovery, Recovery::Retry { .. });
+                list.iter().find(helps).is_some_and(|first| !matches!(first, Recovery::Stop))
+            });
         let (id, caveat) = (step.id.clone(), step.caveat.clone());
-        Ok(Code {
-            id,
-            site,
-            when,
-            job,
-            checks,
-            remedies,
-            caveat,
-            may_return,
-            outlives_evaluation,
-        })
+        Ok(Code { id, site, when, job, checks, remedies, caveat, may_return, outlives_evaluation })
     }
 
     fn job(&self, site: &str, work: &Work) -> Result<Job, Error> {
         Ok(match work {
             Work::Do { operation, with } => Job::Do(self.call(site, "with", operation, with)?),
-            Work::Ask {
-                question,
-                answer,
-                role,
-                expires_ms,
-            } => {
+            Work::Ask { question, answer, role, expires_ms } => {
                 let question = template(site, "ask", &Value::String(question.clone()))?;
                 let answer = Arc::new(answer.clone());
-                Job::Ask(Form {
-                    question,
-                    answer,
-                    role: role.clone(),
-                    expires_ms: *expires_ms,
-                })
+                Job::Ask(Form { question, answer, role: role.clone(), expires_ms: *expires_ms })
             }
             Work::Playbook { with, steps, .. } => {
                 let body = self.block(site, steps)?;
-                Job::Playbook {
-                    with: template(site, "with", with)?,
-                    body,
-                }
+                Job::Playbook { with: template(site, "with", with)?, body }
             }
             Work::Parallel { branches } => {
                 let branches = self.block(site, branches)?;
@@ -266,13 +218,7 @@ impl Compiler<'_> {
                 }
                 Job::Parallel { branches }
             }
-            Work::ForEach {
-                items,
-                var,
-                max,
-                steps,
-                collect,
-            } => {
+            Work::ForEach { items, var, max, steps, collect } => {
                 let collect = match collect {
                     Some(value) => Some(template(site, "collect", value)?),
                     None => None,
@@ -281,21 +227,12 @@ impl Compiler<'_> {
                 let body = self.block(&format!("{site}[]"), steps)?;
                 let items = expression(site, "for_each", items)?;
                 let (var, max) = (var.as_str().into(), *max);
-                Job::ForEach(Arc::new(Turns {
-                    items,
-                    var,
-                    max,
-                    body,
-                    collect,
-                }))
+                Job::ForEach(Arc::new(Turns { items, var, max, body, collect }))
             }
             Work::Sleep { ms } => Job::Sleep { ms: *ms },
             Work::Await { signal, timeout_ms } => {
                 let signal = template(site, "wait", &Value::String(signal.clone()))?;
-                Job::Await {
-                    signal,
-                    timeout_ms: *timeout_ms,
-                }
+                Job::Await { signal, timeout_ms: *timeout_ms }
             }
             Work::Return { value } => Job::Return(template(site, "return", value)?),
         })
@@ -309,15 +246,9 @@ impl Compiler<'_> {
         with: &Value,
     ) -> Result<Call, Error> {
         // What the plan does not hold will be refused; until then it counts as a write.
-        let effect = self
-            .plan
-            .step(site, operation)
-            .map_or(Effect::Write, |step| step.facts.effect);
-        Ok(Call {
-            operation: operation.clone(),
-            effect,
-            with: template(site, place, with)?,
-        })
+        let effect =
+            self.plan.step(site, operation).map_or(Effect::Write, |step| step.facts.effect);
+        Ok(Call { operation: operation.clone(), effect, with: template(site, place, with)? })
     }
 
     fn remedies(
@@ -345,67 +276,32 @@ impl Compiler<'_> {
     fn remedy(&self, site: &str, recovery: &Recovery) -> Result<Remedy, Error> {
         const PLACE: &str = "on_failure";
         Ok(match recovery {
-            Recovery::Retry { times, delay_ms } => Remedy::Retry {
-                times: *times,
-                delay_ms: *delay_ms,
-            },
-            Recovery::Fallback {
-                operation,
-                with,
-                caveat,
-            } => {
+            Recovery::Retry { times, delay_ms } => {
+                Remedy::Retry { times: *times, delay_ms: *delay_ms }
+            }
+            Recovery::Fallback { operation, with, caveat } => {
                 let call = self.call(site, PLACE, operation, with)?;
-                Remedy::Fallback {
-                    call,
-                    caveat: caveat.clone(),
-                }
+                Remedy::Fallback { call, caveat: caveat.clone() }
             }
-            Recovery::Partial {
-                value,
-                caveat,
-                forbid,
-            } => {
+            Recovery::Partial { value, caveat, forbid } => {
                 let value = template(site, PLACE, value)?;
-                Remedy::Partial {
-                    value,
-                    caveat: caveat.clone(),
-                    forbid: forbid.clone(),
-                }
+                Remedy::Partial { value, caveat: caveat.clone(), forbid: forbid.clone() }
             }
-            Recovery::Clarify {
-                question,
-                answer,
-                role,
-                expires_ms,
-            } => {
+            Recovery::Clarify { question, answer, role, expires_ms } => {
                 let question = template(site, PLACE, &Value::String(question.clone()))?;
                 let (answer, role) = (Arc::new(answer.clone()), role.clone());
-                Remedy::Clarify {
-                    form: Form {
-                        question,
-                        answer,
-                        role,
-                        expires_ms: *expires_ms,
-                    },
-                }
+                Remedy::Clarify { form: Form { question, answer, role, expires_ms: *expires_ms } }
             }
-            Recovery::Escalate { owner } => Remedy::Escalate {
-                owner: owner.clone(),
-            },
+            Recovery::Escalate { owner } => Remedy::Escalate { owner: owner.clone() },
             Recovery::Stop => Remedy::Stop,
-            Recovery::Log { caveat } => Remedy::Log {
-                caveat: caveat.clone(),
-            },
+            Recovery::Log { caveat } => Remedy::Log { caveat: caveat.clone() },
         })
     }
 }
 
 fn check_loop(site: &str, var: &str, max: u32) -> Result<(), Error> {
     if ROOTS.contains(&var) {
-        return Err(Error::Variable {
-            step: site.to_owned(),
-            name: var.to_owned(),
-        });
+        return Err(Error::Variable { step: site.to_owned(), name: var.to_owned() });
     }
     if max > FOR_EACH_MAX {
         return Err(Error::TooManyTurns(site.to_owned()));
@@ -414,19 +310,11 @@ fn check_loop(site: &str, var: &str, max: u32) -> Result<(), Error> {
 }
 
 fn expression(step: &str, place: &'static str, text: &str) -> Result<Formula, Error> {
-    let wrap = |source| Error::Expression {
-        step: step.to_owned(),
-        place,
-        source,
-    };
+    let wrap = |source| Error::Expression { step: step.to_owned(), place, source };
     Formula::expression(text).map_err(wrap)
 }
 
 fn template(step: &str, place: &'static str, value: &Value) -> Result<Formula, Error> {
-    let wrap = |source| Error::Expression {
-        step: step.to_owned(),
-        place,
-        source,
-    };
+    let wrap = |source| Error::Expression { step: step.to_owned(), place, source };
     Formula::template(value).map_err(wrap)
 }

@@ -107,11 +107,7 @@ impl Task {
         self.caveat = None;
         let trouble = self.trouble.take().unwrap_or(failure);
         let code = self.code.clone();
-        let remedies = code
-            .remedies
-            .get(&trouble.class)
-            .map(|list| &**list)
-            .unwrap_or_default();
+        let remedies = code.remedies.get(&trouble.class).map(|list| &**list).unwrap_or_default();
         loop {
             let cursor = self.cursors.entry(trouble.class).or_default();
             let Some((remedy, used)) = cursor.next(remedies, &trouble) else {
@@ -149,11 +145,7 @@ impl Task {
                 self.propose_as(desk, call, args, 1);
                 Flow::Blocked
             }
-            Remedy::Partial {
-                value,
-                caveat,
-                forbid,
-            } => {
+            Remedy::Partial { value, caveat, forbid } => {
                 let value = value.eval(&desk.scene(link, None))?;
                 self.mark_forbidding(desk, class, ("partial", Some(caveat)), forbid);
                 self.stand_in(trouble, Some(caveat));
@@ -194,10 +186,7 @@ impl Task {
         if ms <= 0 {
             return self.repeat(desk, link);
         }
-        desk.want(Move::Wait {
-            step: self.path.clone(),
-            wait: Wait::Sleep { ms },
-        });
+        desk.want(Move::Wait { step: self.path.clone(), wait: Wait::Sleep { ms } });
         self.wait_in(desk, Phase::Pausing);
         Flow::Blocked
     }
@@ -214,20 +203,12 @@ impl Task {
         forbid: &BTreeSet<OperationId>,
     ) {
         let (recovery, caveat) = (recovery.to_owned(), caveat.cloned());
-        let mark = Mark::Recovered {
-            recovery,
-            class,
-            caveat,
-            forbid: forbid.clone(),
-        };
+        let mark = Mark::Recovered { recovery, class, caveat, forbid: forbid.clone() };
         desk.mark(&self.path, mark);
     }
 
     fn stop(&self, class: Class) -> Flow {
-        Flow::Stopped {
-            step: self.path.clone(),
-            class,
-        }
+        Flow::Stopped { step: self.path.clone(), class }
     }
 
     /// A person decided about an escalation.

@@ -39,10 +39,7 @@ pub(super) struct Scope {
 impl Scope {
     /// The scope of a playbook with these inputs.
     pub(super) fn of_playbook(intent: Arc<Labelled>) -> Self {
-        Self {
-            intent: Some(intent),
-            ..Self::default()
-        }
+        Self { intent: Some(intent), ..Self::default() }
     }
 
     /// The scope of a branch.
@@ -52,21 +49,12 @@ impl Scope {
 
     /// The scope of one loop turn.
     pub(super) fn of_turn(item: Item) -> Self {
-        Self {
-            item: Some(item),
-            ..Self::default()
-        }
+        Self { item: Some(item), ..Self::default() }
     }
 
     /// Makes a step's output readable.
     pub(super) fn keep(&mut self, id: &str, labelled: Labelled) {
-        self.outputs.insert(
-            id.to_owned(),
-            Output {
-                labelled,
-                lent: RefCell::new(None),
-            },
-        );
+        self.outputs.insert(id.to_owned(), Output { labelled, lent: RefCell::new(None) });
     }
 
     /// Takes a step's output out.
@@ -86,11 +74,7 @@ impl<'a> Link<'a> {
     /// This scope and those around it, as far as they are visible.
     fn visible(&'a self) -> impl Iterator<Item = &'a Scope> {
         std::iter::successors(Some(self), |link| {
-            if link.scope.intent.is_some() {
-                None
-            } else {
-                link.outer
-            }
+            if link.scope.intent.is_some() { None } else { link.outer }
         })
         .map(|link| link.scope)
     }
@@ -120,12 +104,7 @@ impl<'a> Link<'a> {
     /// Lends a step's output to one evaluation, without copying it after the first time.
     pub(super) fn lend(&'a self, id: &str) -> Option<Value> {
         let output = self.find(id)?;
-        Some(
-            output
-                .lent
-                .take()
-                .unwrap_or_else(|| (*output.labelled.value).clone()),
-        )
+        Some(output.lent.take().unwrap_or_else(|| (*output.labelled.value).clone()))
     }
 
     /// Takes back what was lent.

@@ -28,15 +28,7 @@ pub(super) struct Sequence {
 impl Sequence {
     /// A block about to run under `prefix`, because of `base`.
     pub(super) fn new(block: Block, prefix: String, scope: Scope, base: Label) -> Self {
-        Self {
-            block,
-            at: 0,
-            prefix,
-            scope,
-            base,
-            raised: Label::bottom(),
-            running: None,
-        }
+        Self { block, at: 0, prefix, scope, base, raised: Label::bottom(), running: None }
     }
 
     /// Goes on as far as it can without the outside.
@@ -47,10 +39,7 @@ impl Sequence {
         stimulus: Stimulus<'_>,
     ) -> Flow {
         loop {
-            let link = Link {
-                scope: &self.scope,
-                outer,
-            };
+            let link = Link { scope: &self.scope, outer };
             let flow = match (&mut self.running, self.block.get(self.at)) {
                 (Some(task), _) => task.take(desk, link, stimulus),
                 (None, None) => return Flow::Ended(self.end()),
@@ -84,13 +73,7 @@ impl Sequence {
     /// At its end without a return: nothing, and whatever decided that no return was met shows in it.
     fn end(&self) -> Ended {
         let labels = LabelMap::uniform(self.raised.clone());
-        let output = Labelled {
-            value: Value::Null.into(),
-            labels,
-        };
-        Ended {
-            output,
-            raise: self.raised.clone(),
-        }
+        let output = Labelled { value: Value::Null.into(), labels };
+        Ended { output, raise: self.raised.clone() }
     }
 }

@@ -137,10 +137,7 @@ impl Task {
             }
             Job::Ask(form) => self.ask(desk, link, form)?,
             Job::Sleep { ms } => {
-                desk.want(Move::Wait {
-                    step: self.path.clone(),
-                    wait: Wait::Sleep { ms: *ms },
-                });
+                desk.want(Move::Wait { step: self.path.clone(), wait: Wait::Sleep { ms: *ms } });
                 self.wait_in(desk, Phase::Sleeping);
             }
             Job::Await { .. } => self.listen(desk, link)?,
@@ -165,8 +162,7 @@ impl Task {
     /// Where the run goes on without a result of `formula`, what that reads decides what happens here.
     fn outlive(&mut self, desk: &Desk, link: Link<'_>, formula: &Formula) {
         if self.code.outlives_evaluation {
-            self.governing
-                .join_from(&formula.reads_label(&desk.scene(link, None)));
+            self.governing.join_from(&formula.reads_label(&desk.scene(link, None)));
         }
     }
 
@@ -185,9 +181,7 @@ impl Task {
             | Job::Parallel { .. }
             | Job::ForEach(_)
             | Job::Sleep { .. }
-            | Job::Return(_) => Err(Unknown {
-                label: self.because.clone(),
-            }),
+            | Job::Return(_) => Err(Unknown { label: self.because.clone() }),
         };
         match repeated {
             Ok(()) => Flow::Blocked,
@@ -200,15 +194,7 @@ impl Task {
             return;
         };
         self.attempt = self.attempt.saturating_add(1);
-        self.propose_as(
-            desk,
-            call,
-            Labelled {
-                value: args,
-                labels: arg_labels,
-            },
-            self.attempt,
-        );
+        self.propose_as(desk, call, Labelled { value: args, labels: arg_labels }, self.attempt);
     }
 
     /// Wants an operation used; it exists because of what governs the step and what failed before.
@@ -257,14 +243,8 @@ impl Task {
         let name = signal.text(&desk.scene(link, None))?;
         self.raise_by(&name.labels.join_all());
         let name = name.value.as_str().unwrap_or_default().to_owned();
-        let wait = Wait::Signal {
-            name,
-            timeout_ms: *timeout_ms,
-        };
-        desk.want(Move::Wait {
-            step: self.path.clone(),
-            wait,
-        });
+        let wait = Wait::Signal { name, timeout_ms: *timeout_ms };
+        desk.want(Move::Wait { step: self.path.clone(), wait });
         self.wait_in(desk, Phase::Awaiting);
         Ok(())
     }
@@ -291,11 +271,7 @@ impl Task {
         match (&self.phase, event) {
             (Phase::Acting, Event::Settled(settled)) if entered(Kind::Propose) => match settled {
                 Settled::Done(output) => self.complete(desk, link, output.clone()),
-                Settled::Failed {
-                    class,
-                    retry_after_ms,
-                    label,
-                } => {
+                Settled::Failed { class, retry_after_ms, label } => {
                     let failure = Failure {
                         class: *class,
                         label: label.clone(),
@@ -343,8 +319,5 @@ impl Task {
 
 /// Nothing, said by nobody.
 pub(super) fn null() -> Labelled {
-    Labelled {
-        value: Value::Null.into(),
-        labels: LabelMap::uniform(Label::bottom()),
-    }
+    Labelled { value: Value::Null.into(), labels: LabelMap::uniform(Label::bottom()) }
 }

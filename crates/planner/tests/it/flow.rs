@@ -74,15 +74,9 @@ fn a_return_ends_early() {
 fn an_answer_is_the_output_of_a_question() {
     let ask = json!({"id": "q", "work": {"kind": "ask", "question": "Send ${{ intent.n }}?",
         "answer": {"type": "boolean"}, "role": "owner", "expires_ms": 1000}});
-    let mut drive = open(
-        json!([ask, give(json!("${{ steps.q.output }}"))]),
-        json!({"n": 3}),
-    );
+    let mut drive = open(json!([ask, give(json!("${{ steps.q.output }}"))]), json!({"n": 3}));
     drive.answered("q", json!(true));
-    assert_eq!(
-        drive.lines(),
-        [r#"ask q "Send 3?" of owner"#, "finish true"]
-    );
+    assert_eq!(drive.lines(), [r#"ask q "Send 3?" of owner"#, "finish true"]);
 }
 
 #[test]
@@ -114,11 +108,8 @@ fn an_inlined_playbook_has_its_own_intent_and_steps() {
         json!({}),
     );
     drive.done("a", json!("x")).done("p/a", json!("y"));
-    let want = [
-        r#"do a r.get#1 {"id":"outer"}"#,
-        r#"do p/a r.get#1 {"id":"x"}"#,
-        r#"finish ["x","y"]"#,
-    ];
+    let want =
+        [r#"do a r.get#1 {"id":"outer"}"#, r#"do p/a r.get#1 {"id":"x"}"#, r#"finish ["x","y"]"#];
     assert_eq!(drive.lines(), want);
 }
 
@@ -133,10 +124,7 @@ fn an_inlined_playbook_does_not_see_outside() {
         json!({}),
     );
     drive.done("a", json!("x"));
-    assert_eq!(
-        drive.lines().last().unwrap(),
-        "abandon p/b unexpected_shape"
-    );
+    assert_eq!(drive.lines().last().unwrap(), "abandon p/b unexpected_shape");
 }
 
 #[test]
@@ -152,9 +140,7 @@ fn branches_run_side_by_side() {
         ]),
         json!({}),
     );
-    drive
-        .done("p/b", json!("second"))
-        .done("p/a", json!("first"));
+    drive.done("p/b", json!("second")).done("p/a", json!("first"));
     let want = [
         r#"do p/a r.get#1 {"n":1}"#,
         r#"do p/b r.get#1 {"n":2}"#,
@@ -167,11 +153,7 @@ fn branches_run_side_by_side() {
 #[test]
 fn a_loop_runs_its_turns_in_order() {
     let body = json!([with(
-        act(
-            "a",
-            "w.set",
-            json!({"n": "${{ x.n }}", "o": "${{ steps.o.output }}"})
-        ),
+        act("a", "w.set", json!({"n": "${{ x.n }}", "o": "${{ steps.o.output }}"})),
         json!({"when": "x.n != 2"})
     ),]);
     let mut drive = open(
@@ -183,10 +165,7 @@ fn a_loop_runs_its_turns_in_order() {
         ]),
         json!({"list": [{"n": 1}, {"n": 2}, {"n": 3}]}),
     );
-    drive
-        .done("o", json!("o"))
-        .done("l[0]/a", json!("A"))
-        .done("l[2]/a", json!("C"));
+    drive.done("o", json!("o")).done("l[0]/a", json!("A")).done("l[2]/a", json!("C"));
     let want = [
         "do o r.get#1 {}",
         r#"do l[0]/a w.set#1 {"n":1,"o":"o"}"#,
@@ -223,9 +202,7 @@ fn a_return_in_a_loop_ends_the_playbook() {
         ]),
         json!({}),
     );
-    drive
-        .done("l[0]/a", json!(false))
-        .done("l[1]/a", json!(true));
+    drive.done("l[0]/a", json!(false)).done("l[1]/a", json!(true));
     assert_eq!(drive.lines().last().unwrap(), "finish 2");
 }
 
@@ -240,14 +217,8 @@ fn sleeps_and_signals_park() {
         json!({"n": 4}),
     );
     drive.woken("s");
-    drive.told(Seen::Woken(
-        "w".into(),
-        Some(labelled(json!({"sum": 5}), VERIFIED)),
-    ));
-    assert_eq!(
-        drive.lines(),
-        ["sleep s 50", "signal w paid-4 9", "finish 5"]
-    );
+    drive.told(Seen::Woken("w".into(), Some(labelled(json!({"sum": 5}), VERIFIED))));
+    assert_eq!(drive.lines(), ["sleep s 50", "signal w paid-4 9", "finish 5"]);
 }
 
 #[test]
@@ -261,11 +232,7 @@ fn a_signal_that_does_not_come_fails_by_timeout() {
         json!({}),
     );
     drive.woken("w");
-    let want = [
-        "signal w x 9",
-        "log w timeout 'not paid'",
-        "finish true [w timeout 'not paid']",
-    ];
+    let want = ["signal w x 9", "log w timeout 'not paid'", "finish true [w timeout 'not paid']"];
     assert_eq!(drive.lines(), want);
 }
 
@@ -273,15 +240,10 @@ fn a_signal_that_does_not_come_fails_by_timeout() {
 fn nothing_is_wanted_twice_and_strays_are_ignored() {
     let mut drive = open(json!([act("a", "r.get", json!({}))]), json!({}));
     drive.done("b", json!(1)).woken("a").answered("a", json!(2));
-    drive
-        .resolved("a", Resolution::Stop)
-        .told(Seen::Entered("propose", "a".into()));
+    drive.resolved("a", Resolution::Stop).told(Seen::Entered("propose", "a".into()));
     assert_eq!(drive.lines().len(), 1);
     assert_eq!(drive.planner.next_line(), None);
-    drive
-        .done("a", json!(3))
-        .done("a", json!(4))
-        .failed("a", Class::Budget);
+    drive.done("a", json!(3)).done("a", json!(4)).failed("a", Class::Budget);
     assert_eq!(drive.lines().len(), 2);
 }
 
@@ -309,9 +271,8 @@ fn a_result_that_comes_before_its_proposal_is_journaled_is_ignored() {
 
 #[test]
 fn no_more_than_64_branches_are_at_work_at_a_time() {
-    let branches: Vec<Value> = (0..100)
-        .map(|n| act(&format!("b{n}"), "r.get", json!({})))
-        .collect();
+    let branches: Vec<Value> =
+        (0..100).map(|n| act(&format!("b{n}"), "r.get", json!({}))).collect();
     let playbook = json!([{"id": "p", "work": {"kind": "parallel", "branches": branches}}]);
     let mut drive = open(playbook, json!({}));
     assert_eq!(drive.lines().len(), planner::ACTIVE_MAX);
@@ -326,21 +287,12 @@ fn no_more_than_64_branches_are_at_work_at_a_time() {
 
 #[test]
 fn a_playbook_that_cannot_run_is_refused() {
-    let twice = refused(json!([
-        act("a", "r.x", json!({})),
-        act("a", "r.x", json!({}))
-    ]));
+    let twice = refused(json!([act("a", "r.x", json!({})), act("a", "r.x", json!({}))]));
     assert_eq!(twice, Error::Twice("a".into()));
     let id = refused(json!([act("a/b", "r.x", json!({}))]));
     assert_eq!(id, Error::Id("a/b".into()));
-    let broken = refused(json!([with(
-        act("a", "r.x", json!({})),
-        json!({"when": "1 +"})
-    )]));
-    assert!(
-        broken.to_string().starts_with("step `a`, when: "),
-        "{broken}"
-    );
+    let broken = refused(json!([with(act("a", "r.x", json!({})), json!({"when": "1 +"}))]));
+    assert!(broken.to_string().starts_with("step `a`, when: "), "{broken}");
     let branch = json!([{"id": "p", "work": {"kind": "parallel", "branches": [give(json!(1))]}}]);
     assert_eq!(refused(branch), Error::ReturnInParallel("p".into()));
     let each = |var: &str, max: u32| {
@@ -349,8 +301,6 @@ fn a_playbook_that_cannot_run_is_refused() {
     };
     assert!(matches!(refused(each("steps", 1)), Error::Variable { .. }));
     assert_eq!(refused(each("x", 10_001)), Error::TooManyTurns("l".into()));
-    let long: Vec<Value> = (0..501)
-        .map(|n| act(&format!("s{n}"), "r.x", json!({})))
-        .collect();
+    let long: Vec<Value> = (0..501).map(|n| act(&format!("s{n}"), "r.x", json!({}))).collect();
     assert_eq!(refused(json!(long)), Error::TooLong);
 }

@@ -65,10 +65,7 @@ fn compare(one: &Drive, other: &Drive, parallels: &BTreeSet<String>) -> Result<u
         .map(|n| {
             // The same act may be wanted more than once: the second stands for the second.
             let before = fixed[..n].iter().filter(|act| **act == fixed[n]).count();
-            let same = all
-                .iter()
-                .enumerate()
-                .filter(|(_, have)| **have == fixed[n]);
+            let same = all.iter().enumerate().filter(|(_, have)| **have == fixed[n]);
             same.map(|(place, _)| place).nth(before)
         })
         .collect();
@@ -82,10 +79,7 @@ fn compare(one: &Drive, other: &Drive, parallels: &BTreeSet<String>) -> Result<u
         for m in 0..n {
             let ordered = !concurrent(parallels, &fixed[m].step, &fixed[n].step);
             if ordered && places[m].is_none_or(|before| before >= *place) {
-                return Err(format!(
-                    "{:?} does not come before {:?}",
-                    fixed[m], fixed[n]
-                ));
+                return Err(format!("{:?} does not come before {:?}", fixed[m], fixed[n]));
             }
         }
     }
@@ -98,10 +92,7 @@ fn untrusted_input_changes_nothing_that_trusted_input_fixed() {
     for seed in 0..PLAYBOOKS {
         let steps = playbook(seed);
         let parallels = parallels(&steps);
-        let world = |flip| World {
-            trusted: seed,
-            flip,
-        };
+        let world = |flip| World { trusted: seed, flip };
         let base = run(steps.clone(), world(0));
         for flip in 1..=FLIPS {
             let flipped = run(steps.clone(), world(flip));

@@ -36,11 +36,7 @@ fn arguments_carry_labels_leaf_by_leaf() {
     assert_eq!(trust("/limit"), Trust::Operator);
     assert_eq!(trust("/fixed"), Trust::System);
     assert_eq!(trust("/all/id"), USER);
-    assert_eq!(
-        trust("/all/absent"),
-        UNTRUSTED,
-        "what is absent follows from all that was read"
-    );
+    assert_eq!(trust("/all/absent"), UNTRUSTED, "what is absent follows from all that was read");
     assert_eq!(trust(""), UNTRUSTED);
 }
 
@@ -67,11 +63,7 @@ fn a_condition_governs_its_step_and_shows_in_its_output() {
         ]),
         json!({"u": false}),
     );
-    assert_eq!(
-        drive.proposal("b").arg_labels.at("/x").trust,
-        UNTRUSTED,
-        "skipped shows as well"
-    );
+    assert_eq!(drive.proposal("b").arg_labels.at("/x").trust, UNTRUSTED, "skipped shows as well");
 }
 
 #[test]
@@ -88,11 +80,7 @@ fn a_list_governs_its_body_and_not_what_follows() {
     drive.done("l[0]/a", json!(0));
     assert!(tainted(&drive, "l[0]/a"));
     assert!(!tainted(&drive, "b"));
-    assert_eq!(
-        drive.proposal("b").arg_labels.at("/n").trust,
-        UNTRUSTED,
-        "the length shows"
-    );
+    assert_eq!(drive.proposal("b").arg_labels.at("/n").trust, UNTRUSTED, "the length shows");
 }
 
 #[test]
@@ -109,9 +97,7 @@ fn a_check_governs_everything_after_it_up_to_the_top() {
     };
     for (part, want) in [("t", false), ("u", true)] {
         let mut drive = open(inner(part), json!({}));
-        drive
-            .done_as("p/a", mixed(json!({"t": 1, "u": 1}), &["/u"]))
-            .done("p/b", json!(0));
+        drive.done_as("p/a", mixed(json!({"t": 1, "u": 1}), &["/u"])).done("p/b", json!(0));
         assert!(!tainted(&drive, "p/a"));
         assert_eq!(tainted(&drive, "p/b"), want);
         assert_eq!(tainted(&drive, "c"), want);
@@ -120,10 +106,8 @@ fn a_check_governs_everything_after_it_up_to_the_top() {
 
 #[test]
 fn a_plain_success_governs_nothing() {
-    let mut drive = open(
-        json!([act("a", "r.get", json!({})), act("b", "w.set", json!({}))]),
-        json!({}),
-    );
+    let mut drive =
+        open(json!([act("a", "r.get", json!({})), act("b", "w.set", json!({}))]), json!({}));
     drive.done_as("a", labelled(json!("text of a stranger"), UNTRUSTED));
     assert!(!tainted(&drive, "b"));
 }
@@ -140,25 +124,18 @@ fn a_recovered_failure_governs_the_recovery_its_output_and_what_follows() {
             ]),
             json!({}),
         );
-        drive
-            .failed_as("a", Class::Permission, (None, trust))
-            .done("a", json!(1));
+        drive.failed_as("a", Class::Permission, (None, trust)).done("a", json!(1));
         let fallback = drive.proposals().nth(1).unwrap();
         assert_eq!(fallback.existence.trust == UNTRUSTED, want);
         assert_eq!(tainted(&drive, "b"), want);
-        assert_eq!(
-            drive.proposal("b").arg_labels.at("/x").trust == UNTRUSTED,
-            want
-        );
+        assert_eq!(drive.proposal("b").arg_labels.at("/x").trust == UNTRUSTED, want);
     }
 }
 
 #[test]
 fn a_retry_exists_because_of_the_failure() {
     let mut drive = open(json!([act("a", "r.get", json!({}))]), json!({}));
-    drive
-        .failed_as("a", Class::Timeout, (None, UNTRUSTED))
-        .woken("a");
+    drive.failed_as("a", Class::Timeout, (None, UNTRUSTED)).woken("a");
     let existence: Vec<Trust> = drive.proposals().map(|p| p.existence.trust).collect();
     assert_eq!(existence, [Trust::System, UNTRUSTED]);
 }
@@ -182,15 +159,10 @@ fn a_return_that_may_be_taken_governs_what_follows_and_the_output() {
 fn a_loop_that_may_return_governs_what_follows_even_when_it_has_no_turn() {
     let each = json!({"id": "l", "work": {"kind": "for_each", "items": "intent.u", "var": "x",
         "max": 9, "steps": [give(json!(1))]}});
-    let drive = open(
-        json!([each, act("a", "w.set", json!({}))]),
-        json!({"u": []}),
-    );
+    let drive = open(json!([each, act("a", "w.set", json!({}))]), json!({"u": []}));
     assert!(tainted(&drive, "a"));
-    let drive = open(
-        json!([when("intent.u", each), act("a", "w.set", json!({}))]),
-        json!({"u": false}),
-    );
+    let drive =
+        open(json!([when("intent.u", each), act("a", "w.set", json!({}))]), json!({"u": false}));
     assert!(tainted(&drive, "a"));
 }
 
@@ -282,10 +254,7 @@ fn items_of_a_list_keep_their_labels() {
     let proposal = drive.proposal("l[0]/b");
     assert_eq!(proposal.arg_labels.at("/note").trust, UNTRUSTED);
     assert_eq!(proposal.arg_labels.at("/id").trust, VERIFIED);
-    assert!(
-        tainted(&drive, "l[0]/b"),
-        "whether there is a turn follows from the list as a whole"
-    );
+    assert!(tainted(&drive, "l[0]/b"), "whether there is a turn follows from the list as a whole");
 }
 
 #[test]

@@ -34,10 +34,7 @@ fn turns(count: u64) -> u64 {
 #[test]
 fn ten_thousand_turns_cost_ten_times_a_thousand() {
     let (short, long) = (turns(1_000), turns(10_000));
-    assert!(
-        long <= short * 11,
-        "{short} for 1,000 turns, {long} for 10,000"
-    );
+    assert!(long <= short * 11, "{short} for 1,000 turns, {long} for 10,000");
 }
 
 #[test]
@@ -49,10 +46,7 @@ fn ten_thousand_skips_stay_in_a_short_queue() {
     drive.tell(Seen::Opened(labelled(json!({ "items": items }), USER)));
     let early = drive.planner.work();
     drive.drain();
-    assert!(
-        drive.planner.work() > early * 5 / 4,
-        "not all was planned ahead"
-    );
+    assert!(drive.planner.work() > early * 5 / 4, "not all was planned ahead");
     assert_eq!(drive.moves.len(), 10_001);
 }
 

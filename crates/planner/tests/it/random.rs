@@ -19,10 +19,7 @@ pub(crate) fn hash(seed: u64, text: &str) -> u64 {
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^ (x >> 31)
     };
-    text.bytes()
-        .fold(mix(seed ^ 0x9e37_79b9_7f4a_7c15), |h, byte| {
-            mix(h ^ u64::from(byte))
-        })
+    text.bytes().fold(mix(seed ^ 0x9e37_79b9_7f4a_7c15), |h, byte| mix(h ^ u64::from(byte)))
 }
 
 /// Draws one after another.
@@ -65,11 +62,7 @@ fn block(draws: &mut Draws, depth: u32, outer: &Names) -> Vec<Value> {
     let mut steps = Vec::new();
     for n in 0..count {
         let id = format!("s{depth}{n}");
-        let kind = if depth >= 3 {
-            draws.below(12)
-        } else {
-            draws.below(18)
-        };
+        let kind = if depth >= 3 { draws.below(12) } else { draws.below(18) };
         let step = step(draws, (&id, kind), depth, &names);
         if kind < 8 {
             names.steps.push(id);
@@ -136,13 +129,7 @@ fn may_return(step: &Value) -> bool {
 
 fn failures(draws: &mut Draws, names: &Names) -> Value {
     let mut all = json!({});
-    for class in [
-        "unavailable",
-        "permission",
-        "mismatch",
-        "unexpected_shape",
-        "timeout",
-    ] {
+    for class in ["unavailable", "permission", "mismatch", "unexpected_shape", "timeout"] {
         let mut list = Vec::new();
         for _ in 0..draws.below(3) {
             list.push(match draws.below(7) {
@@ -212,9 +199,7 @@ impl World {
 
     fn numbers(seed: u64, key: &str) -> Value {
         let count = hash(seed, key) % 3;
-        (0..count)
-            .map(|n| json!(hash(seed, &format!("{key}{n}")) % 4))
-            .collect()
+        (0..count).map(|n| json!(hash(seed, &format!("{key}{n}")) % 4)).collect()
     }
 
     /// Numbers and lists, each trusted and not.
@@ -239,11 +224,8 @@ impl World {
             Move::Propose(p) => {
                 let key = format!("{}|{}|{}|{}", p.step, p.operation, p.attempt, p.args);
                 let is_tainted = p.arg_labels.join_all().is_tainted();
-                let (seed, trust) = if is_tainted {
-                    (tainted, UNTRUSTED)
-                } else {
-                    (self.trusted, VERIFIED)
-                };
+                let (seed, trust) =
+                    if is_tainted { (tainted, UNTRUSTED) } else { (self.trusted, VERIFIED) };
                 let failed = |class, trust| Settled::Failed {
                     class,
                     retry_after_ms: None,
@@ -275,14 +257,8 @@ impl World {
                 }
                 Seen::Answered(question.step.clone(), record)
             }
-            Move::Wait {
-                step,
-                wait: Wait::Sleep { .. },
-            } => Seen::Woken(step.clone(), None),
-            Move::Wait {
-                step,
-                wait: Wait::Signal { .. },
-            } => {
+            Move::Wait { step, wait: Wait::Sleep { .. } } => Seen::Woken(step.clone(), None),
+            Move::Wait { step, wait: Wait::Signal { .. } } => {
                 let draw = hash(tainted, step);
                 let body = labelled(json!(draw % 4), UNTRUSTED);
                 Seen::Woken(step.clone(), (!draw.is_multiple_of(3)).then_some(body))
@@ -309,11 +285,7 @@ pub(crate) fn run(steps: Vec<Step>, world: World) -> Drive {
     let (mut pending, mut answered) = (Vec::new(), 0);
     drive.told(world.intent());
     for _ in 0..ROUNDS_MAX {
-        pending.extend(
-            drive.moves[answered..]
-                .iter()
-                .filter_map(|wanted| world.answer(wanted)),
-        );
+        pending.extend(drive.moves[answered..].iter().filter_map(|wanted| world.answer(wanted)));
         answered = drive.moves.len();
         if drive.ended {
             return drive;

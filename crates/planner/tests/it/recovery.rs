@@ -12,10 +12,7 @@ fn on(class: &str, recoveries: Value) -> Value {
 /// One step with these recoveries, and a return of its output.
 fn one(operation: &str, class: &str, recoveries: Value) -> Drive {
     let step = with(act("a", operation, json!({"n": 1})), on(class, recoveries));
-    open(
-        json!([step, give(json!("${{ steps.a.output }}"))]),
-        json!({}),
-    )
+    open(json!([step, give(json!("${{ steps.a.output }}"))]), json!({}))
 }
 
 fn tail(drive: &Drive, from: usize) -> Vec<String> {
@@ -24,16 +21,10 @@ fn tail(drive: &Drive, from: usize) -> Vec<String> {
 
 #[test]
 fn a_retry_waits_longer_each_time_and_then_gives_way() {
-    let mut drive = one(
-        "w.set",
-        "unavailable",
-        json!([{"recovery": "retry", "times": 2, "delay_ms": 1000}]),
-    );
+    let mut drive =
+        one("w.set", "unavailable", json!([{"recovery": "retry", "times": 2, "delay_ms": 1000}]));
     drive.failed("a", Class::Unavailable).woken("a");
-    drive
-        .failed("a", Class::Unavailable)
-        .woken("a")
-        .failed("a", Class::Unavailable);
+    drive.failed("a", Class::Unavailable).woken("a").failed("a", Class::Unavailable);
     let lines = drive.lines();
     let ms = |line: &str| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap();
     assert_eq!(lines[1], "retry a unavailable");
@@ -42,20 +33,13 @@ fn a_retry_waits_longer_each_time_and_then_gives_way() {
     assert!((2000..2500).contains(&ms(&lines[5])), "{}", lines[5]);
     assert_eq!(lines[6], r#"do a w.set#3 {"n":1}"#);
     assert_eq!(lines[7], "abandon a unavailable");
-    assert_ne!(
-        ms(&lines[2]) * 2,
-        ms(&lines[5]),
-        "jitter differs from try to try"
-    );
+    assert_ne!(ms(&lines[2]) * 2, ms(&lines[5]), "jitter differs from try to try");
 }
 
 #[test]
 fn a_retry_never_comes_before_the_target_said() {
-    let mut drive = one(
-        "r.get",
-        "rate_limit",
-        json!([{"recovery": "retry", "times": 1, "delay_ms": 10}]),
-    );
+    let mut drive =
+        one("r.get", "rate_limit", json!([{"recovery": "retry", "times": 1, "delay_ms": 10}]));
     drive.failed_as("a", Class::RateLimit, (Some(90_000), VERIFIED));
     assert_eq!(drive.lines()[2], "sleep a 90000");
 }
@@ -64,10 +48,7 @@ fn a_retry_never_comes_before_the_target_said() {
 fn a_pause_of_our_own_is_an_hour_at_most() {
     let recoveries = json!([{"recovery": "retry", "times": 20, "delay_ms": 3_000_000}]);
     let mut drive = one("r.get", "timeout", recoveries);
-    drive
-        .failed("a", Class::Timeout)
-        .woken("a")
-        .failed("a", Class::Timeout);
+    drive.failed("a", Class::Timeout).woken("a").failed("a", Class::Timeout);
     assert_eq!(drive.lines()[5], "sleep a 3600000");
 }
 
@@ -122,9 +103,7 @@ fn a_fallback_that_fails_gives_way_to_the_next_recovery_of_the_first_failure() {
         {"recovery": "partial", "value": {"n": 0}, "caveat": "no usage", "forbid": ["w.mail"]},
     ]);
     let mut drive = one("r.get", "permission", recoveries);
-    drive
-        .failed("a", Class::Permission)
-        .failed("a", Class::Unavailable);
+    drive.failed("a", Class::Permission).failed("a", Class::Unavailable);
     let want = [
         "partial a permission 'no usage' -[\"w.mail\"]",
         r#"finish {"n":0} [a permission 'no usage']"#,
@@ -140,10 +119,7 @@ fn a_fallback_with_arguments_that_do_not_evaluate_gives_way() {
     ]);
     let mut drive = one("r.get", "permission", recoveries);
     drive.failed("a", Class::Permission);
-    let want = [
-        "log a permission 'gone'",
-        "finish null [a permission 'gone']",
-    ];
+    let want = ["log a permission 'gone'", "finish null [a permission 'gone']"];
     assert_eq!(tail(&drive, 1), want);
 }
 
@@ -151,29 +127,15 @@ fn a_fallback_with_arguments_that_do_not_evaluate_gives_way() {
 fn a_clarification_stands_in() {
     let clarify = json!({"recovery": "clarify", "question": "How many?", "answer": {"type": "integer"},
         "role": "owner", "expires_ms": 10});
-    let mut drive = one(
-        "r.get",
-        "missing_field",
-        json!([clarify, {"recovery": "log", "caveat": "?"}]),
-    );
-    drive
-        .failed("a", Class::MissingField)
-        .answered("a", json!(7));
-    let want = [
-        "clarify a missing_field",
-        r#"ask a "How many?" of owner"#,
-        "finish 7",
-    ];
+    let mut drive =
+        one("r.get", "missing_field", json!([clarify, {"recovery": "log", "caveat": "?"}]));
+    drive.failed("a", Class::MissingField).answered("a", json!(7));
+    let want = ["clarify a missing_field", r#"ask a "How many?" of owner"#, "finish 7"];
     assert_eq!(tail(&drive, 1), want);
 
-    let mut drive = one(
-        "r.get",
-        "missing_field",
-        json!([clarify, {"recovery": "log", "caveat": "?"}]),
-    );
-    drive
-        .failed("a", Class::MissingField)
-        .told(Seen::Answered("a".into(), None));
+    let mut drive =
+        one("r.get", "missing_field", json!([clarify, {"recovery": "log", "caveat": "?"}]));
+    drive.failed("a", Class::MissingField).told(Seen::Answered("a".into(), None));
     assert_eq!(tail(&drive, 3)[0], "log a missing_field '?'");
 }
 
@@ -196,9 +158,7 @@ fn an_escalation_waits_for_a_person() {
     drive.resolved("a", Resolution::Stop);
     assert_eq!(tail(&drive, 2), ["abandon a mismatch"]);
     let mut drive = start();
-    drive
-        .resolved("a", Resolution::Retry)
-        .failed("a", Class::Mismatch);
+    drive.resolved("a", Resolution::Retry).failed("a", Class::Mismatch);
     assert_eq!(tail(&drive, 3), ["escalate a mismatch to ops"]);
 }
 
@@ -206,10 +166,7 @@ fn an_escalation_waits_for_a_person() {
 fn an_escalation_that_a_person_can_not_help_ends() {
     let step = with(
         act("a", "w.set", json!({"n": "${{ intent.none }}"})),
-        on(
-            "unexpected_shape",
-            json!([{"recovery": "escalate", "owner": "ops"}]),
-        ),
+        on("unexpected_shape", json!([{"recovery": "escalate", "owner": "ops"}])),
     );
     let mut drive = open(json!([step]), json!({}));
     for _ in 0..planner::ESCALATIONS_MAX {
@@ -239,10 +196,7 @@ fn a_failed_check_is_a_failure_of_its_class() {
     let check = json!({"expect": [{"that": "result.n > 0", "class": "stale"}],
         "on_failure": {"stale": [{"recovery": "retry", "times": 1, "delay_ms": 0},
                                  {"recovery": "log", "caveat": "old"}]}});
-    let mut drive = open(
-        json!([with(act("a", "r.get", json!({})), check.clone())]),
-        json!({}),
-    );
+    let mut drive = open(json!([with(act("a", "r.get", json!({})), check.clone())]), json!({}));
     drive.done("a", json!({"n": 0})).done("a", json!({"n": 0}));
     let want = [
         "do a r.get#1 {}",
@@ -252,10 +206,7 @@ fn a_failed_check_is_a_failure_of_its_class() {
         "finish null [a stale 'old']",
     ];
     assert_eq!(drive.lines(), want);
-    let mut drive = open(
-        json!([with(act("a", "w.set", json!({})), check)]),
-        json!({}),
-    );
+    let mut drive = open(json!([with(act("a", "w.set", json!({})), check)]), json!({}));
     drive.done("a", json!({"n": 0}));
     assert_eq!(
         tail(&drive, 1)[0],
@@ -268,10 +219,7 @@ fn a_failed_check_is_a_failure_of_its_class() {
 fn a_check_that_does_not_evaluate_is_an_unexpected_shape() {
     for that in ["result.none == 1", "result.n"] {
         let check = json!({"expect": [{"that": that, "class": "stale"}]});
-        let mut drive = open(
-            json!([with(act("a", "r.get", json!({})), check)]),
-            json!({}),
-        );
+        let mut drive = open(json!([with(act("a", "r.get", json!({})), check)]), json!({}));
         drive.done("a", json!({"n": 0}));
         assert_eq!(tail(&drive, 1), ["abandon a unexpected_shape"]);
     }
@@ -279,10 +227,8 @@ fn a_check_that_does_not_evaluate_is_an_unexpected_shape() {
 
 #[test]
 fn the_step_around_covers_its_own_failure_only() {
-    let shape = on(
-        "unexpected_shape",
-        json!([{"recovery": "partial", "value": [], "caveat": "none"}]),
-    );
+    let shape =
+        on("unexpected_shape", json!([{"recovery": "partial", "value": [], "caveat": "none"}]));
     let each = |items: &str| {
         with(
             json!({"id": "l", "work": {"kind": "for_each", "items": items, "var": "x", "max": 2,
@@ -298,21 +244,12 @@ fn the_step_around_covers_its_own_failure_only() {
 
 #[test]
 fn a_return_that_fails_returns_its_stand_in() {
-    let shape = on(
-        "unexpected_shape",
-        json!([{"recovery": "log", "caveat": "lost"}]),
-    );
+    let shape = on("unexpected_shape", json!([{"recovery": "log", "caveat": "lost"}]));
     let drive = open(
-        json!([
-            with(give(json!("${{ intent.none }}")), shape),
-            act("a", "w.set", json!({}))
-        ]),
+        json!([with(give(json!("${{ intent.none }}")), shape), act("a", "w.set", json!({}))]),
         json!({}),
     );
-    assert_eq!(
-        drive.lines()[1],
-        "finish null [end unexpected_shape 'lost']"
-    );
+    assert_eq!(drive.lines()[1], "finish null [end unexpected_shape 'lost']");
 }
 
 #[test]
@@ -320,14 +257,9 @@ fn caveats_come_in_order_and_once() {
     let each = json!({"id": "l", "work": {"kind": "for_each", "items": "[1, 2]", "var": "x", "max": 2,
         "steps": [with(act("a", "r.get", json!({})), json!({"caveat": "estimated",
             "on_failure": {"budget": [{"recovery": "log", "caveat": "cut"}]}}))]}});
-    let skipped = with(
-        act("s", "r.get", json!({})),
-        json!({"when": "false", "caveat": "unused"}),
-    );
+    let skipped = with(act("s", "r.get", json!({})), json!({"when": "false", "caveat": "unused"}));
     let mut drive = open(json!([each, skipped]), json!({}));
-    drive
-        .done("l[0]/a", json!(1))
-        .failed("l[1]/a", Class::Budget);
+    drive.done("l[0]/a", json!(1)).failed("l[1]/a", Class::Budget);
     let want = "finish null [l[]/a - 'estimated'] [l[1]/a budget 'cut']";
     assert_eq!(drive.lines().last().unwrap(), want);
 }
@@ -338,8 +270,6 @@ fn classes_have_lists_of_their_own() {
         "timeout": [{"recovery": "retry", "times": 1, "delay_ms": 0}],
         "permission": [{"recovery": "log", "caveat": "p"}]}});
     let mut drive = open(json!([with(act("a", "r.get", json!({})), more)]), json!({}));
-    drive
-        .failed("a", Class::Timeout)
-        .failed("a", Class::Permission);
+    drive.failed("a", Class::Timeout).failed("a", Class::Permission);
     assert_eq!(tail(&drive, 3)[0], "log a permission 'p'");
 }

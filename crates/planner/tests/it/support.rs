@@ -25,19 +25,14 @@ pub(crate) fn label(trust: Trust) -> Label {
 }
 
 pub(crate) fn labelled(value: Value, trust: Trust) -> Labelled {
-    Labelled {
-        value: Arc::new(value),
-        labels: LabelMap::uniform(label(trust)),
-    }
+    Labelled { value: Arc::new(value), labels: LabelMap::uniform(label(trust)) }
 }
 
 /// A value of which the named parts are untrusted.
 pub(crate) fn mixed(value: Value, untrusted: &[&str]) -> Labelled {
     let mut made = labelled(value, VERIFIED);
     for part in untrusted {
-        made.labels
-            .parts
-            .insert((*part).to_owned(), label(UNTRUSTED));
+        made.labels.parts.insert((*part).to_owned(), label(UNTRUSTED));
     }
     made
 }
@@ -66,10 +61,7 @@ pub(crate) fn plan(steps: Vec<Step>) -> Plan {
                 path: path.to_owned(),
                 operation: operation.clone(),
                 definition: Digest::default(),
-                facts: Facts {
-                    effect,
-                    ..Facts::default()
-                },
+                facts: Facts { effect, ..Facts::default() },
                 times_max: 1,
                 cost_max: None,
                 conditional: false,
@@ -87,10 +79,7 @@ pub(crate) fn plan(steps: Vec<Step>) -> Plan {
         policy_digest: Digest::default(),
         config_digest: Digest::default(),
         steps: held,
-        playbook: Playbook {
-            name: "test".into(),
-            steps,
-        },
+        playbook: Playbook { name: "test".into(), steps },
         constants: json!({"limit": 7}),
     }
 }
@@ -125,14 +114,8 @@ impl Seen {
             Self::Entered("mark", step) => Observation::Marked { step },
             Self::Entered(_, step) => Observation::Escalated { step },
             Self::Settled(step, settled) => Observation::Settled { step, settled },
-            Self::Answered(step, answer) => Observation::Answered {
-                step,
-                answer: answer.as_ref(),
-            },
-            Self::Woken(step, signal) => Observation::Woken {
-                step,
-                signal: signal.as_ref(),
-            },
+            Self::Answered(step, answer) => Observation::Answered { step, answer: answer.as_ref() },
+            Self::Woken(step, signal) => Observation::Woken { step, signal: signal.as_ref() },
             Self::Resolved(step, resolution) => Observation::Resolved { step, resolution },
         };
         planner.observe(0, seen);
@@ -163,12 +146,7 @@ pub(crate) struct Drive {
 
 impl Drive {
     pub(crate) fn new(steps: Vec<Step>) -> Self {
-        Self {
-            planner: planner(steps),
-            seen: Vec::new(),
-            moves: Vec::new(),
-            ended: false,
-        }
+        Self { planner: planner(steps), seen: Vec::new(), moves: Vec::new(), ended: false }
     }
 
     pub(crate) fn tell(&mut self, seen: Seen) {
@@ -213,14 +191,7 @@ impl Drive {
         (retry_after_ms, trust): (Option<i64>, Trust),
     ) -> &mut Self {
         let label = label(trust);
-        self.told(Seen::Settled(
-            step.into(),
-            Settled::Failed {
-                class,
-                retry_after_ms,
-                label,
-            },
-        ))
+        self.told(Seen::Settled(step.into(), Settled::Failed { class, retry_after_ms, label }))
     }
 
     pub(crate) fn answered(&mut self, step: &str, value: Value) -> &mut Self {
@@ -248,9 +219,7 @@ impl Drive {
     }
 
     pub(crate) fn proposal(&self, step: &str) -> &Proposal {
-        self.proposals()
-            .find(|proposal| proposal.step == step)
-            .unwrap()
+        self.proposals().find(|proposal| proposal.step == step).unwrap()
     }
 
     /// The result, when it finished.
@@ -291,40 +260,15 @@ fn line(wanted: &Move) -> String {
     match wanted {
         Move::Propose(p) => format!("do {} {}#{} {}", p.step, p.operation, p.attempt, p.args),
         Move::Ask(q) => format!("ask {} {} of {}", q.step, q.text.value, q.role),
-        Move::Wait {
-            step,
-            wait: Wait::Sleep { ms },
-        } => format!("sleep {step} {ms}"),
-        Move::Wait {
-            step,
-            wait: Wait::Signal { name, timeout_ms },
-        } => {
+        Move::Wait { step, wait: Wait::Sleep { ms } } => format!("sleep {step} {ms}"),
+        Move::Wait { step, wait: Wait::Signal { name, timeout_ms } } => {
             format!("signal {step} {name} {timeout_ms}")
         }
-        Move::Mark {
-            step,
-            mark: Mark::Skipped,
-        } => format!("skip {step}"),
-        Move::Mark {
-            step,
-            mark:
-                Mark::Recovered {
-                    recovery,
-                    class,
-                    caveat,
-                    forbid,
-                },
-        } => {
-            let caveat = caveat
-                .as_ref()
-                .map(|text| format!(" '{text}'"))
-                .unwrap_or_default();
+        Move::Mark { step, mark: Mark::Skipped } => format!("skip {step}"),
+        Move::Mark { step, mark: Mark::Recovered { recovery, class, caveat, forbid } } => {
+            let caveat = caveat.as_ref().map(|text| format!(" '{text}'")).unwrap_or_default();
             let forbid: Vec<&str> = forbid.iter().map(OperationId::as_str).collect();
-            let forbid = if forbid.is_empty() {
-                String::new()
-            } else {
-                format!(" -{forbid:?}")
-            };
+            let forbid = if forbid.is_empty() { String::new() } else { format!(" -{forbid:?}") };
             format!("{recovery} {step} {}{caveat}{forbid}", class.name())
         }
         Move::Escalate { step, class, owner } => {
@@ -332,12 +276,7 @@ fn line(wanted: &Move) -> String {
         }
         Move::Finish { output, caveats } => {
             let text = |c: &kernel::planning::Caveat| {
-                format!(
-                    " [{} {} '{}']",
-                    c.step,
-                    c.class.map_or("-", Class::name),
-                    c.text
-                )
+                format!(" [{} {} '{}']", c.step, c.class.map_or("-", Class::name), c.text)
             };
             let caveats: String = caveats.iter().map(text).collect();
             format!("finish {}{caveats}", output.value)

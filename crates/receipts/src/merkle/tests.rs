@@ -43,11 +43,7 @@ const INCLUSION: [(u64, u64, &[&str]); 4] = [
             "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
         ],
     ),
-    (
-        2,
-        3,
-        &["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"],
-    ),
+    (2, 3, &["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"]),
     (
         1,
         5,
@@ -107,10 +103,7 @@ fn digests(hex: &[&str]) -> Vec<Digest> {
 }
 
 fn vector_tree() -> Tree {
-    LEAVES
-        .iter()
-        .map(|leaf| leaf_hash(&kernel::id::unhex(leaf).unwrap()))
-        .collect()
+    LEAVES.iter().map(|leaf| leaf_hash(&kernel::id::unhex(leaf).unwrap())).collect()
 }
 
 /// The definition of RFC 6962, section 2.1, word for word and nothing else.
@@ -123,12 +116,8 @@ fn naive_root(leaves: &[Digest]) -> Digest {
             while k * 2 < n {
                 k *= 2;
             }
-            let bytes = [
-                &[1][..],
-                &naive_root(&leaves[..k]).0,
-                &naive_root(&leaves[k..]).0,
-            ]
-            .concat();
+            let bytes =
+                [&[1][..], &naive_root(&leaves[..k]).0, &naive_root(&leaves[k..]).0].concat();
             Digest::of(&bytes)
         }
     }
@@ -157,36 +146,23 @@ enum OldRoot {
 /// SUBPROOF of RFC 6962, section 2.1.2.
 fn naive_subproof(m: usize, leaves: &[Digest], old: OldRoot) -> Vec<Digest> {
     if m == leaves.len() {
-        return if old == OldRoot::Known {
-            vec![]
-        } else {
-            vec![naive_root(leaves)]
-        };
+        return if old == OldRoot::Known { vec![] } else { vec![naive_root(leaves)] };
     }
     let k = leaves.len().next_power_of_two() / 2;
     let (left, right) = leaves.split_at(k);
     if m <= k {
         [naive_subproof(m, left, old), vec![naive_root(right)]].concat()
     } else {
-        [
-            naive_subproof(m - k, right, OldRoot::Unknown),
-            vec![naive_root(left)],
-        ]
-        .concat()
+        [naive_subproof(m - k, right, OldRoot::Unknown), vec![naive_root(left)]].concat()
     }
 }
 
 fn leaves(count: usize) -> Vec<Digest> {
-    (0..count)
-        .map(|i| leaf_hash(i.to_string().as_bytes()))
-        .collect()
+    (0..count).map(|i| leaf_hash(i.to_string().as_bytes())).collect()
 }
 
 fn head(leaves: &[Digest]) -> Head {
-    Head {
-        size: leaves.len() as u64,
-        root: naive_root(leaves),
-    }
+    Head { size: leaves.len() as u64, root: naive_root(leaves) }
 }
 
 #[test]
@@ -200,10 +176,7 @@ fn known_roots() {
     let tree = vector_tree();
     assert_eq!(tree.root(0), Some(empty_root()));
     for (index, (leaf, root)) in LEAVES.iter().zip(ROOTS).enumerate() {
-        assert_eq!(
-            frontier.append(leaf_hash(&kernel::id::unhex(leaf).unwrap())),
-            index as u64
-        );
+        assert_eq!(frontier.append(leaf_hash(&kernel::id::unhex(leaf).unwrap())), index as u64);
         assert_eq!(frontier.root(), digest(root));
         assert_eq!(tree.root(index as u64 + 1), Some(digest(root)));
     }
@@ -218,12 +191,9 @@ fn known_inclusion_proofs() {
         assert_eq!(tree.prove_inclusion(index, size).unwrap(), proof);
         let leaf = leaf_hash(&kernel::id::unhex(LEAVES[index as usize]).unwrap());
         check_inclusion(&leaf, index, size, &proof, &root).unwrap();
-        for (index, size) in [
-            (index + 1, size),
-            (index ^ 2, size),
-            (index, size * 2),
-            (index, size / 2),
-        ] {
+        for (index, size) in
+            [(index + 1, size), (index ^ 2, size), (index, size * 2), (index, size / 2)]
+        {
             assert!(check_inclusion(&leaf, index, size, &proof, &root).is_err());
         }
     }
@@ -234,10 +204,7 @@ fn known_inclusion_proofs() {
 #[test]
 fn known_consistency_proofs() {
     let tree = vector_tree();
-    let head = |size: u64| Head {
-        size,
-        root: digest(ROOTS[size as usize - 1]),
-    };
+    let head = |size: u64| Head { size, root: digest(ROOTS[size as usize - 1]) };
     for (from, to, proof) in CONSISTENCY {
         let proof = digests(proof);
         assert_eq!(tree.prove_consistency(from, to).unwrap(), proof);
@@ -246,22 +213,9 @@ fn known_consistency_proofs() {
     assert!(check_consistency(&head(2), &head(1), &[]).is_err());
     assert!(check_consistency(&head(1), &head(2), &[]).is_err());
     assert!(check_consistency(&head(1), &head(1), &[empty_root()]).is_err());
-    let nothing = Head {
-        size: 0,
-        root: empty_root(),
-    };
+    let nothing = Head { size: 0, root: empty_root() };
     check_consistency(&nothing, &head(3), &[]).unwrap();
-    assert!(
-        check_consistency(
-            &Head {
-                size: 0,
-                root: head(1).root
-            },
-            &head(3),
-            &[]
-        )
-        .is_err()
-    );
+    assert!(check_consistency(&Head { size: 0, root: head(1).root }, &head(3), &[]).is_err());
     assert_eq!(tree.prove_consistency(3, 9), None);
     assert_eq!(tree.prove_consistency(4, 3), None);
 }
@@ -289,14 +243,8 @@ fn every_small_tree_agrees_with_the_definition() {
         for index in 0..size {
             let proof = tree.prove_inclusion(index as u64, size as u64).unwrap();
             assert_eq!(proof, naive_path(index, &all));
-            check_inclusion(
-                &all[index],
-                index as u64,
-                size as u64,
-                &proof,
-                &naive_root(&all),
-            )
-            .unwrap();
+            check_inclusion(&all[index], index as u64, size as u64, &proof, &naive_root(&all))
+                .unwrap();
         }
         for from in 1..=size {
             let proof = tree.prove_consistency(from as u64, size as u64).unwrap();

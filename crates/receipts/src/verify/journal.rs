@@ -53,11 +53,7 @@ fn read_entry(entry: &Entry) -> Result<Record, String> {
         return Err("it is not written canonically".to_owned());
     }
     let event = read_event(&value).map_err(|e| e.to_string())?;
-    Ok(Record {
-        event,
-        hash: Digest::of(bytes),
-        bytes: bytes.to_vec(),
-    })
+    Ok(Record { event, hash: Digest::of(bytes), bytes: bytes.to_vec() })
 }
 
 /// Every opening in the bundle opens the commitment it is given for.
@@ -72,10 +68,7 @@ pub(super) fn check_openings(bundle: &Bundle) -> Outcome {
             let labels = opening.labels.clone();
             let sealed = Sealed::new(opening.value.clone(), labels, opening.salt);
             let committed = commitment_at(&value, place);
-            if sealed
-                .ok()
-                .is_none_or(|s| committed.as_ref() != Some(s.commitment()))
-            {
+            if sealed.ok().is_none_or(|s| committed.as_ref() != Some(s.commitment())) {
                 let reason =
                     format!("event {seq}: the value given for {place} is not the one committed to");
                 return Outcome::Failed { reason };
@@ -86,9 +79,9 @@ pub(super) fn check_openings(bundle: &Bundle) -> Outcome {
     match (opened, all) {
         (0, 0) => Outcome::ok("no value from outside"),
         (0, _) => Outcome::not_possible(format!("all {all} values are withheld or erased")),
-        _ => Outcome::ok(format!(
-            "{opened} of {all} values open, the others are withheld or erased"
-        )),
+        _ => {
+            Outcome::ok(format!("{opened} of {all} values open, the others are withheld or erased"))
+        }
     }
 }
 
@@ -117,16 +110,8 @@ impl<'a> Facts<'a> {
                 Body::Dispatched { action, key, .. } => {
                     facts.dispatched.insert((*action, key));
                 }
-                Body::Judged {
-                    action,
-                    digest,
-                    decision,
-                } => {
-                    facts
-                        .judged
-                        .entry(*action)
-                        .or_default()
-                        .push((digest, decision));
+                Body::Judged { action, digest, decision } => {
+                    facts.judged.entry(*action).or_default().push((digest, decision));
                 }
                 Body::Answered {
                     by,
@@ -136,17 +121,13 @@ impl<'a> Facts<'a> {
                     answer: Answered::Approved,
                     ..
                 } => {
-                    facts
-                        .approved
-                        .insert((&by.id, digest, shown, *self_approved));
+                    facts.approved.insert((&by.id, digest, shown, *self_approved));
                 }
                 _ => {}
             }
             let mut body = record.event.body.clone();
-            let sealed = body
-                .sealed_mut()
-                .into_iter()
-                .filter_map(|s| canon::bytes(s.commitment()).ok());
+            let sealed =
+                body.sealed_mut().into_iter().filter_map(|s| canon::bytes(s.commitment()).ok());
             facts.commitments.extend(sealed);
         }
         facts
@@ -171,9 +152,8 @@ pub(super) fn check_agreement(events: &Events, proven: &[Proven]) -> Outcome {
         _ => None,
     });
     for (index, one) in proven.iter().enumerate() {
-        let failed = |problem: &str| Outcome::Failed {
-            reason: format!("receipt {index}: {problem}"),
-        };
+        let failed =
+            |problem: &str| Outcome::Failed { reason: format!("receipt {index}: {problem}") };
         let Some((record, statement)) = named.next() else {
             return failed("no event of the journal names it");
         };
@@ -192,10 +172,7 @@ pub(super) fn check_agreement(events: &Events, proven: &[Proven]) -> Outcome {
         }
     }
     match named.next() {
-        None => Outcome::ok(format!(
-            "{} statements agree with the journal",
-            proven.len()
-        )),
+        None => Outcome::ok(format!("{} statements agree with the journal", proven.len())),
         Some((record, _)) => Outcome::Failed {
             reason: format!(
                 "event {}: the statement it names is not in the bundle",
@@ -210,38 +187,23 @@ fn check_receipt(
     named_by: &Record,
     said: &Predicate,
 ) -> Result<(), &'static str> {
-    let proposed = usize::try_from(said.action)
-        .ok()
-        .and_then(|at| facts.events.get(at));
-    let Some(Body::Proposed {
-        step,
-        operation,
-        definition,
-        args,
-        ..
-    }) = proposed.map(|r| &r.event.body)
+    let proposed = usize::try_from(said.action).ok().and_then(|at| facts.events.get(at));
+    let Some(Body::Proposed { step, operation, definition, args, .. }) =
+        proposed.map(|r| &r.event.body)
     else {
         return Err("the journal proposes no such action");
     };
-    let Body::Receipted {
-        action,
-        receipt,
-        landed,
-        class,
-        ..
-    } = &named_by.event.body
-    else {
+    let Body::Receipted { action, receipt, landed, class, .. } = &named_by.event.body else {
         return Err("the event that names it is not its receipt");
     };
     let judged = facts
         .judged
         .get(&said.action)
         .is_some_and(|all| all.contains(&(&said.action_digest, &said.decision)));
-    let approved = said.approvals.iter().all(|a| {
-        facts
-            .approved
-            .contains(&(&a.by, &a.action, &a.shown, a.self_approved))
-    });
+    let approved = said
+        .approvals
+        .iter()
+        .all(|a| facts.approved.contains(&(&a.by, &a.action, &a.shown, a.self_approved)));
     let sealed = [&said.result, &said.before, &said.after, &said.external_ref];
     let rules = [
         (
@@ -270,10 +232,7 @@ fn check_receipt(
             "a value it commits to is not in the journal",
         ),
     ];
-    rules
-        .iter()
-        .find(|(holds, _)| !holds)
-        .map_or(Ok(()), |(_, problem)| Err(problem))
+    rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, problem)| Err(problem))
 }
 
 /// Whether a receipt names the world that the run was opened with.

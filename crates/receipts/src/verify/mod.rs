@@ -29,9 +29,7 @@ pub fn verify_bytes(bytes: &[u8], keys: &Keys, since: Option<&Checkpoint>) -> Re
         Ok(bundle) => verify(&bundle, keys, since),
         Err(error) => Report::new(vec![Checked {
             check: Check::Format,
-            outcome: Outcome::Failed {
-                reason: error.to_string(),
-            },
+            outcome: Outcome::Failed { reason: error.to_string() },
         }]),
     }
 }
@@ -40,24 +38,14 @@ pub fn verify_bytes(bytes: &[u8], keys: &Keys, since: Option<&Checkpoint>) -> Re
 /// a log that was cut or rewritten since then shows.
 #[must_use]
 pub fn verify(bundle: &Bundle, keys: &Keys, since: Option<&Checkpoint>) -> Report {
-    let mut checks = vec![Checked {
-        check: Check::Format,
-        outcome: log::check_format(bundle),
-    }];
+    let mut checks = vec![Checked { check: Check::Format, outcome: log::check_format(bundle) }];
     let mut note = |check, outcome| checks.push(Checked { check, outcome });
 
     let records = keep(&mut note, Check::Events, journal::read_events(bundle));
     let events = records.as_deref();
-    note(
-        Check::Openings,
-        after(events, "the events", |_| journal::check_openings(bundle)),
-    );
+    note(Check::Openings, after(events, "the events", |_| journal::check_openings(bundle)));
 
-    let payloads = keep(
-        &mut note,
-        Check::Signatures,
-        statements::open_all(bundle, keys),
-    );
+    let payloads = keep(&mut note, Check::Signatures, statements::open_all(bundle, keys));
     let proven = match payloads {
         Some(payloads) => keep(&mut note, Check::Statements, statements::read_all(payloads)),
         None => {
@@ -68,39 +56,23 @@ pub fn verify(bundle: &Bundle, keys: &Keys, since: Option<&Checkpoint>) -> Repor
     let proven = proven.as_deref();
     note(
         Check::Chain,
-        after(proven, "the statements", |proven| {
-            statements::check_chain(&bundle.run, proven)
-        }),
+        after(proven, "the statements", |proven| statements::check_chain(&bundle.run, proven)),
     );
     let both = events.zip(proven);
     let needs = "the events and the statements";
-    note(
-        Check::Journal,
-        after(both, needs, |(e, p)| journal::check_agreement(e, p)),
-    );
-    note(
-        Check::Close,
-        after(both, needs, |(e, p)| statements::check_close(e, p)),
-    );
+    note(Check::Journal, after(both, needs, |(e, p)| journal::check_agreement(e, p)));
+    note(Check::Close, after(both, needs, |(e, p)| statements::check_close(e, p)));
 
-    let checkpoint = keep(
-        &mut note,
-        Check::Checkpoint,
-        log::open_checkpoint(bundle, keys),
-    );
+    let checkpoint = keep(&mut note, Check::Checkpoint, log::open_checkpoint(bundle, keys));
     let head = checkpoint.as_ref();
     note(
         Check::Inclusion,
-        after(head, "the checkpoint", |head| {
-            log::check_inclusion(bundle, head)
-        }),
+        after(head, "the checkpoint", |head| log::check_inclusion(bundle, head)),
     );
     if let Some(since) = since {
         note(
             Check::Since,
-            after(head, "the checkpoint", |head| {
-                log::check_since(bundle, head, since)
-            }),
+            after(head, "the checkpoint", |head| log::check_since(bundle, head, since)),
         );
     }
     note(Check::Blobs, log::check_blobs(bundle));

@@ -69,15 +69,11 @@ pub enum Outcome {
 
 impl Outcome {
     pub(super) fn ok(detail: impl Into<String>) -> Self {
-        Self::Ok {
-            detail: detail.into(),
-        }
+        Self::Ok { detail: detail.into() }
     }
 
     pub(super) fn not_possible(reason: impl Into<String>) -> Self {
-        Self::NotPossible {
-            reason: reason.into(),
-        }
+        Self::NotPossible { reason: reason.into() }
     }
 
     pub(super) fn depends_on(name: &str) -> Self {
@@ -119,10 +115,7 @@ impl Report {
             Outcome::Failed { reason } => Some(reason.clone()),
             Outcome::Ok { .. } | Outcome::NotPossible { .. } => None,
         });
-        let close = checks
-            .iter()
-            .find(|c| c.check == Check::Close)
-            .map(|c| &c.outcome);
+        let close = checks.iter().find(|c| c.check == Check::Close).map(|c| &c.outcome);
         let (verdict, reason) = match (failed, close) {
             (Some(reason), _) => (Verdict::Failed, reason),
             (None, Some(Outcome::Ok { detail })) => (Verdict::Verified, detail.clone()),
@@ -131,11 +124,7 @@ impl Report {
             }
             (None, None) => (Verdict::Failed, "the run's end was not checked".to_owned()),
         };
-        Self {
-            verdict,
-            reason,
-            checks,
-        }
+        Self { verdict, reason, checks }
     }
 }
 

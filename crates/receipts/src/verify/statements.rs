@@ -29,19 +29,10 @@ pub(super) fn read_all(payloads: Vec<Vec<u8>>) -> Found<Vec<Proven>> {
     let mut proven = Vec::new();
     for (index, payload) in payloads.into_iter().enumerate() {
         let stated = statement::read(&payload).map_err(|e| format!("receipt {index}: {e}"))?;
-        proven.push(Proven {
-            digest: Digest::of(&payload),
-            stated,
-        });
+        proven.push(Proven { digest: Digest::of(&payload), stated });
     }
-    let closes = proven
-        .iter()
-        .filter(|p| matches!(p.stated, Stated::Close(_)))
-        .count();
-    let detail = format!(
-        "{} receipts and {closes} close records",
-        proven.len() - closes
-    );
+    let closes = proven.iter().filter(|p| matches!(p.stated, Stated::Close(_))).count();
+    let detail = format!("{} receipts and {closes} close records", proven.len() - closes);
     Ok((proven, detail))
 }
 
@@ -60,9 +51,7 @@ pub(super) fn check_chain(run: &RunId, proven: &[Proven]) -> Outcome {
             previous = one.digest;
             continue;
         };
-        return Outcome::Failed {
-            reason: format!("receipt {index}: {problem}"),
-        };
+        return Outcome::Failed { reason: format!("receipt {index}: {problem}") };
     }
     Outcome::ok(format!("{} statements follow one another", proven.len()))
 }
@@ -73,9 +62,8 @@ pub(super) fn check_close(events: &Events, proven: &[Proven]) -> Outcome {
         let Stated::Close(close) = &one.stated else {
             continue;
         };
-        let failed = |problem: &str| Outcome::Failed {
-            reason: format!("receipt {index}: {problem}"),
-        };
+        let failed =
+            |problem: &str| Outcome::Failed { reason: format!("receipt {index}: {problem}") };
         let at = usize::try_from(close.events).unwrap_or(usize::MAX);
         let closes = |r: &Record| matches!(&r.event.body, Body::Closed { statement, .. } if *statement == one.digest);
         if !events.get(at).is_some_and(closes) {
@@ -87,10 +75,7 @@ pub(super) fn check_close(events: &Events, proven: &[Proven]) -> Outcome {
         }
     }
     let (statements, count) = (proven.len(), events.len());
-    match (
-        proven.last().map(|p| &p.stated),
-        events.last().map(|r| &r.event.body),
-    ) {
+    match (proven.last().map(|p| &p.stated), events.last().map(|r| &r.event.body)) {
         (Some(Stated::Close(close)), Some(Body::Closed { .. })) => Outcome::ok(format!(
             "{} {} with {statements} statements over {count} events, complete up to its close record",
             close.run, close.status

@@ -24,11 +24,7 @@ fn expect(bundle: &Bundle, check: Check) {
 #[track_caller]
 fn expect_bytes(bytes: &[u8], check: Check) {
     let said = verify_twice(bytes, None);
-    let failed = said
-        .report
-        .checks
-        .iter()
-        .find(|c| matches!(c.outcome, Outcome::Failed { .. }));
+    let failed = said.report.checks.iter().find(|c| matches!(c.outcome, Outcome::Failed { .. }));
     assert_eq!(failed.map(|c| c.check), Some(check), "{}", said.report);
     assert_eq!(said.report.verdict, Verdict::Failed);
 }
@@ -37,11 +33,7 @@ fn expect_bytes(bytes: &[u8], check: Check) {
 fn expect_open(bundle: &Bundle) {
     let said = verify_twice(&bundle.write().unwrap(), None);
     assert_eq!(said.report.verdict, Verdict::Open, "{}", said.report);
-    assert!(
-        said.report.reason.contains("could be cut"),
-        "{}",
-        said.report
-    );
+    assert!(said.report.reason.contains("could be cut"), "{}", said.report);
 }
 
 fn long() -> Export {
@@ -50,12 +42,7 @@ fn long() -> Export {
 
 fn payload(logged: &Logged) -> String {
     let envelope: Value = serde_json::from_str(&logged.envelope).unwrap();
-    String::from_utf8(
-        STANDARD
-            .decode(envelope["payload"].as_str().unwrap())
-            .unwrap(),
-    )
-    .unwrap()
+    String::from_utf8(STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
 }
 
 /// A change to an event.
@@ -104,10 +91,8 @@ fn an_edited_statement_signed_with_another_key() {
         let envelope = dsse::envelope(&world::stranger(), edited.as_bytes());
         let mut envelope = String::from_utf8(envelope).unwrap();
         if claims_trusted_key {
-            envelope = envelope.replace(
-                &world::stranger().public().id(),
-                &world::signer().public().id(),
-            );
+            envelope =
+                envelope.replace(&world::stranger().public().id(), &world::signer().public().id());
         }
         bundle.receipts[1].envelope = envelope;
         expect(&bundle, Check::Signatures);
@@ -158,10 +143,7 @@ fn a_cut_tail() {
 
     // Both, so that they agree: what is left holds, and is open.
     let is_receipted = |seq: usize| whole.events[seq].event.contains("\"kind\":\"receipted\"");
-    let second = (0..whole.events.len())
-        .filter(|seq| is_receipted(*seq))
-        .nth(1)
-        .unwrap();
+    let second = (0..whole.events.len()).filter(|seq| is_receipted(*seq)).nth(1).unwrap();
     let mut both = whole.clone();
     both.receipts.truncate(2);
     both.events.truncate(second + 1);
@@ -187,11 +169,9 @@ fn a_run_that_went_on_after_its_close_record() {
 #[test]
 fn a_close_record_over_another_journal() {
     // The right key signed it, but not over the journal that is enclosed.
-    for (fewer, head) in [
-        (1, None),
-        (0, Some(Digest::of(b"another journal"))),
-        (1, Some(Digest::default())),
-    ] {
+    for (fewer, head) in
+        [(1, None), (0, Some(Digest::of(b"another journal"))), (1, Some(Digest::default()))]
+    {
         let mut run = world::open_run("a");
         let (events, honest) = run.head();
         run.close_over("succeeded", events - fewer, head.unwrap_or(honest));
@@ -202,19 +182,13 @@ fn a_close_record_over_another_journal() {
 #[test]
 fn an_edited_event() {
     let mut naive = long().bundle;
-    naive.events[3].event = naive.events[3]
-        .event
-        .replace("\"attempt\":1", "\"attempt\":2");
-    naive.events[0].event = naive.events[0]
-        .event
-        .replace("\"owner\":\"ops\"", "\"owner\":\"eve\"");
+    naive.events[3].event = naive.events[3].event.replace("\"attempt\":1", "\"attempt\":2");
+    naive.events[0].event = naive.events[0].event.replace("\"owner\":\"ops\"", "\"owner\":\"eve\"");
     expect(&naive, Check::Events);
 
     // The chain mended behind it: the close record still tells.
     let mut mended = long().bundle;
-    edit_event(&mut mended, 0, |event| {
-        event["body"]["header"]["owner"] = json!("eve")
-    });
+    edit_event(&mut mended, 0, |event| event["body"]["header"]["owner"] = json!("eve"));
     expect(&mended, Check::Close);
 }
 
@@ -225,44 +199,27 @@ fn an_edited_event_that_a_receipt_speaks_of() {
         ("proposed", |e| e["body"]["args"]["bytes"] = json!(1)),
         ("judged", |e| e["body"]["decision"]["rules"] = json!([])),
         ("answered", |e| e["body"]["by"]["id"] = json!("person:eve")),
-        ("answered", |e| {
-            e["body"]["answer"] = json!({"verdict": "approved", "x": 1})
-        }),
+        ("answered", |e| e["body"]["answer"] = json!({"verdict": "approved", "x": 1})),
         ("dispatched", |e| e["body"]["key"] = json!("key_other")),
-        ("returned", |e| {
-            e["body"]["ended"]["output"]["bytes"] = json!(1)
-        }),
+        ("returned", |e| e["body"]["ended"]["output"]["bytes"] = json!(1)),
         ("receipted", |e| e["body"]["landed"] = json!("no")),
     ];
     for (kind, edit) in edits {
         let mut bundle = long().bundle;
         bundle.withhold_openings();
         let wanted = format!("\"kind\":\"{kind}\"");
-        let seq = bundle
-            .events
-            .iter()
-            .position(|e| e.event.contains(&wanted))
-            .unwrap();
+        let seq = bundle.events.iter().position(|e| e.event.contains(&wanted)).unwrap();
         edit_event(&mut bundle, seq, edit);
         // The extra field changes nothing a receipt says: only the close record tells.
         let is_extra = bundle.events[seq].event.contains("\"x\":1");
-        expect(
-            &bundle,
-            if is_extra {
-                Check::Close
-            } else {
-                Check::Journal
-            },
-        );
+        expect(&bundle, if is_extra { Check::Close } else { Check::Journal });
     }
 }
 
 #[test]
 fn a_header_that_is_not_the_receipts() {
     let mut bundle = long().bundle;
-    edit_event(&mut bundle, 0, |event| {
-        event["body"]["header"]["intent"] = json!("other")
-    });
+    edit_event(&mut bundle, 0, |event| event["body"]["header"]["intent"] = json!("other"));
     expect(&bundle, Check::Journal);
     let mut bundle = long().bundle;
     bundle.tenant = "other".parse::<Tenant>().unwrap();
@@ -312,9 +269,8 @@ fn events_missing_moved_or_of_another_run() {
 #[test]
 fn a_value_that_was_not_the_one() {
     let whole = long().bundle;
-    let opened: Vec<usize> = (0..whole.events.len())
-        .filter(|i| !whole.events[*i].openings.is_empty())
-        .collect();
+    let opened: Vec<usize> =
+        (0..whole.events.len()).filter(|i| !whole.events[*i].openings.is_empty()).collect();
     let damages: [fn(&mut receipts::bundle::Entry); 5] = [
         |e| {
             let opening = e.openings.values_mut().next().unwrap();
@@ -344,9 +300,7 @@ fn a_value_that_was_not_the_one() {
     }
     let mut swapped = whole.clone();
     let first = swapped.events[opened[0]].openings["/body/intent"].clone();
-    swapped.events[opened[1]]
-        .openings
-        .insert("/body/args".into(), first);
+    swapped.events[opened[1]].openings.insert("/body/args".into(), first);
     expect(&swapped, Check::Openings);
 }
 
@@ -355,32 +309,21 @@ fn an_edited_checkpoint() {
     let whole = long().bundle;
     let size = whole.checkpoint.lines().nth(1).unwrap().to_owned();
     let mut longer = whole.clone();
-    longer.checkpoint = whole
-        .checkpoint
-        .replacen(&format!("\n{size}\n"), "\n99\n", 1);
+    longer.checkpoint = whole.checkpoint.replacen(&format!("\n{size}\n"), "\n99\n", 1);
     expect(&longer, Check::Checkpoint);
     let mut unsigned = whole.clone();
-    unsigned.checkpoint = whole
-        .checkpoint
-        .split_inclusive("\n\n")
-        .next()
-        .unwrap()
-        .to_owned();
+    unsigned.checkpoint = whole.checkpoint.split_inclusive("\n\n").next().unwrap().to_owned();
     expect(&unsigned, Check::Checkpoint);
     let mut renamed = whole.clone();
     renamed.checkpoint = whole.checkpoint.replace("harness.example", "other.example");
     expect(&renamed, Check::Checkpoint);
     let mut forged = whole.clone();
     let log = Log::default().checkpoint();
-    forged.checkpoint = log
-        .sign(&world::stranger(), world::stranger().public())
-        .unwrap();
+    forged.checkpoint = log.sign(&world::stranger(), world::stranger().public()).unwrap();
     expect(&forged, Check::Checkpoint);
     // The right key, another log.
     let mut other = whole;
-    other.checkpoint = log
-        .sign(&world::signer(), world::signer().public())
-        .unwrap();
+    other.checkpoint = log.sign(&world::signer(), world::signer().public()).unwrap();
     expect(&other, Check::Inclusion);
 }
 
@@ -418,27 +361,14 @@ fn an_earlier_checkpoint() {
     };
     let verdict = |bytes: &[u8], note: &str| {
         let said = verify_twice(bytes, Some(note));
-        let since = said
-            .report
-            .checks
-            .iter()
-            .find(|c| c.check == Check::Since)
-            .unwrap();
+        let since = said.report.checks.iter().find(|c| c.check == Check::Since).unwrap();
         let held = matches!(since.outcome, Outcome::Ok { .. });
-        assert_eq!(
-            held,
-            said.report.verdict == Verdict::Verified,
-            "{}",
-            said.report
-        );
+        assert_eq!(held, said.report.verdict == Verdict::Verified, "{}", said.report);
         held
     };
     assert!(verdict(&bytes, &sign(&export.since)));
     assert!(verdict(&bytes, &export.bundle.checkpoint));
-    assert!(
-        verdict(&bytes, &sign(&Log::default().checkpoint())),
-        "everything begins with nothing"
-    );
+    assert!(verdict(&bytes, &sign(&Log::default().checkpoint())), "everything begins with nothing");
 
     let mut rewritten = export.since.clone();
     rewritten.head.root = Digest::of(b"another past");
@@ -541,19 +471,14 @@ proptest! {
 /// Pointers to every part of a JSON value.
 fn parts(value: &Value, at: String) -> Vec<String> {
     let children: Vec<(String, &Value)> = match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, child)| (kernel::pointer::escape(key), child))
-            .collect(),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(i, child)| (i.to_string(), child))
-            .collect(),
+        Value::Object(map) => {
+            map.iter().map(|(key, child)| (kernel::pointer::escape(key), child)).collect()
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(i, child)| (i.to_string(), child)).collect()
+        }
         _ => vec![],
     };
-    let inner = children
-        .into_iter()
-        .flat_map(|(key, child)| parts(child, format!("{at}/{key}")));
+    let inner = children.into_iter().flat_map(|(key, child)| parts(child, format!("{at}/{key}")));
     std::iter::once(at.clone()).chain(inner).collect()
 }

@@ -13,9 +13,7 @@ use crate::{
 };
 
 fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 fn read(name: &str) -> String {
@@ -25,24 +23,12 @@ fn read(name: &str) -> String {
 #[test]
 fn the_committed_bundle_keeps_verifying() {
     let bundle = fs::read(file("bundle-v1.json")).unwrap();
-    let said = verify_with(
-        &bundle,
-        &read("key-v1.pub"),
-        Some(&read("checkpoint-v1.txt")),
-    );
+    let said = verify_with(&bundle, &read("key-v1.pub"), Some(&read("checkpoint-v1.txt")));
     assert_eq!(said.report.verdict, Verdict::Verified, "{}", said.report);
     let held = |c: &receipts::verify::Checked| matches!(c.outcome, Outcome::Ok { .. });
-    assert!(
-        said.report.checks.iter().all(held),
-        "{:#?}",
-        said.report.checks
-    );
+    assert!(said.report.checks.iter().all(held), "{:#?}", said.report.checks);
     assert_eq!(said.report.checks.len(), 12);
-    assert!(
-        said.report.reason.contains("6 statements"),
-        "{}",
-        said.report
-    );
+    assert!(said.report.reason.contains("6 statements"), "{}", said.report);
     assert!(said.line.contains("6 statements"), "{}", said.line);
     let read = Bundle::read(&bundle).unwrap();
     assert_eq!(read.write().unwrap(), bundle, "writing is stable");
@@ -70,16 +56,8 @@ fn a_bundle_without_values_proves_the_same() {
     assert!(!String::from_utf8_lossy(&bytes).contains("Müller"));
     let said = verify_twice(&bytes, None);
     assert_eq!(said.report.verdict, Verdict::Verified, "{}", said.report);
-    let openings = said
-        .report
-        .checks
-        .iter()
-        .find(|c| c.check == Check::Openings)
-        .unwrap();
-    assert!(
-        matches!(openings.outcome, Outcome::NotPossible { .. }),
-        "{openings:?}"
-    );
+    let openings = said.report.checks.iter().find(|c| c.check == Check::Openings).unwrap();
+    assert!(matches!(openings.outcome, Outcome::NotPossible { .. }), "{openings:?}");
 }
 
 #[test]

@@ -31,10 +31,7 @@ pub(crate) fn verify_with(bundle: &[u8], public: &str, since: Option<&str>) -> S
         Verdict::Open => "open: ",
         Verdict::Failed => "failed: ",
     };
-    assert!(
-        line.starts_with(word),
-        "we say `{report}`, the independent verifier says `{line}`"
-    );
+    assert!(line.starts_with(word), "we say `{report}`, the independent verifier says `{line}`");
     assert_eq!(success, report.verdict == Verdict::Verified, "{line}");
     assert_eq!(line.trim_end().lines().count(), 1, "{line}");
     Said { report, line }
@@ -55,17 +52,10 @@ fn run_python(bundle: &[u8], public: &str, since: Option<&str>) -> (String, bool
         .arg(file("bundle.json", bundle))
         .arg(file("key.pub", public.as_bytes()));
     if let Some(note) = since {
-        command
-            .arg("--since")
-            .arg(file("since.txt", note.as_bytes()));
+        command.arg("--since").arg(file("since.txt", note.as_bytes()));
     }
-    let output = command
-        .output()
-        .expect("python3 runs the independent verifier");
+    let output = command.output().expect("python3 runs the independent verifier");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.is_empty(), "{errors}");
-    (
-        String::from_utf8(output.stdout).unwrap(),
-        output.status.success(),
-    )
+    (String::from_utf8(output.stdout).unwrap(), output.status.success())
 }

@@ -17,11 +17,7 @@ fn records_come_back_with_their_openings() {
     let records = bundle.records().unwrap();
     assert_eq!(records, export.run.records);
     check_chain(&records).unwrap();
-    assert!(
-        records
-            .iter()
-            .any(|r| r.openings().iter().any(Option::is_some))
-    );
+    assert!(records.iter().any(|r| r.openings().iter().any(Option::is_some)));
 }
 
 #[test]
@@ -31,9 +27,7 @@ fn erased_values_stay_closed_and_wrong_ones_are_refused() {
     bundle.events[0].openings.clear();
     assert_eq!(bundle.records().unwrap()[0].openings(), vec![None]);
     let opening = wrong.events[1].openings["/body/args"].clone();
-    wrong.events[0]
-        .openings
-        .insert("/body/intent".into(), opening);
+    wrong.events[0].openings.insert("/body/intent".into(), opening);
     assert!(wrong.records().is_err());
 }
 
@@ -68,10 +62,7 @@ fn a_trusted_key_under_nonsense_is_still_nonsense() {
         ("\"index\":0", "\"index\": 0"),
         ("\"index\":0", "\"extra\":1,\"index\":0"),
         ("\"name\":\"rct_", "\"name\":\"rct_0"),
-        (
-            "\"subject\":[{\"digest\":{\"sha256\":\"",
-            "\"subject\":[{\"digest\":{\"sha256\":\"0",
-        ),
+        ("\"subject\":[{\"digest\":{\"sha256\":\"", "\"subject\":[{\"digest\":{\"sha256\":\"0"),
     ] {
         let changed = text.replacen(from, to, 1);
         assert_ne!(changed, text, "{from}");

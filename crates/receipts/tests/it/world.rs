@@ -96,14 +96,7 @@ impl Run {
     pub(crate) fn emit(&mut self, body: Body) -> Seq {
         let prev_hash = self.records.last().map_or_else(Digest::default, |r| r.hash);
         let (seq, at) = (self.next(), self.at());
-        let event = Event {
-            v: event::VERSION,
-            run: self.id.clone(),
-            seq,
-            at,
-            body,
-            prev_hash,
-        };
+        let event = Event { v: event::VERSION, run: self.id.clone(), seq, at, body, prev_hash };
         self.records.push(Record::new(event).unwrap());
         seq
     }
@@ -135,57 +128,27 @@ impl Run {
         let token = TokenId::of(&self.tenant, &self.id, action);
         if deed.undo != Undo::None {
             let expires_at = self.at() + 1_000_000;
-            self.emit(Body::Armed {
-                action,
-                token: token.clone(),
-                undo: deed.undo,
-                expires_at,
-            });
+            self.emit(Body::Armed { action, token: token.clone(), undo: deed.undo, expires_at });
         }
         let key = EffectKey::of(&self.tenant, &self.id, action);
         let dispatch_by = self.at() + 10_000;
         let masks = BTreeSet::new();
-        self.emit(Body::Dispatched {
-            action,
-            key: key.clone(),
-            attempt: 1,
-            dispatch_by,
-            masks,
-        });
+        self.emit(Body::Dispatched { action, key: key.clone(), attempt: 1, dispatch_by, masks });
         let output = self.seal(deed.output.clone());
         let result = output.commitment().clone();
         let external_ref = self.seal(json!("ext-1"));
         let external = external_ref.commitment().clone();
-        let ended = Ended::Done {
-            output,
-            external_ref: Some(external_ref),
-            cost: None,
-        };
-        self.emit(Body::Returned {
-            action,
-            attempt: 1,
-            ended,
-        });
-        let made = Made {
-            action,
-            digest,
-            decision,
-            approvals,
-            key,
-            args: committed,
-            result,
-            external,
-        };
+        let ended = Ended::Done { output, external_ref: Some(external_ref), cost: None };
+        self.emit(Body::Returned { action, attempt: 1, ended });
+        let made =
+            Made { action, digest, decision, approvals, key, args: committed, result, external };
         self.receipt(&deed, made, &token);
         token
     }
 
     fn decide(&mut self, action: Seq, digest: Digest, asks: Asks) -> (Decision, Vec<Approval>) {
-        let rule = |id: &str| Rule {
-            layer: "operator".into(),
-            id: id.into(),
-            reason: "rule".into(),
-        };
+        let rule =
+            |id: &str| Rule { layer: "operator".into(), id: id.into(), reason: "rule".into() };
         let policies = vec![self.header.policy];
         let allow = Decision {
             verdict: Verdict::Allow,
@@ -193,27 +156,17 @@ impl Run {
             policies: policies.clone(),
         };
         if asks == Asks::Nobody {
-            self.emit(Body::Judged {
-                action,
-                digest,
-                decision: allow.clone(),
-            });
+            self.emit(Body::Judged { action, digest, decision: allow.clone() });
             return (allow, vec![]);
         }
-        let requirement = Requirement {
-            approvals: [("finance".into(), 1)].into(),
-            ..Requirement::default()
-        };
+        let requirement =
+            Requirement { approvals: [("finance".into(), 1)].into(), ..Requirement::default() };
         let ask = Decision {
             verdict: Verdict::Ask(requirement.clone()),
             rules: vec![rule("big")],
             policies,
         };
-        self.emit(Body::Judged {
-            action,
-            digest,
-            decision: ask,
-        });
+        self.emit(Body::Judged { action, digest, decision: ask });
         let approval = ApprovalId::of(&self.tenant, &self.id, action);
         let expires_at = self.at() + 100_000;
         self.emit(Body::Asked {
@@ -234,11 +187,7 @@ impl Run {
             self_approved: false,
             answer: Answered::Approved,
         });
-        self.emit(Body::Judged {
-            action,
-            digest,
-            decision: allow.clone(),
-        });
+        self.emit(Body::Judged { action, digest, decision: allow.clone() });
         let given = Approval {
             by: by.id,
             roles: by.roles,
@@ -273,11 +222,7 @@ impl Run {
             operation: deed.operation.parse().unwrap(),
             definition: Digest::of(deed.operation.as_bytes()),
             facts: Facts {
-                effect: if deed.undo == Undo::None {
-                    Effect::Read
-                } else {
-                    Effect::Write
-                },
+                effect: if deed.undo == Undo::None { Effect::Read } else { Effect::Write },
                 undo: deed.undo,
                 retry: Retry::Keyed,
                 egress: false,
@@ -305,13 +250,7 @@ impl Run {
         let statement = Statement::new(receipt.to_string(), made.digest, RECEIPT_TYPE, predicate);
         let statement = self.sign(&statement.payload().unwrap());
         let (action, landed) = (made.action, Landed::Yes);
-        self.emit(Body::Receipted {
-            action,
-            receipt,
-            statement,
-            landed,
-            class: None,
-        });
+        self.emit(Body::Receipted { action, receipt, statement, landed, class: None });
     }
 
     /// How many events there are, and the hash of the last.
@@ -372,11 +311,7 @@ struct Deed {
 
 fn person(id: &str, roles: &[&str]) -> Principal {
     let roles = roles.iter().map(|r| (*r).to_owned()).collect();
-    Principal {
-        id: id.parse().unwrap(),
-        kind: Kind::Person,
-        roles,
-    }
+    Principal { id: id.parse().unwrap(), kind: Kind::Person, roles }
 }
 
 fn header(tenant: &Tenant) -> Header {
@@ -385,11 +320,7 @@ fn header(tenant: &Tenant) -> Header {
     Header {
         machine: event::MACHINE,
         chain: Chain {
-            agent: Principal {
-                id: agent,
-                kind: Kind::Agent,
-                roles: BTreeSet::new(),
-            },
+            agent: Principal { id: agent, kind: Kind::Agent, roles: BTreeSet::new() },
             on_behalf_of: person("person:jo", &["sales"]),
             tenant: tenant.clone(),
         },
@@ -400,9 +331,7 @@ fn header(tenant: &Tenant) -> Header {
         policy: Digest::of(b"policy"),
         config: Digest::of(b"config"),
         grant: Grant {
-            operations: ["crm.get_account", "crm.update_forecast"]
-                .map(operation)
-                .into(),
+            operations: ["crm.get_account", "crm.update_forecast"].map(operation).into(),
         },
         budget: Budget::default(),
         approvers: ApproverRule::default(),
@@ -446,11 +375,7 @@ pub(crate) fn open_run(key: &str) -> Run {
     run.act(read());
     run.act(write());
     let output = run.seal(json!({"done": true}));
-    run.emit(Body::Finished {
-        end: End::Succeeded,
-        output,
-        caveats: vec![],
-    });
+    run.emit(Body::Finished { end: End::Succeeded, output, caveats: vec![] });
     run
 }
 
@@ -467,11 +392,7 @@ pub(crate) fn long_run(key: &str) -> Run {
     run.act(read());
     let token = run.act(write());
     let output = run.seal(json!({"done": true}));
-    run.emit(Body::Finished {
-        end: End::Succeeded,
-        output,
-        caveats: vec![],
-    });
+    run.emit(Body::Finished { end: End::Succeeded, output, caveats: vec![] });
     run.close("succeeded");
     let by = person("person:jo", &["sales"]);
     run.emit(Body::RollbackRequested {
@@ -487,26 +408,12 @@ pub(crate) fn long_run(key: &str) -> Run {
     run.act(Deed {
         step: "undo",
         asks: Asks::Nobody,
-        role: Role::Undo {
-            token: token.clone(),
-            by,
-        },
+        role: Role::Undo { token: token.clone(), by },
         ..write()
     });
-    run.act(Deed {
-        role: Role::Companion {
-            of: 2,
-            purpose: Purpose::Compare,
-        },
-        ..read()
-    });
-    run.emit(Body::Redeemed {
-        token,
-        undone: Undone::Restored,
-    });
-    run.emit(Body::Unwound {
-        unwound: Unwound::Complete,
-    });
+    run.act(Deed { role: Role::Companion { of: 2, purpose: Purpose::Compare }, ..read() });
+    run.emit(Body::Redeemed { token, undone: Undone::Restored });
+    run.emit(Body::Unwound { unwound: Unwound::Complete });
     run.close("rolled_back");
     run
 }
@@ -525,14 +432,8 @@ impl Log {
     }
 
     pub(crate) fn checkpoint(&self) -> Checkpoint {
-        let head = Head {
-            size: self.frontier.size(),
-            root: self.frontier.root(),
-        };
-        Checkpoint {
-            origin: "harness.example/default".into(),
-            head,
-        }
+        let head = Head { size: self.frontier.size(), root: self.frontier.root() };
+        Checkpoint { origin: "harness.example/default".into(), head }
     }
 
     /// Exports a run whose envelopes stand at these leaves.
@@ -589,10 +490,5 @@ pub(crate) fn export(run: Run) -> Export {
     log.append(b"later");
     let since = since.unwrap();
     let bundle = log.export(&run, &leaves, &[since.head.size]);
-    Export {
-        bundle,
-        since,
-        run,
-        other,
-    }
+    Export { bundle, since, run, other }
 }

@@ -56,9 +56,7 @@ type Inbox = Vec<(String, Option<Posted>)>;
 
 impl Held {
     fn head(&self) -> Digest {
-        self.records
-            .last()
-            .map_or_else(Digest::default, |last| last.hash)
+        self.records.last().map_or_else(Digest::default, |last| last.hash)
     }
 }
 
@@ -132,10 +130,7 @@ impl Memory {
             Some(held) => {
                 let found = held.records.len() as Seq;
                 if held.epoch > batch.epoch || found != batch.expected_seq {
-                    return Err(JournalError::Lost {
-                        expected: batch.expected_seq,
-                        found,
-                    });
+                    return Err(JournalError::Lost { expected: batch.expected_seq, found });
                 }
                 held.head()
             }
@@ -167,24 +162,12 @@ impl Memory {
     }
 
     fn check_receipts(&self, batch: &Batch) -> Result<(), JournalError> {
-        let mut seen: Vec<_> = batch
-            .receipts
-            .iter()
-            .map(|receipt| &receipt.draft.id)
-            .collect();
+        let mut seen: Vec<_> = batch.receipts.iter().map(|receipt| &receipt.draft.id).collect();
         seen.extend(
-            self.logs
-                .get(&batch.tenant)
-                .into_iter()
-                .flatten()
-                .map(|stored| &stored.entry.id),
+            self.logs.get(&batch.tenant).into_iter().flatten().map(|stored| &stored.entry.id),
         );
         for (index, receipt) in batch.receipts.iter().enumerate() {
-            if seen
-                .iter()
-                .skip(index + 1)
-                .any(|id| **id == receipt.draft.id)
-            {
+            if seen.iter().skip(index + 1).any(|id| **id == receipt.draft.id) {
                 return Err(JournalError::Medium(format!(
                     "receipt {} exists already",
                     receipt.draft.id
@@ -200,10 +183,7 @@ impl Memory {
             let entry = ReceiptEntry {
                 id: receipt.draft.id.clone(),
                 run: batch.run.clone(),
-                index: log
-                    .iter()
-                    .filter(|stored| stored.entry.run == batch.run)
-                    .count() as u64,
+                index: log.iter().filter(|stored| stored.entry.run == batch.run).count() as u64,
                 action: receipt.draft.action,
                 log_index: log.len() as u64,
                 leaf: batch::leaf_hash(&receipt.envelope),
@@ -225,8 +205,7 @@ impl Memory {
                     state: None,
                     closed_at: None,
                 };
-                self.approvals
-                    .insert((tenant.clone(), row.id.clone()), entry);
+                self.approvals.insert((tenant.clone(), row.id.clone()), entry);
             }
             Change::ApprovalClosed { id, state, at } => {
                 let entry = self.approvals.get_mut(&(tenant.clone(), id.clone()));
@@ -238,11 +217,7 @@ impl Memory {
             Change::ExceptionOpened(row) => {
                 let exception = row.exception.clone();
                 let id = exception.id.clone();
-                let entry = ExceptionEntry {
-                    run: run.clone(),
-                    exception,
-                    closed_at: None,
-                };
+                let entry = ExceptionEntry { run: run.clone(), exception, closed_at: None };
                 self.exceptions.insert((tenant.clone(), id), entry);
             }
             Change::ExceptionClosed { id, at } => {
@@ -251,25 +226,11 @@ impl Memory {
                     entry.closed_at = Some(*at);
                 }
             }
-            Change::Token {
-                id,
-                action,
-                undo,
-                state,
-                expires_at,
-            } => {
+            Change::Token { id, action, undo, state, expires_at } => {
                 let (action, undo, expires_at) = (*action, *undo, *expires_at);
                 let (run, id, state) = (run.clone(), id.clone(), state.clone());
-                let entry = TokenEntry {
-                    run,
-                    id,
-                    action,
-                    undo,
-                    state,
-                    expires_at,
-                };
-                self.tokens
-                    .insert((tenant.clone(), entry.id.clone()), entry);
+                let entry = TokenEntry { run, id, action, undo, state, expires_at };
+                self.tokens.insert((tenant.clone(), entry.id.clone()), entry);
             }
         }
     }
@@ -281,10 +242,8 @@ impl Memory {
 
     fn post(&mut self, key: Key, posted: Posted) -> Result<(), JournalError> {
         // Counting is only worth it where the limit is in sight.
-        let many = self
-            .inboxes
-            .get(&key)
-            .is_some_and(|inbox| inbox.len() as u64 >= batch::INBOX_MAX);
+        let many =
+            self.inboxes.get(&key).is_some_and(|inbox| inbox.len() as u64 >= batch::INBOX_MAX);
         let full = many && self.pending(&key) >= batch::INBOX_MAX;
         let run = key.1.clone();
         let inbox = self.inboxes.entry(key).or_default();
@@ -302,39 +261,22 @@ impl Memory {
     fn claim(&mut self, key: &Key) -> Result<Loaded, JournalError> {
         let inbox = self.inboxes.get(key).into_iter().flatten();
         let inbox = inbox.filter_map(|(_, posted)| posted.clone()).collect();
-        let held = self
-            .runs
-            .get_mut(key)
-            .ok_or_else(|| JournalError::NoRun(key.1.clone()))?;
+        let held = self.runs.get_mut(key).ok_or_else(|| JournalError::NoRun(key.1.clone()))?;
         held.epoch += 1;
         self.writes += 1;
         let broken = |damage| JournalError::Tampered(format!("run {}: {damage}", key.1));
         check_chain(&held.records).map_err(broken)?;
-        Ok(Loaded {
-            records: held.records.clone(),
-            epoch: held.epoch,
-            inbox,
-        })
+        Ok(Loaded { records: held.records.clone(), epoch: held.epoch, inbox })
     }
 
     fn due(&self, now: At, limit: usize) -> Vec<Key> {
-        let mut timers: Vec<_> = self
-            .runs
-            .iter()
-            .filter_map(|(key, held)| Some((held.wake_at?, key)))
-            .collect();
+        let mut timers: Vec<_> =
+            self.runs.iter().filter_map(|(key, held)| Some((held.wake_at?, key))).collect();
         timers.retain(|(wake_at, _)| *wake_at <= now);
         timers.sort();
-        let timers: Vec<Key> = timers
-            .into_iter()
-            .map(|(_, key)| key.clone())
-            .take(limit)
-            .collect();
+        let timers: Vec<Key> = timers.into_iter().map(|(_, key)| key.clone()).take(limit).collect();
         let waits = |held: &Held| held.wake_at.is_none_or(|wake_at| wake_at > now);
-        let posted = self
-            .runs
-            .iter()
-            .filter(|(key, held)| waits(held) && self.pending(key) > 0);
+        let posted = self.runs.iter().filter(|(key, held)| waits(held) && self.pending(key) > 0);
         let posted = posted.map(|(key, _)| key.clone()).take(limit).collect();
         batch::interleave(timers, posted, limit)
     }

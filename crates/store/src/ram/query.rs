@@ -71,12 +71,7 @@ impl Memory {
             return Err(JournalError::NoRun(key.1.clone()));
         }
         for record in held.into_iter().flat_map(|held| &mut held.records) {
-            record
-                .event
-                .body
-                .sealed_mut()
-                .into_iter()
-                .for_each(kernel::sealed::Sealed::erase);
+            record.event.body.sealed_mut().into_iter().for_each(kernel::sealed::Sealed::erase);
         }
         for (_, posted) in inbox.into_iter().flatten() {
             *posted = None;
@@ -86,14 +81,9 @@ impl Memory {
 
     fn erase_subject(&mut self, tenant: &Tenant, subject: &str) -> Result<Vec<RunId>, Error> {
         let about = |held: &Held| {
-            held.row
-                .as_ref()
-                .is_some_and(|row| row.subjects.iter().any(|s| s == subject))
+            held.row.as_ref().is_some_and(|row| row.subjects.iter().any(|s| s == subject))
         };
-        let mine = self
-            .runs
-            .iter()
-            .filter(|((owner, _), held)| owner == tenant && about(held));
+        let mine = self.runs.iter().filter(|((owner, _), held)| owner == tenant && about(held));
         let keys: Vec<Key> = mine.map(|(key, _)| key.clone()).collect();
         for key in &keys {
             self.erase_run(key)?;
@@ -116,10 +106,7 @@ impl Memory {
 impl Query for Ram {
     fn run(&self, tenant: &Tenant, run: &RunId) -> Task<'_, Result<Option<RunEntry>, Error>> {
         let (memory, key) = (self.lock(), (tenant.clone(), run.clone()));
-        ready(Ok(memory
-            .runs
-            .get(&key)
-            .map(|held| memory.entry(&key, held))))
+        ready(Ok(memory.runs.get(&key).map(|held| memory.entry(&key, held))))
     }
 
     fn runs(
@@ -132,10 +119,7 @@ impl Query for Ram {
         let mine = memory.runs.iter().filter(|((owner, _), _)| owner == tenant);
         let keyed = mine.filter_map(|(key, held)| {
             let row = held.row.as_ref().filter(|row| filter.admits(row))?;
-            Some((
-                Place(row.opened_at, key.1.to_string()),
-                memory.entry(key, held),
-            ))
+            Some((Place(row.opened_at, key.1.to_string()), memory.entry(key, held)))
         });
         ready(paged("runs", keyed.collect(), Order::Descending, &page))
     }
@@ -152,12 +136,7 @@ impl Query for Ram {
         let held = held.ok_or_else(|| JournalError::NoRun(run.clone()).into());
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         ready(held.map(|held| {
-            held.records
-                .iter()
-                .skip(from)
-                .take(limit.min(PAGE_MAX))
-                .cloned()
-                .collect()
+            held.records.iter().skip(from).take(limit.min(PAGE_MAX)).cloned().collect()
         }))
     }
 
@@ -170,18 +149,13 @@ impl Query for Ram {
                 .iter()
                 .find(|stored| stored.entry.id == *id)
                 .map(|stored| &stored.entry.run),
-            Thing::Approval(id) => memory
-                .approvals
-                .get(&(owner, id.clone()))
-                .map(|entry| &entry.run),
-            Thing::Exception(id) => memory
-                .exceptions
-                .get(&(owner, id.clone()))
-                .map(|entry| &entry.run),
-            Thing::Token(id) => memory
-                .tokens
-                .get(&(owner, id.clone()))
-                .map(|entry| &entry.run),
+            Thing::Approval(id) => {
+                memory.approvals.get(&(owner, id.clone())).map(|entry| &entry.run)
+            }
+            Thing::Exception(id) => {
+                memory.exceptions.get(&(owner, id.clone())).map(|entry| &entry.run)
+            }
+            Thing::Token(id) => memory.tokens.get(&(owner, id.clone())).map(|entry| &entry.run),
         };
         ready(Ok(found.cloned()))
     }
@@ -228,22 +202,14 @@ impl Query for Ram {
             .filter(|((owner, _), _)| owner == tenant)
             .map(|(_, entry)| entry);
         let keyed = |entry: &ExceptionEntry| {
-            (
-                Place(entry.exception.at, entry.exception.id.to_string()),
-                entry.clone(),
-            )
+            (Place(entry.exception.at, entry.exception.id.to_string()), entry.clone())
         };
         ready(match state {
             State::Open => {
                 let open = mine.filter(|entry| entry.closed_at.is_none()).map(keyed);
                 paged("exceptions-open", open.collect(), Order::Ascending, &page)
             }
-            State::All => paged(
-                "exceptions",
-                mine.map(keyed).collect(),
-                Order::Descending,
-                &page,
-            ),
+            State::All => paged("exceptions", mine.map(keyed).collect(), Order::Descending, &page),
         })
     }
 
@@ -254,10 +220,8 @@ impl Query for Ram {
         page: Page,
     ) -> Task<'_, Result<Listed<TokenEntry>, Error>> {
         let memory = self.lock();
-        let mine = memory
-            .tokens
-            .iter()
-            .filter(|((owner, _), entry)| owner == tenant && entry.run == *run);
+        let mine =
+            memory.tokens.iter().filter(|((owner, _), entry)| owner == tenant && entry.run == *run);
         let keyed = mine.map(|((_, id), entry)| (place(entry.action, id.as_str()), entry.clone()));
         ready(paged("tokens", keyed.collect(), Order::Ascending, &page))
     }
@@ -269,10 +233,7 @@ impl Query for Ram {
         page: Page,
     ) -> Task<'_, Result<Listed<ReceiptEntry>, Error>> {
         let memory = self.lock();
-        let mine = memory
-            .log(tenant)
-            .iter()
-            .filter(|stored| stored.entry.run == *run);
+        let mine = memory.log(tenant).iter().filter(|stored| stored.entry.run == *run);
         let keyed = mine.map(|stored| (place(stored.entry.index, ""), stored.entry.clone()));
         ready(paged("receipts", keyed.collect(), Order::Ascending, &page))
     }
@@ -306,12 +267,7 @@ impl Log for Ram {
         tenant: &Tenant,
         id: &ReceiptId,
     ) -> Task<'_, Result<Option<StoredReceipt>, Error>> {
-        ready(Ok(self
-            .lock()
-            .log(tenant)
-            .iter()
-            .find(|stored| stored.entry.id == *id)
-            .cloned()))
+        ready(Ok(self.lock().log(tenant).iter().find(|stored| stored.entry.id == *id).cloned()))
     }
 
     fn leaves(
@@ -322,11 +278,7 @@ impl Log for Ram {
     ) -> Task<'_, Result<Vec<Digest>, Error>> {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         let memory = self.lock();
-        let leaves = memory
-            .log(tenant)
-            .iter()
-            .skip(from)
-            .take(limit.min(LEAVES_MAX));
+        let leaves = memory.log(tenant).iter().skip(from).take(limit.min(LEAVES_MAX));
         ready(Ok(leaves.map(|stored| stored.entry.leaf).collect()))
     }
 
@@ -336,10 +288,7 @@ impl Log for Ram {
 
     fn checkpoint(&self, tenant: &Tenant) -> Task<'_, Result<Option<Checkpoint>, Error>> {
         let memory = self.lock();
-        let latest = memory
-            .checkpoints
-            .get(tenant)
-            .and_then(|kept| kept.values().next_back());
+        let latest = memory.checkpoints.get(tenant).and_then(|kept| kept.values().next_back());
         ready(Ok(latest.cloned()))
     }
 

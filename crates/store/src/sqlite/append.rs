@@ -49,11 +49,7 @@ fn side(run: &RunId, record: &Record) -> Result<(String, Option<Plain>), Journal
     let kind = kind_of(&record.bytes)
         .ok_or_else(|| batch::tampered(run, seq, "its bytes name no kind"))?;
     let openings = record.openings();
-    let side = if openings.is_empty() {
-        None
-    } else {
-        Some(plain_json(&openings)?)
-    };
+    let side = if openings.is_empty() { None } else { Some(plain_json(&openings)?) };
     Ok((kind.into_owned(), side))
 }
 
@@ -69,9 +65,7 @@ pub(super) fn kind_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         kind: Cow<'a, str>,
     }
-    serde_json::from_slice::<Outer<'_>>(bytes)
-        .ok()
-        .map(|outer| outer.body.kind)
+    serde_json::from_slice::<Outer<'_>>(bytes).ok().map(|outer| outer.body.kind)
 }
 
 /// JSON of something that will be encrypted.
@@ -93,38 +87,26 @@ pub(super) struct Head {
 /// Reads where a run stands.
 pub(super) fn head(conn: &Connection, (tenant, run): Place<'_>) -> Result<Option<Head>, Fault> {
     let sql = "SELECT epoch, next_seq, head_hash, erased_to, inbox_pending FROM runs WHERE tenant = ?1 AND run = ?2";
-    let head = conn
-        .prepare_cached(sql)?
-        .query_row((tenant.as_str(), run.as_str()), |row| {
-            Ok(Head {
-                epoch: row.get(0)?,
-                next_seq: row.get(1)?,
-                hash: Digest(row.get(2)?),
-                erased_to: row.get(3)?,
-                pending: row.get(4)?,
-            })
-        });
+    let head = conn.prepare_cached(sql)?.query_row((tenant.as_str(), run.as_str()), |row| {
+        Ok(Head {
+            epoch: row.get(0)?,
+            next_seq: row.get(1)?,
+            hash: Digest(row.get(2)?),
+            erased_to: row.get(3)?,
+            pending: row.get(4)?,
+        })
+    });
     Ok(head.optional()?)
 }
 
 /// What an event's openings are bound to.
 pub(super) fn opening_place<'a>((tenant, run): Place<'a>, seq: &'a [u8; 8]) -> [&'a [u8]; 4] {
-    [
-        b"harness/opening/v1",
-        tenant.as_str().as_bytes(),
-        run.as_str().as_bytes(),
-        seq,
-    ]
+    [b"harness/opening/v1", tenant.as_str().as_bytes(), run.as_str().as_bytes(), seq]
 }
 
 /// What an inbox item is bound to.
 pub(super) fn signal_place<'a>((tenant, run): Place<'a>, signal: &'a str) -> [&'a [u8]; 4] {
-    [
-        b"harness/inbox/v1",
-        tenant.as_str().as_bytes(),
-        run.as_str().as_bytes(),
-        signal.as_bytes(),
-    ]
+    [b"harness/inbox/v1", tenant.as_str().as_bytes(), run.as_str().as_bytes(), signal.as_bytes()]
 }
 
 /// Compare-and-set on sequence and epoch, then everything the batch holds.
@@ -133,11 +115,9 @@ pub(super) fn append(conn: &Connection, prepared: &Prepared) -> Result<(), Fault
     let place = (&batch.tenant, &batch.run);
     let head = match head(conn, place)? {
         Some(head) if head.epoch > batch.epoch || head.next_seq != batch.expected_seq => {
-            return Err(JournalError::Lost {
-                expected: batch.expected_seq,
-                found: head.next_seq,
-            }
-            .into());
+            return Err(
+                JournalError::Lost { expected: batch.expected_seq, found: head.next_seq }.into()
+            );
         }
         Some(head) => head.hash,
         None if batch.expected_seq == 0 && !batch.records.is_empty() => {
@@ -194,16 +174,7 @@ fn insert_events(conn: &Connection, prepared: &Prepared) -> Result<(), Fault> {
             }
         };
         let (tenant, run, at) = (batch.tenant.as_str(), batch.run.as_str(), record.event.at);
-        insert.execute((
-            tenant,
-            run,
-            seq,
-            kind,
-            at,
-            record.hash.0,
-            &record.bytes,
-            sealed,
-        ))?;
+        insert.execute((tenant, run, seq, kind, at, record.hash.0, &record.bytes, sealed))?;
     }
     Ok(())
 }
@@ -268,12 +239,9 @@ pub(super) fn post(
 /// The next epoch of a run, now in force.
 pub(super) fn claim(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<Epoch, Fault> {
     let sql = "UPDATE runs SET epoch = epoch + 1 WHERE tenant = ?1 AND run = ?2 RETURNING epoch";
-    let claimed = conn
-        .prepare_cached(sql)?
-        .query_row((tenant.as_str(), run.as_str()), |row| row.get(0));
-    claimed
-        .optional()?
-        .ok_or_else(|| JournalError::NoRun(run.clone()).into())
+    let claimed =
+        conn.prepare_cached(sql)?.query_row((tenant.as_str(), run.as_str()), |row| row.get(0));
+    claimed.optional()?.ok_or_else(|| JournalError::NoRun(run.clone()).into())
 }
 
 /// Reads an inbox item back.
@@ -318,12 +286,7 @@ impl SealedBlob {
         let digest = Digest::of(plain);
         let key = Key::random()?;
         let bytes = key.seal(&blob_place(&tenant, &digest), plain)?;
-        Ok(Self {
-            tenant,
-            digest,
-            key,
-            bytes,
-        })
+        Ok(Self { tenant, digest, key, bytes })
     }
 
     /// About how many bytes it writes.

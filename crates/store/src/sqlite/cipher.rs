@@ -55,8 +55,7 @@ impl Key {
     /// Stores it.
     pub(super) fn keep(&self, conn: &Connection, tenant: &Tenant, name: &str) -> Result<(), Fault> {
         let sql = "INSERT INTO keys (tenant, name, key) VALUES (?1, ?2, ?3)";
-        conn.prepare_cached(sql)?
-            .execute((tenant.as_str(), name, self.0.as_slice()))?;
+        conn.prepare_cached(sql)?.execute((tenant.as_str(), name, self.0.as_slice()))?;
         Ok(())
     }
 
@@ -65,10 +64,7 @@ impl Key {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|e| Fault::medium(format!("no randomness: {e}")))?;
         let aad = bind(place);
-        let payload = Payload {
-            msg: plain,
-            aad: &aad,
-        };
+        let payload = Payload { msg: plain, aad: &aad };
         let sealed = self.cipher()?.encrypt(&XNonce::from(nonce), payload);
         let sealed = sealed.map_err(|_| Fault::medium("a value is too large to encrypt"))?;
         Ok([nonce.as_slice(), sealed.as_slice()].concat())
@@ -78,15 +74,8 @@ impl Key {
     pub(super) fn open(&self, place: &[&[u8]], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let aad = bind(place);
-        let payload = Payload {
-            msg: sealed,
-            aad: &aad,
-        };
-        let plain = self
-            .cipher()
-            .ok()?
-            .decrypt(&XNonce::from(*nonce), payload)
-            .ok()?;
+        let payload = Payload { msg: sealed, aad: &aad };
+        let plain = self.cipher().ok()?.decrypt(&XNonce::from(*nonce), payload).ok()?;
         Some(Zeroizing::new(plain))
     }
 
@@ -112,14 +101,9 @@ mod tests {
 
     #[test]
     fn opens_only_with_its_key_at_its_place() {
-        let (Ok(key), Ok(other)) = (Key::random(), Key::random()) else {
-            panic!("no randomness")
-        };
+        let (Ok(key), Ok(other)) = (Key::random(), Key::random()) else { panic!("no randomness") };
         let sealed = key.seal(&[b"a", b"bc"], b"secret").unwrap();
-        assert_eq!(
-            key.open(&[b"a", b"bc"], &sealed).unwrap().as_slice(),
-            b"secret"
-        );
+        assert_eq!(key.open(&[b"a", b"bc"], &sealed).unwrap().as_slice(), b"secret");
         assert!(key.open(&[b"ab", b"c"], &sealed).is_none());
         assert!(other.open(&[b"a", b"bc"], &sealed).is_none());
         assert!(key.open(&[b"a", b"bc"], b"short").is_none());

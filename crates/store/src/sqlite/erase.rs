@@ -14,8 +14,7 @@ impl Erase for Sqlite {
     fn erase_run(&self, tenant: &Tenant, run: &RunId) -> Task<'_, Result<(), Error>> {
         let (tenant, run) = (tenant.clone(), run.clone());
         Box::pin(async move {
-            self.write(64, move |conn| forget_run(conn, &tenant, &run))
-                .await?;
+            self.write(64, move |conn| forget_run(conn, &tenant, &run)).await?;
             self.cut_log().await
         })
     }
@@ -23,9 +22,7 @@ impl Erase for Sqlite {
     fn erase_subject(&self, tenant: &Tenant, subject: &str) -> Task<'_, Result<Vec<RunId>, Error>> {
         let (tenant, subject) = (tenant.clone(), subject.to_owned());
         Box::pin(async move {
-            let runs = self
-                .write(64, move |conn| forget_subject(conn, &tenant, &subject))
-                .await?;
+            let runs = self.write(64, move |conn| forget_subject(conn, &tenant, &subject)).await?;
             self.cut_log().await?;
             Ok(runs)
         })
@@ -34,8 +31,7 @@ impl Erase for Sqlite {
     fn erase_blob(&self, tenant: &Tenant, digest: &Digest) -> Task<'_, Result<(), Error>> {
         let (tenant, digest) = (tenant.clone(), *digest);
         Box::pin(async move {
-            self.write(64, move |conn| forget_blob(conn, &tenant, &digest))
-                .await?;
+            self.write(64, move |conn| forget_blob(conn, &tenant, &digest)).await?;
             self.cut_log().await
         })
     }
@@ -44,11 +40,7 @@ impl Erase for Sqlite {
 impl Sqlite {
     /// Old pages in the write-ahead log would still show what was erased.
     async fn cut_log(&self) -> Result<(), Error> {
-        if self.ask(Job::Checkpoint).await? {
-            Ok(())
-        } else {
-            Err(Error::Lingering)
-        }
+        if self.ask(Job::Checkpoint).await? { Ok(()) } else { Err(Error::Lingering) }
     }
 }
 
@@ -60,9 +52,8 @@ fn forget_run(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<(), Fau
     let early = conn
         .prepare_cached("UPDATE inbox SET consumed = 1, body = NULL WHERE tenant = ?1 AND run = ?2 AND consumed = 0")?
         .execute(place)?;
-    let keys = conn
-        .prepare_cached("DELETE FROM keys WHERE tenant = ?1 AND name = ?2")?
-        .execute(place)?;
+    let keys =
+        conn.prepare_cached("DELETE FROM keys WHERE tenant = ?1 AND name = ?2")?.execute(place)?;
     if known + early + keys == 0 {
         return Err(JournalError::NoRun(run.clone()).into());
     }
@@ -75,9 +66,7 @@ fn forget_run(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<(), Fau
 
 fn forget_subject(conn: &Connection, tenant: &Tenant, subject: &str) -> Result<Vec<RunId>, Fault> {
     let sql = "SELECT run FROM subjects WHERE tenant = ?1 AND subject = ?2 ORDER BY run";
-    let runs: Vec<RunId> = select(conn, sql, &[&tenant.as_str(), &subject], |row| {
-        parse(row, 0)
-    })?;
+    let runs: Vec<RunId> = select(conn, sql, &[&tenant.as_str(), &subject], |row| parse(row, 0))?;
     for run in &runs {
         forget_run(conn, tenant, run)?;
     }

@@ -56,18 +56,9 @@ pub(super) fn load(
     while let Some(row) = rows.next()? {
         let signal: String = row.get(0)?;
         let sealed: Option<Vec<u8>> = row.get(1)?;
-        inbox.push(append::open_posted(
-            key.as_ref(),
-            place,
-            &signal,
-            &sealed.unwrap_or_default(),
-        )?);
+        inbox.push(append::open_posted(key.as_ref(), place, &signal, &sealed.unwrap_or_default())?);
     }
-    Ok(Loaded {
-        records,
-        epoch,
-        inbox,
-    })
+    Ok(Loaded { records, epoch, inbox })
 }
 
 /// All events of a run, up to the head its row names.
@@ -89,11 +80,7 @@ fn load_whole(
         )
         .into());
     }
-    if records
-        .last()
-        .map_or_else(Digest::default, |last| last.hash)
-        != head.hash
-    {
+    if records.last().map_or_else(Digest::default, |last| last.hash) != head.hash {
         return Err(batch::tampered(
             run,
             head.next_seq.saturating_sub(1),
@@ -115,21 +102,13 @@ pub(super) fn load_slice(
     let key = Key::find(conn, place.0, place.1.as_str())?;
     // One event earlier, so that the first one asked for is chained too.
     let (start, extra) = from.checked_sub(1).map_or((0, 0), |before| (before, 1));
-    let mut records = read_events(
-        conn,
-        place,
-        (&head, key.as_ref()),
-        (start, limit as u64 + extra),
-    )?;
-    let mut previous = if start == 0 {
-        Some(Digest::default())
-    } else {
-        None
-    };
+    let mut records =
+        read_events(conn, place, (&head, key.as_ref()), (start, limit as u64 + extra))?;
+    let mut previous = if start == 0 { Some(Digest::default()) } else { None };
     for (seq, record) in (start..).zip(&records) {
         if record.event.seq != seq || previous.is_some_and(|hash| hash != record.event.prev_hash) {
             return Err(
-                batch::tampered(place.1, seq, "it does not follow the event before it").into(),
+                batch::tampered(place.1, seq, "it does not follow the event before it").into()
             );
         }
         previous = Some(record.hash);
@@ -209,11 +188,7 @@ pub(super) fn due(conn: &Connection, now: At, limit: usize) -> Result<Vec<(Tenan
     let timers = "SELECT tenant, run FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2";
     let posted = "SELECT tenant, run FROM runs
                   WHERE inbox_pending > 0 AND (wake_at IS NULL OR wake_at > ?1) LIMIT ?2";
-    Ok(batch::interleave(
-        read(timers, now)?,
-        read(posted, now)?,
-        limit,
-    ))
+    Ok(batch::interleave(read(timers, now)?, read(posted, now)?, limit))
 }
 
 /// A blob, checked; `None` when it is not there.
@@ -255,9 +230,9 @@ fn check_all(conn: &Connection, runs_max: usize) -> Result<Integrity, Fault> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (tenant, count, end): (String, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        found.problems.push(format!(
-            "tenant {tenant}: the receipt log holds {count} of {end} leaves"
-        ));
+        found
+            .problems
+            .push(format!("tenant {tenant}: the receipt log holds {count} of {end} leaves"));
     }
     let mut statement =
         conn.prepare("SELECT tenant, run FROM runs ORDER BY opened_at DESC LIMIT ?1")?;

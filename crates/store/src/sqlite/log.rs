@@ -57,11 +57,7 @@ impl Log for Sqlite {
         id: &ReceiptId,
     ) -> Task<'_, Result<Option<StoredReceipt>, Error>> {
         let (tenant, id) = (tenant.clone(), id.clone());
-        Box::pin(async move {
-            Ok(self
-                .read(move |conn| read_receipt(conn, &tenant, &id))
-                .await?)
-        })
+        Box::pin(async move { Ok(self.read(move |conn| read_receipt(conn, &tenant, &id)).await?) })
     }
 
     fn leaves(
@@ -72,9 +68,7 @@ impl Log for Sqlite {
     ) -> Task<'_, Result<Vec<Digest>, Error>> {
         let (tenant, limit) = (tenant.clone(), limit.min(LEAVES_MAX));
         Box::pin(async move {
-            Ok(self
-                .read(move |conn| read_leaves(conn, &tenant, from, limit))
-                .await?)
+            Ok(self.read(move |conn| read_leaves(conn, &tenant, from, limit)).await?)
         })
     }
 
@@ -110,10 +104,7 @@ fn read_receipt(
 ) -> Result<Option<StoredReceipt>, Fault> {
     let sql = "SELECT id, run, idx, action, log_index, leaf, at, envelope FROM receipts WHERE tenant = ?1 AND id = ?2";
     let found = select(conn, sql, &[&tenant.as_str(), &id.as_str()], |row| {
-        Ok(StoredReceipt {
-            entry: receipt_entry(row)?,
-            envelope: row.get(7)?,
-        })
+        Ok(StoredReceipt { entry: receipt_entry(row)?, envelope: row.get(7)? })
     })?;
     match found.into_iter().next() {
         Some(found) if batch::leaf_hash(&found.envelope) != found.entry.leaf => {
@@ -137,10 +128,7 @@ fn read_leaves(
     let found = select(conn, sql, &[&tenant.as_str(), &from, &limit], |row| {
         Ok((row.get::<_, u64>(0)?, Digest(row.get(1)?)))
     })?;
-    if (from..)
-        .zip(&found)
-        .any(|(wanted, (position, _))| wanted != *position)
-    {
+    if (from..).zip(&found).any(|(wanted, (position, _))| wanted != *position) {
         return Err(JournalError::Tampered(format!(
             "tenant {tenant}: the receipt log has a gap after {from}"
         ))
@@ -151,24 +139,20 @@ fn read_leaves(
 
 fn log_size(conn: &Connection, tenant: &Tenant) -> Result<u64, Fault> {
     let sql = "SELECT coalesce(max(log_index) + 1, 0) FROM receipts WHERE tenant = ?1";
-    Ok(conn
-        .prepare_cached(sql)?
-        .query_row([tenant.as_str()], |row| row.get(0))?)
+    Ok(conn.prepare_cached(sql)?.query_row([tenant.as_str()], |row| row.get(0))?)
 }
 
 fn latest(conn: &Connection, tenant: &Tenant) -> Result<Option<Checkpoint>, Fault> {
     let sql =
         "SELECT size, root, note, at FROM checkpoints WHERE tenant = ?1 ORDER BY size DESC LIMIT 1";
-    let read = conn
-        .prepare_cached(sql)?
-        .query_row([tenant.as_str()], |row| {
-            Ok(Checkpoint {
-                size: row.get(0)?,
-                root: Digest(row.get(1)?),
-                note: row.get(2)?,
-                at: row.get(3)?,
-            })
-        });
+    let read = conn.prepare_cached(sql)?.query_row([tenant.as_str()], |row| {
+        Ok(Checkpoint {
+            size: row.get(0)?,
+            root: Digest(row.get(1)?),
+            note: row.get(2)?,
+            at: row.get(3)?,
+        })
+    });
     Ok(read.optional()?)
 }
 

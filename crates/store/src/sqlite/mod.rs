@@ -67,10 +67,7 @@ impl Sqlite {
     /// Says which file and what is wrong: see [`Error`].
     pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, Error> {
         if rusqlite::version_number() < SQLITE_MIN.0 {
-            return Err(Error::Outdated {
-                found: rusqlite::version(),
-                needed: SQLITE_MIN.1,
-            });
+            return Err(Error::Outdated { found: rusqlite::version(), needed: SQLITE_MIN.1 });
         }
         create_private(path)?;
         let mut conn = connect(path).map_err(|e| cannot_open(path, &e))?;
@@ -78,15 +75,11 @@ impl Sqlite {
         if !configure(&conn).map_err(|e| cannot_open(path, &e))? {
             let problem =
                 "no write-ahead log with full flush here: put it on a local disk".to_owned();
-            return Err(Error::Path {
-                path: path.to_owned(),
-                problem,
-            });
+            return Err(Error::Path { path: path.to_owned(), problem });
         }
         schema::migrate(&mut conn, found).map_err(|e| cannot_open(path, &e))?;
         if let Some(pages) = options.pages_max {
-            conn.pragma_update(None, "max_page_count", pages)
-                .map_err(|e| cannot_open(path, &e))?;
+            conn.pragma_update(None, "max_page_count", pages).map_err(|e| cannot_open(path, &e))?;
         }
         let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
         let counters = Arc::new(Counters::default());
@@ -94,17 +87,9 @@ impl Sqlite {
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer::run(&conn, jobs, &counted))
-            .map_err(|e| Error::Path {
-                path: path.to_owned(),
-                problem: e.to_string(),
-            })?;
+            .map_err(|e| Error::Path { path: path.to_owned(), problem: e.to_string() })?;
         let readers = Readers::new(path);
-        Ok(Arc::new(Self {
-            queue: Some(queue),
-            thread: Some(thread),
-            readers,
-            counters,
-        }))
+        Ok(Arc::new(Self { queue: Some(queue), thread: Some(thread), readers, counters }))
     }
 
     /// Commits what waits, moves the write-ahead log into the file and refuses everything after.
@@ -167,10 +152,7 @@ impl Journal for Sqlite {
     fn append(&self, batch: Batch) -> Task<'_, Result<(), JournalError>> {
         Box::pin(async move {
             let prepared = append::Prepared::new(batch)?;
-            self.write(prepared.weight(), move |conn| {
-                append::append(conn, &prepared)
-            })
-            .await
+            self.write(prepared.weight(), move |conn| append::append(conn, &prepared)).await
         })
     }
 
@@ -183,21 +165,16 @@ impl Journal for Sqlite {
         Box::pin(async move {
             let body = append::plain_json(&posted)?;
             let signal = posted.signal_id;
-            self.write(body.len(), move |conn| {
-                append::post(conn, (&tenant, &run), &signal, &body)
-            })
-            .await
+            self.write(body.len(), move |conn| append::post(conn, (&tenant, &run), &signal, &body))
+                .await
         })
     }
 
     fn claim(&self, tenant: Tenant, run: RunId) -> Task<'_, Result<Loaded, JournalError>> {
         Box::pin(async move {
             let (owner, claimed) = (tenant.clone(), run.clone());
-            let epoch = self
-                .write(64, move |conn| append::claim(conn, &owner, &claimed))
-                .await?;
-            self.read(move |conn| load::load(conn, &tenant, &run, epoch))
-                .await
+            let epoch = self.write(64, move |conn| append::claim(conn, &owner, &claimed)).await?;
+            self.read(move |conn| load::load(conn, &tenant, &run, epoch)).await
         })
     }
 
@@ -213,8 +190,7 @@ impl Blobs for Sqlite {
             let seal = move || append::SealedBlob::new(tenant, &bytes);
             let stopped = |e| Fault::medium(format!("sealing a blob stopped: {e}"));
             let sealed = tokio::task::spawn_blocking(seal).await.map_err(stopped)??;
-            self.write(sealed.weight(), move |conn| append::put(conn, &sealed))
-                .await
+            self.write(sealed.weight(), move |conn| append::put(conn, &sealed)).await
         })
     }
 
@@ -281,10 +257,7 @@ fn closed() -> JournalError {
 }
 
 fn cannot_open(path: &Path, error: &rusqlite::Error) -> Error {
-    Error::Path {
-        path: path.to_owned(),
-        problem: error.to_string(),
-    }
+    Error::Path { path: path.to_owned(), problem: error.to_string() }
 }
 
 fn pragma<T: FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
@@ -319,10 +292,7 @@ fn create_private(path: &Path) -> Result<(), Error> {
         path: place.to_owned(),
         problem: e.to_string(),
     };
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .map(PathBuf::from);
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(PathBuf::from);
     if let Some(parent) = parent.filter(|parent| !parent.exists()) {
         let mut folder = std::fs::DirBuilder::new();
         folder.recursive(true);
@@ -338,9 +308,7 @@ fn create_private(path: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        _file
-            .set_permissions(private)
-            .map_err(|e| cannot(path, e))?;
+        _file.set_permissions(private).map_err(|e| cannot(path, e))?;
     }
     Ok(())
 }

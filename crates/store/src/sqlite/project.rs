@@ -32,13 +32,7 @@ pub(super) fn apply(conn: &Connection, place: Place<'_>, change: &Change) -> Res
             )?
             .execute((tenant, run, id.as_str(), at))?;
         }
-        Change::Token {
-            id,
-            action,
-            undo,
-            state,
-            expires_at,
-        } => {
+        Change::Token { id, action, undo, state, expires_at } => {
             conn.prepare_cached(
                 "INSERT OR REPLACE INTO tokens (tenant, id, run, action, undo, state, expires_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -129,7 +123,5 @@ pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
 /// A column that holds an identifier.
 pub(super) fn parse<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<T, Fault> {
     let text = row.get_ref(column)?.as_str().unwrap_or_default();
-    Ok(text
-        .parse()
-        .map_err(|e| JournalError::Tampered(format!("a row cannot be read: {e}")))?)
+    Ok(text.parse().map_err(|e| JournalError::Tampered(format!("a row cannot be read: {e}")))?)
 }

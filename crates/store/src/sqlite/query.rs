@@ -42,9 +42,8 @@ impl Query for Sqlite {
         let tenant = tenant.clone();
         Box::pin(async move {
             let (after, size) = (Key::decode("runs", &page)?, page.size());
-            let found = self
-                .read(move |conn| list_runs(conn, &tenant, &filter, (after, size)))
-                .await?;
+            let found =
+                self.read(move |conn| list_runs(conn, &tenant, &filter, (after, size))).await?;
             Ok(Listed::cut("runs", found, size))
         })
     }
@@ -59,30 +58,24 @@ impl Query for Sqlite {
         let (tenant, run) = (tenant.clone(), run.clone());
         let limit = limit.min(PAGE_MAX);
         Box::pin(async move {
-            Ok(self
-                .read(move |conn| load::load_slice(conn, (&tenant, &run), from, limit))
-                .await?)
+            Ok(self.read(move |conn| load::load_slice(conn, (&tenant, &run), from, limit)).await?)
         })
     }
 
     fn find_run(&self, tenant: &Tenant, thing: &Thing) -> Task<'_, Result<Option<RunId>, Error>> {
         let (sql, id) = match thing {
-            Thing::Receipt(id) => (
-                "SELECT run FROM receipts WHERE tenant = ?1 AND id = ?2",
-                id.to_string(),
-            ),
-            Thing::Approval(id) => (
-                "SELECT run FROM approvals WHERE tenant = ?1 AND id = ?2",
-                id.to_string(),
-            ),
-            Thing::Exception(id) => (
-                "SELECT run FROM exceptions WHERE tenant = ?1 AND id = ?2",
-                id.to_string(),
-            ),
-            Thing::Token(id) => (
-                "SELECT run FROM tokens WHERE tenant = ?1 AND id = ?2",
-                id.to_string(),
-            ),
+            Thing::Receipt(id) => {
+                ("SELECT run FROM receipts WHERE tenant = ?1 AND id = ?2", id.to_string())
+            }
+            Thing::Approval(id) => {
+                ("SELECT run FROM approvals WHERE tenant = ?1 AND id = ?2", id.to_string())
+            }
+            Thing::Exception(id) => {
+                ("SELECT run FROM exceptions WHERE tenant = ?1 AND id = ?2", id.to_string())
+            }
+            Thing::Token(id) => {
+                ("SELECT run FROM tokens WHERE tenant = ?1 AND id = ?2", id.to_string())
+            }
         };
         let tenant = tenant.clone();
         Box::pin(async move {
@@ -196,20 +189,14 @@ impl Query for Sqlite {
             tenant,
             run,
             ("receipts", page),
-            (sql, |row| {
-                Ok((Key(row.get(2)?, String::new()), log::receipt_entry(row)?))
-            }),
+            (sql, |row| Ok((Key(row.get(2)?, String::new()), log::receipt_entry(row)?))),
         )
     }
 
     fn stats(&self, tenant: &Tenant) -> Task<'_, Result<Stats, Error>> {
         let tenant = tenant.clone();
         let counters = std::sync::Arc::clone(&self.counters);
-        Box::pin(async move {
-            Ok(self
-                .read(move |conn| count(conn, &tenant, &counters))
-                .await?)
-        })
+        Box::pin(async move { Ok(self.read(move |conn| count(conn, &tenant, &counters)).await?) })
     }
 }
 
@@ -230,12 +217,7 @@ impl Sqlite {
                 Key::decode(list, &page)?.unwrap_or_else(|| Key(first.0, first.1.to_owned()));
             let size = page.size();
             let found = move |conn: &Connection| {
-                select(
-                    conn,
-                    sql,
-                    &[&tenant.as_str(), &after.0, &after.1, &(size + 1)],
-                    decode,
-                )
+                select(conn, sql, &[&tenant.as_str(), &after.0, &after.1, &(size + 1)], decode)
             };
             Ok(Listed::cut(list, self.read(found).await?, size))
         })
@@ -254,13 +236,8 @@ impl Sqlite {
                 Key::decode(list, &page)?.unwrap_or_else(|| Key(FIRST.0, FIRST.1.to_owned()));
             let size = page.size();
             let found = move |conn: &Connection| {
-                let parameters: [&dyn ToSql; 5] = [
-                    &tenant.as_str(),
-                    &after.0,
-                    &after.1,
-                    &(size + 1),
-                    &run.as_str(),
-                ];
+                let parameters: [&dyn ToSql; 5] =
+                    [&tenant.as_str(), &after.0, &after.1, &(size + 1), &run.as_str()];
                 select(conn, sql, &parameters, decode)
             };
             Ok(Listed::cut(list, self.read(found).await?, size))
@@ -285,10 +262,7 @@ pub(super) fn select<T>(
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, Fault> {
-    Ok(row
-        .get_ref(column)?
-        .as_str()
-        .map_err(rusqlite::Error::from)?)
+    Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
 }
 
 fn run_entry(row: &Row<'_>) -> Result<RunEntry, Fault> {
@@ -306,11 +280,7 @@ fn run_entry(row: &Row<'_>) -> Result<RunEntry, Fault> {
 
 fn one_run(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<Option<RunEntry>, Fault> {
     let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ?1 AND run = ?2");
-    Ok(
-        select(conn, &sql, &[&tenant.as_str(), &run.as_str()], run_entry)?
-            .into_iter()
-            .next(),
-    )
+    Ok(select(conn, &sql, &[&tenant.as_str(), &run.as_str()], run_entry)?.into_iter().next())
 }
 
 fn list_runs(
@@ -327,10 +297,7 @@ fn list_runs(
             values.push(value);
         }
     };
-    narrow(
-        " AND status = ?",
-        filter.status.map(|status| status_name(status).into()),
-    );
+    narrow(" AND status = ?", filter.status.map(|status| status_name(status).into()));
     narrow(" AND intent = ?", filter.intent.clone().map(Value::from));
     narrow(" AND pack = ?", filter.pack.clone().map(Value::from));
     narrow(" AND agent = ?", filter.agent.clone().map(Value::from));
@@ -338,10 +305,7 @@ fn list_runs(
     narrow(" AND opened_at < ?", filter.until.map(Value::from));
     if let Some(subject) = &filter.subject {
         sql.push_str(" AND run IN (SELECT run FROM subjects WHERE tenant = ? AND subject = ?)");
-        values.extend([
-            Value::from(tenant.as_str().to_owned()),
-            Value::from(subject.clone()),
-        ]);
+        values.extend([Value::from(tenant.as_str().to_owned()), Value::from(subject.clone())]);
     }
     if let Some(Key(opened_at, run)) = after {
         sql.push_str(" AND (opened_at, run) < (?, ?)");

@@ -25,11 +25,7 @@ impl Readers {
     /// Opens none yet.
     pub(super) fn new(path: &Path) -> Arc<Self> {
         let turns = Arc::new(Semaphore::new(READERS_MAX));
-        Arc::new(Self {
-            path: path.to_owned(),
-            idle: Mutex::default(),
-            turns,
-        })
+        Arc::new(Self { path: path.to_owned(), idle: Mutex::default(), turns })
     }
 
     /// Runs a query on one snapshot of everything committed before the call.
@@ -39,10 +35,7 @@ impl Readers {
         F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let closed = |_| Fault::medium("the store is closed");
-        let turn = Arc::clone(&self.turns)
-            .acquire_owned()
-            .await
-            .map_err(closed)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(closed)?;
         let readers = Arc::clone(self);
         let work = move || {
             let _turn = turn;
@@ -62,27 +55,17 @@ impl Readers {
     /// Closes every idle connection and lets no new query begin.
     pub(super) fn close(&self) {
         self.turns.close();
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn take(&self) -> Result<Connection, Fault> {
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.map_or_else(|| self.connect(), Ok)
     }
 
     fn give_back(&self, conn: Connection) {
         if !self.turns.is_closed() {
-            self.idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(conn);
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         }
     }
 

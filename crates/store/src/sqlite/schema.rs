@@ -29,21 +29,13 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<u32, Error> {
     let application: u32 = pragma(conn, "application_id").map_err(failed)?;
     let found: u32 = pragma(conn, "user_version").map_err(failed)?;
     let count = "SELECT count(*) FROM sqlite_schema";
-    let tables: u32 = conn
-        .query_row(count, [], |row| row.get(0))
-        .map_err(failed)?;
+    let tables: u32 = conn.query_row(count, [], |row| row.get(0)).map_err(failed)?;
     let fresh = application == 0 && found == 0 && tables == 0;
     if !fresh && application != APPLICATION_ID {
-        return Err(Error::Foreign {
-            path: path.to_owned(),
-        });
+        return Err(Error::Foreign { path: path.to_owned() });
     }
     if found > VERSION {
-        return Err(Error::Newer {
-            path: path.to_owned(),
-            found,
-            known: VERSION,
-        });
+        return Err(Error::Newer { path: path.to_owned(), found, known: VERSION });
     }
     Ok(found)
 }

@@ -94,11 +94,7 @@ where
     F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    let work = Box::new(Item {
-        write: Some(write),
-        value: None,
-        reply,
-    });
+    let work = Box::new(Item { write: Some(write), value: None, reply });
     (Job::Write { bytes, work }, answer)
 }
 
@@ -191,12 +187,8 @@ fn transact(
         let fate = work.perform(conn);
         if conn.is_autocommit() {
             // Some failures (disk full, input or output) take the whole transaction with them.
-            let why = fate
-                .err()
-                .map_or_else(|| "it ended early".to_owned(), |e| e.to_string());
-            return Err(Fault::medium(format!(
-                "the transaction was rolled back: {why}"
-            )));
+            let why = fate.err().map_or_else(|| "it ended early".to_owned(), |e| e.to_string());
+            return Err(Fault::medium(format!("the transaction was rolled back: {why}")));
         }
         if fate.is_err() {
             conn.prepare_cached("ROLLBACK TO item")?.execute([])?;
@@ -240,22 +232,16 @@ mod tests {
         let mut answers = Vec::new();
         for sql in writes {
             let (job, answer) = job(1, |conn: &Connection| Ok(conn.execute_batch(sql)?));
-            let Job::Write { work, .. } = job else {
-                panic!("not a write")
-            };
+            let Job::Write { work, .. } = job else { panic!("not a write") };
             group.push(work);
             answers.push(answer);
         }
         commit(conn, group, &Arc::default());
-        answers
-            .into_iter()
-            .map(|answer| answer.blocking_recv().unwrap())
-            .collect()
+        answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).collect()
     }
 
     fn count(conn: &Connection) -> i64 {
-        conn.query_row("SELECT count(*) FROM item", [], |row| row.get(0))
-            .unwrap()
+        conn.query_row("SELECT count(*) FROM item", [], |row| row.get(0)).unwrap()
     }
 
     #[test]
@@ -264,11 +250,7 @@ mod tests {
         let one = "INSERT INTO item (n) VALUES (1)";
         let fates = commit_all(
             &conn,
-            &[
-                one,
-                "INSERT INTO item (n) VALUES (2), (1)",
-                "INSERT INTO item (n) VALUES (3)",
-            ],
+            &[one, "INSERT INTO item (n) VALUES (2), (1)", "INSERT INTO item (n) VALUES (3)"],
         );
         assert!(fates[0].is_ok() && fates[1].is_err() && fates[2].is_ok());
         assert_eq!(count(&conn), 2);
@@ -279,17 +261,9 @@ mod tests {
         let conn = memory();
         let fates = commit_all(
             &conn,
-            &[
-                "INSERT INTO item (n) VALUES (1)",
-                "INSERT INTO item VALUES (2, 99)",
-            ],
+            &["INSERT INTO item (n) VALUES (1)", "INSERT INTO item VALUES (2, 99)"],
         );
-        assert!(
-            fates
-                .iter()
-                .all(|fate| matches!(fate, Err(JournalError::Medium(_)))),
-            "{fates:?}"
-        );
+        assert!(fates.iter().all(|fate| matches!(fate, Err(JournalError::Medium(_)))), "{fates:?}");
         assert_eq!(count(&conn), 0);
         assert!(commit_all(&conn, &["INSERT INTO item (n) VALUES (3)"])[0].is_ok());
     }
@@ -299,11 +273,7 @@ mod tests {
         let conn = memory();
         let fates = commit_all(
             &conn,
-            &[
-                "INSERT INTO item (n) VALUES (1)",
-                "ROLLBACK",
-                "INSERT INTO item (n) VALUES (2)",
-            ],
+            &["INSERT INTO item (n) VALUES (1)", "ROLLBACK", "INSERT INTO item (n) VALUES (2)"],
         );
         assert!(fates.iter().all(Result::is_err), "{fates:?}");
         assert_eq!(count(&conn), 0);

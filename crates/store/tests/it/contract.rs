@@ -76,10 +76,7 @@ async fn what_is_appended_is_loaded(store: Arc<dyn Store>) {
     assert_eq!(store.events(&tenant, &run, 2, 2).await.unwrap(), all[2..4]);
     assert!(store.events(&tenant, &run, 5, 9).await.unwrap().is_empty());
     let entry = store.run(&tenant, &run).await.unwrap().unwrap();
-    assert_eq!(
-        (entry.next_seq, entry.head, entry.epoch),
-        (5, all[4].hash, 1)
-    );
+    assert_eq!((entry.next_seq, entry.head, entry.epoch), (5, all[4].hash, 1));
     let stats = store.stats(&tenant).await.unwrap();
     assert_eq!((stats.runs, stats.events), (1, 5));
 }
@@ -91,16 +88,7 @@ async fn of_two_writers_one_is_lost(store: Arc<dyn Store>) {
     let (one, two) = tokio::join!(store.append(next()), store.append(next()));
     assert_eq!(u8::from(one.is_ok()) + u8::from(two.is_ok()), 1);
     let lost = one.and(two).unwrap_err();
-    assert!(
-        matches!(
-            lost,
-            JournalError::Lost {
-                expected: 1,
-                found: 2
-            }
-        ),
-        "{lost:?}"
-    );
+    assert!(matches!(lost, JournalError::Lost { expected: 1, found: 2 }), "{lost:?}");
 }
 
 async fn of_a_thousand_creations_one_wins(store: Arc<dyn Store>) {
@@ -113,16 +101,9 @@ async fn of_a_thousand_creations_one_wins(store: Arc<dyn Store>) {
     for task in tasks.collect::<Vec<_>>() {
         match task.await.unwrap() {
             Ok(()) => won += 1,
-            Err(error) => assert!(
-                matches!(
-                    error,
-                    JournalError::Lost {
-                        expected: 0,
-                        found: 1
-                    }
-                ),
-                "{error:?}"
-            ),
+            Err(error) => {
+                assert!(matches!(error, JournalError::Lost { expected: 0, found: 1 }), "{error:?}")
+            }
         }
     }
     assert_eq!(won, 1);
@@ -131,23 +112,12 @@ async fn of_a_thousand_creations_one_wins(store: Arc<dyn Store>) {
 async fn an_older_epoch_is_fenced_off(store: Arc<dyn Store>) {
     let (tenant, run) = (tenant("default"), run("a"));
     let head = opened(&*store, &tenant, &run, 1).await[0].hash;
-    let first = store
-        .claim(tenant.clone(), run.clone())
-        .await
-        .unwrap()
-        .epoch;
-    let second = store
-        .claim(tenant.clone(), run.clone())
-        .await
-        .unwrap()
-        .epoch;
+    let first = store.claim(tenant.clone(), run.clone()).await.unwrap().epoch;
+    let second = store.claim(tenant.clone(), run.clone()).await.unwrap().epoch;
     assert_eq!((first, second), (1, 2));
     let mut zombie = batch(&tenant, records(&run, 1, head, 1));
     zombie.epoch = first;
-    assert!(matches!(
-        store.append(zombie.clone()).await,
-        Err(JournalError::Lost { .. })
-    ));
+    assert!(matches!(store.append(zombie.clone()).await, Err(JournalError::Lost { .. })));
     zombie.epoch = second;
     store.append(zombie).await.unwrap();
 }
@@ -176,12 +146,7 @@ async fn a_batch_that_does_not_chain_is_refused(store: Arc<dyn Store>) {
 async fn unknown_runs_are_named(store: Arc<dyn Store>) {
     let (tenant, unknown) = (tenant("default"), run("nobody"));
     let no_run = |error| matches!(error, JournalError::NoRun(run) if run == unknown);
-    assert!(no_run(
-        store
-            .claim(tenant.clone(), unknown.clone())
-            .await
-            .unwrap_err()
-    ));
+    assert!(no_run(store.claim(tenant.clone(), unknown.clone()).await.unwrap_err()));
     let late = batch(&tenant, records(&unknown, 1, Digest::of(b"x"), 1));
     assert!(no_run(store.append(late).await.unwrap_err()));
     let Err(Error::Journal(error)) = store.erase_run(&tenant, &unknown).await else {
@@ -195,23 +160,11 @@ async fn unknown_runs_are_named(store: Arc<dyn Store>) {
 async fn posts_are_deduplicated_and_consumed_once(store: Arc<dyn Store>) {
     let (tenant, run) = (tenant("default"), run("a"));
     let head = opened(&*store, &tenant, &run, 1).await[0].hash;
-    for (signal, value) in [
-        ("z", "first"),
-        ("a", "second"),
-        ("z", "again"),
-        ("m", "third"),
-    ] {
-        store
-            .post(tenant.clone(), run.clone(), posted(signal, value))
-            .await
-            .unwrap();
+    for (signal, value) in [("z", "first"), ("a", "second"), ("z", "again"), ("m", "third")] {
+        store.post(tenant.clone(), run.clone(), posted(signal, value)).await.unwrap();
     }
     let loaded = store.claim(tenant.clone(), run.clone()).await.unwrap();
-    let order: Vec<_> = loaded
-        .inbox
-        .iter()
-        .map(|item| item.signal_id.as_str())
-        .collect();
+    let order: Vec<_> = loaded.inbox.iter().map(|item| item.signal_id.as_str()).collect();
     assert_eq!(order, ["z", "a", "m"]);
     assert_eq!(loaded.inbox[0].input, posted("z", "first").input);
     let mut next = batch(&tenant, records(&run, 1, head, 1));
@@ -219,31 +172,17 @@ async fn posts_are_deduplicated_and_consumed_once(store: Arc<dyn Store>) {
     next.consumed = vec!["z".to_owned(), "m".to_owned()];
     store.append(next).await.unwrap();
     assert_eq!(store.run(&tenant, &run).await.unwrap().unwrap().inbox, 1);
-    store
-        .post(tenant.clone(), run.clone(), posted("z", "a late repeat"))
-        .await
-        .unwrap();
+    store.post(tenant.clone(), run.clone(), posted("z", "a late repeat")).await.unwrap();
     let left = store.claim(tenant, run).await.unwrap().inbox;
-    assert_eq!(
-        left.iter()
-            .map(|item| item.signal_id.as_str())
-            .collect::<Vec<_>>(),
-        ["a"]
-    );
+    assert_eq!(left.iter().map(|item| item.signal_id.as_str()).collect::<Vec<_>>(), ["a"]);
 }
 
 async fn an_early_post_waits_for_its_run(store: Arc<dyn Store>) {
     let (tenant, run) = (tenant("default"), run("a"));
-    store
-        .post(tenant.clone(), run.clone(), posted("s1", "early"))
-        .await
-        .unwrap();
+    store.post(tenant.clone(), run.clone(), posted("s1", "early")).await.unwrap();
     assert!(store.due(i64::MAX, 10).await.unwrap().is_empty());
     opened(&*store, &tenant, &run, 1).await;
-    assert_eq!(
-        store.due(0, 10).await.unwrap(),
-        [(tenant.clone(), run.clone())]
-    );
+    assert_eq!(store.due(0, 10).await.unwrap(), [(tenant.clone(), run.clone())]);
     let inbox = store.claim(tenant, run).await.unwrap().inbox;
     assert_eq!(inbox[0].input, posted("s1", "early").input);
 }
@@ -274,17 +213,10 @@ async fn futures<T: Send>(tasks: Vec<kernel::port::Task<'_, T>>) -> Vec<T> {
                 }
             }
         }
-        if waiting {
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
+        if waiting { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
     })
     .await;
-    tasks
-        .into_iter()
-        .map(|(_, answer)| answer.unwrap())
-        .collect()
+    tasks.into_iter().map(|(_, answer)| answer.unwrap()).collect()
 }
 
 async fn due_lists_timers_and_inboxes(store: Arc<dyn Store>) {
@@ -296,33 +228,16 @@ async fn due_lists_timers_and_inboxes(store: Arc<dyn Store>) {
         store.append(batch).await.unwrap();
     }
     let due = async |now, limit| -> Vec<_> {
-        store
-            .due(now, limit)
-            .await
-            .unwrap()
-            .into_iter()
-            .map(|(_, run)| run)
-            .collect()
+        store.due(now, limit).await.unwrap().into_iter().map(|(_, run)| run).collect()
     };
     assert!(due(99, 10).await.is_empty());
     assert_eq!(due(100, 10).await, [run("soon")]);
     assert_eq!(due(500, 10).await, [run("soon"), run("late")]);
     assert_eq!(due(500, 1).await, [run("soon")]);
-    store
-        .post(tenant.clone(), run("never"), posted("s", "x"))
-        .await
-        .unwrap();
-    store
-        .post(tenant.clone(), run("soon"), posted("s", "x"))
-        .await
-        .unwrap();
+    store.post(tenant.clone(), run("never"), posted("s", "x")).await.unwrap();
+    store.post(tenant.clone(), run("soon"), posted("s", "x")).await.unwrap();
     assert_eq!(due(500, 10).await, [run("soon"), run("never"), run("late")]);
-    let head = store
-        .run(&tenant, &run("soon"))
-        .await
-        .unwrap()
-        .unwrap()
-        .head;
+    let head = store.run(&tenant, &run("soon")).await.unwrap().unwrap().head;
     let mut parked = batch(&tenant, records(&run("soon"), 1, head, 1));
     parked.consumed = vec!["s".to_owned()];
     store.append(parked).await.unwrap();
@@ -334,46 +249,22 @@ async fn tenants_see_only_their_own(store: Arc<dyn Store>) {
     let mut batch = with_row(opening(&ours, &run, 2), row(1, &["customer:1"]));
     batch.receipts = vec![receipt(&ours, &run, 0)];
     store.append(batch).await.unwrap();
-    store
-        .post(ours.clone(), run.clone(), posted("s", "x"))
-        .await
-        .unwrap();
+    store.post(ours.clone(), run.clone(), posted("s", "x")).await.unwrap();
     let digest = store.put(ours.clone(), b"blob".to_vec()).await.unwrap();
     assert!(store.run(&theirs, &run).await.unwrap().is_none());
     assert!(
-        store
-            .runs(&theirs, RunFilter::default(), Page::default())
-            .await
-            .unwrap()
-            .items
-            .is_empty()
+        store.runs(&theirs, RunFilter::default(), Page::default()).await.unwrap().items.is_empty()
     );
     assert!(store.claim(theirs.clone(), run.clone()).await.is_err());
     assert_eq!(store.get(theirs.clone(), digest).await.unwrap(), None);
     assert_eq!(store.log_size(&theirs).await.unwrap(), 0);
     let id = receipt(&ours, &run, 0).draft.id;
     assert!(store.receipt(&theirs, &id).await.unwrap().is_none());
-    assert_eq!(
-        store.find_run(&theirs, &Thing::Receipt(id)).await.unwrap(),
-        None
-    );
-    assert!(
-        store
-            .erase_subject(&theirs, "customer:1")
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!(store.find_run(&theirs, &Thing::Receipt(id)).await.unwrap(), None);
+    assert!(store.erase_subject(&theirs, "customer:1").await.unwrap().is_empty());
     assert!(store.erase_run(&theirs, &run).await.is_err());
     opened(&*store, &theirs, &run, 1).await;
-    assert!(
-        store
-            .claim(theirs, run.clone())
-            .await
-            .unwrap()
-            .inbox
-            .is_empty()
-    );
+    assert!(store.claim(theirs, run.clone()).await.unwrap().inbox.is_empty());
     assert_eq!(store.claim(ours, run).await.unwrap().records.len(), 2);
 }
 
@@ -382,23 +273,14 @@ async fn blobs_come_back_and_are_checked(store: Arc<dyn Store>) {
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
     let digest = store.put(tenant.clone(), bytes.clone()).await.unwrap();
     assert_eq!(digest, Digest::of(&bytes));
-    assert_eq!(
-        store.put(tenant.clone(), bytes.clone()).await.unwrap(),
-        digest
-    );
-    assert_eq!(
-        store.get(tenant.clone(), digest).await.unwrap(),
-        Some(bytes.clone())
-    );
+    assert_eq!(store.put(tenant.clone(), bytes.clone()).await.unwrap(), digest);
+    assert_eq!(store.get(tenant.clone(), digest).await.unwrap(), Some(bytes.clone()));
     store.erase_blob(&tenant, &digest).await.unwrap();
     assert_eq!(store.get(tenant.clone(), digest).await.unwrap(), None);
     store.put(tenant.clone(), bytes).await.unwrap();
     assert!(store.get(tenant.clone(), digest).await.unwrap().is_some());
     let empty = store.put(tenant.clone(), vec![]).await.unwrap();
-    assert_eq!(
-        store.get(tenant.clone(), empty).await.unwrap(),
-        Some(vec![])
-    );
+    assert_eq!(store.get(tenant.clone(), empty).await.unwrap(), Some(vec![]));
     let huge = store.put(tenant, vec![0; BLOB_BYTES_MAX + 1]).await;
     assert!(matches!(huge, Err(JournalError::Medium(_))));
 }
@@ -410,11 +292,8 @@ async fn receipts_form_one_dense_log(store: Arc<dyn Store>) {
         let mut batch = opening(&tenant, run, 3);
         batch.receipts = vec![receipt(&tenant, run, 1), receipt(&tenant, run, 2)];
         let at = 77;
-        batch.changes = vec![Change::Receipt {
-            id: receipt(&tenant, run, 1).draft.id,
-            action: Some(1),
-            at,
-        }];
+        batch.changes =
+            vec![Change::Receipt { id: receipt(&tenant, run, 1).draft.id, action: Some(1), at }];
         store.append(batch)
     });
     for answer in futures(appends.collect()).await {
@@ -425,44 +304,19 @@ async fn receipts_form_one_dense_log(store: Arc<dyn Store>) {
     assert_eq!(store.leaves(&tenant, 10, 5).await.unwrap(), leaves[10..15]);
     let mut positions = Vec::new();
     for run in &runs {
-        let listed = store
-            .receipts(
-                &tenant,
-                run,
-                Page {
-                    after: None,
-                    limit: 1,
-                },
-            )
-            .await
-            .unwrap();
-        let rest = store
-            .receipts(
-                &tenant,
-                run,
-                Page {
-                    after: listed.next,
-                    limit: 1,
-                },
-            )
-            .await
-            .unwrap();
+        let listed = store.receipts(&tenant, run, Page { after: None, limit: 1 }).await.unwrap();
+        let rest =
+            store.receipts(&tenant, run, Page { after: listed.next, limit: 1 }).await.unwrap();
         assert_eq!(rest.next, None);
         for (index, entry) in listed.items.iter().chain(&rest.items).enumerate() {
-            let StoredReceipt {
-                entry: found,
-                envelope,
-            } = store.receipt(&tenant, &entry.id).await.unwrap().unwrap();
+            let StoredReceipt { entry: found, envelope } =
+                store.receipt(&tenant, &entry.id).await.unwrap().unwrap();
             assert_eq!((&found, found.index), (entry, index as u64));
             assert_eq!(found.at, if index == 0 { 77 } else { 1_002 });
             let leaf = Digest::of(&[&[0], envelope.as_slice()].concat());
             assert_eq!((leaf, leaf), (entry.leaf, leaves[entry.log_index as usize]));
             assert_eq!(
-                store
-                    .find_run(&tenant, &Thing::Receipt(entry.id.clone()))
-                    .await
-                    .unwrap()
-                    .as_ref(),
+                store.find_run(&tenant, &Thing::Receipt(entry.id.clone())).await.unwrap().as_ref(),
                 Some(run)
             );
             positions.push(entry.log_index);
@@ -482,13 +336,7 @@ async fn a_refused_batch_leaves_nothing(store: Arc<dyn Store>) {
     assert!(store.append(clash).await.is_err());
     assert!(store.run(&tenant, &run_b).await.unwrap().is_none());
     assert_eq!(store.log_size(&tenant).await.unwrap(), 1);
-    assert!(
-        store
-            .erase_subject(&tenant, "customer:1")
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(store.erase_subject(&tenant, "customer:1").await.unwrap().is_empty());
 }
 
 async fn checkpoints_must_agree(store: Arc<dyn Store>) {
@@ -503,52 +351,28 @@ async fn checkpoints_must_agree(store: Arc<dyn Store>) {
         note: b"signed".to_vec(),
         at: 5,
     };
-    store
-        .put_checkpoint(&tenant, note(2, b"two"))
-        .await
-        .unwrap();
-    store
-        .put_checkpoint(&tenant, note(1, b"one"))
-        .await
-        .unwrap();
-    store
-        .put_checkpoint(&tenant, note(2, b"two"))
-        .await
-        .unwrap();
-    assert_eq!(
-        store.checkpoint(&tenant).await.unwrap(),
-        Some(note(2, b"two"))
-    );
+    store.put_checkpoint(&tenant, note(2, b"two")).await.unwrap();
+    store.put_checkpoint(&tenant, note(1, b"one")).await.unwrap();
+    store.put_checkpoint(&tenant, note(2, b"two")).await.unwrap();
+    assert_eq!(store.checkpoint(&tenant).await.unwrap(), Some(note(2, b"two")));
     for wrong in [note(2, b"other"), note(3, b"three")] {
         assert!(matches!(
             store.put_checkpoint(&tenant, wrong).await,
             Err(Error::Checkpoint { .. })
         ));
     }
-    assert_eq!(
-        store.checkpoint(&tenant).await.unwrap(),
-        Some(note(2, b"two"))
-    );
+    assert_eq!(store.checkpoint(&tenant).await.unwrap(), Some(note(2, b"two")));
 }
 
 async fn erased_values_are_gone_and_the_chain_holds(store: Arc<dyn Store>) {
     let (tenant, run) = (tenant("default"), run("a"));
     let before = opened(&*store, &tenant, &run, 3).await;
-    store
-        .post(tenant.clone(), run.clone(), posted("s", "x"))
-        .await
-        .unwrap();
+    store.post(tenant.clone(), run.clone(), posted("s", "x")).await.unwrap();
     store.erase_run(&tenant, &run).await.unwrap();
     let loaded = store.claim(tenant.clone(), run.clone()).await.unwrap();
     check_chain(&loaded.records).unwrap();
     assert_eq!(loaded.records.last().unwrap().hash, before[2].hash);
-    assert!(
-        loaded
-            .records
-            .iter()
-            .flat_map(Record::openings)
-            .all(|opening| opening.is_none())
-    );
+    assert!(loaded.records.iter().flat_map(Record::openings).all(|opening| opening.is_none()));
     assert!(loaded.inbox.is_empty());
     assert!(store.due(i64::MAX, 9).await.unwrap().is_empty());
     // The run may go on; new values live under a new key.
@@ -568,10 +392,7 @@ async fn erasing_a_subject_spares_the_others(store: Arc<dyn Store>) {
         ("b", vec!["customer:2"]),
         ("c", vec!["customer:1"]),
     ] {
-        store
-            .append(with_row(opening(&tenant, &run(name), 2), row(1, &subjects)))
-            .await
-            .unwrap();
+        store.append(with_row(opening(&tenant, &run(name), 2), row(1, &subjects))).await.unwrap();
     }
     let mut erased = store.erase_subject(&tenant, "customer:1").await.unwrap();
     erased.sort();
@@ -587,22 +408,10 @@ async fn erasing_a_subject_spares_the_others(store: Arc<dyn Store>) {
 /// Seven runs, opened at 100, 100, 101, 101, 102, 102, 103.
 async fn seven_runs(store: &dyn Store) {
     for n in 0..7_i64 {
-        let subject = if n % 2 == 0 {
-            "customer:even"
-        } else {
-            "customer:odd"
-        };
+        let subject = if n % 2 == 0 { "customer:even" } else { "customer:odd" };
         let mut row = row(100 + n / 2, &[subject]);
-        row.status = if n < 3 {
-            Status::Succeeded
-        } else {
-            Status::Waiting
-        };
-        row.intent = if n == 6 {
-            "refund".to_owned()
-        } else {
-            row.intent
-        };
+        row.status = if n < 3 { Status::Succeeded } else { Status::Waiting };
+        row.intent = if n == 6 { "refund".to_owned() } else { row.intent };
         let opening = opening(&tenant("default"), &run(&n.to_string()), 1);
         store.append(with_row(opening, row)).await.unwrap();
     }
@@ -613,49 +422,23 @@ async fn runs_are_filtered(store: Arc<dyn Store>) {
     let list = async |change: fn(&mut RunFilter)| -> Vec<_> {
         let mut filter = RunFilter::default();
         change(&mut filter);
-        let listed = store
-            .runs(&tenant("default"), filter, Page::default())
-            .await
-            .unwrap();
-        listed
-            .items
-            .into_iter()
-            .map(|entry| entry.row.unwrap().opened_at)
-            .collect()
+        let listed = store.runs(&tenant("default"), filter, Page::default()).await.unwrap();
+        listed.items.into_iter().map(|entry| entry.row.unwrap().opened_at).collect()
     };
     assert_eq!(list(|_| ()).await, [103, 102, 102, 101, 101, 100, 100]);
-    assert_eq!(
-        list(|f| f.status = Some(Status::Succeeded)).await,
-        [101, 100, 100]
-    );
+    assert_eq!(list(|f| f.status = Some(Status::Succeeded)).await, [101, 100, 100]);
     assert_eq!(list(|f| f.intent = Some("refund".to_owned())).await, [103]);
-    assert_eq!(
-        list(|f| f.subject = Some("customer:odd".to_owned())).await,
-        [102, 101, 100]
-    );
-    assert_eq!(
-        list(|f| (f.from, f.until) = (Some(101), Some(103))).await,
-        [102, 102, 101, 101]
-    );
-    assert!(
-        list(|f| f.agent = Some("agent:other".to_owned()))
-            .await
-            .is_empty()
-    );
-    assert!(
-        list(|f| f.pack = Some("customer-ops".to_owned()))
-            .await
-            .is_empty()
-    );
+    assert_eq!(list(|f| f.subject = Some("customer:odd".to_owned())).await, [102, 101, 100]);
+    assert_eq!(list(|f| (f.from, f.until) = (Some(101), Some(103))).await, [102, 102, 101, 101]);
+    assert!(list(|f| f.agent = Some("agent:other".to_owned())).await.is_empty());
+    assert!(list(|f| f.pack = Some("customer-ops".to_owned())).await.is_empty());
 }
 
 async fn runs_are_paged(store: Arc<dyn Store>) {
     seven_runs(&*store).await;
     let list = async |after| {
         let page = Page { after, limit: 2 };
-        store
-            .runs(&tenant("default"), RunFilter::default(), page)
-            .await
+        store.runs(&tenant("default"), RunFilter::default(), page).await
     };
     let (mut after, mut seen) = (None, Vec::new());
     loop {
@@ -671,10 +454,7 @@ async fn runs_are_paged(store: Arc<dyn Store>) {
     seen.sort();
     all.sort();
     assert_eq!(seen, all);
-    assert!(matches!(
-        list(Some("00".to_owned())).await,
-        Err(Error::Cursor(_))
-    ));
+    assert!(matches!(list(Some("00".to_owned())).await, Err(Error::Cursor(_))));
 }
 
 async fn approvals_open_and_close(store: Arc<dyn Store>) {
@@ -690,39 +470,22 @@ async fn approvals_open_and_close(store: Arc<dyn Store>) {
     };
     let (early, late) = (ask(0, 10, 300), ask(1, 20, 200));
     let mut first = opening(&tenant, &run, 1);
-    first.changes = [&early, &late]
-        .map(|row| Change::ApprovalOpened(Box::new(row.clone())))
-        .to_vec();
+    first.changes =
+        [&early, &late].map(|row| Change::ApprovalOpened(Box::new(row.clone()))).to_vec();
     let head = first.records[0].hash;
     store.append(first).await.unwrap();
     let asks = async |state| -> Vec<_> {
-        let listed = store
-            .approvals(&tenant, state, Page::default())
-            .await
-            .unwrap();
-        listed
-            .items
-            .into_iter()
-            .map(|entry| (entry.row, entry.state))
-            .collect()
+        let listed = store.approvals(&tenant, state, Page::default()).await.unwrap();
+        listed.items.into_iter().map(|entry| (entry.row, entry.state)).collect()
     };
-    assert_eq!(
-        asks(State::Open).await,
-        [(late.clone(), None), (early.clone(), None)]
-    );
+    assert_eq!(asks(State::Open).await, [(late.clone(), None), (early.clone(), None)]);
     assert_eq!(store.stats(&tenant).await.unwrap().approvals_open, 2);
-    let found = store
-        .find_run(&tenant, &Thing::Approval(early.id.clone()))
-        .await
-        .unwrap();
+    let found = store.find_run(&tenant, &Thing::Approval(early.id.clone())).await.unwrap();
     assert_eq!(found, Some(run.clone()));
     let mut next = batch(&tenant, records(&run, 1, head, 1));
     let state = "approved".to_owned();
-    next.changes = vec![Change::ApprovalClosed {
-        id: late.id.clone(),
-        state: state.clone(),
-        at: 30,
-    }];
+    next.changes =
+        vec![Change::ApprovalClosed { id: late.id.clone(), state: state.clone(), at: 30 }];
     store.append(next).await.unwrap();
     assert_eq!(asks(State::Open).await, [(early.clone(), None)]);
     assert_eq!(asks(State::All).await, [(late, Some(state)), (early, None)]);
@@ -739,33 +502,22 @@ async fn exceptions_open_and_close(store: Arc<dyn Store>) {
         owner: "ops".to_owned(),
         at: 20,
     };
-    let row = Box::new(ExceptionRow {
-        exception: exception.clone(),
-    });
+    let row = Box::new(ExceptionRow { exception: exception.clone() });
     let mut first = opening(&tenant, &run, 1);
     first.changes = vec![Change::ExceptionOpened(row)];
     let head = first.records[0].hash;
     store.append(first).await.unwrap();
     let list = async |state| {
-        let listed = store
-            .exceptions(&tenant, state, Page::default())
-            .await
-            .unwrap();
+        let listed = store.exceptions(&tenant, state, Page::default()).await.unwrap();
         let brief = |entry: ExceptionEntry| (entry.exception, entry.closed_at);
         listed.items.into_iter().map(brief).collect::<Vec<_>>()
     };
     assert_eq!(list(State::Open).await, [(exception.clone(), None)]);
     assert_eq!(store.stats(&tenant).await.unwrap().exceptions_open, 1);
     let thing = Thing::Exception(exception.id.clone());
-    assert_eq!(
-        store.find_run(&tenant, &thing).await.unwrap(),
-        Some(run.clone())
-    );
+    assert_eq!(store.find_run(&tenant, &thing).await.unwrap(), Some(run.clone()));
     let mut next = batch(&tenant, records(&run, 1, head, 1));
-    next.changes = vec![Change::ExceptionClosed {
-        id: exception.id.clone(),
-        at: 31,
-    }];
+    next.changes = vec![Change::ExceptionClosed { id: exception.id.clone(), at: 31 }];
     store.append(next).await.unwrap();
     assert!(list(State::Open).await.is_empty());
     assert_eq!(list(State::All).await, [(exception, Some(31))]);
@@ -776,31 +528,18 @@ async fn a_token_is_armed_then_spent(store: Arc<dyn Store>) {
     let id = TokenId::of(&tenant, &run, 0);
     let token = |state: &str| {
         let (id, state) = (id.clone(), state.to_owned());
-        vec![Change::Token {
-            id,
-            action: 0,
-            undo: Undo::Restore,
-            state,
-            expires_at: 900,
-        }]
+        vec![Change::Token { id, action: 0, undo: Undo::Restore, state, expires_at: 900 }]
     };
     let states = async || {
         let listed = store.tokens(&tenant, &run, Page::default()).await.unwrap();
-        listed
-            .items
-            .into_iter()
-            .map(|token| (token.undo, token.state))
-            .collect::<Vec<_>>()
+        listed.items.into_iter().map(|token| (token.undo, token.state)).collect::<Vec<_>>()
     };
     let mut first = opening(&tenant, &run, 1);
     first.changes = token("armed");
     let head = first.records[0].hash;
     store.append(first).await.unwrap();
     assert_eq!(states().await, [(Undo::Restore, "armed".to_owned())]);
-    let found = store
-        .find_run(&tenant, &Thing::Token(id.clone()))
-        .await
-        .unwrap();
+    let found = store.find_run(&tenant, &Thing::Token(id.clone())).await.unwrap();
     assert_eq!(found, Some(run.clone()));
     let mut next = batch(&tenant, records(&run, 1, head, 1));
     next.changes = token("spent");
@@ -814,25 +553,9 @@ async fn floats_survive(store: Arc<dyn Store>) {
     let floats: Vec<f64> = (1..5_000_u64)
         .map(|n| f64::from_bits(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) & 0x7fef_ffff_ffff_ffff))
         .collect();
-    let body = Body::Signalled {
-        name: "floats".to_owned(),
-        body: sealed(json!(floats)),
-    };
-    let event = Event {
-        v: 1,
-        run: run.clone(),
-        seq: 0,
-        at: 1,
-        body,
-        prev_hash: Digest::default(),
-    };
-    store
-        .append(batch(&tenant, vec![Record::new(event).unwrap()]))
-        .await
-        .unwrap();
+    let body = Body::Signalled { name: "floats".to_owned(), body: sealed(json!(floats)) };
+    let event = Event { v: 1, run: run.clone(), seq: 0, at: 1, body, prev_hash: Digest::default() };
+    store.append(batch(&tenant, vec![Record::new(event).unwrap()])).await.unwrap();
     let loaded = store.claim(tenant, run).await.unwrap();
-    assert_eq!(
-        *loaded.records[0].openings()[0].as_ref().unwrap().value,
-        json!(floats)
-    );
+    assert_eq!(*loaded.records[0].openings()[0].as_ref().unwrap().value, json!(floats));
 }

@@ -14,18 +14,12 @@ async fn everything_survives_reopening() {
     let (tenant, run) = (tenant("default"), run("a"));
     let store = folder.open();
     let before = opened(&*store, &tenant, &run, 3).await;
-    store
-        .post(tenant.clone(), run.clone(), posted("s", "x"))
-        .await
-        .unwrap();
+    store.post(tenant.clone(), run.clone(), posted("s", "x")).await.unwrap();
     let digest = store.put(tenant.clone(), b"blob".to_vec()).await.unwrap();
     // Dropped without a word: nothing acknowledged may be missing.
     drop(store);
     let store = folder.open();
-    assert_eq!(
-        store.get(tenant.clone(), digest).await.unwrap(),
-        Some(b"blob".to_vec())
-    );
+    assert_eq!(store.get(tenant.clone(), digest).await.unwrap(), Some(b"blob".to_vec()));
     let loaded = store.claim(tenant.clone(), run.clone()).await.unwrap();
     assert_eq!((loaded.records, loaded.inbox.len()), (before, 1));
     let sound = store.integrity_check(10).await.unwrap();
@@ -58,10 +52,7 @@ async fn a_closed_store_leaves_one_file_and_refuses_all() {
     store.close().await.unwrap();
     let wal = folder.path().with_extension("db-wal");
     assert!(!wal.exists() || std::fs::metadata(&wal).unwrap().len() == 0);
-    assert!(matches!(
-        store.claim(tenant.clone(), run.clone()).await,
-        Err(JournalError::Medium(_))
-    ));
+    assert!(matches!(store.claim(tenant.clone(), run.clone()).await, Err(JournalError::Medium(_))));
     assert!(store.run(&tenant, &run).await.is_err());
     assert!(store.close().await.is_err());
 }
@@ -87,21 +78,12 @@ async fn values_never_stand_in_the_file_in_clear() {
     let (tenant, run) = (tenant("default"), run("a"));
     let store = folder.open();
     opened(&*store, &tenant, &run, 3).await;
-    store
-        .post(tenant.clone(), run.clone(), posted("s", "canary-posted"))
-        .await
-        .unwrap();
-    store
-        .put(tenant.clone(), b"canary-blob".to_vec())
-        .await
-        .unwrap();
+    store.post(tenant.clone(), run.clone(), posted("s", "canary-posted")).await.unwrap();
+    store.put(tenant.clone(), b"canary-blob".to_vec()).await.unwrap();
     for canary in ["canary-posted", "canary-blob", "value-1", "value-2"] {
         assert!(!folder.holds(canary.as_bytes()), "{canary}");
     }
-    assert!(
-        folder.holds(run.as_str().as_bytes()),
-        "the search finds what is there"
-    );
+    assert!(folder.holds(run.as_str().as_bytes()), "the search finds what is there");
 }
 
 #[tokio::test]
@@ -110,27 +92,17 @@ async fn an_erased_key_leaves_no_trace() {
     let (tenant, run) = (tenant("default"), run("a"));
     let store = folder.open();
     opened(&*store, &tenant, &run, 3).await;
-    let digest = store
-        .put(tenant.clone(), b"canary-blob".to_vec())
-        .await
-        .unwrap();
+    let digest = store.put(tenant.clone(), b"canary-blob".to_vec()).await.unwrap();
     let keys: Vec<Vec<u8>> = {
         let conn = Connection::open(folder.path()).unwrap();
         let mut statement = conn.prepare("SELECT key FROM keys").unwrap();
-        statement
-            .query_map([], |row| row.get(0))
-            .unwrap()
-            .map(Result::unwrap)
-            .collect()
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
     assert_eq!(keys.len(), 2);
     assert!(keys.iter().all(|key| folder.holds(key)));
     store.erase_run(&tenant, &run).await.unwrap();
     store.erase_blob(&tenant, &digest).await.unwrap();
-    assert!(
-        !keys.iter().any(|key| folder.holds(key)),
-        "a key is still in the database or its log"
-    );
+    assert!(!keys.iter().any(|key| folder.holds(key)), "a key is still in the database or its log");
 }
 
 #[tokio::test]
@@ -140,19 +112,10 @@ async fn a_reader_that_holds_the_log_is_reported() {
     let store = folder.open();
     opened(&*store, &tenant, &run, 3).await;
     let reader = Connection::open(folder.path()).unwrap();
-    reader
-        .execute_batch("BEGIN; SELECT count(*) FROM events")
-        .unwrap();
-    let count = || {
-        reader.query_row("SELECT count(*) FROM events", [], |row| {
-            row.get::<_, i64>(0)
-        })
-    };
+    reader.execute_batch("BEGIN; SELECT count(*) FROM events").unwrap();
+    let count = || reader.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0));
     count().unwrap();
-    assert!(matches!(
-        store.erase_run(&tenant, &run).await,
-        Err(Error::Lingering)
-    ));
+    assert!(matches!(store.erase_run(&tenant, &run).await, Err(Error::Lingering)));
     reader.execute_batch("COMMIT").unwrap();
     store.erase_run(&tenant, &run).await.unwrap();
 }
@@ -167,27 +130,14 @@ async fn a_store_of_version_1_is_brought_forward() {
     let store = folder.open();
     let (tenant, run) = (tenant("default"), run("frozen"));
     let loaded = store.claim(tenant.clone(), run.clone()).await.unwrap();
-    assert_eq!(
-        (loaded.records.len(), loaded.inbox.len(), loaded.epoch),
-        (2, 1, 1)
-    );
+    assert_eq!((loaded.records.len(), loaded.inbox.len(), loaded.epoch), (2, 1, 1));
     assert_eq!(
         *loaded.records[1].openings()[0].as_ref().unwrap().value,
         serde_json::json!({"canary": "value-1"})
     );
-    let filter = RunFilter {
-        subject: Some("customer:1".to_owned()),
-        ..RunFilter::default()
-    };
+    let filter = RunFilter { subject: Some("customer:1".to_owned()), ..RunFilter::default() };
     let listed = store.runs(&tenant, filter, Page::default()).await.unwrap();
-    assert_eq!(
-        listed
-            .items
-            .iter()
-            .map(|entry| &entry.run)
-            .collect::<Vec<_>>(),
-        [&run]
-    );
+    assert_eq!(listed.items.iter().map(|entry| &entry.run).collect::<Vec<_>>(), [&run]);
     drop(store);
     let version: u32 = Connection::open(folder.path())
         .unwrap()
@@ -201,8 +151,7 @@ fn newer_and_foreign_files_are_refused_untouched() {
     let folder = Folder::new();
     drop(folder.open());
     let conn = Connection::open(folder.path()).unwrap();
-    conn.pragma_update(None, "user_version", VERSION + 1)
-        .unwrap();
+    conn.pragma_update(None, "user_version", VERSION + 1).unwrap();
     drop(conn);
     let newer = Sqlite::open(&folder.path(), Options::default()).unwrap_err();
     assert!(
@@ -212,15 +161,9 @@ fn newer_and_foreign_files_are_refused_untouched() {
     assert!(newer.to_string().contains("upgrade"));
 
     let foreign = folder.dir.path().join("foreign.db");
-    Connection::open(&foreign)
-        .unwrap()
-        .execute_batch("CREATE TABLE theirs (x)")
-        .unwrap();
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     let before = std::fs::read(&foreign).unwrap();
-    assert!(matches!(
-        Sqlite::open(&foreign, Options::default()),
-        Err(Error::Foreign { .. })
-    ));
+    assert!(matches!(Sqlite::open(&foreign, Options::default()), Err(Error::Foreign { .. })));
     assert_eq!(std::fs::read(&foreign).unwrap(), before);
 
     let text = folder.dir.path().join("text.db");
@@ -246,10 +189,7 @@ async fn waiting_appends_share_commits() {
     let mut appends: Vec<_> = batches.map(append).collect();
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     for append in &mut appends {
-        assert!(
-            append.as_mut().poll(&mut context).is_pending(),
-            "answered before it is durable"
-        );
+        assert!(append.as_mut().poll(&mut context).is_pending(), "answered before it is durable");
     }
     other.execute_batch("ROLLBACK").unwrap();
     for append in appends {
@@ -258,11 +198,7 @@ async fn waiting_appends_share_commits() {
     let stats = store.stats(&tenant).await.unwrap();
     assert_eq!((stats.writes, stats.runs, stats.events), (500, 500, 1_000));
     // The group the writer had begun, and the rest in groups of at most 256.
-    assert!(
-        stats.commits <= 3,
-        "{} commits for 500 appends",
-        stats.commits
-    );
+    assert!(stats.commits <= 3, "{} commits for 500 appends", stats.commits);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,13 +206,7 @@ async fn a_full_disk_is_told_and_leaves_no_half() {
     let folder = Folder::new();
     let (tenant, run) = (tenant("default"), run("a"));
     let before = opened(&*folder.open(), &tenant, &run, 2).await;
-    let store = Sqlite::open(
-        &folder.path(),
-        Options {
-            pages_max: Some(60),
-        },
-    )
-    .unwrap();
+    let store = Sqlite::open(&folder.path(), Options { pages_max: Some(60) }).unwrap();
     let mut large = opening(&tenant, &crate::make::run("large"), 2_000);
     large.receipts = vec![receipt(&tenant, &large.run, 0)];
     let next = || batch(&tenant, records(&run, 2, before[1].hash, 1));
@@ -304,9 +234,6 @@ async fn a_caller_that_stops_waiting_does_not_undo_its_write() {
         drop(append.as_mut().poll(&mut context));
     }
     // The queue is served in order: once this is in, so is what went before it.
-    store
-        .post(tenant.clone(), run.clone(), posted("s", "x"))
-        .await
-        .unwrap();
+    store.post(tenant.clone(), run.clone(), posted("s", "x")).await.unwrap();
     assert!(store.run(&tenant, &run).await.unwrap().is_some());
 }

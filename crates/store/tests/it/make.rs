@@ -40,14 +40,7 @@ pub(crate) fn records(run: &RunId, from: Seq, head: Digest, count: Seq) -> Vec<R
                 body: sealed(json!({"canary": format!("value-{seq}")})),
             }
         };
-        let event = Event {
-            v: 1,
-            run: run.clone(),
-            seq,
-            at: 1_000 + seq as At,
-            body,
-            prev_hash,
-        };
+        let event = Event { v: 1, run: run.clone(), seq, at: 1_000 + seq as At, body, prev_hash };
         let record = Record::new(event).unwrap();
         prev_hash = record.hash;
         record
@@ -109,27 +102,13 @@ pub(crate) fn with_row(mut batch: Batch, row: RunRow) -> Batch {
 pub(crate) fn receipt(tenant: &Tenant, run: &RunId, action: Seq) -> SignedReceipt {
     let id = ReceiptId::of(tenant, run, action);
     let envelope = format!("envelope of {id}").into_bytes();
-    SignedReceipt {
-        draft: Draft {
-            id,
-            action: Some(action),
-            payload: vec![],
-        },
-        envelope,
-    }
+    SignedReceipt { draft: Draft { id, action: Some(action), payload: vec![] }, envelope }
 }
 
 pub(crate) fn posted(signal_id: &str, value: &str) -> Posted {
-    let input = Input::Signal {
-        name: "note".to_owned(),
-        body: Arc::new(json!({"said": value})),
-    };
+    let input = Input::Signal { name: "note".to_owned(), body: Arc::new(json!({"said": value})) };
     let by: PrincipalId = "person:mira".parse().unwrap();
-    Posted {
-        signal_id: signal_id.to_owned(),
-        input,
-        by,
-    }
+    Posted { signal_id: signal_id.to_owned(), input, by }
 }
 
 /// A store in a folder that goes when it is dropped.
@@ -139,9 +118,7 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        Self { dir: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn path(&self) -> std::path::PathBuf {
@@ -155,14 +132,10 @@ impl Folder {
     /// Everything in the folder, as bytes.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let files = std::fs::read_dir(self.dir.path().join("data")).unwrap();
-        files
-            .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
-            .collect()
+        files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
     }
 
     pub(crate) fn holds(&self, needle: &[u8]) -> bool {
-        self.bytes()
-            .windows(needle.len())
-            .any(|window| window == needle)
+        self.bytes().windows(needle.len()).any(|window| window == needle)
     }
 }

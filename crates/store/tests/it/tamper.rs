@@ -13,14 +13,8 @@ async fn claim_after(sql: &str) -> Result<(), JournalError> {
     let store = folder.open();
     opened(&*store, &tenant, &run, 4).await;
     opened(&*store, &tenant, &crate::make::run("b"), 4).await;
-    store
-        .post(tenant.clone(), run.clone(), posted("s1", "x"))
-        .await
-        .unwrap();
-    store
-        .post(tenant.clone(), run.clone(), posted("s2", "y"))
-        .await
-        .unwrap();
+    store.post(tenant.clone(), run.clone(), posted("s1", "x")).await.unwrap();
+    store.post(tenant.clone(), run.clone(), posted("s2", "y")).await.unwrap();
     store.close().await.unwrap();
     drop(store);
     let conn = Connection::open(folder.path()).unwrap();
@@ -31,14 +25,8 @@ async fn claim_after(sql: &str) -> Result<(), JournalError> {
     let sound = store.integrity_check(100).await;
     let claimed = store.claim(tenant, run.clone()).await.map(|_| ());
     if let Err(JournalError::Tampered(problem)) = &claimed {
-        assert!(
-            problem.contains(run.as_str()),
-            "{problem} does not name the run"
-        );
-        assert!(
-            !sound.unwrap().problems.is_empty(),
-            "doctor does not see {sql}"
-        );
+        assert!(problem.contains(run.as_str()), "{problem} does not name the run");
+        assert!(!sound.unwrap().problems.is_empty(), "doctor does not see {sql}");
     }
     claimed
 }
@@ -70,10 +58,7 @@ async fn every_column_that_matters_is_checked() {
     ];
     for sql in tampering {
         let found = claim_after(&sql).await;
-        assert!(
-            matches!(found, Err(JournalError::Tampered(_))),
-            "{sql}: {found:?}"
-        );
+        assert!(matches!(found, Err(JournalError::Tampered(_))), "{sql}: {found:?}");
     }
 }
 
@@ -90,14 +75,10 @@ async fn a_rewritten_event_with_a_fresh_hash_breaks_the_chain() {
     let forged = kernel::event::Record::new(event).unwrap();
     let conn = Connection::open(folder.path()).unwrap();
     let sql = "UPDATE events SET bytes = ?1, hash = ?2, at = ?3 WHERE seq = 2";
-    conn.execute(sql, (&forged.bytes, forged.hash.0, forged.event.at))
-        .unwrap();
+    conn.execute(sql, (&forged.bytes, forged.hash.0, forged.event.at)).unwrap();
     drop(conn);
     let found = folder.open().claim(tenant, run).await.unwrap_err();
-    assert!(
-        matches!(&found, JournalError::Tampered(text) if text.contains("event 3")),
-        "{found}"
-    );
+    assert!(matches!(&found, JournalError::Tampered(text) if text.contains("event 3")), "{found}");
 }
 
 #[tokio::test]
@@ -106,42 +87,26 @@ async fn changed_envelopes_leaves_and_blobs_are_found() {
     let (tenant, run) = (tenant("default"), run("a"));
     let store = folder.open();
     let mut batch = opening(&tenant, &run, 3);
-    batch.receipts = vec![
-        receipt(&tenant, &run, 0),
-        receipt(&tenant, &run, 1),
-        receipt(&tenant, &run, 2),
-    ];
+    batch.receipts =
+        vec![receipt(&tenant, &run, 0), receipt(&tenant, &run, 1), receipt(&tenant, &run, 2)];
     store.append(batch).await.unwrap();
     let digest = store.put(tenant.clone(), b"a blob".to_vec()).await.unwrap();
     store.close().await.unwrap();
     drop(store);
     let conn = Connection::open(folder.path()).unwrap();
-    conn.execute(
-        "UPDATE receipts SET envelope = CAST('forged' AS BLOB) WHERE idx = 0",
-        [],
-    )
-    .unwrap();
-    conn.execute("DELETE FROM receipts WHERE idx = 1", [])
+    conn.execute("UPDATE receipts SET envelope = CAST('forged' AS BLOB) WHERE idx = 0", [])
         .unwrap();
-    conn.execute("UPDATE blobs SET bytes = zeroblob(60)", [])
-        .unwrap();
+    conn.execute("DELETE FROM receipts WHERE idx = 1", []).unwrap();
+    conn.execute("UPDATE blobs SET bytes = zeroblob(60)", []).unwrap();
     drop(conn);
     let store = folder.open();
-    let forged = store
-        .receipt(&tenant, &receipt(&tenant, &run, 0).draft.id)
-        .await;
-    assert!(matches!(
-        forged,
-        Err(Error::Journal(JournalError::Tampered(_)))
-    ));
+    let forged = store.receipt(&tenant, &receipt(&tenant, &run, 0).draft.id).await;
+    assert!(matches!(forged, Err(Error::Journal(JournalError::Tampered(_)))));
     assert!(matches!(
         store.leaves(&tenant, 0, 9).await,
         Err(Error::Journal(JournalError::Tampered(_)))
     ));
-    assert!(matches!(
-        store.get(tenant.clone(), digest).await,
-        Err(JournalError::Tampered(_))
-    ));
+    assert!(matches!(store.get(tenant.clone(), digest).await, Err(JournalError::Tampered(_))));
     let found = store.integrity_check(9).await.unwrap();
     assert_eq!((found.runs, found.problems.len()), (1, 2), "{found:?}");
 }

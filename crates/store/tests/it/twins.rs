@@ -17,10 +17,8 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
@@ -33,37 +31,22 @@ async fn step(store: &dyn Store, mut dice: Dice, tenant: &Tenant) -> String {
         0 => format!(
             "{:?}",
             store.claim(tenant.clone(), run).await.map(|loaded| {
-                let inbox: Vec<_> = loaded
-                    .inbox
-                    .into_iter()
-                    .map(|item| item.signal_id)
-                    .collect();
+                let inbox: Vec<_> = loaded.inbox.into_iter().map(|item| item.signal_id).collect();
                 (loaded.records, loaded.epoch, inbox)
             })
         ),
-        1 => format!(
-            "{:?}",
-            store.post(tenant.clone(), run, posted(&signal, "x")).await
-        ),
+        1 => format!("{:?}", store.post(tenant.clone(), run, posted(&signal, "x")).await),
         2 if dice.below(8) == 0 => format!("{:?}", store.erase_run(tenant, &run).await),
         _ => {
             let entry = store.run(tenant, &run).await.unwrap();
-            let (seq, head) = entry
-                .as_ref()
-                .map_or((0, Digest::default()), |e| (e.next_seq, e.head));
+            let (seq, head) =
+                entry.as_ref().map_or((0, Digest::default()), |e| (e.next_seq, e.head));
             // Now and then a writer that is late or fenced off.
             let (late, fenced) = (dice.below(6) == 0, dice.below(6) == 0);
             let seq = if late { seq.saturating_sub(1) } else { seq };
-            let epoch = entry
-                .map_or(0, |e| e.epoch)
-                .saturating_sub(u64::from(fenced));
+            let epoch = entry.map_or(0, |e| e.epoch).saturating_sub(u64::from(fenced));
             let records = records(&run, seq, head, 1 + dice.below(3));
-            format!(
-                "{:?}",
-                store
-                    .append(next(tenant, records, (epoch, signal), dice))
-                    .await
-            )
+            format!("{:?}", store.append(next(tenant, records, (epoch, signal), dice)).await)
         }
     }
 }
@@ -79,10 +62,7 @@ fn next(
     batch.consumed = vec![signal];
     batch.wake_at = (dice.below(2) == 0).then(|| dice.below(1_000) as i64);
     batch.receipts = vec![receipt(tenant, &batch.run, batch.expected_seq)];
-    let row = row(
-        dice.below(50) as i64,
-        &[&format!("customer:{}", dice.below(3))],
-    );
+    let row = row(dice.below(50) as i64, &[&format!("customer:{}", dice.below(3))]);
     batch.changes = vec![Change::Run(Box::new(row))];
     batch
 }
@@ -104,20 +84,9 @@ async fn both_stores_tell_one_story() {
             "due at step {n}"
         );
     }
-    assert!(
-        (5..STEPS / 2).contains(&lost),
-        "{lost} lost: the history is not the one meant"
-    );
-    let listed = ram
-        .runs(&tenant, RunFilter::default(), Page::default())
-        .await
-        .unwrap();
-    assert_eq!(
-        listed,
-        file.runs(&tenant, RunFilter::default(), Page::default())
-            .await
-            .unwrap()
-    );
+    assert!((5..STEPS / 2).contains(&lost), "{lost} lost: the history is not the one meant");
+    let listed = ram.runs(&tenant, RunFilter::default(), Page::default()).await.unwrap();
+    assert_eq!(listed, file.runs(&tenant, RunFilter::default(), Page::default()).await.unwrap());
     assert_eq!(
         ram.leaves(&tenant, 0, 999).await.unwrap(),
         file.leaves(&tenant, 0, 999).await.unwrap()

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use world::{AsOf, World, WorldConfig};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use world::{AsOf, World, WorldConfig};
 
 /// A world on the world clock, with 200 accounts.
 pub(crate) async fn start() -> World {
@@ -13,11 +13,7 @@ pub(crate) async fn start() -> World {
 }
 
 pub(crate) fn config() -> WorldConfig {
-    WorldConfig {
-        accounts: 200,
-        as_of: AsOf::World,
-        ..WorldConfig::default()
-    }
+    WorldConfig { accounts: 200, as_of: AsOf::World, ..WorldConfig::default() }
 }
 
 #[derive(Debug)]
@@ -36,12 +32,7 @@ impl Answer {
     /// The JSON of an answer that must have this status.
     #[track_caller]
     pub(crate) fn expect(&self, status: u16) -> Value {
-        assert_eq!(
-            self.status,
-            status,
-            "{}",
-            String::from_utf8_lossy(&self.body)
-        );
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
         self.json()
     }
 }
@@ -100,38 +91,18 @@ impl Ask {
 }
 
 fn parse(bytes: &[u8]) -> Answer {
-    let end = bytes
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .expect("no end of headers");
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("no end of headers");
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let mut lines = head.lines();
-    let status = lines
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers: BTreeMap<String, String> = lines
         .map(|line| line.split_once(':').unwrap())
         .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
         .collect();
     let rest = &bytes[end + 4..];
-    let chunked = headers
-        .get("transfer-encoding")
-        .is_some_and(|how| how == "chunked");
-    let body = if chunked {
-        unchunk(rest)
-    } else {
-        rest.to_vec()
-    };
-    Answer {
-        status,
-        headers,
-        body,
-    }
+    let chunked = headers.get("transfer-encoding").is_some_and(|how| how == "chunked");
+    let body = if chunked { unchunk(rest) } else { rest.to_vec() };
+    Answer { status, headers, body }
 }
 
 fn unchunk(mut rest: &[u8]) -> Vec<u8> {
@@ -149,10 +120,7 @@ fn unchunk(mut rest: &[u8]) -> Vec<u8> {
 
 /// A read with the write token of the path's system.
 pub(crate) async fn get(world: &World, path: &str) -> Answer {
-    ask(&format!("GET {path}"))
-        .token(token_for(world, path))
-        .send(world)
-        .await
+    ask(&format!("GET {path}")).token(token_for(world, path)).send(world).await
 }
 
 /// A write with the write token and no key.
@@ -164,12 +132,7 @@ pub(crate) async fn write(world: &World, request: &str, body: Value) -> Answer {
 /// A write with the write token and an idempotency key.
 pub(crate) async fn write_keyed(world: &World, key: &str, request: &str, body: Value) -> Answer {
     let token = token_for(world, request.split(' ').nth(1).unwrap());
-    ask(request)
-        .token(token)
-        .key(key)
-        .body(body)
-        .send(world)
-        .await
+    ask(request).token(token).key(key).body(body).send(world).await
 }
 
 pub(crate) fn token_for<'a>(world: &'a World, path: &str) -> &'a str {
@@ -184,10 +147,7 @@ pub(crate) fn token_for<'a>(world: &'a World, path: &str) -> &'a str {
 }
 
 pub(crate) async fn hash(world: &World) -> String {
-    get(world, "/_world/hash").await.expect(200)["hash"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    get(world, "/_world/hash").await.expect(200)["hash"].as_str().unwrap().to_owned()
 }
 
 /// How often an effect was asked for and performed.

@@ -8,9 +8,7 @@ const DOCUMENT: &str = include_str!("../../API.md");
 
 /// The example of a record shape: the line that begins with its letter.
 fn example(letter: &str) -> Value {
-    let line = DOCUMENT
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("{letter} `")));
+    let line = DOCUMENT.lines().find_map(|line| line.strip_prefix(&format!("{letter} `")));
     serde_json::from_str(line.unwrap().split('`').next().unwrap()).unwrap()
 }
 
@@ -45,9 +43,7 @@ async fn the_examples_of_records_are_real_answers() {
     ] {
         same(letter, get(&world, path).await.expect(200));
     }
-    let contacts = get(&world, "/crm/accounts/ACC-0042/contacts")
-        .await
-        .expect(200);
+    let contacts = get(&world, "/crm/accounts/ACC-0042/contacts").await.expect(200);
     same("C", contacts["records"][0].clone());
 }
 
@@ -55,33 +51,13 @@ async fn the_examples_of_records_are_real_answers() {
 async fn the_examples_of_writes_are_real_answers() {
     let world = start().await;
     let escalation = json!({"ticket_id": 7_000_421, "severity": "sev1", "reason": "r"});
-    same(
-        "E",
-        write(&world, "POST /desk/escalations", escalation)
-            .await
-            .expect(201),
-    );
+    same("E", write(&world, "POST /desk/escalations", escalation).await.expect(201));
     let reply = json!({"body": "b", "public": true});
-    same(
-        "P",
-        write(&world, "POST /desk/tickets/7000421/replies", reply)
-            .await
-            .expect(201),
-    );
+    same("P", write(&world, "POST /desk/tickets/7000421/replies", reply).await.expect(201));
     let refund = json!({"invoice": "in_000042_1", "amount": 50_000, "currency": "eur", "reason": "goodwill"});
-    same(
-        "N",
-        write(&world, "POST /billing/refunds", refund)
-            .await
-            .expect(200),
-    );
+    same("N", write(&world, "POST /billing/refunds", refund).await.expect(200));
     let annotation = json!({"account": "ACC-0042", "text": "t", "client_ref": "c"});
-    same(
-        "X",
-        write(&world, "POST /usage/annotations", annotation)
-            .await
-            .expect(201),
-    );
+    same("X", write(&world, "POST /usage/annotations", annotation).await.expect(201));
 }
 
 #[tokio::test]

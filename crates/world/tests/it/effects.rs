@@ -16,18 +16,8 @@ async fn a_key_makes_a_repeat_harmless_where_it_is_honoured() {
             "crm.mark_churn_risk",
             200,
         ),
-        (
-            "POST /desk/escalations",
-            escalation,
-            "desk.create_escalation",
-            201,
-        ),
-        (
-            "POST /billing/refunds",
-            refund,
-            "billing.create_refund",
-            200,
-        ),
+        ("POST /desk/escalations", escalation, "desk.create_escalation", 201),
+        ("POST /billing/refunds", refund, "billing.create_refund", 200),
     ] {
         let first = write_keyed(&world, "k1", request, body.clone()).await;
         let after = hash(&world).await;
@@ -38,10 +28,7 @@ async fn a_key_makes_a_repeat_harmless_where_it_is_honoured() {
         assert_eq!(effect(&world, operation, "k1").await, (2, 1), "{operation}");
         let mut changed = body;
         changed["reason"] = "another".into();
-        assert_eq!(
-            write_keyed(&world, "k1", request, changed).await.status,
-            422
-        );
+        assert_eq!(write_keyed(&world, "k1", request, changed).await.status, 422);
         assert_eq!(hash(&world).await, after);
     }
 }
@@ -53,15 +40,10 @@ async fn usage_ignores_keys_but_can_be_asked_by_reference() {
     let probe = "/usage/annotations?client_ref=r1";
     assert_eq!(get(&world, probe).await.expect(200)["count"], 0);
     for _ in 0..2 {
-        write_keyed(&world, "k1", "POST /usage/annotations", body.clone())
-            .await
-            .expect(201);
+        write_keyed(&world, "k1", "POST /usage/annotations", body.clone()).await.expect(201);
     }
     assert_eq!(get(&world, probe).await.expect(200)["count"], 2);
-    assert_eq!(
-        effect(&world, "usage.create_annotation", "r1").await,
-        (2, 2)
-    );
+    assert_eq!(effect(&world, "usage.create_annotation", "r1").await, (2, 2));
 }
 
 #[tokio::test]
@@ -73,10 +55,7 @@ async fn a_write_against_a_moved_version_is_refused() {
     let seen = read.headers["etag"].clone();
     assert_eq!(seen, format!("\"{}\"", read.json()["Version"]));
     let change = |etag: &str, status: &str| {
-        ask(request)
-            .token(&token)
-            .header("If-Match", etag)
-            .body(json!({"Status": status}))
+        ask(request).token(&token).header("If-Match", etag).body(json!({"Status": status}))
     };
     let moved = change(&seen, "in_negotiation").send(&world).await;
     assert_eq!(moved.expect(200)["Version"], 2);
@@ -84,10 +63,7 @@ async fn a_write_against_a_moved_version_is_refused() {
     assert_eq!(refused.expect(412)[0]["errorCode"], "ENTITY_IS_MOVED");
     let contract = get(&world, "/crm/contracts/CTR-0042").await.expect(200);
     assert_eq!(contract["Status"], "in_negotiation");
-    change(&moved.headers["etag"], "active")
-        .send(&world)
-        .await
-        .expect(200);
+    change(&moved.headers["etag"], "active").send(&world).await.expect(200);
     change("*", "active").send(&world).await.expect(200);
 }
 
@@ -126,10 +102,8 @@ async fn writing_old_values_back_restores_the_hash() {
         let patch = format!("PATCH {request}");
         write(&world, &patch, change).await.expect(200);
         assert_ne!(hash(&world).await, grown, "{request}");
-        let old: serde_json::Map<String, Value> = fields
-            .iter()
-            .map(|name| ((*name).to_owned(), before[*name].clone()))
-            .collect();
+        let old: serde_json::Map<String, Value> =
+            fields.iter().map(|name| ((*name).to_owned(), before[*name].clone())).collect();
         write(&world, &patch, Value::Object(old)).await.expect(200);
         assert_eq!(hash(&world).await, grown, "{request}");
     }
@@ -141,30 +115,14 @@ async fn a_cancelled_escalation_leaves_its_trace() {
     let grown = hash(&world).await;
     let body =
         json!({"ticket_id": 7_000_422, "severity": "sev2", "reason": "r", "client_ref": "c9"});
-    let made = write(&world, "POST /desk/escalations", body)
-        .await
-        .expect(201);
-    assert_eq!(
-        (&made["id"], &made["company_id"]),
-        (&json!(900_001), &json!(70_042))
-    );
+    let made = write(&world, "POST /desk/escalations", body).await.expect(201);
+    assert_eq!((&made["id"], &made["company_id"]), (&json!(900_001), &json!(70_042)));
     let cancel = "POST /desk/escalations/900001/cancel";
-    let gone = write_keyed(&world, "c", cancel, json!({"reason": "rollback"}))
-        .await
-        .expect(200);
+    let gone = write_keyed(&world, "c", cancel, json!({"reason": "rollback"})).await.expect(200);
     assert_eq!(gone["status"], "cancelled");
-    assert_eq!(
-        write(&world, cancel, json!({"reason": "again"}))
-            .await
-            .status,
-        409
-    );
-    write_keyed(&world, "c", cancel, json!({"reason": "rollback"}))
-        .await
-        .expect(200);
-    let found = get(&world, "/desk/escalations?client_ref=c9")
-        .await
-        .expect(200);
+    assert_eq!(write(&world, cancel, json!({"reason": "again"})).await.status, 409);
+    write_keyed(&world, "c", cancel, json!({"reason": "rollback"})).await.expect(200);
+    let found = get(&world, "/desk/escalations?client_ref=c9").await.expect(200);
     assert_eq!(found["escalations"][0]["status"], "cancelled");
     assert_ne!(hash(&world).await, grown);
     assert_eq!(effect(&world, "desk.cancel_escalation", "c").await, (2, 1));
@@ -174,28 +132,16 @@ async fn a_cancelled_escalation_leaves_its_trace() {
 async fn a_refund_can_be_cancelled_only_within_its_window() {
     let world = start().await;
     let refund = |amount: u64| json!({"invoice": "in_000042_1", "amount": amount, "currency": "eur", "reason": "r"});
-    let made = write(&world, "POST /billing/refunds", refund(50_000))
-        .await
-        .expect(200);
+    let made = write(&world, "POST /billing/refunds", refund(50_000)).await.expect(200);
     assert_eq!(made["status"], "pending");
     let invoice = "/billing/invoices/in_000042_1";
-    assert_eq!(
-        get(&world, invoice).await.expect(200)["amount_refunded"],
-        50_000
-    );
+    assert_eq!(get(&world, invoice).await.expect(200)["amount_refunded"], 50_000);
     let cancelled = write(&world, "POST /billing/refunds/re_000001/cancel", json!({})).await;
     assert_eq!(cancelled.expect(200)["status"], "canceled");
     assert_eq!(get(&world, invoice).await.expect(200)["amount_refunded"], 0);
 
-    write(&world, "POST /billing/refunds", refund(4_600_000))
-        .await
-        .expect(200);
-    assert_eq!(
-        write(&world, "POST /billing/refunds", refund(1))
-            .await
-            .status,
-        400
-    );
+    write(&world, "POST /billing/refunds", refund(4_600_000)).await.expect(200);
+    assert_eq!(write(&world, "POST /billing/refunds", refund(1)).await.status, 400);
     let body = json!({"advance_seconds": 3600});
     let now = write(&world, "POST /_world/clock", body).await.expect(200);
     assert_eq!(now["now"], "2026-11-20T10:00:00Z");

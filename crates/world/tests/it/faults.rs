@@ -2,9 +2,9 @@
 
 use std::io::ErrorKind;
 
-use world::{Fault, FaultKind, System, World, WorldConfig};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
+use world::{Fault, FaultKind, System, World, WorldConfig};
 
 use crate::client::{ask, config, effect, get, hash, start, token_for, write, write_keyed};
 
@@ -45,22 +45,13 @@ async fn shutdown_wakes_what_hangs() {
     .await;
     let token = token_for(&world, "/crm").to_owned();
     let body = json!({"Category": "at_risk"});
-    let mut hanging = ask(FORECAST)
-        .token(&token)
-        .key("k1")
-        .body(body)
-        .open(&world)
-        .await;
+    let mut hanging = ask(FORECAST).token(&token).key("k1").body(body).open(&world).await;
     // The ledger counts the request when it has arrived.
     while effect(&world, "crm.update_forecast", "k1").await != (1, 0) {}
     world.shutdown().await;
     let mut answer = Vec::new();
     hanging.read_to_end(&mut answer).await.unwrap();
-    assert!(
-        answer.starts_with(b"HTTP/1.1 504"),
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
+    assert!(answer.starts_with(b"HTTP/1.1 504"), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[tokio::test]
@@ -70,10 +61,7 @@ async fn server_errors_limits_and_refusals_come_in_the_systems_words() {
     arm(&world, json!({"system": "billing", "operation": "billing.list_invoices", "kind": "429", "retry_after_s": 7, "on_call": 2})).await;
     arm(&world, json!({"system": "billing", "operation": "billing.list_invoices", "kind": "403", "on_call": "3..4"})).await;
     let path = "/billing/invoices";
-    assert_eq!(
-        get(&world, path).await.expect(502)["error"]["type"],
-        "api_error"
-    );
+    assert_eq!(get(&world, path).await.expect(502)["error"]["type"], "api_error");
     let limited = get(&world, path).await;
     assert_eq!(limited.expect(429)["error"]["code"], "rate_limit");
     assert_eq!(limited.headers["retry-after"], "7");
@@ -102,10 +90,7 @@ async fn reset_breaks_the_connection_before_or_after_the_effect() {
             .try_send(&world)
             .await;
         assert_eq!(broken.unwrap_err().kind(), ErrorKind::ConnectionReset);
-        assert_eq!(
-            effect(&world, "crm.update_forecast", phase).await,
-            (1, performed)
-        );
+        assert_eq!(effect(&world, "crm.update_forecast", phase).await, (1, performed));
         ask("DELETE /_world/faults").send(&world).await.expect(200);
     }
     assert_eq!(get(&world, "/crm/accounts/ACC-0042").await.status, 200);
@@ -118,25 +103,14 @@ async fn bent_answers_claim_what_is_not_so() {
     let fault = |kind: &str, operation: &str| json!({"system": operation.split('.').next(), "operation": operation, "kind": kind, "on_call": 1});
     arm(&world, fault("missing_field", "crm.get_contract")).await;
     let contract = get(&world, "/crm/contracts/CTR-0042").await.expect(200);
-    assert_eq!(
-        (contract.get("RenewalDate"), contract.get("Id").is_some()),
-        (None, true)
-    );
+    assert_eq!((contract.get("RenewalDate"), contract.get("Id").is_some()), (None, true));
 
     let mut rule = fault("missing_field", "desk.list_tickets");
     rule["field"] = "/tickets/*/sentiment".into();
     arm(&world, rule).await;
-    let tickets = get(&world, "/desk/tickets?company_id=70042")
-        .await
-        .expect(200);
+    let tickets = get(&world, "/desk/tickets?company_id=70042").await.expect(200);
     assert_eq!(tickets["tickets"].as_array().unwrap().len(), 3);
-    assert!(
-        tickets["tickets"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|t| t.get("sentiment").is_none())
-    );
+    assert!(tickets["tickets"].as_array().unwrap().iter().all(|t| t.get("sentiment").is_none()));
 
     arm(&world, fault("changed_shape", "usage.get_usage")).await;
     let usage = get(&world, "/usage/accounts/ACC-0042").await.expect(200);
@@ -149,19 +123,12 @@ async fn bent_answers_claim_what_is_not_so() {
     assert_eq!(usage["seats"], json!({"value": "600"}));
 
     arm(&world, fault("duplicate_record", "desk.find_company")).await;
-    let companies = get(&world, "/desk/companies?external_ref=ACC-0042")
-        .await
-        .expect(200);
+    let companies = get(&world, "/desk/companies?external_ref=ACC-0042").await.expect(200);
     assert_eq!(companies["companies"][0], companies["companies"][1]);
 
     arm(&world, fault("name_mismatch", "desk.find_company")).await;
-    let companies = get(&world, "/desk/companies?external_ref=ACC-0042")
-        .await
-        .expect(200);
-    assert_eq!(
-        companies["companies"][0]["name"],
-        "Meridian Unrelated Holdings"
-    );
+    let companies = get(&world, "/desk/companies?external_ref=ACC-0042").await.expect(200);
+    assert_eq!(companies["companies"][0]["name"], "Meridian Unrelated Holdings");
     assert_eq!(companies["companies"][0]["id"], 70_042);
     assert_eq!(hash(&world).await, grown);
 }
@@ -181,9 +148,7 @@ async fn a_stale_answer_is_older_in_time_and_version() {
     assert_eq!(account.json()["Version"], 0);
     assert_eq!(account.json()["AsOf"], "2026-11-19T09:00:00Z");
     arm(&world, rule("billing.get_balance")).await;
-    let balance = get(&world, "/billing/customers/cus_000042/balance")
-        .await
-        .expect(200);
+    let balance = get(&world, "/billing/customers/cus_000042/balance").await.expect(200);
     assert_eq!(balance["as_of"], 1_795_165_200 - 86_400);
 }
 
@@ -214,20 +179,12 @@ async fn odd_bodies_come_as_announced() {
 #[tokio::test]
 async fn faults_come_from_the_configuration_and_go_when_deleted() {
     let fault = Fault::new(System::Usage, "usage.get_usage", FaultKind::Garbage);
-    let world = World::start(WorldConfig {
-        faults: vec![fault],
-        ..config()
-    })
-    .await
-    .unwrap();
+    let world = World::start(WorldConfig { faults: vec![fault], ..config() }).await.unwrap();
     let listed = get(&world, "/_world/faults").await.expect(200);
     assert_eq!(listed["faults"][0]["kind"], "garbage");
     assert_eq!(listed["faults"][0]["on_call"], "always");
     ask("DELETE /_world/faults").send(&world).await.expect(200);
     get(&world, "/usage/accounts/ACC-0042").await.expect(200);
     let wrong = json!({"system": "usage", "operation": "usage.no_such", "kind": "garbage"});
-    assert_eq!(
-        write(&world, "POST /_world/faults", wrong).await.status,
-        400
-    );
+    assert_eq!(write(&world, "POST /_world/faults", wrong).await.status, 400);
 }

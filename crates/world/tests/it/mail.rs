@@ -1,9 +1,9 @@
 //! The mail sink's dialogue.
 
-use world::World;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use world::World;
 
 use crate::client::{effect, get, start, write};
 
@@ -11,9 +11,7 @@ struct Mailer(BufReader<TcpStream>);
 
 impl Mailer {
     async fn connect(world: &World) -> Self {
-        let mut mailer = Self(BufReader::new(
-            TcpStream::connect(world.smtp_addr()).await.unwrap(),
-        ));
+        let mut mailer = Self(BufReader::new(TcpStream::connect(world.smtp_addr()).await.unwrap()));
         assert_eq!(mailer.code().await, 220);
         assert_eq!(mailer.say("EHLO test.example").await, 250);
         mailer
@@ -31,23 +29,13 @@ impl Mailer {
     }
 
     async fn say(&mut self, text: &str) -> u16 {
-        self.0
-            .write_all(format!("{text}\r\n").as_bytes())
-            .await
-            .unwrap();
+        self.0.write_all(format!("{text}\r\n").as_bytes()).await.unwrap();
         self.code().await
     }
 
     async fn send(&mut self, data: &str) -> u16 {
-        assert_eq!(
-            self.say("MAIL FROM:<csm@vendor.example> SIZE=99").await,
-            250
-        );
-        assert_eq!(
-            self.say("RCPT TO:<ana.keller@northwind-robotics.example>")
-                .await,
-            250
-        );
+        assert_eq!(self.say("MAIL FROM:<csm@vendor.example> SIZE=99").await, 250);
+        assert_eq!(self.say("RCPT TO:<ana.keller@northwind-robotics.example>").await, 250);
         assert_eq!(self.say("DATA").await, 354);
         self.say(data).await
     }
@@ -60,42 +48,24 @@ async fn messages_are_stored_unstuffed_and_can_be_asked_for() {
     let world = start().await;
     let mut mailer = Mailer::connect(&world).await;
     assert_eq!(mailer.send(LETTER).await, 250);
-    assert_eq!(
-        mailer
-            .send("Subject: second\r\n\r\nsame connection\r\n.")
-            .await,
-        250
-    );
+    assert_eq!(mailer.send("Subject: second\r\n\r\nsame connection\r\n.").await, 250);
     assert_eq!(mailer.say("NOOP").await, 250);
     assert_eq!(mailer.say("QUIT").await, 221);
-    let found = get(&world, "/_world/mail?message_id=m1@vendor.example")
-        .await
-        .expect(200);
+    let found = get(&world, "/_world/mail?message_id=m1@vendor.example").await.expect(200);
     let message = &found["messages"][0];
     assert_eq!(message["message_id"], "<m1@vendor.example>");
     assert_eq!(message["from"], "csm@vendor.example");
-    assert_eq!(
-        message["to"],
-        json!(["ana.keller@northwind-robotics.example"])
-    );
+    assert_eq!(message["to"], json!(["ana.keller@northwind-robotics.example"]));
     assert_eq!(message["subject"], "Your renewal");
     assert_eq!(message["body"], "Hello\n.stuffed\n..\n");
     let all = get(&world, "/_world/mail").await.expect(200);
     assert_eq!(all["messages"].as_array().unwrap().len(), 2);
     assert_eq!(all["messages"][1]["message_id"], json!(null));
-    let to = get(
-        &world,
-        "/_world/mail?to=ana.keller@northwind-robotics.example",
-    )
-    .await;
+    let to = get(&world, "/_world/mail?to=ana.keller@northwind-robotics.example").await;
     assert_eq!(to.expect(200)["messages"].as_array().unwrap().len(), 2);
-    let none = get(&world, "/_world/mail?to=someone@else.example")
-        .await
-        .expect(200);
+    let none = get(&world, "/_world/mail?to=someone@else.example").await.expect(200);
     assert_eq!(none["messages"], json!([]));
-    let none = get(&world, "/_world/mail?message_id=other")
-        .await
-        .expect(200);
+    let none = get(&world, "/_world/mail?message_id=other").await.expect(200);
     assert_eq!(none["messages"], json!([]));
 }
 
@@ -107,14 +77,8 @@ async fn the_same_message_twice_is_counted_as_a_duplicate() {
     assert_eq!(mailer.send(LETTER).await, 250);
     let found = get(&world, "/_world/mail").await.expect(200);
     assert_eq!(found["messages"].as_array().unwrap().len(), 1);
-    assert_eq!(
-        (&found["messages"][0]["deliveries"], &found["duplicates"]),
-        (&json!(2), &json!(1))
-    );
-    assert_eq!(
-        effect(&world, "mail.send", "%3Cm1@vendor.example%3E").await,
-        (2, 2)
-    );
+    assert_eq!((&found["messages"][0]["deliveries"], &found["duplicates"]), (&json!(2), &json!(1)));
+    assert_eq!(effect(&world, "mail.send", "%3Cm1@vendor.example%3E").await, (2, 2));
 }
 
 #[tokio::test]
@@ -124,10 +88,7 @@ async fn the_dialogue_is_held_in_order_and_within_bounds() {
     assert_eq!(mailer.say("RCPT TO:<a@x.example>").await, 503);
     assert_eq!(mailer.say("DATA").await, 503);
     assert_eq!(mailer.say("MAIL FROM:a@x.example").await, 501);
-    assert_eq!(
-        mailer.say("MAIL FROM:<a@x.example> SIZE=2000000").await,
-        552
-    );
+    assert_eq!(mailer.say("MAIL FROM:<a@x.example> SIZE=2000000").await, 552);
     assert_eq!(mailer.say("MAIL FROM:<a@x.example>").await, 250);
     assert_eq!(mailer.say("RSET").await, 250);
     assert_eq!(mailer.say("RCPT TO:<a@x.example>").await, 503);
@@ -145,9 +106,7 @@ async fn a_dot_after_a_bare_newline_ends_nothing() {
     let world = start().await;
     let mut mailer = Mailer::connect(&world).await;
     assert_eq!(
-        mailer
-            .send("Subject: s\r\n\r\none\n.\r\nMAIL FROM:<evil@x.example>\r\n.")
-            .await,
+        mailer.send("Subject: s\r\n\r\none\n.\r\nMAIL FROM:<evil@x.example>\r\n.").await,
         250
     );
     let all = get(&world, "/_world/mail").await.expect(200);
@@ -174,11 +133,7 @@ async fn mail_faults_strike_before_or_after_the_delivery() {
     for line in ["MAIL FROM:<a@x.example>", "RCPT TO:<b@x.example>", "DATA"] {
         mailer.say(line).await;
     }
-    mailer
-        .0
-        .write_all(format!("{LETTER}\r\n").as_bytes())
-        .await
-        .unwrap();
+    mailer.0.write_all(format!("{LETTER}\r\n").as_bytes()).await.unwrap();
     let mut rest = String::new();
     mailer.0.read_to_string(&mut rest).await.unwrap();
     assert_eq!(rest, "");

@@ -16,15 +16,9 @@ pub(super) fn value(ty: &Type, raw: &[u8]) -> Result<Value, String> {
     let odd = || format!("a {ty} of {} bytes", raw.len());
     Ok(match *ty {
         Type::BOOL => json!(raw != [0]),
-        Type::INT2 => integer(i64::from(i16::from_be_bytes(
-            raw.try_into().map_err(|_| odd())?,
-        ))),
-        Type::INT4 => integer(i64::from(i32::from_be_bytes(
-            raw.try_into().map_err(|_| odd())?,
-        ))),
-        Type::OID => integer(i64::from(u32::from_be_bytes(
-            raw.try_into().map_err(|_| odd())?,
-        ))),
+        Type::INT2 => integer(i64::from(i16::from_be_bytes(raw.try_into().map_err(|_| odd())?))),
+        Type::INT4 => integer(i64::from(i32::from_be_bytes(raw.try_into().map_err(|_| odd())?))),
+        Type::OID => integer(i64::from(u32::from_be_bytes(raw.try_into().map_err(|_| odd())?))),
         Type::INT8 => integer(i64::from_be_bytes(raw.try_into().map_err(|_| odd())?)),
         Type::FLOAT4 => {
             // Through its shortest spelling: 0.1 stays 0.1.
@@ -44,18 +38,12 @@ pub(super) fn value(ty: &Type, raw: &[u8]) -> Result<Value, String> {
             json!(day.map_err(|_| odd())?.to_string())
         }
         Type::TIMESTAMPTZ => json!(instant(raw).ok_or_else(odd)?.to_string()),
-        Type::TIMESTAMP => json!(
-            instant(raw)
-                .ok_or_else(odd)?
-                .to_zoned(TimeZone::UTC)
-                .datetime()
-                .to_string()
-        ),
+        Type::TIMESTAMP => {
+            json!(instant(raw).ok_or_else(odd)?.to_zoned(TimeZone::UTC).datetime().to_string())
+        }
         _ if matches!(ty.kind(), Kind::Enum(_)) => json!(text(raw)?),
         _ => {
-            return Err(format!(
-                "its type {ty} is not known here; cast it with ::text"
-            ));
+            return Err(format!("its type {ty} is not known here; cast it with ::text"));
         }
     })
 }
@@ -100,22 +88,16 @@ fn numeric(raw: &[u8]) -> Option<String> {
     if groups.len() != usize::from(count) {
         return None;
     }
-    let group = |index: i32| {
-        usize::try_from(index)
-            .ok()
-            .and_then(|i| groups.get(i))
-            .copied()
-            .unwrap_or(0)
-    };
+    let group =
+        |index: i32| usize::try_from(index).ok().and_then(|i| groups.get(i)).copied().unwrap_or(0);
     let mut whole: String = (0..=weight.max(0))
         .map(|index| format!("{:04}", if weight < 0 { 0 } else { group(index) }))
         .collect();
     let trimmed = whole.trim_start_matches('0').len();
     whole = whole.split_off(whole.len() - trimmed.max(1));
     let after = i32::try_from(scale.div_ceil(4)).ok()?;
-    let fraction: String = (1..=after)
-        .map(|index| format!("{:04}", group(weight + index)))
-        .collect();
+    let fraction: String =
+        (1..=after).map(|index| format!("{:04}", group(weight + index))).collect();
     let fraction = fraction.get(..scale)?;
     let point = if scale == 0 { "" } else { "." };
     let minus = if sign == 0x4000 { "-" } else { "" };
@@ -141,10 +123,7 @@ mod tests {
             (vec![1, 0xFFFF, 0, 4, 1], "0.0001"),
             (vec![1, 0xFFFE, 0, 8, 1], "0.00000001"),
             (vec![3, 1, 0, 3, 1, 2345, 6780], "12345.678"),
-            (
-                vec![5, 4, 0, 0, 9, 71, 9925, 4740, 993],
-                "90071992547400993",
-            ),
+            (vec![5, 4, 0, 0, 9, 71, 9925, 4740, 993], "90071992547400993"),
             (vec![0, 0, 0xC000, 0], "NaN"),
         ] {
             assert_eq!(numeric(&bytes(&words)).as_deref(), Some(expected));
@@ -155,35 +134,16 @@ mod tests {
     #[test]
     fn times_and_numbers() {
         let us = 820_454_400_000_000_i64.to_be_bytes();
-        assert_eq!(
-            value(&Type::TIMESTAMPTZ, &us).unwrap(),
-            json!("2025-12-31T00:00:00Z")
-        );
-        assert_eq!(
-            value(&Type::TIMESTAMP, &us).unwrap(),
-            json!("2025-12-31T00:00:00")
-        );
-        assert_eq!(
-            value(&Type::DATE, &9496_i32.to_be_bytes()).unwrap(),
-            json!("2025-12-31")
-        );
+        assert_eq!(value(&Type::TIMESTAMPTZ, &us).unwrap(), json!("2025-12-31T00:00:00Z"));
+        assert_eq!(value(&Type::TIMESTAMP, &us).unwrap(), json!("2025-12-31T00:00:00"));
+        assert_eq!(value(&Type::DATE, &9496_i32.to_be_bytes()).unwrap(), json!("2025-12-31"));
         assert_eq!(
             value(&Type::INT8, &9_007_199_254_740_993_i64.to_be_bytes()).unwrap(),
             json!("9007199254740993")
         );
-        assert_eq!(
-            value(&Type::FLOAT4, &0.1_f32.to_be_bytes()).unwrap(),
-            json!(0.1)
-        );
-        assert_eq!(
-            value(&Type::FLOAT8, &f64::NAN.to_be_bytes()).unwrap(),
-            json!("NaN")
-        );
+        assert_eq!(value(&Type::FLOAT4, &0.1_f32.to_be_bytes()).unwrap(), json!(0.1));
+        assert_eq!(value(&Type::FLOAT8, &f64::NAN.to_be_bytes()).unwrap(), json!("NaN"));
         assert!(value(&Type::INT4, &[1]).is_err());
-        assert!(
-            value(&Type::POINT, &[0; 16])
-                .unwrap_err()
-                .contains("::text")
-        );
+        assert!(value(&Type::POINT, &[0; 16]).unwrap_err().contains("::text"));
     }
 }
