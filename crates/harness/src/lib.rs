@@ -4,3 +4,4 @@
 //! no rule. It must not know anything else of ours, which `tests/it/arrows.rs` holds.
 
 pub mod app;
+pub mod cli;

@@ -11,7 +11,7 @@ use kernel::{
 
 use crate::{
     check_operations::check_connectors,
-    check_steps::Checker,
+    checker::Checker,
     load::Draft,
     model::{Expected, Where},
     problem::{Place, Problem, Problems, did_you_mean},

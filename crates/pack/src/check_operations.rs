@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     binding::{check_binding, placeholders, properties},
     check::Context,
-    check_steps::Checker,
+    checker::Checker,
     problem::{Problem, did_you_mean},
     schema::{check_object_schema, check_schema, leads_somewhere},
 };

@@ -25,9 +25,6 @@ use crate::{
 /// Schema of a plan document.
 pub const PLAN_SCHEMA: &str = "harness.plan/v1";
 
-/// Deepest nesting of playbooks that call each other.
-const CALLS_MAX: usize = 32;
-
 /// Digests of everything else a plan depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pins {
@@ -86,32 +83,22 @@ impl Pack {
     /// The playbook with every call inlined and every step's recoveries merged.
     fn inline(&self, name: &str) -> Result<Playbook, Problem> {
         let mut left = STEPS_MAX;
-        let steps = self.inline_playbook(name, (0, &mut left))?;
+        let steps = self.inline_playbook(name, &mut left)?;
         Ok(Playbook { name: name.to_owned(), steps })
     }
 
-    fn inline_playbook(
-        &self,
-        name: &str,
-        (depth, left): (usize, &mut usize),
-    ) -> Result<Vec<Step>, Problem> {
+    fn inline_playbook(&self, name: &str, left: &mut usize) -> Result<Vec<Step>, Problem> {
         let Some(written) = self.playbooks.get(name) else {
             return Err(refuse(format!("no playbook `{}`", cut(name)), "load the pack again"));
         };
-        if depth > CALLS_MAX {
-            return Err(refuse(
-                format!("playbooks call each other deeper than {CALLS_MAX}"),
-                "flatten them",
-            ));
-        }
-        self.inline_steps(&written.steps, name, (depth, left))
+        self.inline_steps(&written.steps, name, left)
     }
 
     fn inline_steps(
         &self,
         steps: &[Step],
         playbook: &str,
-        (depth, left): (usize, &mut usize),
+        left: &mut usize,
     ) -> Result<Vec<Step>, Problem> {
         let mut inlined = Vec::with_capacity(steps.len());
         for step in steps {
@@ -126,10 +113,10 @@ impl Pack {
                         merged(&step.on_failure, &self.exceptions, playbook, operation);
                 }
                 Work::Playbook { name, steps, .. } => {
-                    *steps = self.inline_playbook(&name.clone(), (depth + 1, left))?;
+                    *steps = self.inline_playbook(name, left)?;
                 }
                 Work::Parallel { branches: inner } | Work::ForEach { steps: inner, .. } => {
-                    *inner = self.inline_steps(inner, playbook, (depth + 1, left))?;
+                    *inner = self.inline_steps(inner, playbook, left)?;
                 }
                 Work::Ask { .. }
                 | Work::Sleep { .. }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use expr::Expr;
 
 use crate::{
-    check_steps::without_offset,
+    checker::without_offset,
     model::{Direction, Kpi, Measure, Subject},
     read::{Fields, Reader},
     steps::unwrap,

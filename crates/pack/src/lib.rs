@@ -13,6 +13,7 @@ mod binding;
 mod check;
 mod check_operations;
 mod check_steps;
+mod checker;
 mod companion;
 mod compile;
 mod connector;

@@ -17,6 +17,9 @@ pub(crate) const PHRASES_MAX: usize = 200;
 /// Longest trigger or example, in characters.
 pub(crate) const PHRASE_MAX: usize = 400;
 
+/// The harness that this crate is a part of: all crates carry one version.
+const HARNESS: &str = env!("CARGO_PKG_VERSION");
+
 pub(crate) fn read_manifest(doc: &Doc, reader: Reader<'_>) -> Manifest {
     let Some(mut fields) = reader.fields(&doc.root, "pack.yaml") else {
         return Manifest::default();
@@ -61,21 +64,53 @@ fn is_version(text: &str) -> bool {
         && pre.is_none_or(|pre| pre.len() <= 40 && pre.split('.').all(word))
 }
 
+/// Bounds on the version of the harness, such as `>=0.1, <2`; this one must be within.
 fn read_requirement(fields: &mut Fields<'_, '_>) -> String {
     let Some(node) = fields.need("harness") else { return String::new() };
     let Some(text) = fields.reader.text(node, "harness") else { return String::new() };
-    let bounds = text.split(',').map(str::trim);
-    let fine = bounds.clone().all(|bound| {
-        let number = bound.trim_start_matches(['>', '<', '=']);
-        number.len() < bound.len()
-            && (1..=3).contains(&number.split('.').count())
-            && number.split('.').all(|part| part.parse::<u32>().is_ok())
-    });
-    if !fine {
-        let message = format!("`{}` is not a version range", cut(text));
-        fields.reader.wrong(node.place, message, "write `\">=0.1\"` or `\">=0.1, <2\"`");
+    match accepts(text, HARNESS) {
+        Some(true) => {}
+        Some(false) => {
+            let message = format!("the pack needs harness {}, this is {HARNESS}", cut(text));
+            fields.reader.wrong(node.place, message, "use another version of one of them");
+        }
+        None => {
+            let message = format!("`{}` is not a version range", cut(text));
+            fields.reader.wrong(node.place, message, "write `\">=0.1\"` or `\">=0.1, <2\"`");
+        }
     }
     text.to_owned()
+}
+
+/// Whether a version lies within all bounds; `None` when they are no bounds.
+fn accepts(bounds: &str, version: &str) -> Option<bool> {
+    let version = numbers(version)?;
+    let holds = |bound: &str| {
+        let bound = bound.trim();
+        let number = bound.trim_start_matches(['>', '<', '=']);
+        let operator = bound.strip_suffix(number)?;
+        let order = version.cmp(&numbers(number)?);
+        match operator {
+            ">=" => Some(order.is_ge()),
+            "<=" => Some(order.is_le()),
+            ">" => Some(order.is_gt()),
+            "<" => Some(order.is_lt()),
+            "=" => Some(order.is_eq()),
+            _ => None,
+        }
+    };
+    let all: Option<Vec<bool>> = bounds.split(',').map(holds).collect();
+    all.map(|all| all.into_iter().all(|held| held))
+}
+
+/// One to three numbers, filled up with zeros.
+fn numbers(text: &str) -> Option<[u32; 3]> {
+    let mut all = [0; 3];
+    let mut places = all.iter_mut();
+    for part in text.split('.') {
+        *places.next()? = part.parse().ok()?;
+    }
+    Some(all)
 }
 
 fn read_asks(fields: &mut Fields<'_, '_>) -> Asked {
@@ -165,7 +200,7 @@ fn read_subjects(fields: &mut Fields<'_, '_>) -> std::collections::BTreeMap<Stri
 
 #[cfg(test)]
 mod tests {
-    use super::is_version;
+    use super::{accepts, is_version};
 
     #[test]
     fn versions_have_three_numbers() {
@@ -173,6 +208,17 @@ mod tests {
         assert!(is_version("10.20.30-beta.2"));
         for bad in ["1.0", "01.0.0", "1.0.0-", "v1.0.0", "1.0.0+b", "1..0", "1.0.0-b_c"] {
             assert!(!is_version(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn all_bounds_must_hold() {
+        assert_eq!(accepts(">=0.1", "0.1.0"), Some(true));
+        assert_eq!(accepts(">=0.1, <0.2", "0.1.9"), Some(true));
+        assert_eq!(accepts(">=0.1, <0.2", "0.2.0"), Some(false));
+        assert_eq!(accepts("=1", "1.0.0"), Some(true));
+        for bad in ["", "any", "0.1", "~1", ">=1.2.3.4", ">=", ">=1,"] {
+            assert_eq!(accepts(bad, "1.0.0"), None, "{bad}");
         }
     }
 }

@@ -139,8 +139,7 @@ pub struct ExceptionRule {
     pub(crate) at: String,
 }
 
-/// Where a rule holds. A narrower scope wins: operation over playbook over everywhere… see
-/// [`crate::recovery::merged`].
+/// Where a rule holds; [`crate::merged`] says which rule wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Where {

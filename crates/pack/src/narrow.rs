@@ -18,7 +18,7 @@ fn proven(conjunct: &str) -> Option<Vec<&str>> {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
-    path.iter().all(|part| named(part)).then_some(path)
+    path.iter().all(named).then_some(path)
 }
 
 /// The parts between `&&` at the top level.

@@ -3,7 +3,9 @@
 //! A request that names its intent is served by it. Otherwise each intent is scored by how well its
 //! declared phrases and the request cover each other: words and word pairs, weighted by how few
 //! intents declare them (all in integers, so that every machine agrees), with a little for
-//! identifiers in the text that fit its inputs. Inputs that an intent refuses rule it out.
+//! identifiers in the text that fit its inputs. Inputs that an intent refuses rule it out. One word
+//! alone, a word that turns the request around, a question where the intent declares no such question,
+//! or a second intent whose trigger stands in it too: all these ask.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -100,8 +102,8 @@ enum Sort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sense {
     AsSaid,
-    /// It holds a word such as `not` that no phrase declares: it may ask for the opposite.
-    TurnedAround,
+    /// It may ask for the opposite, for two things, or for anything.
+    Unsure,
 }
 
 #[derive(Debug)]
@@ -177,7 +179,8 @@ impl Router {
         candidates
             .sort_by(|a, b| (b.score, &a.pack, &a.intent).cmp(&(a.score, &b.pack, &b.intent)));
         candidates.truncate(CANDIDATES_MAX);
-        decide(candidates, self.sense(&asked))
+        let sense = candidates.first().map_or(Sense::AsSaid, |best| self.sense(&asked, best));
+        decide(candidates, sense)
     }
 
     fn by_name(&self, name: &str) -> Routed {
@@ -204,13 +207,36 @@ impl Router {
         }
     }
 
-    /// Whether the request holds a word that turns it around and that no phrase declares.
-    fn sense(&self, asked: &Features) -> Sense {
-        let declared = |word: &String| {
-            let phrases = self.targets.iter().flat_map(|target| &target.phrases);
-            phrases.into_iter().any(|phrase| phrase.features.negations.contains(word))
+    /// Whether the request says one thing, plainly.
+    fn sense(&self, asked: &Features, best: &Candidate) -> Sense {
+        let phrases = || self.targets.iter().flat_map(|target| &target.phrases);
+        let declared =
+            |word: &String| phrases().any(|phrase| phrase.features.negations.contains(word));
+        if !asked.negations.iter().all(declared) {
+            return Sense::Unsure;
+        }
+        let Some(target) = self.targets.iter().find(|target| target.is(best)) else {
+            return Sense::Unsure;
         };
-        if asked.negations.iter().all(declared) { Sense::AsSaid } else { Sense::TurnedAround }
+        let opens = |phrase: &Phrase| phrase.features.opening == asked.opening;
+        if asked.opening.is_some() && !target.phrases.iter().any(opens) {
+            return Sense::Unsure;
+        }
+        let told = asked.words.iter().filter(|word| target.vocabulary.contains(*word)).count();
+        let codes = self.fitting_inputs(target, asked).len();
+        if !asked.words.is_empty() && told + codes < 2 {
+            return Sense::Unsure;
+        }
+        let others = self.targets.iter().filter(|other| !other.is(best));
+        let rival = others.flat_map(|other| &other.phrases).any(|phrase| {
+            let words = &phrase.features.words;
+            phrase.sort == Sort::Trigger
+                && !words.is_empty()
+                && words.is_subset(&asked.words)
+                && phrase.features.pairs.is_subset(&asked.pairs)
+                && !words.is_subset(&target.vocabulary)
+        });
+        if rival { Sense::Unsure } else { Sense::AsSaid }
     }
 
     fn judge(&self, target: &Target, asked: &Features, request: &Request) -> Option<Candidate> {
@@ -339,6 +365,10 @@ impl Target {
             Some((pack, intent)) => pack == self.pack && intent == self.intent,
             None => name == self.intent,
         }
+    }
+
+    fn is(&self, candidate: &Candidate) -> bool {
+        candidate.pack == self.pack && candidate.intent == self.intent
     }
 
     fn candidate(&self, score: u32, why: Vec<String>) -> Candidate {

@@ -14,10 +14,23 @@ const STOP_WORDS: [&str; 62] = [
     "to", "us", "want", "we", "will", "with", "would", "you", "your",
 ];
 
+/// The same for German.
+const STOP_WORDS_DE: [&str; 36] = [
+    "an", "auf", "bitte", "das", "dem", "den", "der", "des", "die", "dieser", "dieses", "du",
+    "ein", "eine", "einem", "einen", "einer", "er", "es", "fuer", "ich", "im", "in", "ist", "mir",
+    "mit", "sie", "sind", "uns", "und", "von", "was", "wie", "wir", "zu", "zum",
+];
+
 /// Words that turn a request around.
 const NEGATIONS: [&str; 19] = [
     "not", "no", "dont", "never", "without", "cancel", "stop", "undo", "revert", "withdraw",
     "avoid", "unless", "cannot", "shouldnt", "wont", "didnt", "isnt", "nobody", "skip",
+];
+
+/// Words that open a question about something rather than a request for it.
+const QUESTIONS: [&str; 20] = [
+    "how", "what", "whats", "when", "where", "which", "who", "whom", "whose", "why", "wann",
+    "warum", "was", "welche", "welcher", "welches", "wer", "wie", "wieso", "wo",
 ];
 
 /// What a text is made of.
@@ -29,27 +42,23 @@ pub(crate) struct Features {
     pub(crate) pairs: BTreeSet<String>,
     /// Words that turn it around.
     pub(crate) negations: BTreeSet<String>,
+    /// The question word it opens with.
+    pub(crate) opening: Option<String>,
     /// Parts with digits, as written: identifiers, dates, amounts.
     pub(crate) codes: Vec<String>,
 }
 
 pub(crate) fn features(text: &str) -> Features {
-    let text: String = text.chars().take(TEXT_MAX).collect();
     let mut found = Features::default();
-    for raw in text
-        .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '?' | '!' | '(' | ')' | '"'))
-    {
-        let code = raw.trim_matches(|c: char| !c.is_alphanumeric());
-        if code.chars().any(|c| c.is_ascii_digit()) {
-            found.codes.push(code.to_owned());
-        }
-    }
+    let text = take_codes(&text.chars().take(TEXT_MAX).collect::<String>(), &mut found.codes);
     let mut previous: Option<String> = None;
-    for word in split_words(&text) {
+    let words = split_words(&text);
+    found.opening = words.first().filter(|word| QUESTIONS.contains(&word.as_str())).cloned();
+    for word in words {
         if NEGATIONS.contains(&word.as_str()) {
             found.negations.insert(word.clone());
         }
-        if STOP_WORDS.contains(&word.as_str()) || word.chars().any(|c| c.is_ascii_digit()) {
+        if STOP_WORDS.contains(&word.as_str()) || STOP_WORDS_DE.contains(&word.as_str()) {
             continue;
         }
         let word = stem(&word);
@@ -60,6 +69,27 @@ pub(crate) fn features(text: &str) -> Features {
         previous = Some(word);
     }
     found
+}
+
+/// The text without its codes: runs of ASCII letters, digits, `-`, `_` and `.` that hold a digit.
+fn take_codes(text: &str, codes: &mut Vec<String>) -> String {
+    let mut rest = String::with_capacity(text.len());
+    let mut run = String::new();
+    for c in text.chars().chain([' ']) {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
+            run.push(c);
+            continue;
+        }
+        if run.contains(|c: char| c.is_ascii_digit()) {
+            codes.push(run.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned());
+            rest.push(' ');
+        } else {
+            rest.push_str(&run);
+        }
+        run.clear();
+        rest.push(c);
+    }
+    rest
 }
 
 /// Words in order: letters folded to lower case without common diacritics; runs of CJK become pairs of
@@ -172,6 +202,7 @@ mod tests {
         let found = features("Don't escalate ticket #7000421 for ACC-0042!");
         assert_eq!(found.codes, ["7000421", "ACC-0042"]);
         assert_eq!(found.negations.into_iter().collect::<Vec<_>>(), ["dont"]);
-        assert!(!found.words.contains("acc-0042"));
+        assert_eq!(found.words.into_iter().collect::<Vec<_>>(), ["dont", "escal", "ticket"]);
+        assert_eq!(features("ACC-0064の契約").codes, ["ACC-0064"]);
     }
 }

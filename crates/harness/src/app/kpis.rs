@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use expr::{Cost, Env, Expr, Join, Key};
 use kernel::{
-    event::{Body, Record},
+    event::{Body, Record, Role},
+    exception::Landed,
     id::At,
+    money::Money,
     run::Status,
 };
 use pack::{Direction, Kpi, Measure, Subject};
@@ -113,14 +115,18 @@ async fn facts_of(app: &App, caller: &Caller, pack: &str) -> Result<Vec<Fact>, P
     }
 }
 
-/// Everything one journal contributes.
+/// Everything one journal contributes. Which fields each subject has is part of the pack format:
+/// see the table in `docs/kpis.md`.
 fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
     let Some(first) = records.first() else { return };
     let Some(header) = super::header_of(first) else { return };
     let opened = first.event.at;
-    let last = records.iter().rev().find(|r| matches!(r.event.body, Body::Finished { .. }));
-    let common =
-        json!({ "intent": header.intent, "agent": header.chain.agent.id, "status": status.word() });
+    let finished = records.iter().rev().find_map(|record| match &record.event.body {
+        Body::Finished { caveats, .. } => Some((record.event.at, caveats)),
+        _ => None,
+    });
+    let caveats: Vec<&str> = finished.iter().flat_map(|(_, c)| c.iter()).map(|c| c.text.as_str()).collect();
+    let common = json!({ "intent": header.intent, "agent": header.chain.agent.id, "status": status.word() });
     let mut add = |subject: Subject, at: At, more: Value| {
         let mut item = common.clone();
         if let (Value::Object(item), Value::Object(more)) = (&mut item, more) {
@@ -128,13 +134,12 @@ fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
         }
         facts.push(Fact { subject, at, item });
     };
-    let finished = last.map(|record| record.event.at - opened);
-    add(Subject::Runs, opened, json!({ "over": status.is_over(), "duration_ms": finished }));
+    let duration = finished.map(|(at, _)| at - opened);
+    add(Subject::Runs, opened, json!({
+        "over": status.is_over(), "caveats": caveats, "opened_at": opened, "duration_ms": duration,
+    }));
     for line in action_lines(records) {
-        let at = usize::try_from(line.action)
-            .ok()
-            .and_then(|n| records.get(n))
-            .map_or(opened, |r| r.event.at);
+        let at = usize::try_from(line.action).ok().and_then(|n| records.get(n)).map_or(opened, |r| r.event.at);
         let item = json!({
             "operation": line.operation, "role": line.role, "outcome": line.outcome,
             "verdict": line.verdict, "step": line.step, "took_ms": line.took_ms,
@@ -144,37 +149,54 @@ fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
         }
         add(Subject::Actions, at, item);
     }
-    let mut asked = BTreeMap::new();
+    let mut asks = Asks::default();
     for record in records {
+        asks.observe(record, &mut add);
+    }
+}
+
+/// Asks and money, followed through one journal.
+#[derive(Default)]
+struct Asks {
+    proposed: BTreeMap<u64, (String, Option<Money>)>,
+    asked_at: BTreeMap<u64, At>,
+}
+
+impl Asks {
+    fn observe(&mut self, record: &Record, add: &mut dyn FnMut(Subject, At, Value)) {
         let at = record.event.at;
         match &record.event.body {
+            Body::Proposed { operation, args, because: Role::Step, .. } => {
+                let amount = args.value().as_object().and_then(|a| a.values().find_map(Money::from_value));
+                self.proposed.insert(record.event.seq, (operation.to_string(), amount));
+            }
             Body::Asked { action, .. } => {
-                asked.insert(*action, at);
+                self.asked_at.entry(*action).or_insert(at);
             }
             Body::Answered { action, answer, self_approved, .. } => {
                 let verdict = serde_json::to_value(answer).unwrap_or_default();
-                let latency = asked.get(action).map(|since| at - since);
-                add(
-                    Subject::Approvals,
-                    at,
-                    json!({
-                        "verdict": verdict.get("verdict"), "latency_ms": latency, "self_approved": self_approved,
-                    }),
-                );
+                let operation = self.proposed.get(action).map(|(operation, _)| operation.clone());
+                add(Subject::Approvals, at, json!({
+                    "verdict": verdict.get("verdict"), "asked_at": self.asked_at.get(action),
+                    "answered_at": at, "self_approved": self_approved, "operation": operation,
+                }));
+            }
+            Body::Receipted { action, landed: Landed::Yes, .. } => {
+                if let Some((operation, Some(amount))) = self.proposed.get(action) {
+                    add(Subject::Money, at, json!({ "operation": operation, "amount": amount }));
+                }
             }
             Body::Raised { exception, .. } => {
-                add(
-                    Subject::Exceptions,
-                    at,
-                    json!({ "need": exception.need, "class": exception.class }),
-                );
+                add(Subject::Exceptions, at, json!({
+                    "need": exception.need, "class": exception.class, "step": exception.step,
+                }));
             }
             _ => {}
         }
     }
 }
 
-/// One item as the root variable `item`; reports carry no labels.
+/// One item, its fields as variables; reports carry no labels.
 struct Item<'a>(&'a Value);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -194,7 +216,7 @@ impl Env for Item<'_> {
     type Label = NoLabel;
 
     fn value(&self, root: &str) -> Option<&Value> {
-        (root == "item").then_some(self.0)
+        self.0.get(root)
     }
 
     fn label(&self, _: &str, _: &[Key<'_>]) -> NoLabel {
@@ -228,7 +250,7 @@ impl Formula {
 
 fn broken(error: &str) -> Problem {
     Problem::new(Kind::Unexpected, "kpi-broken", format!("a KPI cannot be computed: {error}")).next(
-        "correct the expression in kpis.yaml; its items are described in `harness schema kpi-item`",
+        "correct the expression in kpis.yaml; docs/kpis.md lists the fields of every subject",
     )
 }
 

@@ -5,6 +5,7 @@
 
 pub mod approvals;
 pub mod config;
+pub mod demo;
 pub mod doctor;
 pub mod exceptions;
 pub mod explain;

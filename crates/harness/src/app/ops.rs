@@ -140,3 +140,19 @@ pub fn publish(name: &str, schema: Schema) -> Value {
     }
     schema
 }
+
+/// Every published schema by kind: answers, problems, and the files people write.
+#[must_use]
+pub fn schemas() -> std::collections::BTreeMap<String, Value> {
+    let kind = |document: &str| {
+        let name = document.strip_prefix("harness.").unwrap_or(document);
+        name.split('/').next().unwrap_or(name).to_owned()
+    };
+    let mut all: std::collections::BTreeMap<String, Value> =
+        OPS.iter().map(|op| (kind(op.document), publish(op.document, (op.response)()))).collect();
+    all.insert("problem".to_owned(), published::<Problem>("harness.problem/v1"));
+    for (name, schema) in pack::schemas() {
+        all.insert(format!("file-{name}"), schema);
+    }
+    all
+}

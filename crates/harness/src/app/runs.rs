@@ -154,6 +154,8 @@ pub struct ActionLine {
     pub receipt: Option<String>,
     /// Milliseconds from dispatch to outcome.
     pub took_ms: Option<i64>,
+    /// What was said when it failed.
+    pub failure: Option<String>,
 }
 
 /// Asks to roll back.
@@ -343,6 +345,7 @@ pub fn action_lines(records: &[Record]) -> Vec<ActionLine> {
                 outcome: "open".to_owned(),
                 receipt: None,
                 took_ms: None,
+                failure: None,
             });
             continue;
         }
@@ -395,10 +398,13 @@ fn note(line: &mut ActionLine, record: &Record, dispatched_at: Option<i64>) {
         }
         Body::Returned { ended, .. } => {
             line.took_ms = dispatched_at.map(|at| record.event.at - at);
-            line.outcome = match ended {
-                Ended::Done { .. } => "done".to_owned(),
-                Ended::Failed { class, .. } => format!("failed:{}", class.name()),
-            };
+            match ended {
+                Ended::Done { .. } => line.outcome = "done".to_owned(),
+                Ended::Failed { class, message, .. } => {
+                    line.outcome = format!("failed:{}", class.name());
+                    line.failure = message.value().as_str().map(super::value::visible);
+                }
+            }
         }
         Body::Doubted { .. } => line.outcome = "in_doubt".to_owned(),
         Body::Receipted { receipt, class, .. } => {

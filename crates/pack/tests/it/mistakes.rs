@@ -257,6 +257,34 @@ fn null_that_a_recovery_puts_in_place_must_be_guarded() {
 }
 
 #[test]
+fn a_pack_for_another_harness_is_refused() {
+    let mut files = small();
+    edit(&mut files, PACK, "\">=0.1\"", "\">=99\"");
+    assert!(
+        show(&load(&files).unwrap_err())
+            .starts_with("pack.yaml:6:10: the pack needs harness >=99, this is ")
+    );
+}
+
+#[test]
+fn calls_that_double_at_each_level_are_counted_not_walked() {
+    let mut files = small();
+    for n in 0..60 {
+        let call = |id: &str| format!("  - {{id: {id}, playbook: p{}, with: {{}}}}\n", n + 1);
+        let (a, b) = (call("a"), call("b"));
+        let steps = if n < 59 { format!("{a}{b}") } else { "  - {id: z, return: 1}\n".to_owned() };
+        let text = format!(
+            "schema: harness.playbook/v1\nname: p{n}\ninput: {{type: object}}\nsteps:\n{steps}"
+        );
+        files.insert(format!("playbooks/p{n}.yaml"), text.into_bytes());
+    }
+    assert!(
+        show(&load(&files).unwrap_err())
+            .contains("steps once other playbooks are inlined; at most 500")
+    );
+}
+
+#[test]
 fn several_problems_are_reported_at_once_in_order() {
     let mut files = small();
     edit(&mut files, PACK, "owner: tests", "ownr: tests");

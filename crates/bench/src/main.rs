@@ -1,0 +1,77 @@
+//! What the harness itself costs, each figure beside its floor, measured in the same run.
+//!
+//! Development only. It measures the crates that ship as they are; it must not be a dependency of
+//! any of them, and no test here has a time limit: verdicts are printed, and only `--check` turns a
+//! missed goal into an exit code.
+//!
+//! Reading order: this file (what is measured, in order), `report` (figures, goals, the table),
+//! `world` (the one run everything measures), then one file per question: `flow` (engine and
+//! SQLite), `action` (one action through the gate), `bytes`, `process`, `micro`. `floor` holds the
+//! bare versions that figures are compared with. `docs/benchmarks.md` says how to read the table.
+
+mod action;
+mod bytes;
+mod error;
+mod floor;
+mod flow;
+mod line;
+mod micro;
+mod options;
+mod policies;
+mod process;
+mod report;
+mod spread;
+mod world;
+
+use std::{io::Write as _, process::ExitCode};
+
+use error::{Broken, Doing as _};
+use options::{Options, Output};
+use report::Report;
+
+fn main() -> ExitCode {
+    let mut stderr = std::io::stderr();
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(problem) => {
+            drop(writeln!(stderr, "{problem}\n\n{}", options::USAGE));
+            return ExitCode::from(2);
+        }
+    };
+    match measure(&options) {
+        Ok(report) if options.fails_on(report.missed()) => ExitCode::FAILURE,
+        Ok(_) => ExitCode::SUCCESS,
+        Err(broken) => {
+            drop(writeln!(stderr, "{broken}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// One question: its name for `--only`, and who answers it.
+type Question = (&'static str, fn(&Options, &mut Report) -> Result<(), Broken>);
+
+/// Everything measured, in the order of the table.
+const QUESTIONS: [Question; 6] = [
+    ("flow", flow::measure),
+    ("action", action::measure),
+    ("judge", action::measure_judge),
+    ("process", process::measure),
+    ("bytes", bytes::measure),
+    ("micro", micro::measure),
+];
+
+fn measure(options: &Options) -> Result<Report, Broken> {
+    let mut report = Report::default();
+    for (name, question) in QUESTIONS {
+        if options.wants(name) {
+            question(options, &mut report)?;
+        }
+    }
+    let text = match options.output {
+        Output::Table => report.table(),
+        Output::Json => report.json()?,
+    };
+    std::io::stdout().write_all(text.as_bytes()).doing("write the report")?;
+    Ok(report)
+}

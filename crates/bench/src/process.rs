@@ -1,0 +1,128 @@
+//! The binary from outside: how soon it starts, how large it is, how little it holds while idle.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use crate::{
+    error::{Broken, Doing as _},
+    options::Options,
+    report::{Figure, Floor, Goal, Report},
+    spread::{Spread, millis, wall},
+};
+
+/// How long a server may settle before it counts as idle.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+
+const MEBI: f64 = 1024.0 * 1024.0;
+
+/// Item 6.
+pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Broken> {
+    start(options, report)?;
+    ready(options, report)?;
+    let (name, goal) = ("size of the binary", Goal::AtMost(40.0));
+    report.add(match std::fs::metadata(&options.binary) {
+        Ok(file) => {
+            let size = Spread::of(vec![file.len() as f64 / MEBI]);
+            Figure::new(name, (size, "MiB"), None, goal)
+        }
+        Err(_) => Figure::unmeasured(name, "MiB", (goal, no_binary(options))),
+    });
+    idle(options, report)
+}
+
+fn start(options: &Options, report: &mut Report) -> Result<(), Broken> {
+    let (name, goal) = ("harness --version", Goal::AtMost(10.0));
+    let said = Command::new(&options.binary).arg("--version").output();
+    let works = said.is_ok_and(|said| said.status.success() && !said.stdout.is_empty());
+    if !works {
+        report.add(Figure::unmeasured(name, "ms", (goal, no_binary(options))));
+        return Ok(());
+    }
+    let (mut value, mut floor) = (Vec::new(), Vec::new());
+    for _ in 0..options.pick(31, 5) {
+        floor.push(child_ms(Command::new("true"))?.0);
+        let mut command = Command::new(&options.binary);
+        command.arg("--version");
+        value.push(child_ms(command)?.0);
+    }
+    let floor = Floor { name: "starting `true`", value: Spread::of(floor) };
+    report.add(Figure::new(name, (Spread::of(value), "ms"), Some(floor), goal));
+    Ok(())
+}
+
+fn ready(options: &Options, report: &mut Report) -> Result<(), Broken> {
+    let (name, goal) = ("harness doctor on an empty store", Goal::AtMost(100.0));
+    let (mut value, mut floor) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds().max(5) {
+        let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
+        let mut command = Command::new(&options.binary);
+        command.arg("doctor").arg("--store").arg(folder.path().join("store")).args(["-o", "json"]);
+        command.current_dir(folder.path());
+        match child_ms(command) {
+            Ok((took, true)) => value.push(took),
+            Ok((_, false)) | Err(_) => {
+                let why = "`harness doctor --store DIR -o json` does not succeed".to_owned();
+                report.add(Figure::unmeasured(name, "ms", (goal, why)));
+                return Ok(());
+            }
+        }
+        floor.push(child_ms(Command::new("true"))?.0);
+    }
+    let floor = Floor { name: "starting `true`", value: Spread::of(floor) };
+    report.add(Figure::new(name, (Spread::of(value), "ms"), Some(floor), goal));
+    Ok(())
+}
+
+/// Wall time until a child has ended, and whether it succeeded and said something, unless it is `true`.
+fn child_ms(mut command: Command) -> Result<(f64, bool), Broken> {
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    let says_nothing = command.get_program() == "true";
+    let (took, said) = wall(|| command.output());
+    let said = said.doing("start a child")?;
+    let spoke = says_nothing || !said.stdout.is_empty();
+    Ok((millis(took), said.status.success() && spoke))
+}
+
+fn idle(options: &Options, report: &mut Report) -> Result<(), Broken> {
+    let (name, goal) = ("memory of an idle `harness serve`", Goal::AtMost(40.0));
+    let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
+    let mut command = Command::new(&options.binary);
+    command.arg("serve").arg("--store").arg(folder.path().join("store")).current_dir(folder.path());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else {
+        report.add(Figure::unmeasured(name, "MiB", (goal, no_binary(options))));
+        return Ok(());
+    };
+    std::thread::sleep(IDLE_AFTER);
+    let resident = resident_mib(&mut child);
+    // It may have ended by itself.
+    let _ended = child.kill();
+    child.wait().doing("end the server")?;
+    report.add(match resident {
+        Some(mib) => Figure::new(name, (Spread::of(vec![mib]), "MiB"), None, goal),
+        None => {
+            let why = "`harness serve --store DIR` does not stay up".to_owned();
+            Figure::unmeasured(name, "MiB", (goal, why))
+        }
+    });
+    Ok(())
+}
+
+/// Resident memory of a child that still runs.
+fn resident_mib(child: &mut Child) -> Option<f64> {
+    if child.try_wait().ok()?.is_some() {
+        return None;
+    }
+    let path = format!("/proc/{}/status", child.id());
+    let status = std::fs::read_to_string(Path::new(&path)).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibi: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kibi / 1024.0)
+}
+
+fn no_binary(options: &Options) -> String {
+    format!("{} does not run here", options.binary.display())
+}

@@ -1,0 +1,95 @@
+//! The way to the facade: in this process when nobody owns the store, else through the owner's socket.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde_json::Value;
+
+use crate::app::{
+    App, Caller,
+    config::{Config, Overrides},
+    host::Lock,
+    ops,
+    problem::Problem,
+    socket,
+};
+
+/// Who answers.
+#[derive(Debug)]
+pub enum Client {
+    /// This process owns the store.
+    Local {
+        /// The facade.
+        app: Arc<App>,
+        /// Who calls.
+        caller: Caller,
+    },
+    /// Another process does.
+    Owner {
+        /// The store's folder.
+        store: PathBuf,
+        /// Who calls, by name.
+        person: String,
+    },
+}
+
+impl Client {
+    /// Opens the store, or finds its owner.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration or the store.
+    pub fn open(overrides: &Overrides) -> Result<Self, Problem> {
+        Self::of(load(overrides)?)
+    }
+
+    /// As [`Client::open`], for a configuration at hand.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
+    pub fn of(config: Config) -> Result<Self, Problem> {
+        let person = config.me.clone();
+        // A name that nobody declared is an error on either way.
+        let caller = Caller::person(&config, &person)?;
+        match Lock::take(&config.store)? {
+            Some(lock) => Ok(Self::Local { app: App::open(config, lock)?, caller }),
+            None => Ok(Self::Owner { store: config.store, person }),
+        }
+    }
+
+    /// Calls one operation of the facade.
+    ///
+    /// # Errors
+    /// What it refused.
+    pub async fn call(&self, op: &str, body: Value) -> Result<Value, Problem> {
+        match self {
+            Self::Local { app, caller } => ops::call(app, caller, op, body).await,
+            Self::Owner { store, person } => socket::ask(store, person, op, body).await,
+        }
+    }
+
+    /// Whether a command must wait for its run, because nobody else would drive it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Local { .. })
+    }
+
+    /// Lets calls in flight end and closes the store, when it is ours.
+    ///
+    /// # Errors
+    /// When the store cannot be closed.
+    pub async fn close(self) -> Result<(), Problem> {
+        match self {
+            Self::Local { app, .. } => app.shut_down().await,
+            Self::Owner { .. } => Ok(()),
+        }
+    }
+}
+
+/// The configuration in force here.
+///
+/// # Errors
+/// As [`Config::load`].
+pub fn load(overrides: &Overrides) -> Result<Config, Problem> {
+    let working = std::env::current_dir()
+        .map_err(|e| Problem::usage("no-working-folder", format!("the working folder is gone: {e}")))?;
+    Config::load(overrides, &working)
+}

@@ -1,0 +1,187 @@
+//! Every command by noun: one file each, one line in [`Noun`].
+
+mod approval;
+mod config;
+mod exception;
+mod intent;
+mod pack;
+mod plan;
+mod policy;
+mod receipt;
+pub(super) mod render;
+mod run;
+mod schema;
+pub(super) mod serve;
+mod single;
+mod world;
+
+use std::{future::Future, path::PathBuf, pin::Pin};
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::{Context, demo, screen::Screen};
+use crate::app::problem::Problem;
+
+pub(super) use render as views;
+pub(super) use render::card;
+
+/// A call of the facade and how to show its answer.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Operation name.
+    pub op: &'static str,
+    /// The request.
+    pub body: Value,
+    /// Shows the answer to people.
+    pub render: fn(&Value, &mut Screen),
+    /// The exit code an answer means.
+    pub exit: fn(&Value) -> u8,
+    /// A text field of the answer that goes to a file as well.
+    pub save: Option<(&'static str, PathBuf)>,
+}
+
+impl Asked {
+    /// A call whose every answer is a success.
+    #[must_use]
+    pub fn new(op: &'static str, body: Value, render: fn(&Value, &mut Screen)) -> Self {
+        Self { op, body, render, exit: |_| 0, save: None }
+    }
+
+    /// With the exit code that a run's status means.
+    #[must_use]
+    pub fn by_status(mut self) -> Self {
+        self.exit = render::status_code;
+        self
+    }
+}
+
+/// A command that needs more than one call.
+pub type Task = Pin<Box<dyn Future<Output = Result<u8, Problem>>>>;
+
+/// What a command comes to.
+pub enum Outcome {
+    /// It has printed; this is its exit code.
+    Printed(u8),
+    /// It needs no store: here is the answer.
+    Document {
+        /// The answer.
+        document: Value,
+        /// How to show it.
+        asked: Asked,
+    },
+    /// One call.
+    Ask(Asked),
+    /// More than one call.
+    Async(Task),
+}
+
+/// The nouns.
+#[derive(Debug, Subcommand)]
+pub enum Noun {
+    /// Run the whole story once on a demo world: no set-up, no key
+    Demo(demo::Args),
+    /// Say what is wanted: list, plan, submit
+    #[command(subcommand)]
+    Intent(intent::Verb),
+    /// Show what a run may do
+    #[command(subcommand)]
+    Plan(plan::Verb),
+    /// Look at runs, steer them, roll them back, replay them
+    #[command(subcommand)]
+    Run(run::Verb),
+    /// Decide what runs ask
+    #[command(subcommand)]
+    Approval(approval::Verb),
+    /// Settle what runs cannot settle themselves
+    #[command(subcommand)]
+    Exception(exception::Verb),
+    /// Prove what was done
+    #[command(subcommand)]
+    Receipt(receipt::Verb),
+    /// Capabilities: list, check
+    #[command(subcommand)]
+    Pack(pack::Verb),
+    /// Rules: check, explain, matrix
+    #[command(subcommand)]
+    Policy(policy::Verb),
+    /// Measures against targets, computed from journals
+    #[command(subcommand)]
+    Kpi(single::KpiVerb),
+    /// Answer in one page: who, why, what changed, how to take it back
+    Explain(single::Explain),
+    /// Check that this installation can keep its promises
+    Doctor(single::Doctor),
+    /// Show the configuration in force
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Print the JSON Schema of a document
+    Schema(schema::Args),
+    /// Own the store: drive what is due, answer other commands
+    Serve(serve::Args),
+    /// Play four companies' systems and a mail sink on loopback
+    DemoWorld(world::Args),
+    /// Print a completion script
+    Completion(single::Completion),
+    /// Print the manual page
+    Man(single::Man),
+}
+
+impl Noun {
+    /// What the command comes to.
+    ///
+    /// # Errors
+    /// What is wrong with the request.
+    pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
+        match self {
+            Self::Demo(args) => Ok(Outcome::Async(Box::pin(demo::run(args, context.clone())))),
+            Self::Intent(verb) => verb.outcome(context),
+            Self::Plan(verb) => verb.outcome(),
+            Self::Run(verb) => verb.outcome(),
+            Self::Approval(verb) => verb.outcome(),
+            Self::Exception(verb) => verb.outcome(),
+            Self::Receipt(verb) => verb.outcome(),
+            Self::Pack(verb) => verb.outcome(),
+            Self::Policy(verb) => verb.outcome(),
+            Self::Kpi(verb) => verb.outcome(),
+            Self::Explain(args) => args.outcome(),
+            Self::Doctor(args) => args.outcome(),
+            Self::Config(verb) => verb.outcome(context),
+            Self::Schema(args) => args.outcome(context),
+            Self::Serve(args) => Ok(Outcome::Async(Box::pin(serve::run(args, context.clone())))),
+            Self::DemoWorld(args) => Ok(Outcome::Async(Box::pin(world::run(args)))),
+            Self::Completion(args) => args.outcome(),
+            Self::Man(args) => args.outcome(),
+        }
+    }
+}
+
+/// Reads `30s`, `5m`, `2h`, `1d` or plain seconds as milliseconds.
+///
+/// # Errors
+/// When it is none of these.
+pub fn duration_ms(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
+        Some(digits) if text.ends_with('s') => (digits, 1_000),
+        Some(digits) if text.ends_with('m') => (digits, 60_000),
+        Some(digits) if text.ends_with('h') => (digits, 3_600_000),
+        Some(digits) => (digits, 86_400_000),
+        None => (text, 1_000),
+    };
+    let number: u64 = digits.parse().map_err(|_| "write a time as 30s, 5m, 2h or 1d".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "that is too long".to_owned())
+}
+
+/// Reads `@FILE` or JSON text.
+///
+/// # Errors
+/// When the file cannot be read, or it is not JSON.
+pub fn json_argument(text: &str) -> Result<Value, Problem> {
+    let unreadable = |detail: String| Problem::usage("json-argument", detail);
+    let text = match text.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).map_err(|e| unreadable(format!("{path}: {e}")))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&text)
+        .map_err(|e| unreadable(format!("not JSON: {e}")).next("write JSON, or @FILE with JSON in it"))
+}

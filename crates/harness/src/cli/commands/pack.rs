@@ -1,0 +1,58 @@
+//! `harness pack`
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{Asked, Outcome, render};
+use crate::{
+    app::{ops, packs, problem::Problem},
+    cli::screen::Screen,
+};
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Packs in force
+    List,
+    /// Check a folder: every problem with file, line and fix
+    Check {
+        /// The folder that holds pack.yaml
+        folder: PathBuf,
+    },
+}
+
+impl Verb {
+    /// What the command comes to.
+    ///
+    /// # Errors
+    /// Everything wrong with a checked pack.
+    pub fn outcome(self) -> Result<Outcome, Problem> {
+        match self {
+            Self::List => {
+                let rows = |answer: &Value, screen: &mut Screen| {
+                    render::columns(answer, screen, &["name", "version", "owner", "intents"]);
+                };
+                Ok(Outcome::Ask(Asked::new("pack.list", json!({}), rows)))
+            }
+            Self::Check { folder } => {
+                let found = packs::check(&packs::CheckPack { folder })?;
+                let document = ops::document("harness.pack/v1", &found)?;
+                Ok(Outcome::Document { document, asked: Asked::new("pack.check", Value::Null, checked) })
+            }
+        }
+    }
+}
+
+fn checked(answer: &Value, screen: &mut Screen) {
+    screen.heading(&format!("{} {} is sound", render::text(answer, "/name"), render::text(answer, "/version")));
+    screen.field("digest", &render::short_digest(&render::text(answer, "/digest")));
+    screen.field("intents", &render::joined(answer, "/intents"));
+    screen.field("asks for", &render::joined(answer, "/operations"));
+    screen.field("secrets", &render::joined(answer, "/secrets"));
+    screen.field("egress", &render::joined(answer, "/egress"));
+    for warning in render::list(answer, "/warnings") {
+        screen.field("warning", warning.as_str().unwrap_or_default());
+    }
+}

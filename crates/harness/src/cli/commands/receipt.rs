@@ -1,0 +1,98 @@
+//! `harness receipt`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Asked, Outcome, render};
+use crate::{
+    app::{
+        ops,
+        problem::{Kind, Problem},
+        receipts,
+    },
+    cli::screen::Screen,
+};
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// The receipts of a run
+    List {
+        /// The run
+        run: String,
+    },
+    /// One receipt: the signed statement
+    Get {
+        /// The receipt
+        receipt: String,
+    },
+    /// Check signatures, chain, journal and log
+    Verify(Verify),
+    /// Sign the log as it stands; keep the note elsewhere
+    Checkpoint {
+        /// Write the note to a file
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+}
+
+/// What to verify.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// A run of this store
+    #[arg(required_unless_present = "bundle")]
+    run: Option<String>,
+    /// A file written by `run export`: needs no store
+    #[arg(long, value_name = "FILE", conflicts_with = "run", requires = "key")]
+    bundle: Option<PathBuf>,
+    /// File with the public key to trust [default for runs: this store's own]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// File with an earlier checkpoint that the log must contain
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
+}
+
+impl Verb {
+    /// What the command comes to.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn outcome(self) -> Result<Outcome, Problem> {
+        let lines = |answer: &Value, screen: &mut Screen| {
+            render::columns(answer, screen, &["index", "id", "action", "log_index", "at"]);
+        };
+        match self {
+            Self::List { run } => Ok(Outcome::Ask(Asked::new("receipt.list", json!({ "run": run }), lines))),
+            Self::Get { receipt } => {
+                Ok(Outcome::Ask(Asked::new("receipt.get", json!({ "receipt": receipt }), render::pretty)))
+            }
+            Self::Verify(args) => verify(args),
+            Self::Checkpoint { to } => {
+                let mut asked = Asked::new("receipt.checkpoint", json!({}), |answer, screen| {
+                    screen.line(render::text(answer, "/note").trim_end());
+                    screen.field("public key", &render::text(answer, "/public_key"));
+                });
+                asked.save = to.map(|path| ("note", path));
+                Ok(Outcome::Ask(asked))
+            }
+        }
+    }
+}
+
+fn verify(args: Verify) -> Result<Outcome, Problem> {
+    let body = json!({ "run": args.run, "key": args.key, "since": args.since });
+    let mut asked = Asked::new("receipt.verify", body, render::verified);
+    asked.exit = |answer| match render::text(answer, "/verdict").as_str() {
+        "failed" => Kind::VerificationFailed.exit_code(),
+        _ => 0,
+    };
+    if args.bundle.is_none() {
+        return Ok(Outcome::Ask(asked));
+    }
+    let request = receipts::Verify { bundle: args.bundle, run: None, key: args.key, since: args.since };
+    let found = receipts::verify_bundle(&request)?;
+    Ok(Outcome::Document { document: ops::document("harness.verified/v1", &found)?, asked })
+}

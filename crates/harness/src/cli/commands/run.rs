@@ -1,0 +1,189 @@
+//! `harness run`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Asked, Outcome, duration_ms, json_argument, render};
+use crate::app::problem::{Kind, Problem};
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Runs, newest first
+    List(List),
+    /// One run: what was done, its result, what it waits for
+    Get {
+        /// The run
+        run: String,
+    },
+    /// The journal, as hashed
+    Events {
+        /// The run
+        run: String,
+        /// From this position on
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+    },
+    /// Go on where it was: after a crash, a pause, or when nobody serves
+    Resume {
+        /// The run
+        run: String,
+    },
+    /// Stop: nothing new is done, what is done stays done
+    Cancel {
+        /// The run
+        run: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Hold until resumed
+    Pause {
+        /// The run
+        run: String,
+    },
+    /// Wake what waits for a named signal
+    Signal {
+        /// The run
+        run: String,
+        /// The signal
+        name: String,
+        /// Its body, as JSON or @FILE
+        #[arg(long, default_value = "null")]
+        body: String,
+    },
+    /// Take effects back, newest first
+    Rollback(Rollback),
+    /// Replay from the journal: no effect is possible
+    Replay {
+        /// The run
+        run: String,
+    },
+    /// Write one file that another machine can verify and replay
+    Export(Export),
+}
+
+/// Which runs.
+#[derive(Debug, Args)]
+pub struct List {
+    /// In this state
+    #[arg(long)]
+    status: Option<String>,
+    /// Of this intent
+    #[arg(long)]
+    intent: Option<String>,
+    /// By this agent
+    #[arg(long)]
+    agent: Option<String>,
+    /// About this subject, such as customer=ACC-0042
+    #[arg(long, value_name = "KIND=VALUE")]
+    subject: Option<String>,
+    /// Where the page before ended
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+    /// How many at most
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+}
+
+/// What to take back.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The run
+    run: String,
+    /// Only this effect
+    #[arg(long)]
+    token: Option<String>,
+    /// The difference was seen: overwrite what moved since
+    #[arg(long)]
+    accept_conflict: bool,
+}
+
+/// What to export.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The run
+    run: String,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// Leave the values out: commitments only
+    #[arg(long)]
+    withhold: bool,
+    /// An earlier checkpoint to prove consistency with
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
+}
+
+fn steer(run: &str, verb: &str, more: Value) -> Outcome {
+    let mut body = json!({ "run": run, "verb": verb });
+    if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+        body.extend(more);
+    }
+    Outcome::Ask(Asked::new("run.steer", body, render::run))
+}
+
+impl Verb {
+    /// What the command comes to.
+    ///
+    /// # Errors
+    /// A body that is not JSON.
+    pub fn outcome(self) -> Result<Outcome, Problem> {
+        let ask = |asked| Ok(Outcome::Ask(asked));
+        match self {
+            Self::List(list) => {
+                let body = json!({
+                    "status": list.status, "intent": list.intent, "agent": list.agent,
+                    "subject": list.subject, "after": list.after, "limit": list.limit,
+                });
+                ask(Asked::new("run.list", body, render::run_list))
+            }
+            Self::Get { run } => ask(Asked::new("run.get", json!({ "run": run }), render::run_detail)),
+            Self::Events { run, after } => {
+                ask(Asked::new("run.events", json!({ "run": run, "after": after }), render::events))
+            }
+            Self::Resume { run } => {
+                ask(Asked::new("run.resume", json!({ "run": run }), render::run).by_status())
+            }
+            Self::Cancel { run, reason } => Ok(steer(&run, "cancel", json!({ "reason": reason }))),
+            Self::Pause { run } => Ok(steer(&run, "pause", json!({}))),
+            Self::Signal { run, name, body } => {
+                let body = json_argument(&body)?;
+                Ok(steer(&run, "signal", json!({ "signal": name, "body": body, "wait_ms": duration_ms("10m").unwrap_or(0) })))
+            }
+            Self::Rollback(args) => {
+                let body = json!({ "run": args.run, "token": args.token, "accept_conflict": args.accept_conflict });
+                let mut asked = Asked::new("run.rollback", body, render::rolled_back);
+                asked.exit = |answer| match render::text(answer, "/result").as_str() {
+                    "complete" => 0,
+                    "waiting" => Kind::WaitingForApproval.exit_code(),
+                    _ => Kind::NeedsPerson.exit_code(),
+                };
+                ask(asked)
+            }
+            Self::Replay { run } => {
+                let mut asked = Asked::new("run.replay", json!({ "run": run }), render::replay);
+                asked.exit = |answer| match answer.get("identical").and_then(Value::as_bool) {
+                    Some(true) => 0,
+                    _ => Kind::VerificationFailed.exit_code(),
+                };
+                ask(asked)
+            }
+            Self::Export(args) => {
+                let body = json!({ "run": args.run, "withhold": args.withhold, "since": args.since });
+                let mut asked = Asked::new("run.export", body, exported);
+                asked.save = Some(("bundle", args.to));
+                ask(asked)
+            }
+        }
+    }
+}
+
+fn exported(answer: &Value, screen: &mut crate::cli::screen::Screen) {
+    let (events, receipts) = (render::text(answer, "/events"), render::text(answer, "/receipts"));
+    screen.line(&format!("{events} events and {receipts} receipts exported."));
+    screen.field("public key", &render::text(answer, "/public_key"));
+    screen.field("verify", "harness receipt verify --bundle FILE --key PUBLIC-KEY-FILE");
+}

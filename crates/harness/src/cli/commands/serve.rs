@@ -1,0 +1,72 @@
+//! `harness serve`
+
+use std::sync::Arc;
+
+use clap::Args as ClapArgs;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    app::{
+        App,
+        host::Lock,
+        problem::{Kind, Problem},
+        socket,
+    },
+    cli::{Context, client, screen::write_err},
+};
+
+/// Options.
+#[derive(Debug, ClapArgs)]
+pub struct Args {}
+
+/// Owns the store until told to end, then lets calls in flight finish.
+///
+/// # Errors
+/// When somebody else owns the store, or it cannot be opened.
+pub(crate) async fn run(_: Args, context: Context) -> Result<u8, Problem> {
+    let config = client::load(&context.overrides)?;
+    let store = config.store.display().to_string();
+    let Some(lock) = Lock::take(&config.store)? else {
+        return Err(Problem::new(Kind::TryAgain, "store-owned", format!("another process owns {store}"))
+            .next("stop it first, or use its socket: every other command does"));
+    };
+    let app = App::open(config, lock)?;
+    let mut ends = Ends::new()?;
+    let listening = tokio::spawn(socket::listen(Arc::clone(&app)));
+    let serving = tokio::spawn(Arc::clone(&app).serve());
+    if !context.quiet {
+        write_err(&format!("serving {store}; end with SIGTERM or Ctrl-C"));
+    }
+    let ended = tokio::select! {
+        () = ends.wait() => Ok(0),
+        stopped = listening => Err(match stopped {
+            Ok(Err(problem)) => problem,
+            _ => Problem::new(Kind::Unexpected, "socket", "the socket stopped answering"),
+        }),
+    };
+    app.shut_down().await?;
+    serving.abort();
+    ended
+}
+
+/// SIGTERM and SIGINT.
+pub(crate) struct Ends {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Ends {
+    pub(crate) fn new() -> Result<Self, Problem> {
+        let listen = |kind| {
+            signal(kind).map_err(|e| Problem::new(Kind::Unexpected, "signals", format!("cannot listen for signals: {e}")))
+        };
+        Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}

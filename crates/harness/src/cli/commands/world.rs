@@ -1,0 +1,51 @@
+//! `harness demo-world`
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args as ClapArgs;
+
+use super::serve::Ends;
+use crate::{
+    app::{
+        demo::{WorldOptions, run_world},
+        problem::Problem,
+    },
+    cli::screen::write_out,
+};
+
+/// Options.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Where the HTTP systems listen; loopback only
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Where the mail sink listens; loopback only
+    #[arg(long, default_value = "127.0.0.1:0")]
+    smtp_listen: SocketAddr,
+    /// Keep the data in this file
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+    /// What the data grow from
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// End by itself after so many minutes
+    #[arg(long)]
+    minutes: Option<u64>,
+}
+
+/// Plays the companies until told to end.
+///
+/// # Errors
+/// When it cannot start.
+pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
+    let Args { listen, smtp_listen, db, seed, minutes } = args;
+    let mut ends = Ends::new()?;
+    let options = WorldOptions { listen, smtp_listen, db, seed, minutes };
+    let ready = |place: &crate::app::demo::Place| {
+        let line = serde_json::to_string(place).unwrap_or_default() + "\n";
+        // Whoever started it may have gone; the world plays on.
+        let _gone = write_out(line.as_bytes());
+    };
+    run_world(options, ready, ends.wait()).await?;
+    Ok(0)
+}
