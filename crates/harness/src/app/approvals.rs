@@ -338,7 +338,7 @@ fn action_card(run: &Run, ask: &AskView, step_of: (usize, usize)) -> Card {
 
 fn undo_words(operation: &Operation, undo: kernel::operation::Undo, role: &Role) -> String {
     use kernel::operation::Undo;
-    if let Role::Undo { .. } = role {
+    if matches!(role, Role::Undo { .. }) {
         return "this takes an earlier effect back".to_owned();
     }
     match undo {

@@ -115,7 +115,9 @@ impl Home {
         }
         if !self.exists() {
             let detail = format!("{} holds something that is not a demo", self.dir.display());
-            return Err(Problem::usage("demo-home", detail).next("name an empty folder with --home"));
+            return Err(
+                Problem::usage("demo-home", detail).next("name an empty folder with --home")
+            );
         }
         fs::remove_dir_all(&self.dir).map_err(|e| failed("cannot forget the earlier demo", e))
     }
@@ -128,7 +130,12 @@ impl Home {
         let write = |path: PathBuf, text: &str| {
             let folder = path.parent().unwrap_or(&self.dir);
             make_private_dir(folder).map_err(|e| failed("cannot make a folder", e))?;
-            let file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
+            let file = fs::OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&path);
             let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
             written.map_err(|e| failed(&format!("cannot write {}", path.display()), e))
         };
@@ -137,7 +144,12 @@ impl Home {
             write(self.dir.join("packs/customer-ops").join(path), text)?;
         }
         let tokens = Tokens::from_seed(WorldConfig::default().seed);
-        let each = [("crm", tokens.crm), ("desk", tokens.desk), ("billing", tokens.billing), ("usage", tokens.usage)];
+        let each = [
+            ("crm", tokens.crm),
+            ("desk", tokens.desk),
+            ("billing", tokens.billing),
+            ("usage", tokens.usage),
+        ];
         for (name, token) in each {
             write(self.dir.join("secrets").join(name), &token.write)?;
         }
@@ -157,9 +169,15 @@ impl Home {
              [people.demo-approver]\nroles = [\"approver\", \"finance\"]\n",
         );
         for name in ["crm", "desk", "billing", "usage"] {
-            text.push_str(&format!("\n[systems.{name}]\nkind = \"http\"\nurl = \"{}/{name}\"\n", place.url));
+            text.push_str(&format!(
+                "\n[systems.{name}]\nkind = \"http\"\nurl = \"{}/{name}\"\n",
+                place.url
+            ));
         }
-        text.push_str(&format!("\n[systems.smtp]\nkind = \"smtp\"\naddress = \"{}\"\ntls = \"none\"\n", place.smtp));
+        text.push_str(&format!(
+            "\n[systems.smtp]\nkind = \"smtp\"\naddress = \"{}\"\ntls = \"none\"\n",
+            place.smtp
+        ));
         text.push_str("\n[secrets]\n");
         for name in ["crm", "desk", "billing", "usage"] {
             let path = self.dir.join("secrets").join(name);
@@ -237,7 +255,9 @@ impl Home {
 pub fn world_hash(place: &Place) -> Result<String, Problem> {
     let answer = get(place, "/_world/hash")?;
     let text = |key: &str| answer.get(key).and_then(Value::as_str).map(str::to_owned);
-    text("sha256").or_else(|| text("hash")).ok_or_else(|| failed("the demo world", "it gave no hash"))
+    text("sha256")
+        .or_else(|| text("hash"))
+        .ok_or_else(|| failed("the demo world", "it gave no hash"))
 }
 
 /// Messages the world's mail sink holds.
@@ -291,11 +311,17 @@ pub async fn run_world(
     let WorldOptions { listen, smtp_listen, db, seed, minutes } = options;
     let config = WorldConfig { seed, listen, smtp_listen, db, ..WorldConfig::default() };
     let world = World::start(config).await.map_err(|e| failed("cannot start the demo world", e))?;
-    let place = Place { url: world.base_url(), smtp: world.smtp_addr().to_string(), pid: std::process::id() };
+    let place = Place {
+        url: world.base_url(),
+        smtp: world.smtp_addr().to_string(),
+        pid: std::process::id(),
+    };
     ready(&place);
     let lifetime = async {
         match minutes {
-            Some(minutes) => tokio::time::sleep(Duration::from_secs(minutes.saturating_mul(60))).await,
+            Some(minutes) => {
+                tokio::time::sleep(Duration::from_secs(minutes.saturating_mul(60))).await
+            }
             None => std::future::pending().await,
         }
     };

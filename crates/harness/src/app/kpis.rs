@@ -122,11 +122,13 @@ fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
     let Some(header) = super::header_of(first) else { return };
     let opened = first.event.at;
     let finished = records.iter().rev().find_map(|record| match &record.event.body {
-        Body::Finished { caveats, .. } => Some((record.event.at, caveats)),
+        Body::Finished { end, caveats, .. } => Some((record.event.at, *end, caveats)),
         _ => None,
     });
-    let caveats: Vec<&str> = finished.iter().flat_map(|(_, c)| c.iter()).map(|c| c.text.as_str()).collect();
-    let common = json!({ "intent": header.intent, "agent": header.chain.agent.id, "status": status.word() });
+    let caveats: Vec<&str> =
+        finished.iter().flat_map(|(_, _, c)| c.iter()).map(|c| c.text.as_str()).collect();
+    let common =
+        json!({ "intent": header.intent, "agent": header.chain.agent.id, "status": status.word() });
     let mut add = |subject: Subject, at: At, more: Value| {
         let mut item = common.clone();
         if let (Value::Object(item), Value::Object(more)) = (&mut item, more) {
@@ -134,12 +136,20 @@ fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
         }
         facts.push(Fact { subject, at, item });
     };
-    let duration = finished.map(|(at, _)| at - opened);
-    add(Subject::Runs, opened, json!({
-        "over": status.is_over(), "caveats": caveats, "opened_at": opened, "duration_ms": duration,
-    }));
+    let duration = finished.map(|(at, _, _)| at - opened);
+    let end = finished.map(|(_, end, _)| end);
+    add(
+        Subject::Runs,
+        opened,
+        json!({
+            "end": end, "over": status.is_over(), "caveats": caveats, "opened_at": opened, "duration_ms": duration,
+        }),
+    );
     for line in action_lines(records) {
-        let at = usize::try_from(line.action).ok().and_then(|n| records.get(n)).map_or(opened, |r| r.event.at);
+        let at = usize::try_from(line.action)
+            .ok()
+            .and_then(|n| records.get(n))
+            .map_or(opened, |r| r.event.at);
         let item = json!({
             "operation": line.operation, "role": line.role, "outcome": line.outcome,
             "verdict": line.verdict, "step": line.step, "took_ms": line.took_ms,
@@ -167,7 +177,8 @@ impl Asks {
         let at = record.event.at;
         match &record.event.body {
             Body::Proposed { operation, args, because: Role::Step, .. } => {
-                let amount = args.value().as_object().and_then(|a| a.values().find_map(Money::from_value));
+                let amount =
+                    args.value().as_object().and_then(|a| a.values().find_map(Money::from_value));
                 self.proposed.insert(record.event.seq, (operation.to_string(), amount));
             }
             Body::Asked { action, .. } => {
@@ -176,10 +187,14 @@ impl Asks {
             Body::Answered { action, answer, self_approved, .. } => {
                 let verdict = serde_json::to_value(answer).unwrap_or_default();
                 let operation = self.proposed.get(action).map(|(operation, _)| operation.clone());
-                add(Subject::Approvals, at, json!({
-                    "verdict": verdict.get("verdict"), "asked_at": self.asked_at.get(action),
-                    "answered_at": at, "self_approved": self_approved, "operation": operation,
-                }));
+                add(
+                    Subject::Approvals,
+                    at,
+                    json!({
+                        "verdict": verdict.get("verdict"), "asked_at": self.asked_at.get(action),
+                        "answered_at": at, "self_approved": self_approved, "operation": operation,
+                    }),
+                );
             }
             Body::Receipted { action, landed: Landed::Yes, .. } => {
                 if let Some((operation, Some(amount))) = self.proposed.get(action) {
@@ -187,9 +202,13 @@ impl Asks {
                 }
             }
             Body::Raised { exception, .. } => {
-                add(Subject::Exceptions, at, json!({
-                    "need": exception.need, "class": exception.class, "step": exception.step,
-                }));
+                add(
+                    Subject::Exceptions,
+                    at,
+                    json!({
+                        "need": exception.need, "class": exception.class, "step": exception.step,
+                    }),
+                );
             }
             _ => {}
         }
@@ -249,9 +268,8 @@ impl Formula {
 }
 
 fn broken(error: &str) -> Problem {
-    Problem::new(Kind::Unexpected, "kpi-broken", format!("a KPI cannot be computed: {error}")).next(
-        "correct the expression in kpis.yaml; docs/kpis.md lists the fields of every subject",
-    )
+    Problem::new(Kind::Unexpected, "kpi-broken", format!("a KPI cannot be computed: {error}"))
+        .next("correct the expression in kpis.yaml; docs/kpis.md lists the fields of every subject")
 }
 
 fn compute(pack: &str, kpi: &Kpi, facts: &[Fact], now: At) -> Result<KpiView, Problem> {

@@ -131,6 +131,17 @@ pub struct RunDetail {
     pub exceptions: Vec<String>,
     /// Tokens that can take effects back.
     pub tokens: Vec<String>,
+    /// The last rollback: its result, and each effect.
+    pub rollback: Option<RollbackView>,
+}
+
+/// A rollback as the journal tells it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RollbackView {
+    /// `complete`, `partial`, `refused`, or `waiting` while it is under way.
+    pub result: String,
+    /// Each effect: how taking it back ended.
+    pub effects: Vec<UndoneView>,
 }
 
 /// One action of a run.
@@ -177,10 +188,9 @@ pub struct RollBack {
 pub struct RolledBack {
     /// The run.
     pub run: RunView,
-    /// `complete`, `partial`, `refused`, or `waiting` while a person is asked.
-    pub result: String,
-    /// Each effect, newest first: how taking it back ended.
-    pub effects: Vec<UndoneView>,
+    /// How the rollback ended.
+    #[serde(flatten)]
+    pub rollback: RollbackView,
 }
 
 /// How taking one effect back ended.
@@ -322,6 +332,7 @@ pub async fn get(app: &App, caller: &Caller, request: RunId1) -> Result<RunDetai
         waiting_for: asks.chain(questions).collect(),
         exceptions: run.exceptions().into_iter().map(|e| e.id.to_string()).collect(),
         tokens: run.usable_tokens().into_iter().map(|t| t.id.to_string()).collect(),
+        rollback: rollback_of(&records),
     })
 }
 
@@ -526,15 +537,19 @@ pub async fn rollback(
         None => Scope::Run,
     };
     let on_conflict = if request.accept_conflict { OnConflict::Accept } else { OnConflict::Refuse };
-    let from = app.records(caller, &id).await?.len();
     let by = caller.principal().clone();
     hand_in(app, caller, &id, Input::Rollback { by, scope, on_conflict }).await?;
     app.engine.settled(caller.tenant(), &id).await;
     let records = app.records(caller, &id).await?;
-    Ok(rolled_back(view_of(app, caller, &id).await?, &records, from))
+    let rollback = rollback_of(&records)
+        .unwrap_or_else(|| RollbackView { result: "waiting".to_owned(), effects: Vec::new() });
+    Ok(RolledBack { run: view_of(app, caller, &id).await?, rollback })
 }
 
-fn rolled_back(run: RunView, records: &[Record], from: usize) -> RolledBack {
+/// The last rollback a journal tells of.
+fn rollback_of(records: &[Record]) -> Option<RollbackView> {
+    let begins = |record: &Record| matches!(record.event.body, Body::Unwinding { .. });
+    let from = records.iter().rposition(begins)?;
     let word = |value: Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let operation_of = |action: u64| {
         records.iter().find_map(|record| match &record.event.body {
@@ -587,7 +602,7 @@ fn rolled_back(run: RunView, records: &[Record], from: usize) -> RolledBack {
             _ => {}
         }
     }
-    RolledBack { run, result, effects }
+    Some(RollbackView { result, effects })
 }
 
 /// Replays a run from its journal: no connector is in reach.

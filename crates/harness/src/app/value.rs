@@ -72,9 +72,10 @@ pub fn plain(value: &Value) -> String {
         return money.to_string();
     }
     match value {
+        Value::Null => "–".to_owned(),
         Value::String(text) => visible(text),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
             visible(&value.to_string())
         }
     }

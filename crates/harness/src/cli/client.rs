@@ -89,7 +89,8 @@ impl Client {
 /// # Errors
 /// As [`Config::load`].
 pub fn load(overrides: &Overrides) -> Result<Config, Problem> {
-    let working = std::env::current_dir()
-        .map_err(|e| Problem::usage("no-working-folder", format!("the working folder is gone: {e}")))?;
+    let working = std::env::current_dir().map_err(|e| {
+        Problem::usage("no-working-folder", format!("the working folder is gone: {e}"))
+    })?;
     Config::load(overrides, &working)
 }

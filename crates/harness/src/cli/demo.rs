@@ -199,11 +199,16 @@ impl Story {
         let mut decisions = Vec::new();
         for _ in 0..ASKS_MAX {
             let detail = self.call("run.get", json!({ "run": run })).await?;
-            let waiting = detail.pointer("/waiting_for/0").and_then(Value::as_str).map(str::to_owned);
+            let waiting =
+                detail.pointer("/waiting_for/0").and_then(Value::as_str).map(str::to_owned);
             let status = views::text(&detail, "/run/status");
             if status == "needs_person" {
-                return Err(Problem::new(Kind::NeedsPerson, "needs-person", "the run needs a person")
-                    .next("harness exception list shows what happened and what may be decided"));
+                return Err(Problem::new(
+                    Kind::NeedsPerson,
+                    "needs-person",
+                    "the run needs a person",
+                )
+                .next("harness exception list shows what happened and what may be decided"));
             }
             let Some(approval) = waiting else { break };
             let shown = self.call("approval.get", json!({ "approval": approval })).await?;
@@ -223,7 +228,9 @@ impl Story {
             ops::call(&self.app, &self.approver, "approval.decide", body).await?;
             let line = self.screen.tone(Tone::Strong, verb);
             self.screen.line(&format!("person:demo-approver {line} exactly this."));
-            decisions.push(json!({ "approval": approval, "summary": shown.get("summary"), "decision": verb }));
+            decisions.push(
+                json!({ "approval": approval, "summary": shown.get("summary"), "decision": verb }),
+            );
         }
         self.report.insert("decisions".to_owned(), Value::Array(decisions));
         self.show()
@@ -235,8 +242,12 @@ impl Story {
         }
         if self.format != Format::Table || !io::stdin().is_terminal() {
             let id = views::text(shown, "/approval");
-            return Err(Problem::new(Kind::WaitingForApproval, "waiting-for-approval", format!("{id} waits for a person"))
-                .next("run it at a terminal, or `harness demo --yes` to answer as the demo approver"));
+            return Err(Problem::new(
+                Kind::WaitingForApproval,
+                "waiting-for-approval",
+                format!("{id} waits for a person"),
+            )
+            .next("run it at a terminal, or `harness demo --yes` to answer as the demo approver"));
         }
         loop {
             write_err("Approve exactly this? Type yes, no, or quit:");
@@ -275,7 +286,8 @@ impl Story {
         let explained = self.call("explain", json!({ "id": run })).await?;
         self.title("Explain: one write, six answers");
         let items = views::list(&explained, "/items");
-        let restorable = items.iter().find(|item| views::text(item, "/take_back").contains("restores"));
+        let restorable =
+            items.iter().find(|item| views::text(item, "/take_back").contains("restores"));
         if let Some(item) = restorable.or(items.first()) {
             let one = json!({ "intent": explained.get("intent"), "items": [item] });
             views::explanations(&one, &mut self.screen);
@@ -290,7 +302,8 @@ impl Story {
         if views::text(&undone, "/result") == "waiting" {
             self.show()?;
             self.decide_all(run).await?;
-            undone = self.call("run.get", json!({ "run": run })).await?;
+            let detail = self.call("run.get", json!({ "run": run })).await?;
+            undone = detail.get("rollback").cloned().unwrap_or_default();
         }
         views::rolled_back(&undone, &mut self.screen);
         let after = world_hash(&self.place)?;
@@ -327,10 +340,10 @@ impl Story {
         self.title("Try next");
         let with = format!("harness --config {}", home.config().display());
         for (what, command) in [
-            ("the card again", format!("{with} approval list --all")),
-            ("the journal", format!("{with} run events {run}")),
-            ("who may do what", format!("{with} policy matrix")),
-            ("prove it elsewhere", format!("{with} run export {run} --to run.bundle")),
+            ("decisions", format!("{with} approval list --all")),
+            ("journal", format!("{with} run events {run}")),
+            ("rights", format!("{with} policy matrix")),
+            ("proof elsewhere", format!("{with} run export {run} --to run.bundle")),
         ] {
             self.screen.field(what, &command);
         }

@@ -53,7 +53,14 @@ struct Cli {
     #[arg(long = "as", global = true, value_name = "PERSON")]
     person: Option<String>,
     /// How to print answers
-    #[arg(short, long, global = true, value_name = "FORMAT", env = "HARNESS_OUTPUT", default_value = "table")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "HARNESS_OUTPUT",
+        default_value = "table"
+    )]
     output: Format,
     /// When to colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
@@ -91,7 +98,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     start_log(cli.verbose);
     let store = cli.store.map(|path| {
-        let origin = if std::env::var_os("HARNESS_STORE").is_some() { "environment or flag" } else { "flag" };
+        let origin = if std::env::var_os("HARNESS_STORE").is_some() {
+            "environment or flag"
+        } else {
+            "flag"
+        };
         (path, origin)
     });
     let context = Context {
@@ -122,7 +133,9 @@ fn wants_json(args: &[OsString]) -> bool {
     let by_flag = by_flag.filter_map(|(_, value)| value.to_str()).any(machine);
     let joined = args.iter().filter_map(|arg| arg.to_str());
     let joined = joined.filter_map(|arg| arg.strip_prefix("--output=").or(arg.strip_prefix("-o")));
-    by_flag || joined.map(|v| v.trim_start_matches('=')).any(machine) || std::env::var("HARNESS_OUTPUT").is_ok_and(|v| machine(&v))
+    by_flag
+        || joined.map(|v| v.trim_start_matches('=')).any(machine)
+        || std::env::var("HARNESS_OUTPUT").is_ok_and(|v| machine(&v))
 }
 
 fn usage(error: &clap::Error, wants_json: bool) -> ExitCode {
@@ -135,7 +148,8 @@ fn usage(error: &clap::Error, wants_json: bool) -> ExitCode {
     if wants_json {
         let text = error.render().to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let problem = Problem::usage("usage", first).next("`harness --help` lists what can be said");
+        let problem =
+            Problem::usage("usage", first).next("`harness --help` lists what can be said");
         write_err(&serde_json::to_string(&problem).unwrap_or_default());
     } else {
         write_err(error.render().to_string().trim_end());
@@ -198,7 +212,8 @@ fn print(answer: &Value, asked: &Asked, context: &Context) -> Result<u8, Problem
                 write_out(text.as_bytes()).map_err(unwritable)?;
             }
             Format::Id => {
-                let text: String = items(answer).into_iter().filter_map(id_of).map(|id| id + "\n").collect();
+                let text: String =
+                    items(answer).into_iter().filter_map(id_of).map(|id| id + "\n").collect();
                 write_out(text.as_bytes()).map_err(unwritable)?;
             }
             Format::Table => {

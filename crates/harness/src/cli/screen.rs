@@ -121,7 +121,7 @@ impl Screen {
 
     /// A name and its value, the value wrapped in its column.
     pub fn field(&mut self, name: &str, value: &str) {
-        let label = format!("  {name:<14} ");
+        let label = format!("  {name:<15} ");
         let label_toned = self.tone(Tone::Quiet, &label);
         let indent = " ".repeat(label.len());
         self.wrapped(&label_toned, &indent, value);
@@ -165,13 +165,18 @@ impl Screen {
     #[must_use]
     pub fn status(&self, word: &str) -> String {
         let tone = match word {
-            "succeeded" | "rolled_back" | "restored" | "verified" | "ok" | "allow" | "no" | "done" => Tone::Good,
+            "succeeded" | "rolled_back" | "restored" | "verified" | "ok" | "allow" | "no"
+            | "done" => Tone::Good,
             "failed" | "deny" | "denied" | "conflict" | "irreversible" => Tone::Bad,
-            "asking" | "needs_person" | "partial" | "partly_rolled_back" | "ask" | "always" | "maybe"
-            | "paused" | "warning" | "open" => Tone::Warn,
+            "asking" | "needs_person" | "partial" | "partly_rolled_back" | "ask" | "always"
+            | "maybe" | "paused" | "warning" | "open" => Tone::Warn,
             _ => Tone::Quiet,
         };
-        let tone = if word.starts_with("failed") || word.starts_with("rejected") { Tone::Bad } else { tone };
+        let tone = if word.starts_with("failed") || word.starts_with("rejected") {
+            Tone::Bad
+        } else {
+            tone
+        };
         self.tone(tone, &word.replace('_', " "))
     }
 
@@ -205,7 +210,8 @@ pub fn write_err(text: &str) {
 
 fn terminal_width() -> usize {
     let told = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    let asked = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    let asked =
+        || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
     let width = told.or_else(asked).filter(|width| *width > 0).unwrap_or(WIDTH_DEFAULT);
     width.clamp(40, 120)
 }
@@ -241,7 +247,13 @@ fn cut(text: &str, width: usize) -> String {
         if c == '\u{1b}' {
             (escaped, coloured) = (true, true);
         }
-        let takes = if escaped { 0 } else if is_wide(c) { 2 } else { 1 };
+        let takes = if escaped {
+            0
+        } else if is_wide(c) {
+            2
+        } else {
+            1
+        };
         if used + takes + 1 > width {
             break;
         }

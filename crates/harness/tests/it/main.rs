@@ -1,10 +1,16 @@
-//! What holds for the product as a whole.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
+//! The product through its command line, and the laws of the house.
 
+#[cfg(test)]
 mod arrows;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod labels;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod support;

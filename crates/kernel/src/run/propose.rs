@@ -142,6 +142,8 @@ impl Run {
     ) -> Result<Seq, Fault> {
         let seq = self.state.next_seq;
         let entry = self.pins.catalogue.get(&proposal.operation).cloned();
+        // Salts are drawn in the order of `Body::sealed_mut`, or a replay would mix them up.
+        let args = seal(ports, Arc::clone(&proposal.args), proposal.arg_labels.clone())?;
         let resource = entry.as_ref().and_then(|e| Resource::of(&e.operation, &proposal.args));
         let resource = match resource {
             Some(r) => {
@@ -150,7 +152,6 @@ impl Run {
             }
             None => None,
         };
-        let args = seal(ports, Arc::clone(&proposal.args), proposal.arg_labels.clone())?;
         let origin = self.origin(seq, &proposal);
         let refusal = self.check_proposal(&proposal, &because, ports);
         let definition = entry.map(|e| e.digest).unwrap_or_default();

@@ -23,7 +23,9 @@ fn operations() -> Vec<Operation> {
         image: vec![],
     });
     let get = operation("crm.get", Effect::Read, Undo::None, Retry::Keyed);
-    let mail = operation("mail.send", Effect::Write, Undo::None, Retry::Never);
+    let mut mail = operation("mail.send", Effect::Write, Undo::None, Retry::Never);
+    mail.resource =
+        Some(kernel::operation::ResourceRule { kind: "Contact".into(), id: "/to".into() });
     vec![set, get, mail]
 }
 

@@ -75,21 +75,24 @@ impl Verb {
     /// # Errors
     /// Arguments that are not JSON.
     pub fn outcome(self) -> Result<Outcome, Problem> {
-        let decide = |body| Ok(Outcome::Ask(Asked::new("approval.decide", body, render::run).by_status()));
+        let decide =
+            |body| Ok(Outcome::Ask(Asked::new("approval.decide", body, render::run).by_status()));
         match self {
             Self::List { all, after } => {
                 let body = json!({ "all": all, "after": after });
                 Ok(Outcome::Ask(Asked::new("approval.list", body, render::approval_list)))
             }
-            Self::Get { approval } => {
-                Ok(Outcome::Ask(Asked::new("approval.get", json!({ "approval": approval }), render::card)))
-            }
-            Self::Approve(Decide { approval, digest, timeout }) => {
-                decide(json!({ "approval": approval, "digest": digest, "verb": "approve", "wait_ms": timeout }))
-            }
-            Self::Deny { approval, reason, timeout } => {
-                decide(json!({ "approval": approval, "verb": "deny", "reason": reason, "wait_ms": timeout }))
-            }
+            Self::Get { approval } => Ok(Outcome::Ask(Asked::new(
+                "approval.get",
+                json!({ "approval": approval }),
+                render::card,
+            ))),
+            Self::Approve(Decide { approval, digest, timeout }) => decide(
+                json!({ "approval": approval, "digest": digest, "verb": "approve", "wait_ms": timeout }),
+            ),
+            Self::Deny { approval, reason, timeout } => decide(
+                json!({ "approval": approval, "verb": "deny", "reason": reason, "wait_ms": timeout }),
+            ),
             Self::Edit { decide: Decide { approval, digest, timeout }, args } => {
                 let value = json_argument(&args)?;
                 decide(json!({
@@ -98,7 +101,9 @@ impl Verb {
             }
             Self::Reply { approval, answer, timeout } => {
                 let value = json_argument(&answer)?;
-                decide(json!({ "approval": approval, "verb": "reply", "value": value, "wait_ms": timeout }))
+                decide(
+                    json!({ "approval": approval, "verb": "reply", "value": value, "wait_ms": timeout }),
+                )
             }
         }
     }

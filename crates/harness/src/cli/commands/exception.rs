@@ -37,9 +37,11 @@ impl Verb {
     /// A value that is not JSON.
     pub fn outcome(self) -> Result<Outcome, Problem> {
         match self {
-            Self::List { all } => {
-                Ok(Outcome::Ask(Asked::new("exception.list", json!({ "all": all }), render::exception_list)))
-            }
+            Self::List { all } => Ok(Outcome::Ask(Asked::new(
+                "exception.list",
+                json!({ "all": all }),
+                render::exception_list,
+            ))),
             Self::Settle { exception, verb, evidence, value } => {
                 let value = json_argument(&value)?;
                 let verb = verb.replace('-', "_");

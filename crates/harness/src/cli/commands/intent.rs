@@ -66,7 +66,8 @@ impl Request {
 
 fn input(pair: &str) -> Result<(String, Value), Problem> {
     let (key, value) = pair.split_once('=').ok_or_else(|| {
-        Problem::usage("bad-input", format!("`{pair}` is not KEY=VALUE")).next("write --input account=ACC-0042")
+        Problem::usage("bad-input", format!("`{pair}` is not KEY=VALUE"))
+            .next("write --input account=ACC-0042")
     })?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok((key.to_owned(), value))

@@ -60,6 +60,7 @@ impl Asked {
 pub type Task = Pin<Box<dyn Future<Output = Result<u8, Problem>>>>;
 
 /// What a command comes to.
+#[expect(missing_debug_implementations, reason = "a task has nothing to show")]
 pub enum Outcome {
     /// It has printed; this is its exit code.
     Printed(u8),
@@ -179,9 +180,12 @@ pub fn duration_ms(text: &str) -> Result<u64, String> {
 pub fn json_argument(text: &str) -> Result<Value, Problem> {
     let unreadable = |detail: String| Problem::usage("json-argument", detail);
     let text = match text.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|e| unreadable(format!("{path}: {e}")))?,
+        Some(path) => {
+            std::fs::read_to_string(path).map_err(|e| unreadable(format!("{path}: {e}")))?
+        }
         None => text.to_owned(),
     };
-    serde_json::from_str(&text)
-        .map_err(|e| unreadable(format!("not JSON: {e}")).next("write JSON, or @FILE with JSON in it"))
+    serde_json::from_str(&text).map_err(|e| {
+        unreadable(format!("not JSON: {e}")).next("write JSON, or @FILE with JSON in it")
+    })
 }

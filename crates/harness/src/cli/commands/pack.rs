@@ -39,14 +39,21 @@ impl Verb {
             Self::Check { folder } => {
                 let found = packs::check(&packs::CheckPack { folder })?;
                 let document = ops::document("harness.pack/v1", &found)?;
-                Ok(Outcome::Document { document, asked: Asked::new("pack.check", Value::Null, checked) })
+                Ok(Outcome::Document {
+                    document,
+                    asked: Asked::new("pack.check", Value::Null, checked),
+                })
             }
         }
     }
 }
 
 fn checked(answer: &Value, screen: &mut Screen) {
-    screen.heading(&format!("{} {} is sound", render::text(answer, "/name"), render::text(answer, "/version")));
+    screen.heading(&format!(
+        "{} {} is sound",
+        render::text(answer, "/name"),
+        render::text(answer, "/version")
+    ));
     screen.field("digest", &render::short_digest(&render::text(answer, "/digest")));
     screen.field("intents", &render::joined(answer, "/intents"));
     screen.field("asks for", &render::joined(answer, "/operations"));

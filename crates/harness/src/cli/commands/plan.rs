@@ -23,7 +23,9 @@ impl Verb {
     /// None.
     pub fn outcome(self) -> Result<Outcome, Problem> {
         match self {
-            Self::Get { run } => Ok(Outcome::Ask(Asked::new("plan.get", json!({ "run": run }), render::plan))),
+            Self::Get { run } => {
+                Ok(Outcome::Ask(Asked::new("plan.get", json!({ "run": run }), render::plan)))
+            }
         }
     }
 }

@@ -61,7 +61,11 @@ impl Verb {
             Self::Matrix { agent, pack } => {
                 let body = json!({ "agent": agent, "pack": pack });
                 let rows = |answer: &Value, screen: &mut Screen| {
-                    render::columns(answer, screen, &["agent", "operation", "effect", "asks", "approvals"]);
+                    render::columns(
+                        answer,
+                        screen,
+                        &["agent", "operation", "effect", "asks", "approvals"],
+                    );
                 };
                 Ok(Outcome::Ask(Asked::new("policy.matrix", body, rows)))
             }
@@ -95,7 +99,10 @@ fn checked(answer: &Value, screen: &mut Screen) {
         let failed = render::list(pack, "/failed");
         let digest = render::short_digest(&render::text(pack, "/digest"));
         screen.heading(&format!("{} {digest}", render::text(pack, "/pack")));
-        screen.field("tests", &format!("{} passed, {} failed", render::text(pack, "/passed"), failed.len()));
+        screen.field(
+            "tests",
+            &format!("{} passed, {} failed", render::text(pack, "/passed"), failed.len()),
+        );
         for line in failed {
             screen.field("failed", line.as_str().unwrap_or_default());
         }

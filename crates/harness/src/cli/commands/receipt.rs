@@ -65,10 +65,14 @@ impl Verb {
             render::columns(answer, screen, &["index", "id", "action", "log_index", "at"]);
         };
         match self {
-            Self::List { run } => Ok(Outcome::Ask(Asked::new("receipt.list", json!({ "run": run }), lines))),
-            Self::Get { receipt } => {
-                Ok(Outcome::Ask(Asked::new("receipt.get", json!({ "receipt": receipt }), render::pretty)))
+            Self::List { run } => {
+                Ok(Outcome::Ask(Asked::new("receipt.list", json!({ "run": run }), lines)))
             }
+            Self::Get { receipt } => Ok(Outcome::Ask(Asked::new(
+                "receipt.get",
+                json!({ "receipt": receipt }),
+                render::pretty,
+            ))),
             Self::Verify(args) => verify(args),
             Self::Checkpoint { to } => {
                 let mut asked = Asked::new("receipt.checkpoint", json!({}), |answer, screen| {
@@ -92,7 +96,8 @@ fn verify(args: Verify) -> Result<Outcome, Problem> {
     if args.bundle.is_none() {
         return Ok(Outcome::Ask(asked));
     }
-    let request = receipts::Verify { bundle: args.bundle, run: None, key: args.key, since: args.since };
+    let request =
+        receipts::Verify { bundle: args.bundle, run: None, key: args.key, since: args.since };
     let found = receipts::verify_bundle(&request)?;
     Ok(Outcome::Document { document: ops::document("harness.verified/v1", &found)?, asked })
 }

@@ -22,7 +22,11 @@ pub(crate) fn joined(value: &Value, pointer: &str) -> String {
 
 /// The items of a list.
 pub(crate) fn list<'v>(value: &'v Value, pointer: &str) -> Vec<&'v Value> {
-    value.pointer(pointer).and_then(Value::as_array).map(|items| items.iter().collect()).unwrap_or_default()
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map(|items| items.iter().collect())
+        .unwrap_or_default()
 }
 
 /// The seconds part of an RFC 3339 time, for narrow columns.
@@ -32,7 +36,9 @@ pub(crate) fn short_time(text: &str) -> String {
 
 /// The first characters of a digest.
 pub(crate) fn short_digest(text: &str) -> String {
-    text.strip_prefix("sha256:").and_then(|hex| hex.get(..12)).map_or_else(|| text.to_owned(), |h| format!("sha256:{h}…"))
+    text.strip_prefix("sha256:")
+        .and_then(|hex| hex.get(..12))
+        .map_or_else(|| text.to_owned(), |h| format!("sha256:{h}…"))
 }
 
 /// The exit code a run's status means.
@@ -53,10 +59,14 @@ pub(crate) fn run(answer: &Value, screen: &mut Screen) {
     let status = screen.status(&text(row, "/status"));
     screen.field("status", &status);
     screen.field("intent", &format!("{} · {}", text(row, "/intent"), text(row, "/pack")));
-    screen.field("asked by", &format!("{} for {}", text(row, "/agent"), text(row, "/on_behalf_of")));
+    screen
+        .field("asked by", &format!("{} for {}", text(row, "/agent"), text(row, "/on_behalf_of")));
     screen.field("opened", &short_time(&text(row, "/opened_at")));
     screen.field("changed", &short_time(&text(row, "/changed_at")));
-    screen.field("journal", &format!("{} events, head {}", text(row, "/events"), short_digest(&text(row, "/head"))));
+    screen.field(
+        "journal",
+        &format!("{} events, head {}", text(row, "/events"), short_digest(&text(row, "/head"))),
+    );
     next_step(row, screen);
 }
 
@@ -76,7 +86,8 @@ pub(crate) fn run_detail(answer: &Value, screen: &mut Screen) {
     let actions = list(answer, "/actions");
     if !actions.is_empty() {
         screen.gap();
-        let rows: Vec<Vec<String>> = actions.iter().map(|action| action_row(action, screen)).collect();
+        let rows: Vec<Vec<String>> =
+            actions.iter().map(|action| action_row(action, screen)).collect();
         screen.table(&["#", "step", "operation", "verdict", "outcome", "ms"], &rows);
     }
     for action in actions.iter().filter(|action| !text(action, "/failure").is_empty()) {
@@ -99,7 +110,14 @@ fn action_row(action: &Value, screen: &Screen) -> Vec<String> {
     let step = if role == "step" { step } else { format!("{step} ({role})") };
     let verdict = screen.status(&text(action, "/verdict"));
     let outcome = screen.status(&text(action, "/outcome"));
-    vec![text(action, "/action"), step, text(action, "/operation"), verdict, outcome, text(action, "/took_ms")]
+    vec![
+        text(action, "/action"),
+        step,
+        text(action, "/operation"),
+        verdict,
+        outcome,
+        text(action, "/took_ms"),
+    ]
 }
 
 /// Runs.
@@ -113,7 +131,12 @@ pub(crate) fn run_list(answer: &Value, screen: &mut Screen) {
         .iter()
         .map(|row| {
             let status = screen.status(&text(row, "/status"));
-            vec![text(row, "/id"), status, text(row, "/intent"), short_time(&text(row, "/changed_at"))]
+            vec![
+                text(row, "/id"),
+                status,
+                text(row, "/intent"),
+                short_time(&text(row, "/changed_at")),
+            ]
         })
         .collect();
     screen.table(&["run", "status", "intent", "changed"], &rows);
@@ -133,9 +156,20 @@ pub(crate) fn events(answer: &Value, screen: &mut Screen) {
     let rows: Vec<Vec<String>> = list(answer, "/items")
         .iter()
         .map(|event| {
-            let about = ["/body/step", "/body/operation", "/body/code", "/body/stage", "/body/undone/result"];
+            let about = [
+                "/body/step",
+                "/body/operation",
+                "/body/code",
+                "/body/stage",
+                "/body/undone/result",
+            ];
             let about = about.iter().map(|p| text(event, p)).find(|t| !t.is_empty());
-            vec![text(event, "/seq"), short_time(&text(event, "/at")), text(event, "/kind"), about.unwrap_or_default()]
+            vec![
+                text(event, "/seq"),
+                short_time(&text(event, "/at")),
+                text(event, "/kind"),
+                about.unwrap_or_default(),
+            ]
         })
         .collect();
     screen.table(&["seq", "at", "event", "about"], &rows);
@@ -153,7 +187,11 @@ pub(crate) fn plan(answer: &Value, screen: &mut Screen) {
     let steps = list(answer, "/steps");
     let own = steps.iter().filter(|step| !text(step, "/path").contains('!'));
     let rows: Vec<Vec<String>> = own.map(|step| plan_row(step, screen)).collect();
-    screen.table(&["step", "operation", "effect", "undo", "asks"], &rows);
+    screen.table(&["step", "operation", "undo", "asks"], &rows);
+    if steps.iter().any(|step| text(step, "/conditional") == "true") {
+        let legend = screen.tone(Tone::Quiet, "? only on a condition · – a read");
+        screen.line(&legend);
+    }
 }
 
 fn plan_row(step: &Value, screen: &Screen) -> Vec<String> {
@@ -163,15 +201,16 @@ fn plan_row(step: &Value, screen: &Screen) -> Vec<String> {
         (true, "none") => screen.tone(Tone::Bad, "never"),
         (true, other) => other.to_owned(),
     };
-    let conditional = if text(step, "/conditional") == "true" { "if needed: " } else { "" };
+    let who = joined(step, "/approvals");
     let asks = match text(step, "/asks").as_str() {
         "no" => "no".to_owned(),
         "denied" => screen.tone(Tone::Bad, "denied"),
-        "maybe" => format!("{conditional}may ask {}", joined(step, "/approvals")),
-        _ => format!("{conditional}{}", joined(step, "/approvals")),
+        "maybe" => format!("maybe {who}"),
+        _ => who,
     };
-    let path = text(step, "/path");
-    vec![path, text(step, "/operation"), text(step, "/effect"), undo, asks.trim().to_owned()]
+    let condition = if text(step, "/conditional") == "true" { " ?" } else { "" };
+    let path = format!("{}{condition}", text(step, "/path"));
+    vec![path, text(step, "/operation"), undo, asks.trim().to_owned()]
 }
 
 /// Asks.
@@ -185,7 +224,13 @@ pub(crate) fn approval_list(answer: &Value, screen: &mut Screen) {
         .iter()
         .map(|row| {
             let state = screen.status(&text(row, "/state"));
-            vec![text(row, "/id"), state, text(row, "/step"), joined(row, "/roles"), short_time(&text(row, "/expires_at"))]
+            vec![
+                text(row, "/id"),
+                state,
+                text(row, "/step"),
+                joined(row, "/roles"),
+                short_time(&text(row, "/expires_at")),
+            ]
         })
         .collect();
     screen.table(&["approval", "state", "step", "role", "expires"], &rows);
@@ -199,7 +244,10 @@ pub(crate) fn card(answer: &Value, screen: &mut Screen) {
     let summary = text(answer, "/summary");
     let strong = screen.tone(Tone::Strong, &summary);
     screen.wrapped("", "  ", &strong);
-    let step = format!("step {} of {}", text(answer, "/step_of/0"), text(answer, "/step_of/1"));
+    let step = match text(answer, "/step_of/0").as_str() {
+        "0" => text(answer, "/step"),
+        number => format!("step {number} of {}", text(answer, "/step_of/1")),
+    };
     let asks = format!("{} for {}", text(answer, "/agent"), text(answer, "/on_behalf_of"));
     screen.line(&screen.tone(Tone::Quiet, &format!("{asks} · {} · {step}", text(answer, "/pack"))));
     screen.gap();
@@ -221,7 +269,10 @@ pub(crate) fn card(answer: &Value, screen: &mut Screen) {
         let undo = screen.tone(tone, &undo);
         screen.field("can be undone", &undo);
     }
-    screen.field("if nobody does", &format!("denied at {}", short_time(&text(answer, "/expires_at"))));
+    screen.field(
+        "if nobody does",
+        &format!("denied at {}", short_time(&text(answer, "/expires_at"))),
+    );
     why(answer, screen);
     changes(answer, screen);
     if answer.get("untrusted").and_then(Value::as_bool) == Some(true) {
@@ -239,7 +290,10 @@ pub(crate) fn card(answer: &Value, screen: &mut Screen) {
 
 fn why(answer: &Value, screen: &mut Screen) {
     for reason in list(answer, "/why") {
-        screen.field("why asked", &format!("{} ({})", text(reason, "/reason"), text(reason, "/rule")));
+        screen.field(
+            "why asked",
+            &format!("{} ({})", text(reason, "/reason"), text(reason, "/rule")),
+        );
     }
     let needs = joined(answer, "/needs");
     let given = joined(answer, "/given");
@@ -269,10 +323,12 @@ fn changes(answer: &Value, screen: &mut Screen) {
 fn arguments(answer: &Value, screen: &mut Screen) {
     let Some(Value::Object(args)) = answer.get("args") else { return };
     for (name, value) in args {
-        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let shown = crate::app::value::visible(&shown);
+        let shown = match value {
+            Value::String(text) => text.clone(),
+            other => crate::app::value::plain(other),
+        };
         for (n, line) in shown.lines().filter(|line| !line.trim().is_empty()).enumerate() {
-            screen.field(if n == 0 { name } else { "" }, line);
+            screen.field(if n == 0 { name } else { "" }, &crate::app::value::visible(line));
         }
     }
 }
@@ -288,9 +344,15 @@ pub(crate) fn exception_list(answer: &Value, screen: &mut Screen) {
         screen.heading(&text(row, "/id"));
         let state = screen.status(&text(row, "/state"));
         screen.field("state", &state);
-        screen.field("needs", &format!("{} ({})", text(row, "/need").replace('_', " "), text(row, "/class")));
+        screen.field(
+            "needs",
+            &format!("{} ({})", text(row, "/need").replace('_', " "), text(row, "/class")),
+        );
         screen.field("run", &format!("{}, step {}", text(row, "/run"), text(row, "/step")));
-        screen.field("owner", &format!("{}, since {}", text(row, "/owner"), short_time(&text(row, "/opened_at"))));
+        screen.field(
+            "owner",
+            &format!("{}, since {}", text(row, "/owner"), short_time(&text(row, "/opened_at"))),
+        );
         screen.field("verbs", &joined(row, "/verbs"));
     }
     more(answer, screen);
@@ -359,7 +421,10 @@ pub(crate) fn replay(answer: &Value, screen: &mut Screen) {
     if answer.get("identical").and_then(Value::as_bool) == Some(true) {
         let word = screen.tone(Tone::Good, "identical");
         let head = short_digest(&text(answer, "/head"));
-        screen.line(&format!("{} events replayed, byte for byte {word}; head {head}", text(answer, "/events")));
+        screen.line(&format!(
+            "{} events replayed, byte for byte {word}; head {head}",
+            text(answer, "/events")
+        ));
     } else {
         let word = screen.tone(Tone::Bad, "differs");
         screen.wrapped("", "  ", &format!("The replay {word}: {}", text(answer, "/difference")));
@@ -378,7 +443,11 @@ pub(crate) fn kpis(answer: &Value, screen: &mut Screen) {
         let values = item.get("values").and_then(Value::as_object);
         for (group, value) in values.into_iter().flatten() {
             let value = value.as_f64().map_or_else(|| "–".to_owned(), number);
-            let name = if group.is_empty() { text(item, "/title") } else { format!("{} · {group}", text(item, "/title")) };
+            let name = if group.is_empty() {
+                text(item, "/title")
+            } else {
+                format!("{} · {group}", text(item, "/title"))
+            };
             let target = item.get("target").and_then(Value::as_f64).map(number).unwrap_or_default();
             rows.push(vec![name, format!("{value} {}", text(item, "/unit")), target, met.clone()]);
         }

@@ -140,7 +140,9 @@ impl Verb {
                 });
                 ask(Asked::new("run.list", body, render::run_list))
             }
-            Self::Get { run } => ask(Asked::new("run.get", json!({ "run": run }), render::run_detail)),
+            Self::Get { run } => {
+                ask(Asked::new("run.get", json!({ "run": run }), render::run_detail))
+            }
             Self::Events { run, after } => {
                 ask(Asked::new("run.events", json!({ "run": run, "after": after }), render::events))
             }
@@ -151,7 +153,11 @@ impl Verb {
             Self::Pause { run } => Ok(steer(&run, "pause", json!({}))),
             Self::Signal { run, name, body } => {
                 let body = json_argument(&body)?;
-                Ok(steer(&run, "signal", json!({ "signal": name, "body": body, "wait_ms": duration_ms("10m").unwrap_or(0) })))
+                Ok(steer(
+                    &run,
+                    "signal",
+                    json!({ "signal": name, "body": body, "wait_ms": duration_ms("10m").unwrap_or(0) }),
+                ))
             }
             Self::Rollback(args) => {
                 let body = json!({ "run": args.run, "token": args.token, "accept_conflict": args.accept_conflict });
@@ -172,7 +178,8 @@ impl Verb {
                 ask(asked)
             }
             Self::Export(args) => {
-                let body = json!({ "run": args.run, "withhold": args.withhold, "since": args.since });
+                let body =
+                    json!({ "run": args.run, "withhold": args.withhold, "since": args.since });
                 let mut asked = Asked::new("run.export", body, exported);
                 asked.save = Some(("bundle", args.to));
                 ask(asked)

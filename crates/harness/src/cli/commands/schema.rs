@@ -33,7 +33,10 @@ impl Args {
                 let path = folder.join(format!("{kind}.json"));
                 let text = serde_json::to_string_pretty(schema).unwrap_or_default() + "\n";
                 std::fs::write(&path, text).map_err(|e| {
-                    Problem::usage("file-unwritable", format!("cannot write {}: {e}", path.display()))
+                    Problem::usage(
+                        "file-unwritable",
+                        format!("cannot write {}: {e}", path.display()),
+                    )
                 })?;
             }
             return Ok(Outcome::Printed(0));
@@ -49,6 +52,9 @@ impl Args {
         let found = schemas.get(&kind).ok_or_else(|| {
             Problem::not_found("schema", &kind).next("`harness schema` lists every kind")
         })?;
-        Ok(Outcome::Document { document: found.clone(), asked: Asked::new("schema", Value::Null, render::pretty) })
+        Ok(Outcome::Document {
+            document: found.clone(),
+            asked: Asked::new("schema", Value::Null, render::pretty),
+        })
     }
 }

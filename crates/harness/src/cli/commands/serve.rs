@@ -27,8 +27,12 @@ pub(crate) async fn run(_: Args, context: Context) -> Result<u8, Problem> {
     let config = client::load(&context.overrides)?;
     let store = config.store.display().to_string();
     let Some(lock) = Lock::take(&config.store)? else {
-        return Err(Problem::new(Kind::TryAgain, "store-owned", format!("another process owns {store}"))
-            .next("stop it first, or use its socket: every other command does"));
+        return Err(Problem::new(
+            Kind::TryAgain,
+            "store-owned",
+            format!("another process owns {store}"),
+        )
+        .next("stop it first, or use its socket: every other command does"));
     };
     let app = App::open(config, lock)?;
     let mut ends = Ends::new()?;
@@ -58,7 +62,9 @@ pub(crate) struct Ends {
 impl Ends {
     pub(crate) fn new() -> Result<Self, Problem> {
         let listen = |kind| {
-            signal(kind).map_err(|e| Problem::new(Kind::Unexpected, "signals", format!("cannot listen for signals: {e}")))
+            signal(kind).map_err(|e| {
+                Problem::new(Kind::Unexpected, "signals", format!("cannot listen for signals: {e}"))
+            })
         };
         Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
     }
