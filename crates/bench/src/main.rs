@@ -9,6 +9,8 @@
 //! SQLite), `action` (one action through the gate), `bytes`, `process`, `micro`. `floor` holds the
 //! bare versions that figures are compared with. `docs/benchmarks.md` says how to read the table.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads clocks and lets processes settle")]
+
 mod action;
 mod bytes;
 mod error;

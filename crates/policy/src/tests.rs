@@ -32,7 +32,6 @@ fn with_all(bodies: &[&str]) -> String {
 // Loading
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a flat table")]
 fn a_typo_is_refused_with_its_line_and_what_was_meant() {
     let table = [
         (r#"permit (principal, action == Action::"crm.get_acount", resource);"#, "crm.get_account"),

@@ -279,7 +279,6 @@ pub fn returned(output: Value) -> Returned {
 }
 
 /// A failure.
-#[must_use]
 pub fn failure(class: Class, landed: Landed) -> Outcome {
     Err(Failure { class, landed, message: "scripted".into(), retry_after_ms: None })
 }

@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn a_typo_names_file_line_and_column() {
         let problem = load("tenant = \"acme\"\nstor = \"x\"\n").unwrap_err();
-        assert_eq!(problem.code, "config-invalid");
+        assert_eq!(&*problem.code, "config-invalid");
         assert!(problem.at[0].ends_with("harness.toml:2:1"), "{:?}", problem.at);
         assert!(problem.detail.contains("stor"), "{}", problem.detail);
     }

@@ -61,16 +61,16 @@ impl Kind {
 #[serde(deny_unknown_fields)]
 pub struct Problem {
     /// Schema of this document.
-    pub schema: String,
+    pub schema: Box<str>,
     /// What sort.
     pub kind: Kind,
     /// Stable code, such as `run-not-found`.
-    pub code: String,
+    pub code: Box<str>,
     /// What is wrong, in one sentence.
     pub detail: String,
     /// What to do now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub next: Option<Box<str>>,
     /// Where exactly: JSON pointer, or `file:line:column`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub at: Vec<String>,
@@ -80,9 +80,9 @@ impl Problem {
     /// A problem without a next step.
     pub fn new(kind: Kind, code: &str, detail: impl Into<String>) -> Self {
         Self {
-            schema: "harness.problem/v1".to_owned(),
+            schema: "harness.problem/v1".into(),
             kind,
-            code: code.to_owned(),
+            code: code.into(),
             detail: detail.into(),
             next: None,
             at: Vec::new(),
@@ -91,7 +91,7 @@ impl Problem {
 
     /// Adds what to do now.
     #[must_use]
-    pub fn next(mut self, next: impl Into<String>) -> Self {
+    pub fn next(mut self, next: impl Into<Box<str>>) -> Self {
         self.next = Some(next.into());
         self
     }

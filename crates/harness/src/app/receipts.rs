@@ -192,7 +192,7 @@ pub(crate) async fn stated(app: &App, caller: &Caller, id: &ReceiptId) -> Result
 }
 
 pub(crate) fn own_keys(app: &App) -> Keys {
-    std::iter::once(app.signer.public().clone()).collect()
+    std::iter::once(*app.signer.public()).collect()
 }
 
 /// Verifies a run of this store, as anyone could from its bundle.

@@ -91,10 +91,10 @@ pub struct Context {
 /// Runs the command line and says how it ended.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let wants_json = wants_json(&args);
+    let errors = errors_as(&args);
     let cli = match parse(args) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, wants_json),
+        Err(error) => return usage(&error, errors),
     };
     start_log(cli.verbose);
     let store = cli.store.map(|path| {
@@ -125,27 +125,36 @@ fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
-/// Whether errors must be problem objects, even when the arguments cannot be parsed.
-fn wants_json(args: &[OsString]) -> bool {
+/// How errors are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errors {
+    /// One problem object.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// How errors must be written, even when the arguments cannot be parsed.
+fn errors_as(args: &[OsString]) -> Errors {
     let machine = |text: &str| matches!(text, "json" | "ndjson");
     let flags = args.iter().zip(args.iter().skip(1));
     let by_flag = flags.filter(|(flag, _)| *flag == "-o" || *flag == "--output");
     let by_flag = by_flag.filter_map(|(_, value)| value.to_str()).any(machine);
     let joined = args.iter().filter_map(|arg| arg.to_str());
     let joined = joined.filter_map(|arg| arg.strip_prefix("--output=").or(arg.strip_prefix("-o")));
-    by_flag
-        || joined.map(|v| v.trim_start_matches('=')).any(machine)
-        || std::env::var("HARNESS_OUTPUT").is_ok_and(|v| machine(&v))
+    let by_joined = joined.map(|v| v.trim_start_matches('=')).any(machine);
+    let by_environment = || std::env::var("HARNESS_OUTPUT").is_ok_and(|v| machine(&v));
+    if by_flag || by_joined || by_environment() { Errors::Json } else { Errors::Text }
 }
 
-fn usage(error: &clap::Error, wants_json: bool) -> ExitCode {
+fn usage(error: &clap::Error, errors: Errors) -> ExitCode {
     use clap::error::ErrorKind;
     let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if shown {
         let _closed = write_out(error.render().to_string().as_bytes());
         return ExitCode::SUCCESS;
     }
-    if wants_json {
+    if errors == Errors::Json {
         let text = error.render().to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         let problem =

@@ -1,8 +1,11 @@
 //! The run machine through its surface: inputs in, events and permits out.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
+#[cfg(test)]
 mod approvals;
+#[cfg(test)]
 mod crashes;
+#[cfg(test)]
 mod doubts;
+#[cfg(test)]
 mod gate;
+#[cfg(test)]
 mod rollbacks;
