@@ -19,7 +19,8 @@ use store::{Page, Query as _, RunFilter};
 use super::{
     App, Caller,
     problem::{Kind, Problem},
-    runs::{action_lines, rfc3339},
+    runs::rfc3339,
+    timeline::action_lines,
 };
 
 /// Most runs a report reads.

@@ -18,9 +18,11 @@ pub mod packs;
 pub mod policies;
 pub mod problem;
 pub mod receipts;
+pub mod rollbacks;
 pub mod runs;
 pub mod shelf;
 pub mod socket;
+pub mod timeline;
 pub mod value;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     App, Caller, approvals, doctor, exceptions, explain, export, intents, kpis, packs, policies,
     problem::{Kind, Problem},
-    receipts, runs,
+    receipts, rollbacks, runs, timeline,
 };
 
 type Call = for<'a> fn(&'a App, &'a Caller, Value) -> Task<'a, Result<Value, Problem>>;
@@ -56,19 +56,19 @@ ops! {
     "intent.submit", "harness.submitted/v1" => intents::submit: intents::Submit => intents::Submitted;
     "plan.get", "harness.plan-view/v1" => intents::get_plan: intents::GetPlan => intents::PlanView;
     "run.list", "harness.run-list/v1" => runs::list: runs::ListRuns => runs::RunList;
-    "run.get", "harness.run-detail/v1" => runs::get: runs::RunId1 => runs::RunDetail;
-    "run.events", "harness.event-list/v1" => runs::events: runs::ListEvents => runs::EventList;
-    "run.resume", "harness.run/v1" => runs::resume: runs::RunId1 => runs::RunView;
+    "run.get", "harness.run-detail/v1" => runs::get: runs::NamedRun => runs::RunDetail;
+    "run.events", "harness.event-list/v1" => timeline::events: timeline::ListEvents => timeline::EventList;
+    "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
     "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
-    "run.rollback", "harness.rolled-back/v1" => runs::rollback: runs::RollBack => runs::RolledBack;
-    "run.replay", "harness.replay/v1" => runs::replay: runs::RunId1 => runs::ReplayView;
+    "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;
+    "run.replay", "harness.replay/v1" => runs::replay: runs::NamedRun => runs::ReplayView;
     "run.export", "harness.exported/v1" => export::export: export::Export => export::Exported;
     "approval.list", "harness.approval-list/v1" => approvals::list: approvals::ListApprovals => approvals::ApprovalList;
     "approval.get", "harness.approval/v1" => approvals::get: approvals::GetApproval => approvals::Card;
     "approval.decide", "harness.run/v1" => approvals::decide: approvals::Decide => runs::RunView;
     "exception.list", "harness.exception-list/v1" => exceptions::list: exceptions::ListExceptions => exceptions::ExceptionList;
     "exception.settle", "harness.run/v1" => exceptions::settle: exceptions::Settle => runs::RunView;
-    "receipt.list", "harness.receipt-list/v1" => receipts::list: runs::RunId1 => receipts::ReceiptList;
+    "receipt.list", "harness.receipt-list/v1" => receipts::list: runs::NamedRun => receipts::ReceiptList;
     "receipt.get", "harness.receipt/v1" => receipts::get: receipts::GetReceipt => receipts::ReceiptView;
     "receipt.verify", "harness.verified/v1" => receipts::verify_run: receipts::Verify => receipts::Verified;
     "receipt.checkpoint", "harness.checkpoint/v1" => receipts::checkpoint: intents::Nothing => receipts::CheckpointView;

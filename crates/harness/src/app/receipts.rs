@@ -21,7 +21,7 @@ use super::{
     intents::Nothing,
     parse_id,
     problem::{Kind, Problem},
-    runs::{RunId1, rfc3339},
+    runs::{NamedRun, rfc3339},
 };
 
 /// Name of the receipt log in checkpoints: one log per tenant.
@@ -118,7 +118,7 @@ pub struct CheckpointView {
 ///
 /// # Errors
 /// When there is no such run.
-pub async fn list(app: &App, caller: &Caller, request: RunId1) -> Result<ReceiptList, Problem> {
+pub async fn list(app: &App, caller: &Caller, request: NamedRun) -> Result<ReceiptList, Problem> {
     let id: RunId = parse_id(&request.run)?;
     super::runs::view_of(app, caller, &id).await?;
     let entries = entries(app, caller, &id).await?;

@@ -1,11 +1,11 @@
-//! Runs: list, get, events, steering, rollback, replay.
+//! Runs: list, get, resume, steer, replay.
 
 use std::{sync::Arc, time::Duration};
 
 use kernel::{
-    event::{Body, Ended, Record},
-    id::{PrincipalId, RunId, TokenId},
-    input::{Input, OnConflict, Scope},
+    event::{Body, Record},
+    id::{PrincipalId, RunId},
+    input::Input,
     port::{Judge, Validate},
     run::{Divergence, Status, replay as replay_run},
 };
@@ -17,6 +17,8 @@ use store::{Page, Query, RunFilter};
 use super::{
     App, Caller, header_of, parse_id,
     problem::{Kind, Problem},
+    rollbacks::{RollbackView, rollback_of},
+    timeline::{ActionLine, action_lines},
 };
 
 /// A run as lists show it.
@@ -74,44 +76,9 @@ pub struct RunList {
 /// A run by id.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RunId1 {
+pub struct NamedRun {
     /// The run.
     pub run: String,
-}
-
-/// One step of the pipeline, as a timeline shows it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct EventView {
-    /// Position.
-    pub seq: u64,
-    /// When, RFC 3339 UTC.
-    pub at: String,
-    /// What.
-    pub kind: String,
-    /// The event as hashed: commitments instead of values.
-    pub body: Value,
-    /// Its hash.
-    pub hash: String,
-}
-
-/// Events of a run.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct EventList {
-    /// The run.
-    pub run: String,
-    /// In order.
-    pub items: Vec<EventView>,
-}
-
-/// Which events.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListEvents {
-    /// The run.
-    pub run: String,
-    /// From this position on.
-    #[serde(default)]
-    pub after: u64,
 }
 
 /// What a run came to.
@@ -133,79 +100,6 @@ pub struct RunDetail {
     pub tokens: Vec<String>,
     /// The last rollback: its result, and each effect.
     pub rollback: Option<RollbackView>,
-}
-
-/// A rollback as the journal tells it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct RollbackView {
-    /// `complete`, `partial`, `refused`, or `waiting` while it is under way.
-    pub result: String,
-    /// Each effect: how taking it back ended.
-    pub effects: Vec<UndoneView>,
-}
-
-/// One action of a run.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ActionLine {
-    /// Its proposal's position.
-    pub action: u64,
-    /// The step.
-    pub step: String,
-    /// The operation.
-    pub operation: String,
-    /// `step`, `companion` or `undo`.
-    pub role: String,
-    /// `allow`, `ask` or `deny`, the last verdict.
-    pub verdict: String,
-    /// Rules that spoke last.
-    pub rules: Vec<String>,
-    /// `open`, `done`, `failed:<class>`, `rejected:<stage>`, `in_doubt`.
-    pub outcome: String,
-    /// The receipt.
-    pub receipt: Option<String>,
-    /// Milliseconds from dispatch to outcome.
-    pub took_ms: Option<i64>,
-    /// What was said when it failed.
-    pub failure: Option<String>,
-}
-
-/// Asks to roll back.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RollBack {
-    /// The run.
-    pub run: String,
-    /// Only this token.
-    #[serde(default)]
-    pub token: Option<String>,
-    /// The difference was seen; overwrite what moved since.
-    #[serde(default)]
-    pub accept_conflict: bool,
-}
-
-/// How a rollback ended.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct RolledBack {
-    /// The run.
-    pub run: RunView,
-    /// How the rollback ended.
-    #[serde(flatten)]
-    pub rollback: RollbackView,
-}
-
-/// How taking one effect back ended.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct UndoneView {
-    /// The token; none for what has no way back.
-    pub token: Option<String>,
-    /// The action.
-    pub action: u64,
-    /// The operation.
-    pub operation: String,
-    /// `restored`, `compensated`, `conflict`, `failed`, `irreversible`, `expired`, `in_doubt`.
-    pub result: String,
-    /// `{before, after, now}` of a conflict.
-    pub difference: Option<Value>,
 }
 
 /// Stops or steers a run.
@@ -314,7 +208,7 @@ pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<Ru
 ///
 /// # Errors
 /// When there is no such run, or its journal was changed.
-pub async fn get(app: &App, caller: &Caller, request: RunId1) -> Result<RunDetail, Problem> {
+pub async fn get(app: &App, caller: &Caller, request: NamedRun) -> Result<RunDetail, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let records = app.records(caller, &id).await?;
     let run = app.fold(&id, &records).await?;
@@ -334,115 +228,6 @@ pub async fn get(app: &App, caller: &Caller, request: RunId1) -> Result<RunDetai
         tokens: run.usable_tokens().into_iter().map(|t| t.id.to_string()).collect(),
         rollback: rollback_of(&records),
     })
-}
-
-/// What was done, from the journal alone.
-#[must_use]
-pub fn action_lines(records: &[Record]) -> Vec<ActionLine> {
-    let mut lines: Vec<ActionLine> = Vec::new();
-    let mut dispatched = std::collections::BTreeMap::new();
-    for record in records {
-        let seq = record.event.seq;
-        if let Body::Proposed { step, operation, because, .. } = &record.event.body {
-            let role = serde_json::to_value(because).unwrap_or_default();
-            let role = role.get("purpose").or(role.get("role")).and_then(Value::as_str);
-            lines.push(ActionLine {
-                action: seq,
-                step: step.clone(),
-                operation: operation.to_string(),
-                role: role.unwrap_or_default().to_owned(),
-                verdict: String::new(),
-                rules: Vec::new(),
-                outcome: "open".to_owned(),
-                receipt: None,
-                took_ms: None,
-                failure: None,
-            });
-            continue;
-        }
-        let Some(action) = action_of(&record.event.body) else { continue };
-        if let Body::Dispatched { .. } = &record.event.body {
-            dispatched.insert(action, record.event.at);
-        }
-        if let Some(line) = lines.iter_mut().rfind(|line| line.action == action) {
-            note(line, record, dispatched.get(&action).copied());
-        }
-    }
-    lines
-}
-
-/// The action an event is about.
-#[must_use]
-pub fn action_of(body: &Body) -> Option<u64> {
-    match body {
-        Body::Judged { action, .. }
-        | Body::Rejected { action, .. }
-        | Body::Rewritten { action, .. }
-        | Body::Captured { action, .. }
-        | Body::Asked { action, .. }
-        | Body::Answered { action, .. }
-        | Body::Voided { action, .. }
-        | Body::Armed { action, .. }
-        | Body::Dispatched { action, .. }
-        | Body::Returned { action, .. }
-        | Body::Doubted { action }
-        | Body::Deferred { action, .. }
-        | Body::Receipted { action, .. } => Some(*action),
-        _ => None,
-    }
-}
-
-fn note(line: &mut ActionLine, record: &Record, dispatched_at: Option<i64>) {
-    match &record.event.body {
-        Body::Judged { decision, .. } => {
-            let verdict = serde_json::to_value(&decision.verdict).unwrap_or_default();
-            let word = match &verdict {
-                Value::Object(map) => map.keys().next().cloned(),
-                other => other.as_str().map(str::to_owned),
-            };
-            line.verdict = word.unwrap_or_default();
-            line.rules = decision.rules.iter().map(|rule| rule.id.clone()).collect();
-        }
-        Body::Rejected { stage, .. } => {
-            let stage = serde_json::to_value(stage).unwrap_or_default();
-            line.outcome = format!("rejected:{}", stage.as_str().unwrap_or_default());
-        }
-        Body::Returned { ended, .. } => {
-            line.took_ms = dispatched_at.map(|at| record.event.at - at);
-            match ended {
-                Ended::Done { .. } => line.outcome = "done".to_owned(),
-                Ended::Failed { class, message, .. } => {
-                    line.outcome = format!("failed:{}", class.name());
-                    line.failure = message.value().as_str().map(super::value::visible);
-                }
-            }
-        }
-        Body::Doubted { .. } => line.outcome = "in_doubt".to_owned(),
-        Body::Receipted { receipt, class, .. } => {
-            line.receipt = Some(receipt.to_string());
-            line.outcome =
-                class.map_or("done".to_owned(), |class| format!("failed:{}", class.name()));
-        }
-        _ => {}
-    }
-}
-
-/// Events of a run, as hashed.
-///
-/// # Errors
-/// When there is no such run.
-pub async fn events(app: &App, caller: &Caller, request: ListEvents) -> Result<EventList, Problem> {
-    let id: RunId = parse_id(&request.run)?;
-    let records = app.records(caller, &id).await?;
-    let from = records.iter().filter(|record| record.event.seq >= request.after);
-    let items = from.map(|record| EventView {
-        seq: record.event.seq,
-        at: rfc3339(record.event.at),
-        kind: record.event.body.kind(),
-        body: serde_json::to_value(&record.event.body).unwrap_or_default(),
-        hash: record.hash.to_string(),
-    });
-    Ok(EventList { run: request.run, items: items.collect() })
 }
 
 /// Waits until the run parks, at most so long.
@@ -484,7 +269,7 @@ pub(crate) async fn hand_in(
 ///
 /// # Errors
 /// When it cannot be driven.
-pub async fn resume(app: &App, caller: &Caller, request: RunId1) -> Result<RunView, Problem> {
+pub async fn resume(app: &App, caller: &Caller, request: NamedRun) -> Result<RunView, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let before = view_of(app, caller, &id).await?;
     if before.status == "paused" {
@@ -522,94 +307,11 @@ pub async fn steer(app: &App, caller: &Caller, request: Steer) -> Result<RunView
     view_of(app, caller, &id).await
 }
 
-/// Takes effects back.
-///
-/// # Errors
-/// When the run is not over, or a token was used.
-pub async fn rollback(
-    app: &App,
-    caller: &Caller,
-    request: RollBack,
-) -> Result<RolledBack, Problem> {
-    let id: RunId = parse_id(&request.run)?;
-    let scope = match &request.token {
-        Some(token) => Scope::Token { token: parse_id::<TokenId>(token)? },
-        None => Scope::Run,
-    };
-    let on_conflict = if request.accept_conflict { OnConflict::Accept } else { OnConflict::Refuse };
-    let by = caller.principal().clone();
-    hand_in(app, caller, &id, Input::Rollback { by, scope, on_conflict }).await?;
-    app.engine.settled(caller.tenant(), &id).await;
-    let records = app.records(caller, &id).await?;
-    let rollback = rollback_of(&records)
-        .unwrap_or_else(|| RollbackView { result: "waiting".to_owned(), effects: Vec::new() });
-    Ok(RolledBack { run: view_of(app, caller, &id).await?, rollback })
-}
-
-/// The last rollback a journal tells of.
-fn rollback_of(records: &[Record]) -> Option<RollbackView> {
-    let begins = |record: &Record| matches!(record.event.body, Body::Unwinding { .. });
-    let from = records.iter().rposition(begins)?;
-    let word = |value: Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let operation_of = |action: u64| {
-        records.iter().find_map(|record| match &record.event.body {
-            Body::Proposed { operation, .. } if record.event.seq == action => {
-                Some(operation.to_string())
-            }
-            _ => None,
-        })
-    };
-    let armed = |id: &TokenId| {
-        records.iter().find_map(|record| match &record.event.body {
-            Body::Armed { action, token, .. } if token == id => Some(*action),
-            _ => None,
-        })
-    };
-    let mut result = "waiting".to_owned();
-    let mut effects = Vec::new();
-    for record in records.iter().skip(from) {
-        match &record.event.body {
-            Body::Unwinding { irreversible, .. } => {
-                effects.extend(irreversible.iter().map(|action| UndoneView {
-                    token: None,
-                    action: *action,
-                    operation: operation_of(*action).unwrap_or_default(),
-                    result: "irreversible".to_owned(),
-                    difference: None,
-                }));
-            }
-            Body::Redeemed { token, undone } => {
-                let action = armed(token).unwrap_or_default();
-                let difference = match undone {
-                    kernel::event::Undone::Conflict { difference } => {
-                        Some((*difference.value()).clone())
-                    }
-                    _ => None,
-                };
-                let value = serde_json::to_value(undone).unwrap_or_default();
-                effects.push(UndoneView {
-                    token: Some(token.to_string()),
-                    action,
-                    operation: operation_of(action).unwrap_or_default(),
-                    result: word(value, "result").unwrap_or_default(),
-                    difference,
-                });
-            }
-            Body::Unwound { unwound } => {
-                let value = serde_json::to_value(unwound).unwrap_or_default();
-                result = value.as_str().unwrap_or_default().to_owned();
-            }
-            _ => {}
-        }
-    }
-    Some(RollbackView { result, effects })
-}
-
 /// Replays a run from its journal: no connector is in reach.
 ///
 /// # Errors
 /// When there is no such run or its pins are gone. A difference is an answer, not an error.
-pub async fn replay(app: &App, caller: &Caller, request: RunId1) -> Result<ReplayView, Problem> {
+pub async fn replay(app: &App, caller: &Caller, request: NamedRun) -> Result<ReplayView, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let records = app.records(caller, &id).await?;
     let header = records

@@ -75,9 +75,7 @@ pub fn plain(value: &Value) -> String {
         Value::Null => "–".to_owned(),
         Value::String(text) => visible(text),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-            visible(&value.to_string())
-        }
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => visible(&value.to_string()),
     }
 }
 

@@ -12,6 +12,9 @@ use std::{
 
 use serde_json::Value;
 
+/// Crates that never ship and that nothing that ships may need: they may know everybody.
+const DEVELOPMENT: [&str; 1] = ["bench"];
+
 /// Crate → the crates of ours it may need in what ships.
 const ARROWS: [(&str, &[&str]); 12] = [
     ("kernel", &[]),
@@ -267,7 +270,16 @@ fn needs() -> BTreeMap<String, BTreeSet<String>> {
         dependencies.filter(|d| d["kind"] != "dev").map(|d| short(&d["name"])).collect()
     };
     let packages = metadata["packages"].as_array().unwrap().iter();
-    packages.map(|package| (short(&package["name"]), shipped(package))).collect()
+    let all = packages.map(|package| (short(&package["name"]), shipped(package)));
+    let needs: BTreeMap<String, BTreeSet<String>> = all.collect();
+    let ships = |name: &str| !DEVELOPMENT.contains(&name);
+    let sneaks = needs.iter().filter(|(name, _)| ships(name));
+    let sneaks: Vec<&String> = sneaks
+        .filter(|(_, needed)| DEVELOPMENT.iter().any(|d| needed.contains(*d)))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(sneaks.is_empty(), "these ship and need a development crate: {sneaks:?}");
+    needs.into_iter().filter(|(name, _)| ships(name)).collect()
 }
 
 fn short(name: &Value) -> String {
