@@ -10,7 +10,10 @@ pub(crate) const START_SECONDS: i64 = TODAY_DAYS * DAY_SECONDS + 9 * 3600;
 pub(crate) const DAY_SECONDS: i64 = 86_400;
 
 /// The machine's clock, for freshness fields of answers; never for data.
-#[expect(clippy::disallowed_methods, reason = "the demo world has a clock of its own, like any company")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the demo world has a clock of its own, like any company"
+)]
 pub(crate) fn wall_seconds() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
