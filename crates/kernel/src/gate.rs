@@ -18,7 +18,7 @@ pub const DISPATCH_WINDOW_MS: i64 = 5_000;
 /// It carries everything the call may use. Only [`crate::run::Run::next`] makes one, each dispatch
 /// yields one, and it cannot be copied:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// fn again(permit: kernel::gate::Permit) -> (kernel::gate::Permit, kernel::gate::Permit) {
 ///     (permit.clone(), permit)
 /// }
@@ -26,7 +26,7 @@ pub const DISPATCH_WINDOW_MS: i64 = 5_000;
 ///
 /// Nobody else can build one, whatever they hold:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// # fn forge(like: kernel::gate::Permit) -> kernel::gate::Permit {
 /// kernel::gate::Permit { attempt: 2, ..like }
 /// # }

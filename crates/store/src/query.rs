@@ -30,6 +30,14 @@ pub trait Store: Journal + Blobs + Query + Log + Erase {}
 impl<S: Journal + Blobs + Query + Log + Erase> Store for S {}
 
 /// Reads projections and events; owns nothing, blocks nobody.
+///
+/// There is no query without a tenant:
+///
+/// ```compile_fail,E0061
+/// # async fn look(store: &dyn store::Query, run: &kernel::RunId) {
+/// let row = store.run(run).await;
+/// # }
+/// ```
 pub trait Query: Send + Sync + fmt::Debug {
     /// One run; `None` when there is no such run in the tenant.
     fn run(&self, tenant: &Tenant, run: &RunId) -> Task<'_, Result<Option<RunEntry>, Error>>;

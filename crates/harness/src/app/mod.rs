@@ -48,6 +48,15 @@ use shelf::Shelf;
 const RUNS_MAX: usize = 256;
 
 /// Who calls, and whose data they may see. Every operation and every query needs one.
+///
+/// Nobody makes one up: it comes from a declared person.
+///
+/// ```compile_fail,E0451
+/// fn forge(like: harness::app::Caller) -> harness::app::Caller {
+///     let tenant = "somebody-else".parse().unwrap();
+///     harness::app::Caller { tenant, ..like }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Caller {
     tenant: Tenant,

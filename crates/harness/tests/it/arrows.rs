@@ -103,6 +103,29 @@ fn heavy_dependencies_stay_in_their_leaves() {
     assert!(wrong.is_empty(), "dependencies outside of their leaves: {wrong:?}");
 }
 
+/// What `deny.toml` says, held here too: it needs no tool that a fresh machine lacks.
+#[test]
+fn every_licence_in_the_tree_is_one_we_can_ship() {
+    let allowed = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let metadata = metadata(&["--locked"]);
+    let mut wrong = Vec::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let licence = package["license"].as_str().unwrap_or("none stated");
+        let may_ship = |name: &str| allowed.contains(&format!("\"{name}\""));
+        // `A OR B` needs one of them, `A AND B` needs both; older manifests write `A/B` for OR.
+        let licence = licence.replace(['(', ')'], " ").replace('/', " OR ");
+        let either = licence.split(" OR ").any(|all| {
+            all.split(" AND ").all(|one| {
+                may_ship(one.trim()) || may_ship(one.split(" WITH ").next().unwrap().trim())
+            })
+        });
+        if !either && !package["source"].is_null() {
+            wrong.push(format!("{}: {licence}", package["name"]));
+        }
+    }
+    assert!(wrong.is_empty(), "licences that deny.toml does not allow: {wrong:?}");
+}
+
 #[test]
 fn crates_that_only_compute_have_no_hands() {
     let sources = sources().into_iter().filter(|source| PURE.contains(&source.krate()));
@@ -258,13 +281,17 @@ fn every_test_that_the_documents_name_exists() {
 }
 
 /// Crate → names of everything it needs in what ships; tests are left out.
-fn needs() -> BTreeMap<String, BTreeSet<String>> {
+fn metadata(arguments: &[&str]) -> Value {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
-    command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]);
-    let output = command.arg(root().join("Cargo.toml")).output().unwrap();
+    command.args(["metadata", "--format-version", "1", "--manifest-path"]);
+    let output = command.arg(root().join("Cargo.toml")).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn needs() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = metadata(&["--no-deps"]);
     let shipped = |package: &Value| {
         let dependencies = package["dependencies"].as_array().unwrap().iter();
         dependencies.filter(|d| d["kind"] != "dev").map(|d| short(&d["name"])).collect()
