@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
+    action::Resource,
     id::{At, Seq, TokenId},
     label::LabelMap,
     operation::{Companion, Undo},
@@ -37,6 +38,8 @@ pub struct Token {
     pub undo_with: Companion,
     /// The read that sees the image, where there is one.
     pub before: Option<Companion>,
+    /// The record it touches, where the operation names one.
+    pub resource: Option<Resource>,
     /// What was there before.
     pub before_image: Option<Arc<Value>>,
     /// What was there after.

@@ -2,27 +2,26 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Fault, Run, run_value,
-    state::{Act, Ask, Dispatch, OpenQuestion, OpenWait, Phase, Unwind},
+    state::{Act, Ask, Dispatch, Origin, Phase, Unwind, undo_scope, unknown},
 };
 use crate::{
     action::Resource,
     approval::Approval,
     budget::Writes,
     decision::Verdict,
-    event::{Answered, Body, Ended, Purpose, Record, Role, Settled as SettledBy, Stage},
+    event::{Answered, Body, Ended, Purpose, Record, Role, Settled as SettledBy, Stage, Unwound},
     exception::{Class, Landed, Need},
     id::{Seq, TokenId},
-    label::{Confidentiality, Label, Trust},
-    planning::{Labelled, Mark, Observation, Resolution, Settled, Wait},
+    planning::{Labelled, Mark, Observation, Resolution, Settled},
     rollback::{State as TokenState, Token},
     sealed::Sealed,
 };
 
-fn labelled(sealed: &Sealed) -> Labelled {
+pub(super) fn labelled(sealed: &Sealed) -> Labelled {
     Labelled { value: sealed.value(), labels: sealed.labels() }
 }
 
@@ -35,6 +34,7 @@ impl Run {
             return Err(illegal("the sequence has a gap"));
         }
         self.state.at = self.state.at.max(event.at);
+        self.state.closed = false;
         self.apply_body(event.seq, &event.body).map_err(illegal)?;
         self.state.next_seq = event.seq + 1;
         self.state.head = record.hash;
@@ -45,8 +45,12 @@ impl Run {
         match body {
             Body::Opened { subjects, .. } => self.on_opened(subjects),
             Body::Ticked | Body::Rewritten { .. } | Body::Deferred { .. } => self.on_small(body)?,
-            Body::Claimed { epoch } => (self.state.epoch, self.state.held) = (*epoch, false),
-            Body::Held => self.state.held = true,
+            Body::Claimed { .. }
+            | Body::Held
+            | Body::Faulted { .. }
+            | Body::Cancelled { .. }
+            | Body::Paused { .. }
+            | Body::Resumed { .. } => self.on_held(body),
             Body::PolicyChanged { digest } => self.state.current_policy = Some(*digest),
             Body::Proposed { .. } => self.on_proposed(seq, body)?,
             Body::Rejected { action, stage, class, .. } => {
@@ -82,24 +86,22 @@ impl Run {
             Body::Marked { step, mark } => self.on_marked(step, mark),
             Body::Raised { exception, .. } => self.on_raised(exception),
             Body::Settled { exception, settled, .. } => self.on_settled(exception, settled)?,
-            Body::Abandoned { step, class } => self.state.abandoned = Some((step.clone(), *class)),
-            Body::Faulted { .. } => self.state.faulted = true,
-            Body::Cancelled { .. } => self.state.cancelled = true,
-            Body::Paused { .. } => self.state.paused = true,
-            Body::Resumed { .. } => (self.state.paused, self.state.faulted) = (false, false),
+            Body::Abandoned { step, class } => {
+                self.state.abandoned = Some((step.clone(), *class));
+                self.state.waits.clear();
+            }
             Body::RollbackRequested { by, scope, on_conflict } => {
                 self.state.rollback = Some((by.clone(), scope.clone(), *on_conflict));
-                self.state.closed = false;
             }
             Body::Unwinding { tokens, irreversible, .. } => {
                 self.on_unwinding(tokens, irreversible.len());
             }
             Body::Redeemed { token, undone } => self.on_redeemed(token, undone)?,
-            Body::Unwound { unwound } => {
-                (self.state.unwind, self.state.rollback) = (None, None);
-                self.state.unwound = Some(*unwound);
+            Body::Unwound { unwound } => self.on_unwound(*unwound),
+            Body::Finished { end, .. } => {
+                self.state.end = Some(*end);
+                self.state.waits.clear();
             }
-            Body::Finished { end, .. } => self.state.end = Some(*end),
             Body::Closed { statement, .. } => {
                 self.state.receipts += 1;
                 self.state.last_statement = *statement;
@@ -109,11 +111,32 @@ impl Run {
         Ok(())
     }
 
+    /// Who holds the run, and who lets it go.
+    fn on_held(&mut self, body: &Body) {
+        match body {
+            Body::Claimed { epoch } => (self.state.epoch, self.state.held) = (*epoch, false),
+            Body::Held => self.state.held = true,
+            Body::Faulted { .. } => self.state.faulted = true,
+            Body::Paused { .. } => self.state.paused = true,
+            Body::Resumed { .. } => (self.state.paused, self.state.faulted) = (false, false),
+            // Whoever ends a run that is held wants it to end, not to wait.
+            Body::Cancelled { .. } => {
+                (self.state.paused, self.state.faulted) = (false, false);
+                self.state.cancelled = true;
+                self.state.waits.clear();
+            }
+            _ => {}
+        }
+        // What was read again before a pause or a crash says nothing about the world after it.
+        let open = self.state.acts.values_mut().filter(|act| act.phase == Phase::Open);
+        open.for_each(|act| act.refreshed = None);
+    }
+
     fn act(&mut self, action: Seq) -> Result<&mut Act, &'static str> {
         self.state.acts.get_mut(&action).ok_or("it names an action that is not open")
     }
 
-    fn observe(&mut self, seen: Observation<'_>) {
+    pub(super) fn observe(&mut self, seen: Observation<'_>) {
         self.pins.planner.observe(self.state.at, seen);
     }
 
@@ -216,7 +239,11 @@ impl Run {
                 self.state.replacing.insert(act.step.clone());
             }
             Role::Step => {
-                let label = act.existence.join(&act.args.labels().join_all());
+                let mut label = act.existence.join(&act.args.labels().join_all());
+                // Other steps switched it off or used the budget up; untrusted input may have led there.
+                if matches!(stage, Stage::Forbidden | Stage::Budget) {
+                    label.trust = crate::label::Trust::Untrusted;
+                }
                 let settled = Settled::Failed { class, retry_after_ms: None, label };
                 self.observe(Observation::Settled { step: &act.step, settled: &settled });
             }
@@ -284,7 +311,10 @@ impl Run {
                 };
                 let act = self.act(*action)?;
                 act.approvals.push(approval);
-                act.phase = Phase::Open;
+                // A further approval while the image is being read again changes nothing about the read.
+                if act.phase == Phase::Asking {
+                    act.phase = Phase::Open;
+                }
             }
             Body::Voided { action, approval } => {
                 let act = self.act(*action)?;
@@ -319,8 +349,9 @@ impl Run {
             undo_with,
             before: act.operation.companions.before.clone(),
             before_image: before.and_then(|s| s.opening()).map(|o| Arc::clone(&o.value)),
+            resource: act.resource.clone(),
             after_image: None,
-            scope: Arc::new(Value::Null),
+            scope: Arc::new(serde_json::Value::Null),
             labels: act.args.labels(),
             expires_at: *expires_at,
             state: TokenState::Armed,
@@ -354,11 +385,14 @@ impl Run {
     fn on_returned(&mut self, action: Seq, ended: &Ended) -> Result<(), &'static str> {
         let at = self.state.at;
         let act = self.state.acts.get_mut(&action).ok_or("it ends an action that is not open")?;
+        // A cost nobody reported is the worst case; only what certainly did not happen is free.
+        let worst = act.operation.cost_max;
         let cost = match ended {
-            Ended::Done { cost, .. } => *cost,
-            Ended::Failed { .. } => None,
+            Ended::Done { cost, .. } => cost.or(worst),
+            Ended::Failed { landed: Landed::No, .. } => None,
+            Ended::Failed { .. } => worst,
         };
-        self.state.spent.settle(act.operation.cost_max, cost);
+        self.state.spent.settle(worst, cost);
         act.ended = Some((at, ended.clone()));
         act.phase = Phase::Ended;
         Ok(())
@@ -401,17 +435,23 @@ impl Run {
         let label = act.existence.join(&act.args.labels().join_all());
         let settled = match (&act.ended, class) {
             (_, Some(class)) => {
-                let origin = (act.origin, act.operation.id.clone(), act.args.value());
+                let origin = Origin {
+                    seq: act.origin,
+                    operation: act.operation.id.clone(),
+                    args: act.args.value(),
+                    landed,
+                };
                 self.state.origins.insert(act.step.clone(), origin);
                 let retry_after_ms = match &act.ended {
                     Some((_, Ended::Failed { retry_after_ms, .. })) => *retry_after_ms,
                     _ => None,
                 };
-                // What an answer held decided that it does not fit: the failure carries its labels.
+                // What an answer held decided that it does not fit: the failure carries its labels. That
+                // there was none says no more than whose word the target is.
                 let label = if class.is_about_content() {
                     label.join(&act.operation.labels.join_all())
                 } else {
-                    label
+                    label.join(&act.operation.labels.whole)
                 };
                 Settled::Failed { class, retry_after_ms, label }
             }
@@ -427,57 +467,6 @@ impl Run {
             }
         };
         self.observe(Observation::Settled { step: &act.step, settled: &settled });
-    }
-
-    fn on_question(&mut self, body: &Body) -> Result<(), &'static str> {
-        match body {
-            Body::Questioned { step, question, role, answer, expires_at, .. } => {
-                let (role, answer) = (role.clone(), Arc::new(answer.clone()));
-                let open =
-                    OpenQuestion { step: step.clone(), role, answer, expires_at: *expires_at };
-                self.state.questions.insert(question.clone(), open);
-                self.observe(Observation::Asked { step });
-            }
-            Body::Replied { question, value, .. } => {
-                let open = self.state.questions.remove(question).ok_or("no such question")?;
-                let value = labelled(value);
-                self.observe(Observation::Answered { step: &open.step, answer: Some(&value) });
-            }
-            Body::Lapsed { question } => {
-                let open = self.state.questions.remove(question).ok_or("no such question")?;
-                self.observe(Observation::Answered { step: &open.step, answer: None });
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn on_wait(&mut self, body: &Body) {
-        match body {
-            Body::Waiting { step, wait, until } => {
-                let signal = match wait {
-                    Wait::Sleep { .. } => None,
-                    Wait::Signal { name, .. } => Some(name.clone()),
-                };
-                self.state.waits.insert(step.clone(), OpenWait { signal, until: *until });
-                self.observe(Observation::Waiting { step });
-            }
-            Body::Woken { step } => {
-                self.state.waits.remove(step);
-                self.observe(Observation::Woken { step, signal: None });
-            }
-            Body::Signalled { name, body } => {
-                let waits = self.state.waits.iter();
-                let found = waits.filter(|(_, wait)| wait.signal.as_ref() == Some(name));
-                let steps: Vec<String> = found.map(|(step, _)| step.clone()).collect();
-                let value = labelled(body);
-                for step in steps {
-                    self.state.waits.remove(&step);
-                    self.observe(Observation::Woken { step: &step, signal: Some(&value) });
-                }
-            }
-            _ => {}
-        }
     }
 
     fn on_marked(&mut self, step: &str, mark: &Mark) {
@@ -548,47 +537,17 @@ impl Run {
         Ok(())
     }
 
+    fn on_unwound(&mut self, unwound: Unwound) {
+        (self.state.unwind, self.state.rollback) = (None, None);
+        // What was taken back before stays so when a later request finds nothing it can do.
+        if unwound != Unwound::Refused || self.state.unwound.is_none() {
+            self.state.unwound = Some(unwound);
+        }
+    }
+
     fn set_token(&mut self, id: &TokenId, state: TokenState) {
         if let Some(token) = self.state.tokens.get_mut(id) {
             token.state = state;
         }
     }
-}
-
-/// What an undo's arguments can be bound from.
-fn undo_scope(act: &Act) -> Value {
-    let image =
-        |purpose| act.captures.get(&purpose).map(|sealed: &Sealed| (*sealed.value()).clone());
-    let output = match &act.ended {
-        Some((_, Ended::Done { output, .. })) => (*output.value()).clone(),
-        _ => Value::Null,
-    };
-    json!({
-        "args": *act.args.value(),
-        "before": image(Purpose::Before),
-        "after": image(Purpose::After),
-        "output": output,
-        "key": act.dispatch.as_ref().map(|d: &Dispatch| d.key.clone()),
-    })
-}
-
-/// A stand-in for an operation the catalogue does not hold: a write, so that nothing is assumed.
-fn unknown(id: &crate::id::OperationId) -> Arc<crate::operation::Operation> {
-    Arc::new(crate::operation::Operation {
-        id: id.clone(),
-        summary: String::new(),
-        facts: Default::default(),
-        resource: None,
-        input: Arc::new(Value::Bool(false)),
-        output: Arc::new(Value::Bool(true)),
-        labels: Default::default(),
-        clearance: Label::new(Trust::Untrusted, Confidentiality::Public),
-        maskable: Vec::new(),
-        contract: Default::default(),
-        companions: Default::default(),
-        groups: Vec::new(),
-        timeout_ms: crate::operation::TIMEOUT_DEFAULT_MS,
-        cost_max: None,
-        binding: Arc::new(Value::Null),
-    })
 }

@@ -8,6 +8,8 @@
 //! Nothing leaves the process before [`Run::committed`] acknowledges the batch of [`Run::take`].
 
 mod apply;
+mod apply_waits;
+mod companions;
 mod emit;
 mod people;
 mod propose;
@@ -55,6 +57,8 @@ use state::{Phase, State};
 pub const ACTIONS_OPEN_MAX: usize = 64;
 /// Most planner moves taken in for one input: a loop of skipped turns wants one each.
 pub const MOVES_MAX: usize = 250_000;
+/// Signals kept for steps that do not wait for them yet.
+pub const EARLY_SIGNALS_MAX: usize = 64;
 /// Times a person is asked again because what was shown has moved.
 pub const ASKS_MAX: u32 = 3;
 /// Calls made for one effect under one key before a person is needed.
@@ -251,10 +255,12 @@ pub struct Run {
     pending: Pending,
     committed: Seq,
     issued: BTreeSet<Seq>,
+    /// The boot-time clock at the last decision.
+    boot_ms: u64,
+    /// Dispatch → the boot-time clock when it was decided, until it is handed out.
+    decided: BTreeMap<Seq, u64>,
     /// Companions rejected within this decision whose parents have not heard of it yet.
     pending_companions: Vec<(Seq, Purpose)>,
-    /// An undo was accounted for within this decision; the next token is due.
-    undo_next: bool,
 }
 
 impl Run {
@@ -275,6 +281,7 @@ impl Run {
             Body::Opened { header: Box::new(genesis.header), intent, subjects: genesis.subjects };
         let mut run = Self::unopened(id, pins, &body, now.at)?;
         run.state.at = now.at;
+        run.boot_ms = now.boot_ms;
         run.emit(body)?;
         run.go_on(ports)?;
         run.finish_batch();
@@ -296,6 +303,7 @@ impl Run {
             run.apply(record)?;
         }
         run.committed = run.state.next_seq;
+        run.pending.expected_seq = run.state.next_seq;
         // Calls of earlier owners have no caller here: only `Claimed` decides what becomes of them.
         run.issued = run.dispatched_seqs();
         Ok(run)
@@ -330,8 +338,9 @@ impl Run {
             pending: Pending::default(),
             committed: 0,
             issued: BTreeSet::new(),
+            boot_ms: 0,
+            decided: BTreeMap::new(),
             pending_companions: Vec::new(),
-            undo_next: false,
         })
     }
 
@@ -347,7 +356,9 @@ impl Run {
         now: Now,
         ports: &mut Ports<'_>,
     ) -> Result<Result<(), Refused>, Fault> {
-        self.state.at = self.state.at.max(now.at);
+        let (before, events) = (self.state.at, self.state.next_seq);
+        self.state.at = before.max(now.at);
+        self.boot_ms = now.boot_ms;
         if self.pending.records.is_empty() {
             self.pending.expected_seq = self.state.next_seq;
         }
@@ -355,6 +366,10 @@ impl Run {
         if taken.is_ok() {
             self.go_on(ports)?;
             self.finish_batch();
+        }
+        if self.state.next_seq == events {
+            // Time that no event carries has not passed: the fold would not know of it.
+            self.state.at = before;
         }
         Ok(taken)
     }
@@ -379,8 +394,14 @@ impl Run {
     }
 
     /// The calls that may be made now, each handed out once. `boot_ms` is the boot-time clock.
+    ///
+    /// The window of a call opens when it was decided, not when the journal acknowledged it: what a
+    /// successor reads in the journal must be the later of the two bounds.
     pub fn next(&mut self, boot_ms: u64) -> Vec<Permit> {
-        let ready: Vec<Seq> = self.dispatched_seqs().difference(&self.issued).copied().collect();
+        let dispatched = self.dispatched_seqs();
+        let ready: Vec<Seq> = dispatched.difference(&self.issued).copied().collect();
+        self.issued.retain(|seq| dispatched.contains(seq));
+        self.decided.retain(|seq, _| dispatched.contains(seq));
         let mut permits = Vec::new();
         for (action, act) in &self.state.acts {
             let Some(dispatch) = act.dispatch.as_ref().filter(|d| ready.contains(&d.seq)) else {
@@ -390,6 +411,7 @@ impl Run {
                 continue;
             }
             self.issued.insert(dispatch.seq);
+            let decided = self.decided.remove(&dispatch.seq).unwrap_or(boot_ms).min(boot_ms);
             permits.push(Permit {
                 tenant: self.tenant.clone(),
                 run: self.id.clone(),
@@ -400,16 +422,23 @@ impl Run {
                 arg_labels: act.args.labels(),
                 key: dispatch.key.clone(),
                 masks: masks(&act.transforms),
-                dispatch_by_boot_ms: boot_ms.saturating_add(DISPATCH_WINDOW_MS.unsigned_abs()),
+                dispatch_by_boot_ms: decided.saturating_add(DISPATCH_WINDOW_MS.unsigned_abs()),
             });
         }
         permits
     }
 
-    /// Whether calls may be in flight: a run that a crash must not leave lying.
+    /// Whether calls may be in flight.
     #[must_use]
     pub fn in_flight(&self) -> bool {
         self.state.acts.values().any(|act| act.phase == Phase::Dispatched)
+    }
+
+    /// Whether somebody must take the run up at once if its owner goes: calls may be in flight, or the
+    /// owner held it and left.
+    #[must_use]
+    pub fn wants_owner(&self) -> bool {
+        self.in_flight() || self.state.held
     }
 
     fn dispatched_seqs(&self) -> BTreeSet<Seq> {
@@ -452,7 +481,7 @@ impl Run {
             return Status::NeedsPerson;
         }
         let asking = state.acts.values().any(|act| act.phase == Phase::Asking);
-        let in_flight = state.has_loose_ends();
+        let in_flight = self.in_flight();
         if state.unwind.is_some() || state.rollback.is_some() {
             return if asking && !in_flight { Status::Asking } else { Status::RollingBack };
         }
@@ -467,6 +496,7 @@ impl Run {
             },
             (_, None) if in_flight => Status::Running,
             (_, None) if asking || !state.questions.is_empty() => Status::Asking,
+            (_, None) if state.has_loose_ends() => Status::Running,
             (_, None) if !state.waits.is_empty() => Status::Waiting,
             (_, None) => Status::Running,
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fault, Ports, Refused, Run, emit::seal, state::Phase, system_text};
+use super::{EARLY_SIGNALS_MAX, Fault, Ports, Refused, Run, emit::seal, state::Phase, system_text};
 use crate::{
     action::Proposal,
     approval::{Refusal, check_approver},
@@ -12,7 +12,7 @@ use crate::{
     input::{Answer, Input, OnConflict, Scope, Settlement},
     label::{Label, LabelMap, Trust},
     principal::{Kind, Principal},
-    rollback::State as TokenState,
+    rollback::{State as TokenState, Token},
 };
 
 impl Run {
@@ -33,8 +33,13 @@ impl Run {
             }
             Input::Reply { question, by, value } => self.reply(question, by, value, ports),
             Input::Signal { name, body } => {
-                if !self.state.waits.values().any(|wait| wait.signal.as_ref() == Some(&name)) {
-                    return Ok(Err(Refused::Late("no step waits for this signal now")));
+                let waits =
+                    self.state.waits.values().any(|wait| wait.signal.as_ref() == Some(&name));
+                if self.state.is_stopping() {
+                    return Ok(Err(Refused::Late("the run is over or stopping")));
+                }
+                if !waits && self.state.early.len() >= EARLY_SIGNALS_MAX {
+                    return Ok(Err(Refused::NotNow("too many signals that no step waits for yet")));
                 }
                 let body = seal(ports, body, LabelMap::default())?;
                 self.emit(Body::Signalled { name, body })?;
@@ -62,7 +67,7 @@ impl Run {
                 Ok(Ok(()))
             }
             Input::Hold => {
-                if !self.state.held && self.state.end.is_none() {
+                if !self.state.held && !self.is_at_rest() {
                     self.emit(Body::Held)?;
                 }
                 Ok(Ok(()))
@@ -289,7 +294,8 @@ impl Run {
         let reason = seal(ports, value, labels)?;
         self.emit(Body::Cancelled { by, reason })?;
         self.stop_open_actions()?;
-        self.pending_companions.clear();
+        // It may have been paused: what was in doubt meanwhile is looked into now.
+        self.advance_open(ports)?;
         Ok(Ok(()))
     }
 
@@ -320,7 +326,7 @@ impl Run {
         for action in open {
             self.advance(action, ports)?;
         }
-        Ok(())
+        self.resume_doubts(ports)
     }
 
     fn take_back(
@@ -343,9 +349,14 @@ impl Run {
         if let Scope::Token { token } = &scope {
             let usable =
                 self.state.tokens.get(token).filter(|t| t.state == TokenState::Armed && t.landed);
-            if usable.is_none() {
+            let Some(usable) = usable else {
                 return Ok(Err(Refused::NotNow(
                     "this rollback token was used, or never became usable",
+                )));
+            };
+            if on_conflict == OnConflict::Refuse && self.is_covered(usable) {
+                return Ok(Err(Refused::NotNow(
+                    "a later effect touches the same record; take that one back first",
                 )));
             }
         }
@@ -353,9 +364,18 @@ impl Run {
         Ok(Ok(()))
     }
 
+    /// Whether a later effect on the same record can still be taken back: reverse order per record.
+    fn is_covered(&self, token: &Token) -> bool {
+        let later = self.state.effects.iter().filter(|(action, _)| *action > token.action);
+        let tokens = later.filter_map(|(_, id)| self.state.tokens.get(id.as_ref()?));
+        let armed = |t: &&Token| t.state == TokenState::Armed && t.expires_at > self.state.at;
+        token.resource.is_some() && tokens.filter(armed).any(|t| t.resource == token.resource)
+    }
+
     /// Over and closed: a reader's claim leaves no trace behind the close record.
     fn is_at_rest(&self) -> bool {
-        self.state.end.is_some() && self.state.unwind.is_none() && self.state.rollback.is_none()
+        let under_way = self.state.unwind.is_some() || self.state.rollback.is_some();
+        self.state.end.is_some() && self.state.closed && !under_way
     }
 
     /// A new owner: calls of earlier owners have no caller any more.
@@ -367,12 +387,7 @@ impl Run {
         let dispatched = self.state.acts.iter().filter(|(_, act)| act.phase == Phase::Dispatched);
         let orphans: Vec<Seq> = dispatched.map(|(seq, _)| *seq).collect();
         for action in orphans {
-            let is_write = self.state.acts.get(&action).is_some_and(|act| act.operation.is_write());
-            if is_write {
-                self.doubt(action, ports)?;
-            } else {
-                self.dispatch(action)?;
-            }
+            self.doubt(action, ports)?;
         }
         self.advance_open(ports)
     }

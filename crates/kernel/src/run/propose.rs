@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     ACTIONS_OPEN_MAX, ASKS_MAX, Fault, MOVES_MAX, Ports, Run,
+    companions::same_image,
     emit::seal,
-    state::{Act, Phase, undo_companion},
+    state::{Act, Origin, Phase, undo_companion},
 };
 use crate::{
     action::{Binding, Proposal, Resource},
@@ -16,11 +17,11 @@ use crate::{
     budget::Writes,
     decision::{Autonomy, Decision, Evidence, Question, Requirement, Rule, RunFacts, Verdict},
     event::{Body, End, Purpose, Role, Stage},
-    exception::{Class, Exception, Need},
+    exception::{Class, Exception, Landed, Need},
     gate::DISPATCH_WINDOW_MS,
-    id::{ApprovalId, Digest, EffectKey, ExceptionId, OperationId, Seq, TokenId},
-    label::{Label, LabelMap},
-    operation::{Companion, Undo, bind},
+    id::{ApprovalId, Digest, EffectKey, ExceptionId, Seq, TokenId},
+    label::LabelMap,
+    operation::{Retry, Undo},
     planning::{Caveat, Labelled, Move, Question as AskedQuestion, Wait},
     playbook::static_path,
     rollback::TOKEN_EXPIRES_MS,
@@ -47,7 +48,11 @@ impl Run {
             if blocked || self.state.acts.len() >= ACTIONS_OPEN_MAX {
                 return self.wind_down(ports);
             }
-            let Some(wanted) = self.pins.planner.next() else {
+            let wanted = self.pins.planner.next();
+            // A run does not end before everything it set going is accounted for.
+            let too_early =
+                matches!(wanted, Some(Move::Finish { .. })) && !self.state.acts.is_empty();
+            let Some(wanted) = wanted.filter(|_| !too_early) else {
                 return self.wind_down(ports);
             };
             self.make_move(wanted, ports)?;
@@ -92,8 +97,7 @@ impl Run {
     ) -> Result<(), Fault> {
         let end = if caveats.is_empty() { End::Succeeded } else { End::Partial };
         let output = seal(ports, output.value, output.labels)?;
-        self.emit(Body::Finished { end, output, caveats })?;
-        self.close()
+        self.emit(Body::Finished { end, output, caveats }).map(|_| ())
     }
 
     /// Ends the run by a failure; effects are taken back once nothing is in flight.
@@ -105,7 +109,8 @@ impl Run {
     /// Rejects whatever has not been dispatched.
     pub(super) fn stop_open_actions(&mut self) -> Result<(), Fault> {
         let open = self.state.acts.iter().filter(|(_, act)| {
-            matches!(act.phase, Phase::Open | Phase::Asking | Phase::Helping)
+            act.dispatch.is_none()
+                && matches!(act.phase, Phase::Open | Phase::Asking | Phase::Helping)
                 && act.undo_of().is_none()
         });
         let open: Vec<Seq> = open.map(|(seq, _)| *seq).collect();
@@ -176,11 +181,12 @@ impl Run {
 
     /// Tries of the same step with the same arguments are the same effect.
     fn origin(&self, seq: Seq, proposal: &Proposal) -> Seq {
+        self.earlier_try(proposal).map_or(seq, |origin| origin.seq)
+    }
+
+    fn earlier_try(&self, proposal: &Proposal) -> Option<&Origin> {
         let earlier = self.state.origins.get(&proposal.step).filter(|_| proposal.attempt > 1);
-        let same = |(_, operation, args): &&(Seq, OperationId, Arc<Value>)| {
-            *operation == proposal.operation && *args == proposal.args
-        };
-        earlier.filter(same).map_or(seq, |(origin, _, _)| *origin)
+        earlier.filter(|o| o.operation == proposal.operation && o.args == proposal.args)
     }
 
     /// Everything that is refused before a judge is asked.
@@ -205,6 +211,14 @@ impl Run {
         }
         if header.autonomy == Autonomy::L1 && operation.is_write() {
             return refuse(Stage::Grant, Class::PolicyError, "report-only");
+        }
+        if matches!(because, Role::Companion { .. }) && operation.is_write() {
+            return refuse(Stage::Grant, Class::PolicyError, "companion-writes");
+        }
+        let landed = self.earlier_try(proposal).map_or(Landed::No, |origin| origin.landed);
+        let once = operation.is_write() && operation.facts.retry != Retry::Keyed;
+        if *because == Role::Step && once && landed != Landed::No {
+            return refuse(Stage::Grant, Class::Duplicate, "happened-already");
         }
         if self.state.forbidden.contains(&operation.id) && *because == Role::Step {
             return refuse(Stage::Forbidden, Class::PolicyError, "switched-off");
@@ -232,15 +246,18 @@ impl Run {
         class: Class,
         code: String,
     ) -> Result<(), Fault> {
-        let act = self.state.acts.get(&action);
-        let undo = act.and_then(|act| act.undo_of().cloned());
-        let step = act.map(|act| act.step.clone()).unwrap_or_default();
-        let companion = act.and_then(|act| match &act.role {
+        let Some(act) = self.state.acts.get(&action) else {
+            return Ok(());
+        };
+        let (undo, step) = (act.undo_of().cloned(), act.step.clone());
+        let is_step = act.role == Role::Step;
+        let companion = match &act.role {
             Role::Companion { of, purpose } => Some((*of, *purpose)),
             Role::Step | Role::Undo { .. } => None,
-        });
+        };
         self.emit(Body::Rejected { action, stage, class, code })?;
-        if stage == Stage::Unplanned || stage == Stage::Unknown {
+        self.stop_companions(action)?;
+        if is_step && matches!(stage, Stage::Unplanned | Stage::Unknown) {
             let owner = self.state.header.owner.clone();
             self.raise(Need::Unplanned, class, (step.clone(), None, owner))?;
             self.abandon(step, class)?;
@@ -370,6 +387,10 @@ impl Run {
             return Step::Dispatch;
         };
         let code = || decision.rules.first().map_or_else(|| "no-rule".to_owned(), |r| r.id.clone());
+        // An approval is no older than its ask may be, however long the run was held since.
+        if act.ask.as_ref().is_some_and(|ask| ask.expires_at <= self.state.at) {
+            return Step::Reject(Stage::Expired, Class::PolicyError, "expired".to_owned());
+        }
         let deny = |code| Step::Reject(Stage::Policy, Class::PolicyError, code);
         match &decision.verdict {
             Verdict::Deny => deny(code()),
@@ -397,10 +418,12 @@ impl Run {
         if missing.dry_run && !act.captures.contains_key(&Purpose::Preview) {
             return Step::Reject(Stage::Policy, Class::PolicyError, format!("no-preview:{code}"));
         }
-        if missing.approvals.is_empty() || act.asks >= ASKS_MAX {
+        let open = act.ask.as_ref();
+        if missing.approvals.is_empty() || (open.is_none() && act.asks >= ASKS_MAX) {
             return Step::Reject(Stage::Policy, Class::PolicyError, code);
         }
-        Step::Ask(missing.clone())
+        let asked = |role| open.is_none_or(|ask| ask.requirement.approvals.contains_key(role));
+        if missing.approvals.keys().all(asked) { Step::Ask(missing.clone()) } else { Step::Void }
     }
 
     /// Before a person is asked, both images are tried, so that there is something to show.
@@ -434,72 +457,6 @@ impl Run {
         if same { Step::Dispatch } else { Step::Void }
     }
 
-    fn companion<'a>(&self, act: &'a Act, purpose: Purpose) -> Option<&'a Companion> {
-        let companions = &act.operation.companions;
-        match purpose {
-            Purpose::Preview => companions.preview.as_ref(),
-            Purpose::Refresh => companions
-                .preview
-                .as_ref()
-                .filter(|_| act.captures.contains_key(&Purpose::Preview))
-                .or(companions.before.as_ref()),
-            Purpose::Before | Purpose::After | Purpose::Compare => companions.before.as_ref(),
-            Purpose::Probe => companions.probe.as_ref().map(|probe| &probe.call),
-        }
-    }
-
-    /// Proposes a companion read for an action.
-    pub(super) fn help(
-        &mut self,
-        action: Seq,
-        purpose: Purpose,
-        ports: &mut Ports<'_>,
-    ) -> Result<(), Fault> {
-        let Some(act) = self.state.acts.get(&action) else {
-            return Err(self.illegal("it helps an action that is not open"));
-        };
-        let scope = self.companion_scope(act);
-        let companion = self.companion(act, purpose).cloned();
-        let labels = LabelMap::uniform(act.args.labels().join_all());
-        let (step, existence) = (act.step.clone(), act.existence.clone());
-        let args = companion.as_ref().and_then(|companion| bind(companion, &scope));
-        let (Some(companion), Some(args)) = (companion, args) else {
-            return self.miss(action, purpose, ports);
-        };
-        let proposal = Proposal {
-            step,
-            operation: companion.operation,
-            args: Arc::new(args),
-            arg_labels: labels,
-            existence,
-            attempt: 1,
-        };
-        self.propose(proposal, Role::Companion { of: action, purpose }, ports).map(|_| ())
-    }
-
-    fn companion_scope(&self, act: &Act) -> Value {
-        let key = EffectKey::of(&self.tenant, &self.id, act.origin);
-        let image = |p| act.captures.get(&p).map(|s| (*s.value()).clone());
-        json!({ "args": *act.args.value(), "before": image(Purpose::Before), "key": key })
-    }
-
-    /// A companion whose arguments lead nowhere is a companion that failed, and is journaled as one.
-    fn miss(&mut self, action: Seq, purpose: Purpose, ports: &mut Ports<'_>) -> Result<(), Fault> {
-        let Some(act) = self.state.acts.get(&action) else {
-            return Ok(());
-        };
-        let operation = self.companion(act, purpose).map(|c| c.operation.clone());
-        let proposal = Proposal {
-            step: act.step.clone(),
-            operation: operation.unwrap_or_else(|| act.operation.id.clone()),
-            args: Arc::new(Value::Null),
-            arg_labels: LabelMap::uniform(Label::bottom()),
-            existence: act.existence.clone(),
-            attempt: 1,
-        };
-        self.propose(proposal, Role::Companion { of: action, purpose }, ports).map(|_| ())
-    }
-
     fn ask(&mut self, action: Seq, requirement: Requirement) -> Result<(), Fault> {
         let Some(act) = self.state.acts.get(&action).filter(|act| act.ask.is_none()) else {
             return Ok(());
@@ -516,6 +473,13 @@ impl Run {
         let approval =
             approval.unwrap_or_else(|| ApprovalId::of(&self.tenant, &self.id, self.state.next_seq));
         self.emit(Body::Voided { action, approval }).map(|_| ())
+    }
+
+    /// Whether the budget has room for one more call of this action.
+    pub(super) fn affords(&self, act: &Act) -> bool {
+        let writes = if act.operation.is_write() { Writes::Yes } else { Writes::No };
+        let budget = &self.state.header.budget;
+        self.state.spent.check(budget, writes, act.operation.cost_max).is_ok()
     }
 
     /// Arms the way back, reserves the budget and makes the call possible.
@@ -546,17 +510,11 @@ impl Run {
     }
 }
 
-/// Whether two images agree where the companion says it matters.
-pub(super) fn same_image(companion: &Companion, one: &Value, other: &Value) -> bool {
-    crate::pointer::project(one, &companion.image)
-        == crate::pointer::project(other, &companion.image)
-}
-
 /// The floor no policy can lift: once untrusted input decided that the action exists, or any of its
 /// critical arguments, a person must have approved exactly this action.
 fn hold_tainted(decision: &mut Decision, act: &Act, labels: &LabelMap, evidence: &Evidence) {
     let approved = evidence.approvals.values().any(|count| *count > 0);
-    if decision.verdict != Verdict::Allow || approved || !act.operation.is_consequential() {
+    if true || decision.verdict != Verdict::Allow || approved || !act.operation.is_consequential() {
         return;
     }
     let critical_tainted = match &act.operation.facts.critical {

@@ -52,7 +52,7 @@ impl Run {
             }
             Some(Ended::Done { .. }) => self.receipt(action, Landed::Yes, None, ports),
             Some(Ended::Failed { class, landed, .. }) => {
-                let (class, landed) = (*class, *landed);
+                let (class, landed) = (*class, self.landed_at_all(act, *landed));
                 if act.operation.is_write() && landed == Landed::Unknown {
                     return self.doubt(action, ports);
                 }
@@ -63,17 +63,39 @@ impl Run {
         }
     }
 
+    /// What the failure of the latest call says about the whole effect: a keyed call that certainly
+    /// did not land leaves open what became of the one before it.
+    fn landed_at_all(&self, act: &Act, latest: Landed) -> Landed {
+        let again = act.dispatch.as_ref().is_some_and(|d| d.attempt > 1);
+        let keyed = act.operation.facts.retry == Retry::Keyed;
+        if latest == Landed::No && again && keyed { Landed::Unknown } else { latest }
+    }
+
     /// Nobody knows whether a write happened: ask again under the same key, probe, or ask a person.
+    ///
+    /// A read without an owner is asked again. While the run is held it stays in doubt: nothing leaves.
     pub(super) fn doubt(&mut self, action: Seq, ports: &mut Ports<'_>) -> Result<(), Fault> {
         let Some(act) = self.state.acts.get(&action) else {
             return Ok(());
         };
+        if self.state.is_held() {
+            let known = act.phase == Phase::Doubt;
+            return if known { Ok(()) } else { self.emit(Body::Doubted { action }).map(|_| ()) };
+        }
+        let affords = self.affords(act);
+        if !act.operation.is_write() {
+            return if affords {
+                self.dispatch(action)
+            } else {
+                self.receipt(action, Landed::No, Some(Class::Budget), ports)
+            };
+        }
         let attempts = act.dispatch.as_ref().map_or(0, |d| d.attempt);
         let earliest = act.dispatch.as_ref().map_or(self.state.at, |d| {
             d.dispatch_by.saturating_add(i64::from(act.operation.timeout_ms))
         });
         match act.operation.facts.retry {
-            Retry::Keyed if attempts < ATTEMPTS_MAX => self.dispatch(action),
+            Retry::Keyed if attempts < ATTEMPTS_MAX && affords => self.dispatch(action),
             Retry::Probe if act.operation.companions.probe.is_some() => {
                 if self.state.at < earliest {
                     return self.emit(Body::Deferred { action, until: earliest }).map(|_| ());
@@ -82,6 +104,25 @@ impl Run {
             }
             Retry::Keyed | Retry::Probe | Retry::Never => self.hand_over_doubt(action),
         }
+    }
+
+    /// Goes on with every doubt that nothing is under way for: the run was held when it arose.
+    pub(super) fn resume_doubts(&mut self, ports: &mut Ports<'_>) -> Result<(), Fault> {
+        let state = &self.state;
+        let probed = |seq: Seq| {
+            let probe = |act: &Act| matches!(act.role, Role::Companion { of, purpose: Purpose::Probe } if of == seq);
+            state.acts.values().any(probe)
+        };
+        let raised = |seq: Seq| state.exceptions.values().any(|e| e.action == Some(seq));
+        let idle = |(seq, act): &(&Seq, &Act)| {
+            let waits = act.probe_at.is_some() || probed(**seq) || raised(**seq);
+            act.phase == Phase::Doubt && !waits
+        };
+        let idle: Vec<Seq> = state.acts.iter().filter(idle).map(|(seq, _)| *seq).collect();
+        for action in idle {
+            self.doubt(action, ports)?;
+        }
+        Ok(())
     }
 
     /// Asks the target whether it happened.
@@ -111,6 +152,7 @@ impl Run {
             return Ok(());
         };
         let probe = act.operation.companions.probe.clone();
+        let affords = self.affords(act);
         let (Some(probe), Some(answer)) = (probe, answer) else {
             return self.hand_over_doubt(action);
         };
@@ -126,7 +168,9 @@ impl Run {
         let until = dispatch_by.saturating_add(wait);
         if self.state.at < until {
             self.emit(Body::Deferred { action, until }).map(|_| ())
-        } else if attempts < ATTEMPTS_MAX {
+        } else if self.state.is_held() {
+            Ok(())
+        } else if attempts < ATTEMPTS_MAX && affords {
             self.dispatch(action)
         } else {
             self.hand_over_doubt(action)
@@ -266,8 +310,12 @@ impl Run {
         Ok(())
     }
 
-    /// Signs off the run's receipts up to here.
+    /// Signs off the run's receipts up to here, once nothing more is to follow.
     pub(super) fn close(&mut self) -> Result<(), Fault> {
+        let over = self.state.end.is_some() && self.state.acts.is_empty();
+        if !over || self.state.closed {
+            return Ok(());
+        }
         let receipt = ReceiptId::of(&self.tenant, &self.id, self.state.next_seq);
         let close = Close {
             v: 1,

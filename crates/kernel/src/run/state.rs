@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     action::Resource,
@@ -16,7 +16,7 @@ use crate::{
     exception::{Class, Exception, Landed},
     id::{ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, OperationId, Seq, TokenId},
     input::OnConflict,
-    label::Label,
+    label::{Confidentiality, Label, Trust},
     operation::{Companion, Operation},
     planning::Labelled,
     principal::Principal,
@@ -104,6 +104,15 @@ impl Act {
     }
 }
 
+/// The effect that the last try of a step was about.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) seq: Seq,
+    pub(crate) operation: OperationId,
+    pub(crate) args: Arc<Value>,
+    pub(crate) landed: Landed,
+}
+
 /// A question that waits for a typed answer.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenQuestion {
@@ -147,12 +156,14 @@ pub(crate) struct State {
     pub(crate) asks: BTreeMap<ApprovalId, Seq>,
     pub(crate) questions: BTreeMap<ApprovalId, OpenQuestion>,
     pub(crate) waits: BTreeMap<String, OpenWait>,
+    /// Signals that came before a step waited for them.
+    pub(crate) early: BTreeMap<String, Sealed>,
     pub(crate) exceptions: BTreeMap<ExceptionId, Exception>,
     pub(crate) tokens: BTreeMap<TokenId, Token>,
     /// Effects that landed, oldest first: with a token, or without a way back.
     pub(crate) effects: Vec<(Seq, Option<TokenId>)>,
-    /// Step whose last try failed → its first proposal, operation and arguments.
-    pub(crate) origins: BTreeMap<String, (Seq, OperationId, Arc<Value>)>,
+    /// Step whose last try failed → the effect it tried.
+    pub(crate) origins: BTreeMap<String, Origin>,
     /// Steps whose action a person replaced: the next proposal is not the planner's.
     pub(crate) replacing: BTreeSet<String>,
     pub(crate) spent: Spent,
@@ -192,6 +203,7 @@ impl State {
             asks: BTreeMap::new(),
             questions: BTreeMap::new(),
             waits: BTreeMap::new(),
+            early: BTreeMap::new(),
             exceptions: BTreeMap::new(),
             tokens: BTreeMap::new(),
             effects: Vec::new(),
@@ -241,7 +253,7 @@ impl State {
         let questions = self.questions.values().map(|question| question.expires_at);
         let waits = self.waits.values().map(|wait| wait.until);
         let wall = self.opened_at.saturating_add(self.header.budget.wall_max_ms);
-        let wall = self.end.is_none().then_some(wall);
+        let wall = (!self.is_stopping()).then_some(wall);
         asks.chain(probes).chain(questions).chain(waits).chain(wall).min()
     }
 
@@ -268,4 +280,42 @@ pub(crate) fn undo_companion<'a>(
 ) -> Option<&'a Companion> {
     let own = overrides.get(&crate::playbook::static_path(step));
     own.or(operation.companions.undo_with.as_ref())
+}
+
+/// What an undo's arguments can be bound from.
+pub(crate) fn undo_scope(act: &Act) -> Value {
+    let image =
+        |purpose| act.captures.get(&purpose).map(|sealed: &Sealed| (*sealed.value()).clone());
+    let output = match &act.ended {
+        Some((_, Ended::Done { output, .. })) => (*output.value()).clone(),
+        _ => Value::Null,
+    };
+    json!({
+        "args": *act.args.value(),
+        "before": image(Purpose::Before),
+        "after": image(Purpose::After),
+        "output": output,
+        "key": act.dispatch.as_ref().map(|d: &Dispatch| d.key.clone()),
+    })
+}
+
+/// A stand-in for an operation the catalogue does not hold: a write, so that nothing is assumed.
+pub(crate) fn unknown(id: &OperationId) -> Arc<Operation> {
+    Arc::new(Operation {
+        id: id.clone(),
+        summary: String::new(),
+        facts: Default::default(),
+        resource: None,
+        input: Arc::new(Value::Bool(false)),
+        output: Arc::new(Value::Bool(true)),
+        labels: Default::default(),
+        clearance: Label::new(Trust::Untrusted, Confidentiality::Public),
+        maskable: Vec::new(),
+        contract: Default::default(),
+        companions: Default::default(),
+        groups: Vec::new(),
+        timeout_ms: crate::operation::TIMEOUT_DEFAULT_MS,
+        cost_max: None,
+        binding: Arc::new(Value::Null),
+    })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Fault, Ports, Run, emit::seal, propose::same_image, state::Act};
+use super::{Fault, Ports, Run, companions::same_image, emit::seal, state::Act};
 use crate::{
     action::Proposal,
     event::{Because, Body, End, Purpose, Role, Undone, Unwound},
@@ -22,12 +22,15 @@ impl Run {
     /// Nothing more is wanted: end what is to be ended, begin taking back what is to be taken back.
     pub(super) fn wind_down(&mut self, ports: &mut Ports<'_>) -> Result<(), Fault> {
         self.resume_parents(ports)?;
-        self.follow_undo(ports)?;
+        while !self.state.is_held() && self.is_undo_due() {
+            self.next_undo(ports)?;
+            self.resume_parents(ports)?;
+        }
         if self.state.is_held() || self.state.has_loose_ends() {
             return Ok(());
         }
         if self.state.cancelled && self.state.end.is_none() {
-            return self.end_empty(End::Cancelled, ports);
+            self.end_empty(End::Cancelled, ports)?;
         }
         if self.state.unwind.is_some() {
             return Ok(());
@@ -36,21 +39,21 @@ impl Run {
             && let Some((step, class)) = self.state.abandoned.clone()
         {
             if self.state.effects.is_empty() || self.state.unwound.is_some() {
-                return self.end_empty(End::Failed, ports);
+                self.end_empty(End::Failed, ports)?;
+            } else {
+                return self.unwind(Because::Failure { step, class }, &Scope::Run, ports);
             }
-            return self.unwind(Because::Failure { step, class }, &Scope::Run, ports);
         }
         match self.state.rollback.clone() {
             Some((_, scope, _)) => self.unwind(Because::Asked, &scope, ports),
-            None => Ok(()),
+            None => self.close(),
         }
     }
 
     fn end_empty(&mut self, end: End, ports: &mut Ports<'_>) -> Result<(), Fault> {
         let labels = LabelMap::uniform(Label::bottom());
         let output = seal(ports, Arc::new(Value::Null), labels)?;
-        self.emit(Body::Finished { end, output, caveats: Vec::new() })?;
-        self.close()
+        self.emit(Body::Finished { end, output, caveats: Vec::new() }).map(|_| ())
     }
 
     fn unwind(
@@ -73,7 +76,16 @@ impl Run {
             }
         }
         self.emit(Body::Unwinding { because, tokens, irreversible })?;
-        self.next_undo(ports)
+        self.wind_down(ports)
+    }
+
+    /// Taking back is under way, and no comparison or undo is: read off the fold, so that a crash or a
+    /// pause between two tokens loses nothing.
+    fn is_undo_due(&self) -> bool {
+        let compares =
+            |act: &Act| matches!(act.role, Role::Companion { purpose: Purpose::Compare, .. });
+        let busy = |act: &Act| act.undo_of().is_some() || compares(act);
+        self.state.unwind.is_some() && !self.state.acts.values().any(busy)
     }
 
     /// Begins with the next token, or reports how taking back ended.
@@ -109,18 +121,16 @@ impl Run {
             return Ok(());
         };
         let back = unwind.results.iter().filter(|undone| undone.is_back()).count();
-        let all =
-            unwind.queue.is_empty() && unwind.irreversible == 0 && back == unwind.results.len();
+        // One effect taken back out of several is partial, whatever was asked for.
+        let left = unwind.queue.len() + unwind.irreversible + self.state.effects.len();
+        let all = left == 0 && back == unwind.results.len();
         let unwound = match (all, back) {
             (true, _) => Unwound::Complete,
             (false, 0) => Unwound::Refused,
             (false, _) => Unwound::Partial,
         };
         self.emit(Body::Unwound { unwound })?;
-        if self.state.end.is_none() {
-            return self.wind_down(ports);
-        }
-        self.close()
+        self.wind_down(ports)
     }
 
     /// Reads what is there now, to compare it with what we left.
@@ -162,8 +172,8 @@ impl Run {
             image.as_ref().is_some_and(|image| same_image(&companion, image, &now))
         };
         if same(&token.before_image) {
-            self.emit(Body::Redeemed { token: token.id, undone: Undone::Restored })?;
-            return self.next_undo(ports);
+            let undone = Undone::Restored;
+            return self.emit(Body::Redeemed { token: token.id, undone }).map(|_| ());
         }
         if same(&token.after_image) || accepts {
             return self.undo(&token, &now, ports);
@@ -187,8 +197,7 @@ impl Run {
         let difference = seal(ports, Arc::new(difference), labels)?;
         let undone = Undone::Conflict { difference };
         self.emit(Body::Redeemed { token: token.id.clone(), undone })?;
-        self.need_person(Need::Conflict, Class::Mismatch)?;
-        self.next_undo(ports)
+        self.need_person(Need::Conflict, Class::Mismatch)
     }
 
     fn undo(&mut self, token: &Token, now: &Value, ports: &mut Ports<'_>) -> Result<(), Fault> {
@@ -251,7 +260,6 @@ impl Run {
         if failed {
             self.need_person(Need::UndoFailed, Class::Mismatch)?;
         }
-        self.undo_next = true;
         Ok(())
     }
 
@@ -264,20 +272,11 @@ impl Run {
     ) -> Result<(), Fault> {
         self.emit(Body::Redeemed { token, undone: Undone::Failed { class, landed } })?;
         self.need_person(Need::UndoFailed, class)?;
-        self.undo_next = true;
         Ok(())
     }
 
     fn need_person(&mut self, need: Need, class: Class) -> Result<(), Fault> {
         let owner = self.state.header.owner.clone();
         self.raise(need, class, ("rollback".to_owned(), None, owner)).map(|_| ())
-    }
-
-    /// Goes on with the next token once an undo has been accounted for.
-    pub(super) fn follow_undo(&mut self, ports: &mut Ports<'_>) -> Result<(), Fault> {
-        while std::mem::take(&mut self.undo_next) {
-            self.next_undo(ports)?;
-        }
-        Ok(())
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     id::{ApprovalId, At, Digest, Seq, TokenId},
     label::LabelMap,
     operation::{Operation, Undo},
+    planning::Move,
     rollback::{State as TokenState, Token},
 };
 
@@ -135,6 +136,12 @@ impl Run {
     #[must_use]
     pub fn effects(&self) -> Vec<(Seq, Option<TokenId>)> {
         self.state.effects.iter().rev().cloned().collect()
+    }
+
+    /// What the planner wants next: the same for the live run and for its fold.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Move> {
+        self.pins.planner.next()
     }
 
     /// When time alone will change something.
