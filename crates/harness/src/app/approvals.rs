@@ -356,7 +356,7 @@ fn money_in(args: &Value) -> Option<Money> {
     }
 }
 
-/// What will change: arguments that name a field of what is there now, or the preview's own lines.
+/// What will change: arguments that name a field of what is there now. An object changes field by field.
 fn changes(before: Option<&Value>, preview: Option<&Value>, args: &Value) -> Vec<Change> {
     let mut lines = Vec::new();
     let (Some(Value::Object(args)), Some(now)) = (Some(args), before.or(preview)) else {
@@ -364,11 +364,27 @@ fn changes(before: Option<&Value>, preview: Option<&Value>, args: &Value) -> Vec
     };
     for (field, after) in args {
         let Some(current) = find_field(now, field) else { continue };
-        if current != after {
-            lines.push(Change { field: visible(field), now: plain(current), after: plain(after) });
+        match (current, after) {
+            (Value::Object(current), Value::Object(after)) => {
+                for (inner, after) in after {
+                    push_change(
+                        &mut lines,
+                        inner,
+                        current.get(inner).unwrap_or(&Value::Null),
+                        after,
+                    );
+                }
+            }
+            _ => push_change(&mut lines, field, current, after),
         }
     }
     lines
+}
+
+fn push_change(lines: &mut Vec<Change>, field: &str, now: &Value, after: &Value) {
+    if now != after {
+        lines.push(Change { field: visible(field), now: plain(now), after: plain(after) });
+    }
 }
 
 /// A field of this name at the top or one level below.

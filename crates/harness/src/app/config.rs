@@ -23,7 +23,7 @@ pub const FILE: &str = "harness.toml";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// The file, as written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
     /// Whose store this is.
@@ -39,6 +39,7 @@ pub struct File {
     /// People by name, with their roles.
     pub people: BTreeMap<String, Person>,
     /// Systems that connectors name.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub systems: Systems,
     /// Secrets by reference: `env:NAME` or `file:PATH`.
     pub secrets: BTreeMap<String, String>,
@@ -47,11 +48,12 @@ pub struct File {
     /// Approvals.
     pub approvals: ApprovalsFile,
     /// Limits of every run.
+    #[schemars(with = "Option<serde_json::Value>")]
     pub budget: Option<Budget>,
 }
 
 /// `[policy]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyFile {
     /// Cedar files of the operator layer.
@@ -59,7 +61,7 @@ pub struct PolicyFile {
 }
 
 /// `[keys]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeysFile {
     /// The receipt signing key: `env:NAME` or `file:PATH`.
@@ -67,7 +69,7 @@ pub struct KeysFile {
 }
 
 /// `[approvals]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApprovalsFile {
     /// Whether the person an agent acts for may approve; off as soon as there are two people.
@@ -77,11 +79,18 @@ pub struct ApprovalsFile {
 }
 
 /// A person the operator knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Person {
     /// Roles held.
     pub roles: Vec<String>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Shown {
+    /// Every value.
+    pub items: Vec<Origin>,
 }
 
 /// Where a value came from.
@@ -204,7 +213,7 @@ fn read(path: &Path) -> Result<File, Problem> {
         let place = line.map_or(place.clone(), |(line, column)| format!("{place}:{line}:{column}"));
         Problem::usage("config-invalid", error.message().to_owned())
             .at(place)
-            .next("`harness schema config` lists every key")
+            .next("`harness schema file-harness` lists every key")
     })
 }
 

@@ -10,13 +10,20 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use world::{Tokens, World, WorldConfig};
 
 use super::{
+    explain::Explanations,
     host::make_private_dir,
+    intents::PlanView,
+    kpis::KpiReport,
     problem::{Kind, Problem},
+    receipts::Verified,
+    rollbacks::RollbackView,
+    runs::{ReplayView, RunDetail},
 };
 
 /// The account the demo reviews.
@@ -27,6 +34,8 @@ pub const KEY: &str = "demo";
 const WORLD_MINUTES: u64 = 30;
 /// Marks a folder as a demo's own, so that nothing else is ever wiped.
 const MARKER: &str = ".harness-demo";
+/// What the mark says.
+const MARKED: &str = "a demo of harness lives here; it may be deleted\n";
 
 /// A file of the shipped pack.
 type Shipped = (&'static str, &'static str);
@@ -60,6 +69,40 @@ pub struct Place {
     pub smtp: String,
     /// Its process.
     pub pid: u32,
+}
+
+/// The demo's story as one document.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Told {
+    /// What might happen, stored before anything did.
+    pub plan: PlanView,
+    /// What was asked, and answered.
+    pub decisions: Vec<Decided>,
+    /// What came of it.
+    pub run: RunDetail,
+    /// Whether its receipts verify.
+    pub verified: Verified,
+    /// Every write, explained.
+    pub explained: Explanations,
+    /// What was taken back.
+    pub rolled_back: RollbackView,
+    /// Whether the world is what it was before the run.
+    pub world_restored: bool,
+    /// Measures, from the journal.
+    pub kpis: KpiReport,
+    /// The replay, with the world switched off.
+    pub replayed: ReplayView,
+}
+
+/// An answer to an ask.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Decided {
+    /// The ask.
+    pub approval: String,
+    /// What it was about, in one sentence.
+    pub summary: String,
+    /// `approved` or `denied`.
+    pub decision: String,
 }
 
 /// A demo's folder.
@@ -110,7 +153,8 @@ impl Home {
     /// # Errors
     /// When the folder holds something else, or cannot be removed.
     pub fn wipe(&self) -> Result<(), Problem> {
-        if !self.dir.exists() {
+        let entries = fs::read_dir(&self.dir).map(Iterator::count).unwrap_or(0);
+        if !self.dir.exists() || (self.dir.is_dir() && entries == 0) {
             return Ok(());
         }
         if !self.exists() {
@@ -139,7 +183,7 @@ impl Home {
             let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
             written.map_err(|e| failed(&format!("cannot write {}", path.display()), e))
         };
-        write(self.dir.join(MARKER), "a demo of harness lives here; it may be deleted\n")?;
+        write(self.dir.join(MARKER), MARKED)?;
         for (path, text) in PACK {
             write(self.dir.join("packs/customer-ops").join(path), text)?;
         }
@@ -198,12 +242,28 @@ impl Home {
         serde_json::from_str(&text).ok()
     }
 
+    /// The world's hash when this demo began: `now` for a fresh one, what was noted for one that goes on.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub fn hash_at_start(&self, now: &str) -> Result<String, Problem> {
+        let path = self.dir.join("world.hash");
+        if let Ok(noted) = fs::read_to_string(&path) {
+            return Ok(noted.trim().to_owned());
+        }
+        fs::write(&path, now).map_err(|e| failed("cannot note the world's hash", e))?;
+        Ok(now.to_owned())
+    }
+
     /// Starts the world as a process of its own, at the earlier address where there is one.
     ///
     /// # Errors
     /// When it does not come up.
     pub fn start_world(&self) -> Result<Place, Problem> {
         make_private_dir(&self.dir).map_err(|e| failed("cannot make the demo's folder", e))?;
+        // Marked before anything else lies here: a demo cut off right after is still a demo's own.
+        fs::write(self.dir.join(MARKER), MARKED)
+            .map_err(|e| failed("cannot mark the folder", e))?;
         let earlier = self.saved_place();
         let again = earlier.and_then(|place| {
             let listen = place.url.strip_prefix("http://")?.to_owned();

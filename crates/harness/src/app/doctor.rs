@@ -66,11 +66,28 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
     ));
 
     let packs: Vec<String> = app.shelf.packs().map(|s| s.pack.manifest.name.clone()).collect();
-    let none = packs.is_empty().then(|| "no pack is configured".to_owned());
-    checks.push(check("packs", none, packs.join(", "), "add a folder to `packs` in harness.toml"));
+    checks.push(packs_check(&packs));
 
     let stats = app.store.stats(caller.tenant()).await?;
-    checks.push(check("queue", None, format!("{stats:?}"), ""));
+    let queue = format!(
+        "{} events, {} approvals open, {} exceptions open, {} KiB",
+        stats.events,
+        stats.approvals_open,
+        stats.exceptions_open,
+        stats.file_bytes / 1_024,
+    );
+    checks.push(check("queue", None, queue, ""));
     let healthy = checks.iter().all(|check| check.result != "failed");
     Ok(Diagnosis { healthy, checks })
+}
+
+/// A store without packs is sound; it just cannot do anything yet.
+fn packs_check(packs: &[String]) -> Check {
+    let (result, found, fix) = if packs.is_empty() {
+        let fix = "add a folder to `packs` in harness.toml".to_owned();
+        ("warning", "no pack is configured".to_owned(), Some(fix))
+    } else {
+        ("ok", packs.join(", "), None)
+    };
+    Check { id: "packs".to_owned(), result: result.to_owned(), found, fix }
 }

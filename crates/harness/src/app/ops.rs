@@ -7,10 +7,26 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    App, Caller, approvals, doctor, exceptions, explain, export, intents, kpis, packs, policies,
+    App, Caller, approvals, config,
+    demo::Told,
+    doctor, exceptions, explain, export, intents, kpis, packs, policies,
     problem::{Kind, Problem},
     receipts, rollbacks, runs, timeline,
 };
+
+/// Kinds of documents that have a schema.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SchemaList {
+    /// In name order.
+    pub items: Vec<SchemaKind>,
+}
+
+/// A kind.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SchemaKind {
+    /// What `harness schema` calls it.
+    pub name: String,
+}
 
 type Call = for<'a> fn(&'a App, &'a Caller, Value) -> Task<'a, Result<Value, Problem>>;
 
@@ -135,7 +151,10 @@ pub fn publish(name: &str, schema: Schema) -> Value {
         }
         let required = object.entry("required").or_insert_with(|| Value::Array(Vec::new()));
         if let Some(required) = required.as_array_mut() {
-            required.push(Value::String("schema".to_owned()));
+            let schema = Value::String("schema".to_owned());
+            if !required.contains(&schema) {
+                required.push(schema);
+            }
         }
     }
     schema
@@ -151,6 +170,13 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     let mut all: std::collections::BTreeMap<String, Value> =
         OPS.iter().map(|op| (kind(op.document), publish(op.document, (op.response)()))).collect();
     all.insert("problem".to_owned(), published::<Problem>("harness.problem/v1"));
+    // Documents that no operation answers: what a command composes or reads by itself.
+    all.insert("demo".to_owned(), published::<Told>("harness.demo/v1"));
+    all.insert("schema-list".to_owned(), published::<SchemaList>("harness.schema-list/v1"));
+    all.insert("config-show".to_owned(), published::<config::Shown>("harness.config-show/v1"));
+    let checked = published::<packs::PackView>("harness.pack-checked/v1");
+    all.insert("pack-checked".to_owned(), checked);
+    all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());
     for (name, schema) in pack::schemas() {
         all.insert(format!("file-{name}"), schema);
     }

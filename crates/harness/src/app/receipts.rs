@@ -97,8 +97,19 @@ pub struct Verified {
     pub verdict: String,
     /// The first failure, or why it is open.
     pub reason: String,
-    /// Each check: name and outcome.
-    pub checks: Vec<String>,
+    /// Each check, in order.
+    pub checks: Vec<CheckView>,
+}
+
+/// One check and how it ended.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CheckView {
+    /// What was checked.
+    pub check: String,
+    /// `ok`, `failed` or `not_possible`.
+    pub outcome: String,
+    /// What exactly, or where and why not.
+    pub detail: String,
 }
 
 /// A signed checkpoint of the log.
@@ -258,9 +269,15 @@ fn report(bundle: &Bundle, keys: &Keys, since: Option<&str>) -> Verified {
         Verdict::Open => "open",
         Verdict::Failed => "failed",
     };
-    let word = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let checks =
-        report.checks.iter().map(|check| word(serde_json::to_value(check).unwrap_or_default()));
+    let checks = report.checks.iter().map(|checked| {
+        let value = serde_json::to_value(checked).unwrap_or_default();
+        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        CheckView {
+            check: text("check").unwrap_or_default(),
+            outcome: text("outcome").unwrap_or_default(),
+            detail: text("detail").or_else(|| text("reason")).unwrap_or_default(),
+        }
+    });
     Verified {
         verdict: verdict.to_owned(),
         reason: report.reason.clone(),

@@ -141,5 +141,14 @@ pub(crate) fn rollback_of(records: &[Record]) -> Option<RollbackView> {
             _ => {}
         }
     }
+    // One effect was asked for and is back: that is all of it, though the run is only partly back.
+    let one = records.iter().take(from).rev().find_map(|record| match &record.event.body {
+        Body::RollbackRequested { scope, .. } => Some(matches!(scope, Scope::Token { .. })),
+        _ => None,
+    });
+    let back = |effect: &UndoneView| matches!(effect.result.as_str(), "restored" | "compensated");
+    if one == Some(true) && result == "partial" && effects.iter().all(back) {
+        result = "complete".to_owned();
+    }
     Some(RollbackView { result, effects })
 }

@@ -53,28 +53,36 @@ pub fn path(store: &Path) -> PathBuf {
     store.join("owner.sock")
 }
 
-/// Answers requests until the task is dropped.
+/// Opens the socket; whoever connects from here on is answered once [`answer_all`] runs.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub async fn listen(app: Arc<App>) -> Result<(), Problem> {
+pub fn bind(app: &App) -> Result<UnixListener, Problem> {
     let path = path(&app.config().store);
-    let refuse = |e: std::io::Error| {
-        Problem::new(
-            Kind::Unexpected,
-            "socket",
-            format!("cannot listen on {}: {e}", path.display()),
-        )
-    };
+    let refuse = |e: std::io::Error| failed(&path, &e);
     // Only the lock's holder comes here: what lies there is a dead owner's.
     if path.exists() {
         std::fs::remove_file(&path).map_err(refuse)?;
     }
     let listener = UnixListener::bind(&path).map_err(refuse)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(refuse)?;
+    Ok(listener)
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Problem {
+    let detail = format!("cannot listen on {}: {error}", path.display());
+    Problem::new(Kind::Unexpected, "socket", detail)
+}
+
+/// Answers requests until the task is dropped.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn answer_all(app: Arc<App>, listener: UnixListener) -> Result<(), Problem> {
+    let path = path(&app.config().store);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let (stream, _) = listener.accept().await.map_err(refuse)?;
+        let (stream, _) = listener.accept().await.map_err(|e| failed(&path, &e))?;
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
         let app = Arc::clone(&app);
         tokio::spawn(async move {

@@ -38,7 +38,7 @@ impl Verb {
             }
             Self::Check { folder } => {
                 let found = packs::check(&packs::CheckPack { folder })?;
-                let document = ops::document("harness.pack/v1", &found)?;
+                let document = ops::document("harness.pack-checked/v1", &found)?;
                 Ok(Outcome::Document {
                     document,
                     asked: Asked::new("pack.check", Value::Null, checked),

@@ -3,16 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Asked, Outcome, render};
-use crate::{
-    app::{
-        ops,
-        problem::{Kind, Problem},
-        receipts,
-    },
-    cli::screen::Screen,
+use crate::app::{
+    ops,
+    problem::{Kind, Problem},
+    receipts,
 };
 
 /// Verbs.
@@ -61,13 +58,12 @@ impl Verb {
     /// # Errors
     /// A file that cannot be read.
     pub fn outcome(self) -> Result<Outcome, Problem> {
-        let lines = |answer: &Value, screen: &mut Screen| {
-            render::columns(answer, screen, &["index", "id", "action", "log_index", "at"]);
-        };
         match self {
-            Self::List { run } => {
-                Ok(Outcome::Ask(Asked::new("receipt.list", json!({ "run": run }), lines)))
-            }
+            Self::List { run } => Ok(Outcome::Ask(Asked::new(
+                "receipt.list",
+                json!({ "run": run }),
+                render::receipt_list,
+            ))),
             Self::Get { receipt } => Ok(Outcome::Ask(Asked::new(
                 "receipt.get",
                 json!({ "receipt": receipt }),

@@ -34,6 +34,11 @@ pub(crate) fn short_time(text: &str) -> String {
     text.get(..19).map(|t| t.replace('T', " ")).unwrap_or_else(|| text.to_owned())
 }
 
+/// Month, day, hour and minute, for narrow columns.
+fn moment(text: &str) -> String {
+    text.get(5..16).map(|t| t.replace('T', " ")).unwrap_or_else(|| text.to_owned())
+}
+
 /// The first characters of a digest.
 pub(crate) fn short_digest(text: &str) -> String {
     text.strip_prefix("sha256:")
@@ -127,19 +132,12 @@ pub(crate) fn run_list(answer: &Value, screen: &mut Screen) {
         screen.line("No runs. `harness intent submit` starts one; `harness demo` shows how.");
         return;
     }
-    let rows: Vec<Vec<String>> = items
-        .iter()
-        .map(|row| {
-            let status = screen.status(&text(row, "/status"));
-            vec![
-                text(row, "/id"),
-                status,
-                text(row, "/intent"),
-                short_time(&text(row, "/changed_at")),
-            ]
-        })
-        .collect();
-    screen.table(&["run", "status", "intent", "changed"], &rows);
+    let cells = |row: &&Value| {
+        let status = screen.status(&text(row, "/status"));
+        vec![text(row, "/id"), status, moment(&text(row, "/changed_at")), text(row, "/intent")]
+    };
+    let rows: Vec<Vec<String>> = items.iter().map(cells).collect();
+    screen.table(&["run", "status", "changed", "intent"], &rows);
     more(answer, screen);
 }
 
@@ -220,21 +218,35 @@ pub(crate) fn approval_list(answer: &Value, screen: &mut Screen) {
         screen.line("Nothing waits for a decision.");
         return;
     }
-    let rows: Vec<Vec<String>> = items
-        .iter()
-        .map(|row| {
-            let state = screen.status(&text(row, "/state"));
-            vec![
-                text(row, "/id"),
-                state,
-                text(row, "/step"),
-                joined(row, "/roles"),
-                short_time(&text(row, "/expires_at")),
-            ]
-        })
-        .collect();
-    screen.table(&["approval", "state", "step", "role", "expires"], &rows);
+    let cells = |row: &&Value| {
+        let state = screen.status(&text(row, "/state"));
+        let expires = moment(&text(row, "/expires_at"));
+        vec![text(row, "/id"), state, expires, joined(row, "/roles"), text(row, "/step")]
+    };
+    let rows: Vec<Vec<String>> = items.iter().map(cells).collect();
+    screen.table(&["approval", "state", "expires", "role", "step"], &rows);
     more(answer, screen);
+}
+
+/// Receipts of a run.
+pub(crate) fn receipt_list(answer: &Value, screen: &mut Screen) {
+    let cells = |row: &&Value| {
+        let action = text(row, "/action");
+        let about = if action.is_empty() {
+            "closes the run".to_owned()
+        } else {
+            format!("action {action}")
+        };
+        vec![
+            text(row, "/index"),
+            text(row, "/id"),
+            text(row, "/log_index"),
+            moment(&text(row, "/at")),
+            about,
+        ]
+    };
+    let rows: Vec<Vec<String>> = list(answer, "/items").iter().map(cells).collect();
+    screen.table(&["#", "receipt", "log", "at", "about"], &rows);
 }
 
 /// The card a person decides on, in the order of the web page.
@@ -442,17 +454,32 @@ pub(crate) fn kpis(answer: &Value, screen: &mut Screen) {
         };
         let values = item.get("values").and_then(Value::as_object);
         for (group, value) in values.into_iter().flatten() {
-            let value = value.as_f64().map_or_else(|| "–".to_owned(), number);
+            let unit = text(item, "/unit");
+            let value = value.as_f64().map_or_else(|| "–".to_owned(), |v| measured(v, &unit));
             let name = if group.is_empty() {
                 text(item, "/title")
             } else {
                 format!("{} · {group}", text(item, "/title"))
             };
-            let target = item.get("target").and_then(Value::as_f64).map(number).unwrap_or_default();
-            rows.push(vec![name, format!("{value} {}", text(item, "/unit")), target, met.clone()]);
+            let target = item.get("target").and_then(Value::as_f64);
+            let target = target.map(|v| measured(v, &unit)).unwrap_or_default();
+            rows.push(vec![name, value, target, met.clone()]);
         }
     }
     screen.table(&["measure", "value", "target", ""], &rows);
+}
+
+/// A number with its unit; times as people say them, shares as percent.
+fn measured(value: f64, unit: &str) -> String {
+    let steps = [(86_400_000.0, "d"), (3_600_000.0, "h"), (60_000.0, "min"), (1_000.0, "s")];
+    match unit {
+        "ms" => match steps.iter().find(|(ms, _)| value >= *ms) {
+            Some((ms, name)) => format!("{} {name}", number(value / ms)),
+            None => format!("{} ms", number(value)),
+        },
+        "share" => format!("{} %", number(value * 100.0)),
+        unit => format!("{} {unit}", number(value)),
+    }
 }
 
 fn number(value: f64) -> String {

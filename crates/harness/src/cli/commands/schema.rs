@@ -29,6 +29,11 @@ impl Args {
     pub fn outcome(self, _: &Context) -> Result<Outcome, Problem> {
         let schemas = ops::schemas();
         if let Some(folder) = self.write {
+            let unwritable = |e: std::io::Error| {
+                let detail = format!("cannot make {}: {e}", folder.display());
+                Problem::usage("file-unwritable", detail)
+            };
+            std::fs::create_dir_all(&folder).map_err(unwritable)?;
             for (kind, schema) in &schemas {
                 let path = folder.join(format!("{kind}.json"));
                 let text = serde_json::to_string_pretty(schema).unwrap_or_default() + "\n";

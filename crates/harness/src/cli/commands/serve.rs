@@ -36,7 +36,9 @@ pub(crate) async fn run(_: Args, context: Context) -> Result<u8, Problem> {
     };
     let app = App::open(config, lock)?;
     let mut ends = Ends::new()?;
-    let listening = tokio::spawn(socket::listen(Arc::clone(&app)));
+    // Bound before anything is announced: whoever reads the line can connect.
+    let listener = socket::bind(&app)?;
+    let listening = tokio::spawn(socket::answer_all(Arc::clone(&app), listener));
     let serving = tokio::spawn(Arc::clone(&app).serve());
     if !context.quiet {
         write_err(&format!("serving {store}; end with SIGTERM or Ctrl-C"));
