@@ -628,12 +628,124 @@ pub enum Body {
     },
 }
 
+/// The sealed values of a body, shared or mutable as the body is: one list for both.
+macro_rules! sealed_of {
+    ($body:expr) => {
+        match $body {
+            Body::Opened { intent, .. } => vec![intent],
+            Body::Proposed { args, resource, .. } => {
+                std::iter::once(args).chain(resource).collect()
+            }
+            Body::Captured { image, .. } => vec![image],
+            Body::Answered { answer, .. } => match answer {
+                Answered::Approved => vec![],
+                Answered::Denied { reason } => vec![reason],
+                Answered::Edited { args } => vec![args],
+            },
+            Body::Returned { ended, .. } => match ended {
+                Ended::Done { output, external_ref, .. } => {
+                    std::iter::once(output).chain(external_ref).collect()
+                }
+                Ended::Failed { message, .. } => vec![message],
+            },
+            Body::Questioned { text, .. } => vec![text],
+            Body::Replied { value, .. } => vec![value],
+            Body::Signalled { body, .. } => vec![body],
+            Body::Raised { detail, .. } => detail.into_iter().collect(),
+            Body::Settled { settled, evidence, .. } => match settled {
+                Settled::Use { value } => vec![value, evidence],
+                Settled::Happened
+                | Settled::DidNotHappen
+                | Settled::Retry
+                | Settled::Stop
+                | Settled::Close => vec![evidence],
+            },
+            Body::Cancelled { reason, .. } => vec![reason],
+            Body::Faulted { message } => vec![message],
+            Body::Redeemed { undone, .. } => match undone {
+                Undone::Conflict { difference } => vec![difference],
+                Undone::Restored
+                | Undone::Compensated
+                | Undone::Failed { .. }
+                | Undone::Irreversible
+                | Undone::InDoubt
+                | Undone::Expired => vec![],
+            },
+            Body::Finished { output, .. } => vec![output],
+            Body::Ticked
+            | Body::Held
+            | Body::Claimed { .. }
+            | Body::PolicyChanged { .. }
+            | Body::Rejected { .. }
+            | Body::Judged { .. }
+            | Body::Rewritten { .. }
+            | Body::Deferred { .. }
+            | Body::Abandoned { .. }
+            | Body::Asked { .. }
+            | Body::Voided { .. }
+            | Body::Armed { .. }
+            | Body::Dispatched { .. }
+            | Body::Doubted { .. }
+            | Body::Receipted { .. }
+            | Body::Lapsed { .. }
+            | Body::Waiting { .. }
+            | Body::Woken { .. }
+            | Body::Marked { .. }
+            | Body::Paused { .. }
+            | Body::Resumed { .. }
+            | Body::RollbackRequested { .. }
+            | Body::Unwinding { .. }
+            | Body::Unwound { .. }
+            | Body::Closed { .. } => vec![],
+        }
+    };
+}
+
 impl Body {
     /// The kind as written in the journal.
     #[must_use]
-    pub fn kind(&self) -> String {
-        let value = serde_json::to_value(self).unwrap_or_default();
-        value.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned()
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Opened { .. } => "opened",
+            Self::Ticked => "ticked",
+            Self::Claimed { .. } => "claimed",
+            Self::Held => "held",
+            Self::PolicyChanged { .. } => "policy_changed",
+            Self::Proposed { .. } => "proposed",
+            Self::Rejected { .. } => "rejected",
+            Self::Judged { .. } => "judged",
+            Self::Rewritten { .. } => "rewritten",
+            Self::Captured { .. } => "captured",
+            Self::Asked { .. } => "asked",
+            Self::Answered { .. } => "answered",
+            Self::Voided { .. } => "voided",
+            Self::Armed { .. } => "armed",
+            Self::Dispatched { .. } => "dispatched",
+            Self::Returned { .. } => "returned",
+            Self::Doubted { .. } => "doubted",
+            Self::Deferred { .. } => "deferred",
+            Self::Receipted { .. } => "receipted",
+            Self::Questioned { .. } => "questioned",
+            Self::Replied { .. } => "replied",
+            Self::Lapsed { .. } => "lapsed",
+            Self::Waiting { .. } => "waiting",
+            Self::Woken { .. } => "woken",
+            Self::Signalled { .. } => "signalled",
+            Self::Marked { .. } => "marked",
+            Self::Raised { .. } => "raised",
+            Self::Settled { .. } => "settled",
+            Self::Abandoned { .. } => "abandoned",
+            Self::Faulted { .. } => "faulted",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
+            Self::RollbackRequested { .. } => "rollback_requested",
+            Self::Unwinding { .. } => "unwinding",
+            Self::Redeemed { .. } => "redeemed",
+            Self::Unwound { .. } => "unwound",
+            Self::Finished { .. } => "finished",
+            Self::Closed { .. } => "closed",
+        }
     }
 
     /// Whether it entered from outside; the others are derived from these on replay.
@@ -661,73 +773,13 @@ impl Body {
 
     /// Every sealed value in it, in a fixed order.
     pub fn sealed_mut(&mut self) -> Vec<&mut Sealed> {
-        match self {
-            Self::Opened { intent, .. } => vec![intent],
-            Self::Proposed { args, resource, .. } => {
-                std::iter::once(args).chain(resource).collect()
-            }
-            Self::Captured { image, .. } => vec![image],
-            Self::Answered { answer, .. } => match answer {
-                Answered::Approved => vec![],
-                Answered::Denied { reason } => vec![reason],
-                Answered::Edited { args } => vec![args],
-            },
-            Self::Returned { ended, .. } => match ended {
-                Ended::Done { output, external_ref, .. } => {
-                    std::iter::once(output).chain(external_ref).collect()
-                }
-                Ended::Failed { message, .. } => vec![message],
-            },
-            Self::Questioned { text, .. } => vec![text],
-            Self::Replied { value, .. } => vec![value],
-            Self::Signalled { body, .. } => vec![body],
-            Self::Raised { detail, .. } => detail.iter_mut().collect(),
-            Self::Settled { settled, evidence, .. } => match settled {
-                Settled::Use { value } => vec![value, evidence],
-                Settled::Happened
-                | Settled::DidNotHappen
-                | Settled::Retry
-                | Settled::Stop
-                | Settled::Close => vec![evidence],
-            },
-            Self::Cancelled { reason, .. } => vec![reason],
-            Self::Faulted { message } => vec![message],
-            Self::Redeemed { undone, .. } => match undone {
-                Undone::Conflict { difference } => vec![difference],
-                Undone::Restored
-                | Undone::Compensated
-                | Undone::Failed { .. }
-                | Undone::Irreversible
-                | Undone::InDoubt
-                | Undone::Expired => vec![],
-            },
-            Self::Finished { output, .. } => vec![output],
-            Self::Ticked
-            | Self::Held
-            | Self::Claimed { .. }
-            | Self::PolicyChanged { .. }
-            | Self::Rejected { .. }
-            | Self::Judged { .. }
-            | Self::Rewritten { .. }
-            | Self::Deferred { .. }
-            | Self::Abandoned { .. }
-            | Self::Asked { .. }
-            | Self::Voided { .. }
-            | Self::Armed { .. }
-            | Self::Dispatched { .. }
-            | Self::Doubted { .. }
-            | Self::Receipted { .. }
-            | Self::Lapsed { .. }
-            | Self::Waiting { .. }
-            | Self::Woken { .. }
-            | Self::Marked { .. }
-            | Self::Paused { .. }
-            | Self::Resumed { .. }
-            | Self::RollbackRequested { .. }
-            | Self::Unwinding { .. }
-            | Self::Unwound { .. }
-            | Self::Closed { .. } => vec![],
-        }
+        sealed_of!(self)
+    }
+
+    /// As [`Body::sealed_mut`], to read.
+    #[must_use]
+    pub fn sealed(&self) -> Vec<&Sealed> {
+        sealed_of!(self)
     }
 }
 
@@ -831,8 +883,7 @@ impl Record {
     /// The openings in the order of [`Body::sealed_mut`]; `None` for an erased one.
     #[must_use]
     pub fn openings(&self) -> Vec<Option<Opening>> {
-        let mut body = self.event.body.clone();
-        body.sealed_mut().into_iter().map(|sealed| sealed.opening().cloned()).collect()
+        self.event.body.sealed().into_iter().map(|sealed| sealed.opening().cloned()).collect()
     }
 }
 

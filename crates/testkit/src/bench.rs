@@ -229,7 +229,7 @@ impl Bench {
     /// The kinds of all events, in order.
     #[must_use]
     pub fn kinds(&self) -> Vec<String> {
-        self.records.iter().map(|r| r.event.body.kind()).collect()
+        self.records.iter().map(|r| r.event.body.kind().to_owned()).collect()
     }
 }
 

@@ -174,7 +174,7 @@ pub async fn events(app: &App, caller: &Caller, request: ListEvents) -> Result<E
     let items = from.map(|record| EventView {
         seq: record.event.seq,
         at: rfc3339(record.event.at),
-        kind: record.event.body.kind(),
+        kind: record.event.body.kind().to_owned(),
         body: serde_json::to_value(&record.event.body).unwrap_or_default(),
         hash: record.hash.to_string(),
     });

@@ -9,7 +9,7 @@ pub mod screen;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, parser::ValueSource};
 use serde_json::Value;
 
 use crate::app::{
@@ -92,19 +92,12 @@ pub struct Context {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let errors = errors_as(&args);
-    let cli = match parse(args) {
-        Ok(cli) => cli,
+    let (cli, store_origin) = match parse(args) {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error, errors),
     };
     start_log(cli.verbose);
-    let store = cli.store.map(|path| {
-        let origin = if std::env::var_os("HARNESS_STORE").is_some() {
-            "environment or flag"
-        } else {
-            "flag"
-        };
-        (path, origin)
-    });
+    let store = cli.store.map(|path| (path, store_origin));
     let context = Context {
         overrides: Overrides { config: cli.config, store, person: cli.person },
         format: cli.output,
@@ -120,9 +113,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+/// What was said, and where `--store` was said.
+fn parse(args: Vec<OsString>) -> Result<(Cli, &'static str), clap::Error> {
     let matches = Cli::command().try_get_matches_from(args)?;
-    Cli::from_arg_matches(&matches)
+    let origin = match matches.value_source("store") {
+        Some(ValueSource::EnvVariable) => "environment",
+        _ => "flag",
+    };
+    Ok((Cli::from_arg_matches(&matches)?, origin))
 }
 
 /// How errors are written.

@@ -99,7 +99,10 @@ fn the_golden_journal_is_what_is_written_today() {
     }
     let golden = fs::read_to_string(&path).unwrap();
     let differs = golden.lines().zip(today.lines()).position(|(old, new)| old != new);
-    assert!(golden == today, "another format is written: a new version needs a new file (line {differs:?})");
+    assert!(
+        golden == today,
+        "another format is written: a new version needs a new file (line {differs:?})"
+    );
 }
 
 #[test]
@@ -107,8 +110,10 @@ fn golden_journals_of_every_version_fold_and_replay() {
     for version in 1..=kernel::event::VERSION {
         let text = fs::read_to_string(file(version)).unwrap();
         let stored: Vec<Stored> = serde_json::from_str(&text).unwrap();
-        let read = |(seq, s): (usize, Stored)| Record::read(seq as u64, s.event.into_bytes(), s.openings);
-        let records: Vec<Record> = stored.into_iter().enumerate().map(|r| read(r).unwrap()).collect();
+        let read =
+            |(seq, s): (usize, Stored)| Record::read(seq as u64, s.event.into_bytes(), s.openings);
+        let records: Vec<Record> =
+            stored.into_iter().enumerate().map(|r| read(r).unwrap()).collect();
         let b = bench();
         let run = Run::fold(&records, b.pins()).unwrap();
         assert_eq!(run.head(), records.last().unwrap().hash);

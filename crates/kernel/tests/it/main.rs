@@ -8,8 +8,8 @@ mod doubts;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod rollbacks;
