@@ -1,9 +1,6 @@
 //! One run, driven from wake-up to the next park.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use kernel::{
@@ -13,12 +10,12 @@ use kernel::{
     id::{RunId, Seq, Tenant},
     input::Input,
     port::{Batch, Connector, Failure, Journal, Outcome, Posted, SignedReceipt},
-    run::{Fault, Pending, Ports, Refused, Run, Status},
+    run::{Fault, Pending, Ports, Run, Status},
 };
-use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Error,
+    desk::{Desk, Taken},
     ports::{Clock, Entropy, Loaded, Loader, Pool, Seal},
 };
 
@@ -31,16 +28,6 @@ pub(crate) struct Shell {
     pub(crate) seal: Arc<dyn Seal>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-}
-
-/// How an input was taken.
-pub(crate) type Taken = Result<(), Refused>;
-
-/// A message for a run that somebody drives.
-#[derive(Debug)]
-pub(crate) struct Delivery {
-    pub(crate) posted: Posted,
-    pub(crate) reply: Option<oneshot::Sender<Taken>>,
 }
 
 /// A run in memory, with everything needed to decide.
@@ -76,6 +63,7 @@ impl Driver {
         let (pins, loaded) = split(loaded);
         let mut ports = ports(&loaded, &mut pool);
         let run = Run::open(genesis, pins, shell.clock.now(), &mut ports)?;
+        check_salts(&pool, &run)?;
         let (tenant, id) = (run.header().chain.tenant.clone(), run.id().clone());
         let mut driver = Self {
             shell,
@@ -92,12 +80,14 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Takes an existing run over: folds its journal and claims it.
+    /// Takes an existing run over: folds its journal and claims it. A fault met before is told first:
+    /// it holds the run, whatever the claim would have begun.
     pub(crate) async fn claim(
         shell: Arc<Shell>,
         tenant: Tenant,
         id: RunId,
-    ) -> Result<(Self, Vec<Posted>), Error> {
+        (fault, desk): (Option<String>, &mut Desk),
+    ) -> Result<Self, Error> {
         let stored = shell.journal.claim(tenant.clone(), id.clone()).await?;
         let loaded = load(&shell, &id, &stored.records).await?;
         let (pins, loaded) = split(loaded);
@@ -115,13 +105,17 @@ impl Driver {
             consumed: vec![],
             seen: HashMap::new(),
         };
+        desk.open_inbox(stored.inbox);
+        driver.consumed = desk.take_poison();
         let digest = driver.loaded.current_policy;
-        for input in [Input::Claimed { epoch }, Input::PolicyChanged { digest }, Input::Tick] {
-            // These three are never refused: where nothing follows, nothing is journaled.
+        let fault = fault.map(|message| Input::Fault { message });
+        let claim = [Input::Claimed { epoch }, Input::PolicyChanged { digest }, Input::Tick];
+        for input in fault.into_iter().chain(claim) {
+            // These are never refused: where nothing follows, nothing is journaled.
             let _taken = driver.decide(input)?;
         }
         driver.commit().await?;
-        Ok((driver, stored.inbox))
+        Ok(driver)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -132,11 +126,7 @@ impl Driver {
         let now = self.shell.clock.now();
         let mut ports = ports(&self.loaded, &mut self.pool);
         let taken = self.run.decide(input, now, &mut ports)?;
-        if self.pool.failed() {
-            let fault =
-                Fault::Illegal { seq: self.run.events(), problem: "no random bytes for salts" };
-            return Err(fault.into());
-        }
+        check_salts(&self.pool, &self.run)?;
         Ok(taken)
     }
 
@@ -150,8 +140,9 @@ impl Driver {
             let envelope = self.shell.seal.seal(&draft.payload);
             SignedReceipt { draft, envelope }
         };
-        // A run with calls in flight is due at once if this process dies.
-        let wake_at = if self.run.in_flight() { Some(self.shell.clock.now().at) } else { wake_at };
+        // A run with calls in flight, or held, is due at once if this process ends.
+        let wake_at =
+            if self.run.wants_owner() { Some(self.shell.clock.now().at) } else { wake_at };
         let batch = Batch {
             tenant: self.tenant.clone(),
             run: self.id.clone(),
@@ -169,57 +160,66 @@ impl Driver {
     }
 
     /// Drives until the run parks or ends. Deliveries are taken in between calls.
-    pub(crate) async fn drive(
-        &mut self,
-        inbox: Vec<Posted>,
-        deliveries: &mut mpsc::UnboundedReceiver<Delivery>,
-    ) -> Result<(), Error> {
-        let mut waiting: VecDeque<Delivery> =
-            inbox.into_iter().map(|posted| Delivery { posted, reply: None }).collect();
+    pub(crate) async fn drive(&mut self, desk: &mut Desk) -> Result<(), Error> {
         let mut calls = Calls::new();
+        let driven = self.take_turns(desk, &mut calls).await;
+        if driven.is_err() {
+            // Whoever folds the run next must not meet calls of ours that are still on their way.
+            while calls.next().await.is_some() {}
+        }
+        driven
+    }
+
+    async fn take_turns(&mut self, desk: &mut Desk, calls: &mut Calls) -> Result<(), Error> {
         loop {
-            while let Some(delivery) = waiting.pop_front() {
-                self.take_delivery(delivery)?;
+            desk.collect();
+            while let Some(posted) = desk.next() {
+                let (id, taken) = self.take_posted(posted)?;
+                desk.note(id, taken);
             }
             self.commit().await?;
+            desk.answer();
             for permit in self.run.next(self.shell.clock.now().boot_ms) {
                 calls.push(call(Arc::clone(&self.shell.connector), permit));
             }
             if calls.is_empty() {
-                match deliveries.try_recv() {
-                    Ok(delivery) => waiting.push_back(delivery),
-                    Err(_) => return Ok(()),
+                if desk.collect() {
+                    continue;
                 }
-                continue;
+                return Ok(());
             }
             tokio::select! {
                 Some((action, attempt, outcome)) = calls.next() => {
                     // A late outcome is refused: somebody has settled it meanwhile.
                     let _late = self.decide(Input::Outcome { action, attempt, outcome })?;
                 }
-                Some(delivery) = deliveries.recv() => waiting.push_back(delivery),
+                Some(()) = desk.receive() => {}
             }
         }
     }
 
-    fn take_delivery(&mut self, delivery: Delivery) -> Result<(), Error> {
-        let Delivery { posted, reply } = delivery;
-        let taken = match self.seen.get(&posted.signal_id) {
-            // It stood in the inbox too.
-            Some(taken) => taken.clone(),
-            None => {
-                let taken = self.decide(posted.input)?;
-                self.seen.insert(posted.signal_id.clone(), taken.clone());
-                self.consumed.push(posted.signal_id);
-                taken
-            }
-        };
-        if let Some(reply) = reply {
-            // Whoever asked may have gone; the journal knows.
-            let _gone = reply.send(taken);
+    fn take_posted(&mut self, posted: Posted) -> Result<(String, Taken), Error> {
+        let Posted { signal_id, input, .. } = posted;
+        // It may stand in the inbox and at the door.
+        if let Some(taken) = self.seen.get(&signal_id) {
+            return Ok((signal_id, taken.clone()));
         }
-        Ok(())
+        let in_inbox = input != Input::Hold;
+        let taken = self.decide(input)?;
+        self.seen.insert(signal_id.clone(), taken.clone());
+        if in_inbox {
+            self.consumed.push(signal_id.clone());
+        }
+        Ok((signal_id, taken))
     }
+}
+
+/// Nothing is journaled under salts that are not random.
+fn check_salts(pool: &Pool, run: &Run) -> Result<(), Error> {
+    if !pool.failed() {
+        return Ok(());
+    }
+    Err(Fault::Illegal { seq: run.events(), problem: "no random bytes for salts" }.into())
 }
 
 /// Makes one call in a task of its own: a panic in a connector is an outcome, not the end of the run.

@@ -15,12 +15,16 @@ use kernel::{
     port::{Connector, Journal, JournalError, Posted},
     run::{Genesis, Refused, Status},
 };
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore, mpsc, oneshot},
+};
 use tracing::{debug, warn};
 
 use crate::{
     Error,
-    drive::{Delivery, Driver, Shell},
+    desk::{Delivery, Desk},
+    drive::{Driver, Shell},
     ports::{Clock, Entropy, Loader, Seal},
 };
 
@@ -28,8 +32,10 @@ use crate::{
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// Runs woken in one sweep.
 const SWEEP_MAX: usize = 256;
-/// Times a failed run is folded and tried again before it is left for the next sweep.
+/// Times a failed run is folded and tried again before it is left for a later sweep.
 const REFOLDS_MAX: usize = 2;
+/// How long a run that could not be driven is left alone by the sweep, in milliseconds.
+const FAILED_REST_MS: u64 = 5_000;
 
 /// What an engine is made of.
 #[derive(Debug)]
@@ -73,11 +79,28 @@ impl Submitted {
 type Mailbox = mpsc::UnboundedSender<Delivery>;
 type Key = (Tenant, RunId);
 
+/// A run somebody drives.
+#[derive(Debug)]
+struct Driven {
+    mailbox: Mailbox,
+    stage: DrivenStage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DrivenStage {
+    /// Its first batch is being appended.
+    Opening,
+    /// It is in the journal.
+    Going,
+}
+
 /// Drives runs.
 #[derive(Debug)]
 pub struct Engine {
     shell: Arc<Shell>,
-    active: Mutex<HashMap<Key, Mailbox>>,
+    active: Mutex<HashMap<Key, Driven>>,
+    /// Runs that could not be driven → boot-time clock until which the sweep leaves them alone.
+    resting: Mutex<HashMap<Key, u64>>,
     slots: Arc<Semaphore>,
     draining: AtomicBool,
     /// Somebody posted, or a driver parked.
@@ -93,6 +116,7 @@ impl Engine {
         Arc::new(Self {
             shell,
             active: Mutex::new(HashMap::new()),
+            resting: Mutex::new(HashMap::new()),
             slots: Arc::new(Semaphore::new(runs_max.max(1))),
             draining: AtomicBool::new(false),
             changed: Notify::new(),
@@ -110,14 +134,54 @@ impl Engine {
         let tenant = header.chain.tenant.clone();
         let loaded = self.shell.loader.load(&id, header).await;
         let loaded = loaded.map_err(|problem| Error::Pins { run: id.clone(), problem })?;
+        let key = (tenant, id.clone());
+        // Seated before the first batch is durable: no sweep may claim the run in between, or its first
+        // calls would look like those of an owner that died.
+        let seat = self.sit_down_to_open(&key).await?;
         match Driver::open(Arc::clone(&self.shell), genesis, loaded).await {
             Ok(driver) => {
-                self.drive_opened((tenant, id.clone()), driver);
+                self.go_on_with(key, seat, driver);
                 Ok(Submitted::New(id))
             }
             Err(Error::Journal(JournalError::Lost { .. })) => Ok(Submitted::Existing(id)),
             Err(error) => Err(error),
         }
+    }
+
+    /// A seat to open the run from; `None` when somebody drives it already.
+    async fn sit_down_to_open(self: &Arc<Self>, key: &Key) -> Result<Option<Seat>, Error> {
+        loop {
+            // Created before the check: a seat that is left in between is not missed.
+            let changed = self.changed.notified();
+            let stage = self.lock(&self.active).get(key).map(|driven| driven.stage);
+            match stage {
+                Some(DrivenStage::Going) => return Ok(None),
+                Some(DrivenStage::Opening) => changed.await,
+                None => match self.sit_down(key, DrivenStage::Opening)? {
+                    Some(seat) => return Ok(Some(seat)),
+                    None => continue,
+                },
+            }
+        }
+    }
+
+    fn go_on_with(self: &Arc<Self>, key: Key, seat: Option<Seat>, driver: Driver) {
+        if let Some(driven) = self.lock(&self.active).get_mut(&key) {
+            driven.stage = DrivenStage::Going;
+        }
+        self.changed.notify_waiters();
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            let seat = match seat {
+                Some(seat) => Ok(seat),
+                // Somebody looked for the run before it was there; they will not be long.
+                None => engine.wait_for_seat(&key).await,
+            };
+            match seat {
+                Ok(seat) => drop(seat.drive(Some(driver)).await),
+                Err(error) => debug!(run = %key.1, %error, "left to its next owner"),
+            }
+        });
     }
 
     /// Hands one input to a run, durably first, and says how the run took it.
@@ -135,11 +199,8 @@ impl Engine {
         self.shell.journal.post(tenant.clone(), run.clone(), posted.clone()).await?;
         let (reply, taken) = oneshot::channel();
         self.deliver((tenant, run), Delivery { posted, reply: Some(reply) });
-        match taken.await {
-            Ok(taken) => Ok(taken),
-            // The driver ended before it came to this; the inbox holds it.
-            Err(_) => Err(Error::Draining),
-        }
+        // The driver ended before it came to this; the inbox holds it.
+        taken.await.unwrap_or(Err(Error::Draining))
     }
 
     /// Drives a run until it parks or ends, and says where it stands.
@@ -152,19 +213,21 @@ impl Engine {
         run: RunId,
     ) -> Result<Status, Error> {
         self.refuse_draining()?;
-        let (mailbox, mut deliveries) = mpsc::unbounded_channel();
-        let key = (tenant, run);
+        let seat = self.wait_for_seat(&(tenant, run)).await?;
+        // In a task of its own: a caller that gives up does not leave the run half driven.
+        let driving = tokio::spawn(seat.drive(None));
+        driving.await.unwrap_or(Err(Error::Draining))
+    }
+
+    async fn wait_for_seat(self: &Arc<Self>, key: &Key) -> Result<Seat, Error> {
         loop {
             // Created before the check: a driver that parks in between is not missed.
             let changed = self.changed.notified();
-            if self.enlist(&key, &mailbox) {
-                break;
+            if let Some(seat) = self.sit_down(key, DrivenStage::Going)? {
+                return Ok(seat);
             }
             changed.await;
         }
-        let result = self.drive(&key, None, &mut deliveries).await;
-        self.discharge(&key, deliveries);
-        result
     }
 
     /// Waits until nobody drives the run.
@@ -172,7 +235,7 @@ impl Engine {
         let key = (tenant.clone(), run.clone());
         loop {
             let changed = self.changed.notified();
-            if !self.lock().contains_key(&key) {
+            if !self.lock(&self.active).contains_key(&key) {
                 return;
             }
             changed.await;
@@ -182,12 +245,14 @@ impl Engine {
     /// Wakes what is due until drained. Loses nothing: every wake-up is found again in the journal.
     pub async fn serve(self: Arc<Self>) {
         while !self.draining.load(Ordering::SeqCst) {
-            let now = self.shell.clock.now().at;
-            match self.shell.journal.due(now, SWEEP_MAX).await {
-                Ok(due) => due.into_iter().for_each(|key| self.wake(key)),
+            // Created before the look: what changes meanwhile ends the wait at once.
+            let changed = self.changed.notified();
+            let now = self.shell.clock.now();
+            self.lock(&self.resting).retain(|_, until| *until > now.boot_ms);
+            match self.shell.journal.due(now.at, SWEEP_MAX).await {
+                Ok(due) => due.into_iter().for_each(|key| self.wake_rested(key)),
                 Err(error) => warn!(%error, "the sweep could not read the journal"),
             }
-            let changed = self.changed.notified();
             // Whichever comes first; a missed hint costs half a second, never a run.
             let _timeout = tokio::time::timeout(SWEEP_EVERY, changed).await;
         }
@@ -196,7 +261,8 @@ impl Engine {
     /// Stops taking work, holds every run, waits for calls in flight, then for the drivers.
     pub async fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
-        let mailboxes: Vec<Mailbox> = self.lock().values().cloned().collect();
+        let mailboxes: Vec<Mailbox> =
+            self.lock(&self.active).values().map(|driven| driven.mailbox.clone()).collect();
         for (n, mailbox) in mailboxes.into_iter().enumerate() {
             let by = SYSTEM.parse::<PrincipalId>();
             let Ok(by) = by else { continue };
@@ -205,7 +271,7 @@ impl Engine {
         }
         loop {
             let changed = self.changed.notified();
-            if self.lock().is_empty() {
+            if self.lock(&self.active).is_empty() {
                 return;
             }
             changed.await;
@@ -214,116 +280,153 @@ impl Engine {
 
     /// Starts a driver unless one is at work.
     pub fn wake(self: &Arc<Self>, key: Key) {
-        let (mailbox, deliveries) = mpsc::unbounded_channel();
-        if self.enlist(&key, &mailbox) {
-            self.spawn(key, None, deliveries);
+        if let Ok(Some(seat)) = self.sit_down(&key, DrivenStage::Going) {
+            tokio::spawn(seat.drive(None));
         }
     }
 
-    fn drive_opened(self: &Arc<Self>, key: Key, driver: Driver) {
-        let (mailbox, deliveries) = mpsc::unbounded_channel();
-        if self.enlist(&key, &mailbox) {
-            self.spawn(key, Some(driver), deliveries);
+    fn wake_rested(self: &Arc<Self>, key: Key) {
+        let rests = self.lock(&self.resting).contains_key(&key);
+        if !rests {
+            self.wake(key);
         }
     }
 
     fn deliver(self: &Arc<Self>, key: Key, delivery: Delivery) {
-        let mut active = self.lock();
+        let mut active = self.lock(&self.active);
         let delivery = match active.get(&key) {
-            Some(mailbox) => match mailbox.send(delivery) {
+            Some(driven) => match driven.mailbox.send(delivery) {
                 Ok(()) => return,
                 Err(returned) => returned.0,
             },
             None => delivery,
         };
+        if self.draining.load(Ordering::SeqCst) {
+            return;
+        }
         let (mailbox, deliveries) = mpsc::unbounded_channel();
         let _open = mailbox.send(delivery);
-        active.insert(key.clone(), mailbox);
+        active.insert(key.clone(), Driven { mailbox, stage: DrivenStage::Going });
         drop(active);
-        self.spawn(key, None, deliveries);
+        let seat = Seat { engine: Arc::clone(self), key, desk: Desk::new(deliveries) };
+        tokio::spawn(seat.drive(None));
     }
 
-    fn spawn(
-        self: &Arc<Self>,
-        key: Key,
-        driver: Option<Driver>,
-        mut deliveries: mpsc::UnboundedReceiver<Delivery>,
-    ) {
-        let engine = Arc::clone(self);
-        tokio::spawn(async move {
-            match engine.drive(&key, driver, &mut deliveries).await {
-                Ok(status) => debug!(run = %key.1, status = status.word(), "parked"),
-                Err(error) => warn!(run = %key.1, %error, "not driven on"),
-            }
-            engine.discharge(&key, deliveries);
-        });
-    }
-
-    async fn drive(
-        self: &Arc<Self>,
-        (tenant, run): &Key,
-        opened: Option<Driver>,
-        deliveries: &mut mpsc::UnboundedReceiver<Delivery>,
-    ) -> Result<Status, Error> {
-        let _slot = self.slots.acquire().await;
-        let mut opened = opened.map(|driver| (driver, Vec::new()));
-        let mut fault: Option<String> = None;
-        for _ in 0..=REFOLDS_MAX {
-            let (mut driver, mut inbox) = match opened.take() {
-                Some(opened) => opened,
-                None => Driver::claim(Arc::clone(&self.shell), tenant.clone(), run.clone()).await?,
-            };
-            if let Some(message) = fault.take()
-                && let Ok(by) = SYSTEM.parse()
-            {
-                let input = Input::Fault { message };
-                inbox.insert(0, Posted { signal_id: "fault".to_owned(), input, by });
-            }
-            match driver.drive(inbox, deliveries).await {
-                Ok(()) => return Ok(driver.status()),
-                // A defect: drop what is in memory, fold again, and hold the run for a person.
-                Err(Error::Fault(found)) => fault = Some(found.to_string()),
-                Err(error) => return Err(error),
-            }
-        }
-        let problem = fault.unwrap_or_else(|| "it keeps failing".to_owned());
-        Err(Error::Pins { run: run.clone(), problem })
-    }
-
-    /// True when nobody drives the run and the caller does from here on.
-    fn enlist(&self, key: &Key, mailbox: &Mailbox) -> bool {
-        let mut active = self.lock();
+    /// The driver's seat of a run; `None` when somebody has it.
+    fn sit_down(self: &Arc<Self>, key: &Key, stage: DrivenStage) -> Result<Option<Seat>, Error> {
+        let mut active = self.lock(&self.active);
+        // Under the lock: whoever sits down before the drain looks is told to hold.
+        self.refuse_draining()?;
         if active.contains_key(key) {
-            return false;
+            return Ok(None);
         }
-        active.insert(key.clone(), mailbox.clone());
-        true
-    }
-
-    /// Ends a driver. What was delivered too late is in the inbox: somebody else drives it.
-    fn discharge(self: &Arc<Self>, key: &Key, mut deliveries: mpsc::UnboundedReceiver<Delivery>) {
-        let late = {
-            let mut active = self.lock();
-            active.remove(key);
-            deliveries.close();
-            let mut late = Vec::new();
-            while let Ok(delivery) = deliveries.try_recv() {
-                late.push(delivery);
-            }
-            late
-        };
-        if !self.draining.load(Ordering::SeqCst) {
-            late.into_iter().for_each(|delivery| self.deliver(key.clone(), delivery));
-        }
-        self.changed.notify_waiters();
+        let (mailbox, deliveries) = mpsc::unbounded_channel();
+        active.insert(key.clone(), Driven { mailbox, stage });
+        let desk = Desk::new(deliveries);
+        Ok(Some(Seat { engine: Arc::clone(self), key: key.clone(), desk }))
     }
 
     fn refuse_draining(&self) -> Result<(), Error> {
         if self.draining.load(Ordering::SeqCst) { Err(Error::Draining) } else { Ok(()) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Mailbox>> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to drive one run in this process. Left by dropping it, whatever happened.
+#[derive(Debug)]
+struct Seat {
+    engine: Arc<Engine>,
+    key: Key,
+    desk: Desk,
+}
+
+impl Seat {
+    /// Drives the run until it parks, ends or cannot go on.
+    async fn drive(mut self, opened: Option<Driver>) -> Result<Status, Error> {
+        let slots = Arc::clone(&self.engine.slots);
+        let slot = slots.acquire().await;
+        let driven = self.drive_through_failures(opened).await;
+        drop(slot);
+        let mut resting = self.engine.lock(&self.engine.resting);
+        match &driven {
+            Ok(status) => {
+                resting.remove(&self.key);
+                debug!(run = %self.key.1, status = status.word(), "parked");
+            }
+            Err(error) => {
+                if !matches!(error, Error::Draining | Error::Journal(JournalError::Lost { .. })) {
+                    let now = self.engine.shell.clock.now().boot_ms;
+                    resting.insert(self.key.clone(), now.saturating_add(FAILED_REST_MS));
+                }
+                warn!(run = %self.key.1, %error, "not driven on");
+                self.desk.fail(error);
+            }
+        }
+        drop(resting);
+        driven
+    }
+
+    async fn drive_through_failures(
+        &mut self,
+        mut opened: Option<Driver>,
+    ) -> Result<Status, Error> {
+        let mut fault: Option<String> = None;
+        let mut last = Error::Draining;
+        for _ in 0..=REFOLDS_MAX {
+            let error = match self.drive_once(opened.take(), &mut fault).await {
+                Ok(status) => return Ok(status),
+                Err(error) => error,
+            };
+            match &error {
+                // A defect: drop what is in memory, fold again, and hold the run for a person.
+                Error::Fault(found) => {
+                    self.desk.forget(Some(found));
+                    fault = Some(found.to_string());
+                }
+                // Nothing has left: the journal says where the run stands.
+                Error::Journal(JournalError::Medium(_)) => self.desk.forget(None),
+                Error::Journal(_) | Error::Pins { .. } | Error::Draining => return Err(error),
+            }
+            last = error;
+        }
+        Err(last)
+    }
+
+    async fn drive_once(
+        &mut self,
+        opened: Option<Driver>,
+        fault: &mut Option<String>,
+    ) -> Result<Status, Error> {
+        let mut driver = match opened {
+            Some(opened) => opened,
+            None => {
+                self.engine.refuse_draining()?;
+                self.desk.collect();
+                let (shell, (tenant, run)) = (Arc::clone(&self.engine.shell), self.key.clone());
+                Driver::claim(shell, tenant, run, (fault.clone(), &mut self.desk)).await?
+            }
+        };
+        *fault = None;
+        driver.drive(&mut self.desk).await?;
+        Ok(driver.status())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let late = {
+            let mut active = self.engine.lock(&self.engine.active);
+            active.remove(&self.key);
+            self.desk.close()
+        };
+        // What was delivered too late is in the inbox: somebody else drives it.
+        if Handle::try_current().is_ok() {
+            late.into_iter().for_each(|one| self.engine.deliver(self.key.clone(), one));
+        }
+        self.engine.changed.notify_waiters();
     }
 }
 

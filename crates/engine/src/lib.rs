@@ -3,10 +3,11 @@
 //! It must not know: SQL, HTTP, any provider, policy languages, packs. It meets the world through the
 //! kernel's ports and three of its own: [`Clock`], [`Loader`] and [`Seal`].
 //!
-//! Start with [`drive`]: load, fold, decide, append, acknowledge, call. Resume is the same code as run.
+//! Start with `drive`: load, fold, decide, append, acknowledge, call. Resume is the same code as run.
 //! [`Engine`] owns who drives what; [`Engine::serve`] wakes what is due. It may lose or repeat any
 //! wake-up: a sweep over the journal finds them all again.
 
+mod desk;
 mod drive;
 mod engine;
 mod ports;

@@ -1,1 +1,9 @@
-//! cli
+//! The command line: what is typed, what is answered, and with which exit code.
+
+mod answers;
+mod approvals;
+mod owner;
+mod proof;
+mod refusals;
+mod rollbacks;
+mod rules;

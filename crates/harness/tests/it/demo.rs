@@ -1,8 +1,13 @@
 //! `harness demo`: the whole story, as anyone sees it from outside.
 
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
+
 use serde_json::Value;
 
-use super::support::{CANARY, DemoHome, Ran, files, holds};
+use super::support::{CANARY, DemoHome, Ran, World, files, holds, kill};
 
 /// Longest line a terminal of 80 columns shows.
 const COLUMNS: usize = 80;
@@ -103,7 +108,7 @@ fn without_a_person_the_demo_waits_and_says_what_to_do() {
     // Nothing was written without an answer, and the answer still counts.
     let listed = home.run(&["approval", "list", "-o", "json"]).exits(0).document();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
-    let world = super::support::World::at(&home.place().unwrap());
+    let world = World::at(&home.place().unwrap());
     assert!(world.effects().iter().all(|e| e["times_performed"] == 0), "{:?}", world.effects());
     drop(world);
 }
@@ -116,4 +121,23 @@ fn a_folder_that_is_not_a_demo_is_never_wiped() {
     let refused = home.demo(&["--yes", "-o", "json"]).exits(2);
     assert_eq!(refused.problem()["code"], "demo-home");
     assert!(home.path().join("thesis.txt").is_file());
+}
+
+#[test]
+fn a_demo_that_is_interrupted_says_how_to_go_on() {
+    let home = DemoHome::new();
+    let mut command = home.command(&["--yes"]);
+    let mut demo = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Once the world is told of, everything listens; the story is not over for a while.
+    let mut told = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let world = told.find(|line| line.as_ref().is_ok_and(|line| line.contains("The world")));
+    assert!(world.is_some());
+    kill(demo.id(), "INT");
+    let swallow = std::thread::spawn(move || told.count());
+    let ended = demo.wait_with_output().unwrap();
+    swallow.join().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("nothing is lost") && said.contains("next:"), "{said}");
+    home.demo(&["--yes", "-o", "json"]).exits(0);
 }

@@ -1,1 +1,9 @@
-//! laws
+//! The laws of the house, held by the real kernel, planner, policies, packs and ingest together.
+
+mod accounting;
+mod bytes;
+mod gate;
+mod masks;
+mod matrix;
+mod risky;
+mod visible;

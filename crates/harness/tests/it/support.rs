@@ -70,7 +70,7 @@ impl Ran {
     /// Holds the exit code, and shows everything when it is another.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{self:#?}");
+        assert_eq!(self.code, code, "harness {}: {self:#?}", self.said);
         self
     }
 
@@ -94,11 +94,6 @@ impl Ran {
         assert_eq!(value["schema"], "harness.problem/v1", "{self:#?}");
         assert!(value["detail"].as_str().is_some_and(|d| !d.is_empty()), "{self:#?}");
         value
-    }
-
-    /// What was typed.
-    pub(crate) fn said(&self) -> &str {
-        &self.said
     }
 }
 
@@ -156,13 +151,14 @@ impl World {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let system = path.trim_start_matches('/').split('/').next().unwrap();
         let token = if system == "_world" { String::new() } else { self.token(system) };
+        let key = if method == "PATCH" { "Idempotency-Key: by-hand\r\n" } else { "" };
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let length = body.len();
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
              Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
-             Content-Length: {length}\r\n\r\n{body}"
+             Content-Length: {length}\r\n{key}\r\n{body}"
         )
         .unwrap();
         let mut answer = String::new();
@@ -242,6 +238,7 @@ pub(crate) const PERMIT_ALL: &str = "@id(\"office.all\")\n@reason(\"The office u
 /// A folder with a hand-written harness.toml, three people, and a world to work on.
 #[derive(Debug)]
 pub(crate) struct Office {
+    serving: Option<Serving>,
     pub(crate) world: World,
     dir: TempDir,
 }
@@ -252,11 +249,18 @@ impl Office {
         Self::with_policy(Some(PERMIT_ALL))
     }
 
+    /// As [`Office::open`], with an owner who answers: timers run, and every command is quicker.
+    pub(crate) fn served() -> Self {
+        let mut office = Self::open();
+        office.serving = Some(Serving::start(&office));
+        office
+    }
+
     /// An office with this operator policy, or none at all.
     pub(crate) fn with_policy(policy: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = World::start(dir.path());
-        let office = Self { world, dir };
+        let office = Self { serving: None, world, dir };
         copy(&root().join("packs/customer-ops"), &office.path("packs/customer-ops"));
         fs::create_dir_all(office.path("secrets")).unwrap();
         for system in ["crm", "desk", "billing", "usage"] {
@@ -267,11 +271,11 @@ impl Office {
         if let Some(policy) = policy {
             fs::write(office.path("operator.cedar"), policy).unwrap();
         }
-        fs::write(office.config(), office.toml(policy.is_some())).unwrap();
+        fs::write(office.config(), office.toml(policy)).unwrap();
         office
     }
 
-    fn toml(&self, with_policy: bool) -> String {
+    fn toml(&self, policy: Option<&str>) -> String {
         let mut text = String::from(
             "store = \"store\"\npacks = [\"packs/customer-ops\"]\nme = \"ulla\"\n\
              [people.ulla]\nroles = [\"requester\", \"approver\"]\n\
@@ -279,7 +283,7 @@ impl Office {
              [people.lars]\nroles = [\"viewer\"]\n\
              [keys]\nreceipts = \"file:keys/receipts.key\"\n",
         );
-        if with_policy {
+        if policy.is_some() {
             text.push_str("[policy]\noperator = [\"operator.cedar\"]\n");
         }
         let mut secrets = String::from("[secrets]\n");
@@ -378,6 +382,33 @@ impl Office {
     /// Writes the world asked for so far, each with how often it was performed.
     pub(crate) fn writes(&self) -> Vec<Value> {
         self.world.effects().into_iter().filter(|e| e["key"].is_string()).collect()
+    }
+}
+
+/// `harness serve`, from the moment it says that it serves; killed when its value goes.
+#[derive(Debug)]
+pub(crate) struct Serving(Child);
+
+impl Serving {
+    pub(crate) fn start(office: &Office) -> Self {
+        let mut child = office.command(&["serve"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("serving "), "{line}");
+        Self(child)
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub(crate) fn end(mut self, signal: &str) -> Option<i32> {
+        kill(self.0.id(), signal);
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
     }
 }
 
@@ -503,13 +534,15 @@ impl DemoHome {
 
 impl Drop for DemoHome {
     fn drop(&mut self) {
-        let Some(place) = self.place() else { return };
-        // The world of a killed demo plays on: end it, and only it.
-        let pid = place["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-        let Some(pid) = pid else { return };
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        if holds(&line, "demo-world") && holds(&line, &self.path().display().to_string()) {
-            kill(pid, "KILL");
+        // The world of a killed demo plays on, recorded or not: end it, and only it. The folder's name
+        // is this test's alone.
+        let home = self.path().display().to_string();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if holds(&line, "demo-world") && holds(&line, &home) {
+                kill(pid, "KILL");
+            }
         }
     }
 }

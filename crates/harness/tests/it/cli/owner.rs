@@ -1,0 +1,75 @@
+//! One process owns the store; every other command talks through its socket.
+
+use serde_json::json;
+
+use crate::support::{Office, Serving, change, id_of};
+
+#[test]
+fn beside_an_owner_everything_goes_through_its_socket() {
+    let office = Office::open();
+    let serving = Serving::start(&office);
+    let second = office.json(&["serve"]).exits(75).problem();
+    assert_eq!(second["code"], "store-owned");
+    assert!(second["next"].is_string());
+
+    let run = office.changed("ACC-0007", 45, "through the socket");
+    assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], 45);
+    let listed = office.json(&["run", "list"]).exits(0).document();
+    assert_eq!(id_of(&listed["items"][0]), run);
+    let asked = id_of(&office.submit_change("ACC-0042", 45, "waits"));
+    let (approval, digest) = office.card(&asked);
+    // The owner trusts no name it does not know, and the socket is no way around a role.
+    let words = ["approval", "approve", &approval, "--digest", &digest];
+    assert_eq!(office.json_as("ulla", &words).exits(4).problem()["kind"], "not_allowed");
+    let none = office.json(&["run", "get", "run_00000000000000000000000000000000"]).exits(3);
+    assert_eq!(none.problem()["code"], "run-not-found");
+    office.json(&["receipt", "verify", &run]).exits(0);
+    let replayed = office.json(&["run", "replay", &run]).exits(0).document();
+    assert_eq!(replayed["identical"], true);
+
+    assert_eq!(serving.end("TERM"), Some(0));
+    // Nothing was lost: the ask still stands, and the same answer counts without an owner.
+    let done = office.json_as("mira", &words).exits(0).document();
+    assert_eq!(done["status"], "succeeded", "{done}");
+    office.world.performed_nothing_twice();
+}
+
+#[test]
+fn an_owner_that_is_told_to_end_lets_calls_finish() {
+    let office = Office::open();
+    // Sixteen bytes at a time: the call is under way when the signal comes.
+    office.world.fault(&json!({
+        "system": "crm", "operation": "crm.get_account", "kind": "slow_drip", "delay_ms": 40,
+    }));
+    let serving = Serving::start(&office);
+    let words = change("ACC-0007", 45, "under way");
+    let submitted = office.json(&[&words.each()[..], &["--timeout", "0s"]].concat()).exits(0);
+    let run = id_of(&submitted.document());
+    assert_eq!(serving.end("TERM"), Some(0));
+    let doubts = office.json(&["exception", "list", "--all"]).exits(0).document();
+    assert!(doubts["items"].as_array().unwrap().is_empty(), "{doubts}");
+    let events = office.json(&["run", "events", &run]).exits(0).document();
+    let count = |kind: &str| {
+        events["items"].as_array().unwrap().iter().filter(|e| e["kind"] == kind).count()
+    };
+    assert_eq!(count("dispatched"), count("returned"), "a call was cut off: {events:#}");
+    office.world.heal();
+    let resumed = office.json(&["run", "resume", &run]).exits(7).document();
+    assert_eq!(resumed["status"], "asking", "{resumed}");
+    assert_eq!(office.approve(&run).exits(0).document()["status"], "succeeded");
+}
+
+#[test]
+fn an_owner_that_was_killed_leaves_a_store_that_opens() {
+    let office = Office::open();
+    let serving = Serving::start(&office);
+    let run = id_of(&office.submit_change("ACC-0007", 45, "survives"));
+    let (approval, digest) = office.card(&run);
+    assert_eq!(serving.end("KILL"), None);
+    assert!(office.path("store/owner.sock").exists(), "a killed owner cannot tidy up");
+    let again = Serving::start(&office);
+    let words = ["approval", "approve", &approval, "--digest", &digest];
+    let done = office.json_as("mira", &words).exits(0).document();
+    assert_eq!(done["status"], "succeeded", "{done}");
+    assert_eq!(again.end("INT"), Some(0));
+}

@@ -1,0 +1,72 @@
+//! Taking back: once, in comparison with what is there now, and never silently over somebody's work.
+
+use serde_json::{Value, json};
+
+use crate::support::Office;
+
+#[test]
+fn a_token_takes_back_once() {
+    let office = Office::served();
+    let before = office.world.hash();
+    let run = office.changed("ACC-0007", 45, "back");
+    assert_ne!(office.world.hash(), before);
+    let detail = office.json(&["run", "get", &run]).exits(0).document();
+    let token = detail["tokens"][0].as_str().unwrap();
+    let undone = office.json(&["run", "rollback", &run, "--token", token]).exits(0).document();
+    assert_eq!(undone["result"], "complete", "{undone:#}");
+    assert_eq!(undone["effects"][0]["result"], "restored", "{undone:#}");
+    assert_eq!(office.world.hash(), before, "the world is what it was");
+    let writes = office.writes();
+    let again = office.json(&["run", "rollback", &run, "--token", token]).exits(5).problem();
+    assert_eq!(again["kind"], "conflict", "{again}");
+    assert_eq!(office.writes(), writes, "a refused rollback asks nothing of the world");
+    assert_eq!(office.json(&["run", "get", &run]).document()["tokens"], json!([]));
+    let other = format!("rbk_{}", "0".repeat(32));
+    let none = office.json(&["run", "rollback", &run, "--token", &other]);
+    assert!([3, 5].contains(&none.code), "{none:#?}");
+    office.json(&["receipt", "verify", &run]).exits(0);
+    let replayed = office.json(&["run", "replay", &run]).exits(0).document();
+    assert_eq!(replayed["identical"], true, "{replayed:#}");
+}
+
+#[test]
+fn what_somebody_changed_since_is_shown_and_not_overwritten() {
+    let office = Office::served();
+    let was = office.contract("ACC-0007")["Terms"]["PaymentTermsDays"].clone();
+    let run = office.changed("ACC-0007", 45, "moved");
+    office.meddle("ACC-0007", &json!({ "Terms": { "PaymentTermsDays": 77 } }));
+    let writes = office.writes();
+    let held = office.json(&["run", "rollback", &run]).exits(9).document();
+    assert_ne!(held["result"], "complete");
+    let effects = held["effects"].as_array().unwrap();
+    let conflict = effects.iter().find(|e| e["result"] == "conflict");
+    let difference = &conflict.unwrap_or_else(|| panic!("{held:#}"))["difference"];
+    let days = |side: &str| difference[side].pointer("/Terms/PaymentTermsDays").cloned();
+    assert_eq!(
+        (days("before"), days("after"), days("now")),
+        (Some(was.clone()), Some(json!(45)), Some(json!(77))),
+        "{difference:#}"
+    );
+    assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], 77);
+    assert_eq!(office.writes(), writes, "nothing was overwritten");
+
+    // Whoever has seen the difference may accept it.
+    let accepted = office.json(&["run", "rollback", &run, "--accept-conflict"]);
+    let accepted = accepted.exits(0).document();
+    assert_eq!(accepted["result"], "complete", "{accepted:#}");
+    assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], was);
+    office.world.performed_nothing_twice();
+    let events: Value = office.json(&["run", "events", &run]).exits(0).document();
+    assert!(events["items"].as_array().unwrap().iter().any(|e| e["kind"] == "unwound"));
+    office.json(&["receipt", "verify", &run]).exits(0);
+}
+
+#[test]
+fn a_run_that_is_not_over_cannot_be_taken_back() {
+    let office = Office::served();
+    let submitted = office.submit_change("ACC-0007", 45, "early");
+    let run = submitted["run"]["id"].as_str().unwrap();
+    let early = office.json(&["run", "rollback", run]).exits(5).problem();
+    assert_eq!(early["kind"], "conflict", "{early}");
+    assert!(office.writes().is_empty());
+}

@@ -1,0 +1,114 @@
+//! Policy: nothing without a permit, typos are load errors, and a big answer is no crash.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::support::{Office, PERMIT_ALL, change, id_of};
+
+#[test]
+fn without_a_policy_nothing_is_written() {
+    let office = Office::with_policy(None);
+    let before = office.world.hash();
+    let words = change("ACC-0007", 45, "no policy");
+    let ran = office.json(&[&words.each()[..], &["--wait"]].concat());
+    let run = id_of(&ran.document());
+    let detail = office.json(&["run", "get", &run]).exits(0).document();
+    let actions = detail["actions"].as_array().unwrap();
+    let write = actions.iter().find(|a| a["operation"] == "crm.update_contract");
+    let write = write.unwrap_or_else(|| panic!("{detail:#}"));
+    assert_eq!((&write["verdict"], &write["receipt"]), (&"deny".into(), &json!(null)), "{write}");
+    assert_ne!(detail["run"]["status"], "succeeded");
+    assert_eq!(ran.code, 8, "the run failed, because its write was denied: {ran:#?}");
+    assert!(office.writes().is_empty());
+    assert_eq!(office.world.hash(), before);
+    // Reads need nobody; every write of the matrix is denied.
+    let read = ["intent", "submit", "churn_risk_read", "--input", "account=ACC-0007", "--wait"];
+    assert_eq!(office.json(&read).exits(0).document()["run"]["status"], "succeeded");
+    let matrix = office.json(&["policy", "matrix"]).exits(0).document();
+    let rows = matrix["rows"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["effect"] == "write"));
+    for row in rows.iter().filter(|row| row["effect"] == "write") {
+        assert_eq!(row["asks"], "denied", "{row}");
+    }
+    let words =
+        ["policy", "explain", "crm.update_contract", "--args", r#"{"contract":"CTR-0042"}"#];
+    let denied = office.json(&words).exits(6).document();
+    assert_eq!(denied["verdict"], "deny", "{denied}");
+}
+
+#[test]
+fn a_typo_in_a_policy_is_a_load_error_with_its_line() {
+    let office = Office::open();
+    for (wrong, named) in [
+        (
+            "action == Action::\"billing.create_refund\", resource)\nwhen { context.args.ammount > 1 };",
+            "ammount",
+        ),
+        ("action == Action::\"billing.create_refnd\", resource);", "billing.create_refnd"),
+        (
+            "action == Action::\"billing.create_refund\", resource)\nwhen { context.agrs.amount > 1 };",
+            "agrs",
+        ),
+        ("action == Action::\"billing.create_refund\", resource", "operator.cedar"),
+    ] {
+        let text = format!("{PERMIT_ALL}@id(\"x\")\n@reason(\"x\")\nforbid (principal, {wrong}\n");
+        fs::write(office.path("operator.cedar"), &text).unwrap();
+        let problem = office.json(&["policy", "check"]).exits(2).problem();
+        assert_eq!(problem["code"], "policy-invalid", "{problem}");
+        assert!(problem.to_string().contains(named), "{named}: {problem}");
+        let place = problem["at"][0].as_str().unwrap();
+        let line = place.split("operator.cedar:").nth(1).and_then(|l| l.split(':').next());
+        let line: usize = line.unwrap_or_else(|| panic!("{place}")).parse().unwrap();
+        let first = PERMIT_ALL.lines().count() + 1;
+        assert!((first..=text.lines().count() + 1).contains(&line), "{line}: {problem}");
+    }
+}
+
+#[test]
+fn the_shipped_policies_check_explain_and_tabulate() {
+    let office = Office::served();
+    let checked = office.json(&["policy", "check"]).exits(0).document();
+    let pack = &checked["packs"][0];
+    assert_eq!(pack["failed"], json!([]), "{checked:#}");
+    assert!(pack["passed"].as_u64().unwrap() >= 5, "{checked:#}");
+
+    let explain = |words: &[&str]| office.json(&[&["policy", "explain"], words].concat());
+    let refund = r#"{"invoice":"in_000042_1","amount":50000,"currency":"eur","reason":"goodwill"}"#;
+    let asks = explain(&["billing.create_refund", "--args", refund]).exits(0).document();
+    assert_eq!(asks["verdict"], "ask", "{asks:#}");
+    assert!(asks["needs"].to_string().contains("finance"), "{asks:#}");
+    let reads = explain(&["crm.get_account", "--args", r#"{"account":"ACC-0042"}"#]).exits(0);
+    assert_eq!(reads.document()["verdict"], "allow");
+    let churn = ["crm.mark_churn_risk", "--agent", "agent:churn-risk"];
+    assert_eq!(explain(&churn).exits(6).document()["verdict"], "deny");
+    assert_eq!(explain(&["crm.sing"]).exits(3).problem()["code"], "operation-not-found");
+
+    let matrix = office.json(&["policy", "matrix", "agent:churn-risk"]).exits(0).document();
+    let rows = matrix["rows"].as_array().unwrap();
+    let asks = |effect: &str| {
+        rows.iter().filter(|r| r["effect"] == effect).map(|r| r["asks"].clone()).collect::<Vec<_>>()
+    };
+    assert!(asks("read").iter().all(|a| a == "no"), "it reads everything: {matrix:#}");
+    assert!(asks("write").iter().all(|a| a == "denied"), "it writes nothing: {matrix:#}");
+}
+
+#[test]
+fn a_huge_answer_becomes_a_reference_and_the_run_goes_on() {
+    let office = Office::served();
+    office.world.fault(&json!({
+        "system": "usage", "operation": "usage.get_usage", "kind": "huge", "megabytes": 1,
+    }));
+    let words = ["intent", "submit", "churn_risk_read", "--input", "account=ACC-0042", "--wait"];
+    let ran = office.json(&words);
+    let run = id_of(&ran.document());
+    let detail = office.json(&["run", "get", &run]).exits(0).document();
+    let actions = detail["actions"].as_array().unwrap();
+    let read = actions.iter().find(|a| a["operation"] == "usage.get_usage").unwrap();
+    assert!(read["receipt"].is_string(), "it was recorded: {read}");
+    let status = detail["run"]["status"].as_str().unwrap();
+    assert!(["succeeded", "partial"].contains(&status), "{detail:#}");
+    let events = office.json(&["run", "events", &run]).exits(0);
+    assert!(events.stdout.len() < 1_000_000, "the journal took the bytes in");
+    office.json(&["receipt", "verify", &run]).exits(0);
+}
