@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Fault, Run, run_value,
-    state::{Act, Ask, Dispatch, Origin, Phase, Unwind, undo_scope, unknown},
+    state::{Act, Ask, Dispatch, Origin, Phase, Unwind, undo_label, undo_scope, unknown},
 };
 use crate::{
     action::Resource,
@@ -240,8 +240,9 @@ impl Run {
             }
             Role::Step => {
                 let mut label = act.existence.join(&act.args.labels().join_all());
-                // Other steps switched it off or used the budget up; untrusted input may have led there.
-                if matches!(stage, Stage::Forbidden | Stage::Budget) {
+                // Other steps switched it off, used the budget up, or moved the counters a policy reads:
+                // untrusted input may have led there.
+                if matches!(stage, Stage::Forbidden | Stage::Budget | Stage::Policy) {
                     label.trust = crate::label::Trust::Untrusted;
                 }
                 let settled = Settled::Failed { class, retry_after_ms: None, label };
@@ -408,6 +409,7 @@ impl Run {
         self.forget_doubt(*action);
         if let Some(token) = act.token.as_ref().and_then(|id| self.state.tokens.get_mut(id)) {
             token.scope = Arc::new(undo_scope(&act));
+            token.labels = token.labels.clone().joined_with(&undo_label(&act));
         }
         match &act.role {
             Role::Step => {

@@ -56,7 +56,9 @@ impl Run {
         };
         let scope = self.companion_scope(act);
         let companion = self.companion(act, purpose).cloned();
-        let labels = LabelMap::uniform(act.args.labels().join_all());
+        let before = act.captures.get(&Purpose::Before).map(|image| image.labels().join_all());
+        let label = act.args.labels().join_all().join(&before.unwrap_or_else(Label::bottom));
+        let labels = LabelMap::uniform(label);
         let (step, existence) = (act.step.clone(), act.existence.clone());
         let args = companion.as_ref().and_then(|companion| bind(companion, &scope));
         let (Some(companion), Some(args)) = (companion, args) else {

@@ -41,23 +41,33 @@ enum Step {
 }
 
 impl Run {
-    /// Runs ahead until the outside is needed: planner moves, then endings.
+    /// Runs ahead until the outside is needed: planner moves, then endings, until neither adds anything.
     pub(super) fn go_on(&mut self, ports: &mut Ports<'_>) -> Result<(), Fault> {
         for _ in 0..MOVES_MAX {
-            let blocked = self.state.is_stopping() || self.state.is_held();
-            if blocked || self.state.acts.len() >= ACTIONS_OPEN_MAX {
-                return self.wind_down(ports);
+            self.resume_parents(ports)?;
+            if let Some(wanted) = self.wanted_now() {
+                self.make_move(wanted, ports)?;
+                continue;
             }
-            let wanted = self.pins.planner.next();
-            // A run does not end before everything it set going is accounted for.
-            let too_early =
-                matches!(wanted, Some(Move::Finish { .. })) && !self.state.acts.is_empty();
-            let Some(wanted) = wanted.filter(|_| !too_early) else {
-                return self.wind_down(ports);
-            };
-            self.make_move(wanted, ports)?;
+            let events = self.state.next_seq;
+            self.wind_down(ports)?;
+            // What ended may have set the planner going again.
+            if self.state.next_seq == events {
+                return Ok(());
+            }
         }
         Err(self.illegal("the planner never stops wanting more"))
+    }
+
+    /// What the planner may have now. A run does not end before everything it set going is accounted
+    /// for.
+    fn wanted_now(&self) -> Option<Move> {
+        let blocked = self.state.is_stopping() || self.state.is_held();
+        if blocked || self.state.acts.len() >= ACTIONS_OPEN_MAX {
+            return None;
+        }
+        let busy = !self.state.acts.is_empty();
+        self.pins.planner.next().filter(|wanted| !(busy && matches!(wanted, Move::Finish { .. })))
     }
 
     fn make_move(&mut self, wanted: Move, ports: &mut Ports<'_>) -> Result<(), Fault> {

@@ -299,6 +299,16 @@ pub(crate) fn undo_scope(act: &Act) -> Value {
     })
 }
 
+/// What an undo's arguments may be bound from shapes them: images and result, not the arguments alone.
+pub(crate) fn undo_label(act: &Act) -> Label {
+    let images = act.captures.values().map(|image| image.labels().join_all());
+    let output = match &act.ended {
+        Some((_, Ended::Done { output, .. })) => Some(output.labels().join_all()),
+        _ => None,
+    };
+    images.chain(output).fold(Label::bottom(), |joined, label| joined.join(&label))
+}
+
 /// A stand-in for an operation the catalogue does not hold: a write, so that nothing is assumed.
 pub(crate) fn unknown(id: &OperationId) -> Arc<Operation> {
     Arc::new(Operation {
