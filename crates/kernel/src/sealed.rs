@@ -5,7 +5,8 @@
 //!
 //! Construction, with every part prefixed by its length as in [`Digest::of_parts`]: each leaf is `SHA-256("harness/leaf/v1" ‖ leaf salt ‖ pointer ‖ canonical value)` with
 //! leaf salt = `SHA-256("harness/salt/v1" ‖ value salt ‖ pointer)`; the root is the RFC 6962 Merkle
-//! hash of the leaves in pointer order. One leaf can be disclosed without the others.
+//! hash of the leaves in pointer order, followed by the hash of the labels where parts have their own.
+//! One leaf can be disclosed without the others.
 
 use std::sync::Arc;
 
@@ -130,7 +131,11 @@ fn commit(opening: &Opening) -> Result<Commitment, canon::Error> {
     }
     // By pointer bytes, whatever order the map type keeps.
     leaves.sort();
-    let leaves: Vec<Digest> = leaves.into_iter().map(|(_, hash)| hash).collect();
+    let mut leaves: Vec<Digest> = leaves.into_iter().map(|(_, hash)| hash).collect();
+    if !opening.labels.parts.is_empty() {
+        // Which part carries which label is a fact too: moving a label must not go unnoticed.
+        leaves.push(labels_hash(&opening.salt, &canon::bytes(&opening.labels)?));
+    }
     let bytes = canon::bytes(&*opening.value)?.len() as u64;
     Ok(Commitment { root: merkle_root(&leaves), bytes, label: opening.labels.join_all() })
 }
@@ -145,6 +150,12 @@ pub fn leaf_salt(salt: &Salt, path: &str) -> Digest {
 #[must_use]
 pub fn leaf_hash(salt: &Digest, path: &str, canonical: &[u8]) -> Digest {
     Digest::of_parts("harness/leaf/v1", &[&salt.0, path.as_bytes(), canonical])
+}
+
+/// The hash of the labels of a value's parts, from the value's salt and their canonical bytes.
+#[must_use]
+pub fn labels_hash(salt: &Salt, canonical: &[u8]) -> Digest {
+    Digest::of_parts("harness/labels/v1", &[salt, canonical])
 }
 
 /// RFC 6962 tree hash over already hashed leaves (inner nodes only; leaf hashes carry their domain).
@@ -225,6 +236,20 @@ mod tests {
             sealed(json!({"a": []}), 1).commitment()
         );
         assert_ne!(sealed(json!(["a"]), 1).commitment(), sealed(json!({"1": "a"}), 1).commitment());
+    }
+
+    #[test]
+    fn moving_a_label_to_another_part_does_not_open() {
+        let tainted = Label::default();
+        let labels = |pointer: &str| LabelMap {
+            whole: Label::bottom(),
+            parts: [(pointer.to_owned(), tainted.clone())].into(),
+        };
+        let value = Arc::new(json!({"a": 1, "b": 2}));
+        let mut one = Sealed::new(Arc::clone(&value), labels("/a"), [1; 16]).unwrap();
+        let mut moved = one.opening().unwrap().clone();
+        moved.labels = labels("/b");
+        assert_eq!(one.reopen(moved), Err(Mismatch));
     }
 
     #[test]

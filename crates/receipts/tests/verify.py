@@ -227,12 +227,21 @@ def join(labels):
     return joined | ({"classes": classes} if classes else {})
 
 
+def plain(label):
+    """A label as it is written: sorted classes, absent when there are none."""
+    classes = sorted(set(label.get("classes", [])))
+    return {name: label[name] for name in ("trust", "confidentiality")} | ({"classes": classes} if classes else {})
+
+
 def commit(opening):
     salt, value, labels = bytes.fromhex(opening["salt"]), opening["value"], opening["labels"]
     hashes = []
     for pointer, leaf in sorted(leaves(value)):
         leaf_salt = hash_parts("harness/salt/v1", salt, pointer)
         hashes.append(hash_parts("harness/leaf/v1", leaf_salt, pointer, leaf))
+    if labels.get("parts"):
+        parts = {pointer: plain(label) for pointer, label in labels["parts"].items()}
+        hashes.append(hash_parts("harness/labels/v1", salt, canonical({"whole": plain(labels["whole"]), "parts": parts}).encode()))
     return {
         "root": "sha256:" + tree_hash(hashes).hex(),
         "bytes": len(canonical(value).encode()),

@@ -1,19 +1,15 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use engine::Entropy;
 use kernel::{
-    exception::{Class, Landed, Need},
+    exception::Need,
     id::Tenant,
     input::{Input, Settlement},
     port::Journal,
     run::{Run, Status},
 };
-use testkit::{Rules, failure, person};
+use testkit::{Rules, person};
 
-use crate::support::{Company, Deed, Place, at, lena};
+use crate::support::{Company, Deed, DryAt, Place, at, lena};
 
 fn company(line: &[&str]) -> Arc<Company> {
     Arc::new(Company::new(Place::Disk, line, Rules::default()))
@@ -87,47 +83,40 @@ async fn a_broken_journal_loses_no_input() {
     assert_eq!(parked, Status::Cancelled, "the inbox kept it");
 }
 
-/// A fault of ours holds the run with an exception; it is not tried for ever.
+/// A fault of ours holds the run with an exception; it is not tried for ever, and a person resumes it.
 #[tokio::test]
 async fn a_fault_in_the_machine_holds_the_run_for_a_person() {
-    let line = ["sys.keyed", "sys.once"];
-    let company = Company::new(Place::Memory, &line, Rules::default()).that_breaks_after(1);
-    let company = Arc::new(company);
-    company.target.script("sys.keyed", vec![Deed::Return(failure(Class::Timeout, Landed::No))]);
-    let engine = company.plain_engine();
+    // 64 salts a draw, two an action: the second draw falls into the middle of the line.
+    let company = company(&["sys.read"; 40]);
+    let engine = company.engine(DryAt::draw(2));
     let run = engine.submit(company.genesis("k")).await.unwrap().run().clone();
     engine.settled(&Tenant::default(), &run).await;
     let folded = Run::fold(&company.records(&run).await, company.pins()).unwrap();
     assert_eq!(folded.status(), Status::NeedsPerson);
-    let defects = folded.exceptions().iter().filter(|e| e.need == Need::Defect).count();
-    assert_eq!(defects, 1);
-    assert_eq!(company.target.calls("sys.once"), 0);
+    let exceptions = folded.exceptions();
+    assert_eq!(exceptions.iter().map(|e| e.need).collect::<Vec<_>>(), [Need::Defect]);
+    let calls = company.target.calls("sys.read");
+    assert!((20..40).contains(&calls), "{calls}");
     let due = company.journal.due(company.now(), 10).await.unwrap();
     assert!(due.is_empty(), "nothing wakes it until a person does");
-    let by = person("person:lena", &[]);
-    let cancel = Input::Cancel { by, reason: "broken".into() };
-    let taken = engine.input(at(&run), lena("c1"), cancel).await.unwrap();
-    assert_eq!(taken, Ok(()));
+    let resume = Input::Resume { by: person("person:lena", &[]) };
+    engine.input(at(&run), lena("r1"), resume).await.unwrap().unwrap();
     engine.settled(&Tenant::default(), &run).await;
-    let kinds = company.kinds(&run).await;
-    assert!(kinds.contains(&"cancelled".to_owned()));
-}
-
-/// Random bytes that run out.
-#[derive(Debug)]
-struct Dry(AtomicUsize);
-
-impl Entropy for Dry {
-    fn fill(&self, buffer: &mut [u8]) -> Result<(), String> {
-        buffer.fill(0);
-        if self.0.fetch_add(1, Ordering::SeqCst) == 0 { Err("dry".into()) } else { Ok(()) }
-    }
+    let by = person("person:lena", &[]);
+    let (exception, evidence) = (exceptions[0].id.clone(), "seen".to_owned());
+    let close = Input::Settle { exception, by, settlement: Settlement::Close, evidence };
+    engine.input(at(&run), lena("s1"), close).await.unwrap().unwrap();
+    engine.settled(&Tenant::default(), &run).await;
+    let folded = Run::fold(&company.records(&run).await, company.pins()).unwrap();
+    assert_eq!(folded.status(), Status::Succeeded);
+    assert_eq!(company.kinds(&run).await.last().unwrap(), "closed");
+    company.check_replay(&run).await;
 }
 
 #[tokio::test]
 async fn nothing_is_journaled_under_salts_that_are_not_random() {
     let company = company(&["sys.read"]);
-    let engine = company.engine(Arc::new(Dry(AtomicUsize::new(0))));
+    let engine = company.engine(DryAt::draw(1));
     assert!(engine.submit(company.genesis("k")).await.is_err());
     assert_eq!(company.journal.appends.load(Ordering::SeqCst), 0);
     assert_eq!(company.target.calls("sys.read"), 0);

@@ -22,7 +22,7 @@ use kernel::{
     label::LabelMap,
     operation::{Effect, Operation, Retry, Undo},
     plan::Plan,
-    planning::{Labelled, Move, Observation, Planner},
+    planning::Labelled,
     port::{Batch, Connector, Journal, JournalError, Loaded as Stored, Outcome, Posted, Task},
     principal::{Chain, Grant, Kind, Principal},
     run::{Genesis, Pins, replay},
@@ -36,10 +36,10 @@ use tokio::sync::{Notify, Semaphore};
 
 /// A clock that stands still until moved.
 #[derive(Debug)]
-pub struct Manual(pub AtomicI64);
+pub(crate) struct Manual(AtomicI64);
 
 impl Manual {
-    pub fn advance(&self, ms: i64) {
+    pub(crate) fn advance(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
 }
@@ -53,8 +53,7 @@ impl Clock for Manual {
 
 /// What the scripted target does with the next call of an operation.
 #[derive(Clone, Debug)]
-pub enum Deed {
-    Return(Outcome),
+pub(crate) enum Deed {
     Panic,
     /// Waits at the gate until the test lets it through.
     Wait,
@@ -62,31 +61,31 @@ pub enum Deed {
 
 /// A target that counts calls and effects.
 #[derive(Debug)]
-pub struct Target {
+pub(crate) struct Target {
     script: Mutex<BTreeMap<String, VecDeque<Deed>>>,
-    pub calls: Mutex<BTreeMap<String, usize>>,
+    pub(crate) calls: Mutex<BTreeMap<String, usize>>,
     /// Effect key → times.
-    pub effects: Mutex<BTreeMap<String, usize>>,
-    pub gate: Semaphore,
-    pub arrived: Arc<Notify>,
-    pub waiting: AtomicUsize,
+    pub(crate) effects: Mutex<BTreeMap<String, usize>>,
+    pub(crate) gate: Semaphore,
+    pub(crate) arrived: Arc<Notify>,
+    pub(crate) waiting: AtomicUsize,
 }
 
 impl Target {
-    pub fn script(&self, operation: &str, deeds: Vec<Deed>) {
+    pub(crate) fn script(&self, operation: &str, deeds: Vec<Deed>) {
         self.script.lock().unwrap().insert(operation.to_owned(), deeds.into());
     }
 
-    pub fn calls(&self, operation: &str) -> usize {
+    pub(crate) fn calls(&self, operation: &str) -> usize {
         self.calls.lock().unwrap().get(operation).copied().unwrap_or_default()
     }
 
-    pub fn effects(&self) -> Vec<usize> {
+    pub(crate) fn effects(&self) -> Vec<usize> {
         self.effects.lock().unwrap().values().copied().collect()
     }
 
     /// Returns once this many calls stand at the gate.
-    pub async fn at_gate(&self, count: usize) {
+    pub(crate) async fn at_gate(&self, count: usize) {
         loop {
             let arrived = self.arrived.notified();
             if self.waiting.load(Ordering::SeqCst) >= count {
@@ -105,7 +104,6 @@ impl Connector for Target {
         Box::pin(async move {
             let outcome = match deed {
                 None => Ok(returned(json!({}))),
-                Some(Deed::Return(outcome)) => outcome,
                 Some(Deed::Panic) => panic!("scripted"),
                 Some(Deed::Wait) => {
                     self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -125,11 +123,11 @@ impl Connector for Target {
 
 /// A journal in front of a store: counts appends, and fails those it is told to.
 #[derive(Debug)]
-pub struct Watched {
-    pub store: Arc<dyn Store>,
-    pub appends: AtomicUsize,
-    pub tries: AtomicUsize,
-    pub fail_at: Mutex<Vec<usize>>,
+pub(crate) struct Watched {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) appends: AtomicUsize,
+    pub(crate) tries: AtomicUsize,
+    pub(crate) fail_at: Mutex<Vec<usize>>,
 }
 
 impl Journal for Watched {
@@ -158,25 +156,21 @@ impl Journal for Watched {
     }
 }
 
-/// A planner that contradicts itself once it has seen `settled` actions end: a defect.
+/// Random bytes that are there except at one draw.
 #[derive(Debug)]
-struct Broken(LinePlanner, usize);
+pub(crate) struct DryAt(pub(crate) usize, AtomicUsize);
 
-impl Planner for Broken {
-    fn observe(&mut self, at: At, seen: Observation<'_>) {
-        if matches!(seen, Observation::Settled { .. }) {
-            self.1 = self.1.saturating_sub(1);
-        }
-        self.0.observe(at, seen);
+impl DryAt {
+    pub(crate) fn draw(n: usize) -> Arc<Self> {
+        Arc::new(Self(n, AtomicUsize::new(0)))
     }
+}
 
-    fn next(&self) -> Option<Move> {
-        if self.1 > 0 {
-            return self.0.next();
-        }
-        // An unlimited wish is the fault the machine itself finds.
-        let mark = kernel::planning::Mark::Skipped;
-        Some(Move::Mark { step: "again".into(), mark })
+impl Entropy for DryAt {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), String> {
+        let n = self.1.fetch_add(1, Ordering::SeqCst) + 1;
+        buffer.fill(n as u8);
+        if n == self.0 { Err("dry".into()) } else { Ok(()) }
     }
 }
 
@@ -191,17 +185,16 @@ impl Seal for Unsigned {
 
 /// A company: plan, policy, target and store, which outlive every engine.
 #[derive(Debug)]
-pub struct Company {
-    pub store: Arc<dyn Store>,
-    pub target: Arc<Target>,
-    pub clock: Arc<Manual>,
-    pub journal: Arc<Watched>,
+pub(crate) struct Company {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) clock: Arc<Manual>,
+    pub(crate) journal: Arc<Watched>,
     rules: Rules,
     catalogue: Arc<Catalogue>,
     plan: Arc<Plan>,
     line: Vec<Proposal>,
     header: Header,
-    breaks_after: Option<usize>,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -219,7 +212,7 @@ impl Loader for Company {
 
 /// Which store.
 #[derive(Clone, Copy, Debug)]
-pub enum Place {
+pub(crate) enum Place {
     Memory,
     Disk,
 }
@@ -259,7 +252,7 @@ fn header(catalogue: &Catalogue, plan: &Plan) -> Header {
 
 impl Company {
     /// A company whose runs use these operations, one after the other.
-    pub fn new(place: Place, line: &[&str], rules: Rules) -> Self {
+    pub(crate) fn new(place: Place, line: &[&str], rules: Rules) -> Self {
         let (store, folder): (Arc<dyn Store>, _) = match place {
             Place::Memory => (Arc::new(Ram::new()), None),
             Place::Disk => {
@@ -299,30 +292,19 @@ impl Company {
             plan,
             line,
             header,
-            breaks_after: None,
             _folder: folder,
         }
     }
 
-    /// A company whose planner goes mad after so many actions.
-    pub fn that_breaks_after(mut self, actions: usize) -> Self {
-        self.breaks_after = Some(actions);
-        self
-    }
-
-    pub fn pins(&self) -> Pins {
-        let line = LinePlanner::new(&self.line);
+    pub(crate) fn pins(&self) -> Pins {
         Pins {
             plan: Arc::clone(&self.plan),
             catalogue: Arc::clone(&self.catalogue),
-            planner: match self.breaks_after {
-                Some(actions) => Box::new(Broken(line, actions)),
-                None => Box::new(line),
-            },
+            planner: Box::new(LinePlanner::new(&self.line)),
         }
     }
 
-    pub fn genesis(&self, key: &str) -> Genesis {
+    pub(crate) fn genesis(&self, key: &str) -> Genesis {
         Genesis {
             id: RunId::of_intent(&Tenant::default(), "test", key),
             header: self.header.clone(),
@@ -332,7 +314,7 @@ impl Company {
     }
 
     /// A new process over the same store.
-    pub fn engine(self: &Arc<Self>, entropy: Arc<dyn Entropy>) -> Arc<Engine> {
+    pub(crate) fn engine(self: &Arc<Self>, entropy: Arc<dyn Entropy>) -> Arc<Engine> {
         Engine::new(Options {
             journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
             connector: Arc::clone(&self.target) as Arc<dyn Connector>,
@@ -344,16 +326,16 @@ impl Company {
         })
     }
 
-    pub fn now(&self) -> At {
+    pub(crate) fn now(&self) -> At {
         self.clock.now().at
     }
 
-    pub fn plain_engine(self: &Arc<Self>) -> Arc<Engine> {
+    pub(crate) fn plain_engine(self: &Arc<Self>) -> Arc<Engine> {
         self.engine(Arc::new(OsEntropy))
     }
 
     /// The journal of a run, whole.
-    pub async fn records(&self, run: &RunId) -> Vec<Record> {
+    pub(crate) async fn records(&self, run: &RunId) -> Vec<Record> {
         let mut records = Vec::new();
         loop {
             let from = records.len() as u64;
@@ -366,23 +348,23 @@ impl Company {
         }
     }
 
-    pub async fn kinds(&self, run: &RunId) -> Vec<String> {
+    pub(crate) async fn kinds(&self, run: &RunId) -> Vec<String> {
         self.records(run).await.iter().map(|r| r.event.body.kind().to_owned()).collect()
     }
 
     /// Replays a run from its journal alone.
-    pub async fn check_replay(&self, run: &RunId) {
+    pub(crate) async fn check_replay(&self, run: &RunId) {
         let records = self.records(run).await;
         replay(&records, self.pins(), (&self.rules, &NoSchemas)).unwrap();
     }
 }
 
 /// The default tenant's key of a run.
-pub fn at(run: &RunId) -> (Tenant, RunId) {
+pub(crate) fn at(run: &RunId) -> (Tenant, RunId) {
     (Tenant::default(), run.clone())
 }
 
 /// Who posts.
-pub fn lena(signal: &str) -> (String, kernel::id::PrincipalId) {
+pub(crate) fn lena(signal: &str) -> (String, kernel::id::PrincipalId) {
     (signal.to_owned(), "person:lena".parse().unwrap())
 }

@@ -51,10 +51,14 @@ fn the_committed_bundle_is_what_is_written_today() {
         if std::env::var_os("GOLDEN_WRITE").is_some() {
             fs::write(file(name), &written).unwrap();
         }
-        assert!(
-            fs::read(file(name)).unwrap() == written,
-            "{name} differs from what is written today"
-        );
+        // Openings may stand in another order; whatever is hashed or signed stands as text.
+        let parsed = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+        let committed = fs::read(file(name)).unwrap();
+        let same = match (parsed(&committed), parsed(&written)) {
+            (Some(old), Some(new)) => old == new,
+            _ => committed == written,
+        };
+        assert!(same, "{name} differs from what is written today");
     }
 }
 
