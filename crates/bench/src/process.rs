@@ -62,9 +62,9 @@ fn ready(options: &Options, report: &mut Report) -> Result<(), Broken> {
         command.arg("doctor").arg("--store").arg(folder.path().join("store")).args(["-o", "json"]);
         command.current_dir(folder.path());
         match child_ms(command) {
-            Ok((took, true)) => value.push(took),
-            Ok((_, false)) | Err(_) => {
-                let why = "`harness doctor --store DIR -o json` does not succeed".to_owned();
+            Ok((took, said)) if found_store(&said) => value.push(took),
+            Ok(_) | Err(_) => {
+                let why = "`harness doctor --store DIR -o json` does not find its store".to_owned();
                 report.add(Figure::unmeasured(name, "ms", (goal, why)));
                 return Ok(());
             }
@@ -76,14 +76,24 @@ fn ready(options: &Options, report: &mut Report) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Wall time until a child has ended, and whether it succeeded and said something, unless it is `true`.
-fn child_ms(mut command: Command) -> Result<(f64, bool), Broken> {
+/// Wall time until a child has ended, and what it said.
+fn child_ms(mut command: Command) -> Result<(f64, Vec<u8>), Broken> {
     command.stdin(Stdio::null()).stderr(Stdio::null());
-    let says_nothing = command.get_program() == "true";
     let (took, said) = wall(|| command.output());
-    let said = said.doing("start a child")?;
-    let spoke = says_nothing || !said.stdout.is_empty();
-    Ok((millis(took), said.status.success() && spoke))
+    Ok((millis(took), said.doing("start a child")?.stdout))
+}
+
+/// Whether the diagnosis holds a good store. It may have other complaints: no pack is configured here.
+fn found_store(said: &[u8]) -> bool {
+    let Ok(diagnosis) = serde_json::from_slice::<serde_json::Value>(said) else {
+        return false;
+    };
+    let mut checks =
+        diagnosis.get("checks").and_then(|checks| checks.as_array()).into_iter().flatten();
+    let is = |check: &serde_json::Value, key: &str, word: &str| {
+        check.get(key).and_then(|value| value.as_str()) == Some(word)
+    };
+    checks.any(|check| is(check, "id", "store") && is(check, "result", "ok"))
 }
 
 fn idle(options: &Options, report: &mut Report) -> Result<(), Broken> {
@@ -125,4 +135,17 @@ fn resident_mib(child: &mut Child) -> Option<f64> {
 
 fn no_binary(options: &Options) -> String {
     format!("{} does not run here", options.binary.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diagnosis_counts_by_its_store_alone() {
+        let store = r#"{"checks":[{"id":"packs","result":"failed"},{"id":"store","result":"ok"}]}"#;
+        assert!(found_store(store.as_bytes()));
+        assert!(!found_store(store.replace("ok", "failed").as_bytes()));
+        assert!(!found_store(b"usage: harness"));
+    }
 }

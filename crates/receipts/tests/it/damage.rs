@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kernel::{Digest, id::Tenant};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 use receipts::{
     bundle::{Bundle, Logged},
     dsse,
@@ -425,13 +425,20 @@ fn a_bundle_proves_nothing_to_another_key() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    // The same places every time: a new seed is a deliberate look at others.
+    #![proptest_config(ProptestConfig {
+        cases: 12,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(2_026),
+        ..ProptestConfig::default()
+    })]
 
-    /// Wherever a letter or digit is changed, both say the same; outside of the unproven hint, that
-    /// it failed.
+    /// Wherever a letter or digit is changed, both say the same: that it failed, unless it stands where
+    /// nothing is proven without `--since`: the hint which keys to ask for, and proofs of consistency.
     #[test]
     fn any_changed_character(pick in any::<prop::sample::Index>(), step in 1_u8..10) {
-        let mut bytes = world::export(world::short_run("a")).bundle.write().unwrap();
+        let original = world::export(world::short_run("a")).bundle;
+        let mut bytes = original.write().unwrap();
         let places: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i].is_ascii_alphanumeric()).collect();
         let at = places[pick.index(places.len())];
         bytes[at] = match bytes[at] {
@@ -440,8 +447,11 @@ proptest! {
             other => b'a' + (other - b'a' + step) % 26,
         };
         let said = verify_twice(&bytes, None);
-        let hint = Bundle::read(&bytes).is_ok_and(|b| !b.keys.contains(&world::signer().public().id()));
-        prop_assert_eq!(said.report.verdict == Verdict::Verified, hint, "at {}: {}", at, said.report);
+        let unproven = Bundle::read(&bytes).is_ok_and(|b| {
+            b.keys != original.keys || b.consistency != original.consistency
+        });
+        let noticed = said.report.verdict != Verdict::Verified;
+        prop_assert!(noticed || unproven, "at {at}: {}", said.report);
     }
 
     /// Whatever stands in place of any part of the file, both say the same: it failed.
