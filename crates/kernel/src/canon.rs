@@ -3,6 +3,9 @@
 //! Outside bytes are hashed as received. Before a number from outside enters a canonical body it must
 //! survive it: beyond what an IEEE double holds exactly, two parties would hash two different numbers.
 
+mod key;
+mod write;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -33,7 +36,7 @@ pub enum Error {
 /// # Errors
 /// [`Error::Syntax`] for what JSON cannot hold (a map with keys that are not strings, NaN).
 pub fn bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    serde_json_canonicalizer::to_vec(value).map_err(|e| Error::Syntax(e.to_string()))
+    write::to_vec(value).map_err(|e| Error::Syntax(e.to_string()))
 }
 
 /// SHA-256 over the canonical bytes.
