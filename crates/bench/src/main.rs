@@ -27,6 +27,10 @@ mod world;
 
 use std::{io::Write as _, process::ExitCode};
 
+/// As in the binary that ships; the floors get it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use error::{Broken, Doing as _};
 use options::{Options, Output};
 use report::Report;

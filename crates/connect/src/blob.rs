@@ -39,13 +39,12 @@ pub trait BlobWriter: Send {
     fn finish(self: Box<Self>) -> Task<'static, io::Result<Digest>>;
 }
 
-/// A body as received: small enough to decode, or stored.
-#[derive(Debug)]
+/// A body as received: small enough to decode, or on its way to the sink.
 pub(crate) enum Body {
     /// All of it.
     Small(Vec<u8>),
-    /// A reference to all of it.
-    Stored(Stored),
+    /// All of it has come; [`Spill::keep`] makes it durable.
+    Large(Box<Spill>),
 }
 
 /// What stands for a stored body.
@@ -71,12 +70,14 @@ pub(crate) struct Collector<'a> {
     spill: Option<Spill>,
 }
 
-struct Spill {
+/// A large body that is being handed to the sink.
+pub(crate) struct Spill {
     writer: Box<dyn BlobWriter>,
     scrubber: Scrubber,
     hash: Sha256,
     bytes: u64,
     preview: Vec<u8>,
+    landed: Landed,
 }
 
 impl<'a> Collector<'a> {
@@ -92,7 +93,7 @@ impl<'a> Collector<'a> {
 
     pub(crate) async fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if let Some(spill) = &mut self.spill {
-            return spill.push(bytes, self.landed).await;
+            return spill.push(bytes).await;
         }
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() <= PREVIEW_BYTES {
@@ -109,43 +110,48 @@ impl<'a> Collector<'a> {
             hash: Sha256::new(),
             bytes: 0,
             preview: Vec::new(),
+            landed: self.landed,
         };
         let buffered = std::mem::take(&mut self.buffer);
-        spill.push(&buffered, self.landed).await?;
+        spill.push(&buffered).await?;
         self.spill = Some(spill);
         Ok(())
     }
 
-    pub(crate) async fn finish(self) -> Result<Body, Failure> {
+    /// Nothing more comes.
+    pub(crate) fn finish(self) -> Body {
         match self.spill {
-            None => Ok(Body::Small(self.buffer)),
-            Some(spill) => spill.finish(self.landed).await.map(Body::Stored),
+            None => Body::Small(self.buffer),
+            Some(spill) => Body::Large(Box::new(spill)),
         }
     }
 }
 
 impl Spill {
-    async fn push(&mut self, bytes: &[u8], landed: Landed) -> Result<(), Failure> {
+    async fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.bytes += bytes.len() as u64;
         if self.bytes > BLOB_MAX_BYTES {
             let message =
                 format!("the result is larger than {BLOB_MAX_BYTES} bytes; ask for less of it");
-            return Err(fail(Class::UnexpectedShape, landed, message));
+            return Err(fail(Class::UnexpectedShape, self.landed, message));
         }
         self.hash.update(bytes);
         let clean = self.scrubber.push(bytes);
-        self.store(clean, landed).await
+        self.store(clean).await
     }
 
-    async fn store(&mut self, clean: Vec<u8>, landed: Landed) -> Result<(), Failure> {
+    async fn store(&mut self, clean: Vec<u8>) -> Result<(), Failure> {
         let room = PREVIEW_TEXT_BYTES.saturating_sub(self.preview.len());
         self.preview.extend(clean.iter().take(room));
+        let landed = self.landed;
         self.writer.write(Bytes::from(clean)).await.map_err(|e| unstored(&e, landed))
     }
 
-    async fn finish(mut self, landed: Landed) -> Result<Stored, Failure> {
+    /// Makes it durable.
+    pub(crate) async fn keep(mut self) -> Result<Stored, Failure> {
         let clean = self.scrubber.finish();
-        self.store(clean, landed).await?;
+        self.store(clean).await?;
+        let landed = self.landed;
         let blob = self.writer.finish().await.map_err(|e| unstored(&e, landed))?;
         let preview = String::from_utf8_lossy(&self.preview);
         // A character cut in half at the end is left out.

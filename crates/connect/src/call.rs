@@ -17,7 +17,11 @@ use kernel::{
 };
 use serde_json::Value;
 
-use crate::clock::Clock;
+use crate::{
+    blob::{Body, Spill},
+    clock::Clock,
+    ingest::Received,
+};
 
 /// Longest failure message, in characters.
 pub(crate) const MESSAGE_MAX_CHARS: usize = 500;
@@ -44,6 +48,39 @@ impl Call {
             key: permit.key().clone(),
             masks: permit.masks().clone(),
             dispatch_by_boot_ms: permit.dispatch_by_boot_ms(),
+        }
+    }
+}
+
+/// An answer that has come in whole; a large one is not durable yet.
+pub(crate) enum Arrived {
+    /// It fits into memory.
+    Whole(Received),
+    /// It goes to the blob sink.
+    Large(Box<Spill>),
+}
+
+impl Arrived {
+    /// Makes a large answer durable.
+    pub(crate) async fn keep(self) -> Result<Received, Failure> {
+        match self {
+            Self::Whole(received) => Ok(received),
+            Self::Large(spill) => spill.keep().await.map(Received::Stored),
+        }
+    }
+}
+
+impl From<Received> for Arrived {
+    fn from(received: Received) -> Self {
+        Self::Whole(received)
+    }
+}
+
+impl From<Body> for Arrived {
+    fn from(body: Body) -> Self {
+        match body {
+            Body::Small(bytes) => Self::Whole(Received::Bytes(bytes)),
+            Body::Large(spill) => Self::Large(spill),
         }
     }
 }

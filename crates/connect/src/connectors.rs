@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use crate::{
     blob::BlobSink,
     builtin::Builtin,
-    call::{Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
+    call::{Arrived, Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
     clock::Clock,
     error::{Error, hint},
     http,
@@ -146,51 +146,27 @@ impl Connectors {
         let departure = Arc::new(Departure::new(&call, Arc::clone(&self.host.clock)));
         let deadline =
             Duration::from_millis(u64::from(call.operation.timeout_ms.min(TIMEOUT_MAX_MS)));
-        let work = self.work(&call, &departure, deadline);
-        let outcome = match tokio::time::timeout(deadline, work).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let message = format!("no complete answer within {} ms", deadline.as_millis());
-                Err(fail(Class::Timeout, departure.landed(), message))
-            }
-        };
+        let outcome = self.reach(&call, &departure, deadline).await;
         outcome.map_err(|failure| {
             let message = self.vault.redactor().scrub_text(&failure.message);
             Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
         })
     }
 
-    async fn work(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
+    async fn reach(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
         let binding = self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?;
         check_expected(call)?;
-        let (received, pick) = match &*binding {
-            Binding::Builtin(builtin) => {
-                departure.leave()?;
-                (Received::Value(builtin.run(call, &*self.host.clock)?), Pick::default())
-            }
-            Binding::Http(route) => {
-                let target = self.target(&route.system)?;
-                let _turn = turn(target).await?;
-                let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
-                let sink = self.host.blobs.as_deref();
-                let wire = http::Wire { clients, vault: &self.vault, sink, departure };
-                http::call(route, call, &wire).await?
-            }
-            Binding::Sql(query) => {
-                let target = self.target(&query.system)?;
-                let _turn = turn(target).await?;
-                let wire =
-                    sql::Wire { system: &target.system, vault: &self.vault, departure, deadline };
-                (sql::call(query, call, &wire).await?, Pick::default())
-            }
-            Binding::Mail(sender) => {
-                let target = self.target(&sender.system)?;
-                let _turn = turn(target).await?;
-                let wire =
-                    mail::Wire { system: &target.system, vault: &self.vault, departure, deadline };
-                (Received::Value(mail::call(sender, call, &wire).await?), mail::pick())
+        // The deadline is the target's.
+        let answer = self.ask((&binding, call), departure, deadline);
+        let (arrived, pick) = match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                let message = format!("no complete answer within {} ms", deadline.as_millis());
+                return Err(fail(Class::Timeout, departure.landed(), message));
             }
         };
+        // A slow disk of ours must not turn an effect that is known into one that is in doubt.
+        let received = arrived.keep().await?;
         let redactor = self.vault.redactor();
         let rules = Rules {
             operation: &call.operation,
@@ -202,6 +178,45 @@ impl Connectors {
             pick,
         };
         ingest(received, &rules)
+    }
+
+    /// One call to the target, up to the last byte of its answer.
+    async fn ask<'b>(
+        &self,
+        (binding, call): (&'b Binding, &Call),
+        departure: &Arc<Departure>,
+        deadline: Duration,
+    ) -> Result<(Arrived, Pick<'b>), Failure> {
+        match binding {
+            Binding::Builtin(builtin) => {
+                departure.leave()?;
+                let value = builtin.run(call, &*self.host.clock)?;
+                Ok((Received::Value(value).into(), Pick::default()))
+            }
+            Binding::Http(route) => {
+                let target = self.target(&route.system)?;
+                let _turn = turn(target).await?;
+                let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
+                let sink = self.host.blobs.as_deref();
+                let wire = http::Wire { clients, vault: &self.vault, sink, departure };
+                http::call(route, call, &wire).await
+            }
+            Binding::Sql(query) => {
+                let target = self.target(&query.system)?;
+                let _turn = turn(target).await?;
+                let wire =
+                    sql::Wire { system: &target.system, vault: &self.vault, departure, deadline };
+                Ok((sql::call(query, call, &wire).await?.into(), Pick::default()))
+            }
+            Binding::Mail(sender) => {
+                let target = self.target(&sender.system)?;
+                let _turn = turn(target).await?;
+                let wire =
+                    mail::Wire { system: &target.system, vault: &self.vault, departure, deadline };
+                let value = mail::call(sender, call, &wire).await?;
+                Ok((Received::Value(value).into(), mail::pick()))
+            }
+        }
     }
 
     fn target(&self, name: &str) -> Result<&Target, Failure> {

@@ -21,10 +21,10 @@ use tower::{Layer, Service};
 pub(crate) use route::{Auth, Route};
 
 use crate::{
-    blob::{BlobSink, Body, Collector, PREVIEW_BYTES},
-    call::{Call, Departure, fail, landed_if_write},
+    blob::{BlobSink, Collector, PREVIEW_BYTES},
+    call::{Arrived, Call, Departure, fail, landed_if_write},
     error::Error,
-    ingest::{Pick, Received},
+    ingest::{Pick, Received, may_travel_unread},
     redact::Redactor,
     secret::Vault,
 };
@@ -99,7 +99,7 @@ pub(crate) async fn call<'r>(
     route: &'r Route,
     call: &Call,
     wire: &Wire<'_>,
-) -> Result<(Received, Pick<'r>), Failure> {
+) -> Result<(Arrived, Pick<'r>), Failure> {
     let request = request::build(route, call, &wire.clients.base, wire.vault)?;
     let redactor = wire.vault.redactor();
     let response = send(request, call, wire).await.map_err(|error| *error)?;
@@ -114,7 +114,7 @@ pub(crate) async fn call<'r>(
     let retry_after_ms = status::retry_after_ms(response.headers(), wire.departure.now_ms());
     let body = read_error(response).await;
     if route.absent_ok && matches!(status.as_u16(), 404 | 410) {
-        return Ok((Received::Absent(body), Pick::default()));
+        return Ok((Received::Absent(body).into(), Pick::default()));
     }
     let (class, landed) = status::classify(status.as_u16(), &route.errors, wire.departure.landed());
     let said = crate::ingest::excerpt(&body, &redactor, &call.masks);
@@ -179,10 +179,9 @@ async fn read_success(
     call: &Call,
     wire: &Wire<'_>,
     redactor: Arc<Redactor>,
-) -> Result<Received, Failure> {
+) -> Result<Arrived, Failure> {
     let landed = landed_if_write(&call.operation);
-    // What cannot be decoded cannot be masked, and must not be stored in the clear.
-    let sink = wire.sink.filter(|_| call.masks.is_empty());
+    let sink = wire.sink.filter(|_| may_travel_unread(&call.operation, &call.masks));
     let mut collector = Collector::new(sink, &call.tenant, redactor, landed);
     loop {
         match response.chunk().await {
@@ -191,10 +190,7 @@ async fn read_success(
             Err(error) => return Err(unsent(error, wire.departure)),
         }
     }
-    Ok(match collector.finish().await? {
-        Body::Small(bytes) => Received::Bytes(bytes),
-        Body::Stored(stored) => Received::Stored(stored),
-    })
+    Ok(Arrived::from(collector.finish()))
 }
 
 async fn read_error(mut response: Response) -> Vec<u8> {

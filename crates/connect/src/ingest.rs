@@ -174,15 +174,17 @@ fn returned(value: Value, received: Digest, rules: &Rules<'_>) -> Returned {
     }
 }
 
-/// A stored body travels as a reference. Nobody has looked inside: a read that promises something
-/// about its output fails, a write whose effect is there does not; masked fields never get this far.
+/// Whether a body nobody has looked into may stand for the answer. What cannot be decoded can neither be
+/// masked nor be held to what a read promises; a write's effect is there whatever its answer holds.
+pub(crate) fn may_travel_unread(operation: &Operation, masks: &BTreeSet<String>) -> bool {
+    masks.is_empty() && (operation.is_write() || operation.contract == Contract::default())
+}
+
+/// A stored body travels as a reference.
 fn reference(stored: Stored, rules: &Rules<'_>) -> Outcome {
-    let promises = rules.operation.contract != Contract::default();
-    if !rules.masks.is_empty() || (promises && !rules.operation.is_write()) {
-        let message = format!(
-            "the result is larger than {PREVIEW_BYTES} bytes, so it can be neither masked nor checked; \
-             ask for less of it"
-        );
+    if !may_travel_unread(rules.operation, rules.masks) {
+        let message =
+            format!("the result is larger than {PREVIEW_BYTES} bytes; ask for less of it");
         return Err(bad_shape(rules, &message));
     }
     let value = json!({

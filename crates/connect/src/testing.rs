@@ -71,14 +71,15 @@ impl Validate for Required {
     }
 }
 
+/// A sink in memory, as slow to finish as it is told.
 #[derive(Debug, Default)]
-pub(crate) struct Blobs(pub(crate) Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Blobs(pub(crate) Arc<Mutex<Vec<u8>>>, pub(crate) Duration);
 
-struct Blob(Arc<Mutex<Vec<u8>>>);
+struct Blob(Arc<Mutex<Vec<u8>>>, Duration);
 
 impl BlobSink for Blobs {
     fn open(&self, _: &Tenant) -> Box<dyn BlobWriter> {
-        Box::new(Blob(Arc::clone(&self.0)))
+        Box::new(Blob(Arc::clone(&self.0), self.1))
     }
 }
 
@@ -89,7 +90,10 @@ impl BlobWriter for Blob {
     }
 
     fn finish(self: Box<Self>) -> Task<'static, io::Result<Digest>> {
-        Box::pin(async move { Ok(Digest::of(&self.0.lock().unwrap())) })
+        Box::pin(async move {
+            tokio::time::sleep(self.1).await;
+            Ok(Digest::of(&self.0.lock().unwrap()))
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use kernel::{
     event::{Body, Record},
     exception::{Class, Landed},
     gate::Permit,
-    id::{RunId, Seq, Tenant},
+    id::{At, RunId, Seq, Tenant},
     input::Input,
     port::{Batch, Connector, Failure, Journal, Outcome, Posted, SignedReceipt},
     run::{Fault, Pending, Ports, Run, Status},
@@ -41,6 +41,8 @@ pub(crate) struct Driver {
     epoch: u64,
     consumed: Vec<String>,
     seen: HashMap<String, Taken>,
+    /// Since when the run has been due for whoever comes after this owner.
+    due_since: Option<At>,
 }
 
 /// The parts of [`Loaded`] that outlive the pins.
@@ -75,6 +77,7 @@ impl Driver {
             epoch: 0,
             consumed: vec![],
             seen: HashMap::new(),
+            due_since: None,
         };
         driver.commit().await?;
         Ok(driver)
@@ -104,6 +107,7 @@ impl Driver {
             epoch,
             consumed: vec![],
             seen: HashMap::new(),
+            due_since: None,
         };
         desk.open_inbox(stored.inbox);
         driver.consumed = desk.take_poison();
@@ -140,9 +144,13 @@ impl Driver {
             let envelope = self.shell.seal.seal(&draft.payload);
             SignedReceipt { draft, envelope }
         };
-        // A run with calls in flight, or held, is due at once if this process ends.
-        let wake_at =
-            if self.run.wants_owner() { Some(self.shell.clock.now().at) } else { wake_at };
+        // A run with calls in flight, or held, is due at once if this process ends. Since when stays the
+        // same while it works: the store moves nothing then.
+        self.due_since = self
+            .run
+            .wants_owner()
+            .then(|| self.due_since.unwrap_or_else(|| self.shell.clock.now().at));
+        let wake_at = self.due_since.or(wake_at);
         let batch = Batch {
             tenant: self.tenant.clone(),
             run: self.id.clone(),

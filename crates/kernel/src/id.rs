@@ -14,6 +14,9 @@ pub type At = i64;
 /// Ownership epoch of a run: grows by one with every new driver, fences off the old one.
 pub type Epoch = u64;
 
+/// What digests are written after.
+const DIGEST_PREFIX: &str = "sha256:";
+
 /// A SHA-256 digest, written `sha256:<64 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
@@ -44,6 +47,14 @@ impl Digest {
         hex(&self.0)
     }
 
+    /// As it is written, without an allocation: an event holds ten of them.
+    fn ascii(self) -> [u8; 71] {
+        let mut text = *b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
+        let digits = text.iter_mut().skip(DIGEST_PREFIX.len());
+        digits.zip(hex_digits(&self.0)).for_each(|(place, digit)| *place = digit);
+        text
+    }
+
     /// The first 12 hex digits: enough for people to tell two apart.
     #[must_use]
     pub fn short(&self) -> String {
@@ -54,14 +65,12 @@ impl Digest {
 /// Lower-case hex of any bytes.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(DIGITS.get(nibble as usize).copied().unwrap_or(b'0') as char);
-        }
-    }
-    text
+    String::from_utf8(hex_digits(bytes).collect()).unwrap_or_default()
+}
+
+fn hex_digits(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    bytes.iter().flat_map(move |byte| [digit(byte >> 4), digit(byte & 15)])
 }
 
 /// Bytes of lower-case hex; `None` for anything else: one value has one spelling.
@@ -77,7 +86,7 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
+        f.write_str(std::str::from_utf8(&self.ascii()).unwrap_or_default())
     }
 }
 
@@ -115,7 +124,7 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.ascii()).unwrap_or_default())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::route::{self, MAIL_OPERATION};
 /// The most rules in force at once.
 pub(crate) const MAX_RULES: usize = 200;
 const MAX_DELAY_MS: u64 = 600_000;
-const MAX_HUGE_MEGABYTES: u32 = 64;
+const MAX_HUGE_MEGABYTES: u32 = 2_048;
 
 /// One rule: which calls of which operation misbehave, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ impl Fault {
             return wrong("status must be 500 to 599");
         }
         if self.megabytes.is_some_and(|size| !(1..=MAX_HUGE_MEGABYTES).contains(&size)) {
-            return wrong("megabytes must be 1 to 64");
+            return wrong("megabytes must be 1 to 2048");
         }
         if self.field.as_ref().is_some_and(|field| !field.starts_with('/')) {
             return wrong("field must be a JSON pointer such as /Terms");

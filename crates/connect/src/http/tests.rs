@@ -1,4 +1,4 @@
-use std::{net::TcpListener as StdListener, sync::Arc};
+use std::{net::TcpListener as StdListener, sync::Arc, time::Duration};
 
 use kernel::{
     exception::{Class, Landed},
@@ -310,6 +310,23 @@ async fn a_huge_answer_goes_to_the_sink_redacted() {
     );
     let stored_after = blobs.0.lock().unwrap().len();
     assert_eq!(stored_after, stored.len(), "nor is it stored");
+}
+
+/// The target has answered in time: how long our own disk takes says nothing about its effect.
+#[tokio::test]
+async fn a_slow_sink_does_not_put_an_effect_in_doubt() {
+    let body = format!("\"{}\"", "x".repeat(PREVIEW_BYTES));
+    let server = Server::start(move |_| Reply::status(200, "", &body)).await;
+    let deadline = Duration::from_secs(3);
+    let returned = Trial::write(server.system(), post())
+        .with(|trial| {
+            trial.operation.timeout_ms = 3_000;
+            trial.blobs = Some(Arc::new(Blobs(Arc::default(), deadline + deadline / 10)));
+        })
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(returned.output["bytes"], json!(PREVIEW_BYTES + 2));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use kernel::{
     Digest,
-    event::{Header, MACHINE},
+    event::{Body, Header, MACHINE},
     id::{OperationId, RunId},
     label::{Confidentiality, Label, LabelMap, Trust},
     plan::{Asks, Plan, PlanStep},
@@ -266,6 +266,45 @@ fn compile(app: &App, caller: &Caller, chosen: &Chosen, inputs: &Value) -> Resul
     shelved.pack.compile(&chosen.intent, inputs, pins, &forecast).map_err(|problem| {
         Problem::usage("inputs-invalid", problem.message.clone())
             .next("`harness intent list -o json` shows the schema of the inputs")
+    })
+}
+
+/// What a run's pack, as configured now, would have the run do.
+pub(crate) struct PlanNow {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) digest: Digest,
+    pub(crate) pins: kernel::run::Pins,
+    pub(crate) validate: Arc<dyn kernel::port::Validate>,
+}
+
+/// Compiles a run's intent again, with its own inputs, from the pack as it is now.
+///
+/// # Errors
+/// When the pack is not configured any more, or has no such intent, or takes no such inputs.
+pub(crate) fn plan_now(
+    app: &App,
+    caller: &Caller,
+    records: &[kernel::event::Record],
+) -> Result<PlanNow, Problem> {
+    let opened = records.first().map(|first| (&first.event.run, &first.event.body));
+    let Some((run, Body::Opened { header, intent, .. })) = opened else {
+        return Err(Problem::not_found("run", "without a beginning"));
+    };
+    let name = header.pack.split('@').next().unwrap_or_default();
+    let shelved = Arc::clone(app.shelf.pack(name)?);
+    let chosen = Chosen { shelved, intent: header.intent.clone(), why: Vec::new() };
+    let plan = Arc::new(compile(app, caller, &chosen, &intent.value())?);
+    let planner = planner::PlaybookPlanner::new(Arc::clone(&plan), run)
+        .map_err(|e| Problem::usage("plan-invalid", e.to_string()))?;
+    let catalogue = Arc::clone(&chosen.shelved.catalogue);
+    let manifest = &chosen.shelved.pack.manifest;
+    Ok(PlanNow {
+        name: manifest.name.clone(),
+        version: manifest.version.to_string(),
+        digest: chosen.shelved.pack.digest,
+        pins: kernel::run::Pins { plan, catalogue, planner: Box::new(planner) },
+        validate: Arc::clone(&chosen.shelved.schemas) as Arc<dyn kernel::port::Validate>,
     })
 }
 

@@ -77,7 +77,7 @@ ops! {
     "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
     "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
     "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;
-    "run.replay", "harness.replay/v1" => runs::replay: runs::NamedRun => runs::ReplayView;
+    "run.replay", "harness.replay/v1" => runs::replay: runs::ReplayRun => runs::ReplayView;
     "run.export", "harness.exported/v1" => export::export: export::Export => export::Exported;
     "approval.list", "harness.approval-list/v1" => approvals::list: approvals::ListApprovals => approvals::ApprovalList;
     "approval.get", "harness.approval/v1" => approvals::get: approvals::GetApproval => approvals::Card;

@@ -6,8 +6,7 @@ use kernel::{
     event::{Body, Record},
     id::{PrincipalId, RunId},
     input::Input,
-    port::{Judge, Validate},
-    run::{Divergence, Status, replay as replay_run},
+    run::{Divergence, Status, replay as replay_run, replay_under},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use serde_json::Value;
 use store::{Page, Query, RunFilter};
 
 use super::{
-    App, Caller, header_of, parse_id,
+    App, Caller, header_of, intents, parse_id,
     problem::{Kind, Problem},
     rollbacks::{RollbackView, rollback_of},
     timeline::{ActionLine, action_lines},
@@ -124,11 +123,24 @@ pub struct Steer {
     pub wait_ms: Option<u64>,
 }
 
+/// Which run to replay, and under what.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayRun {
+    /// The run.
+    pub run: String,
+    /// Under the pack as it is configured now instead of the one the run is pinned to.
+    #[serde(default)]
+    pub current: bool,
+}
+
 /// A replay and its result.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReplayView {
     /// The run.
     pub run: String,
+    /// The pack it was replayed under, with its digest.
+    pub pack: String,
     /// Whether every event came out byte-identical.
     pub identical: bool,
     /// Events compared.
@@ -311,7 +323,7 @@ pub async fn steer(app: &App, caller: &Caller, request: Steer) -> Result<RunView
 ///
 /// # Errors
 /// When there is no such run or its pins are gone. A difference is an answer, not an error.
-pub async fn replay(app: &App, caller: &Caller, request: NamedRun) -> Result<ReplayView, Problem> {
+pub async fn replay(app: &App, caller: &Caller, request: ReplayRun) -> Result<ReplayView, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let records = app.records(caller, &id).await?;
     let header = records
@@ -326,14 +338,22 @@ pub async fn replay(app: &App, caller: &Caller, request: NamedRun) -> Result<Rep
         })
         .collect();
     let gone = |problem: String| Problem::new(Kind::Unexpected, "run-not-loadable", problem);
+    // Policies stay those of the run: what other policies would have said is another question.
     let judge = app.shelf.recorded_judge(header, &named).await.map_err(gone)?;
-    let loaded = app.shelf.pins(&id, header).await.map_err(gone)?;
-    let ports: (&dyn Judge, &dyn Validate) = (&judge, &*loaded.validate);
-    Ok(replay_view(&request.run, &records, replay_run(&records, loaded.pins, ports)))
+    let (pack, result) = if request.current {
+        let now = intents::plan_now(app, caller, &records)?;
+        let pack = format!("{}@{} ({})", now.name, now.version, now.digest.short());
+        (pack, replay_under(&records, now.pins, (&judge, &*now.validate)))
+    } else {
+        let loaded = app.shelf.pins(&id, header).await.map_err(gone)?;
+        let pack = format!("{} ({})", header.pack, header.pack_digest.short());
+        (pack, replay_run(&records, loaded.pins, (&judge, &*loaded.validate)))
+    };
+    Ok(replay_view((&request.run, pack), &records, result))
 }
 
-pub(crate) fn replay_view(
-    run: &str,
+fn replay_view(
+    (run, pack): (&str, String),
     records: &[Record],
     result: Result<kernel::run::Replayed, Divergence>,
 ) -> ReplayView {
@@ -341,5 +361,6 @@ pub(crate) fn replay_view(
         Ok(replayed) => (true, Some(replayed.head.to_string()), None),
         Err(difference) => (false, None, Some(difference.to_string())),
     };
-    ReplayView { run: run.to_owned(), identical, events: records.len() as u64, head, difference }
+    let (run, events) = (run.to_owned(), records.len() as u64);
+    ReplayView { run, pack, identical, events, head, difference }
 }

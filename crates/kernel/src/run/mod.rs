@@ -30,7 +30,7 @@ use serde_json::Value;
 
 pub use people::verbs;
 pub use propose::TAINT_ROLE;
-pub use replay::{Divergence, Replayed, replay};
+pub use replay::{Divergence, Replayed, replay, replay_under};
 pub use view::{ActionView, AskView, QuestionView};
 
 use crate::{
@@ -274,6 +274,17 @@ impl Run {
         now: Now,
         ports: &mut Ports<'_>,
     ) -> Result<Self, Fault> {
+        check_pins(&pins, &genesis.header)?;
+        Self::open_under(genesis, pins, now, ports)
+    }
+
+    /// As [`Run::open`], whatever plan the header pins: only a replay asks what another would have done.
+    fn open_under(
+        genesis: Genesis,
+        pins: Pins,
+        now: Now,
+        ports: &mut Ports<'_>,
+    ) -> Result<Self, Fault> {
         let id = genesis.id;
         let Labelled { value, labels } = genesis.intent;
         let intent = Sealed::new(value, labels, ports.salts.salt())?;
@@ -297,6 +308,9 @@ impl Run {
         let Some(first) = records.first() else {
             return Err(Fault::Illegal { seq: 0, problem: "the journal is empty" });
         };
+        if let Body::Opened { header, .. } = &first.event.body {
+            check_pins(&pins, header)?;
+        }
         let id = first.event.run.clone();
         let mut run = Self::unopened(id, pins, &first.event.body, first.event.at)?;
         for record in records {
@@ -315,10 +329,6 @@ impl Run {
         };
         if header.machine != MACHINE {
             return Err(Fault::Machine { needed: header.machine });
-        }
-        let given = pins.plan.digest()?;
-        if given != header.plan {
-            return Err(Fault::Pins { given, pinned: header.plan });
         }
         let mut undo_overrides = BTreeMap::new();
         visit_steps(&pins.plan.playbook.steps, &mut |path, step| {
@@ -521,6 +531,12 @@ impl Run {
         self.pending.changes.retain(|change| !matches!(change, Change::Run(_)));
         self.pending.changes.push(Change::Run(Box::new(row)));
     }
+}
+
+/// Refuses a plan that is not the header's.
+fn check_pins(pins: &Pins, header: &Header) -> Result<(), Fault> {
+    let given = pins.plan.digest()?;
+    if given == header.plan { Ok(()) } else { Err(Fault::Pins { given, pinned: header.plan }) }
 }
 
 /// The masks among the transforms applied.

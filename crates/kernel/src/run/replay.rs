@@ -3,7 +3,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Fault, Genesis, Pins, Ports, Run};
+use serde_json::Value;
+
+use super::{Fault, Genesis, Pins, Ports, Run, check_pins};
 use crate::{
     event::{Answered, Body, Ended, Record, Settled},
     id::{Digest, Seq},
@@ -12,6 +14,9 @@ use crate::{
     port::{Failure, Judge, Outcome, Returned, Salts, Validate},
     sealed::{Salt, Sealed},
 };
+
+/// Longest part of an event that a difference repeats, in characters.
+const SHOWN_MAX_CHARS: usize = 300;
 
 /// A replay that came to the same events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +31,17 @@ pub struct Replayed {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Divergence {
     /// Another event came out.
-    #[error("event {seq} differs: recorded `{recorded}`, derived `{derived}`")]
+    #[error("event {seq} ({kind}) differs at {at}: recorded {recorded}, derived {derived}")]
     Differs {
         /// Where.
         seq: Seq,
-        /// The recorded event's canonical JSON.
+        /// The recorded event's kind.
+        kind: &'static str,
+        /// Pointer to the first part that differs.
+        at: String,
+        /// What is recorded there, as JSON.
         recorded: String,
-        /// The derived event's canonical JSON.
+        /// What was derived, as JSON.
         derived: String,
     },
     /// More or fewer events came out.
@@ -75,11 +84,27 @@ impl Salts for Recorded {
     }
 }
 
-/// Replays a journal against pins, a judge and schemas.
+/// Replays a journal against what it is pinned to.
 ///
 /// # Errors
 /// The first difference.
 pub fn replay(
+    records: &[Record],
+    pins: Pins,
+    ports: (&dyn Judge, &dyn Validate),
+) -> Result<Replayed, Divergence> {
+    if let Some(Body::Opened { header, .. }) = records.first().map(|first| &first.event.body) {
+        check_pins(&pins, header)?;
+    }
+    replay_under(records, pins, ports)
+}
+
+/// Replays a journal under a plan and a catalogue that it is not pinned to: whether they would have
+/// done the same for the same inputs.
+///
+/// # Errors
+/// The first difference.
+pub fn replay_under(
     records: &[Record],
     pins: Pins,
     ports: (&dyn Judge, &dyn Validate),
@@ -121,7 +146,7 @@ fn reopen(batch: &[Record], pins: Pins, ports: &mut Ports<'_>) -> Result<Run, Di
         subjects: subjects.clone(),
     };
     let now = Now { at: record.event.at, boot_ms: 0 };
-    let mut run = Run::open(genesis, pins, now, ports)?;
+    let mut run = Run::open_under(genesis, pins, now, ports)?;
     run.committed = 0;
     Ok(run)
 }
@@ -146,12 +171,7 @@ fn compare(run: &mut Run, batch: &[Record]) -> Result<(), Divergence> {
     run.committed();
     for (recorded, derived) in batch.iter().zip(&derived) {
         if recorded.bytes != derived.bytes {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            return Err(Divergence::Differs {
-                seq: recorded.event.seq,
-                recorded: text(&recorded.bytes),
-                derived: text(&derived.bytes),
-            });
+            return Err(differs(recorded, derived));
         }
     }
     if batch.len() != derived.len() {
@@ -161,6 +181,50 @@ fn compare(run: &mut Run, batch: &[Record]) -> Result<(), Divergence> {
         return Err(Divergence::Length { seq: seq.saturating_sub(1), recorded, derived });
     }
     Ok(())
+}
+
+fn differs(recorded: &Record, derived: &Record) -> Divergence {
+    let read = |record: &Record| serde_json::from_slice(&record.bytes).unwrap_or_default();
+    let (left, right): (Value, Value) = (read(recorded), read(derived));
+    // Another kind of event says more than the first member that happens to be another.
+    let kinds = ["/body/kind"].into_iter().map(str::to_owned);
+    let mut places = kinds.chain(std::iter::successors(Some(String::new()), |at| {
+        deeper(at, left.pointer(at)?, right.pointer(at)?)
+    }));
+    let other = |at: &String| left.pointer(at) != right.pointer(at);
+    let at = match places.next().filter(|kind| other(kind)) {
+        Some(kind) => kind,
+        None => places.last().unwrap_or_default(),
+    };
+    let shown = |value: &Value| match value.pointer(&at) {
+        Some(part) => part.to_string().chars().take(SHOWN_MAX_CHARS).collect(),
+        None => "nothing".to_owned(),
+    };
+    let (recorded_part, derived_part) = (shown(&left), shown(&right));
+    Divergence::Differs {
+        seq: recorded.event.seq,
+        kind: recorded.event.body.kind(),
+        at,
+        recorded: recorded_part,
+        derived: derived_part,
+    }
+}
+
+/// The pointer to the first member or item in which two values differ; `None` where only the whole does.
+fn deeper(at: &str, left: &Value, right: &Value) -> Option<String> {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            let mut keys: Vec<&String> = left.keys().chain(right.keys()).collect();
+            keys.sort();
+            let key = keys.into_iter().find(|key| left.get(*key) != right.get(*key))?;
+            Some(format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")))
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            let index = (0..left.len().max(right.len())).find(|n| left.get(*n) != right.get(*n))?;
+            Some(format!("{at}/{index}"))
+        }
+        _ => None,
+    }
 }
 
 fn text_of(sealed: &Sealed) -> String {

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use kernel::{
     event::Record,
-    id::{Digest, Epoch, RunId, Seq, Tenant},
+    id::{At, Digest, Epoch, RunId, Seq, Tenant},
     port::{Batch, JournalError, Posted},
+    project::Change,
+    sealed::{Opening, Sealed},
 };
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
@@ -24,33 +26,30 @@ type Plain = Zeroizing<Vec<u8>>;
 /// A checked batch with everything serialised, so that the writer thread only encrypts and inserts.
 pub(super) struct Prepared {
     batch: Batch,
-    /// Per record: its kind, and its openings as JSON when it has any.
-    sides: Vec<(String, Option<Plain>)>,
+    /// Per record: its openings as JSON when it has any.
+    sides: Vec<Option<Plain>>,
 }
 
 impl Prepared {
     /// Checks and serialises.
     pub(super) fn new(batch: Batch) -> Result<Self, JournalError> {
         batch::check(&batch)?;
-        let sides = batch.records.iter().map(|record| side(&batch.run, record));
+        let sides = batch.records.iter().map(side);
         let sides = sides.collect::<Result<_, JournalError>>()?;
         Ok(Self { batch, sides })
     }
 
     /// About how many bytes it writes.
     pub(super) fn weight(&self) -> usize {
-        let openings = self.sides.iter().filter_map(|(_, side)| side.as_ref());
+        let openings = self.sides.iter().flatten();
         batch::weight(&self.batch.records) + openings.map(|side| side.len()).sum::<usize>()
     }
 }
 
-fn side(run: &RunId, record: &Record) -> Result<(String, Option<Plain>), JournalError> {
-    let seq = record.event.seq;
-    let kind = kind_of(&record.bytes)
-        .ok_or_else(|| batch::tampered(run, seq, "its bytes name no kind"))?;
-    let openings = record.openings();
-    let side = if openings.is_empty() { None } else { Some(plain_json(&openings)?) };
-    Ok((kind.into_owned(), side))
+fn side(record: &Record) -> Result<Option<Plain>, JournalError> {
+    let openings: Vec<Option<&Opening>> =
+        record.event.body.sealed().into_iter().map(Sealed::opening).collect();
+    if openings.is_empty() { Ok(None) } else { plain_json(&openings).map(Some) }
 }
 
 /// The event's kind, without building the event.
@@ -82,11 +81,28 @@ pub(super) struct Head {
     pub(super) hash: Digest,
     pub(super) erased_to: Seq,
     pub(super) pending: u64,
+    wake_at: Option<At>,
+    status: Option<String>,
+}
+
+impl Head {
+    /// Of a run that was just opened.
+    fn fresh() -> Self {
+        Self {
+            epoch: 0,
+            next_seq: 0,
+            hash: Digest::default(),
+            erased_to: 0,
+            pending: 0,
+            wake_at: None,
+            status: None,
+        }
+    }
 }
 
 /// Reads where a run stands.
 pub(super) fn head(conn: &Connection, (tenant, run): Place<'_>) -> Result<Option<Head>, Fault> {
-    let sql = "SELECT epoch, next_seq, head_hash, erased_to, inbox_pending FROM runs WHERE tenant = ?1 AND run = ?2";
+    let sql = "SELECT epoch, next_seq, head_hash, erased_to, inbox_pending, wake_at, status FROM runs WHERE tenant = ?1 AND run = ?2";
     let head = conn.prepare_cached(sql)?.query_row((tenant.as_str(), run.as_str()), |row| {
         Ok(Head {
             epoch: row.get(0)?,
@@ -94,6 +110,8 @@ pub(super) fn head(conn: &Connection, (tenant, run): Place<'_>) -> Result<Option
             hash: Digest(row.get(2)?),
             erased_to: row.get(3)?,
             pending: row.get(4)?,
+            wake_at: row.get(5)?,
+            status: row.get(6)?,
         })
     });
     Ok(head.optional()?)
@@ -119,20 +137,16 @@ pub(super) fn append(conn: &Connection, prepared: &Prepared) -> Result<(), Fault
                 JournalError::Lost { expected: batch.expected_seq, found: head.next_seq }.into()
             );
         }
-        Some(head) => head.hash,
+        Some(head) => head,
         None if batch.expected_seq == 0 && !batch.records.is_empty() => {
             open_run(conn, place)?;
-            Digest::default()
+            Head::fresh()
         }
         None => return Err(JournalError::NoRun(batch.run.clone()).into()),
     };
-    batch::check_follows(batch, &head)?;
+    batch::check_follows(batch, &head.hash)?;
     insert_events(conn, prepared)?;
-    let (next, hash) = batch::head_after(batch, head);
-    conn.prepare_cached(
-        "UPDATE runs SET epoch = ?3, next_seq = ?4, head_hash = ?5, wake_at = ?6 WHERE tenant = ?1 AND run = ?2",
-    )?
-    .execute((batch.tenant.as_str(), batch.run.as_str(), batch.epoch, next, hash.0, batch.wake_at))?;
+    advance(conn, batch, &head)?;
     consume(conn, batch)?;
     for change in &batch.changes {
         project::apply(conn, place, change)?;
@@ -141,6 +155,32 @@ pub(super) fn append(conn: &Connection, prepared: &Prepared) -> Result<(), Fault
         log::append(conn, batch, receipt)?;
     }
     Ok(())
+}
+
+/// Moves the run's row on. What stands in an index is written only when it changes: a run that goes
+/// on working changes none of it.
+fn advance(conn: &Connection, batch: &Batch, head: &Head) -> Result<(), Fault> {
+    let (tenant, run) = (batch.tenant.as_str(), batch.run.as_str());
+    let (next, hash) = batch::head_after(batch, head.hash);
+    let row = batch.changes.iter().rev().find_map(|change| match change {
+        Change::Run(row) => Some(row),
+        _ => None,
+    });
+    let json = row.map(project::json).transpose()?;
+    conn.prepare_cached(
+        "UPDATE runs SET epoch = ?3, next_seq = ?4, head_hash = ?5, row = coalesce(?6, row) WHERE tenant = ?1 AND run = ?2",
+    )?
+    .execute((tenant, run, batch.epoch, next, hash.0, json))?;
+    if batch.wake_at != head.wake_at {
+        conn.prepare_cached("UPDATE runs SET wake_at = ?3 WHERE tenant = ?1 AND run = ?2")?
+            .execute((tenant, run, batch.wake_at))?;
+    }
+    match row {
+        Some(row) if head.status.as_deref() != Some(row.status.word()) => {
+            project::put_run(conn, (&batch.tenant, &batch.run), row)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn open_run(conn: &Connection, (tenant, run): Place<'_>) -> Result<(), Fault> {
@@ -159,7 +199,7 @@ fn insert_events(conn: &Connection, prepared: &Prepared) -> Result<(), Fault> {
     let mut insert = conn.prepare_cached(
         "INSERT INTO events (tenant, run, seq, kind, at, hash, bytes, openings) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    for (record, (kind, side)) in batch.records.iter().zip(&prepared.sides) {
+    for (record, side) in batch.records.iter().zip(&prepared.sides) {
         let seq = record.event.seq;
         let sealed = match side {
             None => None,
@@ -174,6 +214,7 @@ fn insert_events(conn: &Connection, prepared: &Prepared) -> Result<(), Fault> {
             }
         };
         let (tenant, run, at) = (batch.tenant.as_str(), batch.run.as_str(), record.event.at);
+        let kind = record.event.body.kind();
         insert.execute((tenant, run, seq, kind, at, record.hash.0, &record.bytes, sealed))?;
     }
     Ok(())

@@ -44,8 +44,12 @@ const STATEMENTS_CACHED: usize = 64;
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.
 const WAL_BYTES_KEPT: i64 = 64 << 20;
 
+/// What the writing connection may keep of the file in memory, in KiB. With less it reads pages back
+/// that it wrote a moment ago.
+const WRITER_CACHE_KIB: i64 = 16 << 10;
+
 /// Pages in the write-ahead log that make a commit move them into the file: fewer, larger moves.
-const CHECKPOINT_PAGES: i64 = 4_000;
+const CHECKPOINT_PAGES: i64 = 8_000;
 
 /// How to open a store.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,7 +114,7 @@ impl Sqlite {
     async fn write<T, F>(&self, bytes: usize, write: F) -> Result<T, JournalError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let (job, answer) = writer::job(bytes, write);
         self.send(job).await?;
@@ -289,6 +293,8 @@ fn configure(conn: &Connection) -> rusqlite::Result<bool> {
     conn.pragma_update_and_check(None, "secure_delete", "on", read)?;
     conn.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, read)?;
     conn.pragma_update(None, "trusted_schema", "off")?;
+    // Negative: KiB, not pages.
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     let journal: String = pragma(conn, "journal_mode")?;
     let (synchronous, secure): (i64, i64) =
         (pragma(conn, "synchronous")?, pragma(conn, "secure_delete")?);

@@ -17,7 +17,8 @@ use super::{Fault, append::Place};
 pub(super) fn apply(conn: &Connection, place: Place<'_>, change: &Change) -> Result<(), Fault> {
     let (tenant, run) = (place.0.as_str(), place.1.as_str());
     match change {
-        Change::Run(row) => put_run(conn, place, row)?,
+        // The run's row is moved on with its head.
+        Change::Run(_) => {}
         Change::ApprovalOpened(row) => open_approval(conn, place, row)?,
         Change::ApprovalClosed { id, state, at } => {
             conn.prepare_cached(
@@ -53,9 +54,15 @@ pub(super) fn apply(conn: &Connection, place: Place<'_>, change: &Change) -> Res
     Ok(())
 }
 
-fn put_run(conn: &Connection, (tenant, run): Place<'_>, row: &RunRow) -> Result<(), Fault> {
+/// What lists of runs look for. A run has other subjects or another intent never, so this is written
+/// when it opens and when its status changes.
+pub(super) fn put_run(
+    conn: &Connection,
+    (tenant, run): Place<'_>,
+    row: &RunRow,
+) -> Result<(), Fault> {
     conn.prepare_cached(
-        "UPDATE runs SET status = ?3, intent = ?4, pack = ?5, agent = ?6, opened_at = ?7, row = ?8
+        "UPDATE runs SET status = ?3, intent = ?4, pack = ?5, agent = ?6, opened_at = ?7
          WHERE tenant = ?1 AND run = ?2",
     )?
     .execute((
@@ -66,7 +73,6 @@ fn put_run(conn: &Connection, (tenant, run): Place<'_>, row: &RunRow) -> Result<
         &row.pack,
         &row.agent,
         row.opened_at,
-        json(row)?,
     ))?;
     // Never removed: erasing by subject must not miss a run that once was about it.
     let mut insert = conn.prepare_cached(
@@ -109,7 +115,8 @@ fn open_exception(
     Ok(())
 }
 
-fn json<T: Serialize>(value: &T) -> Result<String, Fault> {
+/// A JSON column, to be written.
+pub(super) fn json<T: Serialize>(value: &T) -> Result<String, Fault> {
     serde_json::to_string(value)
         .map_err(|e| Fault::medium(format!("cannot write a projection: {e}")))
 }

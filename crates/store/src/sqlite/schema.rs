@@ -15,6 +15,7 @@ type Migration = fn(&Connection) -> rusqlite::Result<()>;
 const MIGRATIONS: &[Migration] = &[
     |conn| conn.execute_batch(include_str!("schema/1.sql")),
     |conn| conn.execute_batch(include_str!("schema/2.sql")),
+    |conn| conn.execute_batch(include_str!("schema/3.sql")),
 ];
 
 /// The schema version this build writes.

@@ -52,7 +52,7 @@ pub(super) enum Job {
 
 /// One item of a group.
 pub(super) trait Work: Send {
-    /// Writes. An error undoes this item alone.
+    /// Writes. An error undoes this item alone. Called again when the whole group had to be undone.
     fn perform(&mut self, conn: &Connection) -> Result<(), JournalError>;
 
     /// Answers the caller, once the fate of the transaction is known.
@@ -61,7 +61,7 @@ pub(super) trait Work: Send {
 
 /// A closure and where its answer goes.
 struct Item<T, F> {
-    write: Option<F>,
+    write: F,
     value: Option<T>,
     reply: oneshot::Sender<Result<T, JournalError>>,
 }
@@ -69,13 +69,11 @@ struct Item<T, F> {
 impl<T, F> Work for Item<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T, Fault> + Send,
+    F: FnMut(&Connection) -> Result<T, Fault> + Send,
 {
     fn perform(&mut self, conn: &Connection) -> Result<(), JournalError> {
-        let Some(write) = self.write.take() else {
-            return Ok(());
-        };
-        self.value = Some(write(conn)?);
+        self.value = None;
+        self.value = Some((self.write)(conn)?);
         Ok(())
     }
 
@@ -91,10 +89,10 @@ where
 pub(super) fn job<T, F>(bytes: usize, write: F) -> (Job, oneshot::Receiver<Result<T, JournalError>>)
 where
     T: Send + 'static,
-    F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    let work = Box::new(Item { write: Some(write), value: None, reply });
+    let work = Box::new(Item { write, value: None, reply });
     (Job::Write { bytes, work }, answer)
 }
 
@@ -176,28 +174,65 @@ fn commit(conn: &Connection, mut group: Vec<Box<dyn Work>>, counters: &Arc<Count
 }
 
 /// What became of each item, if the whole was committed.
+///
+/// Items that are refused have nearly always looked before they wrote. So the group is written without
+/// savepoints first; only when an item fails half-way is all of it undone and written again with them.
 fn transact(
     conn: &Connection,
     group: &mut [Box<dyn Work>],
 ) -> Result<Vec<Result<(), JournalError>>, Fault> {
-    conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    for undo in [Undo::Group, Undo::Item] {
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        if let Some(fates) = perform(conn, group, undo)? {
+            conn.prepare_cached("COMMIT")?.execute([])?;
+            return Ok(fates);
+        }
+        conn.prepare_cached("ROLLBACK")?.execute([])?;
+    }
+    Err(Fault::medium("the group could not be undone item by item"))
+}
+
+/// What can be undone alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// The whole group.
+    Group,
+    /// Each item.
+    Item,
+}
+
+/// `None`: an item failed half-way and cannot be undone alone.
+fn perform(
+    conn: &Connection,
+    group: &mut [Box<dyn Work>],
+    undo: Undo,
+) -> Result<Option<Vec<Result<(), JournalError>>>, Fault> {
     let mut fates = Vec::with_capacity(group.len());
     for work in group {
-        conn.prepare_cached("SAVEPOINT item")?.execute([])?;
+        if undo == Undo::Item {
+            conn.prepare_cached("SAVEPOINT item")?.execute([])?;
+        }
+        let changes = conn.total_changes();
         let fate = work.perform(conn);
         if conn.is_autocommit() {
             // Some failures (disk full, input or output) take the whole transaction with them.
             let why = fate.err().map_or_else(|| "it ended early".to_owned(), |e| e.to_string());
             return Err(Fault::medium(format!("the transaction was rolled back: {why}")));
         }
-        if fate.is_err() {
-            conn.prepare_cached("ROLLBACK TO item")?.execute([])?;
+        let half_way = fate.is_err() && conn.total_changes() != changes;
+        match undo {
+            Undo::Group if half_way => return Ok(None),
+            Undo::Group => {}
+            Undo::Item => {
+                if fate.is_err() {
+                    conn.prepare_cached("ROLLBACK TO item")?.execute([])?;
+                }
+                conn.prepare_cached("RELEASE item")?.execute([])?;
+            }
         }
-        conn.prepare_cached("RELEASE item")?.execute([])?;
         fates.push(fate);
     }
-    conn.prepare_cached("COMMIT")?.execute([])?;
-    Ok(fates)
+    Ok(Some(fates))
 }
 
 /// Whether the write-ahead log is now empty. Nobody writes meanwhile, so it waits only briefly.
@@ -254,6 +289,19 @@ mod tests {
         );
         assert!(fates[0].is_ok() && fates[1].is_err() && fates[2].is_ok());
         assert_eq!(count(&conn), 2);
+    }
+
+    #[test]
+    fn an_item_that_fails_half_way_is_undone_alone() {
+        let conn = memory();
+        let half = "INSERT INTO item (n) VALUES (2); INSERT INTO item (n) VALUES (1)";
+        let fates = commit_all(
+            &conn,
+            &["INSERT INTO item (n) VALUES (1)", half, "INSERT INTO item (n) VALUES (3)"],
+        );
+        assert!(fates[0].is_ok() && fates[1].is_err() && fates[2].is_ok(), "{fates:?}");
+        let sum: i64 = conn.query_row("SELECT sum(n) FROM item", [], |row| row.get(0)).unwrap();
+        assert_eq!((count(&conn), sum), (2, 4), "1 and 3, each once");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use kernel::{
     id::{Digest, Tenant},
     port::{Batch, Journal, JournalError},
     project::Change,
+    run::Status,
 };
 use store::{Log, Page, Query, Ram, RunFilter, Store};
 
@@ -25,7 +26,8 @@ impl Dice {
 
 /// One step of the history; what it answered, as text.
 async fn step(store: &dyn Store, mut dice: Dice, tenant: &Tenant) -> String {
-    let run = run(&dice.below(5).to_string());
+    let number = dice.below(5);
+    let run = run(&number.to_string());
     let signal = format!("s{}", dice.below(30));
     match dice.below(6) {
         0 => format!(
@@ -46,13 +48,16 @@ async fn step(store: &dyn Store, mut dice: Dice, tenant: &Tenant) -> String {
             let seq = if late { seq.saturating_sub(1) } else { seq };
             let epoch = entry.map_or(0, |e| e.epoch).saturating_sub(u64::from(fenced));
             let records = records(&run, seq, head, 1 + dice.below(3));
-            format!("{:?}", store.append(next(tenant, records, (epoch, signal), dice)).await)
+            format!(
+                "{:?}",
+                store.append(next((tenant, number), records, (epoch, signal), dice)).await
+            )
         }
     }
 }
 
 fn next(
-    tenant: &Tenant,
+    (tenant, number): (&Tenant, u64),
     records: Vec<Record>,
     (epoch, signal): (u64, String),
     mut dice: Dice,
@@ -62,7 +67,11 @@ fn next(
     batch.consumed = vec![signal];
     batch.wake_at = (dice.below(2) == 0).then(|| dice.below(1_000) as i64);
     batch.receipts = vec![receipt(tenant, &batch.run, batch.expected_seq)];
-    let row = row(dice.below(50) as i64, &[&format!("customer:{}", dice.below(3))]);
+    // When it opened and whom it is about stays; where it stands and since when does not.
+    let mut row = row((number * 7 % 5) as i64, &[&format!("customer:{}", number % 3)]);
+    row.at = dice.below(1_000) as i64;
+    row.events = dice.below(1_000);
+    row.status = [Status::Waiting, Status::Running, Status::Asking][dice.below(3) as usize];
     batch.changes = vec![Change::Run(Box::new(row))];
     batch
 }
@@ -85,8 +94,11 @@ async fn both_stores_tell_one_story() {
         );
     }
     assert!((5..STEPS / 2).contains(&lost), "{lost} lost: the history is not the one meant");
-    let listed = ram.runs(&tenant, RunFilter::default(), Page::default()).await.unwrap();
-    assert_eq!(listed, file.runs(&tenant, RunFilter::default(), Page::default()).await.unwrap());
+    for status in [None, Some(Status::Waiting), Some(Status::Running), Some(Status::Asking)] {
+        let filter = RunFilter { status, ..RunFilter::default() };
+        let listed = ram.runs(&tenant, filter.clone(), Page::default()).await.unwrap();
+        assert_eq!(listed, file.runs(&tenant, filter, Page::default()).await.unwrap());
+    }
     assert_eq!(
         ram.leaves(&tenant, 0, 999).await.unwrap(),
         file.leaves(&tenant, 0, 999).await.unwrap()

@@ -441,6 +441,7 @@ pub(crate) fn replay(answer: &Value, screen: &mut Screen) {
         let word = screen.tone(Tone::Bad, "differs");
         screen.wrapped("", "  ", &format!("The replay {word}: {}", text(answer, "/difference")));
     }
+    screen.field("under", &text(answer, "/pack"));
 }
 
 /// KPIs.

@@ -60,6 +60,9 @@ pub enum Verb {
     Replay {
         /// The run
         run: String,
+        /// Under the pack as it is now: would it do the same tomorrow?
+        #[arg(long)]
+        current: bool,
     },
     /// Write one file that another machine can verify and replay
     Export(Export),
@@ -169,8 +172,9 @@ impl Verb {
                 };
                 ask(asked)
             }
-            Self::Replay { run } => {
-                let mut asked = Asked::new("run.replay", json!({ "run": run }), render::replay);
+            Self::Replay { run, current } => {
+                let body = json!({ "run": run, "current": current });
+                let mut asked = Asked::new("run.replay", body, render::replay);
                 asked.exit = |answer| match answer.get("identical").and_then(Value::as_bool) {
                     Some(true) => 0,
                     _ => Kind::VerificationFailed.exit_code(),

@@ -106,6 +106,45 @@ fn a_replay_needs_no_world_and_names_what_was_changed() {
     }
 }
 
+/// Whether it would do the same tomorrow: under the pack as it is now, the first difference is named.
+#[test]
+fn a_replay_under_a_changed_pack_names_the_first_difference() {
+    let mut office = Office::open();
+    let run = office.changed("ACC-0007", 45, "tomorrow");
+    office.world.stop();
+    let replay = |words: &[&str]| office.json(&[&["run", "replay", &run], words].concat());
+    let edit = |below: &str, from: &str, to: &str| {
+        let path = office.path(below);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{below} holds {from}");
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    };
+    // What does not touch this run changes nothing.
+    edit("packs/customer-ops/README.md", "#", "##");
+    let same = replay(&["--current"]).exits(0).document();
+    assert_eq!(same["identical"], true, "{same:#}");
+
+    // Another operation definition, then another playbook: where they first show.
+    edit("packs/customer-ops/connectors/crm.yaml", "max_age: 2d", "max_age: 3d");
+    let found = replay(&["--current"]).exits(10).document();
+    let difference = found["difference"].as_str().unwrap();
+    assert!(difference.starts_with("event 1 (proposed)"), "{difference}");
+    assert!(difference.contains("/body/definition"), "{difference}");
+    edit("packs/customer-ops/connectors/crm.yaml", "max_age: 3d", "max_age: 2d");
+    let playbook = "packs/customer-ops/playbooks/contract_field_change.yaml";
+    edit(
+        playbook,
+        "PaymentTermsDays: \"${{ int(intent.value) }}",
+        "PaymentTermsDays: \"${{ int(intent.value) + 1 }}",
+    );
+    let found = replay(&["--current"]).exits(10).document();
+    let difference = found["difference"].as_str().unwrap();
+    assert!(difference.contains("(proposed)"), "{difference}");
+    assert!(difference.contains("/body/args"), "{difference}");
+    // The run itself is pinned: what it did is still what it did.
+    assert_eq!(replay(&[]).exits(0).document()["identical"], true);
+}
+
 #[test]
 fn a_store_that_was_changed_sends_nothing() {
     let office = Office::open();
