@@ -254,7 +254,11 @@ impl Router {
         }
         if score > 0 && request.inputs.is_none() {
             let fitting = self.fitting_inputs(target, asked);
-            score = score.saturating_add(30 * u32::try_from(fitting.len().min(2)).unwrap_or(0));
+            // An identifier that only this intent takes says which one is meant.
+            let alone = |name: &String| !self.others_take(target, name, asked);
+            let bonus: u32 =
+                fitting.iter().take(2).map(|name| if alone(name) { 150 } else { 30 }).sum();
+            score = score.saturating_add(bonus);
             why.extend(
                 fitting.into_iter().map(|name| format!("the text holds a value for `{name}`")),
             );
@@ -310,19 +314,21 @@ impl Router {
         words.map(weight).sum()
     }
 
+    /// Whether a code that fits this input of the target fits an input of another intent too.
+    fn others_take(&self, target: &Target, name: &str, asked: &Features) -> bool {
+        let schema = target.input.pointer(&format!("/properties/{name}"));
+        let codes = || asked.codes.iter().filter(|code| schema.is_some_and(|s| fits_code(s, code)));
+        let others = self.targets.iter().filter(|other| !std::ptr::eq(*other, target));
+        others
+            .flat_map(Target::telling_inputs)
+            .any(|(_, other)| codes().any(|c| fits_code(other, c)))
+    }
+
     /// Required inputs for which the text holds a value: declared patterns and whole numbers only.
     fn fitting_inputs(&self, target: &Target, asked: &Features) -> Vec<String> {
-        let required = target.input.get("required").and_then(Value::as_array);
-        let names = required.into_iter().flatten().filter_map(Value::as_str);
-        let fits = |name: &&str| {
-            let schema =
-                target.input.get("properties").and_then(|properties| properties.get(*name));
-            let Some(schema) = schema else { return false };
-            let telling =
-                schema.get("pattern").is_some() || schema.get("type") == Some(&json!("integer"));
-            telling && asked.codes.iter().any(|code| fits_code(schema, code))
-        };
-        names.filter(fits).map(str::to_owned).collect()
+        let fits = |schema: &Value| asked.codes.iter().any(|code| fits_code(schema, code));
+        let fitting = target.telling_inputs().filter(|(_, schema)| fits(schema));
+        fitting.map(|(name, _)| name.to_owned()).collect()
     }
 }
 
@@ -360,6 +366,18 @@ fn decide(candidates: Vec<Candidate>, sense: Sense) -> Routed {
 }
 
 impl Target {
+    /// Required inputs whose schema tells a code that is meant from one that is not.
+    fn telling_inputs(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let required = self.input.get("required").and_then(Value::as_array);
+        let names = required.into_iter().flatten().filter_map(Value::as_str);
+        names.filter_map(|name| {
+            let schema = self.input.get("properties")?.get(name)?;
+            let telling =
+                schema.get("pattern").is_some() || schema.get("type") == Some(&json!("integer"));
+            telling.then_some((name, schema))
+        })
+    }
+
     fn is_named(&self, name: &str) -> bool {
         match name.split_once('/') {
             Some((pack, intent)) => pack == self.pack && intent == self.intent,

@@ -55,6 +55,27 @@ fn labelled_requests_find_their_intent_and_none_is_guessed_wrong() {
     assert!(percent >= 95.0, "{percent} %\n{missed}");
 }
 
+/// Requests written by somebody who had read the intents' titles and not the router, and never tuned for.
+#[test]
+fn requests_it_has_never_seen_are_asked_about_rather_than_guessed() {
+    let router = Router::new([&customer_ops()]);
+    let lines = include_str!("../data/router_held_out.jsonl").lines();
+    let all: Vec<Labelled> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (mut right, mut wrong, mut asked) = (0, Vec::new(), Vec::new());
+    for request in &all {
+        let routed = router.route(&text(&request.text));
+        let got = chosen(&routed);
+        match routed {
+            _ if got == request.want || (request.want == "ask" && got == "none") => right += 1,
+            Routed::One(_) => wrong.push(format!("{} -> {got}", request.text)),
+            _ => asked.push(format!("{} -> {got}", request.text)),
+        }
+    }
+    println!("{right} of {} right; asked about: {asked:#?}", all.len());
+    assert!(wrong.is_empty(), "confident and wrong: {wrong:#?}");
+    assert!(right * 100 >= all.len() * 60, "{right} of {}: {asked:#?}", all.len());
+}
+
 #[test]
 fn a_named_intent_wins_and_a_near_name_is_offered() {
     let router = Router::new([&customer_ops()]);
