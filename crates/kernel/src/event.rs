@@ -30,8 +30,11 @@ use crate::{
 /// Version of the event format written by this build.
 pub const VERSION: u32 = 1;
 
-/// Version of the run machine's behaviour; a build folds only versions it knows.
-pub const MACHINE: u32 = 1;
+/// Version of the run machine's behaviour that new runs get; a build folds every version up to it.
+///
+/// 2: exceptions are deduplicated and decided by their owners, a rollback goes on with other records
+/// when one of them is stuck.
+pub const MACHINE: u32 = 2;
 
 /// The world header: everything that can change behaviour, pinned for the run's whole life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,8 +202,12 @@ pub enum Settled {
         /// The value.
         value: Sealed,
     },
+    /// Go on without.
+    Skip,
     /// End.
     Stop,
+    /// End and take back.
+    Rollback,
     /// Seen.
     Close,
 }
@@ -597,6 +604,9 @@ pub enum Body {
         tokens: Vec<TokenId>,
         /// Effects in scope that have no way back.
         irreversible: Vec<Seq>,
+        /// Actions in doubt: what they may have changed is left until somebody settles them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        doubts: Vec<Seq>,
     },
     /// One effect was dealt with: compare-and-set on the token.
     Redeemed {
@@ -657,6 +667,8 @@ macro_rules! sealed_of {
                 Settled::Happened
                 | Settled::DidNotHappen
                 | Settled::Retry
+                | Settled::Skip
+                | Settled::Rollback
                 | Settled::Stop
                 | Settled::Close => vec![evidence],
             },

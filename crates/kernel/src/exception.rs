@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{At, ExceptionId, Seq};
+use crate::{
+    id::{At, ExceptionId, Seq},
+    principal::{Kind, Principal},
+};
+
+/// The role that may decide about every exception, whoever owns it.
+pub const OPERATOR_ROLE: &str = "operator";
 
 /// Why an action failed. Closed: whatever a connector meets is one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -131,7 +137,7 @@ pub enum Landed {
 }
 
 /// Why a run needs someone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Need {
     /// An effect may or may not have happened.
@@ -167,4 +173,26 @@ pub struct Exception {
     pub owner: String,
     /// Since when.
     pub at: At,
+    /// How often this happened in the run, this time included.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub count: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
+fn is_once(count: &u32) -> bool {
+    *count == 1
+}
+
+impl Exception {
+    /// Whether this principal may decide about it: a person who owns it, holds the role that does, or
+    /// is an operator. Agents and services never.
+    #[must_use]
+    pub fn is_decided_by(&self, by: &Principal) -> bool {
+        let owns = by.roles.contains(&self.owner) || by.id.as_str() == self.owner;
+        by.kind == Kind::Person && (owns || by.roles.contains(OPERATOR_ROLE))
+    }
 }

@@ -53,8 +53,12 @@ pub enum Settlement {
         /// The value.
         value: Arc<Value>,
     },
+    /// Go on without the step: its output is null, and the result says so.
+    Skip,
     /// End the run and take back what was done.
     Stop,
+    /// End the run if it is not over, and take everything back. A doubt stays open.
+    Rollback,
     /// Seen, nothing more to do.
     Close,
 }

@@ -224,6 +224,8 @@ pub enum Resolution {
     Retry,
     /// Go on with this value as the step's output.
     Use(Labelled),
+    /// Go on without the step.
+    Skip,
     /// End the run and take back what was done.
     Stop,
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Body, Record, Stage},
+    event::{Body, Record, Settled, Stage},
     id::{ApprovalId, At, ExceptionId, ReceiptId, Seq, TokenId},
     operation::Undo,
     run::Status,
@@ -117,6 +117,10 @@ pub(crate) trait Lookup {
     fn step(&self, action: Seq) -> String;
     /// The open ask of an action.
     fn ask(&self, action: Seq) -> Option<ApprovalId>;
+    /// Open exceptions that end when the run is stopping.
+    fn escalations(&self) -> Vec<ExceptionId>;
+    /// Whether an open exception is about an unknown outcome.
+    fn is_doubt(&self, exception: &ExceptionId) -> bool;
     /// A token's action, class and expiry.
     fn token(&self, id: &TokenId) -> Option<(Seq, Undo, At)>;
 }
@@ -149,8 +153,17 @@ pub(crate) fn changes(record: &Record, lookup: &dyn Lookup) -> Vec<Change> {
         Body::Raised { exception, .. } => {
             vec![Change::ExceptionOpened(Box::new(ExceptionRow { exception: exception.clone() }))]
         }
-        Body::Settled { exception, .. } => {
-            vec![Change::ExceptionClosed { id: exception.clone(), at }]
+        Body::Settled { exception, settled, .. } => {
+            let stays = *settled == Settled::Rollback && lookup.is_doubt(exception);
+            let closed = Change::ExceptionClosed { id: exception.clone(), at };
+            let mut changes = if stays { vec![] } else { vec![closed] };
+            if *settled == Settled::Rollback {
+                changes.extend(escalations_closed(lookup, Some(exception), at));
+            }
+            changes
+        }
+        Body::Cancelled { .. } | Body::Abandoned { .. } | Body::Finished { .. } => {
+            escalations_closed(lookup, None, at)
         }
         Body::Armed { action, token, undo, expires_at } => {
             vec![token_change(token, (*action, *undo, *expires_at), "armed")]
@@ -168,6 +181,12 @@ pub(crate) fn changes(record: &Record, lookup: &dyn Lookup) -> Vec<Change> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Escalations of a run that does not go on, but for one that is closed already.
+fn escalations_closed(lookup: &dyn Lookup, but: Option<&ExceptionId>, at: At) -> Vec<Change> {
+    let open = lookup.escalations().into_iter().filter(|id| Some(id) != but);
+    open.map(|id| Change::ExceptionClosed { id, at }).collect()
 }
 
 fn opened(

@@ -21,6 +21,7 @@ use kernel::{
     planning::Labelled,
     port::{Failure, Outcome, Returned},
     principal::{Chain, Grant, Kind, Principal},
+    project::Change,
     receipt::Draft,
     run::{Fault, Genesis, Pins, Ports, Refused, Run},
 };
@@ -59,6 +60,10 @@ pub struct Bench {
     pub run: Option<Run>,
     /// The journal.
     pub records: Vec<Record>,
+    /// What was to change in the projections so far.
+    pub changes: Vec<Change>,
+    /// Who takes over a failed step; `None` abandons the run.
+    pub escalates_to: Option<String>,
     /// Statements drafted so far.
     pub drafts: Vec<Draft>,
     /// The world.
@@ -109,6 +114,8 @@ impl Bench {
         Self {
             run: None,
             records: Vec::new(),
+            changes: Vec::new(),
+            escalates_to: None,
             drafts: Vec::new(),
             world: World::default(),
             at: 1_000,
@@ -132,10 +139,12 @@ impl Bench {
     /// Fresh pins, as a new process would load them.
     #[must_use]
     pub fn pins(&self) -> Pins {
+        let mut planner = LinePlanner::new(&self.proposals);
+        planner.escalates_to.clone_from(&self.escalates_to);
         Pins {
             plan: Arc::clone(&self.plan),
             catalogue: Arc::clone(&self.catalogue),
-            planner: Box::new(LinePlanner::new(&self.proposals)),
+            planner: Box::new(planner),
         }
     }
 
@@ -195,6 +204,7 @@ impl Bench {
                 assert_eq!(pending.expected_seq, self.records.len() as u64, "no gap, no overlap");
                 self.records.extend(pending.records);
                 self.drafts.extend(pending.drafts);
+                self.changes.extend(pending.changes);
                 self.appends += 1;
                 if crash == Crash::AfterAppend(self.appends) {
                     self.run = None;

@@ -14,7 +14,7 @@ use kernel::{
     label::{Confidentiality, Label, LabelMap, Trust},
     operation::{Effect, Facts, Operation, Retry, Undo},
     plan::{Asks, Plan, PlanStep},
-    planning::{Caveat, Labelled, Move, Observation, Planner, Settled},
+    planning::{Caveat, Labelled, Move, Observation, Planner, Resolution, Settled},
     playbook::Playbook,
     port::{Judge, Salts, Validate, Violation},
     principal::{Kind, Principal},
@@ -102,14 +102,17 @@ pub fn plan_of(proposals: &[Proposal]) -> Plan {
     }
 }
 
-/// Proposes a list of actions one after the other; abandons at the first failure.
+/// Proposes a list of actions one after the other; abandons at the first failure, or hands it over.
 #[derive(Clone, Debug)]
 pub struct LinePlanner {
     queue: VecDeque<Proposal>,
+    current: Option<Proposal>,
     outstanding: bool,
     failed: Option<(String, Class)>,
     last: Arc<Value>,
     finished: bool,
+    /// Who takes over a failed step; `None` abandons the run.
+    pub escalates_to: Option<String>,
     /// Caveats to finish with.
     pub caveats: Vec<Caveat>,
 }
@@ -120,10 +123,12 @@ impl LinePlanner {
     pub fn new(proposals: &[Proposal]) -> Self {
         Self {
             queue: proposals.iter().cloned().collect(),
+            current: None,
             outstanding: false,
             failed: None,
             last: Arc::new(Value::Null),
             finished: false,
+            escalates_to: None,
             caveats: Vec::new(),
         }
     }
@@ -133,7 +138,7 @@ impl Planner for LinePlanner {
     fn observe(&mut self, _: At, seen: Observation<'_>) {
         match seen {
             Observation::Proposed { .. } => {
-                self.queue.pop_front();
+                self.current = self.queue.pop_front();
                 self.outstanding = true;
             }
             Observation::Settled { step, settled } => {
@@ -141,6 +146,22 @@ impl Planner for LinePlanner {
                 match settled {
                     Settled::Done(output) => self.last = Arc::clone(&output.value),
                     Settled::Failed { class, .. } => self.failed = Some((step.to_owned(), *class)),
+                }
+            }
+            Observation::Escalated { .. } => self.outstanding = true,
+            Observation::Resolved { resolution, .. } => {
+                self.outstanding = false;
+                let failed = self.failed.take();
+                match resolution {
+                    Resolution::Retry => {
+                        let again = self.current.take();
+                        let again = again.map(|p| Proposal { attempt: p.attempt + 1, ..p });
+                        self.queue.extend(again);
+                        self.queue.rotate_right(1);
+                    }
+                    Resolution::Use(output) => self.last = Arc::clone(&output.value),
+                    Resolution::Skip => self.last = Arc::new(Value::Null),
+                    Resolution::Stop => (self.failed, self.escalates_to) = (failed, None),
                 }
             }
             _ => {}
@@ -152,7 +173,11 @@ impl Planner for LinePlanner {
             return None;
         }
         if let Some((step, class)) = &self.failed {
-            return Some(Move::Abandon { step: step.clone(), class: *class });
+            let (step, class) = (step.clone(), *class);
+            return Some(match &self.escalates_to {
+                Some(owner) => Move::Escalate { step, class, owner: owner.clone() },
+                None => Move::Abandon { step, class },
+            });
         }
         if let Some(proposal) = self.queue.front() {
             return Some(Move::Propose(proposal.clone()));

@@ -30,7 +30,7 @@ async fn a_connector_that_panics_is_an_outcome() {
     assert_eq!(exception.need, Need::InDoubt);
     let settle = Input::Settle {
         exception: exception.id,
-        by: person("person:lena", &[]),
+        by: person("person:lena", &["owner"]),
         settlement: Settlement::Happened,
         evidence: "seen".into(),
     };
@@ -102,7 +102,7 @@ async fn a_fault_in_the_machine_holds_the_run_for_a_person() {
     let resume = Input::Resume { by: person("person:lena", &[]) };
     engine.input(at(&run), lena("r1"), resume).await.unwrap().unwrap();
     engine.settled(&Tenant::default(), &run).await;
-    let by = person("person:lena", &[]);
+    let by = person("person:lena", &["owner"]);
     let (exception, evidence) = (exceptions[0].id.clone(), "seen".to_owned());
     let close = Input::Settle { exception, by, settlement: Settlement::Close, evidence };
     engine.input(at(&run), lena("s1"), close).await.unwrap().unwrap();

@@ -6,17 +6,17 @@ use serde_json::json;
 
 use super::{
     Fault, Run, run_value,
-    state::{Act, Ask, Dispatch, Origin, Phase, Unwind, undo_label, undo_scope, unknown},
+    state::{Act, Ask, Dispatch, Origin, Phase, undo_label, undo_scope, unknown},
 };
 use crate::{
     action::Resource,
     approval::Approval,
     budget::Writes,
     decision::Verdict,
-    event::{Answered, Body, Ended, Purpose, Record, Role, Settled as SettledBy, Stage, Unwound},
+    event::{Answered, Body, Ended, Purpose, Record, Role, Stage, Unwound},
     exception::{Class, Landed, Need},
     id::{Seq, TokenId},
-    planning::{Labelled, Mark, Observation, Resolution, Settled},
+    planning::{Labelled, Mark, Observation, Settled},
     rollback::{State as TokenState, Token},
     sealed::Sealed,
 };
@@ -85,22 +85,26 @@ impl Run {
             }
             Body::Marked { step, mark } => self.on_marked(step, mark),
             Body::Raised { exception, .. } => self.on_raised(exception),
-            Body::Settled { exception, settled, .. } => self.on_settled(exception, settled)?,
+            Body::Settled { exception, by, settled, .. } => {
+                self.on_settled(exception, by, settled)?;
+            }
             Body::Abandoned { step, class } => {
                 self.state.abandoned = Some((step.clone(), *class));
                 self.state.waits.clear();
+                self.forget_escalations();
             }
             Body::RollbackRequested { by, scope, on_conflict } => {
                 self.state.rollback = Some((by.clone(), scope.clone(), *on_conflict));
             }
-            Body::Unwinding { tokens, irreversible, .. } => {
-                self.on_unwinding(tokens, irreversible.len());
+            Body::Unwinding { tokens, irreversible, doubts, .. } => {
+                self.on_unwinding(tokens, irreversible.len(), doubts);
             }
             Body::Redeemed { token, undone } => self.on_redeemed(token, undone)?,
             Body::Unwound { unwound } => self.on_unwound(*unwound),
             Body::Finished { end, .. } => {
                 self.state.end = Some(*end);
                 self.state.waits.clear();
+                self.forget_escalations();
             }
             Body::Closed { statement, .. } => {
                 self.state.receipts += 1;
@@ -124,6 +128,7 @@ impl Run {
                 (self.state.paused, self.state.faulted) = (false, false);
                 self.state.cancelled = true;
                 self.state.waits.clear();
+                self.forget_escalations();
             }
             _ => {}
         }
@@ -479,66 +484,6 @@ impl Run {
         self.observe(Observation::Marked { step });
     }
 
-    fn on_raised(&mut self, exception: &crate::exception::Exception) {
-        if exception.need == Need::Escalated {
-            self.observe(Observation::Escalated { step: &exception.step });
-        }
-        self.state.exceptions.insert(exception.id.clone(), exception.clone());
-    }
-
-    fn on_settled(
-        &mut self,
-        id: &crate::id::ExceptionId,
-        settled: &SettledBy,
-    ) -> Result<(), &'static str> {
-        let exception = self.state.exceptions.remove(id).ok_or("no such exception is open")?;
-        if exception.need != Need::Escalated {
-            return Ok(());
-        }
-        let resolution = match settled {
-            SettledBy::Retry => Resolution::Retry,
-            SettledBy::Use { value } => Resolution::Use(labelled(value)),
-            SettledBy::Stop | SettledBy::Close | SettledBy::Happened | SettledBy::DidNotHappen => {
-                Resolution::Stop
-            }
-        };
-        self.observe(Observation::Resolved { step: &exception.step, resolution: &resolution });
-        Ok(())
-    }
-
-    fn on_unwinding(&mut self, tokens: &[TokenId], irreversible: usize) {
-        let asked = self.state.rollback.as_ref();
-        let by =
-            asked.map_or_else(|| self.state.header.chain.agent.clone(), |(by, _, _)| by.clone());
-        let on_conflict = asked.map(|(_, _, on_conflict)| *on_conflict).unwrap_or_default();
-        self.state.recoveries.insert("rollback".to_owned());
-        self.state.unwind = Some(Unwind {
-            by,
-            on_conflict,
-            queue: tokens.iter().cloned().collect(),
-            irreversible,
-            results: Vec::new(),
-        });
-    }
-
-    fn on_redeemed(
-        &mut self,
-        id: &TokenId,
-        undone: &crate::event::Undone,
-    ) -> Result<(), &'static str> {
-        let token = if undone.spends() { TokenState::Spent } else { TokenState::Armed };
-        self.set_token(id, token);
-        if undone.is_back() {
-            self.state.effects.retain(|(_, token)| token.as_ref() != Some(id));
-        }
-        let unwind = self.state.unwind.as_mut().ok_or("nothing is being taken back")?;
-        if unwind.queue.front() == Some(id) {
-            unwind.queue.pop_front();
-        }
-        unwind.results.push(undone.clone());
-        Ok(())
-    }
-
     fn on_unwound(&mut self, unwound: Unwound) {
         (self.state.unwind, self.state.rollback) = (None, None);
         // What was taken back before stays so when a later request finds nothing it can do.
@@ -547,7 +492,7 @@ impl Run {
         }
     }
 
-    fn set_token(&mut self, id: &TokenId, state: TokenState) {
+    pub(super) fn set_token(&mut self, id: &TokenId, state: TokenState) {
         if let Some(token) = self.state.tokens.get_mut(id) {
             token.state = state;
         }

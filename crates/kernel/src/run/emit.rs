@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::{Fault, Ports, Run};
 use crate::{
     event::{Body, Event, Record, VERSION},
-    id::{ApprovalId, At, Seq, TokenId},
+    exception::Need,
+    id::{ApprovalId, At, ExceptionId, Seq, TokenId},
     label::LabelMap,
     operation::Undo,
     project::{self, Lookup},
@@ -53,6 +54,16 @@ impl Lookup for Run {
 
     fn ask(&self, action: Seq) -> Option<ApprovalId> {
         self.state.acts.get(&action)?.ask.as_ref().map(|ask| ask.id.clone())
+    }
+
+    fn escalations(&self) -> Vec<ExceptionId> {
+        let open = self.state.exceptions.values().filter(|_| self.is_machine(2));
+        open.filter(|e| e.need == Need::Escalated).map(|e| e.id.clone()).collect()
+    }
+
+    fn is_doubt(&self, exception: &ExceptionId) -> bool {
+        let open = self.state.exceptions.get(exception);
+        open.is_some_and(|open| open.need == Need::InDoubt)
     }
 
     fn token(&self, id: &TokenId) -> Option<(Seq, Undo, At)> {

@@ -1,16 +1,18 @@
 //! The run machine: `decide` an input into events, `apply` events into state, yield what is `next`.
 //!
 //! Reading order: this file (the surface), `state` (what events fold to), `apply` (how), `propose`
-//! (the gate, in order), `settle` (outcomes and receipts), `people` (answers and settlements),
-//! `unwind` (taking back), `replay`.
+//! (the gate, in order), `settle` (outcomes and receipts), `people` (answers and the clock),
+//! `exceptions` (what people decide about them), `unwind` (taking back), `replay`.
 //!
 //! State is only ever the fold of events; whatever `decide` concludes is emitted as an event first.
 //! Nothing leaves the process before [`Run::committed`] acknowledges the batch of [`Run::take`].
 
 mod apply;
+mod apply_exceptions;
 mod apply_waits;
 mod companions;
 mod emit;
+mod exceptions;
 mod people;
 mod propose;
 mod replay;
@@ -28,7 +30,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use people::verbs;
+pub use exceptions::verbs;
 pub use propose::TAINT_ROLE;
 pub use replay::{Divergence, Replayed, replay, replay_under};
 pub use view::{ActionView, AskView, QuestionView};
@@ -191,6 +193,12 @@ pub enum Refused {
     /// The input comes too late or twice.
     #[error("nothing waits for this: {0}")]
     Late(&'static str),
+    /// Somebody else decides about this.
+    #[error("only {owner} or an operator decides about this exception")]
+    NotYours {
+        /// The role or person who owns it.
+        owner: String,
+    },
     /// The input makes no sense now.
     #[error("{0}")]
     NotNow(&'static str),
@@ -323,11 +331,32 @@ impl Run {
         Ok(run)
     }
 
+    /// What the projections must say about a stored journal: the same changes, in the same order, that
+    /// were made when it was written, the run's own row last.
+    ///
+    /// # Errors
+    /// As [`Run::fold`].
+    pub fn project(records: &[Record], pins: Pins) -> Result<Vec<Change>, Fault> {
+        check_chain(records)?;
+        let Some(first) = records.first() else {
+            return Err(Fault::Illegal { seq: 0, problem: "the journal is empty" });
+        };
+        let id = first.event.run.clone();
+        let mut run = Self::unopened(id, pins, &first.event.body, first.event.at)?;
+        let mut changes = Vec::new();
+        for record in records {
+            changes.extend(crate::project::changes(record, &run));
+            run.apply(record)?;
+        }
+        changes.push(Change::Run(Box::new(run.row())));
+        Ok(changes)
+    }
+
     fn unopened(id: RunId, pins: Pins, first: &Body, at: At) -> Result<Self, Fault> {
         let Body::Opened { header, intent, .. } = first else {
             return Err(Fault::Illegal { seq: 0, problem: "a journal begins with `opened`" });
         };
-        if header.machine != MACHINE {
+        if !(1..=MACHINE).contains(&header.machine) {
             return Err(Fault::Machine { needed: header.machine });
         }
         let mut undo_overrides = BTreeMap::new();
@@ -451,6 +480,11 @@ impl Run {
         self.in_flight() || self.state.held
     }
 
+    /// Whether the run is pinned to this machine version or a later one.
+    fn is_machine(&self, version: u32) -> bool {
+        self.state.header.machine >= version
+    }
+
     fn dispatched_seqs(&self) -> BTreeSet<Seq> {
         let dispatched = self.state.acts.values().filter(|act| act.phase == Phase::Dispatched);
         dispatched.filter_map(|act| act.dispatch.as_ref()).map(|dispatch| dispatch.seq).collect()
@@ -516,8 +550,14 @@ impl Run {
         if self.pending.records.is_empty() {
             return;
         }
+        let row = self.row();
+        self.pending.changes.retain(|change| !matches!(change, Change::Run(_)));
+        self.pending.changes.push(Change::Run(Box::new(row)));
+    }
+
+    fn row(&self) -> RunRow {
         let header = &self.state.header;
-        let row = RunRow {
+        RunRow {
             status: self.status(),
             intent: header.intent.clone(),
             pack: header.pack.clone(),
@@ -527,9 +567,7 @@ impl Run {
             opened_at: self.state.opened_at,
             at: self.state.at,
             events: self.state.next_seq,
-        };
-        self.pending.changes.retain(|change| !matches!(change, Change::Run(_)));
-        self.pending.changes.push(Change::Run(Box::new(row)));
+        }
     }
 }
 

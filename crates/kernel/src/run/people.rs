@@ -6,10 +6,10 @@ use super::{EARLY_SIGNALS_MAX, Fault, Ports, Refused, Run, emit::seal, state::Ph
 use crate::{
     action::Proposal,
     approval::{Refusal, check_approver},
-    event::{Answered, Body, Role, Settled, Stage},
-    exception::{Class, Exception, Landed, Need},
+    event::{Answered, Body, Role, Stage},
+    exception::{Class, Need},
     id::{ApprovalId, Digest, Seq},
-    input::{Answer, Input, OnConflict, Scope, Settlement},
+    input::{Answer, Input, OnConflict, Scope},
     label::{Label, LabelMap, Trust},
     principal::{Kind, Principal},
     rollback::{State as TokenState, Token},
@@ -46,10 +46,7 @@ impl Run {
                 Ok(Ok(()))
             }
             Input::Settle { exception, by, settlement, evidence } => {
-                let Some(open) = self.state.exceptions.get(&exception).cloned() else {
-                    return Ok(Err(Refused::Late("no such exception is open")));
-                };
-                self.settle_exception(open, (by, evidence), settlement, ports)
+                self.settle_exception(&exception, (by, evidence), settlement, ports)
             }
             Input::PolicyChanged { digest } => {
                 let known = self.state.current_policy.unwrap_or(self.state.header.policy);
@@ -230,57 +227,6 @@ impl Run {
         }
     }
 
-    fn settle_exception(
-        &mut self,
-        open: Exception,
-        (by, evidence): (Principal, String),
-        settlement: Settlement,
-        ports: &mut Ports<'_>,
-    ) -> Result<Result<(), Refused>, Fault> {
-        if by.kind != Kind::Person || by.id == self.state.header.chain.agent.id {
-            return Ok(Err(Refusal::NotAPerson.into()));
-        }
-        if !verbs(open.need).contains(&verb(&settlement)) {
-            return Ok(Err(Refused::NotNow(
-                "this verb does not fit this exception; see `harness exception get`",
-            )));
-        }
-        let landed = match settlement {
-            Settlement::Happened => Some(Landed::Yes),
-            Settlement::DidNotHappen => Some(Landed::No),
-            Settlement::Retry | Settlement::Use { .. } | Settlement::Stop | Settlement::Close => {
-                None
-            }
-        };
-        let settled = self.seal_settlement(settlement, ports)?;
-        let (value, labels) = system_text(&evidence);
-        let evidence = seal(ports, value, labels)?;
-        self.emit(Body::Settled { exception: open.id, by, settled, evidence })?;
-        if let (Some(landed), Some(action)) = (landed, open.action) {
-            let class = (landed == Landed::No).then_some(Class::Unavailable);
-            self.receipt(action, landed, class, ports)?;
-        }
-        Ok(Ok(()))
-    }
-
-    fn seal_settlement(
-        &self,
-        settlement: Settlement,
-        ports: &mut Ports<'_>,
-    ) -> Result<Settled, Fault> {
-        Ok(match settlement {
-            Settlement::Happened => Settled::Happened,
-            Settlement::DidNotHappen => Settled::DidNotHappen,
-            Settlement::Retry => Settled::Retry,
-            Settlement::Stop => Settled::Stop,
-            Settlement::Close => Settled::Close,
-            Settlement::Use { value } => {
-                let label = Label::new(Trust::User, crate::label::Confidentiality::Internal);
-                Settled::Use { value: seal(ports, value, LabelMap::uniform(label))? }
-            }
-        })
-    }
-
     fn cancel(
         &mut self,
         by: Principal,
@@ -320,7 +266,7 @@ impl Run {
         Ok(Ok(()))
     }
 
-    fn advance_open(&mut self, ports: &mut Ports<'_>) -> Result<(), Fault> {
+    pub(super) fn advance_open(&mut self, ports: &mut Ports<'_>) -> Result<(), Fault> {
         let open = self.state.acts.iter().filter(|(_, act)| act.phase == Phase::Open);
         let open: Vec<Seq> = open.map(|(seq, _)| *seq).collect();
         for action in open {
@@ -351,7 +297,7 @@ impl Run {
                 self.state.tokens.get(token).filter(|t| t.state == TokenState::Armed && t.landed);
             let Some(usable) = usable else {
                 return Ok(Err(Refused::NotNow(
-                    "this rollback token was used, or never became usable",
+                    "this rollback token was used, or never became usable; an undo has no undo: ask for the change anew",
                 )));
             };
             if on_conflict == OnConflict::Refuse && self.is_covered(usable) {
@@ -430,26 +376,5 @@ impl Run {
             return self.abandon(String::new(), Class::Budget);
         }
         Ok(())
-    }
-}
-
-fn verb(settlement: &Settlement) -> &'static str {
-    match settlement {
-        Settlement::Happened => "happened",
-        Settlement::DidNotHappen => "did_not_happen",
-        Settlement::Retry => "retry",
-        Settlement::Use { .. } => "use",
-        Settlement::Stop => "stop",
-        Settlement::Close => "close",
-    }
-}
-
-/// What a person may do about an exception of this sort.
-#[must_use]
-pub fn verbs(need: Need) -> &'static [&'static str] {
-    match need {
-        Need::InDoubt => &["happened", "did_not_happen"],
-        Need::Escalated => &["retry", "use", "stop"],
-        Need::UndoFailed | Need::Conflict | Need::Unplanned | Need::Defect => &["close"],
     }
 }

@@ -17,9 +17,9 @@ use crate::{
     budget::Writes,
     decision::{Autonomy, Decision, Evidence, Question, Requirement, Rule, RunFacts, Verdict},
     event::{Body, End, Purpose, Role, Stage},
-    exception::{Class, Exception, Landed, Need},
+    exception::{Class, Landed, Need},
     gate::DISPATCH_WINDOW_MS,
-    id::{ApprovalId, Digest, EffectKey, ExceptionId, Seq, TokenId},
+    id::{ApprovalId, Digest, EffectKey, Seq, TokenId},
     label::LabelMap,
     operation::{Retry, Undo},
     planning::{Caveat, Labelled, Move, Question as AskedQuestion, Wait},
@@ -132,20 +132,6 @@ impl Run {
             self.emit(Body::Lapsed { question })?;
         }
         Ok(())
-    }
-
-    /// Raises an exception; returns its id.
-    pub(super) fn raise(
-        &mut self,
-        need: Need,
-        class: Class,
-        (step, action, owner): (String, Option<Seq>, String),
-    ) -> Result<ExceptionId, Fault> {
-        let id = ExceptionId::of(&self.tenant, &self.id, self.state.next_seq);
-        let at = self.state.at;
-        let exception = Exception { id: id.clone(), need, class, step, action, owner, at };
-        self.emit(Body::Raised { exception, detail: None })?;
-        Ok(id)
     }
 
     /// Enters a proposal into the journal and takes it as far through the gate as possible.

@@ -283,6 +283,8 @@ fn input_of(body: &Body) -> Option<Input> {
                 Settled::DidNotHappen => Settlement::DidNotHappen,
                 Settled::Retry => Settlement::Retry,
                 Settled::Use { value } => Settlement::Use { value: value.value() },
+                Settled::Skip => Settlement::Skip,
+                Settled::Rollback => Settlement::Rollback,
                 Settled::Stop => Settlement::Stop,
                 Settled::Close => Settlement::Close,
             },

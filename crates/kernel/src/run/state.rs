@@ -13,9 +13,9 @@ use crate::{
     budget::Spent,
     decision::{Decision, Requirement},
     event::{End, Ended, Header, Purpose, Role, Undone, Unwound},
-    exception::{Class, Exception, Landed},
+    exception::{Class, Exception, Landed, Need},
     id::{ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, OperationId, Seq, TokenId},
-    input::OnConflict,
+    input::{OnConflict, Scope},
     label::{Confidentiality, Label, Trust},
     operation::{Companion, Operation},
     planning::Labelled,
@@ -137,7 +137,14 @@ pub(crate) struct Unwind {
     pub(crate) queue: VecDeque<TokenId>,
     pub(crate) irreversible: usize,
     pub(crate) results: Vec<Undone>,
+    /// Effects that stay for now, with their record: what came before them on it stays too.
+    pub(crate) snags: Vec<(Seq, Option<Resource>)>,
+    /// Actions in doubt when it began.
+    pub(crate) doubts: usize,
 }
+
+/// What makes two exceptions of a run the same: need, step, class and action.
+pub(crate) type Trouble = (Need, String, Class, Option<Seq>);
 
 /// The fold.
 #[derive(Clone, Debug)]
@@ -159,6 +166,8 @@ pub(crate) struct State {
     /// Signals that came before a step waited for them.
     pub(crate) early: BTreeMap<String, Sealed>,
     pub(crate) exceptions: BTreeMap<ExceptionId, Exception>,
+    /// How often each sort of exception was raised at each place.
+    pub(crate) raised: BTreeMap<Trouble, u32>,
     pub(crate) tokens: BTreeMap<TokenId, Token>,
     /// Effects that landed, oldest first: with a token, or without a way back.
     pub(crate) effects: Vec<(Seq, Option<TokenId>)>,
@@ -178,8 +187,10 @@ pub(crate) struct State {
     pub(crate) faulted: bool,
     pub(crate) cancelled: bool,
     pub(crate) abandoned: Option<(String, Class)>,
-    pub(crate) rollback: Option<(Principal, crate::input::Scope, OnConflict)>,
+    pub(crate) rollback: Option<(Principal, Scope, OnConflict)>,
     pub(crate) unwind: Option<Unwind>,
+    /// What the last rollback was to take back.
+    pub(crate) unwind_scope: Scope,
     pub(crate) unwound: Option<Unwound>,
     pub(crate) end: Option<End>,
     pub(crate) closed: bool,
@@ -205,6 +216,7 @@ impl State {
             waits: BTreeMap::new(),
             early: BTreeMap::new(),
             exceptions: BTreeMap::new(),
+            raised: BTreeMap::new(),
             tokens: BTreeMap::new(),
             effects: Vec::new(),
             origins: BTreeMap::new(),
@@ -223,6 +235,7 @@ impl State {
             abandoned: None,
             rollback: None,
             unwind: None,
+            unwind_scope: Scope::Run,
             unwound: None,
             end: None,
             closed: false,

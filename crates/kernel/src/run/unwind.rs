@@ -4,9 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Fault, Ports, Run, companions::same_image, emit::seal, state::Act};
+use super::{
+    Fault, Ports, Run,
+    companions::same_image,
+    emit::seal,
+    state::{Act, Phase, Unwind},
+};
 use crate::{
-    action::Proposal,
+    action::{Proposal, Resource},
     event::{Because, Body, End, Purpose, Role, Undone, Unwound},
     exception::{Class, Landed, Need},
     id::{Seq, TokenId},
@@ -26,7 +31,7 @@ impl Run {
             self.next_undo(ports)?;
             self.resume_parents(ports)?;
         }
-        if self.state.is_held() || self.state.has_loose_ends() {
+        if self.state.is_held() || self.has_unknowns() {
             return Ok(());
         }
         if self.state.cancelled && self.state.end.is_none() {
@@ -75,8 +80,41 @@ impl Run {
                 Some(_) | None => {}
             }
         }
-        self.emit(Body::Unwinding { because, tokens, irreversible })?;
+        let acts = self.state.acts.iter().filter(|(_, act)| act.phase == Phase::Doubt);
+        let doubts = acts.map(|(seq, _)| *seq).collect();
+        self.emit(Body::Unwinding { because, tokens, irreversible, doubts })?;
         self.wind_down(ports)
+    }
+
+    /// Whether something is under way, or in doubt, that must be known first. When a person asked to
+    /// take back, a doubt that only a person can settle holds up nothing but its own record.
+    fn has_unknowns(&self) -> bool {
+        if !self.is_machine(2) || self.state.rollback.is_none() {
+            return self.state.has_loose_ends();
+        }
+        let loose = |act: &Act| {
+            matches!(act.phase, Phase::Dispatched | Phase::Ended | Phase::Doubt | Phase::Helping)
+        };
+        let acts = self.state.acts.iter();
+        acts.filter(|(_, act)| loose(act)).any(|(seq, _)| !self.is_handed_over(*seq))
+    }
+
+    /// Reverse order per record: the newest effect that nothing newer on its record stands in the way
+    /// of. An effect whose record is not named may be anywhere.
+    fn next_token(&self, unwind: &Unwind) -> Option<TokenId> {
+        if !self.is_machine(2) {
+            let stuck = unwind.results.iter().any(|undone| !undone.is_back());
+            return unwind.queue.front().filter(|_| !stuck).cloned();
+        }
+        let free = |id: &&TokenId| {
+            let Some(token) = self.state.tokens.get(*id) else { return true };
+            let covers = |(action, record): &(Seq, Option<Resource>)| {
+                let apart = matches!((record, &token.resource), (Some(a), Some(b)) if a != b);
+                *action > token.action && !apart
+            };
+            !unwind.snags.iter().any(covers)
+        };
+        unwind.queue.iter().find(free).cloned()
     }
 
     /// Taking back is under way, and no comparison or undo is: read off the fold, so that a crash or a
@@ -94,9 +132,7 @@ impl Run {
             let Some(unwind) = &self.state.unwind else {
                 return Ok(());
             };
-            let stuck = unwind.results.iter().any(|undone| !undone.is_back());
-            let front = unwind.queue.front().filter(|_| !stuck).cloned();
-            let Some(id) = front else {
+            let Some(id) = self.next_token(unwind) else {
                 return self.end_unwind(ports);
             };
             let Some(token) = self.state.tokens.get(&id).cloned() else {
@@ -122,7 +158,8 @@ impl Run {
         };
         let back = unwind.results.iter().filter(|undone| undone.is_back()).count();
         // One effect taken back out of several is partial, whatever was asked for.
-        let left = unwind.queue.len() + unwind.irreversible + self.state.effects.len();
+        let effects = self.state.effects.len() + unwind.doubts;
+        let left = unwind.queue.len() + unwind.irreversible + effects;
         let all = left == 0 && back == unwind.results.len();
         let unwound = match (all, back) {
             (true, _) => Unwound::Complete,
@@ -197,7 +234,7 @@ impl Run {
         let difference = seal(ports, Arc::new(difference), labels)?;
         let undone = Undone::Conflict { difference };
         self.emit(Body::Redeemed { token: token.id.clone(), undone })?;
-        self.need_person(Need::Conflict, Class::Mismatch)
+        self.need_person(Need::Conflict, Class::Mismatch, &token.id)
     }
 
     fn undo(&mut self, token: &Token, now: &Value, ports: &mut Ports<'_>) -> Result<(), Fault> {
@@ -256,9 +293,9 @@ impl Run {
             _ => Undone::Compensated,
         };
         let failed = !undone.is_back();
-        self.emit(Body::Redeemed { token, undone })?;
+        self.emit(Body::Redeemed { token: token.clone(), undone })?;
         if failed {
-            self.need_person(Need::UndoFailed, Class::Mismatch)?;
+            self.need_person(Need::UndoFailed, Class::Mismatch, &token)?;
         }
         Ok(())
     }
@@ -270,13 +307,16 @@ impl Run {
         class: Class,
         landed: Landed,
     ) -> Result<(), Fault> {
-        self.emit(Body::Redeemed { token, undone: Undone::Failed { class, landed } })?;
-        self.need_person(Need::UndoFailed, class)?;
+        let undone = Undone::Failed { class, landed };
+        self.emit(Body::Redeemed { token: token.clone(), undone })?;
+        self.need_person(Need::UndoFailed, class, &token)?;
         Ok(())
     }
 
-    fn need_person(&mut self, need: Need, class: Class) -> Result<(), Fault> {
+    fn need_person(&mut self, need: Need, class: Class, token: &TokenId) -> Result<(), Fault> {
         let owner = self.state.header.owner.clone();
-        self.raise(need, class, ("rollback".to_owned(), None, owner)).map(|_| ())
+        let known = self.state.tokens.get(token).filter(|_| self.is_machine(2));
+        let action = known.map(|token| token.action);
+        self.raise(need, class, ("rollback".to_owned(), action, owner)).map(|_| ())
     }
 }

@@ -56,7 +56,7 @@ fn bring_home(b: &mut Bench) {
             let sent = b.world.calls.contains_key("mail.send");
             use kernel::input::Settlement::{DidNotHappen, Happened};
             let settlement = if sent { Happened } else { DidNotHappen };
-            let by = person("person:lena", &[]);
+            let by = person("person:lena", &["owner"]);
             let (exception, evidence) = (exception.id, "looked".to_owned());
             b.input(Input::Settle { exception, by, settlement, evidence }).unwrap();
         }

@@ -39,7 +39,7 @@ fn an_unprobeable_doubt_waits_for_a_person() {
     let exception = b.run.as_ref().unwrap().exceptions().remove(0).id;
     let settle = |settlement| Input::Settle {
         exception: exception.clone(),
-        by: person("person:lena", &[]),
+        by: person("person:lena", &["owner"]),
         settlement,
         evidence: "seen in the ledger".into(),
     };
@@ -55,7 +55,7 @@ fn a_person_may_settle_that_it_did_not_happen() {
     b.world.script("bill.refund", vec![unknown()]);
     b.start(Crash::Never);
     let exception = b.run.as_ref().unwrap().exceptions().remove(0).id;
-    let by = person("person:lena", &[]);
+    let by = person("person:lena", &["owner"]);
     let settlement = Settlement::DidNotHappen;
     b.input(Input::Settle { exception, by, settlement, evidence: "not there".into() }).unwrap();
     assert_eq!(b.run.as_ref().unwrap().status(), Status::Failed);

@@ -6,6 +6,8 @@ mod crashes;
 #[cfg(test)]
 mod doubts;
 #[cfg(test)]
+mod exceptions;
+#[cfg(test)]
 mod gate;
 #[cfg(test)]
 mod golden;

@@ -109,7 +109,7 @@ impl Planner for Lanes {
                 if let Some(lane) = self.lane(step) {
                     match resolution {
                         Resolution::Retry => (lane.out, lane.failed) = (false, None),
-                        Resolution::Use(_) => forward(lane),
+                        Resolution::Use(_) | Resolution::Skip => forward(lane),
                         Resolution::Stop => {
                             lane.out = false;
                             lane.failed = Some(Class::Permission);
@@ -607,14 +607,17 @@ impl Stage {
                 let there = self.effects.contains_key(&key);
                 if there { Settlement::Happened } else { Settlement::DidNotHappen }
             }
-            Need::Escalated => match pick % 3 {
+            Need::Escalated => match pick % 5 {
+                3 => Settlement::Skip,
+                4 => Settlement::Rollback,
                 0 => Settlement::Use { value: Arc::new(json!("stands in")) },
                 1 => Settlement::Retry,
                 _ => Settlement::Stop,
             },
+            _ if pick % 2 == 0 && exception.count < 3 => Settlement::Retry,
             _ => Settlement::Close,
         };
-        let by = person("person:lena", &[]);
+        let by = person("person:lena", &["operator"]);
         let (exception, evidence) = (exception.id.clone(), "looked".to_owned());
         self.input(Input::Settle { exception, by, settlement, evidence })
     }

@@ -28,6 +28,9 @@ const RETRIES_MAX: u32 = 20;
 /// Times a step asks a person to take over before its next remedy is due.
 pub const ESCALATIONS_MAX: u32 = 10;
 
+/// What a result says about a step that a person skipped.
+const SKIPPED: &str = "a person decided to go on without this step";
+
 /// Whether the step may run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Again {
@@ -228,6 +231,12 @@ impl Task {
             Resolution::Use(value) => {
                 self.raise_by(&value.labels.join_all());
                 self.settle(desk, value.clone())
+            }
+            Resolution::Skip => {
+                let caveat = SKIPPED.to_owned();
+                self.mark(desk, trouble.class, "skip", Some(&caveat));
+                self.stand_in(&trouble, Some(&caveat));
+                self.settle(desk, null())
             }
             Resolution::Stop => self.stop(trouble.class),
         }

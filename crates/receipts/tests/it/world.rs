@@ -404,6 +404,7 @@ pub(crate) fn long_run(key: &str) -> Run {
         because: event::Because::Asked,
         tokens: vec![token.clone()],
         irreversible: vec![],
+        doubts: vec![],
     });
     run.act(Deed {
         step: "undo",

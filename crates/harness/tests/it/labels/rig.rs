@@ -311,7 +311,7 @@ impl Rig {
             }
         }
         for open in self.run.exceptions() {
-            let by = person("person:owner", &[]);
+            let by = person("person:owner", &["operator"]);
             if let Some(settlement) = outside.settle(&open) {
                 let evidence = "a test".to_owned();
                 return Some(Input::Settle { exception: open.id, by, settlement, evidence });
