@@ -21,9 +21,9 @@ mod sqlite;
 pub use batch::{BLOB_BYTES_MAX, INBOX_MAX};
 pub use error::Error;
 pub use query::{
-    ApprovalEntry, Checkpoint, Erase, ExceptionEntry, LEAVES_MAX, Listed, Log, PAGE_MAX, Page,
-    Query, ReceiptEntry, RunEntry, RunFilter, State, Stats, Store, StoredReceipt, Thing,
-    TokenEntry,
+    ApprovalEntry, Checkpoint, Erase, ExceptionEntry, ExceptionFilter, LEAVES_MAX, Listed, Log,
+    PAGE_MAX, Page, Query, ReceiptEntry, RunEntry, RunFilter, State, Stats, Store, StoredReceipt,
+    Thing, TokenEntry,
 };
 pub use ram::Ram;
 pub use sqlite::{Integrity, Options, Sqlite, VERSION};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use kernel::{
     event::Record,
-    exception::Exception,
+    exception::{Class, Exception, Need},
     id::{
         ApprovalId, At, Digest, Epoch, ExceptionId, ReceiptId, RunId, Seq, Tenant, TokenId, hex,
         unhex,
@@ -74,7 +74,7 @@ pub trait Query: Send + Sync + fmt::Debug {
     fn exceptions(
         &self,
         tenant: &Tenant,
-        state: State,
+        wanted: (State, ExceptionFilter),
         page: Page,
     ) -> Task<'_, Result<Listed<ExceptionEntry>, Error>>;
 
@@ -160,6 +160,32 @@ pub struct RunFilter {
     pub from: Option<At>,
     /// Opened before.
     pub until: Option<At>,
+}
+
+/// Which exceptions to list; what is `None` does not filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExceptionFilter {
+    /// Of this run.
+    pub run: Option<RunId>,
+    /// Of this failure class.
+    pub class: Option<Class>,
+    /// That need this.
+    pub need: Option<Need>,
+    /// Owned by this role or person.
+    pub owner: Option<String>,
+    /// Opened before.
+    pub until: Option<At>,
+}
+
+impl ExceptionFilter {
+    /// Whether an exception passes.
+    pub(crate) fn admits(&self, run: &RunId, exception: &Exception) -> bool {
+        self.run.as_ref().is_none_or(|wanted| wanted == run)
+            && self.class.is_none_or(|class| class == exception.class)
+            && self.need.is_none_or(|need| need == exception.need)
+            && self.owner.as_ref().is_none_or(|owner| *owner == exception.owner)
+            && self.until.is_none_or(|until| exception.at < until)
+    }
 }
 
 /// Which items of a queue to list.

@@ -253,7 +253,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
 
     let mut people = file.people.clone();
     if people.is_empty() {
-        let roles = ["approver", "finance", "owner"].map(str::to_owned).to_vec();
+        let roles = ["approver", "finance", "operator", "owner"].map(str::to_owned).to_vec();
         people.insert("me".to_owned(), Person { roles });
     }
     let first = || people.keys().next().cloned().unwrap_or_default();

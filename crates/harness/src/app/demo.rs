@@ -209,7 +209,7 @@ impl Home {
              store = \"store\"\npacks = [\"packs/customer-ops\"]\nme = \"demo-user\"\n\n\
              [policy]\noperator = [\"operator.cedar\"]\n\n\
              [keys]\nreceipts = \"file:keys/receipts.key\"\n\n\
-             [people.demo-user]\nroles = [\"requester\"]\n\n\
+             [people.demo-user]\nroles = [\"requester\", \"operator\"]\n\n\
              [people.demo-approver]\nroles = [\"approver\", \"finance\"]\n",
         );
         for name in ["crm", "desk", "billing", "usage"] {

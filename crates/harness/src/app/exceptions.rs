@@ -1,20 +1,26 @@
-//! Exceptions: runs that need someone, and what that someone may decide.
+//! Exceptions: the queue of runs that need someone, and what that someone may decide.
+
+mod detail;
 
 use std::sync::Arc;
 
 use kernel::{
-    id::ExceptionId,
+    event::{Body, Record},
+    exception::{Class, Exception, Need},
+    id::{ExceptionId, RunId},
     input::{Input, Settlement},
     run::verbs,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use store::{Page, Query, State, Thing};
+use store::{ExceptionFilter, Page, Query, State, Thing};
+
+pub use detail::{ExceptionDetail, GetException, StepBack, VerbView, get};
 
 use super::{
     App, Caller, parse_id,
-    problem::Problem,
+    problem::{Kind, Problem},
     runs::{self, RunView, rfc3339},
 };
 
@@ -37,6 +43,10 @@ pub struct ExceptionView {
     pub owner: String,
     /// Since when.
     pub opened_at: String,
+    /// For how long it has waited, or did until it was settled, in ms.
+    pub age_ms: i64,
+    /// How often this happened in the run.
+    pub count: u32,
     /// `open` or `settled`.
     pub state: String,
     /// What may be decided.
@@ -58,6 +68,16 @@ pub struct ExceptionList {
 pub struct ListExceptions {
     /// Settled ones too.
     pub all: bool,
+    /// Of this run.
+    pub run: Option<String>,
+    /// Of this failure class.
+    pub class: Option<String>,
+    /// That need this: `in_doubt`, `escalated`, `undo_failed`, `conflict`, `unplanned` or `defect`.
+    pub need: Option<String>,
+    /// Owned by this role or person.
+    pub owner: Option<String>,
+    /// Open for at least so long, in ms.
+    pub older_than_ms: Option<i64>,
     /// Where the page before ended.
     pub after: Option<String>,
     /// How many at most.
@@ -70,67 +90,147 @@ pub struct ListExceptions {
 pub struct Settle {
     /// Which.
     pub exception: String,
-    /// `happened`, `did_not_happen`, `retry`, `use`, `stop` or `close`.
+    /// `happened`, `did_not_happen`, `retry`, `use`, `skip`, `stop`, `rollback` or `close`.
     pub verb: String,
     /// The step's output, for `use`.
     #[serde(default)]
     pub value: Value,
-    /// How you know.
+    /// How you know, or why you decide so.
     pub evidence: String,
 }
 
 /// Lists exceptions.
 ///
 /// # Errors
-/// A cursor that makes no sense.
+/// A filter or cursor that makes no sense.
 pub async fn list(
     app: &App,
     caller: &Caller,
     request: ListExceptions,
 ) -> Result<ExceptionList, Problem> {
     let state = if request.all { State::All } else { State::Open };
+    let now = app.now();
+    let filter = ExceptionFilter {
+        run: request.run.as_deref().map(parse_id::<RunId>).transpose()?,
+        class: request.class.as_deref().map(|text| parse::<Class>("class", text)).transpose()?,
+        need: request.need.as_deref().map(|text| parse::<Need>("need", text)).transpose()?,
+        owner: request.owner,
+        until: request.older_than_ms.map(|ms| now.saturating_sub(ms).saturating_add(1)),
+    };
     let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
-    let listed = app.store.exceptions(caller.tenant(), state, page).await?;
-    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
-    let items = listed.items.into_iter().map(|entry| ExceptionView {
-        id: entry.exception.id.to_string(),
-        run: entry.run.to_string(),
-        need: word(serde_json::to_value(entry.exception.need).unwrap_or_default()),
-        class: entry.exception.class.name().to_owned(),
-        step: entry.exception.step.clone(),
-        action: entry.exception.action,
-        owner: entry.exception.owner.clone(),
-        opened_at: rfc3339(entry.exception.at),
-        state: if entry.closed_at.is_some() { "settled" } else { "open" }.to_owned(),
-        verbs: verbs(entry.exception.need).iter().map(|v| (*v).to_owned()).collect(),
-    });
-    Ok(ExceptionList { items: items.collect(), next: listed.next })
+    let listed = app.store.exceptions(caller.tenant(), (state, filter), page).await?;
+    let items = listed.items.iter().map(|entry| view(entry, now)).collect();
+    Ok(ExceptionList { items, next: listed.next })
 }
 
-/// Settles an exception.
+fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Problem> {
+    let value = Value::String(text.replace('-', "_"));
+    serde_json::from_value(value).map_err(|error| {
+        Problem::usage(&format!("bad-{what}"), format!("`{text}` is no {what}: {error}"))
+    })
+}
+
+/// A word of a closed set, as journals write it.
+pub(super) fn word<T: Serialize>(value: T) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+pub(super) fn view(entry: &store::ExceptionEntry, now: i64) -> ExceptionView {
+    let Exception { id, need, class, step, action, owner, at, count } = &entry.exception;
+    let offered = if entry.closed_at.is_some() { &[] } else { verbs(*need) };
+    ExceptionView {
+        id: id.to_string(),
+        run: entry.run.to_string(),
+        need: word(need),
+        class: class.name().to_owned(),
+        step: step.clone(),
+        action: *action,
+        owner: owner.clone(),
+        opened_at: rfc3339(*at),
+        age_ms: entry.closed_at.unwrap_or(now).saturating_sub(*at).max(0),
+        count: *count,
+        state: if entry.closed_at.is_some() { "settled" } else { "open" }.to_owned(),
+        verbs: offered.iter().map(|v| (*v).to_owned()).collect(),
+    }
+}
+
+/// The run an exception belongs to.
+pub(super) async fn run_of(
+    app: &App,
+    caller: &Caller,
+    exception: &ExceptionId,
+) -> Result<RunId, Problem> {
+    let thing = Thing::Exception(exception.clone());
+    let found = app.store.find_run(caller.tenant(), &thing).await?;
+    found.ok_or_else(|| Problem::not_found("exception", exception.as_str()))
+}
+
+/// Decides about an exception. The same decision by the same person again changes nothing.
 ///
 /// # Errors
-/// When it is not open, or the verb does not fit it.
+/// When it is not open, the verb or the value does not fit it, or it is somebody else's.
 pub async fn settle(app: &App, caller: &Caller, request: Settle) -> Result<RunView, Problem> {
     let exception: ExceptionId = parse_id(&request.exception)?;
     if request.evidence.trim().is_empty() {
-        return Err(Problem::usage("evidence-needed", "say how you know, with --evidence"));
+        return Err(Problem::usage("evidence-needed", "say how you know, or why you decide so"));
     }
-    let thing = Thing::Exception(exception.clone());
-    let found = app.store.find_run(caller.tenant(), &thing).await?;
-    let id = found.ok_or_else(|| Problem::not_found("exception", &request.exception))?;
+    let id = run_of(app, caller, &exception).await?;
     let settlement = match request.verb.as_str() {
         "happened" => Settlement::Happened,
         "did_not_happen" => Settlement::DidNotHappen,
         "retry" => Settlement::Retry,
         "use" => Settlement::Use { value: Arc::new(request.value) },
+        "skip" => Settlement::Skip,
         "stop" => Settlement::Stop,
+        "rollback" => Settlement::Rollback,
         "close" => Settlement::Close,
         other => return Err(Problem::usage("bad-verb", format!("`{other}` settles nothing"))),
     };
     let by = caller.principal().clone();
+    let records = app.records(caller, &id).await?;
+    if let Some(before) = settled_before(&records, &exception) {
+        if before == (by.id.to_string(), request.verb.clone()) {
+            return runs::view_of(app, caller, &id).await;
+        }
+        let (who, verb) = before;
+        let detail = format!("{who} settled this exception already: {}", verb.replace('_', " "));
+        return Err(Problem::new(Kind::Conflict, "settled-already", detail)
+            .next(format!("`harness exception get {exception}` shows when and why")));
+    }
+    let run = app.fold(&id, &records).await?;
+    let validate = pack::Schemas::new();
+    run.check_settlement(&exception, &by, &settlement, &validate)
+        .map_err(|refused| runs::refusal(refused).next(next_step(&exception)))?;
     let evidence = request.evidence;
-    runs::hand_in(app, caller, &id, Input::Settle { exception, by, settlement, evidence }).await?;
+    let input = Input::Settle { exception, by, settlement, evidence };
+    runs::hand_in(app, caller, &id, input).await?;
     runs::wait(app, caller, &id, 10_000).await;
     runs::view_of(app, caller, &id).await
+}
+
+fn next_step(exception: &ExceptionId) -> String {
+    format!("`harness exception get {exception}` shows what fits, and why")
+}
+
+/// Who settled it and how; a rollback leaves a doubt open and so settles it only once it is closed.
+fn settled_before(records: &[Record], wanted: &ExceptionId) -> Option<(String, String)> {
+    let mut found: Option<(String, String)> = None;
+    for record in records {
+        match &record.event.body {
+            Body::Settled { exception, by, settled, .. } if exception == wanted => {
+                let verb = serde_json::to_value(settled).unwrap_or_default();
+                let verb = verb.get("verb").and_then(Value::as_str).unwrap_or_default();
+                found = Some((by.id.to_string(), verb.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    let doubt = records.iter().any(|record| match &record.event.body {
+        Body::Raised { exception, .. } => {
+            exception.id == *wanted && exception.need == Need::InDoubt
+        }
+        _ => false,
+    });
+    found.filter(|(_, verb)| !(doubt && verb == "rollback"))
 }

@@ -128,6 +128,11 @@ impl App {
         &self.config
     }
 
+    /// The wall clock, in ms.
+    pub(crate) fn now(&self) -> i64 {
+        engine::Clock::now(&SystemClock).at
+    }
+
     /// Drives what is due until [`App::shut_down`].
     pub async fn serve(self: Arc<Self>) {
         Arc::clone(&self.engine).serve().await;

@@ -83,6 +83,7 @@ ops! {
     "approval.get", "harness.approval/v1" => approvals::get: approvals::GetApproval => approvals::Card;
     "approval.decide", "harness.run/v1" => approvals::decide: approvals::Decide => runs::RunView;
     "exception.list", "harness.exception-list/v1" => exceptions::list: exceptions::ListExceptions => exceptions::ExceptionList;
+    "exception.get", "harness.exception/v1" => exceptions::get: exceptions::GetException => exceptions::ExceptionDetail;
     "exception.settle", "harness.run/v1" => exceptions::settle: exceptions::Settle => runs::RunView;
     "receipt.list", "harness.receipt-list/v1" => receipts::list: runs::NamedRun => receipts::ReceiptList;
     "receipt.get", "harness.receipt/v1" => receipts::get: receipts::GetReceipt => receipts::ReceiptView;

@@ -262,19 +262,23 @@ pub(crate) async fn hand_in(
     view_of(app, caller, id).await?;
     let key = (caller.tenant().clone(), id.clone());
     let taken = app.engine.input(key, (signal, by), input).await?;
-    taken.map_err(|refused| {
-        let kind = match refused {
-            kernel::run::Refused::Answer(refusal) => match refusal {
-                kernel::approval::Refusal::NotAsked
-                | kernel::approval::Refusal::OtherAction
-                | kernel::approval::Refusal::Expired => Kind::Conflict,
-                _ => Kind::NotAllowed,
-            },
-            kernel::run::Refused::Shape { .. } => Kind::Usage,
-            kernel::run::Refused::Late(_) | kernel::run::Refused::NotNow(_) => Kind::Conflict,
-        };
-        Problem::new(kind, "refused", refused.to_string())
-    })
+    taken.map_err(refusal)
+}
+
+/// What a caller is told when a run does not take an input.
+pub(crate) fn refusal(refused: kernel::run::Refused) -> Problem {
+    let kind = match refused {
+        kernel::run::Refused::Answer(refusal) => match refusal {
+            kernel::approval::Refusal::NotAsked
+            | kernel::approval::Refusal::OtherAction
+            | kernel::approval::Refusal::Expired => Kind::Conflict,
+            _ => Kind::NotAllowed,
+        },
+        kernel::run::Refused::Shape { .. } => Kind::Usage,
+        kernel::run::Refused::NotYours { .. } => Kind::NotAllowed,
+        kernel::run::Refused::Late(_) | kernel::run::Refused::NotNow(_) => Kind::Conflict,
+    };
+    Problem::new(kind, "refused", refused.to_string())
 }
 
 /// Drives a run until it parks or ends: after a crash, or when nothing serves.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod approvals;
+mod exceptions;
 mod owner;
 mod proof;
 mod refusals;

@@ -278,7 +278,7 @@ impl Office {
     fn toml(&self, policy: Option<&str>) -> String {
         let mut text = String::from(
             "store = \"store\"\npacks = [\"packs/customer-ops\"]\nme = \"ulla\"\n\
-             [people.ulla]\nroles = [\"requester\", \"approver\"]\n\
+             [people.ulla]\nroles = [\"requester\", \"approver\", \"operator\"]\n\
              [people.mira]\nroles = [\"approver\", \"finance\"]\n\
              [people.lars]\nroles = [\"viewer\"]\n\
              [keys]\nreceipts = \"file:keys/receipts.key\"\n",

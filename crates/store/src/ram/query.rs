@@ -9,8 +9,9 @@ use kernel::{
 use crate::{
     Error, LEAVES_MAX, PAGE_MAX,
     query::{
-        ApprovalEntry, Checkpoint, Erase, ExceptionEntry, Key as Place, Listed, Log, Page, Query,
-        ReceiptEntry, RunEntry, RunFilter, State, Stats, StoredReceipt, Thing, TokenEntry,
+        ApprovalEntry, Checkpoint, Erase, ExceptionEntry, ExceptionFilter, Key as Place, Listed,
+        Log, Page, Query, ReceiptEntry, RunEntry, RunFilter, State, Stats, StoredReceipt, Thing,
+        TokenEntry,
     },
 };
 
@@ -192,7 +193,7 @@ impl Query for Ram {
     fn exceptions(
         &self,
         tenant: &Tenant,
-        state: State,
+        (state, filter): (State, ExceptionFilter),
         page: Page,
     ) -> Task<'_, Result<Listed<ExceptionEntry>, Error>> {
         let memory = self.lock();
@@ -200,7 +201,8 @@ impl Query for Ram {
             .exceptions
             .iter()
             .filter(|((owner, _), _)| owner == tenant)
-            .map(|(_, entry)| entry);
+            .map(|(_, entry)| entry)
+            .filter(|entry| filter.admits(&entry.run, &entry.exception));
         let keyed = |entry: &ExceptionEntry| {
             (Place(entry.exception.at, entry.exception.id.to_string()), entry.clone())
         };

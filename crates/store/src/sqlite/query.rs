@@ -2,6 +2,7 @@
 
 use kernel::{
     event::Record,
+    exception::{Class, Need},
     id::{Digest, RunId, Seq, Tenant},
     port::Task,
 };
@@ -10,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter, type
 use crate::{
     Error, PAGE_MAX,
     query::{
-        ApprovalEntry, ExceptionEntry, Key, Listed, Page, Query, ReceiptEntry, RunEntry, RunFilter,
-        State, Stats, Thing, TokenEntry, status_name,
+        ApprovalEntry, ExceptionEntry, ExceptionFilter, Key, Listed, Page, Query, ReceiptEntry,
+        RunEntry, RunFilter, State, Stats, Thing, TokenEntry, status_name,
     },
 };
 
@@ -22,6 +23,17 @@ use super::{
 
 const RUN_COLUMNS: &str =
     "run, row, next_seq, head_hash, epoch, wake_at, inbox_pending, coalesce(opened_at, 0)";
+
+/// The conditions an [`ExceptionFilter`] adds, from parameter 5 on.
+macro_rules! exceptions_filtered {
+    () => {
+        " AND (?5 IS NULL OR run = ?5)
+          AND (?6 IS NULL OR json_extract(row, '$.class') = ?6)
+          AND (?7 IS NULL OR json_extract(row, '$.need') = ?7)
+          AND (?8 IS NULL OR json_extract(row, '$.owner') = ?8)
+          AND (?9 IS NULL OR at < ?9)"
+    };
+}
 
 /// The places of a list's first page, ascending and descending.
 const FIRST: (i64, &str) = (i64::MIN, "");
@@ -123,31 +135,53 @@ impl Query for Sqlite {
     fn exceptions(
         &self,
         tenant: &Tenant,
-        state: State,
+        (state, filter): (State, ExceptionFilter),
         page: Page,
     ) -> Task<'_, Result<Listed<ExceptionEntry>, Error>> {
         let (list, first, sql) = match state {
             State::Open => (
                 "exceptions-open",
                 FIRST,
-                "SELECT run, row, closed_at, at, id FROM exceptions
-                 WHERE tenant = ?1 AND closed_at IS NULL AND (at, id) > (?2, ?3) ORDER BY at, id LIMIT ?4",
+                concat!(
+                    "SELECT run, row, closed_at, at, id FROM exceptions
+                     WHERE tenant = ?1 AND closed_at IS NULL AND (at, id) > (?2, ?3)",
+                    exceptions_filtered!(),
+                    " ORDER BY at, id LIMIT ?4"
+                ),
             ),
             State::All => (
                 "exceptions",
                 LAST,
-                "SELECT run, row, closed_at, at, id FROM exceptions
-                 WHERE tenant = ?1 AND (at, id) < (?2, ?3) ORDER BY at DESC, id DESC LIMIT ?4",
+                concat!(
+                    "SELECT run, row, closed_at, at, id FROM exceptions
+                     WHERE tenant = ?1 AND (at, id) < (?2, ?3)",
+                    exceptions_filtered!(),
+                    " ORDER BY at DESC, id DESC LIMIT ?4"
+                ),
             ),
         };
-        self.list(tenant, (list, first, page), sql, |row| {
-            let closed_at = row.get(2)?;
-            let entry = ExceptionEntry {
-                run: parse(row, 0)?,
-                exception: from_json(text(row, 1)?)?,
-                closed_at,
+        let tenant = tenant.clone();
+        Box::pin(async move {
+            let after = Key::decode(list, &page)?;
+            let after = after.unwrap_or_else(|| Key(first.0, first.1.to_owned()));
+            let size = page.size();
+            let found = move |conn: &Connection| {
+                let run = filter.run.as_ref().map(RunId::as_str);
+                let (class, need) = (filter.class.map(Class::name), filter.need.map(word));
+                let parameters: [&dyn ToSql; 9] = [
+                    &tenant.as_str(),
+                    &after.0,
+                    &after.1,
+                    &(size + 1),
+                    &run,
+                    &class,
+                    &need,
+                    &filter.owner,
+                    &filter.until,
+                ];
+                select(conn, sql, &parameters, exception_entry)
             };
-            Ok((Key(row.get(3)?, row.get(4)?), entry))
+            Ok(Listed::cut(list, self.read(found).await?, size))
         })
     }
 
@@ -243,6 +277,19 @@ impl Sqlite {
             Ok(Listed::cut(list, self.read(found).await?, size))
         })
     }
+}
+
+fn exception_entry(row: &Row<'_>) -> Result<(Key, ExceptionEntry), Fault> {
+    let closed_at = row.get(2)?;
+    let entry =
+        ExceptionEntry { run: parse(row, 0)?, exception: from_json(text(row, 1)?)?, closed_at };
+    Ok((Key(row.get(3)?, row.get(4)?), entry))
+}
+
+/// What an exception needs, as its column says it.
+fn word(need: Need) -> String {
+    let value = serde_json::to_value(need).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// All rows of a statement, decoded.

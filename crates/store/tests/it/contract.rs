@@ -13,8 +13,8 @@ use kernel::{
 };
 use serde_json::json;
 use store::{
-    BLOB_BYTES_MAX, Checkpoint, Error, ExceptionEntry, Page, Ram, RunFilter, State, Store,
-    StoredReceipt, Thing,
+    BLOB_BYTES_MAX, Checkpoint, Error, ExceptionEntry, ExceptionFilter, Page, Ram, RunFilter,
+    State, Store, StoredReceipt, Thing,
 };
 
 use crate::make::*;
@@ -501,6 +501,7 @@ async fn exceptions_open_and_close(store: Arc<dyn Store>) {
         action: Some(0),
         owner: "ops".to_owned(),
         at: 20,
+        count: 1,
     };
     let row = Box::new(ExceptionRow { exception: exception.clone() });
     let mut first = opening(&tenant, &run, 1);
@@ -508,12 +509,34 @@ async fn exceptions_open_and_close(store: Arc<dyn Store>) {
     let head = first.records[0].hash;
     store.append(first).await.unwrap();
     let list = async |state| {
-        let listed = store.exceptions(&tenant, state, Page::default()).await.unwrap();
+        let listed = store
+            .exceptions(&tenant, (state, ExceptionFilter::default()), Page::default())
+            .await
+            .unwrap();
         let brief = |entry: ExceptionEntry| (entry.exception, entry.closed_at);
         listed.items.into_iter().map(brief).collect::<Vec<_>>()
     };
     assert_eq!(list(State::Open).await, [(exception.clone(), None)]);
     assert_eq!(store.stats(&tenant).await.unwrap().exceptions_open, 1);
+    let filters = [
+        (ExceptionFilter { class: Some(Class::Timeout), ..Default::default() }, 1),
+        (ExceptionFilter { class: Some(Class::Stale), ..Default::default() }, 0),
+        (ExceptionFilter { need: Some(Need::InDoubt), ..Default::default() }, 1),
+        (ExceptionFilter { need: Some(Need::Defect), ..Default::default() }, 0),
+        (ExceptionFilter { owner: Some("ops".to_owned()), ..Default::default() }, 1),
+        (ExceptionFilter { owner: Some("op".to_owned()), ..Default::default() }, 0),
+        (ExceptionFilter { run: Some(run.clone()), ..Default::default() }, 1),
+        (ExceptionFilter { run: Some(crate::make::run("b")), ..Default::default() }, 0),
+        (ExceptionFilter { until: Some(21), ..Default::default() }, 1),
+        (ExceptionFilter { until: Some(20), ..Default::default() }, 0),
+    ];
+    for (filter, count) in filters {
+        for state in [State::Open, State::All] {
+            let wanted = (state, filter.clone());
+            let listed = store.exceptions(&tenant, wanted, Page::default()).await.unwrap();
+            assert_eq!(listed.items.len(), count, "{state:?} {filter:?}");
+        }
+    }
     let thing = Thing::Exception(exception.id.clone());
     assert_eq!(store.find_run(&tenant, &thing).await.unwrap(), Some(run.clone()));
     let mut next = batch(&tenant, records(&run, 1, head, 1));

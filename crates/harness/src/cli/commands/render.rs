@@ -142,7 +142,7 @@ pub(crate) fn run_list(answer: &Value, screen: &mut Screen) {
 }
 
 /// Where the next page starts.
-fn more(answer: &Value, screen: &mut Screen) {
+pub(crate) fn more(answer: &Value, screen: &mut Screen) {
     let next = text(answer, "/next");
     if !next.is_empty() {
         screen.line(&format!("more: --after {next}"));
@@ -343,31 +343,6 @@ fn arguments(answer: &Value, screen: &mut Screen) {
             screen.field(if n == 0 { name } else { "" }, &crate::app::value::visible(line));
         }
     }
-}
-
-/// Exceptions.
-pub(crate) fn exception_list(answer: &Value, screen: &mut Screen) {
-    let items = list(answer, "/items");
-    if items.is_empty() {
-        screen.line("No run needs anyone.");
-        return;
-    }
-    for row in items {
-        screen.heading(&text(row, "/id"));
-        let state = screen.status(&text(row, "/state"));
-        screen.field("state", &state);
-        screen.field(
-            "needs",
-            &format!("{} ({})", text(row, "/need").replace('_', " "), text(row, "/class")),
-        );
-        screen.field("run", &format!("{}, step {}", text(row, "/run"), text(row, "/step")));
-        screen.field(
-            "owner",
-            &format!("{}, since {}", text(row, "/owner"), short_time(&text(row, "/opened_at"))),
-        );
-        screen.field("verbs", &joined(row, "/verbs"));
-    }
-    more(answer, screen);
 }
 
 /// What verification found.

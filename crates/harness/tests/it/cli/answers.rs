@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{DemoHome, Office, id_of, root, run_in};
+use crate::support::{DemoHome, Office, change, id_of, root, run_in};
 
 /// Every published schema by kind, as `harness schema --write` writes them.
 fn published(office: &Office) -> BTreeMap<String, Value> {
@@ -52,6 +52,14 @@ fn every_answer_validates_against_its_published_schema() {
     let run = office.changed("ACC-0007", 45, "changed");
     let waiting = id_of(&office.submit_change("ACC-0042", 45, "waiting"));
     let (approval, _) = office.card(&waiting);
+    office.world.fault(&serde_json::json!({
+        "system": "crm", "operation": "crm.get_account", "kind": "403",
+    }));
+    let words = change("ACC-0064", 45, "forbidden");
+    office.json(&[&words.each()[..], &["--wait"]].concat()).exits(9);
+    office.world.heal();
+    let open = hold(&["exception", "list"]);
+    let exception = open["items"][0]["id"].as_str().unwrap().to_owned();
     let receipts = hold(&["receipt", "list", &run]);
     let receipt = receipts["items"][0]["id"].as_str().unwrap().to_owned();
     let bundle = office.path("run.bundle");
@@ -74,6 +82,7 @@ fn every_answer_validates_against_its_published_schema() {
         &["approval", "list"],
         &["approval", "get", &approval],
         &["exception", "list"],
+        &["exception", "get", &exception],
         &["receipt", "get", &receipt],
         &["receipt", "verify", &run],
         &["receipt", "checkpoint"],
