@@ -117,7 +117,7 @@ impl Line {
     }
 
     fn commit(&mut self) -> Result<(), Broken> {
-        let Pending { expected_seq, records, drafts, changes, wake_at } = self.run.take();
+        let Pending { expected_seq, records, drafts, changes, wake_at, reach } = self.run.take();
         let sign = |draft: kernel::receipt::Draft| {
             let envelope = self.world.seal(&draft.payload);
             SignedReceipt { draft, envelope }
@@ -138,6 +138,7 @@ impl Line {
                     changes,
                     consumed,
                     wake_at,
+                    reach,
                 };
                 let appended = ram.append(batch).now_or_never();
                 let waits = || Broken::new("append in RAM", "it waits");

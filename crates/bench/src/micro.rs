@@ -153,5 +153,6 @@ fn opening_batch(world: &Arc<World>, n: usize) -> Result<Batch, Broken> {
         changes: pending.changes,
         consumed: Vec::new(),
         wake_at: None,
+        reach: pending.reach,
     })
 }

@@ -7,7 +7,8 @@ use kernel::{
     event::{Body, Record},
     exception::{Class, Landed},
     gate::Permit,
-    id::{At, RunId, Seq, Tenant},
+    halt::Standing,
+    id::{At, HaltId, RunId, Seq, Tenant},
     input::Input,
     port::{Batch, Connector, Failure, Journal, Outcome, Posted, SignedReceipt},
     run::{Fault, Pending, Ports, Run, Status},
@@ -43,6 +44,22 @@ pub(crate) struct Driver {
     seen: HashMap<String, Taken>,
     /// Since when the run has been due for whoever comes after this owner.
     due_since: Option<At>,
+    /// Outcomes that no append has made durable yet.
+    unsaved: Vec<Ended>,
+}
+
+/// How a call ended: the action, which call of it, and the outcome.
+type Ended = (Seq, u32, Outcome);
+
+/// What the next fold of a run must hear first, because this one could not be made durable.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Carried {
+    /// A defect met: it holds the run, whatever the claim would have begun.
+    pub(crate) fault: Option<String>,
+    /// The halt that refused what was decided.
+    pub(crate) halt: Option<HaltId>,
+    /// Calls that have ended all the same.
+    pub(crate) ended: Vec<Ended>,
 }
 
 /// The parts of [`Loaded`] that outlive the pins.
@@ -78,18 +95,19 @@ impl Driver {
             consumed: vec![],
             seen: HashMap::new(),
             due_since: None,
+            unsaved: vec![],
         };
         driver.commit().await?;
         Ok(driver)
     }
 
-    /// Takes an existing run over: folds its journal and claims it. A fault met before is told first:
-    /// it holds the run, whatever the claim would have begun.
+    /// Takes an existing run over: folds its journal and claims it, and tells it first what the fold
+    /// before could not make durable.
     pub(crate) async fn claim(
         shell: Arc<Shell>,
-        tenant: Tenant,
-        id: RunId,
-        (fault, desk): (Option<String>, &mut Desk),
+        (tenant, id): (Tenant, RunId),
+        carried: Carried,
+        desk: &mut Desk,
     ) -> Result<Self, Error> {
         let stored = shell.journal.claim(tenant.clone(), id.clone()).await?;
         let loaded = load(&shell, &id, &stored.records).await?;
@@ -108,18 +126,61 @@ impl Driver {
             consumed: vec![],
             seen: HashMap::new(),
             due_since: None,
+            unsaved: vec![],
         };
         desk.open_inbox(stored.inbox);
         driver.consumed = desk.take_poison();
+        let fault = carried.fault.map(|message| Input::Fault { message });
+        // Held while it hears what ended: what it would begin now would look like an orphan of the claim.
+        let hold = (!carried.ended.is_empty()).then_some(Input::Hold);
+        let brake = driver.brake(&stored.halts, carried.halt.as_ref());
+        let (halt, unhalt) = match brake {
+            Some(Input::Unhalt { .. }) => (None, brake),
+            other => (other, None),
+        };
+        for input in fault.into_iter().chain(halt).chain(hold) {
+            let _taken = driver.decide(input)?;
+        }
+        for (action, attempt, outcome) in carried.ended {
+            driver.take_ended(action, attempt, outcome)?;
+        }
         let digest = driver.loaded.current_policy;
-        let fault = fault.map(|message| Input::Fault { message });
-        let claim = [Input::Claimed { epoch }, Input::PolicyChanged { digest }, Input::Tick];
-        for input in fault.into_iter().chain(claim) {
+        let claim = [Input::Claimed { epoch }, Input::PolicyChanged { digest }];
+        for input in claim.into_iter().chain(unhalt).chain([Input::Tick]) {
             // These are never refused: where nothing follows, nothing is journaled.
             let _taken = driver.decide(input)?;
         }
         driver.commit().await?;
         Ok(driver)
+    }
+
+    /// Whether the run must be held by a halt, or let go.
+    fn brake(&self, standing: &[Standing], refused_by: Option<&HaltId>) -> Option<Input> {
+        let stands = |id: &HaltId| standing.iter().any(|halt| halt.id == *id);
+        let reach = self.run.reach();
+        let covers = |halt: &&Standing| halt.covers.covers(&self.id, &reach);
+        // A run that is over is held only once it wants to call again, to take back.
+        let over = self.run.status().is_over();
+        let covering = standing.iter().filter(|_| !over).find(covers).map(|halt| &halt.id);
+        let holds = covering.or(refused_by.filter(|id| stands(id)));
+        match (self.run.halted(), holds) {
+            (Some(held), _) if stands(held) => None,
+            (_, Some(halt)) => Some(Input::Halt { halt: halt.clone() }),
+            (Some(held), None) => Some(Input::Unhalt { halt: held.clone() }),
+            (None, None) => None,
+        }
+    }
+
+    /// A late outcome is refused: somebody has settled it meanwhile.
+    fn take_ended(&mut self, action: Seq, attempt: u32, outcome: Outcome) -> Result<(), Error> {
+        self.unsaved.push((action, attempt, outcome.clone()));
+        let _late = self.decide(Input::Outcome { action, attempt, outcome })?;
+        Ok(())
+    }
+
+    /// The outcomes that no append has made durable, after [`Driver::drive`] failed.
+    pub(crate) fn take_unsaved(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.unsaved)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -139,7 +200,7 @@ impl Driver {
         if !self.run.has_pending() && self.consumed.is_empty() {
             return Ok(());
         }
-        let Pending { expected_seq, records, drafts, changes, wake_at } = self.run.take();
+        let Pending { expected_seq, records, drafts, changes, wake_at, reach } = self.run.take();
         let sign = |draft: kernel::receipt::Draft| {
             let envelope = self.shell.seal.seal(&draft.payload);
             SignedReceipt { draft, envelope }
@@ -161,9 +222,11 @@ impl Driver {
             changes,
             consumed: std::mem::take(&mut self.consumed),
             wake_at,
+            reach,
         };
         self.shell.journal.append(batch).await?;
         self.run.committed();
+        self.unsaved.clear();
         Ok(())
     }
 
@@ -173,7 +236,9 @@ impl Driver {
         let driven = self.take_turns(desk, &mut calls).await;
         if driven.is_err() {
             // Whoever folds the run next must not meet calls of ours that are still on their way.
-            while calls.next().await.is_some() {}
+            while let Some(ended) = calls.next().await {
+                self.unsaved.push(ended);
+            }
         }
         driven
     }
@@ -198,8 +263,7 @@ impl Driver {
             }
             tokio::select! {
                 Some((action, attempt, outcome)) = calls.next() => {
-                    // A late outcome is refused: somebody has settled it meanwhile.
-                    let _late = self.decide(Input::Outcome { action, attempt, outcome })?;
+                    self.take_ended(action, attempt, outcome)?;
                 }
                 Some(()) = desk.receive() => {}
             }

@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 use crate::{
     Error,
     desk::{Delivery, Desk},
-    drive::{Driver, Shell},
+    drive::{Carried, Driver, Shell},
     ports::{Clock, Entropy, Loader, Seal},
 };
 
@@ -373,10 +373,10 @@ impl Seat {
         &mut self,
         mut opened: Option<Driver>,
     ) -> Result<Status, Error> {
-        let mut fault: Option<String> = None;
+        let mut carried = Carried::default();
         let mut last = Error::Draining;
         for _ in 0..=REFOLDS_MAX {
-            let error = match self.drive_once(opened.take(), &mut fault).await {
+            let error = match self.drive_once(opened.take(), &mut carried).await {
                 Ok(status) => return Ok(status),
                 Err(error) => error,
             };
@@ -384,9 +384,13 @@ impl Seat {
                 // A defect: drop what is in memory, fold again, and hold the run for a person.
                 Error::Fault(found) => {
                     self.desk.forget(Some(found));
-                    fault = Some(found.to_string());
+                    carried = Carried { fault: Some(found.to_string()), ..Carried::default() };
                 }
-                // Nothing has left: the journal says where the run stands.
+                // Nothing has left: the journal says where the run stands, a halt holds it.
+                Error::Journal(JournalError::Halted(halt)) => {
+                    self.desk.forget(None);
+                    carried.halt = Some(halt.clone());
+                }
                 Error::Journal(JournalError::Medium(_)) => self.desk.forget(None),
                 Error::Journal(_) | Error::Pins { .. } | Error::Draining => return Err(error),
             }
@@ -398,19 +402,22 @@ impl Seat {
     async fn drive_once(
         &mut self,
         opened: Option<Driver>,
-        fault: &mut Option<String>,
+        carried: &mut Carried,
     ) -> Result<Status, Error> {
         let mut driver = match opened {
             Some(opened) => opened,
             None => {
                 self.engine.refuse_draining()?;
                 self.desk.collect();
-                let (shell, (tenant, run)) = (Arc::clone(&self.engine.shell), self.key.clone());
-                Driver::claim(shell, tenant, run, (fault.clone(), &mut self.desk)).await?
+                let shell = Arc::clone(&self.engine.shell);
+                let first = carried.clone();
+                Driver::claim(shell, self.key.clone(), first, &mut self.desk).await?
             }
         };
-        *fault = None;
-        driver.drive(&mut self.desk).await?;
+        *carried = Carried::default();
+        let driven = driver.drive(&mut self.desk).await;
+        carried.ended = driver.take_unsaved();
+        driven?;
         Ok(driver.status())
     }
 }

@@ -15,8 +15,8 @@ use crate::{
     decision::{Autonomy, Decision, Mode, Requirement},
     exception::{Class, Exception, Landed},
     id::{
-        ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, OperationId, ReceiptId, RunId, Seq,
-        TokenId,
+        ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, HaltId, OperationId, ReceiptId,
+        RunId, Seq, TokenId,
     },
     input::{OnConflict, Scope},
     label::Label,
@@ -587,6 +587,16 @@ pub enum Body {
         /// Who.
         by: Principal,
     },
+    /// *Input.* A halt covers what the run would call: nothing is dispatched while it stands.
+    Halted {
+        /// Which.
+        halt: HaltId,
+    },
+    /// *Input.* It does not stand any more.
+    Unhalted {
+        /// Which.
+        halt: HaltId,
+    },
     /// *Input.* Take back.
     RollbackRequested {
         /// Who.
@@ -705,6 +715,8 @@ macro_rules! sealed_of {
             | Body::Marked { .. }
             | Body::Paused { .. }
             | Body::Resumed { .. }
+            | Body::Halted { .. }
+            | Body::Unhalted { .. }
             | Body::RollbackRequested { .. }
             | Body::Unwinding { .. }
             | Body::Unwound { .. }
@@ -751,6 +763,8 @@ impl Body {
             Self::Cancelled { .. } => "cancelled",
             Self::Paused { .. } => "paused",
             Self::Resumed { .. } => "resumed",
+            Self::Halted { .. } => "halted",
+            Self::Unhalted { .. } => "unhalted",
             Self::RollbackRequested { .. } => "rollback_requested",
             Self::Unwinding { .. } => "unwinding",
             Self::Redeemed { .. } => "redeemed",
@@ -779,6 +793,8 @@ impl Body {
                 | Self::Cancelled { .. }
                 | Self::Paused { .. }
                 | Self::Resumed { .. }
+                | Self::Halted { .. }
+                | Self::Unhalted { .. }
                 | Self::RollbackRequested { .. }
         )
     }

@@ -203,6 +203,10 @@ text_id!(
     ExceptionId, "exc_", "an exception id such as exc_1f0c…"
 );
 text_id!(
+    /// One halt: hash of tenant and position in the halt log.
+    HaltId, "hlt_", "a halt id such as hlt_1f0c…"
+);
+text_id!(
     /// What a target system deduplicates on; unique across runs and tenants.
     EffectKey, "key_", "an effect key such as key_1f0c…"
 );
@@ -248,6 +252,14 @@ impl EffectKey {
     #[must_use]
     pub fn of(tenant: &Tenant, run: &RunId, origin: Seq) -> Self {
         Self(hashed("key_", "harness/effect/v1", &key_parts(tenant, run, &origin.to_be_bytes())))
+    }
+}
+
+impl HaltId {
+    /// The id of the halt that entry `n` of the tenant's halt log puts up.
+    #[must_use]
+    pub fn of(tenant: &Tenant, n: u64) -> Self {
+        Self(hashed("hlt_", "harness/halt/v1", &[tenant.0.as_bytes(), &n.to_be_bytes()]))
     }
 }
 

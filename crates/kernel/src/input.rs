@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    id::{ApprovalId, At, Digest, Epoch, ExceptionId, Seq, TokenId},
+    id::{ApprovalId, At, Digest, Epoch, ExceptionId, HaltId, Seq, TokenId},
     port::Outcome,
     principal::Principal,
 };
@@ -175,6 +175,16 @@ pub enum Input {
     Resume {
         /// Who.
         by: Principal,
+    },
+    /// A halt covers what the run would call.
+    Halt {
+        /// Which.
+        halt: HaltId,
+    },
+    /// It does not stand any more.
+    Unhalt {
+        /// Which.
+        halt: HaltId,
     },
     /// Take effects back.
     Rollback {

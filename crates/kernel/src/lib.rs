@@ -16,6 +16,7 @@ pub mod decision;
 pub mod event;
 pub mod exception;
 pub mod gate;
+pub mod halt;
 pub mod id;
 pub mod input;
 pub mod label;

@@ -10,7 +10,8 @@ use crate::{
     event::Record,
     exception::{Class, Landed},
     gate::Permit,
-    id::{At, Digest, Epoch, PrincipalId, RunId, Seq, Tenant},
+    halt::{Reach, Standing},
+    id::{At, Digest, Epoch, HaltId, PrincipalId, RunId, Seq, Tenant},
     input::Input,
     label::LabelMap,
     money::Money,
@@ -120,6 +121,8 @@ pub struct Batch {
     pub consumed: Vec<String>,
     /// When to look at the run again, if ever.
     pub wake_at: Option<At>,
+    /// What its dispatches touch. The store refuses a batch with a dispatch that does not say.
+    pub reach: Option<Reach>,
 }
 
 /// A receipt with its envelope, ready to store.
@@ -157,6 +160,9 @@ pub enum JournalError {
     /// What is stored is not what was written.
     #[error("the store was changed behind the journal: {0}")]
     Tampered(String),
+    /// A halt covers what the batch would dispatch; nothing was written.
+    #[error("halted by {0}")]
+    Halted(HaltId),
     /// The medium failed: disk full, connection gone.
     #[error("the store failed: {0}")]
     Medium(String),
@@ -194,6 +200,8 @@ pub struct Loaded {
     pub epoch: Epoch,
     /// Inbox items not consumed yet, oldest first.
     pub inbox: Vec<Posted>,
+    /// The tenant's halts that stand.
+    pub halts: Vec<Standing>,
 }
 
 /// Content-addressed bytes: plans, packs, policies, bulky results.

@@ -32,7 +32,7 @@ pub(crate) fn check(batch: &Batch) -> Result<(), JournalError> {
         }
         previous = Some(record.hash);
     }
-    Ok(())
+    crate::halts::check_says(batch)
 }
 
 /// Checks that the first record follows the stored head.

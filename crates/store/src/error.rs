@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kernel::port::JournalError;
+use kernel::{halt::HALTS_MAX, id::HaltId, port::JournalError};
 
 /// Why a store cannot be opened, queried or closed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,12 @@ pub enum Error {
         /// What is wrong.
         problem: &'static str,
     },
+    /// There is no such halt, or it was lifted.
+    #[error("no halt {0} stands")]
+    NoHalt(HaltId),
+    /// As many halts stand as can.
+    #[error("{HALTS_MAX} halts stand: lift one, or halt everything")]
+    Halts,
     /// Erased, but old pages may linger in the write-ahead log.
     #[error("values are erased, but a reader kept the write-ahead log from being cut: erase again")]
     Lingering,

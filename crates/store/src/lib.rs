@@ -14,12 +14,14 @@
 
 mod batch;
 mod error;
+mod halts;
 mod query;
 mod ram;
 mod sqlite;
 
 pub use batch::{BLOB_BYTES_MAX, INBOX_MAX};
 pub use error::Error;
+pub use halts::{Brake, HaltNote, Halts};
 pub use query::{
     ApprovalEntry, Checkpoint, Erase, ExceptionEntry, ExceptionFilter, LEAVES_MAX, Listed, Log,
     PAGE_MAX, Page, Query, ReceiptEntry, RunEntry, RunFilter, State, Stats, Store, StoredReceipt,

@@ -81,6 +81,7 @@ async fn of_two_engines_one_wins_and_the_loser_drops_the_run() {
         changes: vec![],
         consumed: vec!["x".into()],
         wake_at: None,
+        reach: None,
     };
     assert!(matches!(company.journal.append(stale).await, Err(JournalError::Lost { .. })));
     let folded = Run::fold(&claimed.records, company.pins()).unwrap();

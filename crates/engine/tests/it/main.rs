@@ -4,6 +4,8 @@ mod drains;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod halts;
+#[cfg(test)]
 mod runs;
 #[cfg(test)]
 mod support;

@@ -68,6 +68,9 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
     let packs: Vec<String> = app.shelf.packs().map(|s| s.pack.manifest.name.clone()).collect();
     checks.push(packs_check(&packs));
 
+    let halts = super::halts::list(app, caller, Default::default()).await?;
+    checks.push(halts_check(&halts));
+
     let stats = app.store.stats(caller.tenant()).await?;
     let queue = format!(
         "{} events, {} approvals open, {} exceptions open, {} KiB",
@@ -90,4 +93,20 @@ fn packs_check(packs: &[String]) -> Check {
         ("ok", packs.join(", "), None)
     };
     Check { id: "packs".to_owned(), result: result.to_owned(), found, fix }
+}
+
+/// A halt is no damage, but nobody should forget that it stands.
+fn halts_check(halts: &super::halts::HaltList) -> Check {
+    let each = halts.items.iter().map(|halt| {
+        let name = format!("{} {}", halt.scope, halt.name);
+        format!("{} by {} since {}", name.trim(), halt.by, halt.at)
+    });
+    let standing: Vec<String> = each.collect();
+    let (result, found, fix) = if standing.is_empty() {
+        ("ok", "nothing is halted".to_owned(), None)
+    } else {
+        let fix = "`harness halt lift ID` lets what it holds go on".to_owned();
+        ("warning", standing.join("; "), Some(fix))
+    };
+    Check { id: "halts".to_owned(), result: result.to_owned(), found, fix }
 }

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod exceptions;
 pub mod explain;
 pub mod export;
+pub mod halts;
 pub mod host;
 pub mod intents;
 pub mod kpis;

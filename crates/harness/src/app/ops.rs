@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     App, Caller, approvals, config,
     demo::Told,
-    doctor, exceptions, explain, export, intents, kpis, packs, policies,
+    doctor, exceptions, explain, export, halts, intents, kpis, packs, policies,
     problem::{Kind, Problem},
     receipts, rollbacks, runs, timeline,
 };
@@ -85,6 +85,9 @@ ops! {
     "exception.list", "harness.exception-list/v1" => exceptions::list: exceptions::ListExceptions => exceptions::ExceptionList;
     "exception.get", "harness.exception/v1" => exceptions::get: exceptions::GetException => exceptions::ExceptionDetail;
     "exception.settle", "harness.run/v1" => exceptions::settle: exceptions::Settle => runs::RunView;
+    "halt.set", "harness.halt/v1" => halts::halt: halts::Halt => halts::HaltView;
+    "halt.lift", "harness.halt/v1" => halts::lift: halts::LiftHalt => halts::HaltView;
+    "halt.list", "harness.halt-list/v1" => halts::list: halts::ListHalts => halts::HaltList;
     "receipt.list", "harness.receipt-list/v1" => receipts::list: runs::NamedRun => receipts::ReceiptList;
     "receipt.get", "harness.receipt/v1" => receipts::get: receipts::GetReceipt => receipts::ReceiptView;
     "receipt.verify", "harness.verified/v1" => receipts::verify_run: receipts::Verify => receipts::Verified;

@@ -149,6 +149,8 @@ impl From<kernel::port::JournalError> for Problem {
                     "nothing was sent; restore the store from a backup and run `harness doctor`",
                 )
             }
+            J::Halted(_) => Self::new(Kind::TryAgain, "halted", error.to_string())
+                .next("`harness halt list` shows who halted it and why; nothing was begun"),
             J::Medium(_) => Self::new(Kind::TryAgain, "store-failed", error.to_string()).next(
                 "nothing was half-written; free disk space or check the medium, then try again",
             ),

@@ -181,7 +181,7 @@ pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunLi
 fn parse_status(text: &str) -> Result<Status, Problem> {
     serde_json::from_value(Value::String(text.to_owned())).map_err(|_| {
         Problem::usage("bad-status", format!("`{text}` is not a status")).next(
-            "use one of running, waiting, asking, paused, needs_person, rolling_back, succeeded, partial, failed, cancelled, rolled_back, partly_rolled_back",
+            "use one of running, waiting, asking, paused, halted, needs_person, rolling_back, succeeded, partial, failed, cancelled, rolled_back, partly_rolled_back",
         )
     })
 }

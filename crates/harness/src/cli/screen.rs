@@ -167,7 +167,7 @@ impl Screen {
         let tone = match word {
             "succeeded" | "rolled_back" | "restored" | "verified" | "ok" | "allow" | "no"
             | "done" => Tone::Good,
-            "failed" | "deny" | "denied" | "conflict" | "irreversible" => Tone::Bad,
+            "failed" | "deny" | "denied" | "conflict" | "irreversible" | "halted" => Tone::Bad,
             "asking" | "needs_person" | "partial" | "partly_rolled_back" | "ask" | "always"
             | "maybe" | "paused" | "warning" | "open" => Tone::Warn,
             _ => Tone::Quiet,

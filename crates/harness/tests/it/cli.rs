@@ -3,6 +3,7 @@
 mod answers;
 mod approvals;
 mod exceptions;
+mod halts;
 mod owner;
 mod proof;
 mod refusals;

@@ -50,6 +50,8 @@ impl Run {
             | Body::Faulted { .. }
             | Body::Cancelled { .. }
             | Body::Paused { .. }
+            | Body::Halted { .. }
+            | Body::Unhalted { .. }
             | Body::Resumed { .. } => self.on_held(body),
             Body::PolicyChanged { digest } => self.state.current_policy = Some(*digest),
             Body::Proposed { .. } => self.on_proposed(seq, body)?,
@@ -122,6 +124,8 @@ impl Run {
             Body::Held => self.state.held = true,
             Body::Faulted { .. } => self.state.faulted = true,
             Body::Paused { .. } => self.state.paused = true,
+            Body::Halted { halt } => self.state.halted = Some(halt.clone()),
+            Body::Unhalted { .. } => self.state.halted = None,
             Body::Resumed { .. } => (self.state.paused, self.state.faulted) = (false, false),
             // Whoever ends a run that is held wants it to end, not to wait.
             Body::Cancelled { .. } => {

@@ -28,9 +28,20 @@ impl Run {
             prev_hash: self.state.head,
         })?;
         self.pending.changes.extend(project::changes(&record, self));
+        self.note_reach(&record.event.body);
         self.apply(&record)?;
         self.pending.records.push(record);
         Ok(seq)
+    }
+
+    /// A batch that dispatches says what it touches: the store asks the halts.
+    fn note_reach(&mut self, body: &Body) {
+        let Body::Dispatched { action, .. } = body else { return };
+        let act = self.state.acts.get(action);
+        let connector = act.map(|act| act.operation.id.connector().to_owned());
+        let fresh = self.pending.reach.take().unwrap_or_else(|| self.reach());
+        let reach = self.pending.reach.insert(fresh);
+        reach.connectors.extend(connector);
     }
 
     pub(super) fn illegal(&self, problem: &'static str) -> Fault {

@@ -41,7 +41,8 @@ use crate::{
     catalogue::Catalogue,
     event::{Body, Damage, End, Header, MACHINE, Purpose, Record, Unwound, check_chain},
     gate::{DISPATCH_WINDOW_MS, Permit},
-    id::{At, Digest, RunId, Seq, Tenant},
+    halt::Reach,
+    id::{At, Digest, HaltId, RunId, Seq, Tenant},
     input::{Input, Now},
     label::LabelMap,
     operation::Companion,
@@ -78,6 +79,8 @@ pub enum Status {
     Asking,
     /// Held by a person.
     Paused,
+    /// Held by a halt.
+    Halted,
     /// An exception is open.
     NeedsPerson,
     /// Effects are being taken back.
@@ -105,6 +108,7 @@ impl Status {
             Self::Waiting => "waiting",
             Self::Asking => "asking",
             Self::Paused => "paused",
+            Self::Halted => "halted",
             Self::NeedsPerson => "needs_person",
             Self::RollingBack => "rolling_back",
             Self::Succeeded => "succeeded",
@@ -124,6 +128,7 @@ impl Status {
             | Self::Waiting
             | Self::Asking
             | Self::Paused
+            | Self::Halted
             | Self::NeedsPerson
             | Self::RollingBack => false,
             Self::Succeeded
@@ -250,6 +255,8 @@ pub struct Pending {
     pub changes: Vec<Change>,
     /// When time alone will change something.
     pub wake_at: Option<At>,
+    /// What its dispatches touch; `None` when it holds none.
+    pub reach: Option<Reach>,
 }
 
 /// One execution of one intent.
@@ -496,6 +503,20 @@ impl Run {
         &self.id
     }
 
+    /// What the run touches whatever it calls: for halts.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        let header = &self.state.header;
+        let (pack, agent) = (header.pack.clone(), header.chain.agent.id.clone());
+        Reach { pack, agent, connectors: BTreeSet::new() }
+    }
+
+    /// The halt that holds it.
+    #[must_use]
+    pub fn halted(&self) -> Option<&HaltId> {
+        self.state.halted.as_ref()
+    }
+
     /// The pinned world.
     #[must_use]
     pub fn header(&self) -> &Header {
@@ -521,12 +542,16 @@ impl Run {
         if state.paused || state.faulted {
             return if state.faulted { Status::NeedsPerson } else { Status::Paused };
         }
+        let taking_back = state.unwind.is_some() || state.rollback.is_some();
+        if state.halted.is_some() && (state.end.is_none() || taking_back) {
+            return Status::Halted;
+        }
         if !state.exceptions.is_empty() && state.end.is_none() {
             return Status::NeedsPerson;
         }
         let asking = state.acts.values().any(|act| act.phase == Phase::Asking);
         let in_flight = self.in_flight();
-        if state.unwind.is_some() || state.rollback.is_some() {
+        if taking_back {
             return if asking && !in_flight { Status::Asking } else { Status::RollingBack };
         }
         match (state.unwound, state.end) {

@@ -72,6 +72,20 @@ impl Run {
             Input::Cancel { by, reason } => self.cancel(by, &reason, ports),
             Input::Pause { by } => self.pause(by),
             Input::Resume { by } => self.resume(by, ports),
+            Input::Halt { halt } => {
+                if self.state.halted.as_ref() != Some(&halt) {
+                    self.emit(Body::Halted { halt })?;
+                }
+                Ok(Ok(()))
+            }
+            Input::Unhalt { halt } => {
+                if self.state.halted.as_ref() != Some(&halt) {
+                    return Ok(Err(Refused::Late("no such halt holds the run")));
+                }
+                self.emit(Body::Unhalted { halt })?;
+                self.advance_open(ports)?;
+                Ok(Ok(()))
+            }
             Input::Rollback { by, scope, on_conflict } => self.take_back(by, scope, on_conflict),
         }
     }

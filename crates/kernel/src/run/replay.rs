@@ -294,6 +294,8 @@ fn input_of(body: &Body) -> Option<Input> {
         Body::Cancelled { by, reason } => Input::Cancel { by: by.clone(), reason: text_of(reason) },
         Body::Paused { by } => Input::Pause { by: by.clone() },
         Body::Resumed { by } => Input::Resume { by: by.clone() },
+        Body::Halted { halt } => Input::Halt { halt: halt.clone() },
+        Body::Unhalted { halt } => Input::Unhalt { halt: halt.clone() },
         Body::RollbackRequested { by, scope, on_conflict } => {
             Input::Rollback { by: by.clone(), scope: scope.clone(), on_conflict: *on_conflict }
         }

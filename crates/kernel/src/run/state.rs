@@ -14,7 +14,9 @@ use crate::{
     decision::{Decision, Requirement},
     event::{End, Ended, Header, Purpose, Role, Undone, Unwound},
     exception::{Class, Exception, Landed, Need},
-    id::{ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, OperationId, Seq, TokenId},
+    id::{
+        ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, HaltId, OperationId, Seq, TokenId,
+    },
     input::{OnConflict, Scope},
     label::{Confidentiality, Label, Trust},
     operation::{Companion, Operation},
@@ -184,6 +186,8 @@ pub(crate) struct State {
     pub(crate) last_statement: Digest,
     pub(crate) paused: bool,
     pub(crate) held: bool,
+    /// The halt that holds the run.
+    pub(crate) halted: Option<HaltId>,
     pub(crate) faulted: bool,
     pub(crate) cancelled: bool,
     pub(crate) abandoned: Option<(String, Class)>,
@@ -230,6 +234,7 @@ impl State {
             last_statement: Digest::default(),
             paused: false,
             held: false,
+            halted: None,
             faulted: false,
             cancelled: false,
             abandoned: None,
@@ -244,7 +249,7 @@ impl State {
 
     /// Nothing new may be dispatched for now.
     pub(crate) fn is_held(&self) -> bool {
-        self.paused || self.faulted || self.held
+        self.paused || self.faulted || self.held || self.halted.is_some()
     }
 
     /// Nothing is wanted from the planner any more.

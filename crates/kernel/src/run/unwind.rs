@@ -31,9 +31,12 @@ impl Run {
             self.next_undo(ports)?;
             self.resume_parents(ports)?;
         }
-        if self.state.is_held() || self.has_unknowns() {
+        let state = &self.state;
+        if state.paused || state.faulted || state.held || self.has_unknowns() {
             return Ok(());
         }
+        // Ending sends nothing, so a halted run may end; taking back waits.
+        let may_call = state.halted.is_none();
         if self.state.cancelled && self.state.end.is_none() {
             self.end_empty(End::Cancelled, ports)?;
         }
@@ -45,11 +48,14 @@ impl Run {
         {
             if self.state.effects.is_empty() || self.state.unwound.is_some() {
                 self.end_empty(End::Failed, ports)?;
+            } else if !may_call {
+                return Ok(());
             } else {
                 return self.unwind(Because::Failure { step, class }, &Scope::Run, ports);
             }
         }
         match self.state.rollback.clone() {
+            Some(_) if !may_call => Ok(()),
             Some((_, scope, _)) => self.unwind(Because::Asked, &scope, ports),
             None => self.close(),
         }

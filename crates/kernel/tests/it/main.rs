@@ -12,6 +12,8 @@ mod gate;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod halts;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod rollbacks;

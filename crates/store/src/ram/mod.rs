@@ -9,13 +9,16 @@ use std::{
 
 use kernel::{
     event::{Record, check_chain},
+    halt::{HaltChange, HaltEvent, Standing},
     id::{ApprovalId, At, Digest, Epoch, ExceptionId, RunId, Seq, Tenant, TokenId},
     port::{Batch, Blobs, Journal, JournalError, Loaded, Posted, Task},
     project::{Change, RunRow},
+    run::Status,
 };
 
 use crate::{
-    batch,
+    Error, HaltNote, Halts, batch,
+    halts::{self, Brakes},
     query::{ApprovalEntry, Checkpoint, ExceptionEntry, ReceiptEntry, StoredReceipt, TokenEntry},
 };
 
@@ -39,6 +42,7 @@ struct Memory {
     logs: BTreeMap<Tenant, Vec<StoredReceipt>>,
     checkpoints: BTreeMap<Tenant, BTreeMap<u64, Checkpoint>>,
     blobs: BTreeMap<(Tenant, Digest), Vec<u8>>,
+    halt_logs: BTreeMap<Tenant, Vec<HaltEvent>>,
     writes: u64,
 }
 
@@ -121,6 +125,17 @@ impl Blobs for Ram {
     }
 }
 
+impl Halts for Ram {
+    fn record_halt(&self, tenant: &Tenant, note: HaltNote) -> Task<'_, Result<HaltEvent, Error>> {
+        let tenant = tenant.clone();
+        Box::pin(async move { self.lock().record_halt(&tenant, note) })
+    }
+
+    fn halt_log(&self, tenant: &Tenant) -> Task<'_, Result<Vec<HaltEvent>, Error>> {
+        ready(Ok(self.lock().halt_logs.get(tenant).cloned().unwrap_or_default()))
+    }
+}
+
 impl Memory {
     /// Refuses before it changes anything, so that a batch happens whole or not at all.
     fn append(&mut self, batch: Batch) -> Result<(), JournalError> {
@@ -138,6 +153,7 @@ impl Memory {
             None => return Err(JournalError::NoRun(batch.run)),
         };
         batch::check_follows(&batch, &head)?;
+        halts::check(&batch, self.standing(&batch.tenant).iter())?;
         self.check_receipts(&batch)?;
         self.append_receipts(&batch);
         for change in &batch.changes {
@@ -235,6 +251,29 @@ impl Memory {
         }
     }
 
+    fn standing(&self, tenant: &Tenant) -> Vec<Standing> {
+        let log = self.halt_logs.get(tenant).map(Vec::as_slice);
+        kernel::halt::standing(log.unwrap_or_default()).unwrap_or_default()
+    }
+
+    fn record_halt(&mut self, tenant: &Tenant, note: HaltNote) -> Result<HaltEvent, Error> {
+        let log = self.halt_logs.get(tenant).map(Vec::as_slice).unwrap_or_default();
+        let last = log.last().and_then(|event| event.hashed().ok());
+        let (n, head) = (log.len() as u64, last.map(|(_, hash)| hash).unwrap_or_default());
+        let brakes = Brakes { n, head, standing: self.standing(tenant) };
+        let event = brakes.entry(tenant, note)?;
+        if matches!(event.change, HaltChange::Lifted { .. }) {
+            let mine = self.runs.iter_mut().filter(|((owner, _), _)| owner == tenant);
+            let is_halted = |row: &RunRow| row.status == Status::Halted;
+            for (_, held) in mine.filter(|(_, held)| held.row.as_ref().is_some_and(is_halted)) {
+                held.wake_at = Some(event.at);
+            }
+        }
+        self.halt_logs.entry(tenant.clone()).or_default().push(event.clone());
+        self.writes += 1;
+        Ok(event)
+    }
+
     fn pending(&self, key: &Key) -> u64 {
         let inbox = self.inboxes.get(key).into_iter().flatten();
         inbox.filter(|(_, posted)| posted.is_some()).count() as u64
@@ -266,7 +305,8 @@ impl Memory {
         self.writes += 1;
         let broken = |damage| JournalError::Tampered(format!("run {}: {damage}", key.1));
         check_chain(&held.records).map_err(broken)?;
-        Ok(Loaded { records: held.records.clone(), epoch: held.epoch, inbox })
+        let (records, epoch) = (held.records.clone(), held.epoch);
+        Ok(Loaded { records, epoch, inbox, halts: self.standing(&key.0) })
     }
 
     fn due(&self, now: At, limit: usize) -> Vec<Key> {

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::batch;
 
-use super::{Fault, cipher::Key, log, project};
+use super::{Fault, cipher::Key, halts, log, project};
 
 /// A tenant's run.
 pub(super) type Place<'a> = (&'a Tenant, &'a RunId);
@@ -137,8 +137,13 @@ pub(super) fn append(conn: &Connection, prepared: &Prepared) -> Result<(), Fault
                 JournalError::Lost { expected: batch.expected_seq, found: head.next_seq }.into()
             );
         }
-        Some(head) => head,
+        Some(head) => {
+            halts::refuse_halted(conn, batch)?;
+            head
+        }
         None if batch.expected_seq == 0 && !batch.records.is_empty() => {
+            // Before anything is written: what is refused here costs the group nothing.
+            halts::refuse_halted(conn, batch)?;
             open_run(conn, place)?;
             Head::fresh()
         }

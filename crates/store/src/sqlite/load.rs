@@ -14,6 +14,7 @@ use super::{
     Fault, Sqlite,
     append::{self, Head, Place, blob_key, blob_place, kind_of, opening_place},
     cipher::Key,
+    halts,
     project::parse,
 };
 
@@ -58,7 +59,8 @@ pub(super) fn load(
         let sealed: Option<Vec<u8>> = row.get(1)?;
         inbox.push(append::open_posted(key.as_ref(), place, &signal, &sealed.unwrap_or_default())?);
     }
-    Ok(Loaded { records, epoch, inbox })
+    let halts = halts::load_standing(conn, tenant)?;
+    Ok(Loaded { records, epoch, inbox, halts })
 }
 
 /// All events of a run, up to the head its row names.
@@ -234,6 +236,7 @@ fn check_all(conn: &Connection, runs_max: usize) -> Result<Integrity, Fault> {
             .problems
             .push(format!("tenant {tenant}: the receipt log holds {count} of {end} leaves"));
     }
+    check_halts(conn, &mut found)?;
     let mut statement =
         conn.prepare("SELECT tenant, run FROM runs ORDER BY opened_at DESC LIMIT ?1")?;
     let mut rows = statement.query([runs_max])?;
@@ -251,6 +254,20 @@ fn check_all(conn: &Connection, runs_max: usize) -> Result<Integrity, Fault> {
         found.runs += 1;
     }
     Ok(found)
+}
+
+fn check_halts(conn: &Connection, found: &mut Integrity) -> Result<(), Fault> {
+    let mut statement =
+        conn.prepare("SELECT DISTINCT tenant FROM halt_log UNION SELECT tenant FROM halts")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        match halts::load_log(conn, &parse(row, 0)?).map_err(JournalError::from) {
+            Ok(_) => {}
+            Err(JournalError::Tampered(problem)) => found.problems.push(problem),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn check_receipts(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<(), Fault> {

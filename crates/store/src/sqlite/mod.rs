@@ -3,6 +3,7 @@
 mod append;
 mod cipher;
 mod erase;
+mod halts;
 mod load;
 mod log;
 mod project;

@@ -16,6 +16,7 @@ const MIGRATIONS: &[Migration] = &[
     |conn| conn.execute_batch(include_str!("schema/1.sql")),
     |conn| conn.execute_batch(include_str!("schema/2.sql")),
     |conn| conn.execute_batch(include_str!("schema/3.sql")),
+    |conn| conn.execute_batch(include_str!("schema/4.sql")),
 ];
 
 /// The schema version this build writes.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use kernel::{
     event::{Body, Event, Record, check_chain},
     exception::{Class, Exception, Need},
-    id::{ApprovalId, Digest, ExceptionId, TokenId},
+    halt::{Covers, HaltChange, Reach, Standing},
+    id::{ApprovalId, Digest, ExceptionId, HaltId, TokenId},
     operation::Undo,
     port::JournalError,
     project::{ApprovalRow, Change, ExceptionRow},
@@ -13,8 +14,8 @@ use kernel::{
 };
 use serde_json::json;
 use store::{
-    BLOB_BYTES_MAX, Checkpoint, Error, ExceptionEntry, ExceptionFilter, Page, Ram, RunFilter,
-    State, Store, StoredReceipt, Thing,
+    BLOB_BYTES_MAX, Brake, Checkpoint, Error, ExceptionEntry, ExceptionFilter, HaltNote, Page, Ram,
+    RunFilter, State, Store, StoredReceipt, Thing,
 };
 
 use crate::make::*;
@@ -58,6 +59,9 @@ over_both!(
     exceptions_open_and_close,
     a_token_is_armed_then_spent,
     floats_survive,
+    a_halt_refuses_the_dispatches_it_covers,
+    a_dispatch_that_does_not_say_what_it_reaches_is_refused,
+    halts_are_logged_and_lifting_one_wakes_what_it_held,
 );
 
 async fn what_is_appended_is_loaded(store: Arc<dyn Store>) {
@@ -581,4 +585,106 @@ async fn floats_survive(store: Arc<dyn Store>) {
     store.append(batch(&tenant, vec![Record::new(event).unwrap()])).await.unwrap();
     let loaded = store.claim(tenant, run).await.unwrap();
     assert_eq!(*loaded.records[0].openings()[0].as_ref().unwrap().value, json!(floats));
+}
+
+/// A batch of one dispatch, and what it reaches.
+fn dispatching(
+    tenant: &kernel::id::Tenant,
+    run: &kernel::RunId,
+    (seq, prev): (u64, Digest),
+    connector: &str,
+) -> kernel::port::Batch {
+    let body = Body::Dispatched {
+        action: 0,
+        key: kernel::id::EffectKey::of(tenant, run, 0),
+        attempt: 1,
+        dispatch_by: 9_000,
+        masks: Default::default(),
+    };
+    let event = Event { v: 1, run: run.clone(), seq, at: 5_000, body, prev_hash: prev };
+    let mut batch = batch(tenant, vec![Record::new(event).unwrap()]);
+    batch.reach = Some(Reach {
+        pack: "sales@1.0.0".to_owned(),
+        agent: "agent:seller".parse().unwrap(),
+        connectors: [connector.to_owned()].into(),
+    });
+    batch
+}
+
+fn note(act: Brake) -> HaltNote {
+    let labels = kernel::LabelMap::default();
+    let why = Arc::new(json!("it calls the wrong people"));
+    let reason = kernel::sealed::Sealed::new(why, labels, [7; 16]).unwrap();
+    HaltNote { at: 7_000, by: "person:omar".parse().unwrap(), act, reason }
+}
+
+async fn halt(store: &dyn Store, tenant: &kernel::id::Tenant, covers: Covers) -> HaltId {
+    let event = store.record_halt(tenant, note(Brake::Halt(covers))).await.unwrap();
+    let HaltChange::Halted { halt, .. } = event.change else { panic!("{event:?}") };
+    halt
+}
+
+/// C211: the halt row is read in the transaction that writes a dispatch.
+async fn a_halt_refuses_the_dispatches_it_covers(store: Arc<dyn Store>) {
+    let (tenant, run, other) = (tenant("default"), run("a"), run("b"));
+    let head = opened(&*store, &tenant, &run, 1).await[0].hash;
+    let pack = Covers::Pack { pack: "sales".to_owned() };
+    let connector = Covers::Connector { connector: "crm".to_owned() };
+    let agent = Covers::Agent { agent: "agent:seller".parse().unwrap() };
+    let mut epoch = 0;
+    for covers in [Covers::Everything, pack, connector, agent, Covers::Run { run: run.clone() }] {
+        let id = halt(&*store, &tenant, covers.clone()).await;
+        let mut batch = dispatching(&tenant, &run, (1, head), "crm");
+        batch.epoch = epoch;
+        let refused = store.append(batch).await;
+        assert!(matches!(&refused, Err(JournalError::Halted(by)) if *by == id), "{covers:?}");
+        let entry = store.run(&tenant, &run).await.unwrap().unwrap();
+        assert_eq!((entry.next_seq, entry.head), (1, head), "nothing was written");
+        let claimed = store.claim(tenant.clone(), run.clone()).await.unwrap();
+        epoch = claimed.epoch;
+        assert_eq!(claimed.halts, [Standing { id: id.clone(), covers }]);
+        store.record_halt(&tenant, note(Brake::Lift(id))).await.unwrap();
+    }
+    // What is not covered goes on, and so does what dispatches nothing.
+    halt(&*store, &tenant, Covers::Run { run: other }).await;
+    halt(&*store, &tenant, Covers::Connector { connector: "mail".to_owned() }).await;
+    halt(&*store, &crate::make::tenant("elsewhere"), Covers::Everything).await;
+    let mut batch = dispatching(&tenant, &run, (1, head), "crm");
+    batch.epoch = epoch;
+    let head = batch.records[0].hash;
+    store.append(batch).await.unwrap();
+    halt(&*store, &tenant, Covers::Everything).await;
+    let mut quiet = crate::make::batch(&tenant, records(&run, 2, head, 1));
+    quiet.epoch = epoch;
+    store.append(quiet).await.unwrap();
+}
+
+async fn a_dispatch_that_does_not_say_what_it_reaches_is_refused(store: Arc<dyn Store>) {
+    let (tenant, run) = (tenant("default"), run("a"));
+    let head = opened(&*store, &tenant, &run, 1).await[0].hash;
+    let mut batch = dispatching(&tenant, &run, (1, head), "crm");
+    batch.reach = None;
+    let refused = store.append(batch).await;
+    assert!(matches!(refused, Err(JournalError::Tampered(_))), "{refused:?}");
+}
+
+async fn halts_are_logged_and_lifting_one_wakes_what_it_held(store: Arc<dyn Store>) {
+    let (tenant, run) = (tenant("default"), run("a"));
+    let mut first = opening(&tenant, &run, 1);
+    let mut held = row(5, &[]);
+    held.status = Status::Halted;
+    first.changes = vec![Change::Run(Box::new(held))];
+    store.append(first).await.unwrap();
+    let id = halt(&*store, &tenant, Covers::Everything).await;
+    assert!(store.due(9_000, 9).await.unwrap().is_empty());
+    store.record_halt(&tenant, note(Brake::Lift(id.clone()))).await.unwrap();
+    assert_eq!(store.due(9_000, 9).await.unwrap(), [(tenant.clone(), run)]);
+    let again = store.record_halt(&tenant, note(Brake::Lift(id.clone()))).await;
+    assert!(matches!(again, Err(Error::NoHalt(gone)) if gone == id));
+    let log = store.halt_log(&tenant).await.unwrap();
+    assert_eq!(log.len(), 2);
+    assert_eq!(*log[0].reason.value(), json!("it calls the wrong people"));
+    assert_eq!(log[1].prev_hash, log[0].hashed().unwrap().1);
+    assert_eq!(log[1].by.as_str(), "person:omar");
+    assert!(store.halt_log(&crate::make::tenant("elsewhere")).await.unwrap().is_empty());
 }

@@ -60,6 +60,7 @@ pub(crate) fn batch(tenant: &Tenant, records: Vec<Record>) -> Batch {
         changes: vec![],
         consumed: vec![],
         wake_at: None,
+        reach: None,
     }
 }
 

@@ -110,3 +110,35 @@ async fn changed_envelopes_leaves_and_blobs_are_found() {
     let found = store.integrity_check(9).await.unwrap();
     assert_eq!((found.runs, found.problems.len()), (1, 2), "{found:?}");
 }
+
+/// C211: a halt that somebody takes away behind the store is missed.
+#[tokio::test]
+async fn a_halt_that_was_changed_or_removed_is_found() {
+    for sql in [
+        "DELETE FROM halts",
+        "UPDATE halts SET covers = '{\"scope\":\"pack\",\"pack\":\"x\"}'",
+        "DELETE FROM halt_log WHERE n = 0",
+        "UPDATE halt_log SET bytes = CAST(replace(CAST(bytes AS TEXT), 'omar', 'lena') AS BLOB) WHERE n = 0",
+    ] {
+        let folder = Folder::new();
+        let tenant = tenant("default");
+        let store = folder.open();
+        let reason = kernel::sealed::Sealed::new(
+            std::sync::Arc::new(serde_json::json!("why")),
+            kernel::LabelMap::default(),
+            [1; 16],
+        );
+        let act = store::Brake::Halt(kernel::halt::Covers::Everything);
+        let by = "person:omar".parse().unwrap();
+        let note = store::HaltNote { at: 1, by, act, reason: reason.unwrap() };
+        store::Halts::record_halt(&*store, &tenant, note).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let conn = Connection::open(folder.path()).unwrap();
+        assert!(conn.execute(sql, []).unwrap() > 0, "{sql}");
+        drop(conn);
+        let store = folder.open();
+        let found = store.integrity_check(9).await.unwrap();
+        assert_eq!(found.problems.len(), 1, "{sql}: {found:?}");
+    }
+}

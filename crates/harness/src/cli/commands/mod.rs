@@ -3,6 +3,7 @@
 mod approval;
 mod config;
 mod exception;
+mod halt;
 mod intent;
 mod pack;
 mod plan;
@@ -97,6 +98,8 @@ pub enum Noun {
     /// Settle what runs cannot settle themselves
     #[command(subcommand)]
     Exception(exception::Verb),
+    /// Stop: nothing new is called, until it is lifted
+    Halt(halt::Args),
     /// Prove what was done
     #[command(subcommand)]
     Receipt(receipt::Verb),
@@ -141,6 +144,7 @@ impl Noun {
             Self::Run(verb) => verb.outcome(),
             Self::Approval(verb) => verb.outcome(),
             Self::Exception(verb) => verb.outcome(),
+            Self::Halt(args) => args.outcome(),
             Self::Receipt(verb) => verb.outcome(),
             Self::Pack(verb) => verb.outcome(),
             Self::Policy(verb) => verb.outcome(),

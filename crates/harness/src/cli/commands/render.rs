@@ -80,6 +80,7 @@ fn next_step(row: &Value, screen: &mut Screen) {
     match text(row, "/status").as_str() {
         "asking" => screen.field("next", "harness approval list"),
         "needs_person" => screen.field("next", "harness exception list"),
+        "halted" => screen.field("next", "harness halt list"),
         "running" | "waiting" => screen.field("next", &format!("harness run resume {id}")),
         _ => {}
     }

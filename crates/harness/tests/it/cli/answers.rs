@@ -65,6 +65,8 @@ fn every_answer_validates_against_its_published_schema() {
     let bundle = office.path("run.bundle");
     let bundle = bundle.to_str().unwrap();
 
+    let halt = hold(&["halt", "--connector", "usage"]);
+    hold(&["halt", "lift", halt["id"].as_str().unwrap()]);
     for words in [
         &["intent", "list"][..],
         &["intent", "plan", "churn_risk_read", "--input", "account=ACC-0042"],
@@ -83,6 +85,7 @@ fn every_answer_validates_against_its_published_schema() {
         &["approval", "get", &approval],
         &["exception", "list"],
         &["exception", "get", &exception],
+        &["halt", "list", "--all"],
         &["receipt", "get", &receipt],
         &["receipt", "verify", &run],
         &["receipt", "checkpoint"],
