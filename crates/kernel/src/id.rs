@@ -21,11 +21,33 @@ const DIGEST_PREFIX: &str = "sha256:";
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
 
+/// Bytes hashed at a time by [`Digest::of_stream`].
+const STREAM_BYTES: usize = 1 << 18;
+
 impl Digest {
     /// Hashes bytes exactly as given.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// Hashes what `fill` puts into the buffer it is given, until it puts nothing; says how much it was.
+    ///
+    /// # Errors
+    /// What `fill` met.
+    pub fn of_stream<E>(
+        mut fill: impl FnMut(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(Self, u64), E> {
+        let (mut hasher, mut total) = (Sha256::new(), 0);
+        let mut buffer = vec![0; STREAM_BYTES];
+        loop {
+            let count = fill(&mut buffer)?;
+            let Some(filled) = buffer.get(..count).filter(|filled| !filled.is_empty()) else {
+                return Ok((Self(hasher.finalize().into()), total));
+            };
+            hasher.update(filled);
+            total += count as u64;
+        }
     }
 
     /// Hashes several parts under a domain, each length-prefixed, so that no two lists collide.

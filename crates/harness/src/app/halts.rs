@@ -12,7 +12,7 @@ use kernel::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{Brake, HaltNote, Halts as _, Page, Query as _, RunFilter};
+use store::{Brake, HaltNote, Halts as _, Page, Query as _, RunFilter, Sqlite};
 
 use super::{
     App, Caller, parse_id,
@@ -192,6 +192,25 @@ async fn covers_of(app: &App, caller: &Caller, request: &Halt) -> Result<Covers,
 }
 
 async fn record(app: &App, caller: &Caller, act: Brake, reason: &str) -> Result<HaltId, Problem> {
+    record_in(&app.store, caller, act, reason).await
+}
+
+/// Puts a halt up in a store that no app has open.
+pub(super) async fn put_up(
+    store: &Sqlite,
+    caller: &Caller,
+    covers: Covers,
+    reason: &str,
+) -> Result<HaltId, Problem> {
+    record_in(store, caller, Brake::Halt(covers), reason).await
+}
+
+async fn record_in(
+    store: &Sqlite,
+    caller: &Caller,
+    act: Brake,
+    reason: &str,
+) -> Result<HaltId, Problem> {
     if reason.len() > HALT_REASON_BYTES_MAX {
         let detail = format!("a reason has at most {HALT_REASON_BYTES_MAX} bytes");
         return Err(Problem::usage("reason-long", detail));
@@ -203,8 +222,9 @@ async fn record(app: &App, caller: &Caller, act: Brake, reason: &str) -> Result<
     let value = Arc::new(Value::String(reason.trim().to_owned()));
     let reason = Sealed::new(value, LabelMap::uniform(label), salt)
         .map_err(|e| unexpected(e.to_string()))?;
-    let note = HaltNote { at: app.now(), by: caller.principal().id.clone(), act, reason };
-    let event = app.store.record_halt(caller.tenant(), note).await?;
+    let at = engine::Clock::now(&super::host::SystemClock).at;
+    let note = HaltNote { at, by: caller.principal().id.clone(), act, reason };
+    let event = store.record_halt(caller.tenant(), note).await?;
     match event.change {
         HaltChange::Halted { halt, .. } | HaltChange::Lifted { halt } => Ok(halt),
     }

@@ -4,9 +4,12 @@
 //! over HTTP.
 
 pub mod approvals;
+pub mod backups;
+pub mod checks;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod drill;
 pub mod exceptions;
 pub mod explain;
 pub mod export;
@@ -14,6 +17,7 @@ pub mod halts;
 pub mod host;
 pub mod intents;
 pub mod kpis;
+pub mod migration;
 pub mod ops;
 pub mod packs;
 pub mod policies;
@@ -107,6 +111,10 @@ impl App {
     pub fn open(config: Config, lock: Lock) -> Result<Arc<Self>, Problem> {
         let signer = Arc::new(host::signing_key(&config.receipt_key)?);
         let store = Sqlite::open(&config.store.join("harness.db"), store::Options::default())?;
+        if let Some(found) = store.migrated_from() {
+            let known = store::VERSION;
+            tracing::warn!(found, known, "the store was brought forward from an older version");
+        }
         let blobs: Arc<dyn Blobs> = Arc::clone(&store) as Arc<dyn Blobs>;
         let shelf = Arc::new(Shelf::open(&config, Arc::clone(&blobs))?);
         let connectors = Arc::new(open_connectors(&config, &shelf, blobs)?);

@@ -7,9 +7,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    App, Caller, approvals, config,
+    App, Caller, approvals, backups, checks, config,
     demo::Told,
-    doctor, exceptions, explain, export, halts, intents, kpis, packs, policies,
+    doctor, drill, exceptions, explain, export, halts, intents, kpis, migration, packs, policies,
     problem::{Kind, Problem},
     receipts, rollbacks, runs, timeline,
 };
@@ -98,6 +98,8 @@ ops! {
     "policy.check", "harness.policy-check/v1" => policies::check: intents::Nothing => policies::PolicyCheck;
     "policy.matrix", "harness.policy-matrix/v1" => policies::matrix: policies::GetMatrix => policies::Matrix;
     "policy.explain", "harness.policy-explained/v1" => policies::explain: policies::Ask => policies::Explained;
+    "backup.create", "harness.backup/v1" => backups::create: backups::CreateBackup => backups::Backup;
+    "store.check", "harness.store-checked/v1" => checks::check: intents::Nothing => checks::StoreChecked;
     "doctor", "harness.diagnosis/v1" => doctor::diagnose: intents::Nothing => doctor::Diagnosis;
 }
 
@@ -178,6 +180,12 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("demo".to_owned(), published::<Told>("harness.demo/v1"));
     all.insert("schema-list".to_owned(), published::<SchemaList>("harness.schema-list/v1"));
     all.insert("config-show".to_owned(), published::<config::Shown>("harness.config-show/v1"));
+    let verified = published::<drill::BackupVerified>("harness.backup-verified/v1");
+    all.insert("backup-verified".to_owned(), verified);
+    let restored = published::<drill::Restored>("harness.restored/v1");
+    all.insert("restored".to_owned(), restored);
+    let migrated = published::<migration::Migrated>("harness.store-migrated/v1");
+    all.insert("store-migrated".to_owned(), migrated);
     let checked = published::<packs::PackView>("harness.pack-checked/v1");
     all.insert("pack-checked".to_owned(), checked);
     all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());

@@ -251,7 +251,11 @@ fn read_text(path: &std::path::Path) -> Result<String, Problem> {
         .map_err(|e| Problem::usage("file-unreadable", format!("{}: {e}", path.display())))
 }
 
-fn read_keys(path: &std::path::Path) -> Result<Keys, Problem> {
+/// The public keys of a file.
+///
+/// # Errors
+/// When it cannot be read or holds none.
+pub fn read_keys(path: &std::path::Path) -> Result<Keys, Problem> {
     let text = read_text(path)?;
     Keys::parse(&text)
         .map_err(|e| Problem::usage("key-invalid", format!("{}: {e}", path.display())))

@@ -188,10 +188,13 @@ impl Shelf {
             .collect();
         let bytes = serde_json::to_vec(&pinned).map_err(unexpected)?;
         super::host::make_private_dir(&self.policies).map_err(unexpected)?;
-        // Written beside and renamed: a crash leaves no half of it.
+        // Written beside, flushed and renamed: a crash leaves no half of it, and no run without it.
         let draft = path.with_extension("draft");
         std::fs::write(&draft, bytes).map_err(unexpected)?;
-        std::fs::rename(&draft, &path).map_err(unexpected)
+        std::fs::File::open(&draft).and_then(|file| file.sync_all()).map_err(unexpected)?;
+        std::fs::rename(&draft, &path).map_err(unexpected)?;
+        let folder = std::fs::File::open(&self.policies).map_err(unexpected)?;
+        folder.sync_all().map_err(unexpected)
     }
 
     fn read_policies(&self, digest: &Digest, catalogue: &Catalogue) -> Result<Bundle, String> {

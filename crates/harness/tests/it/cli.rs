@@ -2,6 +2,7 @@
 
 mod answers;
 mod approvals;
+mod backups;
 mod exceptions;
 mod halts;
 mod owner;

@@ -90,11 +90,7 @@ impl Run {
             Body::Settled { exception, by, settled, .. } => {
                 self.on_settled(exception, by, settled)?;
             }
-            Body::Abandoned { step, class } => {
-                self.state.abandoned = Some((step.clone(), *class));
-                self.state.waits.clear();
-                self.forget_escalations();
-            }
+            Body::Abandoned { .. } | Body::Finished { .. } => self.on_ending(body),
             Body::RollbackRequested { by, scope, on_conflict } => {
                 self.state.rollback = Some((by.clone(), scope.clone(), *on_conflict));
             }
@@ -103,11 +99,6 @@ impl Run {
             }
             Body::Redeemed { token, undone } => self.on_redeemed(token, undone)?,
             Body::Unwound { unwound } => self.on_unwound(*unwound),
-            Body::Finished { end, .. } => {
-                self.state.end = Some(*end);
-                self.state.waits.clear();
-                self.forget_escalations();
-            }
             Body::Closed { statement, .. } => {
                 self.state.receipts += 1;
                 self.state.last_statement = *statement;
@@ -115,6 +106,18 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    fn on_ending(&mut self, body: &Body) {
+        match body {
+            Body::Abandoned { step, class } => {
+                self.state.abandoned = Some((step.clone(), *class));
+            }
+            Body::Finished { end, .. } => self.state.end = Some(*end),
+            _ => {}
+        }
+        self.state.waits.clear();
+        self.forget_escalations();
     }
 
     /// Who holds the run, and who lets it go.

@@ -2,6 +2,7 @@
 
 mod append;
 mod cipher;
+mod copy;
 mod erase;
 mod halts;
 mod load;
@@ -66,6 +67,7 @@ pub struct Sqlite {
     thread: Option<JoinHandle<()>>,
     readers: Arc<Readers>,
     counters: Arc<Counters>,
+    migrated_from: Option<u32>,
 }
 
 impl Sqlite {
@@ -97,7 +99,16 @@ impl Sqlite {
             .spawn(move || writer::run(&conn, jobs, &counted))
             .map_err(|e| Error::Path { path: path.to_owned(), problem: e.to_string() })?;
         let readers = Readers::new(path);
-        Ok(Arc::new(Self { queue: Some(queue), thread: Some(thread), readers, counters }))
+        let queue = Some(queue);
+        let migrated_from = (found > 0 && found < VERSION).then_some(found);
+        Ok(Arc::new(Self { queue, thread: Some(thread), readers, counters, migrated_from }))
+    }
+
+    /// The schema version that opening brought forward to [`VERSION`]; `None` when there was nothing
+    /// to do.
+    #[must_use]
+    pub fn migrated_from(&self) -> Option<u32> {
+        self.migrated_from
     }
 
     /// Commits what waits, moves the write-ahead log into the file and refuses everything after.

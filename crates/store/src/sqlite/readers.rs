@@ -28,6 +28,11 @@ impl Readers {
         Arc::new(Self { path: path.to_owned(), idle: Mutex::default(), turns })
     }
 
+    /// The database.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Runs a query on one snapshot of everything committed before the call.
     pub(super) async fn read<T, F>(self: &Arc<Self>, query: F) -> Result<T, Fault>
     where

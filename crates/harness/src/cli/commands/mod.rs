@@ -1,6 +1,7 @@
 //! Every command by noun: one file each, one line in [`Noun`].
 
 mod approval;
+mod backup;
 mod config;
 mod exception;
 mod halt;
@@ -14,6 +15,7 @@ mod run;
 mod schema;
 pub(super) mod serve;
 mod single;
+mod store;
 mod world;
 
 use std::{future::Future, path::PathBuf, pin::Pin};
@@ -114,6 +116,12 @@ pub enum Noun {
     Kpi(single::KpiVerb),
     /// Answer in one page: who, why, what changed, how to take it back
     Explain(single::Explain),
+    /// Copies of the store: create, verify, restore
+    #[command(subcommand)]
+    Backup(backup::Verb),
+    /// The store itself: check, migrate
+    #[command(subcommand)]
+    Store(store::Verb),
     /// Check that this installation can keep its promises
     Doctor(single::Doctor),
     /// Show the configuration in force
@@ -150,6 +158,8 @@ impl Noun {
             Self::Policy(verb) => verb.outcome(),
             Self::Kpi(verb) => verb.outcome(),
             Self::Explain(args) => args.outcome(),
+            Self::Backup(verb) => verb.outcome(context),
+            Self::Store(verb) => verb.outcome(context),
             Self::Doctor(args) => args.outcome(),
             Self::Config(verb) => verb.outcome(context),
             Self::Schema(args) => args.outcome(context),

@@ -65,6 +65,8 @@ fn every_answer_validates_against_its_published_schema() {
     let bundle = office.path("run.bundle");
     let bundle = bundle.to_str().unwrap();
 
+    let copy = office.path("copy").display().to_string();
+    let restored = office.path("restored").display().to_string();
     let halt = hold(&["halt", "--connector", "usage"]);
     hold(&["halt", "lift", halt["id"].as_str().unwrap()]);
     for words in [
@@ -97,6 +99,11 @@ fn every_answer_validates_against_its_published_schema() {
         &["policy", "check"],
         &["policy", "matrix"],
         &["policy", "explain", "crm.get_account", "--args", r#"{"account":"ACC-0042"}"#],
+        &["backup", "create", &copy],
+        &["backup", "verify", &copy],
+        &["backup", "restore", &copy, "--to", &restored],
+        &["--store", &restored, "store", "migrate"],
+        &["store", "check"],
         &["doctor"],
         &["config", "show"],
         &["schema"],
