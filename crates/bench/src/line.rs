@@ -62,6 +62,8 @@ impl Written {
 pub(crate) enum Sink {
     /// The store in RAM.
     Ram(Ram),
+    /// Kept whole, without receipts.
+    Records(Vec<Record>),
     /// Nowhere; only their size is kept, one entry per batch.
     Sizes(Vec<Written>),
 }
@@ -124,6 +126,7 @@ impl Line {
         };
         let receipts: Vec<_> = drafts.into_iter().map(sign).collect();
         match &mut self.sink {
+            Sink::Records(kept) => kept.extend(records),
             Sink::Sizes(sizes) => sizes.push(Written::of(&records, &receipts)),
             Sink::Ram(ram) => {
                 let (tenant, run) = (Tenant::default(), self.run.id().clone());

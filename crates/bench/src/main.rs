@@ -6,7 +6,7 @@
 //!
 //! Reading order: this file (what is measured, in order), `report` (figures, goals, the table),
 //! `world` (the one run everything measures), then one file per question: `flow` (engine and
-//! SQLite), `action` (one action through the gate), `bytes`, `process`, `micro`. `floor` holds the
+//! SQLite), `action` (one action through the gate), `bytes`, `process`, `parked`, `micro`. `floor` holds the
 //! bare versions that figures are compared with. `docs/benchmarks.md` says how to read the table.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads clocks and lets processes settle")]
@@ -19,6 +19,7 @@ mod flow;
 mod line;
 mod micro;
 mod options;
+mod parked;
 mod policies;
 mod process;
 mod report;
@@ -58,12 +59,13 @@ fn main() -> ExitCode {
 type Question = (&'static str, fn(&Options, &mut Report) -> Result<(), Broken>);
 
 /// Everything measured, in the order of the table.
-const QUESTIONS: [Question; 6] = [
+const QUESTIONS: [Question; 7] = [
     ("flow", flow::measure),
     ("action", action::measure),
     ("judge", action::measure_judge),
     ("process", process::measure),
     ("bytes", bytes::measure),
+    ("parked", parked::measure),
     ("micro", micro::measure),
 ];
 

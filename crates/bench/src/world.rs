@@ -106,6 +106,12 @@ impl World {
         Self::new((judge, Arc::new(Schemas::new())), deed, actions)
     }
 
+    /// Whose every run asks a person first.
+    pub(crate) fn asking() -> Result<Arc<Self>, Broken> {
+        let judge = testkit::Rules::default().ask(Deed::Read.operation(), "approver", 1);
+        Self::new((Arc::new(judge), Arc::new(testkit::NoSchemas)), Deed::Read, 1)
+    }
+
     /// With a scripted judge and no schemas: for counting, where nobody looks at the time.
     #[cfg(test)]
     pub(crate) fn scripted(deed: Deed, actions: usize) -> Result<Arc<Self>, Broken> {

@@ -91,6 +91,14 @@ impl<'a> Collector<'a> {
         Self { sink, tenant, redactor, landed, buffer: Vec::new(), spill: None }
     }
 
+    /// Refuses a body that says beforehand that it is too large: none of it is read.
+    pub(crate) fn expect(&self, length: Option<u64>) -> Result<(), Failure> {
+        if length.is_none_or(|length| length <= BLOB_MAX_BYTES) {
+            return Ok(());
+        }
+        Err(too_large(self.landed))
+    }
+
     pub(crate) async fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if let Some(spill) = &mut self.spill {
             return spill.push(bytes).await;
@@ -131,9 +139,7 @@ impl Spill {
     async fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.bytes += bytes.len() as u64;
         if self.bytes > BLOB_MAX_BYTES {
-            let message =
-                format!("the result is larger than {BLOB_MAX_BYTES} bytes; ask for less of it");
-            return Err(fail(Class::UnexpectedShape, self.landed, message));
+            return Err(too_large(self.landed));
         }
         self.hash.update(bytes);
         let clean = self.scrubber.push(bytes);
@@ -159,6 +165,11 @@ impl Spill {
         let received = Digest(self.hash.finalize().into());
         Ok(Stored { blob, received, bytes: self.bytes, preview })
     }
+}
+
+fn too_large(landed: Landed) -> Failure {
+    let message = format!("the result is larger than {BLOB_MAX_BYTES} bytes; ask for less of it");
+    fail(Class::UnexpectedShape, landed, message)
 }
 
 fn unstored(error: &io::Error, landed: Landed) -> Failure {

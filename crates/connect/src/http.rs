@@ -183,6 +183,7 @@ async fn read_success(
     let landed = landed_if_write(&call.operation);
     let sink = wire.sink.filter(|_| may_travel_unread(&call.operation, &call.masks));
     let mut collector = Collector::new(sink, &call.tenant, redactor, landed);
+    collector.expect(response.content_length())?;
     loop {
         match response.chunk().await {
             Ok(Some(bytes)) => collector.push(&bytes).await?,

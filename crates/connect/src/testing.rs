@@ -201,6 +201,8 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     /// Sends these bytes one by one for ever.
     Drip(&'static str),
+    /// Sends this head, then as much as anybody takes.
+    Flood(&'static str),
     /// Closes without an answer, with a reset.
     Reset,
     /// Never answers.
@@ -276,6 +278,11 @@ async fn serve(
             while stream.write_all(b" ").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+        }
+        Reply::Flood(head) => {
+            let _ = stream.write_all(head.as_bytes()).await;
+            let chunk = vec![b'x'; 1 << 16];
+            while stream.write_all(&chunk).await.is_ok() {}
         }
         Reply::Reset => stream.set_zero_linger().unwrap(),
         Reply::Hang => {

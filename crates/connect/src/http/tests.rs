@@ -565,3 +565,35 @@ async fn one_system_serves_a_limited_number_of_calls_at_a_time() {
     assert_eq!(server.connections(), CONCURRENT_PER_SYSTEM_MAX);
     calls.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+/// Most memory this process ever held, in bytes.
+fn memory_peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+}
+
+/// Two gigabytes, said beforehand or not: a clear failure, and memory stays within the limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_without_end_is_cut_off_and_memory_stays_bounded() {
+    let heads = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2147483648\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+    ];
+    for (head, bound) in heads.into_iter().zip([32 << 20, 4 * crate::blob::BLOB_MAX_BYTES]) {
+        for with_sink in [false, true] {
+            let server = Server::start(move |_| Reply::Flood(head)).await;
+            let blobs = with_sink.then(|| Arc::new(Blobs::default()));
+            let before = memory_peak();
+            let trial = Trial::read(server.system(), get());
+            let failure = fail_with(trial.with(|trial| trial.blobs = blobs)).await;
+            assert_eq!(failure.class, Class::UnexpectedShape, "{head}");
+            assert!(failure.message.contains("larger than"), "{}", failure.message);
+            let grown = memory_peak() - before;
+            assert!(grown <= bound, "{grown} bytes more for {head:?}");
+            let server = Server::start(move |_| Reply::Flood(head)).await;
+            let failure = fail_with(Trial::write(server.system(), post())).await;
+            assert_eq!(failure.landed, Landed::Yes, "it happened, its answer is unusable");
+        }
+    }
+}

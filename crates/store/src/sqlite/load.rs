@@ -218,7 +218,7 @@ pub(super) fn blob(
 
 fn check_all(conn: &Connection, runs_max: usize) -> Result<Integrity, Fault> {
     let mut found = Integrity::default();
-    let mut statement = conn.prepare("PRAGMA quick_check")?;
+    let mut statement = conn.prepare("PRAGMA integrity_check")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let said: String = row.get(0)?;

@@ -7,6 +7,7 @@
 )]
 
 mod contract;
+mod faults;
 mod file;
 mod make;
 mod tamper;
