@@ -163,6 +163,11 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Journal(journal) => journal.into(),
+            store::Error::Path { .. } => {
+                Self::new(Kind::TryAgain, "store-unusable", error.to_string()).next(
+                    "free disk space, or check that its folder can be written; then try again",
+                )
+            }
             other => Self::new(Kind::Unexpected, "store", other.to_string())
                 .next("`harness doctor` checks the store"),
         }

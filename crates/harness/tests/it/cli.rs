@@ -4,6 +4,7 @@ mod answers;
 mod approvals;
 mod backups;
 mod exceptions;
+mod faults;
 mod halts;
 mod owner;
 mod proof;

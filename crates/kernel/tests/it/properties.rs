@@ -614,7 +614,7 @@ impl Stage {
                 1 => Settlement::Retry,
                 _ => Settlement::Stop,
             },
-            _ if pick % 2 == 0 && exception.count < 3 => Settlement::Retry,
+            _ if pick.is_multiple_of(2) && exception.count < 3 => Settlement::Retry,
             _ => Settlement::Close,
         };
         let by = person("person:lena", &["operator"]);

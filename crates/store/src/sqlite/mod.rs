@@ -276,6 +276,10 @@ fn closed() -> JournalError {
 }
 
 fn cannot_open(path: &Path, error: &rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    if matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) {
+        return JournalError::Tampered(format!("{}: {error}", path.display())).into();
+    }
     Error::Path { path: path.to_owned(), problem: error.to_string() }
 }
 
