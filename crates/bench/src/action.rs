@@ -40,7 +40,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Brok
     ] {
         let world = World::real(deed, actions)?;
         // Schemas compile at their first use.
-        Line::open(&world, Sink::Ram(Ram::new()))?.finish()?;
+        Line::open(&world, Sink::Ram(Box::new(Ram::new())))?.finish()?;
         let (mut value, mut floor) = (Vec::new(), Vec::new());
         for _ in 0..options.rounds() {
             floor.push(bare_signature());
@@ -55,7 +55,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Brok
 
 /// Median processor time of the actions of one run.
 fn action_micros(world: &Arc<World>) -> Result<f64, Broken> {
-    let mut line = Line::open(world, Sink::Ram(Ram::new()))?;
+    let mut line = Line::open(world, Sink::Ram(Box::new(Ram::new())))?;
     let mut samples = Vec::with_capacity(world.actions());
     // The last action also ends the run.
     for _ in 1..world.actions() {

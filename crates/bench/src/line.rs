@@ -61,7 +61,7 @@ impl Written {
 #[derive(Debug)]
 pub(crate) enum Sink {
     /// The store in RAM.
-    Ram(Ram),
+    Ram(Box<Ram>),
     /// Kept whole, without receipts.
     Records(Vec<Record>),
     /// Nowhere; only their size is kept, one entry per batch.

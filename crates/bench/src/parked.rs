@@ -1,10 +1,7 @@
 //! What runs cost that only wait: space, time to open their store, and waking many at once; and how long
 //! a long run takes to fold.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use engine::{Clock, Engine, OsEntropy};
 use futures_util::future::join_all;
@@ -119,7 +116,7 @@ fn space(path: &Path, (parked, own): (usize, usize), report: &mut Report) -> Res
 }
 
 /// Opening, and seeing whether something is due.
-fn open(options: &Options, path: &PathBuf, report: &mut Report) -> Result<(), Broken> {
+fn open(options: &Options, path: &Path, report: &mut Report) -> Result<(), Broken> {
     let mut opened = Vec::new();
     for _ in 0..options.rounds() {
         let (took, store) = wall(|| Sqlite::open(path, store::Options::default()));
