@@ -6,4 +6,5 @@ mod gate;
 mod masks;
 mod matrix;
 mod risky;
+mod takeback;
 mod visible;

@@ -39,10 +39,10 @@ use crate::{
     approval::Refusal,
     canon,
     catalogue::Catalogue,
-    event::{Body, Damage, End, Header, MACHINE, Purpose, Record, Unwound, check_chain},
+    event::{Body, Damage, Header, MACHINE, Purpose, Record, check_chain},
     gate::{DISPATCH_WINDOW_MS, Permit},
     halt::Reach,
-    id::{At, Digest, HaltId, RunId, Seq, Tenant},
+    id::{At, Digest, RunId, Seq, Tenant},
     input::{Input, Now},
     label::LabelMap,
     operation::Companion,
@@ -503,20 +503,6 @@ impl Run {
         &self.id
     }
 
-    /// What the run touches whatever it calls: for halts.
-    #[must_use]
-    pub fn reach(&self) -> Reach {
-        let header = &self.state.header;
-        let (pack, agent) = (header.pack.clone(), header.chain.agent.id.clone());
-        Reach { pack, agent, connectors: BTreeSet::new() }
-    }
-
-    /// The halt that holds it.
-    #[must_use]
-    pub fn halted(&self) -> Option<&HaltId> {
-        self.state.halted.as_ref()
-    }
-
     /// The pinned world.
     #[must_use]
     pub fn header(&self) -> &Header {
@@ -533,42 +519,6 @@ impl Run {
     #[must_use]
     pub fn events(&self) -> Seq {
         self.state.next_seq
-    }
-
-    /// Where it stands.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let state = &self.state;
-        if state.paused || state.faulted {
-            return if state.faulted { Status::NeedsPerson } else { Status::Paused };
-        }
-        let taking_back = state.unwind.is_some() || state.rollback.is_some();
-        if state.halted.is_some() && (state.end.is_none() || taking_back) {
-            return Status::Halted;
-        }
-        if !state.exceptions.is_empty() && state.end.is_none() {
-            return Status::NeedsPerson;
-        }
-        let asking = state.acts.values().any(|act| act.phase == Phase::Asking);
-        let in_flight = self.in_flight();
-        if taking_back {
-            return if asking && !in_flight { Status::Asking } else { Status::RollingBack };
-        }
-        match (state.unwound, state.end) {
-            (Some(Unwound::Complete), Some(_)) => Status::RolledBack,
-            (Some(Unwound::Partial), Some(_)) => Status::PartlyRolledBack,
-            (Some(Unwound::Refused) | None, Some(end)) => match end {
-                End::Succeeded => Status::Succeeded,
-                End::Partial => Status::Partial,
-                End::Failed => Status::Failed,
-                End::Cancelled => Status::Cancelled,
-            },
-            (_, None) if in_flight => Status::Running,
-            (_, None) if asking || !state.questions.is_empty() => Status::Asking,
-            (_, None) if state.has_loose_ends() => Status::Running,
-            (_, None) if !state.waits.is_empty() => Status::Waiting,
-            (_, None) => Status::Running,
-        }
     }
 
     fn finish_batch(&mut self) {

@@ -4,14 +4,18 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
 
-use super::{Run, state::Act};
+use super::{
+    Run, Status,
+    state::{Act, Phase},
+};
 use crate::{
     action::Resource,
     approval::Approval,
     decision::{Decision, Requirement},
-    event::{Purpose, Role},
+    event::{End, Purpose, Role, Unwound},
     exception::Exception,
-    id::{ApprovalId, At, Digest, Seq, TokenId},
+    halt::Reach,
+    id::{ApprovalId, At, Digest, HaltId, Seq, TokenId},
     label::LabelMap,
     operation::{Operation, Undo},
     planning::Move,
@@ -80,6 +84,56 @@ pub struct QuestionView {
 }
 
 impl Run {
+    /// Where it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let state = &self.state;
+        if state.paused || state.faulted {
+            return if state.faulted { Status::NeedsPerson } else { Status::Paused };
+        }
+        let taking_back = state.unwind.is_some() || state.rollback.is_some();
+        if state.halted.is_some() && (state.end.is_none() || taking_back) {
+            return Status::Halted;
+        }
+        if !state.exceptions.is_empty() && state.end.is_none() {
+            return Status::NeedsPerson;
+        }
+        let asking = state.acts.values().any(|act| act.phase == Phase::Asking);
+        let in_flight = self.in_flight();
+        if taking_back {
+            return if asking && !in_flight { Status::Asking } else { Status::RollingBack };
+        }
+        match (state.unwound, state.end) {
+            (Some(Unwound::Complete), Some(_)) => Status::RolledBack,
+            (Some(Unwound::Partial), Some(_)) => Status::PartlyRolledBack,
+            (Some(Unwound::Refused) | None, Some(end)) => match end {
+                End::Succeeded => Status::Succeeded,
+                End::Partial => Status::Partial,
+                End::Failed => Status::Failed,
+                End::Cancelled => Status::Cancelled,
+            },
+            (_, None) if in_flight => Status::Running,
+            (_, None) if asking || !state.questions.is_empty() => Status::Asking,
+            (_, None) if state.has_loose_ends() => Status::Running,
+            (_, None) if !state.waits.is_empty() => Status::Waiting,
+            (_, None) => Status::Running,
+        }
+    }
+
+    /// What the run touches whatever it calls: for halts.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        let header = &self.state.header;
+        let (pack, agent) = (header.pack.clone(), header.chain.agent.id.clone());
+        Reach { pack, agent, connectors: BTreeSet::new() }
+    }
+
+    /// The halt that holds it.
+    #[must_use]
+    pub fn halted(&self) -> Option<&HaltId> {
+        self.state.halted.as_ref()
+    }
+
     /// Everything a person is asked to approve now.
     #[must_use]
     pub fn asks(&self) -> Vec<AskView> {
