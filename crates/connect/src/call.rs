@@ -10,7 +10,7 @@ use std::{
 
 use kernel::{
     exception::{Class, Landed},
-    gate::Permit,
+    gate::{DISPATCH_WINDOW_MS, Permit},
     id::{EffectKey, Tenant},
     operation::Operation,
     port::Failure,
@@ -49,6 +49,11 @@ impl Call {
             masks: permit.masks().clone(),
             dispatch_by_boot_ms: permit.dispatch_by_boot_ms(),
         }
+    }
+
+    /// The longest it takes, in milliseconds: until nothing leaves any more, and its answer.
+    pub(crate) fn takes_ms(&self) -> u64 {
+        DISPATCH_WINDOW_MS.unsigned_abs().saturating_add(u64::from(self.operation.timeout_ms))
     }
 }
 
@@ -91,6 +96,10 @@ pub(crate) struct Departure {
     clock: Arc<dyn Clock>,
     dispatch_by_boot_ms: u64,
     is_write: bool,
+    /// Its system's gauge let it go.
+    admitted: AtomicBool,
+    /// It had its turn: what comes of it is the target's doing.
+    tried: AtomicBool,
     sent: AtomicBool,
     late: AtomicBool,
 }
@@ -101,6 +110,8 @@ impl Departure {
             clock,
             dispatch_by_boot_ms: call.dispatch_by_boot_ms,
             is_write: call.operation.is_write(),
+            admitted: AtomicBool::new(false),
+            tried: AtomicBool::new(false),
             sent: AtomicBool::new(false),
             late: AtomicBool::new(false),
         }
@@ -114,6 +125,26 @@ impl Departure {
             return Err(fail(Class::Timeout, Landed::No, message));
         }
         Ok(())
+    }
+
+    /// The system's gauge let it go.
+    pub(crate) fn mark_admitted(&self) {
+        self.admitted.store(true, Ordering::SeqCst);
+    }
+
+    /// From here on only its target keeps it from an answer.
+    pub(crate) fn mark_tried(&self) {
+        self.tried.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the system's gauge let it go.
+    pub(crate) fn was_admitted(&self) -> bool {
+        self.admitted.load(Ordering::SeqCst)
+    }
+
+    /// Whether how it ended says something about its target.
+    pub(crate) fn was_tried(&self) -> bool {
+        self.tried.load(Ordering::SeqCst) && !self.was_late()
     }
 
     /// From here on the effect may happen.
@@ -146,7 +177,7 @@ impl Departure {
 
 /// A failure without a wish to wait.
 pub(crate) fn fail(class: Class, landed: Landed, message: impl Into<String>) -> Failure {
-    Failure { class, landed, message: message.into(), retry_after_ms: None }
+    Failure { class, landed, message: message.into(), retry_after_ms: None, sample: None }
 }
 
 /// Refused before anything left.

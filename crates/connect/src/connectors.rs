@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use kernel::{
     exception::{Class, Landed},
     gate::Permit,
     id::OperationId,
-    operation::{Operation, TIMEOUT_MAX_MS},
+    operation::{Operation, Rate, TIMEOUT_MAX_MS},
     port::{Connector, Failure, Outcome, Task, Validate},
 };
 use serde_json::Value;
@@ -20,11 +20,14 @@ use crate::{
     blob::BlobSink,
     builtin::Builtin,
     call::{Arrived, Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
+    circuit::CircuitRule,
     clock::Clock,
     error::{Error, hint},
+    gauge::{Gauge, Health, Moment},
     http,
     ingest::{Pick, Received, Rules, ingest},
     mail,
+    pace::RATE_CALLS_MAX,
     read::Reader,
     secret::{Secrets, Vault},
     sql,
@@ -49,6 +52,8 @@ pub struct Host {
     pub validate: Arc<dyn Validate>,
     /// Where results above [`crate::blob::PREVIEW_BYTES`] go; absent = they fail.
     pub blobs: Option<Arc<dyn BlobSink>>,
+    /// When circuits open.
+    pub circuit: CircuitRule,
 }
 
 /// All connectors of one installation.
@@ -65,6 +70,7 @@ struct Target {
     system: System,
     turns: Semaphore,
     clients: Option<http::Clients>,
+    gauge: Mutex<Gauge>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +87,24 @@ enum Binding {
     Builtin(Builtin),
 }
 
+impl Target {
+    fn gauge(&self) -> MutexGuard<'_, Gauge> {
+        self.gauge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Binding {
+    /// The declared system it calls; none for what is built in.
+    fn system(&self) -> Option<&str> {
+        match self {
+            Self::Http(route) => Some(&route.system),
+            Self::Sql(query) => Some(&query.system),
+            Self::Mail(sender) => Some(&sender.system),
+            Self::Builtin(_) => None,
+        }
+    }
+}
+
 impl Connectors {
     /// Builds the registry. Secrets that cannot be resolved now fail when they are needed; see
     /// [`Self::unresolved`].
@@ -92,12 +116,14 @@ impl Connectors {
         let mut targets = BTreeMap::new();
         for (name, system) in systems {
             check_system(&name, &system, &vault)?;
+            check_rate(&name, system.rate())?;
             let clients = match &system {
-                System::Http { url } => Some(http::Clients::new(&name, url)?),
+                System::Http { url, .. } => Some(http::Clients::new(&name, url)?),
                 System::Sqlite { .. } | System::Postgres { .. } | System::Smtp { .. } => None,
             };
             let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
-            targets.insert(name, Target { system, turns, clients });
+            let gauge = Mutex::new(Gauge::new(host.circuit, system.rate()));
+            targets.insert(name, Target { system, turns, clients, gauge });
         }
         Ok(Self { targets, vault, host, compiled: Mutex::default() })
     }
@@ -114,12 +140,13 @@ impl Connectors {
             Binding::Sql(_) | Binding::Mail(_) | Binding::Builtin(_) => None,
         };
         secret.map_or(Ok(()), |secret| self.vault.secrets().check(secret))?;
-        let (name, kinds): (&str, &[&str]) = match &binding {
-            Binding::Http(route) => (&route.system, &["http"]),
-            Binding::Sql(query) => (&query.system, &["sqlite", "postgres"]),
-            Binding::Mail(sender) => (&sender.system, &["smtp"]),
-            Binding::Builtin(_) => return Ok(()),
+        let kinds: &[&str] = match &binding {
+            Binding::Http(_) => &["http"],
+            Binding::Sql(_) => &["sqlite", "postgres"],
+            Binding::Mail(_) => &["smtp"],
+            Binding::Builtin(_) => &[],
         };
+        let Some(name) = binding.system() else { return Ok(()) };
         let known = self.targets.keys().map(String::as_str);
         let target = self.targets.get(name).ok_or_else(|| Error::UnknownSystem {
             operation: operation.id.clone(),
@@ -153,18 +180,60 @@ impl Connectors {
         })
     }
 
+    /// How every declared system stands, as far as this process has called it.
+    #[must_use]
+    pub fn health(&self) -> Vec<Health> {
+        let now = self.moment();
+        let seen = self.targets.iter().map(|(name, target)| target.gauge().health(name, now));
+        seen.collect()
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { boot_ms: self.host.clock.boot_ms(), at: self.host.clock.now_ms() }
+    }
+
+    /// Takes down what a call says about its target.
+    fn note(&self, call: &Call, departure: &Departure, failed: Option<&Failure>) {
+        let binding = self.compiled(&call.operation).ok();
+        let target = binding.as_ref().and_then(|b| self.targets.get(b.system()?));
+        let Some(target) = target.filter(|_| departure.was_admitted()) else { return };
+        let now = self.moment();
+        match departure.was_tried() {
+            true => target.gauge().note(call, failed, now),
+            false => target.gauge().forget(call, now),
+        }
+    }
+
+    /// Lets a call at its target: at once and in its turn, or not at all.
+    async fn enter<'t>(
+        &self,
+        (name, target): (&str, &'t Target),
+        call: &Call,
+        departure: &Departure,
+    ) -> Result<tokio::sync::SemaphorePermit<'t>, Failure> {
+        target.gauge().admit(call, name, self.moment())?;
+        departure.mark_admitted();
+        let turn = target.turns.acquire().await;
+        let turn = turn
+            .map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))?;
+        departure.mark_tried();
+        Ok(turn)
+    }
+
     async fn reach(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
         let binding = self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?;
         check_expected(call)?;
         // The deadline is the target's.
         let answer = self.ask((&binding, call), departure, deadline);
-        let (arrived, pick) = match tokio::time::timeout(deadline, answer).await {
-            Ok(answer) => answer?,
+        let answer = match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer,
             Err(_) => {
                 let message = format!("no complete answer within {} ms", deadline.as_millis());
-                return Err(fail(Class::Timeout, departure.landed(), message));
+                Err(fail(Class::Timeout, departure.landed(), message))
             }
         };
+        self.note(call, departure, answer.as_ref().err());
+        let (arrived, pick) = answer?;
         // A slow disk of ours must not turn an effect that is known into one that is in doubt.
         let received = arrived.keep().await?;
         let redactor = self.vault.redactor();
@@ -195,7 +264,7 @@ impl Connectors {
             }
             Binding::Http(route) => {
                 let target = self.target(&route.system)?;
-                let _turn = turn(target).await?;
+                let _turn = self.enter((&route.system, target), call, departure).await?;
                 let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
                 let sink = self.host.blobs.as_deref();
                 let wire = http::Wire { clients, vault: &self.vault, sink, departure };
@@ -203,14 +272,14 @@ impl Connectors {
             }
             Binding::Sql(query) => {
                 let target = self.target(&query.system)?;
-                let _turn = turn(target).await?;
+                let _turn = self.enter((&query.system, target), call, departure).await?;
                 let wire =
                     sql::Wire { system: &target.system, vault: &self.vault, departure, deadline };
                 Ok((sql::call(query, call, &wire).await?.into(), Pick::default()))
             }
             Binding::Mail(sender) => {
                 let target = self.target(&sender.system)?;
-                let _turn = turn(target).await?;
+                let _turn = self.enter((&sender.system, target), call, departure).await?;
                 let wire =
                     mail::Wire { system: &target.system, vault: &self.vault, departure, deadline };
                 let value = mail::call(sender, call, &wire).await?;
@@ -272,7 +341,7 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
 fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error> {
     match system {
         System::Http { .. } | System::Sqlite { .. } => Ok(()),
-        System::Postgres { dsn, password } => {
+        System::Postgres { dsn, password, .. } => {
             password.as_ref().map_or(Ok(()), |secret| vault.secrets().check(secret))?;
             sql::check_dsn(name, dsn, vault)
         }
@@ -281,6 +350,15 @@ fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error>
             mail::check_address(name, address)
         }
     }
+}
+
+fn check_rate(name: &str, rate: Option<Rate>) -> Result<(), Error> {
+    let sound = |rate: Rate| (1..=RATE_CALLS_MAX).contains(&rate.calls) && rate.per_ms > 0;
+    if rate.is_none_or(sound) {
+        return Ok(());
+    }
+    let problem = format!("its rate must be 1 to {RATE_CALLS_MAX} calls in at least 1 ms");
+    Err(Error::System { system: name.to_owned(), problem })
 }
 
 /// Entity agreement without an expected name is a defect of the arguments; found before anything leaves.
@@ -292,11 +370,6 @@ fn check_expected(call: &Call) -> Result<(), Failure> {
         Some(Value::String(name)) if !name.trim().is_empty() => Ok(()),
         _ => Err(refuse(format!("the argument {} must name the expected entity", rule.expected))),
     }
-}
-
-async fn turn(target: &Target) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-    let turn = target.turns.acquire().await;
-    turn.map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))
 }
 
 fn wrong_kind(system: &str) -> Failure {

@@ -119,7 +119,7 @@ pub(crate) async fn call<'r>(
     let (class, landed) = status::classify(status.as_u16(), &route.errors, wire.departure.landed());
     let said = crate::ingest::excerpt(&body, &redactor, &call.masks);
     let message = format!("the target answered {}: {said}", status.as_u16());
-    Err(Failure { class, landed, message, retry_after_ms })
+    Err(Failure { class, landed, message, retry_after_ms, sample: None })
 }
 
 async fn send(
@@ -258,5 +258,9 @@ where
     }
 }
 
+#[cfg(test)]
+mod gauge_tests;
+#[cfg(test)]
+mod sample_tests;
 #[cfg(test)]
 mod tests;

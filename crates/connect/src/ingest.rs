@@ -21,6 +21,7 @@ use crate::{
     call::{clip, fail, landed_if_write},
     contract,
     redact::Redactor,
+    sample::{self, Breach},
 };
 
 /// What stands where a policy withholds a field.
@@ -111,14 +112,15 @@ fn decode(bytes: &[u8], rules: &Rules<'_>) -> Result<Value, Failure> {
     if bytes.len() > PREVIEW_BYTES {
         let message =
             format!("the result is larger than {PREVIEW_BYTES} bytes; ask for less of it");
-        return Err(bad_shape(rules, &message));
+        return Err(keep_bytes(bad_shape(rules, &message), bytes, rules));
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }
     canon::parse(bytes).map_err(|error| {
         let seen = excerpt(bytes, rules.redactor, rules.masks);
-        bad_shape(rules, &format!("the answer cannot be used: {error}; it begins: {seen}"))
+        let message = format!("the answer cannot be used: {error}; it begins: {seen}");
+        keep_bytes(bad_shape(rules, &message), bytes, rules)
     })
 }
 
@@ -129,13 +131,18 @@ fn finish(mut whole: Value, digest: Digest, rules: &Rules<'_>) -> Outcome {
             Some(part) => part.take(),
             None => {
                 let message = format!("the answer has nothing at {place}");
-                return Err(fail(Class::MissingField, landed_if_write(rules.operation), message));
+                rules.redactor.scrub_value(&mut whole);
+                return Err(breached(
+                    &whole,
+                    Breach::new(Class::MissingField, place, message),
+                    rules,
+                ));
             }
         },
     };
     add_captured(&mut value, rules)?;
     rules.redactor.scrub_value(&mut value);
-    contract::check(&value, rules)?;
+    contract::check(&value, rules).map_err(|breach| breached(&value, breach, rules))?;
     for mask in rules.masks {
         pointer::replace(&mut value, mask, &json!(MASKED));
     }
@@ -193,6 +200,16 @@ fn reference(stored: Stored, rules: &Rules<'_>) -> Outcome {
         "preview": stored.preview,
     });
     Ok(returned(value, stored.received, rules))
+}
+
+/// A broken promise as a failure, with the answer that broke it.
+fn breached(value: &Value, breach: Breach, rules: &Rules<'_>) -> Failure {
+    let sample = Some(sample::of_value(value, &breach, rules));
+    Failure { sample, ..fail(breach.class, landed_if_write(rules.operation), breach.message) }
+}
+
+fn keep_bytes(failure: Failure, bytes: &[u8], rules: &Rules<'_>) -> Failure {
+    Failure { sample: Some(sample::of_bytes(bytes, rules)), ..failure }
 }
 
 fn bad_shape(rules: &Rules<'_>, message: &str) -> Failure {

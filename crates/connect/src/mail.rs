@@ -149,7 +149,7 @@ impl From<Failure> for Unconnected {
 }
 
 async fn connect(wire: &Wire<'_>) -> Result<AsyncSmtpConnection, Unconnected> {
-    let System::Smtp { address, tls, login } = wire.system else {
+    let System::Smtp { address, tls, login, .. } = wire.system else {
         return Err(refuse("the system is no mail server").into());
     };
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));

@@ -190,8 +190,8 @@ fn bounds(binding: &Reader<'_>, operation: &Operation) -> Result<Bounds, Error> 
 /// Runs the statement.
 pub(crate) async fn call(query: &Query, call: &Call, wire: &Wire<'_>) -> Result<Received, Failure> {
     match wire.system {
-        System::Sqlite { path } => sqlite::call(query, call, path, wire).await,
-        System::Postgres { dsn, password } => {
+        System::Sqlite { path, .. } => sqlite::call(query, call, path, wire).await,
+        System::Postgres { dsn, password, .. } => {
             let login = postgres::Login { dsn, password: password.as_deref() };
             postgres::call(query, call, login, wire).await
         }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use kernel::operation::Rate;
 use serde::{Deserialize, Serialize};
 
 /// Declared systems by name.
@@ -15,11 +16,17 @@ pub enum System {
     Http {
         /// Base URL; paths of operations are appended to its path.
         url: String,
+        /// How often it may be called, over all runs; absent = as often as it bears.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rate: Option<Rate>,
     },
     /// A SQLite file.
     Sqlite {
         /// The file; never created.
         path: PathBuf,
+        /// How often it may be called, over all runs; absent = as often as it bears.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rate: Option<Rate>,
     },
     /// A PostgreSQL database. Connections are not encrypted: hosts other than loopback and sockets
     /// need an explicit `sslmode=disable`.
@@ -29,6 +36,9 @@ pub enum System {
         /// Name of the secret that holds the password.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         password: Option<String>,
+        /// How often it may be called, over all runs; absent = as often as it bears.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rate: Option<Rate>,
     },
     /// A mail submission server.
     Smtp {
@@ -40,10 +50,24 @@ pub enum System {
         /// How to log in; absent = not at all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         login: Option<Login>,
+        /// How often it may be called, over all runs; absent = as often as it bears.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rate: Option<Rate>,
     },
 }
 
 impl System {
+    /// How often it may be called.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        match self {
+            Self::Http { rate, .. }
+            | Self::Sqlite { rate, .. }
+            | Self::Postgres { rate, .. }
+            | Self::Smtp { rate, .. } => *rate,
+        }
+    }
+
     /// The kind, as configuration spells it.
     #[must_use]
     pub fn kind(&self) -> &'static str {

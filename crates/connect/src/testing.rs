@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    Connectors, Host, Secrets, System, Systems,
+    CircuitRule, Connectors, Host, Secrets, System, Systems,
     blob::{BlobSink, BlobWriter},
     call::Call,
     clock::Clock,
@@ -34,6 +34,9 @@ use crate::{
 pub(crate) const NOW: At = 1_795_165_200_000;
 pub(crate) const DISPATCH_BY: u64 = 10_000;
 pub(crate) const CANARY: &str = "tok-c4nary-7731";
+
+/// Looks at the clock before a call is let at its target.
+const ADMISSION_LOOKS: u64 = 1;
 
 /// On time until it has been looked at `punctual` times.
 #[derive(Debug)]
@@ -106,6 +109,7 @@ pub(crate) struct Trial {
     pub(crate) punctual: u64,
     pub(crate) blobs: Option<Arc<Blobs>>,
     pub(crate) secret: tempfile::NamedTempFile,
+    pub(crate) circuit: CircuitRule,
 }
 
 impl Trial {
@@ -120,6 +124,7 @@ impl Trial {
             punctual: u64::MAX,
             blobs: None,
             secret,
+            circuit: CircuitRule::default(),
         }
     }
 
@@ -142,9 +147,13 @@ impl Trial {
     pub(crate) fn connectors(&self) -> Connectors {
         let reference = format!("file:{}", self.secret.path().display());
         let host = Host {
-            clock: Arc::new(HeldClock { looks: AtomicU64::new(0), punctual: self.punctual }),
+            clock: Arc::new(HeldClock {
+                looks: AtomicU64::new(0),
+                punctual: self.punctual.saturating_add(ADMISSION_LOOKS),
+            }),
             validate: Arc::new(Required),
             blobs: self.blobs.clone().map(|blobs| blobs as Arc<dyn BlobSink>),
+            circuit: self.circuit,
         };
         let secrets = Secrets::parse([("token", reference.as_str())]).unwrap();
         Connectors::new(self.systems.clone(), secrets, host).unwrap()
@@ -191,6 +200,7 @@ fn operation(effect: Effect, binding: Value) -> Operation {
         groups: Vec::new(),
         timeout_ms: 10_000,
         cost_max: None,
+        rate: None,
         binding: Arc::new(binding),
     }
 }
@@ -247,7 +257,7 @@ impl Server {
     }
 
     pub(crate) fn system(&self) -> System {
-        System::Http { url: self.url.clone() }
+        System::Http { url: self.url.clone(), rate: None }
     }
 
     /// Every request so far: head and body as text.

@@ -306,7 +306,13 @@ fn call(
         let outcome = task.await.unwrap_or_else(|_| {
             let landed = if is_write { Landed::Unknown } else { Landed::No };
             let message = "the connector stopped unexpectedly".to_owned();
-            Err(Failure { class: Class::Unavailable, landed, message, retry_after_ms: None })
+            Err(Failure {
+                class: Class::Unavailable,
+                landed,
+                message,
+                retry_after_ms: None,
+                sample: None,
+            })
         });
         (action, attempt, outcome)
     })

@@ -15,13 +15,22 @@ pub struct Budget {
     /// Money the calls themselves may cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_max: Option<Money>,
+    /// Tries of failed steps beyond their first, over the whole run; absent = as many as its steps say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries_max: Option<u32>,
     /// Wall time from the first event, waiting included, in milliseconds.
     pub wall_max_ms: i64,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { calls_max: 1_000, writes_max: 50, cost_max: None, wall_max_ms: 30 * 24 * 3_600_000 }
+        Self {
+            calls_max: 1_000,
+            writes_max: 50,
+            cost_max: None,
+            retries_max: None,
+            wall_max_ms: 30 * 24 * 3_600_000,
+        }
     }
 }
 
@@ -112,7 +121,7 @@ mod tests {
     #[test]
     fn stops_exactly_at_each_bound() {
         let eur = |minor| Some(Money { minor, currency: Currency::parse("EUR").unwrap() });
-        let budget = Budget { calls_max: 3, writes_max: 1, cost_max: eur(10), wall_max_ms: 1 };
+        let budget = Budget { calls_max: 3, writes_max: 1, cost_max: eur(10), ..Budget::default() };
         let mut spent = Spent::default();
         assert_eq!(spent.check(&budget, Writes::Yes, eur(10)), Ok(()));
         assert_eq!(spent.check(&budget, Writes::Yes, eur(11)), Err(Exceeded::Cost));

@@ -166,6 +166,9 @@ pub enum Ended {
         /// Asked to wait, in ms.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<i64>,
+        /// The answer that broke its contract, and what was found in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sample: Option<Sealed>,
     },
 }
 
@@ -666,7 +669,9 @@ macro_rules! sealed_of {
                 Ended::Done { output, external_ref, .. } => {
                     std::iter::once(output).chain(external_ref).collect()
                 }
-                Ended::Failed { message, .. } => vec![message],
+                Ended::Failed { message, sample, .. } => {
+                    std::iter::once(message).chain(sample).collect()
+                }
             },
             Body::Questioned { text, .. } => vec![text],
             Body::Replied { value, .. } => vec![value],

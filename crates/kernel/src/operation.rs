@@ -134,6 +134,16 @@ pub struct Match {
     pub threshold: u8,
 }
 
+/// At most so many calls in so long a time, over all runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Calls, at least one.
+    pub calls: u32,
+    /// In this many milliseconds.
+    pub per_ms: u32,
+}
+
 /// Facts about the effect: independent, none implying another.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -221,6 +231,9 @@ pub struct Operation {
     /// Worst-case cost of one call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_max: Option<Money>,
+    /// How often it may be called; absent = as often as its system bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// How the connector does it (method, path, statement, …); opaque to everyone but `connect`.
     pub binding: Arc<Value>,
 }

@@ -88,6 +88,10 @@ pub struct Failure {
     pub message: String,
     /// How long the target asked us to wait, in milliseconds.
     pub retry_after_ms: Option<i64>,
+    /// The offending answer, capped, redacted and masked, and what was found in it; a value from
+    /// outside. Absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Arc<Value>>,
 }
 
 /// How a call ended.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::{
     decision::Evidence,
+    exception::Class,
     id::OperationId,
-    operation::{Companions, Operation},
+    operation::{Companions, Effect, Operation},
     playbook::{Recovery, Step, Work},
 };
 
@@ -13,9 +14,9 @@ use crate::{
     check_operations::check_connectors,
     checker::Checker,
     load::Draft,
-    model::{Expected, Where},
+    model::{ExceptionRule, Expected, Where},
     problem::{Place, Problem, Problems, did_you_mean},
-    recovery::{merged, retry_refused},
+    recovery::{EffectOf, merged, refused},
     schema::{check_object_schema, leads_somewhere, violation_once},
 };
 
@@ -61,6 +62,26 @@ impl<'d> Context<'d> {
             self.wrong((file, at), format!("no operation `{id}`"), fix);
         }
         found.map(|operation| &**operation)
+    }
+
+    /// What an operation of the pack does to the world.
+    pub(crate) fn effect_of(&self, id: &OperationId) -> Option<Effect> {
+        self.draft.operations.get(id).map(|operation| operation.facts.effect)
+    }
+
+    /// Says that a recovery cannot help where it stands.
+    pub(crate) fn refuse_useless(
+        &self,
+        (recovery, class): (&Recovery, Class),
+        operation: Option<&Operation>,
+        spot: (&str, &str),
+    ) {
+        let refused = refused(recovery, class, operation, &|id| self.effect_of(id));
+        if let Some(why) = refused {
+            let message =
+                format!("`{}` after `{}` is refused: {why}", recovery.name(), class.name());
+            self.wrong(spot, message, "use another recovery");
+        }
     }
 
     pub(crate) fn role(&self, role: &str, (file, at): (&str, &str)) {
@@ -203,8 +224,10 @@ pub(crate) fn used_operations(
         todo.push(operation.clone());
         todo.extend(step.undo.iter().map(|undo| undo.operation.clone()));
         let Some(operation) = draft.operations.get(operation) else { return };
+        let other = |id: &OperationId| draft.operations.get(id).map(|other| other.facts.effect);
+        let site = (&**operation, &other as EffectOf<'_>);
         for recovery in
-            merged(&step.on_failure, &draft.exceptions, playbook, operation).values().flatten()
+            merged(&step.on_failure, &draft.exceptions, playbook, site).values().flatten()
         {
             if let Recovery::Fallback { operation, .. } = recovery {
                 todo.push(operation.clone());
@@ -312,44 +335,40 @@ fn check_both_ways(
 }
 
 fn check_exceptions(context: Context<'_>) {
-    const FILE: &str = "exceptions.yaml";
     let checker = Checker::new(context);
-    for rule in &context.draft.exceptions {
-        let at = format!("{}/where", rule.at);
+    for (index, rule) in context.draft.exceptions.iter().enumerate() {
+        let (file, at) = (rule.file.as_str(), rule.scope_at.as_str());
         let operation = match &rule.scope {
             Where::Anywhere => None,
-            Where::Operation(id) => context.operation(id, (FILE, &at)),
+            Where::Operation(id) => context.operation(id, (file, at)),
             Where::Playbook(name) => {
-                if context.draft.playbook(name).is_none() {
-                    let names =
-                        context.draft.playbooks.iter().map(|(_, playbook)| playbook.name.as_str());
-                    let names =
-                        names.chain(context.draft.operations.keys().map(OperationId::as_str));
-                    context.wrong(
-                        (FILE, &at),
-                        format!("no playbook `{name}`"),
-                        did_you_mean(name, names),
-                    );
-                }
+                check_playbook_name(context, name, (file, at));
                 None
             }
         };
+        let earlier = context.draft.exceptions.iter().take(index);
+        let twice = |other: &&ExceptionRule| {
+            other.file != rule.file && other.scope == rule.scope && other.class == rule.class
+        };
+        if let Some(other) = earlier.filter(twice).next() {
+            let message = format!("`{}` has a rule in {} already", rule.class.name(), other.file);
+            context.wrong((file, at), message, "keep one of the two");
+        }
         for (index, recovery) in rule.recoveries.iter().enumerate() {
-            let base = checker.recovery_at(FILE, &format!("{}/recover", rule.at), index);
-            checker.check_shared_recovery(recovery, FILE, &base);
-            let refused = match (recovery, operation) {
-                (Recovery::Retry { .. }, Some(operation)) => retry_refused(rule.class, operation),
-                (Recovery::Retry { .. }, None) if !rule.class.may_pass() => {
-                    Some("trying the same again cannot help after this class")
-                }
-                _ => None,
-            };
-            if let Some(why) = refused {
-                let message = format!("`retry` after `{}` is refused: {why}", rule.class.name());
-                context.wrong((FILE, &base), message, "use another recovery");
-            }
+            let base = checker.recovery_at(file, &rule.at, index);
+            checker.check_shared_recovery(recovery, file, &base);
+            context.refuse_useless((recovery, rule.class), operation, (file, &base));
         }
     }
+}
+
+fn check_playbook_name(context: Context<'_>, name: &str, spot: (&str, &str)) {
+    if context.draft.playbook(name).is_some() {
+        return;
+    }
+    let names = context.draft.playbooks.iter().map(|(_, playbook)| playbook.name.as_str());
+    let names = names.chain(context.draft.operations.keys().map(OperationId::as_str));
+    context.wrong(spot, format!("no playbook `{name}`"), did_you_mean(name, names));
 }
 
 fn check_cases(context: Context<'_>) {

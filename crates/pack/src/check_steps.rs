@@ -7,7 +7,7 @@ use std::{
 
 use expr::{Expr, Template, Type, Types};
 use kernel::{
-    exception::Class,
+    id::OperationId,
     operation::{Companion, Operation},
     playbook::{Recovery, STEPS_MAX, Step, Work, visit_steps},
 };
@@ -19,7 +19,7 @@ use crate::{
     model::Written,
     narrow::{proven_paths, refine},
     problem::did_you_mean,
-    recovery::{merged, retry_refused},
+    recovery::{EffectOf, merged},
     steps::unwrap,
     yaml::Kind,
 };
@@ -407,22 +407,21 @@ impl<'d> Walk<'_, 'd> {
             for (index, recovery) in recoveries.iter().enumerate() {
                 let at = checker.recovery_at(self.file, &base, index);
                 stand_ins.extend(checker.recovery(recovery, (self.file, &at), types, all));
-                let refused = match recovery {
-                    Recovery::Retry { .. } => {
-                        refuse_retry(*class, operation.map(|o| &**o), &step.work)
-                    }
-                    _ => None,
-                };
-                if let Some(why) = refused {
+                if let (Recovery::Retry { .. }, Some(why)) = (recovery, unrepeatable(&step.work)) {
                     let message = format!("`retry` after `{}` is refused: {why}", class.name());
                     context.wrong((self.file, &at), message, "use another recovery");
+                    continue;
                 }
+                let operation = operation.map(|operation| &**operation);
+                context.refuse_useless((recovery, *class), operation, (self.file, &at));
             }
         }
         let Some(operation) = operation else { return stand_ins };
+        let other = |id: &OperationId| context.effect_of(id);
+        let site = (&**operation, &other as EffectOf<'_>);
         let quiet = Types::new().with("run", Type::Any).with("pack", checker.pack.clone());
         for (class, recoveries) in
-            merged(&step.on_failure, &context.draft.exceptions, self.playbook, operation)
+            merged(&step.on_failure, &context.draft.exceptions, self.playbook, site)
         {
             if !step.on_failure.contains_key(&class) {
                 stand_ins.extend(
@@ -448,13 +447,15 @@ impl<'d> Walk<'_, 'd> {
     }
 }
 
-fn refuse_retry(class: Class, operation: Option<&Operation>, work: &Work) -> Option<&'static str> {
-    match (operation, work) {
-        (Some(operation), _) => retry_refused(class, operation),
-        (None, Work::Ask { .. } | Work::Await { .. } | Work::Do { .. }) => {
-            (!class.may_pass()).then_some("trying the same again cannot help after this class")
-        }
-        (None, _) => Some("only a call, a question or an event can be tried again"),
+/// Why work of this sort cannot be done once more; `None` when it can.
+fn unrepeatable(work: &Work) -> Option<&'static str> {
+    match work {
+        Work::Do { .. } | Work::Ask { .. } | Work::Await { .. } => None,
+        Work::Playbook { .. }
+        | Work::Parallel { .. }
+        | Work::ForEach { .. }
+        | Work::Sleep { .. }
+        | Work::Return { .. } => Some("only a call, a question or an event can be tried again"),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     load::Pack,
     problem::{Place, Problem, did_you_mean},
     read::cut,
-    recovery::merged,
+    recovery::{EffectOf, merged},
     schema::Schemas,
 };
 
@@ -109,8 +109,11 @@ impl Pack {
             match &mut step.work {
                 Work::Do { operation, .. } => {
                     let operation = &self.entry(operation)?.operation;
-                    step.on_failure =
-                        merged(&step.on_failure, &self.exceptions, playbook, operation);
+                    let other = |id: &OperationId| {
+                        self.catalogue.get(id).map(|entry| entry.operation.facts.effect)
+                    };
+                    let site = (&**operation, &other as EffectOf<'_>);
+                    step.on_failure = merged(&step.on_failure, &self.exceptions, playbook, site);
                 }
                 Work::Playbook { name, steps, .. } => {
                     *steps = self.inline_playbook(name, left)?;

@@ -4,27 +4,33 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use kernel::{
     LabelMap,
+    exception::Class,
     id::OperationId,
     label::{Confidentiality, Label, Trust},
     money::{Currency, Money},
     operation::{
-        Companions, Contract, Critical, Effect, Facts, Freshness, Match, Operation, ResourceRule,
-        Retry, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS, Undo,
+        Companions, Contract, Critical, Effect, Facts, Freshness, Match, Operation, Rate,
+        ResourceRule, Retry, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS, Undo,
     },
+    playbook::Recovery,
 };
 use serde_json::Value;
 
 use crate::{
     binding::{Auth, Errors, read_auth, read_errors, read_request},
     companion::{read_companion, read_probe},
-    model::{Connector, ConnectorKind},
+    model::{Connector, ConnectorKind, ExceptionRule, Where},
     problem::Place,
     read::{Fields, Reader},
+    steps::read_on_failure,
     yaml::{Doc, Node},
 };
 
 /// Most operations of one connector.
 pub(crate) const OPERATIONS_MAX: usize = 200;
+
+/// Most calls that a rate may count: each is remembered for as long as the rate says.
+const RATE_CALLS_MAX: i64 = 10_000;
 
 const KINDS: [(&str, ConnectorKind); 4] = [
     ("http", ConnectorKind::Http),
@@ -68,6 +74,7 @@ pub(crate) struct Shared {
     labels: LabelMap,
     clearance: Label,
     timeout_ms: u32,
+    rate: Option<Rate>,
 }
 
 pub(crate) fn read_connector(doc: &Doc, reader: Reader<'_>) -> Option<Connector> {
@@ -75,7 +82,7 @@ pub(crate) fn read_connector(doc: &Doc, reader: Reader<'_>) -> Option<Connector>
     fields.get("schema");
     fields.text("description");
     let shared = read_shared(&mut fields)?;
-    let mut operations = Vec::new();
+    let (mut operations, mut rules) = (Vec::new(), Vec::new());
     let mut secrets = BTreeSet::new();
     if let Some(node) = fields.need("operations") {
         let entries = reader.entries(node, "operations");
@@ -90,7 +97,11 @@ pub(crate) fn read_connector(doc: &Doc, reader: Reader<'_>) -> Option<Connector>
             let Ok(id) = format!("{}.{}", shared.name, key.name).parse::<OperationId>() else {
                 continue;
             };
-            operations.extend(read_operation(id, node, &shared, reader).map(Arc::new));
+            let Some((operation, own)) = read_operation(id, node, &shared, reader) else {
+                continue;
+            };
+            operations.push(Arc::new(operation));
+            rules.extend(own);
         }
     }
     secrets.extend(shared.auth.iter().map(|auth| auth.secret.clone()));
@@ -101,6 +112,7 @@ pub(crate) fn read_connector(doc: &Doc, reader: Reader<'_>) -> Option<Connector>
         system: shared.system,
         secrets,
         operations,
+        rules,
     })
 }
 
@@ -126,6 +138,7 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
         labels: LabelMap::default(),
         clearance: closed(),
         timeout_ms: TIMEOUT_DEFAULT_MS,
+        rate: None,
     };
     let Some(mut defaults) =
         fields.get("defaults").and_then(|node| reader.fields(node, "defaults"))
@@ -135,6 +148,7 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
     shared.labels = read_labels(&mut defaults, LabelMap::default());
     shared.clearance = read_clearance(&mut defaults, closed());
     shared.timeout_ms = read_timeout(&mut defaults, TIMEOUT_DEFAULT_MS);
+    shared.rate = read_rate(&mut defaults);
     shared.errors =
         defaults.get("errors").map(|node| read_errors(node, reader)).unwrap_or_default();
     defaults.done();
@@ -151,8 +165,9 @@ fn read_operation(
     node: &Node,
     shared: &Shared,
     reader: Reader<'_>,
-) -> Option<Operation> {
+) -> Option<(Operation, Vec<ExceptionRule>)> {
     let mut fields = reader.fields(node, "an operation")?;
+    let rules = read_rules(&id, &mut fields);
     let facts = read_facts(&mut fields, shared.kind);
     let operation = Operation {
         id,
@@ -172,11 +187,44 @@ fn read_operation(
         groups: read_groups(&mut fields),
         timeout_ms: read_timeout(&mut fields, shared.timeout_ms),
         cost_max: fields.get("cost").and_then(|node| read_cost(node, reader)),
+        rate: read_rate(&mut fields).or(shared.rate),
         binding: Arc::new(read_request(&mut fields, shared)),
     };
     check_companions(&operation, fields.place, reader);
     fields.done();
-    Some(operation)
+    Some((operation, rules))
+}
+
+/// What an operation says about its own failures: a rule that holds wherever it is used.
+fn read_rules(id: &OperationId, fields: &mut Fields<'_, '_>) -> Vec<ExceptionRule> {
+    let reader = fields.reader;
+    let Some(node) = fields.get("on_failure") else { return Vec::new() };
+    let name = id.as_str().split_once('.').map_or("", |(_, name)| name);
+    let rule = |(class, recoveries): (Class, Vec<Recovery>)| {
+        let scope_at = format!("/operations/{name}/on_failure");
+        let at = format!("{scope_at}/{}", class.name());
+        let (scope, file) = (Where::Operation(id.clone()), reader.file.to_owned());
+        ExceptionRule { scope, class, recoveries, file, scope_at, at }
+    };
+    read_on_failure(node, reader).into_iter().map(rule).collect()
+}
+
+fn read_rate(fields: &mut Fields<'_, '_>) -> Option<Rate> {
+    let reader = fields.reader;
+    let mut inner = fields.get("rate").and_then(|node| reader.fields(node, "rate"))?;
+    let calls =
+        inner.need("calls").and_then(|node| reader.integer(node, "calls", 1..=RATE_CALLS_MAX));
+    let per = inner.need("per").and_then(|node| {
+        let ms = reader.duration_ms(node, "per")?;
+        let ms = u32::try_from(ms).ok().filter(|ms| *ms > 0);
+        if ms.is_none() {
+            let message = "a rate counts calls within 1 ms to 49 days";
+            reader.wrong(node.place, message, "write a span such as `1s` or `1m`");
+        }
+        ms
+    });
+    inner.done();
+    Some(Rate { calls: u32::try_from(calls?).ok()?, per_ms: per? })
 }
 
 fn read_facts(fields: &mut Fields<'_, '_>, kind: ConnectorKind) -> Facts {

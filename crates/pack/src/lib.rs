@@ -41,7 +41,7 @@ pub use model::{
     Measure, PolicyCase, PolicyText, Subject, Where, Written,
 };
 pub use problem::{Place, Problem, nearest};
-pub use recovery::merged;
+pub use recovery::{EffectOf, merged};
 pub use route::{Candidate, Request, Routed, Router};
 pub use schema::Schemas;
 pub use yaml::{NESTING_MAX, NODES_MAX, yaml_value};

@@ -326,14 +326,18 @@ fn read_doc(sort: Sort, doc: &Doc, reader: Reader<'_>, draft: &mut Draft) {
         Sort::Intent => draft.intents.push((file, read_intent(doc, reader))),
         Sort::Playbook => draft.playbooks.push((file, read_playbook(doc, reader))),
         Sort::Connector => draft.connectors.extend(read_connector(doc, reader).map(|c| (file, c))),
-        Sort::Exceptions => draft.exceptions = read_exceptions(doc, reader),
+        Sort::Exceptions => draft.exceptions.extend(read_exceptions(doc, reader)),
         Sort::Kpis => draft.kpis = read_kpis(doc, reader),
         Sort::Cases => draft.cases.extend(read_cases(doc, reader)),
         Sort::Cedar | Sort::Other => {}
     }
     if sort == Sort::Connector {
-        let operations = draft.connectors.last().map(|(_, connector)| connector.operations.clone());
-        for operation in operations.into_iter().flatten() {
+        let read = draft.connectors.last_mut().map(|(_, connector)| {
+            (connector.operations.clone(), std::mem::take(&mut connector.rules))
+        });
+        let (operations, rules) = read.unwrap_or_default();
+        draft.exceptions.extend(rules);
+        for operation in operations {
             draft.operations.entry(operation.id.clone()).or_insert(operation);
         }
     }

@@ -123,6 +123,9 @@ pub struct Connector {
     pub secrets: BTreeSet<String>,
     /// Its operations.
     pub operations: Vec<Arc<Operation>>,
+    /// What its operations say about their own failures.
+    #[serde(skip)]
+    pub(crate) rules: Vec<ExceptionRule>,
 }
 
 /// A declared recovery for a failure class somewhere.
@@ -134,7 +137,13 @@ pub struct ExceptionRule {
     pub class: Class,
     /// What is tried, in order.
     pub recoveries: Vec<Recovery>,
-    /// Pointer in `exceptions.yaml`.
+    /// Path inside the pack.
+    #[serde(skip)]
+    pub(crate) file: String,
+    /// Pointer to what says where it holds.
+    #[serde(skip)]
+    pub(crate) scope_at: String,
+    /// Pointer to its recoveries.
     #[serde(skip)]
     pub(crate) at: String,
 }

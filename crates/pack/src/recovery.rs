@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::{
     exception::Class,
-    operation::{Operation, Retry},
+    id::OperationId,
+    operation::{Effect, Operation, Retry},
     playbook::Recovery,
 };
 use serde_json::{Map, Value};
@@ -161,7 +162,9 @@ pub(crate) fn read_exceptions(doc: &Doc, reader: Reader<'_>) -> Vec<ExceptionRul
                 reader.wrong(item.place, message, "keep one rule per place and class");
             }
             let (scope, recoveries) = (scope.clone(), recoveries.clone());
-            rules.push(ExceptionRule { scope, class, recoveries, at: format!("/rules/{index}") });
+            let (file, rule) = (reader.file.to_owned(), format!("/rules/{index}"));
+            let (scope_at, at) = (format!("{rule}/where"), format!("{rule}/recover"));
+            rules.push(ExceptionRule { scope, class, recoveries, file, scope_at, at });
         }
     }
     fields.done();
@@ -188,13 +191,48 @@ fn read_classes(node: &Node, reader: Reader<'_>) -> Vec<Class> {
     }
 }
 
-/// Why a retry after this class is refused for this operation; `None` when it may help.
-pub(crate) fn retry_refused(class: Class, operation: &Operation) -> Option<&'static str> {
+/// Why a recovery cannot help after this class; `None` when it may. `operation` is what failed, where
+/// that is known; `other` tells what a fallback does.
+pub(crate) fn refused(
+    recovery: &Recovery,
+    class: Class,
+    operation: Option<&Operation>,
+    other: EffectOf<'_>,
+) -> Option<&'static str> {
+    let writes = operation.filter(|operation| operation.is_write());
+    match recovery {
+        Recovery::Retry { .. } => retry_refused(class, operation),
+        Recovery::Escalate { .. } | Recovery::Stop => None,
+        _ if class == Class::InDoubt => {
+            Some("nobody knows whether the effect happened, and only a person can find out")
+        }
+        Recovery::Fallback { .. } if matches!(class, Class::Budget | Class::PolicyError) => {
+            Some("a limit or a rule is not to be worked around")
+        }
+        Recovery::Fallback { operation, .. } => {
+            let again = class.is_about_content() && other(operation) != Some(Effect::Read);
+            (writes.is_some() && again).then_some(
+                "the write may have happened although its answer is no good: another would be a second one",
+            )
+        }
+        Recovery::Clarify { .. } if writes.is_some() => {
+            Some("an answer does not make a write happen; a person can take over")
+        }
+        Recovery::Clarify { .. } | Recovery::Partial { .. } | Recovery::Log { .. } => None,
+    }
+}
+
+/// What an operation does to the world, by its name.
+pub type EffectOf<'a> = &'a dyn Fn(&OperationId) -> Option<Effect>;
+
+fn retry_refused(class: Class, operation: Option<&Operation>) -> Option<&'static str> {
     if !class.may_pass() {
         return Some("trying the same again cannot help after this class");
     }
     let unknown = matches!(class, Class::Timeout | Class::Unavailable);
-    if unknown && operation.is_write() && operation.facts.retry == Retry::Never {
+    let once =
+        |operation: &Operation| operation.is_write() && operation.facts.retry == Retry::Never;
+    if unknown && operation.is_some_and(once) {
         return Some(
             "nobody knows whether the write happened, and the operation says `retry: never`",
         );
@@ -203,14 +241,14 @@ pub(crate) fn retry_refused(class: Class, operation: &Operation) -> Option<&'sta
 }
 
 /// What a step recovers with: its own map, then the rules of its playbook, its operation, and
-/// everywhere; the first that names a class wins. Shared rules lose the retries that this operation
-/// refuses (a step's own are errors at load), and vanish when nothing remains.
+/// everywhere; the first that names a class wins. Shared rules lose the recoveries that cannot help
+/// this operation (a step's own are errors at load), and vanish when nothing remains.
 #[must_use]
 pub fn merged(
     own: &BTreeMap<Class, Vec<Recovery>>,
     rules: &[ExceptionRule],
     playbook: &str,
-    operation: &Operation,
+    (operation, other): (&Operation, EffectOf<'_>),
 ) -> BTreeMap<Class, Vec<Recovery>> {
     let mut all = own.clone();
     let scopes = [
@@ -221,8 +259,7 @@ pub fn merged(
     for scope in scopes {
         for rule in rules.iter().filter(|rule| rule.scope == scope) {
             let usable = |recovery: &&Recovery| {
-                !matches!(recovery, Recovery::Retry { .. })
-                    || retry_refused(rule.class, operation).is_none()
+                refused(recovery, rule.class, Some(operation), other).is_none()
             };
             let recoveries: Vec<Recovery> =
                 rule.recoveries.iter().filter(usable).cloned().collect();

@@ -215,7 +215,8 @@ fn read_expects(node: &Node, reader: Reader<'_>) -> Vec<Expect> {
     expects
 }
 
-fn read_on_failure(node: &Node, reader: Reader<'_>) -> BTreeMap<Class, Vec<Recovery>> {
+/// Failure classes and what is done about each, in order.
+pub(crate) fn read_on_failure(node: &Node, reader: Reader<'_>) -> BTreeMap<Class, Vec<Recovery>> {
     let mut map = BTreeMap::new();
     for (key, value) in reader.entries(node, "on_failure") {
         match CLASSES.iter().find(|(name, _)| *name == key.name) {

@@ -39,6 +39,7 @@ pub(crate) fn operation(id: &str, facts: Facts, input: Value) -> Operation {
         groups: Vec::new(),
         timeout_ms: 1_000,
         cost_max: None,
+        rate: None,
         binding: Arc::new(Value::Null),
     }
 }

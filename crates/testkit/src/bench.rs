@@ -290,5 +290,5 @@ pub fn returned(output: Value) -> Returned {
 
 /// A failure.
 pub fn failure(class: Class, landed: Landed) -> Outcome {
-    Err(Failure { class, landed, message: "scripted".into(), retry_after_ms: None })
+    Err(Failure { class, landed, message: "scripted".into(), retry_after_ms: None, sample: None })
 }

@@ -47,6 +47,7 @@ pub fn operation(id: &str, effect: Effect, undo: Undo, retry: Retry) -> Operatio
         groups: Vec::new(),
         timeout_ms: 1_000,
         cost_max: None,
+        rate: None,
         binding: Arc::new(Value::Null),
     }
 }

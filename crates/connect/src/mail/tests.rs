@@ -65,8 +65,12 @@ impl Smtp {
     }
 
     fn trial(&self) -> Trial {
-        let system =
-            System::Smtp { address: self.address.clone(), tls: SmtpTls::None, login: None };
+        let system = System::Smtp {
+            address: self.address.clone(),
+            tls: SmtpTls::None,
+            login: None,
+            rate: None,
+        };
         Trial::write(system, binding()).args(letter())
     }
 
@@ -222,8 +226,12 @@ async fn arguments_cannot_write_headers() {
 async fn encryption_that_is_not_there_is_not_skipped() {
     let smtp = Smtp::start(&[]).await;
     let trial = smtp.trial().with(|trial| {
-        let system =
-            System::Smtp { address: smtp.address.clone(), tls: SmtpTls::Starttls, login: None };
+        let system = System::Smtp {
+            address: smtp.address.clone(),
+            tls: SmtpTls::Starttls,
+            login: None,
+            rate: None,
+        };
         trial.systems.insert("sys".to_owned(), system);
     });
     let failure = fail_with(trial).await;
@@ -246,7 +254,7 @@ async fn bindings_are_checked_at_load() {
     let mut bad = smtp.trial().systems;
     bad.insert(
         "sys".to_owned(),
-        System::Smtp { address: "localhost".into(), tls: SmtpTls::None, login: None },
+        System::Smtp { address: "localhost".into(), tls: SmtpTls::None, login: None, rate: None },
     );
     assert!(
         super::check_address("sys", "localhost").unwrap_err().to_string().contains("host:port")

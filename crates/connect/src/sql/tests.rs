@@ -26,7 +26,7 @@ impl Base {
     }
 
     fn system(&self) -> System {
-        System::Sqlite { path: self.dir.path().join("db.sqlite") }
+        System::Sqlite { path: self.dir.path().join("db.sqlite"), rate: None }
     }
 
     fn count(&self, filter: &str) -> i64 {
@@ -157,7 +157,7 @@ async fn trouble_has_a_class() {
     let taken = sql("insert into t values ('a', 1, '')", json!({}));
     let failure = fail_with(Trial::write(base.system(), taken)).await;
     assert_eq!((failure.class, failure.landed), (Class::InvalidArguments, Landed::No));
-    let gone = System::Sqlite { path: base.dir.path().join("none.sqlite") };
+    let gone = System::Sqlite { path: base.dir.path().join("none.sqlite"), rate: None };
     let insert = sql("insert into t values ('z', 1, '')", json!({}));
     let failure = fail_with(Trial::write(gone, insert.clone())).await;
     assert_eq!((failure.class, failure.landed), (Class::Unavailable, Landed::No));
@@ -232,13 +232,13 @@ fn postgres() -> Option<String> {
 /// The connection string as a secret, as it may hold a password.
 fn over(dsn: &str, mut trial: Trial) -> Trial {
     std::fs::write(trial.secret.path(), dsn).unwrap();
-    let system = System::Postgres { dsn: "secret:token".to_owned(), password: None };
+    let system = System::Postgres { dsn: "secret:token".to_owned(), password: None, rate: None };
     trial.systems.insert("sys".to_owned(), system);
     trial
 }
 
 fn unused() -> System {
-    System::Sqlite { path: "/unused".into() }
+    System::Sqlite { path: "/unused".into(), rate: None }
 }
 
 #[tokio::test]
@@ -334,7 +334,9 @@ async fn postgres_connection_strings_are_checked() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dsn = format!("host=127.0.0.1 port={closed} user=u");
     let gone = trial.with(|trial| {
-        trial.systems.insert("sys".to_owned(), System::Postgres { dsn, password: None });
+        trial
+            .systems
+            .insert("sys".to_owned(), System::Postgres { dsn, password: None, rate: None });
     });
     let failure = fail_with(gone).await;
     assert_eq!((failure.class, failure.landed), (Class::Unavailable, Landed::No));

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use connect::Systems;
+use connect::{CircuitRule, Systems};
 use kernel::{
     approval::{ASK_EXPIRES_MS, ApproverRule, SelfApproval},
     budget::Budget,
@@ -21,6 +21,9 @@ pub const FILE: &str = "harness.toml";
 
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Tries of failed steps beyond their first that one run may do, where `[budget]` does not say.
+const RETRIES_PER_RUN_MAX: u32 = 100;
 
 /// The file, as written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +53,18 @@ pub struct File {
     /// Limits of every run.
     #[schemars(with = "Option<serde_json::Value>")]
     pub budget: Option<Budget>,
+    /// When operations that nobody answers are not called any more.
+    pub circuit: CircuitFile,
+}
+
+/// `[circuit]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CircuitFile {
+    /// Calls in a row without an answer that open an operation's circuit.
+    pub open_after: Option<u32>,
+    /// How long it stays open the first time, in milliseconds.
+    pub cooldown_ms: Option<u64>,
 }
 
 /// `[policy]`.
@@ -140,6 +155,8 @@ pub struct Config {
     pub approvers: ApproverRule,
     /// Limits of every run.
     pub budget: Budget,
+    /// When circuits open.
+    pub circuit: CircuitRule,
     /// Where each value came from.
     pub origins: Vec<Origin>,
 }
@@ -279,6 +296,10 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         approvers.expires_ms.to_string(),
         from(file.approvals.expires_ms.is_some()),
     );
+    let (budget, circuit) = (budget_of(file.budget.clone()), circuit_rule(&file.circuit)?);
+    for (key, value, told) in limits(&file, &budget, circuit) {
+        note(key, value, from(told));
+    }
     for (name, system) in &file.systems {
         note(&format!("systems.{name}"), system.kind().to_owned(), &place.origin);
     }
@@ -296,9 +317,44 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         secrets: file.secrets,
         receipt_key: absolute_reference(&receipt_key, &place.base),
         approvers,
-        budget: file.budget.unwrap_or_default(),
+        budget,
+        circuit,
         origins,
     })
+}
+
+/// The limits of every run; one that says nothing about retries may do a hundred.
+fn budget_of(file: Option<Budget>) -> Budget {
+    let budget = file.unwrap_or_default();
+    Budget { retries_max: budget.retries_max.or(Some(RETRIES_PER_RUN_MAX)), ..budget }
+}
+
+/// What limits runs and calls: each with its key, and whether the file says so.
+fn limits(file: &File, budget: &Budget, circuit: CircuitRule) -> [(&'static str, String, bool); 3] {
+    let told = file.budget.as_ref().is_some_and(|budget| budget.retries_max.is_some());
+    [
+        ("budget.retries_max", budget.retries_max.unwrap_or_default().to_string(), told),
+        ("circuit.open_after", circuit.open_after.to_string(), file.circuit.open_after.is_some()),
+        (
+            "circuit.cooldown_ms",
+            circuit.cooldown_ms.to_string(),
+            file.circuit.cooldown_ms.is_some(),
+        ),
+    ]
+}
+
+fn circuit_rule(file: &CircuitFile) -> Result<CircuitRule, Problem> {
+    let usual = CircuitRule::default();
+    let open_after = file.open_after.unwrap_or(usual.open_after);
+    let cooldown_ms = file.cooldown_ms.unwrap_or(usual.cooldown_ms);
+    if open_after == 0 || cooldown_ms > connect::circuit::COOLDOWN_MAX_MS {
+        let detail = format!(
+            "circuit.open_after must be at least 1, circuit.cooldown_ms at most {}",
+            connect::circuit::COOLDOWN_MAX_MS
+        );
+        return Err(Problem::new(Kind::Usage, "config-invalid", detail));
+    }
+    Ok(CircuitRule { open_after, cooldown_ms })
 }
 
 fn store_place(file: &File, overrides: &Overrides, place: &Place) -> (PathBuf, String) {

@@ -231,6 +231,7 @@ fn open_connectors(
         clock: Arc::new(connect::clock::SystemClock),
         validate: Arc::new(Schemas::new()) as Arc<dyn Validate>,
         blobs: Some(Arc::new(value::StoreSink(blobs))),
+        circuit: config.circuit,
     };
     let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;
     for shelved in shelf.packs() {

@@ -560,7 +560,7 @@ fn masks(transforms: &BTreeSet<String>) -> BTreeSet<String> {
 /// Public facts of a run, readable by expressions as `run`.
 fn run_value(id: &RunId, header: &Header, opened_at: At) -> Labelled {
     use crate::label::{Confidentiality, Label, Trust};
-    let value = serde_json::json!({
+    let mut value = serde_json::json!({
         "id": id,
         "intent": header.intent,
         "opened_at_ms": opened_at,
@@ -568,6 +568,10 @@ fn run_value(id: &RunId, header: &Header, opened_at: At) -> Labelled {
         "agent": header.chain.agent.id,
         "tenant": header.chain.tenant,
     });
+    // Only where it was given: earlier journals fold to what they were.
+    if let (Some(value), Some(retries_max)) = (value.as_object_mut(), header.budget.retries_max) {
+        value.insert("retries_max".to_owned(), retries_max.into());
+    }
     let labels = LabelMap::uniform(Label::new(Trust::System, Confidentiality::Internal));
     Labelled { value: Arc::new(value), labels }
 }

@@ -241,11 +241,12 @@ fn outcome_of(ended: &Ended) -> Outcome {
             cost: *cost,
             received: Digest::default(),
         }),
-        Ended::Failed { class, landed, message, retry_after_ms } => Err(Failure {
+        Ended::Failed { class, landed, message, retry_after_ms, sample } => Err(Failure {
             class: *class,
             landed: *landed,
             message: text_of(message),
             retry_after_ms: *retry_after_ms,
+            sample: sample.as_ref().map(Sealed::value),
         }),
     }
 }

@@ -382,11 +382,14 @@ fn seal_outcome(
             };
             Ok(Ended::Done { output, external_ref, cost })
         }
-        Err(Failure { class, landed, message, retry_after_ms }) => {
+        Err(Failure { class, landed, message, retry_after_ms, sample }) => {
             let (value, mut labels) = system_text(&message);
             labels.whole.join_from(&Label::default());
             let message = seal(ports, value, labels)?;
-            Ok(Ended::Failed { class, landed, message, retry_after_ms })
+            // Nobody checked what it holds: as untrusted and as secret as a value can be.
+            let strictest = || LabelMap::uniform(Label::default());
+            let sample = sample.map(|value| seal(ports, value, strictest())).transpose()?;
+            Ok(Ended::Failed { class, landed, message, retry_after_ms, sample })
         }
     }
 }

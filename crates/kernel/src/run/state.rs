@@ -344,6 +344,7 @@ pub(crate) fn unknown(id: &OperationId) -> Arc<Operation> {
         groups: Vec::new(),
         timeout_ms: crate::operation::TIMEOUT_DEFAULT_MS,
         cost_max: None,
+        rate: None,
         binding: Arc::new(Value::Null),
     })
 }

@@ -1,13 +1,13 @@
 use kernel::{
     decision::Autonomy,
-    event::{Body, Stage},
+    event::{Body, Ended, Record, Stage, check_chain},
     exception::Class,
     label::{Confidentiality, Label, LabelMap, Trust},
     operation::{Critical, Effect, Retry, Undo},
-    run::Status,
+    run::{Status, replay},
 };
 use serde_json::json;
-use testkit::{Bench, Crash, Rules, operation, proposal, returned};
+use testkit::{Bench, Crash, NoSchemas, Rules, operation, proposal, returned};
 
 fn read(id: &str) -> kernel::operation::Operation {
     operation(id, Effect::Read, Undo::None, Retry::Keyed)
@@ -205,6 +205,42 @@ fn values_never_stand_in_a_hashed_body() {
     let statements: Vec<String> =
         bench.drafts.iter().map(|d| String::from_utf8(d.payload.clone()).unwrap()).collect();
     assert!(statements.iter().all(|s| !s.contains("ana.keller")));
+}
+
+/// C192: the answer that broke its contract is kept where it can be erased, and replays.
+#[test]
+fn the_sample_of_a_failure_is_sealed_and_replays() {
+    let canary = "ana.keller@northwind-robotics.example";
+    let sample = Some(std::sync::Arc::new(json!({"answer": {"mail": canary}})));
+    let broken = kernel::port::Failure {
+        class: kernel::exception::Class::UnexpectedShape,
+        landed: kernel::exception::Landed::No,
+        message: "the answer breaks its schema".into(),
+        retry_after_ms: None,
+        sample: sample.clone(),
+    };
+    let steps = vec![proposal("a", "crm.get", json!({}))];
+    let mut bench = Bench::new(vec![read("crm.get")], steps, Rules::default());
+    bench.world.script("crm.get", vec![Err(broken)]);
+    bench.start(Crash::Never);
+    let kept = |bench: &Bench| {
+        bench.records.iter().find_map(|record| match &record.event.body {
+            Body::Returned { ended: Ended::Failed { sample, .. }, .. } => sample.clone(),
+            _ => None,
+        })
+    };
+    assert_eq!(kept(&bench).map(|sealed| sealed.value()), sample);
+    assert!(!bench.text().contains("ana.keller"), "only its commitment stands in the body");
+    assert_eq!(kept(&bench).unwrap().labels().join_all(), kernel::Label::default());
+    replay(&bench.records, bench.pins(), (&bench.rules, &NoSchemas)).unwrap();
+    // Read back from storage without its opening: the chain stands, the sample is gone.
+    let read_back =
+        bench.records.iter().enumerate().map(|(seq, record)| {
+            Record::read(seq as u64, record.bytes.clone(), Vec::new()).unwrap()
+        });
+    let erased: Vec<Record> = read_back.collect();
+    check_chain(&erased).unwrap();
+    assert!(erased.iter().all(|record| record.openings().iter().all(Option::is_none)));
 }
 
 #[test]

@@ -516,7 +516,13 @@ impl Stage {
     fn call(&mut self, permit: &Permit) -> Outcome {
         let choice = self.outcomes.next().unwrap_or_default();
         let fail = |class, landed| {
-            Err(Failure { class, landed, message: "scripted".into(), retry_after_ms: None })
+            Err(Failure {
+                class,
+                landed,
+                message: "scripted".into(),
+                retry_after_ms: None,
+                sample: None,
+            })
         };
         if !permit.operation().is_write() {
             return match choice % 8 {

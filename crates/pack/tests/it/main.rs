@@ -10,6 +10,8 @@ mod fuzzing;
 #[cfg(test)]
 mod mistakes;
 #[cfg(test)]
+mod recoveries;
+#[cfg(test)]
 mod routing;
 #[cfg(test)]
 mod shipped;

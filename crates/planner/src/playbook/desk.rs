@@ -11,6 +11,7 @@ use kernel::{
     planning::{Caveat, Labelled, Mark, Move},
     playbook::static_path,
 };
+use serde_json::Value;
 
 use super::{formula::Scene, scope::Link};
 
@@ -42,6 +43,13 @@ pub(super) enum Kind {
     Escalate,
 }
 
+/// Whether the run may still retry at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retries {
+    Left,
+    UsedUp,
+}
+
 /// Shared by all running steps of a run.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -53,6 +61,7 @@ pub(super) struct Desk {
     /// Set when a step could not start for want of room.
     starved: bool,
     turns: u64,
+    retried: u64,
     caveats: Vec<Caveat>,
     known: BTreeSet<Caveat>,
     work: Cell<u64>,
@@ -68,6 +77,7 @@ impl Desk {
             active: 0,
             starved: false,
             turns: 0,
+            retried: 0,
             caveats: Vec::new(),
             known: BTreeSet::new(),
             work: Cell::new(0),
@@ -160,6 +170,20 @@ impl Desk {
     pub(super) fn take_turn(&mut self) -> Option<()> {
         self.turns = self.turns.saturating_add(1);
         (self.turns <= TURNS_MAX).then_some(())
+    }
+
+    /// Whether the run's budget has room for one more retry, whatever its steps say.
+    pub(super) fn retries(&self) -> Retries {
+        let retries_max = self.run.value.get("retries_max").and_then(Value::as_u64);
+        match retries_max {
+            Some(retries_max) if self.retried >= retries_max => Retries::UsedUp,
+            Some(_) | None => Retries::Left,
+        }
+    }
+
+    /// Counts a retry.
+    pub(super) fn take_retry(&mut self) {
+        self.retried = self.retried.saturating_add(1);
     }
 
     /// Notes what the reader of the result must know.

@@ -13,7 +13,7 @@ use kernel::{
 };
 
 use super::{
-    desk::Desk,
+    desk::{Desk, Retries},
     flow::Flow,
     formula::Unknown,
     labels,
@@ -75,11 +75,16 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// The next remedy for this failure and how often it was used before.
-    fn next<'a>(&mut self, remedies: &'a [Remedy], failure: &Failure) -> Option<(&'a Remedy, u32)> {
+    fn next<'a>(
+        &mut self,
+        remedies: &'a [Remedy],
+        failure: &Failure,
+        retries: Retries,
+    ) -> Option<(&'a Remedy, u32)> {
         loop {
             let remedy = remedies.get(self.at)?;
             let times = match remedy {
-                Remedy::Retry { .. } if !may_retry(failure) => 0,
+                Remedy::Retry { .. } if !may_retry(failure) || retries == Retries::UsedUp => 0,
                 Remedy::Retry { times, .. } => (*times).min(RETRIES_MAX),
                 Remedy::Escalate { .. } => ESCALATIONS_MAX,
                 Remedy::Fallback { .. }
@@ -113,7 +118,7 @@ impl Task {
         let remedies = code.remedies.get(&trouble.class).map(|list| &**list).unwrap_or_default();
         loop {
             let cursor = self.cursors.entry(trouble.class).or_default();
-            let Some((remedy, used)) = cursor.next(remedies, &trouble) else {
+            let Some((remedy, used)) = cursor.next(remedies, &trouble, desk.retries()) else {
                 return self.stop(trouble.class);
             };
             match self.apply(desk, link, remedy, (&trouble, used)) {
@@ -134,6 +139,7 @@ impl Task {
         let class = trouble.class;
         let flow = match remedy {
             Remedy::Retry { delay_ms, .. } => {
+                desk.take_retry();
                 self.mark(desk, class, "retry", None);
                 let ms = desk.pause_ms(&self.path, used, *delay_ms, trouble.retry_after_ms);
                 self.pause(desk, link, ms)

@@ -1,6 +1,10 @@
 //! Each recovery, alone and after one another.
 
-use kernel::{exception::Class, planning::Resolution};
+use kernel::{
+    exception::Class,
+    label::Trust,
+    planning::{Observation, Planner as _, Resolution},
+};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -34,6 +38,30 @@ fn a_retry_waits_longer_each_time_and_then_gives_way() {
     assert_eq!(lines[6], r#"do a w.set#3 {"n":1}"#);
     assert_eq!(lines[7], "abandon a unavailable");
     assert_ne!(ms(&lines[2]) * 2, ms(&lines[5]), "jitter differs from try to try");
+}
+
+/// C197: one budget over all steps of a run; where it is used up the next remedy is due.
+#[test]
+fn a_run_has_a_budget_of_retries() {
+    let recoveries = json!([{"recovery": "retry", "times": 2, "delay_ms": 0},
+        {"recovery": "log", "caveat": "not now"}]);
+    let step = |id: &str| with(act(id, "r.get", json!({})), on("timeout", recoveries.clone()));
+    let tries = |retries_max: Option<u32>| {
+        let mut drive = Drive::new(steps(json!([step("a"), step("b")])));
+        let run = match retries_max {
+            Some(retries_max) => json!({"id": "run_1", "retries_max": retries_max}),
+            None => json!({"id": "run_1"}),
+        };
+        let (intent, run) = (labelled(json!({}), USER), labelled(run, Trust::System));
+        drive.planner.observe(0, Observation::Opened { intent: &intent, run: &run });
+        drive.drain();
+        for step in ["a", "a", "a", "b", "b", "b"] {
+            drive.failed(step, Class::Timeout);
+        }
+        assert!(drive.lines().last().unwrap().starts_with("finish "), "{:?}", drive.lines());
+        drive.proposals().count()
+    };
+    assert_eq!([tries(None), tries(Some(100)), tries(Some(3)), tries(Some(0))], [6, 6, 5, 2]);
 }
 
 #[test]

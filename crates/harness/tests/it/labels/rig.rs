@@ -486,5 +486,5 @@ pub(crate) fn taken_in(permit: &Permit, answer: Value) -> Outcome {
 }
 
 pub(crate) fn failed(class: Class, landed: Landed) -> Outcome {
-    Err(Failure { class, landed, message: "scripted".into(), retry_after_ms: None })
+    Err(Failure { class, landed, message: "scripted".into(), retry_after_ms: None, sample: None })
 }
