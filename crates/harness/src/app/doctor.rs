@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Log as _, Query as _};
 
-use super::{App, Caller, intents::Nothing, problem::Problem};
+use super::{App, Caller, intents::Nothing, problem::Problem, runs::rfc3339};
 
 /// Runs whose chains are verified in one go.
 const RUNS_CHECKED_MAX: usize = 10_000;
@@ -70,6 +70,7 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
 
     let halts = super::halts::list(app, caller, Default::default()).await?;
     checks.push(halts_check(&halts));
+    checks.push(circuits_check(app));
 
     let stats = app.store.stats(caller.tenant()).await?;
     let queue = format!(
@@ -82,6 +83,29 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
     checks.push(check("queue", None, queue, ""));
     let healthy = checks.iter().all(|check| check.result != "failed");
     Ok(Diagnosis { healthy, checks })
+}
+
+/// Operations that nobody answers, and systems that asked for a pause: sound, but not all can be done now.
+fn circuits_check(app: &App) -> Check {
+    let health = app.connectors.health();
+    let paused = health.iter().filter_map(|system| {
+        let until = system.paused_until?;
+        Some(format!("{} asked for a pause until {}", system.system, rfc3339(until)))
+    });
+    let broken = health.iter().flat_map(|system| &system.operations);
+    let broken = broken.filter(|operation| operation.circuit != "closed").map(|operation| {
+        let until = operation.open_until.map(|until| format!(" until {}", rfc3339(until)));
+        let (name, word) = (&operation.operation, operation.circuit.replace('_', " "));
+        format!("{name} is {word}{}", until.unwrap_or_default())
+    });
+    let trouble: Vec<String> = paused.chain(broken).collect();
+    let (result, found, fix) = if trouble.is_empty() {
+        ("ok", "every circuit is closed, no system asked for a pause".to_owned(), None)
+    } else {
+        let fix = "look at those systems; calls go on by themselves once they answer".to_owned();
+        ("warning", trouble.join("; "), Some(fix))
+    };
+    Check { id: "circuits".to_owned(), result: result.to_owned(), found, fix }
 }
 
 /// A store without packs is sound; it just cannot do anything yet.

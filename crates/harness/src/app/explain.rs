@@ -2,7 +2,7 @@
 
 use kernel::{
     event::{Answered, Body, Ended, Purpose, Record},
-    id::{ReceiptId, RunId},
+    id::{ExceptionId, ReceiptId, RunId},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use super::{
     problem::Problem,
     receipts,
     runs::rfc3339,
+    trouble::{TroubleView, troubles},
     value::{plain, summarise},
 };
 
@@ -21,7 +22,7 @@ use super::{
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Explain {
-    /// A receipt id, or a run id for all its writes.
+    /// A receipt id, a run id for all its writes, or an exception id.
     pub id: String,
 }
 
@@ -61,9 +62,44 @@ pub struct Explanations {
     pub intent: String,
     /// In order.
     pub items: Vec<Explanation>,
+    /// What went wrong, and what was done about it: in the whole run, or in the step asked about.
+    pub troubles: Vec<TroubleView>,
 }
 
-/// Explains a receipt or the writes of a run.
+/// What is asked about: all of a run, one receipt, or the step of an exception.
+struct About {
+    run: RunId,
+    receipt: Option<ReceiptId>,
+    exception: Option<ExceptionId>,
+}
+
+async fn about(app: &App, caller: &Caller, id: &str) -> Result<About, Problem> {
+    let (thing, noun) = if id.starts_with("rct_") {
+        (Thing::Receipt(parse_id(id)?), "receipt")
+    } else if id.starts_with("exc_") {
+        (Thing::Exception(parse_id(id)?), "exception")
+    } else {
+        return Ok(About { run: parse_id(id)?, receipt: None, exception: None });
+    };
+    let found = app.store.find_run(caller.tenant(), &thing).await?;
+    let run = found.ok_or_else(|| Problem::not_found(noun, id))?;
+    let (receipt, exception) = match thing {
+        Thing::Receipt(receipt) => (Some(receipt), None),
+        Thing::Exception(exception) => (None, Some(exception)),
+        Thing::Approval(_) | Thing::Token(_) => (None, None),
+    };
+    Ok(About { run, receipt, exception })
+}
+
+/// The step an exception was raised in.
+fn step_of(records: &[Record], wanted: &ExceptionId) -> Option<String> {
+    records.iter().find_map(|record| match &record.event.body {
+        Body::Raised { exception, .. } if exception.id == *wanted => Some(exception.step.clone()),
+        _ => None,
+    })
+}
+
+/// Explains a receipt, an exception, or the writes of a run.
 ///
 /// # Errors
 /// When there is no such thing.
@@ -72,14 +108,7 @@ pub async fn explain(
     caller: &Caller,
     request: Explain,
 ) -> Result<Explanations, Problem> {
-    let (run, only) = if request.id.starts_with("rct_") {
-        let receipt: ReceiptId = parse_id(&request.id)?;
-        let thing = Thing::Receipt(receipt.clone());
-        let found = app.store.find_run(caller.tenant(), &thing).await?;
-        (found.ok_or_else(|| Problem::not_found("receipt", &request.id))?, Some(receipt))
-    } else {
-        (parse_id::<RunId>(&request.id)?, None)
-    };
+    let About { run, receipt: only, exception } = about(app, caller, &request.id).await?;
     let records = app.records(caller, &run).await?;
     let header = records
         .first()
@@ -87,6 +116,7 @@ pub async fn explain(
         .ok_or_else(|| Problem::not_found("run", run.as_str()))?;
     let intent =
         format!("{} asked for {} ({})", header.chain.on_behalf_of.id, header.intent, header.pack);
+    let mut step = exception.as_ref().and_then(|exception| step_of(&records, exception));
     let mut items = Vec::new();
     for record in &records {
         let Body::Receipted { receipt, .. } = &record.event.body else { continue };
@@ -96,11 +126,17 @@ pub async fn explain(
         let stated = receipts::stated(app, caller, receipt).await?;
         let ::receipts::statement::Stated::Receipt(predicate) = stated else { continue };
         let is_write = predicate.facts.effect == kernel::operation::Effect::Write;
-        if only.is_some() || is_write {
+        if only.is_some() {
+            step = Some(predicate.step.clone());
+        }
+        let elsewhere = step.as_ref().is_some_and(|step| *step != predicate.step);
+        if (only.is_some() || is_write) && !elsewhere {
             items.push(one(app, caller, &run, &records, &predicate).await?);
         }
     }
-    Ok(Explanations { run: run.to_string(), intent, items })
+    let concerns = |trouble: &TroubleView| step.as_ref().is_none_or(|step| *step == trouble.step);
+    let troubles = troubles(&records).into_iter().filter(concerns).collect();
+    Ok(Explanations { run: run.to_string(), intent, items, troubles })
 }
 
 type Predicate = kernel::receipt::Predicate;

@@ -28,6 +28,7 @@ pub mod runs;
 pub mod shelf;
 pub mod socket;
 pub mod timeline;
+pub mod trouble;
 pub mod value;
 
 use std::sync::Arc;

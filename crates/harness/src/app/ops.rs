@@ -95,6 +95,7 @@ ops! {
     "explain", "harness.explanations/v1" => explain::explain: explain::Explain => explain::Explanations;
     "kpi.report", "harness.kpi-report/v1" => kpis::report: kpis::ReportKpis => kpis::KpiReport;
     "pack.list", "harness.pack-list/v1" => packs::list: intents::Nothing => packs::PackList;
+    "pack.status", "harness.pack-status/v1" => packs::status: intents::Nothing => packs::PackStatusList;
     "policy.check", "harness.policy-check/v1" => policies::check: intents::Nothing => policies::PolicyCheck;
     "policy.matrix", "harness.policy-matrix/v1" => policies::matrix: policies::GetMatrix => policies::Matrix;
     "policy.explain", "harness.policy-explained/v1" => policies::explain: policies::Ask => policies::Explained;

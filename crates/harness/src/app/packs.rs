@@ -1,12 +1,13 @@
-//! Packs: list, check.
+//! Packs: list, check, status.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
+use connect::Health;
 use pack::Pack;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{App, Caller, intents::Nothing, problem::Problem, shelf};
+use super::{App, Caller, intents::Nothing, problem::Problem, runs::rfc3339, shelf};
 
 /// A pack as lists show it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +41,50 @@ pub struct PackList {
     pub items: Vec<PackView>,
 }
 
+/// How a pack's systems stand, as far as the store's owner has called them.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PackStatus {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// The systems its connectors use.
+    pub systems: Vec<SystemStatus>,
+}
+
+/// How a system stands.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SystemStatus {
+    /// Its name.
+    pub system: String,
+    /// `ok`, `paused` when it asked for that, `impaired` when an operation's circuit is not closed.
+    pub state: String,
+    /// Until when it asked not to be called, RFC 3339 UTC.
+    pub paused_until: Option<String>,
+    /// Its operations that were called.
+    pub operations: Vec<CircuitStatus>,
+}
+
+/// How an operation stands.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CircuitStatus {
+    /// Which.
+    pub operation: String,
+    /// `closed`, `open` or `half_open`.
+    pub circuit: String,
+    /// Calls in a row that nobody answered.
+    pub failures: u32,
+    /// Until when nothing is sent, RFC 3339 UTC.
+    pub open_until: Option<String>,
+}
+
+/// How every configured pack stands.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PackStatusList {
+    /// In name order.
+    pub items: Vec<PackStatus>,
+}
+
 /// Which folder to check.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +100,50 @@ pub struct CheckPack {
 pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<PackList, Problem> {
     let items = app.shelf.packs().map(|shelved| view(&shelved.pack, shelved.warnings.clone()));
     Ok(PackList { items: items.collect() })
+}
+
+/// How the systems of configured packs stand: pauses and circuits, over all runs.
+///
+/// # Errors
+/// None.
+pub async fn status(app: &App, _: &Caller, _: Nothing) -> Result<PackStatusList, Problem> {
+    let health = app.connectors.health();
+    let items = app.shelf.packs().map(|shelved| {
+        let used: BTreeSet<&str> =
+            shelved.pack.connectors.values().filter_map(|c| c.system.as_deref()).collect();
+        let own = health.iter().filter(|system| used.contains(system.system.as_str()));
+        PackStatus {
+            name: shelved.pack.manifest.name.clone(),
+            version: shelved.pack.manifest.version.clone(),
+            systems: own.map(system_status).collect(),
+        }
+    });
+    Ok(PackStatusList { items: items.collect() })
+}
+
+fn system_status(health: &Health) -> SystemStatus {
+    let operations: Vec<CircuitStatus> = health
+        .operations
+        .iter()
+        .map(|operation| CircuitStatus {
+            operation: operation.operation.to_string(),
+            circuit: operation.circuit.to_owned(),
+            failures: operation.failures,
+            open_until: operation.open_until.map(rfc3339),
+        })
+        .collect();
+    let broken = operations.iter().any(|operation| operation.circuit != "closed");
+    let state = match health.paused_until {
+        Some(_) => "paused",
+        None if broken => "impaired",
+        None => "ok",
+    };
+    SystemStatus {
+        system: health.system.clone(),
+        state: state.to_owned(),
+        paused_until: health.paused_until.map(rfc3339),
+        operations,
+    }
 }
 
 /// Checks a folder without a store: needs no app.

@@ -18,6 +18,7 @@ use super::{
     problem::{Kind, Problem},
     rollbacks::{RollbackView, rollback_of},
     timeline::{ActionLine, action_lines},
+    trouble::{TroubleView, switched_off, troubles},
 };
 
 /// A run as lists show it.
@@ -89,6 +90,10 @@ pub struct RunDetail {
     pub output: Option<Value>,
     /// What a reader of the result must know.
     pub caveats: Vec<String>,
+    /// What went wrong, and what was done about it.
+    pub troubles: Vec<TroubleView>,
+    /// Operations that recoveries have switched off for the rest of the run.
+    pub switched_off: Vec<String>,
     /// What was done, in order.
     pub actions: Vec<ActionLine>,
     /// Open asks and questions.
@@ -234,6 +239,8 @@ pub async fn get(app: &App, caller: &Caller, request: NamedRun) -> Result<RunDet
         run: view_of(app, caller, &id).await?,
         output: finished.as_ref().map(|(output, _)| (**output).clone()),
         caveats: finished.map(|(_, c)| c.into_iter().map(|c| c.text).collect()).unwrap_or_default(),
+        troubles: troubles(&records),
+        switched_off: switched_off(&records),
         actions: action_lines(&records),
         waiting_for: asks.chain(questions).collect(),
         exceptions: run.exceptions().into_iter().map(|e| e.id.to_string()).collect(),

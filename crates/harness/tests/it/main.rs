@@ -13,4 +13,6 @@ mod labels;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod recover;
+#[cfg(test)]
 mod support;

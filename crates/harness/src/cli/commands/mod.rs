@@ -16,6 +16,7 @@ mod schema;
 pub(super) mod serve;
 mod single;
 mod store;
+mod trouble;
 mod world;
 
 use std::{future::Future, path::PathBuf, pin::Pin};
@@ -105,7 +106,7 @@ pub enum Noun {
     /// Prove what was done
     #[command(subcommand)]
     Receipt(receipt::Verb),
-    /// Capabilities: list, check
+    /// Capabilities: list, check, status
     #[command(subcommand)]
     Pack(pack::Verb),
     /// Rules: check, explain, matrix

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, render};
+use super::{Asked, Outcome, render, trouble};
 use crate::{
     app::{ops, packs, problem::Problem},
     cli::screen::Screen,
@@ -16,6 +16,8 @@ use crate::{
 pub enum Verb {
     /// Packs in force
     List,
+    /// How the systems of packs stand: pauses asked for, circuits
+    Status,
     /// Check a folder: every problem with file, line and fix
     Check {
         /// The folder that holds pack.yaml
@@ -36,6 +38,7 @@ impl Verb {
                 };
                 Ok(Outcome::Ask(Asked::new("pack.list", json!({}), rows)))
             }
+            Self::Status => Ok(Outcome::Ask(Asked::new("pack.status", json!({}), trouble::status))),
             Self::Check { folder } => {
                 let found = packs::check(&packs::CheckPack { folder })?;
                 let document = ops::document("harness.pack-checked/v1", &found)?;

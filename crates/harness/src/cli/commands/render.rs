@@ -102,6 +102,9 @@ pub(crate) fn run_detail(answer: &Value, screen: &mut Screen) {
     for caveat in list(answer, "/caveats") {
         screen.field("caveat", caveat.as_str().unwrap_or_default());
     }
+    for operation in list(answer, "/switched_off") {
+        screen.field("switched off", operation.as_str().unwrap_or_default());
+    }
     if let Some(output) = answer.get("output").filter(|output| !output.is_null()) {
         screen.gap();
         screen.heading("result");
@@ -377,6 +380,7 @@ pub(crate) fn explanations(answer: &Value, screen: &mut Screen) {
         screen.field("replay", &text(item, "/replay"));
         screen.field("take back", &text(item, "/take_back"));
     }
+    super::trouble::troubles(answer, screen);
 }
 
 fn short_plan(text: &str) -> String {

@@ -38,7 +38,7 @@ impl KpiVerb {
 /// `harness explain`
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// A receipt, or a run for all its writes
+    /// A receipt, an exception, or a run for all its writes and failures
     id: String,
 }
 

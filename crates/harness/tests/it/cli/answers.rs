@@ -100,6 +100,7 @@ fn every_answer_validates_against_its_published_schema() {
         &["explain", &receipt],
         &["kpi", "report"],
         &["pack", "list"],
+        &["pack", "status"],
         &["pack", "check", "packs/customer-ops"],
         &["policy", "check"],
         &["policy", "matrix"],

@@ -1,0 +1,210 @@
+//! What went wrong in a run and what was done about it, from its journal alone: the failure as it was
+//! seen, the answer that broke its contract, the recovery taken, and who decided.
+
+use std::collections::BTreeMap;
+
+use kernel::{
+    event::{Body, Ended, Record, Settled, Stage},
+    exception::{Landed, Need},
+    id::{ApprovalId, ExceptionId, Seq},
+    planning::Mark,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{runs::rfc3339, value::visible};
+
+/// One failure and its way out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TroubleView {
+    /// The step it happened in.
+    pub step: String,
+    /// When, RFC 3339 UTC.
+    pub at: String,
+    /// The failure class.
+    pub class: String,
+    /// The operation that failed; absent when a check of the step did.
+    pub operation: Option<String>,
+    /// The action, by its place in the journal.
+    pub action: Option<u64>,
+    /// Which try of the step it was.
+    pub attempt: Option<u32>,
+    /// Whether the effect may be there: `no`, `unknown` or `yes`.
+    pub landed: Option<String>,
+    /// What was seen, or the rule that refused.
+    pub said: String,
+    /// How long the target asked to wait, in milliseconds.
+    pub retry_after_ms: Option<i64>,
+    /// The answer that broke its contract, capped, redacted and masked, with what speaks for it.
+    pub sample: Option<Value>,
+    /// The recovery taken: `retry`, `fallback`, `partial`, `clarify`, `escalate`, `stop` or `log`.
+    pub recovery: Option<String>,
+    /// What a reader of the result must know.
+    pub caveat: Option<String>,
+    /// Operations that are switched off for the rest of the run.
+    pub forbids: Vec<String>,
+    /// Who was asked or handed it.
+    pub owner: Option<String>,
+    /// Who decided, and what.
+    pub decided: Option<String>,
+}
+
+/// Every failure of a run, in order.
+#[must_use]
+pub fn troubles(records: &[Record]) -> Vec<TroubleView> {
+    let mut told = Telling::default();
+    for record in records {
+        told.take(record);
+    }
+    told.troubles
+}
+
+/// Operations that recoveries have switched off for the rest of the run.
+#[must_use]
+pub fn switched_off(records: &[Record]) -> Vec<String> {
+    let mut off: Vec<String> =
+        troubles(records).into_iter().flat_map(|trouble| trouble.forbids).collect();
+    off.sort();
+    off.dedup();
+    off
+}
+
+#[derive(Default)]
+struct Telling {
+    troubles: Vec<TroubleView>,
+    /// Step, operation and try of each action.
+    actions: BTreeMap<Seq, (String, String, u32)>,
+    questions: BTreeMap<ApprovalId, String>,
+    exceptions: BTreeMap<ExceptionId, String>,
+}
+
+impl Telling {
+    fn take(&mut self, record: &Record) {
+        let at = rfc3339(record.event.at);
+        match &record.event.body {
+            Body::Proposed { step, operation, attempt, .. } => {
+                let seen = (step.clone(), operation.to_string(), *attempt);
+                self.actions.insert(record.event.seq, seen);
+            }
+            Body::Returned { action, ended: Ended::Failed { .. }, .. } => {
+                self.failed(*action, &record.event.body, at);
+            }
+            Body::Rejected { action, stage, class, code } if *stage != Stage::Edited => {
+                let said = format!("refused before anything left: {code}");
+                let trouble =
+                    TroubleView { class: class.name().to_owned(), said, ..self.of(*action, at) };
+                self.troubles.push(TroubleView { landed: Some("no".to_owned()), ..trouble });
+            }
+            Body::Marked { step, mark: Mark::Recovered { recovery, class, caveat, forbid } } => {
+                self.recovered((step, class.name()), at, |trouble| {
+                    trouble.recovery = Some(recovery.clone());
+                    trouble.caveat.clone_from(caveat);
+                    trouble.forbids = forbid.iter().map(ToString::to_string).collect();
+                });
+            }
+            Body::Abandoned { step, class } => {
+                self.recovered((step, class.name()), at, |trouble| {
+                    trouble.recovery = Some("stop".to_owned());
+                });
+            }
+            Body::Raised { exception, .. } => {
+                self.recovered((&exception.step, exception.class.name()), at, |trouble| {
+                    trouble.owner = Some(exception.owner.clone());
+                    if exception.need == Need::Escalated {
+                        trouble.recovery = Some("escalate".to_owned());
+                    }
+                });
+                self.exceptions.insert(exception.id.clone(), exception.step.clone());
+            }
+            Body::Questioned { step, question, role, .. } => {
+                if let Some(trouble) = self.last_of(step) {
+                    trouble.owner = Some(role.clone());
+                    self.questions.insert(question.clone(), step.clone());
+                }
+            }
+            Body::Replied { .. } | Body::Lapsed { .. } | Body::Settled { .. } => {
+                self.decided(&record.event.body, &at);
+            }
+            _ => {}
+        }
+    }
+
+    /// A failure of this action, with nothing said yet.
+    fn of(&self, action: Seq, at: String) -> TroubleView {
+        let (step, operation, attempt) = self.actions.get(&action).cloned().unwrap_or_default();
+        let (action, operation, attempt) = (Some(action), Some(operation), Some(attempt));
+        TroubleView { step, at, operation, action, attempt, ..TroubleView::default() }
+    }
+
+    fn failed(&mut self, action: Seq, body: &Body, at: String) {
+        let Body::Returned { ended, .. } = body else { return };
+        let Ended::Failed { class, landed, message, retry_after_ms, sample } = ended else {
+            return;
+        };
+        let landed = match landed {
+            Landed::No => "no",
+            Landed::Unknown => "unknown",
+            Landed::Yes => "yes",
+        };
+        self.troubles.push(TroubleView {
+            class: class.name().to_owned(),
+            landed: Some(landed.to_owned()),
+            said: visible(message.value().as_str().unwrap_or_default()),
+            retry_after_ms: *retry_after_ms,
+            sample: sample.as_ref().map(|sealed| (*sealed.value()).clone()),
+            ..self.of(action, at)
+        });
+    }
+
+    fn decided(&mut self, body: &Body, at: &str) {
+        let (step, decided) = match body {
+            Body::Replied { question, by, .. } => {
+                (self.questions.get(question), format!("{} answered at {at}", by.id))
+            }
+            Body::Lapsed { question } => {
+                (self.questions.get(question), format!("nobody answered until {at}"))
+            }
+            Body::Settled { exception, by, settled, evidence } => {
+                let verb = match settled {
+                    Settled::Happened => "it happened",
+                    Settled::DidNotHappen => "it did not happen",
+                    Settled::Retry => "try again",
+                    Settled::Use { .. } => "use this value",
+                    Settled::Stop => "stop",
+                    Settled::Close => "close",
+                    Settled::Skip => "skip",
+                    Settled::Rollback => "roll back",
+                };
+                let why = visible(evidence.value().as_str().unwrap_or_default());
+                (self.exceptions.get(exception), format!("{} at {at}: {verb} ({why})", by.id))
+            }
+            _ => return,
+        };
+        let Some(step) = step.cloned() else { return };
+        if let Some(trouble) = self.last_of(&step) {
+            trouble.decided = Some(decided);
+        }
+    }
+
+    fn last_of(&mut self, step: &str) -> Option<&mut TroubleView> {
+        self.troubles.iter_mut().rfind(|trouble| trouble.step == step)
+    }
+
+    /// Notes a recovery at the failure of this step that has none yet; a check that failed shows here first.
+    fn recovered(
+        &mut self,
+        (step, class): (&str, &str),
+        at: String,
+        note: impl FnOnce(&mut TroubleView),
+    ) {
+        let open = |trouble: &&mut TroubleView| trouble.step == step && trouble.recovery.is_none();
+        if let Some(trouble) = self.troubles.iter_mut().rfind(open) {
+            return note(trouble);
+        }
+        let (step, class) = (step.to_owned(), class.to_owned());
+        let mut trouble = TroubleView { step, class, at, ..TroubleView::default() };
+        note(&mut trouble);
+        self.troubles.push(trouble);
+    }
+}

@@ -1,0 +1,98 @@
+//! Failures and their ways out, and how systems stand, as text for people.
+
+use serde_json::Value;
+
+use super::render::{list, short_time, text};
+use crate::{
+    app::value::plain,
+    cli::screen::{Screen, Tone},
+};
+
+/// Most characters of a sample that are shown; the JSON answer holds all of it.
+const SAMPLE_SHOWN_MAX: usize = 400;
+
+/// What went wrong, and what was done about it.
+pub(crate) fn troubles(answer: &Value, screen: &mut Screen) {
+    for trouble in list(answer, "/troubles") {
+        screen.gap();
+        let class = text(trouble, "/class").replace('_', " ");
+        let heading =
+            format!("{} in step {}", screen.tone(Tone::Warn, &class), text(trouble, "/step"));
+        screen.wrapped("", "  ", &heading);
+        let attempt = text(trouble, "/attempt");
+        if !attempt.is_empty() {
+            let operation = text(trouble, "/operation");
+            let action = text(trouble, "/action");
+            screen.field("failed", &format!("{operation}, action {action}, try {attempt}"));
+        }
+        show(trouble, screen, &[("said", "/said")]);
+        if let Some(sample) = trouble.pointer("/sample").filter(|sample| !sample.is_null()) {
+            evidence(sample, screen);
+        }
+        let taken = [
+            ("recovery", "/recovery"),
+            ("caveat", "/caveat"),
+            ("owner", "/owner"),
+            ("decided", "/decided"),
+        ];
+        show(trouble, screen, &taken);
+        for operation in list(trouble, "/forbids") {
+            screen.field("switched off", operation.as_str().unwrap_or_default());
+        }
+    }
+}
+
+fn show(value: &Value, screen: &mut Screen, fields: &[(&str, &str)]) {
+    for (name, place) in fields {
+        let shown = text(value, place);
+        if !shown.is_empty() {
+            screen.field(name, &shown);
+        }
+    }
+}
+
+fn evidence(sample: &Value, screen: &mut Screen) {
+    if let Some(Value::Object(evidence)) = sample.get("evidence") {
+        for (name, value) in evidence {
+            screen.field(&name.replace('_', " "), &plain(value));
+        }
+    }
+    let seen = ["answer", "begins", "withheld"].iter().find_map(|part| sample.get(*part));
+    if let Some(seen) = seen {
+        let shown = plain(seen);
+        let cut: String = shown.chars().take(SAMPLE_SHOWN_MAX).collect();
+        let more = if cut.len() < shown.len() { "…" } else { "" };
+        screen.field("the answer", &format!("{cut}{more}"));
+    }
+}
+
+/// How the systems of packs stand.
+pub(crate) fn status(answer: &Value, screen: &mut Screen) {
+    let items = list(answer, "/items");
+    if items.is_empty() {
+        screen.line("No pack is configured.");
+    }
+    for pack in items {
+        screen.heading(&format!("{} {}", text(pack, "/name"), text(pack, "/version")));
+        for system in list(pack, "/systems") {
+            let state = text(system, "/state");
+            let tone = if state == "ok" { Tone::Good } else { Tone::Warn };
+            let until = text(system, "/paused_until");
+            let until =
+                if until.is_empty() { until } else { format!(" until {}", short_time(&until)) };
+            screen
+                .field(&text(system, "/system"), &format!("{}{until}", screen.tone(tone, &state)));
+            let broken = list(system, "/operations");
+            for line in broken.iter().filter(|line| text(line, "/circuit") != "closed") {
+                let circuit = text(line, "/circuit").replace('_', " ");
+                let open = text(line, "/open_until");
+                let open =
+                    if open.is_empty() { open } else { format!(" until {}", short_time(&open)) };
+                let calls = text(line, "/failures");
+                let operation = text(line, "/operation");
+                let what = format!("{operation} {circuit}{open}, {calls} calls unanswered");
+                screen.field("", &what);
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Failures and their ways out, on the demo companies over real HTTP, with the real app in this process.
+
+#[cfg(test)]
+pub(crate) mod matrix;
+#[cfg(test)]
+mod page;
+#[cfg(test)]
+pub(crate) mod rig;
