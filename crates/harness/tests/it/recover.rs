@@ -3,6 +3,10 @@
 #[cfg(test)]
 pub(crate) mod matrix;
 #[cfg(test)]
+mod monday;
+#[cfg(test)]
 mod page;
 #[cfg(test)]
 pub(crate) mod rig;
+#[cfg(test)]
+mod rows;
