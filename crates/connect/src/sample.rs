@@ -22,17 +22,17 @@ pub(crate) struct Breach {
     /// Pointer into the answer.
     pub(crate) at: String,
     /// What speaks for the verdict: scores, ages, counts. Names in it are withheld where `at` is masked.
-    pub(crate) evidence: Map<String, Value>,
+    pub(crate) evidence: Box<Map<String, Value>>,
 }
 
 impl Breach {
     pub(crate) fn new(class: Class, at: &str, message: String) -> Self {
-        Self { class, message, at: at.to_owned(), evidence: Map::new() }
+        Self { class, message, at: at.to_owned(), evidence: Box::default() }
     }
 
     pub(crate) fn with(mut self, evidence: Value) -> Self {
         if let Value::Object(map) = evidence {
-            self.evidence = map;
+            self.evidence = Box::new(map);
         }
         self
     }
@@ -46,13 +46,19 @@ pub(crate) fn of_value(value: &Value, breach: &Breach, rules: &Rules<'_>) -> Arc
     }
     let hidden = value.pointer(&breach.at) != shown.pointer(&breach.at);
     let mut sample = Map::from_iter([("at".to_owned(), json!(breach.at))]);
-    let mut evidence = breach.evidence.clone();
+    let mut evidence = (*breach.evidence).clone();
     if hidden {
         // Words of a masked field would tell what it holds; numbers do not.
         evidence.retain(|_, value| value.is_number());
     }
     if !evidence.is_empty() {
         sample.insert("evidence".to_owned(), Value::Object(evidence));
+    }
+    // Where the shape is not the declared one, nobody can tell where the masked fields are.
+    let drifted = matches!(breach.class, Class::UnexpectedShape | Class::MissingField);
+    if let Some(why) = withheld(rules.masks).filter(|_| drifted) {
+        sample.insert("withheld".to_owned(), json!(why));
+        return Arc::new(Value::Object(sample));
     }
     match canon::bytes(&shown) {
         Ok(bytes) if bytes.len() <= SAMPLE_MAX_BYTES => {

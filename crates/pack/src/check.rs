@@ -346,11 +346,11 @@ fn check_exceptions(context: Context<'_>) {
                 None
             }
         };
-        let earlier = context.draft.exceptions.iter().take(index);
+        let mut earlier = context.draft.exceptions.iter().take(index);
         let twice = |other: &&ExceptionRule| {
             other.file != rule.file && other.scope == rule.scope && other.class == rule.class
         };
-        if let Some(other) = earlier.filter(twice).next() {
+        if let Some(other) = earlier.find(twice) {
             let message = format!("`{}` has a rule in {} already", rule.class.name(), other.file);
             context.wrong((file, at), message, "keep one of the two");
         }

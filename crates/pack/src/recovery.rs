@@ -23,6 +23,9 @@ pub(crate) const RETRIES_MAX: i64 = 10;
 /// Most recoveries in a row.
 pub(crate) const RECOVERIES_MAX: usize = 8;
 
+/// Tries beyond the first of a write that was put off, where nobody says.
+const PUT_OFF_RETRIES: u32 = 3;
+
 /// First pause of a retry that does not say, in milliseconds.
 const RETRY_DELAY_MS: i64 = 1_000;
 
@@ -242,7 +245,8 @@ fn retry_refused(class: Class, operation: Option<&Operation>) -> Option<&'static
 
 /// What a step recovers with: its own map, then the rules of its playbook, its operation, and
 /// everywhere; the first that names a class wins. Shared rules lose the recoveries that cannot help
-/// this operation (a step's own are errors at load), and vanish when nothing remains.
+/// this operation (a step's own are errors at load), and vanish when nothing remains. A write that is
+/// put off is tried again where nobody says otherwise.
 #[must_use]
 pub fn merged(
     own: &BTreeMap<Class, Vec<Recovery>>,
@@ -267,6 +271,12 @@ pub fn merged(
                 all.entry(rule.class).or_insert(recoveries);
             }
         }
+    }
+    // Put off, by its target or by a limit of our own, a write has done nothing: it is tried again,
+    // also where nobody thought of it.
+    if operation.is_write() {
+        let again = Recovery::Retry { times: PUT_OFF_RETRIES, delay_ms: RETRY_DELAY_MS };
+        all.entry(Class::RateLimit).or_insert_with(|| vec![again, Recovery::Stop]);
     }
     all
 }

@@ -50,6 +50,59 @@ fn a_recovery_is_declared_at_each_of_four_levels_and_the_nearest_wins() {
     assert_eq!(of_first(&files, class), owner("step"));
 }
 
+/// C187–C196: whatever the class, each of the four levels can say what is done about it.
+#[test]
+fn every_class_can_be_declared_at_every_level() {
+    for class in Class::ALL {
+        let name = class.name();
+        let rule = |scope: &str| {
+            format!(
+                "rules:\n  - where: {scope}\n    class: {name}\n    recover: [escalate: {{to: approver}}]\n"
+            )
+        };
+        let own = format!("    on_failure: {{{name}: [escalate: {{to: approver}}]}}\n");
+        let (read, call) =
+            ("summary: Read {/account}.\n", "with: {account: \"${{ intent.account }}\"}\n");
+        let mut alone = small();
+        alone.insert(
+            EXCEPTIONS.to_owned(),
+            format!("schema: harness.exceptions/v1\n{}", rule("\"*\"")).into(),
+        );
+        let everywhere = alone.clone();
+        let mut playbook = alone.clone();
+        playbook.insert(
+            EXCEPTIONS.to_owned(),
+            format!("schema: harness.exceptions/v1\n{}", rule("check")).into(),
+        );
+        alone.remove(EXCEPTIONS);
+        let (mut operation, mut step) = (alone.clone(), alone);
+        edit(&mut operation, CRM, read, &format!("{read}{own}"));
+        edit(&mut step, CHECK, call, &format!("{call}{own}"));
+        for files in [everywhere, playbook, operation, step] {
+            let declared = Some(vec![Recovery::Escalate { owner: "approver".to_owned() }]);
+            assert_eq!(of_first(&files, class), declared, "{name}");
+        }
+    }
+}
+
+/// A limit of our own must not take a run back: whoever was put off has done nothing.
+#[test]
+fn a_write_that_is_put_off_is_tried_again_where_nobody_says() {
+    let mut files = small();
+    let own = "    on_failure:\n      rate_limit:\n        - retry: {times: 2, delay: 1s}\n        - stop\n";
+    edit(&mut files, CHECK, own, "");
+    let pack = load(&files).unwrap_or_else(|problems| panic!("\n{}", show(&problems))).pack;
+    let of = |id: &str| {
+        let operation = &pack.catalogue.get(&id.parse().unwrap()).unwrap().operation;
+        let other = |_: &_| None;
+        let site = (&**operation, &other as pack::EffectOf<'_>);
+        pack::merged(&Default::default(), &pack.exceptions, "check", site)
+    };
+    let again = Recovery::Retry { times: 3, delay_ms: 1_000 };
+    assert_eq!(of("crm.set").get(&Class::RateLimit), Some(&vec![again, Recovery::Stop]));
+    assert_eq!(of("crm.get").get(&Class::RateLimit), None, "reads have their own default");
+}
+
 #[test]
 fn one_operation_has_one_rule_for_a_class() {
     let mut files = small();

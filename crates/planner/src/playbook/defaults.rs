@@ -11,6 +11,7 @@
 //! | `budget`, `policy_error` | stop: a limit or a rule is not to be worked around | stop |
 //!
 //! A write that failed for a passing reason stops too: repeating an effect is for its author to allow.
+//! (Packs allow it where a write was put off: then it has done nothing.)
 
 use kernel::exception::Class;
 

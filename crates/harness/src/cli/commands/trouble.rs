@@ -59,7 +59,8 @@ fn evidence(sample: &Value, screen: &mut Screen) {
     }
     let seen = ["answer", "begins", "withheld"].iter().find_map(|part| sample.get(*part));
     if let Some(seen) = seen {
-        let shown = plain(seen);
+        // Compact JSON has no place to break a line at.
+        let shown = plain(seen).replace(",\"", ", \"").replace("},{", "}, {");
         let cut: String = shown.chars().take(SAMPLE_SHOWN_MAX).collect();
         let more = if cut.len() < shown.len() { "…" } else { "" };
         screen.field("the answer", &format!("{cut}{more}"));

@@ -176,8 +176,8 @@ async fn a_long_retry_after_parks_the_run_and_pauses_the_system_for_all() {
 /// How far the last wait of a run reaches, in milliseconds from when it began.
 async fn until(rig: &Rig, run: &str) -> i64 {
     let events = rig.ok("ulla", "run.events", json!({"run": run})).await;
-    let waits = events["items"].as_array().unwrap().iter().filter(|e| e["kind"] == "waiting");
-    let last = waits.last().unwrap();
+    let events = events["items"].as_array().unwrap();
+    let last = events.iter().rfind(|event| event["kind"] == "waiting").unwrap();
     last["body"]["wait"]["ms"].as_i64().unwrap()
 }
 
@@ -212,6 +212,25 @@ async fn tries_are_counted_across_restarts() {
         troubles(&ended, "company").iter().filter_map(|t| t["attempt"].as_u64()).collect();
     assert_eq!(tries, [1, 2, 3], "one and two more, whoever counted");
     rig.effects().await;
+}
+
+/// C197: one run retries only so often, whatever its steps declare.
+#[tokio::test]
+async fn the_operator_limits_the_retries_of_a_run() {
+    let mut files = pack(Failure::Timeout, Recovery::Retry);
+    let declared = "        - retry: {times: 2, delay: 0ms}\n";
+    let both = format!("{declared}        - log: {{caveat: Not now.}}\n");
+    edit(&mut files, "playbooks/look.yaml", declared, &both);
+    edit(&mut files, "playbooks/look.yaml", "      timeout:", "      unavailable:");
+    let budget =
+        "[budget]\ncalls_max = 100\nwrites_max = 10\nwall_max_ms = 3600000\nretries_max = 1\n";
+    let fault = Fault::new(System::Desk, "desk.find_company", FaultKind::ServerError);
+    let rig = Rig::open_with(&files, vec![fault], budget).await.unwrap();
+    let run = rig.submit("look", account(), "budget").await;
+    let ended = rig.run(&run).await;
+    let taken: Vec<&str> =
+        troubles(&ended, "company").iter().filter_map(|t| t["recovery"].as_str()).collect();
+    assert_eq!(taken, ["retry", "log"], "{ended:#}");
 }
 
 /// C194, C211: an operation nobody answers is not called any more, and everybody can see that.
