@@ -11,6 +11,9 @@ use kernel::{id::EffectKey, operation::Rate};
 /// How long after its time a promised place is kept, in milliseconds.
 const PROMISE_KEPT_MS: u64 = 60_000;
 
+/// How often promises that nobody came for are looked for, in milliseconds.
+const LOOK_EVERY_MS: u64 = 1_000;
+
 /// Most places that are promised at a time; later callers are told a time that nobody keeps for them.
 const PROMISES_MAX: usize = 10_000;
 
@@ -28,6 +31,8 @@ pub(crate) struct Pace {
     /// When the calls within the rate's span left, oldest first.
     left: VecDeque<u64>,
     promised: BTreeMap<EffectKey, u64>,
+    /// When promises were last looked through.
+    looked_at: u64,
 }
 
 impl Pace {
@@ -48,8 +53,9 @@ impl Pace {
 
     /// When this caller may come again; `None` = now.
     pub(crate) fn look(&mut self, key: &EffectKey, now: u64) -> Option<u64> {
-        self.promised.retain(|_, due| due.saturating_add(PROMISE_KEPT_MS) >= now);
-        let waiting = self.promised.keys().filter(|other| *other != key).count();
+        self.forget_the_late(now);
+        let mine = usize::from(self.promised.contains_key(key));
+        let waiting = self.promised.len().saturating_sub(mine);
         if let Some(until) = self.paused(now) {
             return Some(until.saturating_add(SPREAD_MS.saturating_mul(waiting as u64)));
         }
@@ -73,6 +79,14 @@ impl Pace {
         let first = self.left.get(index).copied().unwrap_or(now);
         let rounds = u64::try_from(round).unwrap_or(u64::MAX).saturating_add(1);
         Some(first.saturating_add(span.saturating_mul(rounds)).max(now.saturating_add(1)))
+    }
+
+    /// Drops promises that nobody came for; looked at now and then, since there may be many.
+    fn forget_the_late(&mut self, now: u64) {
+        if now.saturating_sub(self.looked_at) >= LOOK_EVERY_MS {
+            self.looked_at = now;
+            self.promised.retain(|_, due| due.saturating_add(PROMISE_KEPT_MS) >= now);
+        }
     }
 
     /// Keeps a place for this caller at `due`.
