@@ -288,6 +288,7 @@ async fn cell(failure: Failure, recovery: Recovery) {
     assert_eq!(trouble["recovery"], recovery.name(), "{trouble:#}");
     assert_eq!(trouble["landed"], "no");
     assert_eq!(trouble["sample"].is_object(), failure.is_about_content(), "{trouble:#}");
+    evidence(failure, trouble);
     outcome(&rig, &ended, recovery).await;
     let is_back = recovery == Recovery::Stop;
     assert_eq!(rig.hash().await == untouched, is_back, "what stopping leaves behind");
@@ -295,6 +296,30 @@ async fn cell(failure: Failure, recovery: Recovery) {
     let effects = rig.effects().await;
     let replayed = rig.ok("ulla", "run.replay", json!({"run": run})).await;
     assert_eq!(replayed["identical"], true, "{effects:#?}");
+}
+
+/// What a person sees of it: where, how much, how long (C187–C193).
+fn evidence(failure: Failure, trouble: &Value) {
+    let said = trouble["said"].as_str().unwrap();
+    let (sample, shown) = (&trouble["sample"], format!("{trouble:#}"));
+    match failure {
+        Failure::Timeout => assert!(said.contains("no complete answer within 1500 ms"), "{shown}"),
+        Failure::MissingField => {
+            assert_eq!(sample["at"], "/companies/0/name", "{shown}");
+            assert!(said.contains("name"), "the field is named: {shown}");
+        }
+        Failure::Permission => assert!(said.contains("403"), "{shown}"),
+        Failure::Stale => {
+            let (age, most) = (&sample["evidence"]["age_ms"], &sample["evidence"]["max_age_ms"]);
+            assert!(age.as_i64().unwrap() > most.as_i64().unwrap(), "{shown}");
+        }
+        Failure::Duplicate => assert_eq!(sample["evidence"]["records"], 2, "{shown}"),
+        Failure::UnexpectedShape => {
+            assert_eq!(sample["at"], "/companies", "{shown}");
+            assert!(sample["answer"]["companies"]["value"].is_array(), "as it came: {shown}");
+        }
+        Failure::RateLimit => assert_eq!(trouble["retry_after_ms"], 0, "{shown}"),
+    }
 }
 
 /// What people do about it, where it waits for them.

@@ -144,6 +144,20 @@ async fn two_records_where_one_was_promised_are_both_left_alone() {
     assert_eq!(ended["switched_off"], json!(["crm.update_forecast"]));
 }
 
+/// C196: the help desk spells names its own way, in several scripts; the same company is still the same.
+#[tokio::test]
+async fn names_in_another_spelling_and_script_still_match() {
+    let rig = Rig::open(&customer_ops(), vec![]).await.unwrap();
+    for account in ["ACC-0042", "ACC-0064", "ACC-0065"] {
+        let run = rig.submit("churn_risk_read", json!({"account": account}), account).await;
+        let ended = rig.run(&run).await;
+        let (name, desk) = (&ended["output"]["name"], &ended["output"]["signals"]["desk_company"]);
+        assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
+        assert_ne!(name, desk, "spelled differently, or this shows nothing");
+        assert!(desk.is_string() && troubles(&ended, "/company").is_empty(), "{ended:#}");
+    }
+}
+
 /// C193, C206: a long wait is a timer in the journal and a row in the store, and holds for every run.
 #[tokio::test]
 async fn a_long_retry_after_parks_the_run_and_pauses_the_system_for_all() {
@@ -276,7 +290,7 @@ async fn an_escalation_carries_everything_its_owner_needs() {
         (&exception["owner"], &exception["class"]),
         (&json!("approver"), &json!("permission"))
     );
-    assert_eq!(exception["verbs"], json!(["retry", "use", "stop"]));
+    assert_eq!(exception["verbs"], json!(["retry", "use", "skip", "stop", "rollback"]));
     let told = rig.explain(parked["exceptions"][0].as_str().unwrap()).await;
     let [trouble] = &told["troubles"].as_array().unwrap()[..] else { panic!("{told:#}") };
     assert_eq!(trouble["operation"], "desk.find_company");
