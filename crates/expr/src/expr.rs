@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::ast::Node;
 use crate::check::Checker;
+use crate::compares;
 use crate::eval::Evaluator;
 use crate::output::Leaves;
 use crate::parse::{parse_braced, parse_whole};
 use crate::reads::{collect_reads, estimate};
-use crate::{Cost, Env, Error, Labelled, MAX_SOURCE_BYTES, Read, Type, Types};
+use crate::{Compared, Cost, Env, Error, Labelled, MAX_SOURCE_BYTES, Read, Type, Types};
 
 /// A parsed expression; cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,5 +73,12 @@ impl Expr {
         let mut reads = BTreeSet::new();
         collect_reads(&self.node, &mut Vec::new(), &mut reads);
         reads.into_iter().collect()
+    }
+
+    /// Everything it holds against each other, in the order of the source.
+    pub fn compares(&self) -> Vec<Compared> {
+        let mut found = Vec::new();
+        compares::collect(&self.node, &mut Vec::new(), &mut found);
+        found
     }
 }

@@ -17,6 +17,7 @@
 mod ast;
 mod check;
 mod check_call;
+mod compares;
 mod cost;
 mod error;
 mod eval;
@@ -39,6 +40,7 @@ mod value;
 #[doc = include_str!("../LANGUAGE.md")]
 pub mod language {}
 
+pub use compares::{ANY_INDEX, Compared, Side};
 pub use cost::{
     Cost, DEFAULT_COST, MAX_LIST, MAX_NESTING, MAX_SOURCE_BYTES, MAX_TEMPLATE_DEPTH,
     MAX_TEMPLATE_NODES, MAX_TYPE_NODES,

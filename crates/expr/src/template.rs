@@ -11,8 +11,8 @@ use crate::label::push_token;
 use crate::output::Leaves;
 use crate::reads::collect_reads;
 use crate::{
-    Cost, Env, Error, Expr, Join, Labelled, MAX_TEMPLATE_DEPTH, MAX_TEMPLATE_NODES, Read, Type,
-    Types,
+    Compared, Cost, Env, Error, Expr, Join, Labelled, MAX_TEMPLATE_DEPTH, MAX_TEMPLATE_NODES, Read,
+    Type, Types,
 };
 
 const OPEN: &str = "${{";
@@ -99,6 +99,15 @@ impl Template {
             .filter(|(_, reads)| !reads.is_empty())
             .map(|(pointer, reads)| (pointer, reads.into_iter().collect()))
             .collect()
+    }
+
+    /// Everything its expressions hold against each other; see [`Expr::compares`].
+    pub fn compares(&self) -> Vec<Compared> {
+        let mut found = Vec::new();
+        for_each_embedded(&self.part, "", &mut |_, embedded| {
+            found.extend(embedded.expr.compares());
+        });
+        found
     }
 }
 

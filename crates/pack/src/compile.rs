@@ -50,13 +50,7 @@ impl Pack {
         pins: Pins,
         forecast: Forecast<'_>,
     ) -> Result<Plan, Problem> {
-        let Some(definition) = self.intents.get(intent) else {
-            let fix = did_you_mean(intent, self.intents.keys().map(String::as_str));
-            return Err(refuse(
-                format!("no intent `{}` in pack `{}`", cut(intent), self.manifest.name),
-                fix,
-            ));
-        };
+        let definition = self.definition(intent)?;
         if let Some(violation) = Schemas::new().violation(&definition.input, inputs) {
             let message = format!("`inputs{}`: {}", violation.at, violation.problem);
             return Err(refuse(message, format!("see the input of `{intent}`")));
@@ -77,6 +71,21 @@ impl Pack {
             steps,
             playbook,
             constants: self.manifest.constants.clone(),
+        })
+    }
+
+    /// The playbook that serves an intent, as its plans hold it.
+    ///
+    /// # Errors
+    /// When there is no such intent.
+    pub fn playbook_of(&self, intent: &str) -> Result<Playbook, Problem> {
+        self.inline(&self.definition(intent)?.playbook)
+    }
+
+    fn definition(&self, intent: &str) -> Result<&crate::model::Intent, Problem> {
+        self.intents.get(intent).ok_or_else(|| {
+            let fix = did_you_mean(intent, self.intents.keys().map(String::as_str));
+            refuse(format!("no intent `{}` in pack `{}`", cut(intent), self.manifest.name), fix)
         })
     }
 

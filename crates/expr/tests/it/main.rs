@@ -8,6 +8,7 @@
 )]
 
 mod check;
+mod compares;
 mod eval;
 mod labels;
 mod parse;

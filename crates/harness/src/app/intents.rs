@@ -373,7 +373,7 @@ pub(crate) fn subject(tenant: &kernel::id::Tenant, kind: &str, value: &str) -> S
 }
 
 /// What the plan names, and what takes it back.
-fn grant_of(plan: &Plan, shelved: &Shelved) -> Grant {
+pub(crate) fn grant_of(plan: &Plan, shelved: &Shelved) -> Grant {
     let mut operations: std::collections::BTreeSet<OperationId> =
         plan.steps.iter().map(|step| step.operation.clone()).collect();
     let named: Vec<OperationId> = operations.iter().cloned().collect();

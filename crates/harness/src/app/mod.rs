@@ -16,6 +16,7 @@ pub mod export;
 pub mod halts;
 pub mod host;
 pub mod intents;
+pub mod kit;
 pub mod kpis;
 pub mod migration;
 pub mod ops;

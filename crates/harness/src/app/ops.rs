@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::{
     App, Caller, approvals, backups, checks, config,
     demo::Told,
-    doctor, drill, exceptions, explain, export, halts, intents, kpis, migration, packs, policies,
+    doctor, drill, exceptions, explain, export, halts, intents, kit, kpis, migration, packs,
+    policies,
     problem::{Kind, Problem},
     receipts, rollbacks, runs, timeline,
 };
@@ -189,6 +190,10 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("store-migrated".to_owned(), migrated);
     let checked = published::<packs::PackView>("harness.pack-checked/v1");
     all.insert("pack-checked".to_owned(), checked);
+    let tested = published::<kit::PackTested>("harness.pack-tested/v1");
+    all.insert("pack-tested".to_owned(), tested);
+    let made = published::<kit::scaffold::PackMade>("harness.pack-made/v1");
+    all.insert("pack-made".to_owned(), made);
     all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());
     for (name, schema) in pack::schemas() {
         all.insert(format!("file-{name}"), schema);

@@ -389,7 +389,10 @@ impl Judge for Recorded {
 }
 
 /// The operator's own policies, or the starter set where there are none.
-fn operator_layer(files: &[PathBuf]) -> Result<Vec<Source>, Problem> {
+///
+/// # Errors
+/// When a file cannot be read.
+pub(super) fn operator_layer(files: &[PathBuf]) -> Result<Vec<Source>, Problem> {
     let source =
         |name: &str, text: String| Source { layer: Layer::Operator, name: name.to_owned(), text };
     if files.is_empty() {
@@ -440,7 +443,11 @@ pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Problem> 
     Ok(files)
 }
 
-fn shelve(
+/// A loaded pack with the policies in force for it.
+///
+/// # Errors
+/// Everything wrong with the policies.
+pub(super) fn shelve(
     loaded: pack::Loaded,
     files: BTreeMap<String, Vec<u8>>,
     (everything, operator): (&Catalogue, &[Source]),
@@ -467,7 +474,12 @@ fn shelve(
 
 /// The operations of several packs. The same definition may stand in two; two definitions under one
 /// name are a collision.
-fn union<'c>(catalogues: impl Iterator<Item = &'c Catalogue>) -> Result<Catalogue, Problem> {
+///
+/// # Errors
+/// Names the collision.
+pub(super) fn union<'c>(
+    catalogues: impl Iterator<Item = &'c Catalogue>,
+) -> Result<Catalogue, Problem> {
     let mut operations = BTreeMap::new();
     for (id, entry) in catalogues.flat_map(Catalogue::iter) {
         let before = operations.insert(id.clone(), entry.clone());

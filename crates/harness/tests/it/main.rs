@@ -9,6 +9,8 @@ mod crash;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod kit;
+#[cfg(test)]
 mod labels;
 #[cfg(test)]
 mod laws;

@@ -28,7 +28,9 @@ const KEY: &str = "halts";
 impl Halts for Sqlite {
     fn record_halt(&self, tenant: &Tenant, note: HaltNote) -> Task<'_, Result<HaltEvent, Error>> {
         let tenant = tenant.clone();
-        Box::pin(async move { self.write(512, move |conn| record(conn, &tenant, note.clone())).await? })
+        Box::pin(
+            async move { self.write(512, move |conn| record(conn, &tenant, note.clone())).await? },
+        )
     }
 
     fn halt_log(&self, tenant: &Tenant) -> Task<'_, Result<Vec<HaltEvent>, Error>> {

@@ -6,6 +6,7 @@ mod config;
 mod exception;
 mod halt;
 mod intent;
+mod kit;
 mod pack;
 mod plan;
 mod policy;
@@ -106,7 +107,7 @@ pub enum Noun {
     /// Prove what was done
     #[command(subcommand)]
     Receipt(receipt::Verb),
-    /// Capabilities: list, check, status
+    /// Capabilities: list, status, check, test, make
     #[command(subcommand)]
     Pack(pack::Verb),
     /// Rules: check, explain, matrix
@@ -155,7 +156,7 @@ impl Noun {
             Self::Exception(verb) => verb.outcome(),
             Self::Halt(args) => args.outcome(),
             Self::Receipt(verb) => verb.outcome(),
-            Self::Pack(verb) => verb.outcome(),
+            Self::Pack(verb) => verb.outcome(context),
             Self::Policy(verb) => verb.outcome(),
             Self::Kpi(verb) => verb.outcome(),
             Self::Explain(args) => args.outcome(),

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, render, trouble};
+use super::{Asked, Outcome, kit, render, trouble};
 use crate::{
     app::{ops, packs, problem::Problem},
-    cli::screen::Screen,
+    cli::{Context, screen::Screen},
 };
 
 /// Verbs.
@@ -23,6 +23,10 @@ pub enum Verb {
         /// The folder that holds pack.yaml
         folder: PathBuf,
     },
+    /// Play every step under every failure, on a made-up world
+    Test(kit::Test),
+    /// Make a pack that is sound and passes its test
+    New(kit::New),
 }
 
 impl Verb {
@@ -30,7 +34,7 @@ impl Verb {
     ///
     /// # Errors
     /// Everything wrong with a checked pack.
-    pub fn outcome(self) -> Result<Outcome, Problem> {
+    pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
         match self {
             Self::List => {
                 let rows = |answer: &Value, screen: &mut Screen| {
@@ -39,6 +43,8 @@ impl Verb {
                 Ok(Outcome::Ask(Asked::new("pack.list", json!({}), rows)))
             }
             Self::Status => Ok(Outcome::Ask(Asked::new("pack.status", json!({}), trouble::status))),
+            Self::Test(test) => test.outcome(context),
+            Self::New(new) => new.outcome(),
             Self::Check { folder } => {
                 let found = packs::check(&packs::CheckPack { folder })?;
                 let document = ops::document("harness.pack-checked/v1", &found)?;

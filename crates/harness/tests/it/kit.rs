@@ -1,0 +1,400 @@
+//! The test kit for packs through its command line: a sound pack passes, a broken one gets exactly the
+//! red cell it deserves, and the same seed gives the same bytes (C026, C044, C058, C063, C204, C362).
+
+mod wide;
+
+use std::{collections::BTreeMap, fs};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Ran, root, run_in};
+
+/// A folder with a new pack called `field-service`.
+struct Desk {
+    dir: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self { dir: TempDir::new().unwrap() };
+        desk.run(&["pack", "new", "field-service"]).exits(0);
+        desk
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        run_in(self.dir.path(), args)
+    }
+
+    fn pack(&self) -> std::path::PathBuf {
+        self.dir.path().join("field-service")
+    }
+
+    /// Changes one place of one file.
+    #[track_caller]
+    fn with(self, file: &str, from: &str, to: &str) -> Self {
+        let path = self.pack().join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches(from).count(), 1, "{file} has `{from}` once: {text}");
+        fs::write(path, text.replace(from, to)).unwrap();
+        self
+    }
+
+    fn test(&self, more: &[&str]) -> Ran {
+        let args = [&["pack", "test", "field-service", "-o", "json"], more].concat();
+        self.run(&args)
+    }
+
+    /// The cells that came out wrong, as `step:probe`, and everything said about them.
+    #[track_caller]
+    fn red(&self) -> (Vec<String>, Value) {
+        let document = self.test(&[]).exits(10).document();
+        let red = cells(&document, "wrong");
+        assert_eq!(document["passed"], false);
+        for failure in document["failures"].as_array().unwrap() {
+            for key in ["intent", "probe", "case", "happened", "expected", "reproduce"] {
+                assert!(failure[key].as_str().is_some_and(|text| !text.is_empty()), "{failure}");
+            }
+        }
+        (red, document)
+    }
+}
+
+/// Cells in a state, as `step:probe`.
+fn cells(document: &Value, state: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for item in document["items"].as_array().unwrap() {
+        for step in item["steps"].as_array().unwrap() {
+            for cell in step["cells"].as_array().unwrap() {
+                if cell["state"] == state {
+                    let (step, probe) = (step["step"].as_str(), cell["probe"].as_str());
+                    found.push(format!("{}:{}", step.unwrap(), probe.unwrap()));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn says(document: &Value, wanted: &[&str]) {
+    let told = document["failures"].to_string();
+    for text in wanted {
+        assert!(told.contains(text), "`{text}` in {document:#}");
+    }
+}
+
+#[track_caller]
+fn validates(document: &Value) {
+    let kind = document["schema"].as_str().unwrap();
+    let kind = kind.trim_start_matches("harness.").split('/').next().unwrap();
+    let path = root().join("schemas").join(format!("{kind}.json"));
+    let schema: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let wrong: Vec<String> =
+        validator.iter_errors(document).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// C063: a new pack is sound, passes its own test, and is short.
+#[test]
+fn a_new_pack_passes_in_under_sixty_lines_of_yaml() {
+    let desk = Desk::new();
+    let mut lines = 0;
+    let mut folders = vec![desk.pack()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "yaml") {
+                lines += fs::read_to_string(path).unwrap().lines().count();
+            }
+        }
+    }
+    assert!((20..60).contains(&lines), "{lines} lines of YAML");
+    let checked = desk.run(&["pack", "check", "field-service", "-o", "json"]).exits(0).document();
+    assert_eq!(checked["warnings"], Value::Array(vec![]), "{checked:#}");
+    let tested = desk.test(&[]).exits(0).document();
+    assert_eq!(tested["passed"], true);
+    assert_eq!(tested["unreached"], Value::Array(vec![]));
+    assert_eq!(cells(&tested, "unreached"), Vec::<String>::new());
+    let played = cells(&tested, "ok");
+    for probe in ["happy", "fail", "again", "refuse", "expire", "crash", "undo", "drift", "restore"]
+    {
+        assert!(played.contains(&format!("move:{probe}")), "{probe}: {played:?}");
+    }
+    validates(&tested);
+}
+
+#[test]
+fn a_new_pack_overwrites_nothing_and_says_what_a_name_is() {
+    let desk = Desk::new();
+    let made = desk.run(&["pack", "new", "other", "--dir", "deep", "-o", "json"]);
+    validates(&made.exits(0).document());
+    assert!(desk.dir.path().join("deep/other/pack.yaml").is_file());
+    let before = fs::read(desk.pack().join("pack.yaml")).unwrap();
+    let again = desk.run(&["pack", "new", "field-service", "-o", "json"]).exits(5).problem();
+    assert_eq!(again["code"], "folder-exists");
+    assert_eq!(fs::read(desk.pack().join("pack.yaml")).unwrap(), before);
+    for name in ["Field Service", "9lives", "a/b", "..", "ümlaut", "-x", "x-", &"x".repeat(41)] {
+        let refused = desk.run(&["pack", "new", "-o", "json", "--", name]).exits(2).problem();
+        assert_eq!(refused["code"], "pack-name", "{name}");
+        assert!(refused["next"].as_str().unwrap().contains("harness pack new "), "{refused}");
+    }
+    assert_eq!(fs::read_dir(desk.dir.path()).unwrap().count(), 3, "the pack, `deep`, the user");
+}
+
+/// C044, C058, C204: every step of every shipped playbook, under every failure.
+#[test]
+fn the_shipped_pack_passes_and_every_step_is_reached() {
+    let dir = TempDir::new().unwrap();
+    let pack = root().join("packs/customer-ops");
+    let args = ["pack", "test", pack.to_str().unwrap(), "-o", "json"];
+    let tested = run_in(dir.path(), &args).exits(0).document();
+    assert_eq!(tested["failures"], Value::Array(vec![]), "{:#}", tested["failures"]);
+    assert_eq!(tested["unreached"], Value::Array(vec![]));
+    let intents: Vec<&str> =
+        tested["items"].as_array().unwrap().iter().map(|i| i["intent"].as_str().unwrap()).collect();
+    assert_eq!(
+        intents,
+        [
+            "churn_risk_read",
+            "contract_field_change",
+            "goodwill_refund",
+            "renewal_risk_review",
+            "support_escalation"
+        ]
+    );
+    let played = cells(&tested, "ok");
+    for cell in [
+        "churn:restore",
+        "forecast:restore",
+        "auto_renew:restore",
+        "refund:undo",
+        "escalation:undo",
+        "outreach:refuse",
+        "outreach:expire",
+        "terms:drift",
+        "signals/sources/company:fail",
+    ] {
+        assert!(played.contains(&cell.to_owned()), "{cell}: {played:?}");
+    }
+    validates(&tested);
+}
+
+/// C362: the same seed gives the same bytes; another gives another world and the same verdict.
+#[test]
+fn results_are_deterministic() {
+    let desk = Desk::new();
+    let one = desk.test(&["--junit", "one.xml"]).exits(0).stdout;
+    let two = desk.test(&["--junit", "two.xml"]).exits(0).stdout;
+    assert_eq!(one, two);
+    let read = |name: &str| fs::read(desk.dir.path().join(name)).unwrap();
+    assert_eq!(read("one.xml"), read("two.xml"));
+    for seed in ["1", "2", "18446744073709551615"] {
+        let other = desk.test(&["--seed", seed]).exits(0).document();
+        assert_eq!(other["seed"].to_string(), seed);
+    }
+}
+
+#[test]
+fn only_what_is_named_is_played_and_nonsense_is_refused() {
+    let desk = Desk::new();
+    let one = desk.test(&["--only", "reschedule/move:fail=timeout"]).exits(0).document();
+    assert_eq!(one["cases"], 1);
+    let two = desk.test(&["--only", "move:refuse", "--only", "booking:again"]).exits(0).document();
+    assert_eq!(cells(&two, "ok"), ["booking:again", "move:refuse"]);
+    assert_eq!(desk.test(&["--only", "move"]).exits(2).problem()["code"], "only-malformed");
+    assert_eq!(desk.test(&["--only", "move:bend"]).exits(2).problem()["code"], "only-malformed");
+    assert_eq!(desk.test(&["--only", "lost:fail"]).exits(2).problem()["code"], "nothing-selected");
+    let lost = desk.run(&["pack", "test", "nowhere", "-o", "json"]).exits(3).problem();
+    assert_eq!(lost["code"], "pack-not-found");
+    let unsaid = desk.run(&["pack", "test", "-o", "json"]).exits(2).problem();
+    assert_eq!(unsaid["code"], "no-pack");
+}
+
+/// A configured pack is known by name, and the operator's own policies are in force.
+#[test]
+fn the_operators_own_policies_are_used_where_there_are_some() {
+    let desk = Desk::new();
+    let write = |name: &str, text: &str| fs::write(desk.dir.path().join(name), text).unwrap();
+    let reads = "@id(\"reads\")\n@reason(\"Reads only.\")\n\
+                 permit (principal, action in Action::\"read\", resource);\n";
+    write("harness.toml", "packs = [\"field-service\"]\n[policy]\noperator = [\"op.cedar\"]\n");
+    write("op.cedar", reads);
+    let (red, document) = desk.red();
+    assert_eq!(red, ["move:happy"]);
+    says(&document, &["rejected at policy"]);
+    write("op.cedar", "@id(\"all\") @reason(\"x\") permit (principal, action, resource);\n");
+    let args = ["pack", "test", "field-service", "-o", "json"];
+    let tested = desk.run(&args).exits(0).document();
+    assert!(tested["policies"][0].as_str().unwrap().ends_with("op.cedar"), "{tested}");
+}
+
+const UNDO: &str = "day: \"${{ before.day }}\"";
+const CONNECTOR: &str = "connectors/bookings.yaml";
+
+#[test]
+fn an_undo_that_does_not_restore_is_red() {
+    let desk = Desk::new().with(CONNECTOR, UNDO, "day: \"${{ args.day }}\"");
+    let (red, document) = desk.red();
+    assert!(red.contains(&"move:restore".to_owned()), "{red:?}");
+    says(&document, &["differs at /day", "`undo: restore` gives the exact earlier state back"]);
+}
+
+#[test]
+fn an_undo_that_forgets_a_field_is_red() {
+    let read = "output: {type: object, required: [day, status], properties: {day:";
+    let more = "output: {type: object, required: [day, status, room], properties: {room: {type: string}, day:";
+    let write = "input: {type: object, required: [booking, day], additionalProperties: false, properties: {booking:";
+    let arg = "input: {type: object, required: [booking, day], additionalProperties: false, properties: {room: {type: string}, booking:";
+    let call = "with: {booking: \"${{ intent.booking }}\", day: \"${{ intent.day }}\"}";
+    let step =
+        "with: {booking: \"${{ intent.booking }}\", day: \"${{ intent.day }}\", room: the big one}";
+    let desk = Desk::new().with(CONNECTOR, read, more).with(CONNECTOR, write, arg).with(
+        "playbooks/reschedule.yaml",
+        call,
+        step,
+    );
+    let (red, document) = desk.red();
+    assert_eq!(red, ["move:restore"]);
+    says(&document, &["differs at /room"]);
+}
+
+#[test]
+fn an_image_that_leaves_out_what_is_restored_is_red() {
+    let desk = Desk::new().with(CONNECTOR, "image: [/day]", "image: [/status]");
+    let (red, document) = desk.red();
+    assert!(red.contains(&"move:restore".to_owned()), "{red:?}");
+    says(&document, &["differs at /day"]);
+}
+
+#[test]
+fn a_step_that_ignores_drift_is_red() {
+    // Anything at all: what stands in it is nobody's promise, and a later step relies on it.
+    let loose = "properties: {place: {examples: [{zone: north}]}, day:";
+    let desk = Desk::new()
+        .with(
+            CONNECTOR,
+            "output: {type: object, required: [day, status], properties: {day:",
+            &format!("output: {{type: object, required: [day, status, place], {loose}"),
+        )
+        .with(
+            "playbooks/reschedule.yaml",
+            "return: {booking:",
+            "return: {zone: \"${{ steps.booking.output.place.zone }}\", booking:",
+        );
+    let (red, document) = desk.red();
+    assert_eq!(red, ["booking:drift"]);
+    says(&document, &["without=/place/zone", "`result` had no result without it"]);
+    let only = ["--only", "reschedule/booking:drift=without=/place/zone"];
+    let again = desk.test(&only).exits(10).document();
+    assert_eq!(again["failures"].as_array().unwrap().len(), 1, "it is reproduced alone");
+}
+
+#[test]
+fn a_step_that_can_never_run_is_red() {
+    let desk = Desk::new().with(CONNECTOR, ", clearance: {confidentiality: internal}", "");
+    let (red, document) = desk.red();
+    assert_eq!(red, ["booking:happy"]);
+    says(&document, &["rejected at clearance", "no setting was found in which the run ends well"]);
+    assert_eq!(document["unreached"][0], "reschedule/move");
+}
+
+/// What checking a pack refuses, testing it refuses in the same words: a retry of a write that nobody
+/// may repeat.
+#[test]
+fn a_retry_of_a_write_that_must_not_be_repeated_does_not_load() {
+    let step = "when: steps.booking.output.status == 'confirmed'";
+    let retried = format!("{step}\n    on_failure: {{timeout: [{{retry: {{times: 2}}}}, stop]}}");
+    let desk = Desk::new()
+        .with(CONNECTOR, "    retry: keyed # the system deduplicates on the key, so a lost answer may be asked for again\n", "")
+        .with("playbooks/reschedule.yaml", step, &retried);
+    let refused = desk.test(&[]).exits(2).problem();
+    assert_eq!(refused["code"], "pack-invalid");
+    assert!(refused["at"][0].as_str().unwrap().contains("retry: never"), "{refused}");
+}
+
+/// The same write without a retry: its lost answers go to a person, and the kit holds that.
+#[test]
+fn an_undeclared_write_is_never_repeated_and_asks_a_person() {
+    let desk = Desk::new().with(
+        CONNECTOR,
+        "    retry: keyed # the system deduplicates on the key, so a lost answer may be asked for again\n",
+        "",
+    );
+    let tested = desk.test(&[]).exits(0).document();
+    assert!(cells(&tested, "ok").contains(&"move:again".to_owned()));
+}
+
+/// Build servers read the result: it is well-formed, and its counts are right.
+#[test]
+fn junit_is_xml_and_counts_what_it_holds() {
+    let desk = Desk::new().with(CONNECTOR, UNDO, "day: \"${{ args.day }}\"");
+    desk.test(&["--junit", "out.xml"]).exits(10);
+    let text = fs::read_to_string(desk.dir.path().join("out.xml")).unwrap();
+    let nodes = elements(&text);
+    let of = |name: &'static str| nodes.iter().filter(move |(n, _)| n == name);
+    let suites = of("testsuites").next().unwrap();
+    let number = |map: &BTreeMap<String, String>, key: &str| map[key].parse::<usize>().unwrap();
+    assert_eq!(number(&suites.1, "tests"), of("testcase").count());
+    assert_eq!(number(&suites.1, "failures"), of("failure").count());
+    assert!(number(&suites.1, "failures") > 0);
+    assert!(
+        of("testcase").any(|(_, map)| map["name"] == "move:restore"
+            && map["classname"] == "field-service.reschedule")
+    );
+    assert!(of("failure").all(|(_, map)| !map["message"].is_empty()));
+}
+
+/// Every element of an XML text with its attributes; panics when it is not well-formed.
+fn elements(text: &str) -> Vec<(String, BTreeMap<String, String>)> {
+    let mut rest = text.strip_prefix("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n").unwrap();
+    let (mut open, mut found) = (Vec::new(), Vec::new());
+    while let Some((between, tag)) = rest.split_once('<') {
+        assert!(
+            open.is_empty() == between.trim().is_empty() || !between.contains('>'),
+            "{between}"
+        );
+        let (tag, after) = tag.split_once('>').expect("a tag ends");
+        rest = after;
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "tags pair");
+            continue;
+        }
+        let (body, alone) = match tag.strip_suffix('/') {
+            Some(body) => (body, true),
+            None => (tag, false),
+        };
+        let (name, mut left) = body.split_once(' ').unwrap_or((body, ""));
+        let mut attributes = BTreeMap::new();
+        while let Some((key, value)) = left.trim_start().split_once("=\"") {
+            let (value, next) = value.split_once('"').expect("a value ends");
+            assert!(attributes.insert(key.to_owned(), value.to_owned()).is_none(), "{key} twice");
+            left = next;
+        }
+        assert_eq!(left.trim(), "", "{tag}");
+        found.push((name.to_owned(), attributes));
+        if !alone {
+            open.push(name.to_owned());
+        }
+    }
+    assert!(open.is_empty(), "{open:?} never end");
+    assert_eq!(rest.trim(), "");
+    found
+}
+
+/// What people see fits 80 columns, and says how to see a failure again.
+#[test]
+fn the_matrix_fits_eighty_columns() {
+    let desk = Desk::new().with(CONNECTOR, UNDO, "day: \"${{ args.day }}\"");
+    let shown = desk.run(&["pack", "test", "field-service"]).exits(10).stdout;
+    let wide: Vec<&str> = shown.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(wide.is_empty(), "{wide:#?}");
+    for text in
+        ["reschedule happy fail again", "✗ reschedule/move", "happened", "expected", "--only"]
+    {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+}
