@@ -44,6 +44,17 @@ pub struct RunView {
     pub events: u64,
     /// Hash of the last event.
     pub head: String,
+    /// The failure that ended it; not told in lists.
+    pub ended_by: Option<EndedBy>,
+}
+
+/// The failure that ended a run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EndedBy {
+    /// The step whose recoveries were used up.
+    pub step: String,
+    /// Its failure class; `policy_error` where policy said no.
+    pub class: String,
 }
 
 /// Which runs to list.
@@ -212,13 +223,29 @@ fn entry_view(entry: &store::RunEntry) -> RunView {
         changed_at: row.map(|r| rfc3339(r.at)).unwrap_or_default(),
         events: entry.next_seq,
         head: entry.head.to_string(),
+        ended_by: None,
     }
+}
+
+fn ended_by(records: &[Record]) -> Option<EndedBy> {
+    records.iter().rev().find_map(|record| match &record.event.body {
+        Body::Abandoned { step, class } => {
+            Some(EndedBy { step: step.clone(), class: class.name().to_owned() })
+        }
+        _ => None,
+    })
 }
 
 /// One run's row.
 pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<RunView, Problem> {
     let entry = app.store.run(caller.tenant(), id).await?;
-    entry.as_ref().map(entry_view).ok_or_else(|| Problem::not_found("run", id.as_str()))
+    let mut view =
+        entry.as_ref().map(entry_view).ok_or_else(|| Problem::not_found("run", id.as_str()))?;
+    let failed = [Status::Failed, Status::RolledBack, Status::PartlyRolledBack];
+    if entry.and_then(|entry| entry.row).is_some_and(|row| failed.contains(&row.status)) {
+        view.ended_by = ended_by(&app.records(caller, id).await?);
+    }
+    Ok(view)
 }
 
 /// One run in full.

@@ -48,9 +48,11 @@ pub(crate) fn short_digest(text: &str) -> String {
 
 /// The exit code a run's status means.
 pub(crate) fn status_code(answer: &Value) -> u8 {
-    let status = answer.pointer("/run/status").or(answer.pointer("/status"));
-    match status.and_then(Value::as_str) {
+    let run = answer.get("run").filter(|run| run.is_object()).unwrap_or(answer);
+    let denied = text(run, "/ended_by/class") == "policy_error";
+    match run.get("status").and_then(Value::as_str) {
         Some("asking") => 7,
+        Some("failed") if denied => 6,
         Some("failed") => 8,
         Some("needs_person") => 9,
         _ => 0,
@@ -63,6 +65,10 @@ pub(crate) fn run(answer: &Value, screen: &mut Screen) {
     screen.heading(&text(row, "/id"));
     let status = screen.status(&text(row, "/status"));
     screen.field("status", &status);
+    if row.get("ended_by").is_some_and(Value::is_object) {
+        let (class, step) = (text(row, "/ended_by/class"), text(row, "/ended_by/step"));
+        screen.field("ended by", &format!("{class} in step {step}"));
+    }
     screen.field("intent", &format!("{} · {}", text(row, "/intent"), text(row, "/pack")));
     screen
         .field("asked by", &format!("{} for {}", text(row, "/agent"), text(row, "/on_behalf_of")));

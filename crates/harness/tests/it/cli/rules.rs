@@ -19,7 +19,8 @@ fn without_a_policy_nothing_is_written() {
     let write = write.unwrap_or_else(|| panic!("{detail:#}"));
     assert_eq!((&write["verdict"], &write["receipt"]), (&"deny".into(), &json!(null)), "{write}");
     assert_ne!(detail["run"]["status"], "succeeded");
-    assert_eq!(ran.code, 8, "the run failed, because its write was denied: {ran:#?}");
+    assert_eq!(ran.code, 6, "the run failed, because its write was denied: {ran:#?}");
+    assert_eq!(ran.document()["run"]["ended_by"]["class"], "policy_error", "{ran:#?}");
     assert!(office.writes().is_empty());
     assert_eq!(office.world.hash(), before);
     // Reads need nobody; every write of the matrix is denied.
