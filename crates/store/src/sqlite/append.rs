@@ -171,11 +171,11 @@ fn advance(conn: &Connection, batch: &Batch, head: &Head) -> Result<(), Fault> {
         Change::Run(row) => Some(row),
         _ => None,
     });
-    let json = row.map(project::json).transpose()?;
+    let rest = row.map(|row| project::rest_of(row)).transpose()?;
     conn.prepare_cached(
         "UPDATE runs SET epoch = ?3, next_seq = ?4, head_hash = ?5, row = coalesce(?6, row) WHERE tenant = ?1 AND run = ?2",
     )?
-    .execute((tenant, run, batch.epoch, next, hash.0, json))?;
+    .execute((tenant, run, batch.epoch, next, hash.0, rest))?;
     if batch.wake_at != head.wake_at {
         conn.prepare_cached("UPDATE runs SET wake_at = ?3 WHERE tenant = ?1 AND run = ?2")?
             .execute((tenant, run, batch.wake_at))?;

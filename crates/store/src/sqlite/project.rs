@@ -3,11 +3,12 @@
 use std::{fmt::Display, str::FromStr};
 
 use kernel::{
+    id::{At, Seq},
     port::JournalError,
     project::{ApprovalRow, Change, ExceptionRow, RunRow},
 };
 use rusqlite::{Connection, Row};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::query::status_name;
 
@@ -54,6 +55,31 @@ pub(super) fn apply(conn: &Connection, place: Place<'_>, change: &Change) -> Res
     Ok(())
 }
 
+/// What the column `row` of a run holds: the part of its row that no other column tells.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Kept {
+    /// For whom, about whom, and when it last changed.
+    Rest(String, Vec<String>, At),
+    /// All of it, as earlier builds wrote it.
+    Whole(Box<RunRow>),
+}
+
+/// The same of an ask.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum KeptAsk {
+    /// Its sort, step, action and roles.
+    Rest(String, String, Option<Seq>, Vec<String>),
+    /// All of it, as earlier builds wrote it.
+    Whole(Box<ApprovalRow>),
+}
+
+/// [`Kept::Rest`] of a row, to be written.
+pub(super) fn rest_of(row: &RunRow) -> Result<String, Fault> {
+    json(&(&row.on_behalf_of, &row.subjects, row.at))
+}
+
 /// What lists of runs look for. A run has other subjects or another intent never, so this is written
 /// when it opens and when its status changes.
 pub(super) fn put_run(
@@ -92,7 +118,14 @@ fn open_approval(
     conn.prepare_cached(
         "INSERT OR REPLACE INTO approvals (tenant, id, run, opened_at, expires_at, row) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute((tenant.as_str(), row.id.as_str(), run.as_str(), row.opened_at, row.expires_at, json(row)?))?;
+    .execute((
+        tenant.as_str(),
+        row.id.as_str(),
+        run.as_str(),
+        row.opened_at,
+        row.expires_at,
+        json(&(&row.sort, &row.step, row.action, &row.roles))?,
+    ))?;
     Ok(())
 }
 
@@ -115,8 +148,7 @@ fn open_exception(
     Ok(())
 }
 
-/// A JSON column, to be written.
-pub(super) fn json<T: Serialize>(value: &T) -> Result<String, Fault> {
+fn json<T: Serialize>(value: &T) -> Result<String, Fault> {
     serde_json::to_string(value)
         .map_err(|e| Fault::medium(format!("cannot write a projection: {e}")))
 }

@@ -4,7 +4,8 @@ use kernel::{
     event::Record,
     exception::{Class, Need},
     id::{Digest, RunId, Seq, Tenant},
-    port::Task,
+    port::{JournalError, Task},
+    project::{ApprovalRow, RunRow},
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter, types::Value};
 
@@ -18,11 +19,10 @@ use crate::{
 
 use super::{
     Fault, Sqlite, load, log,
-    project::{from_json, parse},
+    project::{Kept, KeptAsk, from_json, parse},
 };
 
-const RUN_COLUMNS: &str =
-    "run, row, next_seq, head_hash, epoch, wake_at, inbox_pending, coalesce(opened_at, 0)";
+const RUN_COLUMNS: &str = "run, row, next_seq, head_hash, epoch, wake_at, inbox_pending, coalesce(opened_at, 0), status, intent, pack, agent";
 
 /// The conditions an [`ExceptionFilter`] adds, from parameter 5 on.
 macro_rules! exceptions_filtered {
@@ -109,14 +109,14 @@ impl Query for Sqlite {
             State::Open => (
                 "approvals-open",
                 FIRST,
-                "SELECT run, row, state, closed_at, expires_at, id FROM approvals
+                "SELECT run, row, state, closed_at, expires_at, id, opened_at, expires_at FROM approvals
                  WHERE tenant = ?1 AND state IS NULL AND (expires_at, id) > (?2, ?3)
                  ORDER BY expires_at, id LIMIT ?4",
             ),
             State::All => (
                 "approvals",
                 LAST,
-                "SELECT run, row, state, closed_at, opened_at, id FROM approvals
+                "SELECT run, row, state, closed_at, opened_at, id, opened_at, expires_at FROM approvals
                  WHERE tenant = ?1 AND (opened_at, id) < (?2, ?3) ORDER BY opened_at DESC, id DESC LIMIT ?4",
             ),
         };
@@ -124,7 +124,7 @@ impl Query for Sqlite {
             let (state, closed_at) = (row.get(2)?, row.get(3)?);
             let entry = ApprovalEntry {
                 run: parse(row, 0)?,
-                row: from_json(text(row, 1)?)?,
+                row: ask_row(row, from_json(text(row, 1)?)?)?,
                 state,
                 closed_at,
             };
@@ -312,16 +312,46 @@ fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, Fault> {
     Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
 }
 
+/// The columns of [`RUN_COLUMNS`].
 fn run_entry(row: &Row<'_>) -> Result<RunEntry, Fault> {
     let json: Option<String> = row.get(1)?;
     Ok(RunEntry {
         run: parse(row, 0)?,
-        row: json.as_deref().map(from_json).transpose()?,
+        row: json.as_deref().map(|json| run_row(row, from_json(json)?)).transpose()?,
         next_seq: row.get(2)?,
         head: Digest(row.get(3)?),
         epoch: row.get(4)?,
         wake_at: row.get(5)?,
         inbox: row.get(6)?,
+    })
+}
+
+fn ask_row(row: &Row<'_>, kept: KeptAsk) -> Result<ApprovalRow, Fault> {
+    let (sort, step, action, roles) = match kept {
+        KeptAsk::Rest(sort, step, action, roles) => (sort, step, action, roles),
+        KeptAsk::Whole(whole) => return Ok(*whole),
+    };
+    let (opened_at, expires_at) = (row.get(6)?, row.get(7)?);
+    Ok(ApprovalRow { id: parse(row, 5)?, sort, step, action, roles, opened_at, expires_at })
+}
+
+fn run_row(row: &Row<'_>, kept: Kept) -> Result<RunRow, Fault> {
+    let (on_behalf_of, subjects, at) = match kept {
+        Kept::Rest(on_behalf_of, subjects, at) => (on_behalf_of, subjects, at),
+        Kept::Whole(whole) => return Ok(*whole),
+    };
+    let status = serde_json::Value::from(text(row, 8)?);
+    let unknown = |e| JournalError::Tampered(format!("a run's status cannot be read: {e}"));
+    Ok(RunRow {
+        status: serde_json::from_value(status).map_err(unknown)?,
+        intent: row.get(9)?,
+        pack: row.get(10)?,
+        agent: row.get(11)?,
+        on_behalf_of,
+        subjects,
+        opened_at: row.get(7)?,
+        at,
+        events: row.get(2)?,
     })
 }
 

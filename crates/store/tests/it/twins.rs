@@ -70,7 +70,7 @@ fn next(
     // When it opened and whom it is about stays; where it stands and since when does not.
     let mut row = row((number * 7 % 5) as i64, &[&format!("customer:{}", number % 3)]);
     row.at = dice.below(1_000) as i64;
-    row.events = dice.below(1_000);
+    row.events = batch.expected_seq + batch.records.len() as u64;
     row.status = [Status::Waiting, Status::Running, Status::Asking][dice.below(3) as usize];
     batch.changes = vec![Change::Run(Box::new(row))];
     batch
