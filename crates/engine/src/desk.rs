@@ -24,6 +24,8 @@ pub(crate) type Reply = oneshot::Sender<Result<Taken, Error>>;
 pub(crate) struct Delivery {
     pub(crate) posted: Posted,
     pub(crate) reply: Option<Reply>,
+    /// Seats it came too late for.
+    pub(crate) missed: u8,
 }
 
 /// The mailbox of one run while somebody drives it.
@@ -52,7 +54,7 @@ impl Desk {
     }
 
     fn accept(&mut self, delivery: Delivery) {
-        let Delivery { posted, reply } = delivery;
+        let Delivery { posted, reply, .. } = delivery;
         self.replies.entry(posted.signal_id.clone()).or_default().extend(reply);
         self.waiting.push_back(posted);
     }

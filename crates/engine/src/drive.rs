@@ -261,7 +261,10 @@ impl Driver {
                 }
                 return Ok(());
             }
+            // Outcomes first: deliveries are collected before each turn anyway, and which of two that are
+            // there goes first is no matter of chance.
             tokio::select! {
+                biased;
                 Some((action, attempt, outcome)) = calls.next() => {
                     self.take_ended(action, attempt, outcome)?;
                 }

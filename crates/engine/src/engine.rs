@@ -37,6 +37,9 @@ const REFOLDS_MAX: usize = 2;
 /// How long a run that could not be driven is left alone by the sweep, in milliseconds.
 const FAILED_REST_MS: u64 = 5_000;
 
+/// Seats a delivery may come too late for before it is left to the inbox.
+const MISSED_MAX: u8 = 2;
+
 /// What an engine is made of.
 #[derive(Debug)]
 pub struct Options {
@@ -198,7 +201,7 @@ impl Engine {
         let posted = Posted { signal_id, input, by };
         self.shell.journal.post(tenant.clone(), run.clone(), posted.clone()).await?;
         let (reply, taken) = oneshot::channel();
-        self.deliver((tenant, run), Delivery { posted, reply: Some(reply) });
+        self.deliver((tenant, run), Delivery { posted, reply: Some(reply), missed: 0 });
         // The driver ended before it came to this; the inbox holds it.
         taken.await.unwrap_or(Err(Error::Draining))
     }
@@ -247,14 +250,19 @@ impl Engine {
         while !self.draining.load(Ordering::SeqCst) {
             // Created before the look: what changes meanwhile ends the wait at once.
             let changed = self.changed.notified();
-            let now = self.shell.clock.now();
-            self.lock(&self.resting).retain(|_, until| *until > now.boot_ms);
-            match self.shell.journal.due(now.at, SWEEP_MAX).await {
-                Ok(due) => due.into_iter().for_each(|key| self.wake_rested(key)),
-                Err(error) => warn!(%error, "the sweep could not read the journal"),
-            }
+            self.sweep().await;
             // Whichever comes first; a missed hint costs half a second, never a run.
             let _timeout = tokio::time::timeout(SWEEP_EVERY, changed).await;
+        }
+    }
+
+    /// One look at the journal: starts a driver for whatever is due now. [`Engine::serve`] repeats it.
+    pub async fn sweep(self: &Arc<Self>) {
+        let now = self.shell.clock.now();
+        self.lock(&self.resting).retain(|_, until| *until > now.boot_ms);
+        match self.shell.journal.due(now.at, SWEEP_MAX).await {
+            Ok(due) => due.into_iter().for_each(|key| self.wake_rested(key)),
+            Err(error) => warn!(%error, "the sweep could not read the journal"),
         }
     }
 
@@ -267,7 +275,7 @@ impl Engine {
             let by = SYSTEM.parse::<PrincipalId>();
             let Ok(by) = by else { continue };
             let posted = Posted { signal_id: format!("hold-{n}"), input: Input::Hold, by };
-            let _gone = mailbox.send(Delivery { posted, reply: None });
+            let _gone = mailbox.send(Delivery { posted, reply: None, missed: 0 });
         }
         loop {
             let changed = self.changed.notified();
@@ -429,9 +437,12 @@ impl Drop for Seat {
             active.remove(&self.key);
             self.desk.close()
         };
-        // What was delivered too late is in the inbox: somebody else drives it.
+        // What was delivered too late is in the inbox: somebody else drives it. A runtime that is going
+        // down drops each new seat at once: there the inbox has to do.
         if Handle::try_current().is_ok() {
-            late.into_iter().for_each(|one| self.engine.deliver(self.key.clone(), one));
+            let again = late.into_iter().filter(|one| one.missed < MISSED_MAX);
+            let again = again.map(|one| Delivery { missed: one.missed + 1, ..one });
+            again.for_each(|one| self.engine.deliver(self.key.clone(), one));
         }
         self.engine.changed.notify_waiters();
     }

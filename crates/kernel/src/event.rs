@@ -34,7 +34,9 @@ pub const VERSION: u32 = 1;
 ///
 /// 2: exceptions are deduplicated and decided by their owners, a rollback goes on with other records
 /// when one of them is stuck.
-pub const MACHINE: u32 = 2;
+/// 3: nobody may say that an effect in doubt did not happen while its call may still be on its way, and
+/// tries of one effect share its way back.
+pub const MACHINE: u32 = 3;
 
 /// The world header: everything that can change behaviour, pinned for the run's whole life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

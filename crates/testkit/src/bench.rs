@@ -72,6 +72,8 @@ pub struct Bench {
     pub at: At,
     /// Policy.
     pub rules: Rules,
+    /// A failed step does not end the run: the next proposal is made.
+    pub goes_on: bool,
     catalogue: Arc<Catalogue>,
     plan: Arc<Plan>,
     proposals: Vec<Proposal>,
@@ -120,6 +122,7 @@ impl Bench {
             world: World::default(),
             at: 1_000,
             rules,
+            goes_on: false,
             catalogue,
             plan,
             proposals,
@@ -141,6 +144,7 @@ impl Bench {
     pub fn pins(&self) -> Pins {
         let mut planner = LinePlanner::new(&self.proposals);
         planner.escalates_to.clone_from(&self.escalates_to);
+        planner.goes_on = self.goes_on;
         Pins {
             plan: Arc::clone(&self.plan),
             catalogue: Arc::clone(&self.catalogue),

@@ -116,6 +116,8 @@ pub struct LinePlanner {
     pub escalates_to: Option<String>,
     /// Caveats to finish with.
     pub caveats: Vec<Caveat>,
+    /// A failure does not end it: the next proposal is made, such as a second try of the same step.
+    pub goes_on: bool,
 }
 
 impl LinePlanner {
@@ -131,6 +133,7 @@ impl LinePlanner {
             finished: false,
             escalates_to: None,
             caveats: Vec::new(),
+            goes_on: false,
         }
     }
 }
@@ -146,6 +149,7 @@ impl Planner for LinePlanner {
                 self.outstanding = false;
                 match settled {
                     Settled::Done(output) => self.last = Arc::clone(&output.value),
+                    Settled::Failed { .. } if self.goes_on => {}
                     Settled::Failed { class, .. } => self.failed = Some((step.to_owned(), *class)),
                 }
             }

@@ -1,13 +1,14 @@
-use std::sync::Arc;
+use std::{future::Future as _, sync::Arc, task::Poll};
 
 use kernel::{
     id::Tenant,
+    input::Input,
     port::{Journal, JournalError},
     run::{Run, Status},
 };
 use testkit::Rules;
 
-use crate::support::{Company, Deed, Place, at};
+use crate::support::{Company, Deed, Place, at, lena};
 
 /// Calls in flight end, nothing new leaves, and the next engine goes on without a doubt.
 #[tokio::test]
@@ -86,4 +87,31 @@ async fn of_two_engines_one_wins_and_the_loser_drops_the_run() {
     assert!(matches!(company.journal.append(stale).await, Err(JournalError::Lost { .. })));
     let folded = Run::fold(&claimed.records, company.pins()).unwrap();
     assert_eq!(folded.status(), Status::Succeeded);
+}
+
+/// A message that nobody has taken yet when the process goes down stays in the inbox; handing it on to
+/// ever new seats would never end.
+#[test]
+fn a_runtime_that_goes_down_leaves_deliveries_to_the_inbox() {
+    let company = Arc::new(Company::new(Place::Memory, &["sys.once"], Rules::default()));
+    company.target.script("sys.once", vec![Deed::Wait]);
+    let run = company.genesis("k").id;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let engine = company.plain_engine();
+        engine.submit(company.genesis("k")).await.unwrap();
+        company.target.at_gate(1).await;
+        let by = testkit::person("person:lena", &[]);
+        let cancel = Input::Cancel { by, reason: "enough".into() };
+        let mut told = std::pin::pin!(engine.input(at(&run), lena("c"), cancel));
+        // It is at the driver's door, and the driver never comes to it.
+        let waits = std::future::poll_fn(|cx| Poll::Ready(told.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
+    });
+    drop(runtime);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let inbox = company.journal.claim(Tenant::default(), run.clone()).await.unwrap().inbox;
+        assert_eq!(inbox.len(), 1, "the next owner finds it");
+    });
 }

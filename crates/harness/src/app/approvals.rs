@@ -438,10 +438,11 @@ fn answer(request: &Decide) -> Result<Answer, Problem> {
     match request.verb.as_str() {
         "approve" => Ok(Answer::Approve),
         "deny" if request.reason.trim().is_empty() => {
-            Err(Problem::usage("reason-needed", "say why, with --reason"))
+            Err(Problem::usage("reason-needed", "a denial says why").next("add --reason '…'"))
         }
         "deny" => Ok(Answer::Deny { reason: request.reason.clone() }),
         "edit" => Ok(Answer::Edit { args: Arc::new(request.value.clone()) }),
-        other => Err(Problem::usage("bad-verb", format!("`{other}` is not an answer"))),
+        other => Err(Problem::usage("bad-verb", format!("`{other}` is not an answer"))
+            .next("use one of approve, deny, edit, reply")),
     }
 }

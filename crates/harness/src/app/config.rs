@@ -259,6 +259,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     note("tenant", tenant_text.clone(), from(file.tenant.is_some()));
     let tenant = tenant_text.parse().map_err(|_| {
         Problem::usage("tenant-invalid", format!("`{tenant_text}` is not a tenant name"))
+            .next("use letters, digits, `-`, `_`, `.` and `:`")
     })?;
 
     let (store, store_origin) = store_place(&file, overrides, place);

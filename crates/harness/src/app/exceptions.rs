@@ -173,7 +173,8 @@ pub(super) async fn run_of(
 pub async fn settle(app: &App, caller: &Caller, request: Settle) -> Result<RunView, Problem> {
     let exception: ExceptionId = parse_id(&request.exception)?;
     if request.evidence.trim().is_empty() {
-        return Err(Problem::usage("evidence-needed", "say how you know, or why you decide so"));
+        return Err(Problem::usage("evidence-needed", "say how you know, or why you decide so")
+            .next("add --evidence '…'"));
     }
     let id = run_of(app, caller, &exception).await?;
     let settlement = match request.verb.as_str() {
@@ -185,7 +186,10 @@ pub async fn settle(app: &App, caller: &Caller, request: Settle) -> Result<RunVi
         "stop" => Settlement::Stop,
         "rollback" => Settlement::Rollback,
         "close" => Settlement::Close,
-        other => return Err(Problem::usage("bad-verb", format!("`{other}` settles nothing"))),
+        other => {
+            return Err(Problem::usage("bad-verb", format!("`{other}` settles nothing"))
+                .next("`harness exception settle --help` lists what does"));
+        }
     };
     let by = caller.principal().clone();
     let records = app.records(caller, &id).await?;

@@ -57,7 +57,10 @@ fn unexpected(error: impl std::fmt::Display) -> Problem {
 pub async fn export(app: &App, caller: &Caller, request: Export) -> Result<Exported, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let since = request.since.as_ref().map(std::fs::read_to_string).transpose();
-    let since = since.map_err(|e| Problem::usage("file-unreadable", e.to_string()))?;
+    let since = since.map_err(|e| {
+        Problem::usage("file-unreadable", e.to_string())
+            .next("name the file of an earlier `harness receipt checkpoint`")
+    })?;
     let mut bundle = bundle(app, caller, &id, since.as_deref()).await?;
     if request.withhold {
         bundle.withhold_openings();
@@ -98,6 +101,7 @@ pub(crate) async fn bundle(
     if let Some(note) = since {
         let earlier = Checkpoint::open(note, &receipts::own_keys(app)).map_err(|e| {
             Problem::usage("checkpoint-invalid", format!("the earlier checkpoint: {e}"))
+                .next("name a note that `harness receipt checkpoint` wrote")
         })?;
         let from = earlier.head.size;
         if let Some(proof) = tree.prove_consistency(from, tree.size()) {

@@ -107,7 +107,7 @@ pub fn signing_key(reference: &str) -> Result<Signer, Problem> {
     let Some(path) = reference.strip_prefix("file:").map(PathBuf::from) else {
         let detail =
             "keys.receipts must be `env:NAME` or `file:PATH`; a key never stands in configuration";
-        return Err(Problem::usage("key-reference", detail));
+        return Err(Problem::usage("key-reference", detail).next("write file:PATH or env:NAME"));
     };
     if path.exists() { read_key(&path, reference) } else { make_key(&path) }
 }
@@ -115,11 +115,14 @@ pub fn signing_key(reference: &str) -> Result<Signer, Problem> {
 fn parse_key(text: &str, reference: &str) -> Result<Signer, Problem> {
     Signer::parse(text.trim()).map_err(|error| {
         Problem::usage("key-invalid", format!("{reference} is not a signing key: {error}"))
+            .next("point keys.receipts at the key that this store was begun with")
     })
 }
 
 fn read_key(path: &Path, reference: &str) -> Result<Signer, Problem> {
-    let refuse = |problem: String| Problem::usage("key-unreadable", problem);
+    let refuse = |problem: String| {
+        Problem::usage("key-unreadable", problem).next("make it readable for you alone")
+    };
     let meta = std::fs::metadata(path).map_err(|e| refuse(format!("{}: {e}", path.display())))?;
     if meta.permissions().mode() & 0o077 != 0 {
         return Err(refuse(format!("{} can be read by others", path.display()))

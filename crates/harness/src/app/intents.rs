@@ -165,7 +165,9 @@ pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<IntentList, Probl
 pub async fn plan(app: &App, caller: &Caller, request: Submit) -> Result<PlanView, Problem> {
     let chosen = choose(app, &request)?;
     let plan = compile(app, caller, &chosen, &request.inputs)?;
-    let digest = plan.digest().map_err(|e| Problem::usage("inputs-invalid", e.to_string()))?;
+    let digest = plan
+        .digest()
+        .map_err(|e| Problem::usage("inputs-invalid", e.to_string()).next("correct the inputs"))?;
     Ok(view(&plan, digest, chosen.why))
 }
 
@@ -197,7 +199,8 @@ pub async fn submit(app: &App, caller: &Caller, request: Submit) -> Result<Submi
             return Err(Problem::usage(
                 "idempotency-key",
                 "an idempotency key has 1 to 200 characters",
-            ));
+            )
+            .next("leave the key out to get a new one, or shorten it"));
         }
         Some(key) => key.clone(),
         None => uuid::Uuid::now_v7().to_string(),
@@ -296,7 +299,7 @@ pub(crate) fn plan_now(
     let chosen = Chosen { shelved, intent: header.intent.clone(), why: Vec::new() };
     let plan = Arc::new(compile(app, caller, &chosen, &intent.value())?);
     let planner = planner::PlaybookPlanner::new(Arc::clone(&plan), run)
-        .map_err(|e| Problem::usage("plan-invalid", e.to_string()))?;
+        .map_err(|e| Problem::usage("plan-invalid", e.to_string()).next("correct the inputs"))?;
     let catalogue = Arc::clone(&chosen.shelved.catalogue);
     let manifest = &chosen.shelved.pack.manifest;
     Ok(PlanNow {

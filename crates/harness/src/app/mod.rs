@@ -214,7 +214,10 @@ pub(crate) fn header_of(record: &kernel::event::Record) -> Option<&kernel::event
 pub(crate) fn parse_id<T: std::str::FromStr<Err = kernel::id::BadId>>(
     text: &str,
 ) -> Result<T, Problem> {
-    text.parse().map_err(|error: kernel::id::BadId| Problem::usage("bad-id", error.to_string()))
+    text.parse().map_err(|error: kernel::id::BadId| {
+        Problem::usage("bad-id", error.to_string())
+            .next("copy the whole id from a list, such as `harness run list -o id`")
+    })
 }
 
 fn open_connectors(

@@ -119,7 +119,10 @@ pub async fn call(app: &App, caller: &Caller, name: &str, body: Value) -> Result
 
 fn read<T: DeserializeOwned>(body: Value) -> Result<T, Problem> {
     let body = if body.is_null() { Value::Object(Default::default()) } else { body };
-    serde_json::from_value(body).map_err(|error| Problem::usage("bad-request", error.to_string()))
+    serde_json::from_value(body).map_err(|error| {
+        Problem::usage("bad-request", error.to_string())
+            .next("send the fields that the request's schema names, each of its type")
+    })
 }
 
 /// The answer as a document that names its schema.

@@ -168,6 +168,8 @@ impl From<store::Error> for Problem {
                     "free disk space, or check that its folder can be written; then try again",
                 )
             }
+            cursor @ store::Error::Cursor(_) => Self::usage("bad-cursor", cursor.to_string())
+                .next("leave --after out, or copy it from the page before"),
             other => Self::new(Kind::Unexpected, "store", other.to_string())
                 .next("`harness doctor` checks the store"),
         }

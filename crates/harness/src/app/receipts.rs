@@ -211,8 +211,10 @@ pub(crate) fn own_keys(app: &App) -> Keys {
 /// # Errors
 /// When there is no such run. A verification that fails is an answer.
 pub async fn verify_run(app: &App, caller: &Caller, request: Verify) -> Result<Verified, Problem> {
-    let run =
-        request.run.as_deref().ok_or_else(|| Problem::usage("no-run", "name a run or a bundle"))?;
+    let run = request.run.as_deref().ok_or_else(|| {
+        Problem::usage("no-run", "there is no run to verify")
+            .next("name a run, or a file with --bundle")
+    })?;
     let id: RunId = parse_id(run)?;
     let since = request.since.as_deref().map(read_text).transpose()?;
     let bundle = super::export::bundle(app, caller, &id, since.as_deref()).await?;
@@ -228,16 +230,20 @@ pub async fn verify_run(app: &App, caller: &Caller, request: Verify) -> Result<V
 /// # Errors
 /// When a file cannot be read.
 pub fn verify_bundle(request: &Verify) -> Result<Verified, Problem> {
-    let path =
-        request.bundle.as_ref().ok_or_else(|| Problem::usage("no-bundle", "name a bundle"))?;
+    let path = request.bundle.as_ref().ok_or_else(|| {
+        Problem::usage("no-bundle", "there is no bundle to verify")
+            .next("name its file with --bundle")
+    })?;
     let key = request.key.as_ref().ok_or_else(|| {
         Problem::usage("key-needed", "a bundle is verified with a public key from elsewhere")
             .next("name its file with --key; `harness receipt checkpoint` prints this store's")
     })?;
     let keys = read_keys(key)?;
     let since = request.since.as_deref().map(read_text).transpose()?;
-    let bytes = std::fs::read(path)
-        .map_err(|e| Problem::usage("bundle-unreadable", format!("{}: {e}", path.display())))?;
+    let bytes = std::fs::read(path).map_err(|e| {
+        Problem::usage("bundle-unreadable", format!("{}: {e}", path.display()))
+            .next("name a file that `harness run export` wrote")
+    })?;
     match Bundle::read(&bytes) {
         Ok(bundle) => Ok(report(&bundle, &keys, since.as_deref())),
         Err(error) => {
@@ -247,8 +253,10 @@ pub fn verify_bundle(request: &Verify) -> Result<Verified, Problem> {
 }
 
 fn read_text(path: &std::path::Path) -> Result<String, Problem> {
-    std::fs::read_to_string(path)
-        .map_err(|e| Problem::usage("file-unreadable", format!("{}: {e}", path.display())))
+    std::fs::read_to_string(path).map_err(|e| {
+        Problem::usage("file-unreadable", format!("{}: {e}", path.display()))
+            .next("name a file that can be read")
+    })
 }
 
 /// The public keys of a file.
@@ -257,8 +265,10 @@ fn read_text(path: &std::path::Path) -> Result<String, Problem> {
 /// When it cannot be read or holds none.
 pub fn read_keys(path: &std::path::Path) -> Result<Keys, Problem> {
     let text = read_text(path)?;
-    Keys::parse(&text)
-        .map_err(|e| Problem::usage("key-invalid", format!("{}: {e}", path.display())))
+    Keys::parse(&text).map_err(|e| {
+        Problem::usage("key-invalid", format!("{}: {e}", path.display()))
+            .next("name the file of a public key, as `harness receipt checkpoint` prints it")
+    })
 }
 
 fn report(bundle: &Bundle, keys: &Keys, since: Option<&str>) -> Verified {

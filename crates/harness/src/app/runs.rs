@@ -179,6 +179,7 @@ pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunLi
                 "bad-subject",
                 "a subject is written kind=value, such as customer=ACC-0042",
             )
+            .next("write --subject KIND=VALUE")
         })?;
         Ok::<_, Problem>(super::intents::subject(caller.tenant(), kind, value))
     });
@@ -313,6 +314,7 @@ pub(crate) fn refusal(refused: kernel::run::Refused) -> Problem {
         kernel::run::Refused::Late(_) | kernel::run::Refused::NotNow(_) => Kind::Conflict,
     };
     Problem::new(kind, "refused", refused.to_string())
+        .next("`harness run get` shows where the run stands and what it waits for")
 }
 
 /// Drives a run until it parks or ends: after a crash, or when nothing serves.
@@ -344,12 +346,15 @@ pub async fn steer(app: &App, caller: &Caller, request: Steer) -> Result<RunView
         "pause" => Input::Pause { by },
         "resume" => Input::Resume { by },
         "signal" => {
-            let name =
-                request.signal.ok_or_else(|| Problem::usage("no-signal", "name the signal"))?;
+            let name = request.signal.ok_or_else(|| {
+                Problem::usage("no-signal", "a signal needs its name")
+                    .next("`harness run signal RUN NAME`")
+            })?;
             Input::Signal { name, body: Arc::new(request.body) }
         }
         other => {
-            return Err(Problem::usage("bad-verb", format!("`{other}` is not a verb of runs")));
+            return Err(Problem::usage("bad-verb", format!("`{other}` is not a verb of runs"))
+                .next("use one of cancel, pause, signal"));
         }
     };
     hand_in(app, caller, &id, input).await?;

@@ -109,8 +109,10 @@ async fn answer(app: &App, stream: UnixStream) -> std::io::Result<()> {
 }
 
 async fn respond(app: &App, line: &str) -> Result<Value, Problem> {
-    let asked: Asked =
-        serde_json::from_str(line).map_err(|e| Problem::usage("bad-request", e.to_string()))?;
+    let asked: Asked = serde_json::from_str(line).map_err(|e| {
+        Problem::usage("bad-request", e.to_string())
+            .next("use the same version as the owner of the store")
+    })?;
     let caller = Caller::person(app.config(), &asked.person)?;
     ops::call(app, &caller, &asked.op, asked.body).await
 }

@@ -91,6 +91,7 @@ impl Client {
 pub fn load(overrides: &Overrides) -> Result<Config, Problem> {
     let working = std::env::current_dir().map_err(|e| {
         Problem::usage("no-working-folder", format!("the working folder is gone: {e}"))
+            .next("change to a folder that is there")
     })?;
     Config::load(overrides, &working)
 }

@@ -25,6 +25,9 @@ const EXIT_CODES: &str = "Exit codes: 0 ok · 1 unexpected · 2 usage · 3 not f
 5 conflict or stale · 6 denied by policy · 7 waiting for approval · 8 run failed · 9 needs a person · \
 10 verification failed · 75 try again · 130 interrupted";
 
+/// Longest message about what was typed, in characters: it repeats a part of it.
+const ECHO_MAX_CHARS: usize = 400;
+
 /// How to print answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
@@ -123,6 +126,33 @@ fn parse(args: Vec<OsString>) -> Result<(Cli, &'static str), clap::Error> {
     Ok((Cli::from_arg_matches(&matches)?, origin))
 }
 
+/// Reads a command line as [`run`] would, and does nothing.
+///
+/// # Errors
+/// What a program that asked for `-o json` would be told.
+pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<(), Problem> {
+    match parse(args.into_iter().collect()) {
+        Err(error) if !is_asked_for(&error) => Err(misread(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether what clap calls an error is the help or the version that was asked for.
+fn is_asked_for(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind;
+    matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
+}
+
+/// The problem that a command line nobody can read is.
+fn misread(error: &clap::Error) -> Problem {
+    let text = error.render().to_string();
+    // Up to the first empty line: what is missing is named below the sentence that says so.
+    let said: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    let said = said.trim_start_matches("error: ").chars().take(ECHO_MAX_CHARS).collect::<String>();
+    Problem::usage("usage", said).next("`harness --help` lists what can be said")
+}
+
 /// How errors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Errors {
@@ -146,18 +176,12 @@ fn errors_as(args: &[OsString]) -> Errors {
 }
 
 fn usage(error: &clap::Error, errors: Errors) -> ExitCode {
-    use clap::error::ErrorKind;
-    let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if shown {
+    if is_asked_for(error) {
         let _closed = write_out(error.render().to_string().as_bytes());
         return ExitCode::SUCCESS;
     }
     if errors == Errors::Json {
-        let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let problem =
-            Problem::usage("usage", first).next("`harness --help` lists what can be said");
-        write_err(&serde_json::to_string(&problem).unwrap_or_default());
+        write_err(&serde_json::to_string(&misread(error)).unwrap_or_default());
     } else {
         write_err(error.render().to_string().trim_end());
     }
@@ -255,6 +279,7 @@ fn save(answer: &Value, (key, path): &(&'static str, std::path::PathBuf)) -> Res
     let text = answer.get(*key).and_then(Value::as_str).unwrap_or_default();
     let refuse = |e: std::io::Error| {
         Problem::usage("file-unwritable", format!("cannot write {}: {e}", path.display()))
+            .next("name a file in a folder that can be written")
     };
     let draft = path.with_extension("draft");
     std::fs::write(&draft, text).map_err(refuse)?;

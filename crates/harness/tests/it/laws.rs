@@ -8,3 +8,5 @@ mod matrix;
 mod risky;
 mod takeback;
 mod visible;
+
+pub(crate) use gate::catalogue;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod arrows;
 #[cfg(test)]
+mod broken;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crash;
@@ -15,6 +17,10 @@ mod labels;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod mutants;
+#[cfg(test)]
 mod recover;
+#[cfg(test)]
+mod storm;
 #[cfg(test)]
 mod support;

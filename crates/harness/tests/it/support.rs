@@ -113,8 +113,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_for(dir, 20)
+    }
+
+    /// A world that ends by itself after so many minutes at the latest.
+    pub(crate) fn start_for(dir: &Path, minutes: u64) -> Self {
         let mut child = program(dir)
-            .args(["demo-world", "--minutes", "20"])
+            .args(["demo-world", "--minutes", &minutes.to_string()])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -256,10 +261,21 @@ impl Office {
         office
     }
 
+    /// As [`Office::open`], for a long day of so many minutes.
+    pub(crate) fn open_for(minutes: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::start_for(dir.path(), minutes);
+        Self::furnished(dir, world, Some(PERMIT_ALL))
+    }
+
     /// An office with this operator policy, or none at all.
     pub(crate) fn with_policy(policy: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = World::start(dir.path());
+        Self::furnished(dir, world, policy)
+    }
+
+    fn furnished(dir: TempDir, world: World, policy: Option<&str>) -> Self {
         let office = Self { serving: None, world, dir };
         copy(&root().join("packs/customer-ops"), &office.path("packs/customer-ops"));
         fs::create_dir_all(office.path("secrets")).unwrap();

@@ -195,6 +195,7 @@ impl Run {
             entry.map(|e| Arc::clone(&e.operation)).unwrap_or_else(|| unknown(operation));
         let resource_root = resource.as_ref().map(|r| r.commitment().root).unwrap_or_default();
         let named = Resource::of(&operation, &args.value());
+        let token = self.shared_token(seq, (step, *origin));
         let act = Act {
             step: step.clone(),
             operation,
@@ -216,7 +217,7 @@ impl Run {
             asks: 0,
             approvals: Vec::new(),
             refreshed: None,
-            token: None,
+            token,
             dispatch: None,
             ended: None,
             probe_at: None,
@@ -236,6 +237,15 @@ impl Run {
             Role::Undo { token, .. } => self.set_token(token, TokenState::Redeeming),
         }
         Ok(())
+    }
+
+    /// The way back that an earlier try of the same effect armed and left standing.
+    fn shared_token(&self, seq: Seq, (step, origin): (&str, Seq)) -> Option<TokenId> {
+        if self.state.header.machine < 3 || origin == seq {
+            return None;
+        }
+        let earlier = self.state.origins.get(step).filter(|earlier| earlier.seq == origin)?;
+        earlier.token.clone().filter(|id| self.state.tokens.contains_key(id))
     }
 
     fn on_rejected(&mut self, action: Seq, stage: Stage, class: Class) -> Result<(), &'static str> {
@@ -420,13 +430,13 @@ impl Run {
         self.state.last_statement = *statement;
         self.forget_doubt(*action);
         if let Some(token) = act.token.as_ref().and_then(|id| self.state.tokens.get_mut(id)) {
-            token.scope = Arc::new(undo_scope(&act));
+            token.scope = Arc::new(undo_scope(&act, token));
             token.labels = token.labels.clone().joined_with(&undo_label(&act));
         }
         match &act.role {
             Role::Step => {
                 if act.operation.is_write() {
-                    self.state.note_effect(*action, act.token.clone(), *landed);
+                    self.state.note_effect(*action, &act, *landed);
                 }
                 self.settle_step(&act, *landed, *class);
             }
@@ -453,7 +463,8 @@ impl Run {
                     seq: act.origin,
                     operation: act.operation.id.clone(),
                     args: act.args.value(),
-                    landed,
+                    landed: if self.state.repeats(act) { Landed::Yes } else { landed },
+                    token: act.token.clone(),
                 };
                 self.state.origins.insert(act.step.clone(), origin);
                 let retry_after_ms = match &act.ended {

@@ -166,6 +166,12 @@ impl Run {
             return Ok(Err(refused));
         }
         let action = self.state.exceptions.get(id).and_then(|open| open.action);
+        if settlement == Settlement::DidNotHappen && self.may_still_land(action) {
+            return Ok(Err(Refused::NotNow(
+                "too early to say: the call may still be on its way until its dispatch window and its \
+                 timeout have passed; look again then",
+            )));
+        }
         let landed = match settlement {
             Settlement::Happened => Some(Landed::Yes),
             Settlement::DidNotHappen => Some(Landed::No),
@@ -188,6 +194,17 @@ impl Run {
             self.advance_open(ports)?;
         }
         Ok(Ok(()))
+    }
+
+    /// Whether the call in doubt may still reach its target: an earlier owner that stood still sends until
+    /// its window ends. A no before that could be overtaken, and a repeat would be a second effect.
+    fn may_still_land(&self, action: Option<Seq>) -> bool {
+        let act = action.and_then(|action| self.state.acts.get(&action));
+        let last = act.and_then(|act| Some((act.dispatch.as_ref()?, act.operation.timeout_ms)));
+        self.is_machine(3)
+            && last.is_some_and(|(dispatch, timeout_ms)| {
+                self.state.at < dispatch.dispatch_by.saturating_add(i64::from(timeout_ms))
+            })
     }
 
     /// Whether an action's outcome waits for a person alone.

@@ -457,7 +457,7 @@ impl Run {
                 continue;
             }
             self.issued.insert(dispatch.seq);
-            let decided = self.decided.remove(&dispatch.seq).unwrap_or(boot_ms).min(boot_ms);
+            let decided = self.decided.remove(&dispatch.seq).unwrap_or_default().min(boot_ms);
             permits.push(Permit {
                 tenant: self.tenant.clone(),
                 run: self.id.clone(),

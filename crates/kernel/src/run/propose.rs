@@ -358,6 +358,10 @@ impl Run {
     /// The undo class that is or can be armed: a missed before-image leaves none.
     pub(super) fn undo_class(&self, act: &Act) -> Undo {
         let has_undo = undo_companion(&act.operation, &self.undo_overrides, &act.step).is_some();
+        // What landed without a way back gets none by trying again: the image would be of the effect.
+        if act.token.is_none() && self.state.repeats(act) {
+            return Undo::None;
+        }
         match act.operation.facts.undo {
             Undo::Restore if has_undo && !act.missed.contains(&Purpose::Before) => Undo::Restore,
             Undo::Compensate if has_undo => Undo::Compensate,
@@ -502,7 +506,9 @@ impl Run {
             self.emit(Body::Armed { action, token, undo, expires_at })?;
         }
         let dispatch_by = self.state.at.saturating_add(DISPATCH_WINDOW_MS);
-        self.emit(Body::Dispatched { action, key, attempt, dispatch_by, masks }).map(|_| ())
+        let seq = self.emit(Body::Dispatched { action, key, attempt, dispatch_by, masks })?;
+        self.decided.insert(seq, self.boot_ms);
+        Ok(())
     }
 }
 

@@ -113,6 +113,8 @@ pub(crate) struct Origin {
     pub(crate) operation: OperationId,
     pub(crate) args: Arc<Value>,
     pub(crate) landed: Landed,
+    /// Its way back, where one is armed.
+    pub(crate) token: Option<TokenId>,
 }
 
 /// A question that waits for a typed answer.
@@ -173,6 +175,8 @@ pub(crate) struct State {
     pub(crate) tokens: BTreeMap<TokenId, Token>,
     /// Effects that landed, oldest first: with a token, or without a way back.
     pub(crate) effects: Vec<(Seq, Option<TokenId>)>,
+    /// Effects that landed, by the first try: tries share one effect.
+    pub(crate) landed: BTreeSet<Seq>,
     /// Step whose last try failed → the effect it tried.
     pub(crate) origins: BTreeMap<String, Origin>,
     /// Steps whose action a person replaced: the next proposal is not the planner's.
@@ -223,6 +227,7 @@ impl State {
             raised: BTreeMap::new(),
             tokens: BTreeMap::new(),
             effects: Vec::new(),
+            landed: BTreeSet::new(),
             origins: BTreeMap::new(),
             replacing: BTreeSet::new(),
             spent: Spent::default(),
@@ -275,10 +280,17 @@ impl State {
         asks.chain(probes).chain(questions).chain(waits).chain(wall).min()
     }
 
-    /// Whether an effect counts as there for rollback.
-    pub(crate) fn note_effect(&mut self, seq: Seq, token: Option<TokenId>, landed: Landed) {
+    /// Whether this action tries again what has landed already: its effect and its way back are there.
+    pub(crate) fn repeats(&self, act: &Act) -> bool {
+        self.header.machine >= 3 && self.landed.contains(&act.origin)
+    }
+
+    /// Whether an effect counts as there for rollback. A further try of it adds none, and takes none away.
+    pub(crate) fn note_effect(&mut self, seq: Seq, act: &Act, landed: Landed) {
+        let repeats = self.repeats(act);
+        let token = act.token.clone();
         if landed == Landed::No {
-            if let Some(id) = token {
+            if let Some(id) = token.filter(|_| !repeats) {
                 self.tokens.remove(&id);
             }
             return;
@@ -286,7 +298,10 @@ impl State {
         if let Some(found) = token.as_ref().and_then(|id| self.tokens.get_mut(id)) {
             found.landed = true;
         }
-        self.effects.push((seq, token));
+        if !repeats {
+            self.landed.insert(act.origin);
+            self.effects.push((seq, token));
+        }
     }
 }
 
@@ -300,8 +315,8 @@ pub(crate) fn undo_companion<'a>(
     own.or(operation.companions.undo_with.as_ref())
 }
 
-/// What an undo's arguments can be bound from.
-pub(crate) fn undo_scope(act: &Act) -> Value {
+/// What an undo's arguments can be bound from. What was there before is what the first try found.
+pub(crate) fn undo_scope(act: &Act, token: &Token) -> Value {
     let image =
         |purpose| act.captures.get(&purpose).map(|sealed: &Sealed| (*sealed.value()).clone());
     let output = match &act.ended {
@@ -310,7 +325,7 @@ pub(crate) fn undo_scope(act: &Act) -> Value {
     };
     json!({
         "args": *act.args.value(),
-        "before": image(Purpose::Before),
+        "before": token.before_image.as_ref().map(|v| (**v).clone()).or(image(Purpose::Before)),
         "after": image(Purpose::After),
         "output": output,
         "key": act.dispatch.as_ref().map(|d: &Dispatch| d.key.clone()),

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use kernel::{
-    approval::{Refusal, SelfApproval},
+    approval::{Approval, Refusal, SelfApproval, count},
     event::Body,
     id::Digest,
     input::{Answer, Input},
@@ -10,7 +10,7 @@ use kernel::{
     run::{Refused, Status},
 };
 use serde_json::json;
-use testkit::{Bench, Crash, Rules, operation, person, proposal, returned};
+use testkit::{Bench, Crash, Rules, failure, operation, person, proposal, returned};
 
 fn bench(role_count: u32) -> Bench {
     let op = operation("mail.send", Effect::Write, Undo::None, Retry::Never);
@@ -106,6 +106,39 @@ fn an_approval_is_consumed_with_its_dispatch() {
     assert_eq!(kinds[at..at + 3], ["answered", "judged", "dispatched"]);
     let same_time = |i: usize| b.records[at + i].event.at == b.records[at].event.at;
     assert!(same_time(1) && same_time(2));
+}
+
+/// C172: while what became of the call is unknown, nobody can answer the ask a second time.
+#[test]
+fn an_ask_ends_with_its_dispatch() {
+    let mut b = bench(1);
+    let unknown = failure(kernel::exception::Class::Timeout, kernel::exception::Landed::Unknown);
+    b.world.script("mail.send", vec![unknown]);
+    let yes = answer(&b, person("person:lena", &["approver"]), Answer::Approve);
+    b.input(yes).unwrap();
+    assert_eq!(b.run.as_ref().unwrap().status(), Status::NeedsPerson);
+    assert!(b.run.as_ref().unwrap().asks().is_empty());
+}
+
+/// C171, C174: what was approved is part of the approval, and a person counts once per role.
+#[test]
+fn only_distinct_people_who_approved_this_action_are_counted() {
+    let (this, other) = (Digest::of(b"this"), Digest::of(b"other"));
+    let approval = |by: &str, action| Approval {
+        by: by.parse().unwrap(),
+        roles: ["approver".to_owned()].into(),
+        at: 1,
+        action,
+        shown: Digest::default(),
+        self_approved: false,
+    };
+    let given = [
+        approval("person:lena", this),
+        approval("person:lena", this),
+        approval("person:omar", other),
+    ];
+    assert_eq!(count(&given, &this), [("approver".to_owned(), 1)].into());
+    assert_eq!(count(&given[..2], &other), [].into());
 }
 
 #[test]

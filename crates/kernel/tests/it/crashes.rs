@@ -56,6 +56,8 @@ fn bring_home(b: &mut Bench) {
             let sent = b.world.calls.contains_key("mail.send");
             use kernel::input::Settlement::{DidNotHappen, Happened};
             let settlement = if sent { Happened } else { DidNotHappen };
+            // No call can be on its way any more.
+            b.at += 60_000;
             let by = person("person:lena", &["owner"]);
             let (exception, evidence) = (exception.id, "looked".to_owned());
             b.input(Input::Settle { exception, by, settlement, evidence }).unwrap();
@@ -82,6 +84,17 @@ fn stop_anywhere_and_resume_with_every_effect_at_most_once() {
         }
     }
     assert!(stops >= 8, "the run has at least as many places to stop: {stops}");
+}
+
+/// C347: whoever folds a journal makes none of the calls that an earlier owner may be making.
+#[test]
+fn a_fold_hands_out_no_call_of_an_earlier_owner() {
+    let mut b = bench();
+    b.start(Crash::AfterAppend(1));
+    assert_eq!(b.kinds().last().unwrap(), "dispatched");
+    let mut run = kernel::run::Run::fold(&b.records, b.pins()).unwrap();
+    assert!(run.in_flight());
+    assert!(run.next(1).is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@ use kernel::{
     exception::{Class, Landed},
     input::{Input, Settlement},
     operation::{Companion, Effect, Probe, Retry, Undo},
-    run::Status,
+    run::{Refused, Status},
 };
 use serde_json::json;
 use testkit::{Bench, Crash, Rules, failure, operation, person, proposal, returned};
@@ -49,17 +49,58 @@ fn an_unprobeable_doubt_waits_for_a_person() {
     assert_eq!(b.world.calls["bill.refund"], 1);
 }
 
+/// C347: a call whose owner died may have landed; without a key nobody makes it again.
+#[test]
+fn a_call_whose_owner_died_is_not_repeated() {
+    let mut b = bench(Retry::Never, None);
+    assert!(!b.start(Crash::AfterCall(1)));
+    b.recover(Crash::Never).unwrap();
+    assert_eq!(b.run.as_ref().unwrap().status(), Status::NeedsPerson);
+    assert_eq!(b.world.calls["bill.refund"], 1);
+}
+
 #[test]
 fn a_person_may_settle_that_it_did_not_happen() {
     let mut b = bench(Retry::Never, None);
     b.world.script("bill.refund", vec![unknown()]);
     b.start(Crash::Never);
     let exception = b.run.as_ref().unwrap().exceptions().remove(0).id;
-    let by = person("person:lena", &["owner"]);
-    let settlement = Settlement::DidNotHappen;
-    b.input(Input::Settle { exception, by, settlement, evidence: "not there".into() }).unwrap();
+    b.at += SENT_BY_MS;
+    b.input(did_not_happen(exception)).unwrap();
     assert_eq!(b.run.as_ref().unwrap().status(), Status::Failed);
     assert!(b.run.as_ref().unwrap().exceptions().is_empty());
+}
+
+/// The dispatch window and the timeout of the test kit's operations: no call is on its way after it.
+const SENT_BY_MS: i64 = kernel::gate::DISPATCH_WINDOW_MS + 1_000;
+
+fn did_not_happen(exception: kernel::id::ExceptionId) -> Input {
+    let (by, settlement) = (person("person:lena", &["owner"]), Settlement::DidNotHappen);
+    Input::Settle { exception, by, settlement, evidence: "not there".into() }
+}
+
+/// C347: an owner that stands still may send until its window ends; a no before that could be overtaken,
+/// and a declared retry would then be a second effect.
+#[test]
+fn nobody_says_too_early_that_it_did_not_happen() {
+    let mut b = bench(Retry::Never, None);
+    b.world.script("bill.refund", vec![unknown()]);
+    b.start(Crash::AfterAppend(1));
+    b.recover(Crash::Never).unwrap();
+    let exception = b.run.as_ref().unwrap().exceptions().remove(0).id;
+    b.at += SENT_BY_MS - 1;
+    let early = b.input(did_not_happen(exception.clone()));
+    assert!(matches!(early, Err(Refused::NotNow(_))), "{early:?}");
+    assert_eq!(b.run.as_ref().unwrap().exceptions().len(), 1, "it stays open");
+    b.at += 1;
+    b.input(did_not_happen(exception)).unwrap();
+    // Runs that began before this rule go on as they were.
+    let mut b = bench(Retry::Never, None);
+    b.header_mut().machine = 1;
+    b.world.script("bill.refund", vec![unknown()]);
+    b.start(Crash::Never);
+    let exception = b.run.as_ref().unwrap().exceptions().remove(0).id;
+    b.input(did_not_happen(exception)).unwrap();
 }
 
 #[test]
@@ -69,6 +110,11 @@ fn a_keyed_target_is_asked_again_under_the_same_key() {
     b.start(Crash::Never);
     assert_eq!(b.run.as_ref().unwrap().status(), Status::Succeeded);
     assert_eq!((b.world.calls["bill.refund"], b.world.effects.len()), (2, 1));
+    let keys = b.records.iter().filter_map(|r| match &r.event.body {
+        kernel::event::Body::Dispatched { key, .. } => Some(key.to_string()),
+        _ => None,
+    });
+    assert_eq!(keys.collect::<std::collections::BTreeSet<_>>().len(), 1);
 }
 
 #[test]

@@ -68,6 +68,10 @@ fn open(b: &Bench) -> Exception {
 
 fn settle(b: &mut Bench, settlement: Settlement) -> Result<(), Refused> {
     let exception = open(b).id;
+    if settlement == Settlement::DidNotHappen {
+        // No call can be on its way any more.
+        b.at += 60_000;
+    }
     let (by, evidence) = (person("person:lena", &["owner"]), "looked".to_owned());
     b.input(Input::Settle { exception, by, settlement, evidence })
 }

@@ -44,6 +44,34 @@ fn nothing_is_handed_out_before_the_journal_acknowledged_it() {
     let mut bench = Bench::new(vec![read("crm.get")], steps, Rules::default());
     bench.start(Crash::AfterAppend(1));
     assert!(bench.run.is_none() && bench.world.calls.is_empty());
+    let mut run = opened_without_append();
+    assert!(run.next(1).is_empty(), "decided, not even handed to the journal");
+    let pending = run.take();
+    assert!(pending.records.iter().any(|r| matches!(r.event.body, Body::Dispatched { .. })));
+    assert!(run.next(1).is_empty(), "handed to the journal, not acknowledged");
+    run.committed();
+    assert_eq!(run.next(1).len(), 1);
+    assert!(run.next(1).is_empty(), "handed out once");
+}
+
+/// A run of one read, decided and not taken.
+fn opened_without_append() -> kernel::run::Run {
+    use kernel::run::{Genesis, Ports, Run};
+    let steps = vec![proposal("a", "crm.get", json!({}))];
+    let mut bench = Bench::new(vec![read("crm.get")], steps, Rules::default());
+    let genesis = Genesis {
+        header: bench.header_mut().clone(),
+        id: kernel::id::RunId::of_intent(&kernel::id::Tenant::default(), "test", "k"),
+        intent: kernel::planning::Labelled {
+            value: std::sync::Arc::new(json!({})),
+            labels: LabelMap::default(),
+        },
+        subjects: vec![],
+    };
+    let mut salts = testkit::Salted::default();
+    let rules = Rules::default();
+    let mut ports = Ports { judge: &rules, validate: &testkit::NoSchemas, salts: &mut salts };
+    Run::open(genesis, bench.pins(), kernel::input::Now { at: 1, boot_ms: 1 }, &mut ports).unwrap()
 }
 
 /// C119, C113, C109: what does not exist, is not planned, not granted or does not fit never leaves.
@@ -255,4 +283,32 @@ fn journal_bytes_per_action_do_not_grow() {
     };
     // Only the digits of sequence numbers differ: about ten of them, up to three digits longer.
     assert!(bytes(390) <= bytes(10) + 40, "{} -> {}", bytes(10), bytes(390));
+}
+
+/// However long an owner stands still between deciding and sending, its successor counts from the
+/// decision: so does the permit.
+#[test]
+fn the_window_of_a_call_opens_when_it_is_decided() {
+    let sends = operation("mail.send", Effect::Write, Undo::None, Retry::Never);
+    let steps = vec![proposal("a", "mail.send", json!({}))];
+    let mut b = Bench::new(vec![sends], steps, Rules::default());
+    let genesis = kernel::run::Genesis {
+        header: b.header_mut().clone(),
+        id: kernel::RunId::of_intent(&Default::default(), "test", "key"),
+        intent: kernel::planning::Labelled {
+            value: std::sync::Arc::new(json!({})),
+            labels: kernel::LabelMap::uniform(testkit::clean()),
+        },
+        subjects: vec![],
+    };
+    let mut salts = testkit::Salted::default();
+    let (judge, validate) = (Rules::default(), testkit::NoSchemas);
+    let mut ports = kernel::run::Ports { judge: &judge, validate: &validate, salts: &mut salts };
+    let now = kernel::input::Now { at: 1_000, boot_ms: 500 };
+    let mut run = kernel::run::Run::open(genesis, b.pins(), now, &mut ports).unwrap();
+    run.take();
+    run.committed();
+    let permits = run.next(500 + 60_000);
+    let window = kernel::gate::DISPATCH_WINDOW_MS.unsigned_abs();
+    assert_eq!(permits[0].dispatch_by_boot_ms(), 500 + window);
 }

@@ -623,9 +623,17 @@ impl Stage {
             _ if pick.is_multiple_of(2) && exception.count < 3 => Settlement::Retry,
             _ => Settlement::Close,
         };
+        let early = settlement == Settlement::DidNotHappen;
         let by = person("person:lena", &["operator"]);
         let (exception, evidence) = (exception.id.clone(), "looked".to_owned());
-        self.input(Input::Settle { exception, by, settlement, evidence })
+        let settle = Input::Settle { exception, by, settlement, evidence };
+        let taken = self.input(settle.clone());
+        // While a call may be on its way nobody can say no: look again later.
+        if !taken && early {
+            self.at += 30_000;
+            return self.input(settle);
+        }
+        taken
     }
 
     fn roll_back(&mut self, pick: u8) -> bool {

@@ -60,6 +60,20 @@ fn a_run_is_restored_newest_first() {
     assert_eq!(undone(&b).len(), 3, "no token was used twice");
 }
 
+/// C199: a target that says it restored and did not is found out by reading again.
+#[test]
+fn a_restore_that_did_not_restore_is_noticed() {
+    let mut b = bench(&["ours"]);
+    let read = |value: &str| Ok(returned(json!({ "value": value })));
+    b.world.script("crm.get", vec![read("original"), read("ours"), read("ours"), read("ours")]);
+    b.start(Crash::Never);
+    b.input(roll_back(OnConflict::Refuse)).unwrap();
+    let failed = Undone::Failed { class: Class::Mismatch, landed: Landed::Yes };
+    assert_eq!(undone(&b), [failed]);
+    assert_ne!(b.run.as_ref().unwrap().status(), Status::RolledBack);
+    assert_eq!(b.run.as_ref().unwrap().exceptions().len(), 1);
+}
+
 #[test]
 fn a_token_is_single_use() {
     let mut b = bench(&["one"]);
@@ -141,4 +155,68 @@ fn a_missing_before_image_is_judged_again_as_irreversible() {
     let judged =
         b.records.iter().filter(|r| matches!(&r.event.body, Body::Judged { action: 1, .. }));
     assert_eq!(judged.count(), 2);
+}
+
+fn charge() -> Operation {
+    let mut charge = operation("bill.charge", Effect::Write, Undo::Compensate, Retry::Keyed);
+    charge.companions.undo_with = Some(Companion {
+        operation: "bill.refund".parse().unwrap(),
+        with: [("of".to_owned(), Binding::From("/key".into()))].into(),
+        image: vec![],
+    });
+    charge
+}
+
+/// Tries of a step are one effect: what landed with a bad answer and was tried again under its key has
+/// one way back, and is taken back once.
+#[test]
+fn tries_of_one_effect_share_one_way_back() {
+    let refund = operation("bill.refund", Effect::Write, Undo::None, Retry::Keyed);
+    let first = proposal("a", "bill.charge", json!({"amount": 5}));
+    let second = kernel::action::Proposal { attempt: 2, ..first.clone() };
+    let mut b = Bench::new(vec![charge(), refund], vec![first, second], Rules::default());
+    b.goes_on = true;
+    b.world
+        .script("bill.charge", vec![failure(Class::Stale, Landed::Yes), Ok(returned(json!({})))]);
+    b.start(Crash::Never);
+    assert_eq!(b.world.calls["bill.charge"], 2);
+    assert_eq!(b.kinds().iter().filter(|kind| *kind == "armed").count(), 1);
+    b.input(roll_back(OnConflict::Refuse)).unwrap();
+    assert_eq!(b.run.as_ref().unwrap().status(), Status::RolledBack);
+    assert_eq!(b.world.calls["bill.refund"], 1, "one effect, one refund");
+    b.recover(Crash::Never).unwrap();
+}
+
+/// What was there before is what the first try found, not what it left.
+#[test]
+fn a_second_try_restores_what_was_there_before_the_first() {
+    let get = operation("crm.get", Effect::Read, Undo::None, Retry::Keyed);
+    let first = proposal("a", "crm.set", json!({"value": "new"}));
+    let second = kernel::action::Proposal { attempt: 2, ..first.clone() };
+    let mut b = Bench::new(vec![set(), get], vec![first, second], Rules::default());
+    b.goes_on = true;
+    b.world.script("crm.get", vec![Ok(returned(json!("record")))]);
+    b.world.script("crm.set", vec![failure(Class::Stale, Landed::Yes), Ok(returned(json!({})))]);
+    b.world.record = json!("original");
+    b.start(Crash::Never);
+    b.input(roll_back(OnConflict::Refuse)).unwrap();
+    assert_eq!(b.world.record, json!("original"));
+    assert_eq!(b.run.as_ref().unwrap().status(), Status::RolledBack);
+    assert_eq!(undone(&b), vec![Undone::Restored]);
+}
+
+/// A further try that the target refuses takes nothing away from what has landed.
+#[test]
+fn a_refused_second_try_leaves_the_way_back() {
+    let refund = operation("bill.refund", Effect::Write, Undo::None, Retry::Keyed);
+    let first = proposal("a", "bill.charge", json!({"amount": 5}));
+    let second = kernel::action::Proposal { attempt: 2, ..first.clone() };
+    let mut b = Bench::new(vec![charge(), refund], vec![first, second], Rules::default());
+    b.goes_on = true;
+    let refused = failure(Class::Permission, Landed::No);
+    b.world.script("bill.charge", vec![failure(Class::Stale, Landed::Yes), refused]);
+    b.start(Crash::Never);
+    b.input(roll_back(OnConflict::Refuse)).unwrap();
+    assert_eq!(b.run.as_ref().unwrap().status(), Status::RolledBack);
+    assert_eq!(b.world.calls["bill.refund"], 1);
 }

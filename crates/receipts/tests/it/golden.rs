@@ -43,8 +43,8 @@ fn the_committed_bundle_is_what_is_written_today() {
     let (signer, since) = (world::signer(), export.since);
     let note = since.sign(&signer, signer.public()).unwrap();
     let files = [
-        ("bundle-v1-machine-2.json", export.bundle.write().unwrap()),
-        ("checkpoint-v1-machine-2.txt", note.into_bytes()),
+        ("bundle-v1-machine-3.json", export.bundle.write().unwrap()),
+        ("checkpoint-v1-machine-3.txt", note.into_bytes()),
         ("key-v1.pub", format!("{}\n", signer.public()).into_bytes()),
     ];
     for (name, written) in files {

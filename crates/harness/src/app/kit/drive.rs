@@ -40,6 +40,8 @@ const BEGIN_AT: At = 1_767_603_630_000;
 const ANSWER_MS: i64 = 5;
 /// How long nobody looks after a crash, in milliseconds.
 const CRASH_MS: i64 = 1_000;
+/// After how long no call of whatever operation can be on its way any more.
+const SENT_BY_MS: i64 = kernel::gate::DISPATCH_WINDOW_MS + kernel::operation::TIMEOUT_MAX_MS as i64;
 
 /// An action's place in the story.
 #[derive(Clone, Debug)]
@@ -276,6 +278,10 @@ impl Bench<'_> {
         }
         if let Some(open) = self.run.exceptions().into_iter().next() {
             let settlement = self.settlement(&open);
+            if settlement == Settlement::DidNotHappen {
+                // A no counts once no call can be on its way any more.
+                self.at += SENT_BY_MS;
+            }
             let by = person("owner", std::slice::from_ref(&open.owner))?;
             let evidence = "the world's own account".to_owned();
             return Ok(Some(Input::Settle { exception: open.id, by, settlement, evidence }));

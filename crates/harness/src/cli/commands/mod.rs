@@ -194,7 +194,9 @@ pub fn duration_ms(text: &str) -> Result<u64, String> {
 /// # Errors
 /// When the file cannot be read, or it is not JSON.
 pub fn json_argument(text: &str) -> Result<Value, Problem> {
-    let unreadable = |detail: String| Problem::usage("json-argument", detail);
+    let unreadable = |detail: String| {
+        Problem::usage("json-argument", detail).next("write JSON in quotes, or @FILE")
+    };
     let text = match text.strip_prefix('@') {
         Some(path) => {
             std::fs::read_to_string(path).map_err(|e| unreadable(format!("{path}: {e}")))?

@@ -35,6 +35,9 @@ use policy::{Bundle, Layer, Source};
 use serde_json::{Value, json};
 use testkit::{Salted, person};
 
+/// How long whoever was told that it is too early waits before asking again, in milliseconds.
+const LOOK_AGAIN_MS: i64 = 10_000;
+
 /// Most inputs handed to one run.
 const INPUTS_MAX: usize = 4_000;
 
@@ -241,7 +244,12 @@ impl Rig {
             let Some(input) = self.next_input(outside) else { return };
             // Late and repeated inputs are refused without a trace.
             let shown = format!("{input:?}");
-            last = format!("{shown:.300}: {:?}", self.hand_in(input));
+            let taken = self.hand_in(input);
+            if matches!(taken, Err(Refused::NotNow(_))) {
+                // Too early: whoever asks again does so later.
+                self.at += LOOK_AGAIN_MS;
+            }
+            last = format!("{shown:.300}: {taken:?}");
         }
         let kinds: Vec<String> =
             self.records.iter().map(|r| r.event.body.kind().to_owned()).collect();
