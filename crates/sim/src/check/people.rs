@@ -131,6 +131,10 @@ pub(super) fn doubts(seen: &mut Seen<'_>) {
                             && exception.action == Some(*action)
                             && later.event.seq > record.event.seq
                     }
+                    // Nobody decides how a run goes on that does not.
+                    Body::Abandoned { .. } | Body::Cancelled { .. } => {
+                        exception.need == Need::Escalated && later.event.seq > record.event.seq
+                    }
                     _ => false,
                 });
                 if closed == shelf.exceptions.contains_key(&exception.id) {
