@@ -64,7 +64,14 @@ fn read_kpi(node: &Node, reader: Reader<'_>) -> Option<Kpi> {
     let by = read_formula(&mut fields, "by");
     let percentile =
         fields.get("percentile").and_then(|node| reader.integer(node, "percentile", 1..=99));
-    let window = fields.need("window").and_then(|node| reader.duration_ms(node, "window"));
+    let window = fields.need("window").and_then(|node| {
+        let span = reader.duration_ms(node, "window");
+        if span == Some(0) {
+            let message = "a window of no time holds nothing";
+            reader.wrong(node.place, message, "write how far back it looks, such as `30d`");
+        }
+        span
+    });
     let target = fields.get("target").inspect(|node| {
         if !matches!(node.kind, Kind::Number(_)) {
             reader.wrong(node.place, "a target is a number", "write it in the KPI's unit");

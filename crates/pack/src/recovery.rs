@@ -188,6 +188,10 @@ fn read_scope(node: &Node, reader: Reader<'_>) -> Option<Where> {
 fn read_classes(node: &Node, reader: Reader<'_>) -> Vec<Class> {
     match &node.kind {
         Kind::List(items) => {
+            if items.is_empty() {
+                let message = "a rule for no failure class does nothing";
+                reader.wrong(node.place, message, "name one, such as `class: timeout`");
+            }
             items.iter().filter_map(|item| reader.choice(item, "failure class", &CLASSES)).collect()
         }
         _ => reader.choice(node, "failure class", &CLASSES).into_iter().collect(),

@@ -93,6 +93,7 @@ const TABLE: &[Row] = &[
     (CRM, "image: [/level]", "image: /level", "image"),
     (RULES, "where: crm.get", "where: 5", "where"),
     (RULES, "class: timeout", "class: timeuot", "timeout"),
+    (RULES, "class: timeout", "class: []", "no failure class"),
     (RULES, "- escalate: {to: approver}", "- escalate", "escalate"),
     (RULES, "- escalate: {to: approver}", "- clarify: {}", "question"),
     (KPIS, "of: runs", "of: rns", "rns"),
