@@ -3,7 +3,7 @@
 //! A request that names its intent is served by it. Otherwise each intent is scored by how well its
 //! declared phrases and the request cover each other: words and word pairs, weighted by how few
 //! intents declare them (all in integers, so that every machine agrees), with a little for
-//! identifiers in the text that fit its inputs. Inputs that an intent refuses rule it out. One word
+//! identifiers in the text that fit its inputs, and more for those that only its inputs fit. Inputs that an intent refuses rule it out. One word
 //! alone, a word that turns the request around, a question where the intent declares no such question,
 //! or a second intent whose trigger stands in it too: all these ask.
 
