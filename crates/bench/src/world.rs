@@ -328,6 +328,7 @@ fn header(catalogue: &Catalogue, plan: Digest) -> Result<Header, Broken> {
         autonomy: Autonomy::L2,
         mode: Mode::Live,
         owner: "owner".to_owned(),
+        unusual: Vec::new(),
     })
 }
 

@@ -47,6 +47,14 @@ pub enum Autonomy {
     L3,
 }
 
+impl Autonomy {
+    /// What is left of it where nobody can say how the run will go: no write without a person.
+    #[must_use]
+    pub fn lowered(self) -> Self {
+        self.min(Self::L2)
+    }
+}
+
 /// Facts about the run that the kernel counts, for policies to use.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -21,6 +21,7 @@ use crate::{
     input::{OnConflict, Scope},
     label::Label,
     money::Money,
+    novelty::Unusual,
     operation::Undo,
     planning::{Caveat, Mark, Wait},
     principal::{Chain, Grant, Principal},
@@ -70,6 +71,9 @@ pub struct Header {
     pub mode: Mode,
     /// Role or principal that owns its exceptions.
     pub owner: String,
+    /// What about its inputs no earlier run had; see [`crate::novelty`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusual: Vec<Unusual>,
 }
 
 /// Why an action belongs to the run.

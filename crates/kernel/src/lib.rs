@@ -21,6 +21,7 @@ pub mod id;
 pub mod input;
 pub mod label;
 pub mod money;
+pub mod novelty;
 pub mod operation;
 pub mod plan;
 pub mod planning;

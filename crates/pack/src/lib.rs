@@ -31,6 +31,7 @@ mod route;
 mod schema;
 mod steps;
 mod tokens;
+mod usual;
 mod yaml;
 
 pub use compile::{Forecast, PLAN_SCHEMA, Pins};
@@ -44,4 +45,5 @@ pub use problem::{Place, Problem, nearest};
 pub use recovery::{EffectOf, merged};
 pub use route::{Candidate, Request, Routed, Router};
 pub use schema::Schemas;
+pub use usual::Usual;
 pub use yaml::{NESTING_MAX, NODES_MAX, yaml_value};

@@ -228,6 +228,7 @@ fn header(catalogue: &Catalogue, plan: &Plan) -> Header {
         autonomy: Autonomy::L2,
         mode: Mode::Live,
         owner: "owner".into(),
+        unusual: Vec::new(),
     }
 }
 

@@ -112,6 +112,7 @@ impl Bench {
             autonomy: Autonomy::L2,
             mode: Mode::Live,
             owner: "owner".into(),
+            unusual: Vec::new(),
         };
         Self {
             run: None,

@@ -247,6 +247,7 @@ fn header(catalogue: &Catalogue, plan: &Plan) -> Header {
         autonomy: Autonomy::L2,
         mode: Mode::Live,
         owner: "owner".into(),
+        unusual: Vec::new(),
     }
 }
 

@@ -311,9 +311,13 @@ fn action_card(run: &Run, ask: &AskView, step_of: (usize, usize)) -> Card {
     leaves.extend(label.classes.iter().cloned());
     let decision = action.decision.as_ref();
     let rules = decision.map(|d| d.rules.as_slice()).unwrap_or_default();
-    let reason = |rule: &kernel::decision::Rule| Why {
-        rule: format!("{}/{}", rule.layer, rule.id),
-        reason: visible(&rule.reason),
+    let unusual: Vec<String> = run.header().unusual.iter().map(ToString::to_string).collect();
+    let reason = |rule: &kernel::decision::Rule| {
+        let mut reason = visible(&rule.reason);
+        if rule.layer == "kernel" && rule.id == kernel::run::UNUSUAL_RULE {
+            reason = format!("{reason}: {}", unusual.join("; "));
+        }
+        Why { rule: format!("{}/{}", rule.layer, rule.id), reason }
     };
     let requirement = &ask.requirement.approvals;
     let touched = action.resource.as_ref().map(|r| format!("{} {}", r.kind, visible(&r.id)));

@@ -25,6 +25,9 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Tries of failed steps beyond their first that one run may do, where `[budget]` does not say.
 const RETRIES_PER_RUN_MAX: u32 = 100;
 
+/// Runs that ended well before inputs are compared with theirs, where `[unusual]` does not say.
+const UNUSUAL_AFTER: u32 = 20;
+
 /// The file, as written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -55,6 +58,23 @@ pub struct File {
     pub budget: Option<Budget>,
     /// When operations that nobody answers are not called any more.
     pub circuit: CircuitFile,
+    /// Inputs unlike those of earlier runs.
+    pub unusual: UnusualFile,
+}
+
+/// `[unusual]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UnusualFile {
+    /// From how many runs of an intent that ended well on its inputs are compared with theirs, so that a
+    /// person approves each change of a run with unusual ones; 0 = never. By default 20.
+    pub after: Option<u32>,
+}
+
+impl UnusualFile {
+    fn after(&self) -> u32 {
+        self.after.unwrap_or(UNUSUAL_AFTER)
+    }
 }
 
 /// `[circuit]`.
@@ -157,6 +177,8 @@ pub struct Config {
     pub budget: Budget,
     /// When circuits open.
     pub circuit: CircuitRule,
+    /// From how many runs on inputs are compared with earlier ones; 0 = never.
+    pub unusual_after: u32,
     /// Where each value came from.
     pub origins: Vec<Origin>,
 }
@@ -278,11 +300,8 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     let me = overrides.person.clone().or_else(|| file.me.clone()).unwrap_or_else(first);
     let me_origin = if overrides.person.is_some() { "flag" } else { from(file.me.is_some()) };
     note("me", me.clone(), me_origin);
-    note(
-        "people",
-        people.keys().cloned().collect::<Vec<_>>().join(", "),
-        from(!file.people.is_empty()),
-    );
+    let names = people.keys().cloned().collect::<Vec<_>>().join(", ");
+    note("people", names, from(!file.people.is_empty()));
 
     let receipt_key = file.keys.receipts.clone().unwrap_or_else(default_key);
     note("keys.receipts", receipt_key.clone(), from(file.keys.receipts.is_some()));
@@ -320,6 +339,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         approvers,
         budget,
         circuit,
+        unusual_after: file.unusual.after(),
         origins,
     })
 }
@@ -331,7 +351,7 @@ fn budget_of(file: Option<Budget>) -> Budget {
 }
 
 /// What limits runs and calls: each with its key, and whether the file says so.
-fn limits(file: &File, budget: &Budget, circuit: CircuitRule) -> [(&'static str, String, bool); 3] {
+fn limits(file: &File, budget: &Budget, circuit: CircuitRule) -> [(&'static str, String, bool); 4] {
     let told = file.budget.as_ref().is_some_and(|budget| budget.retries_max.is_some());
     [
         ("budget.retries_max", budget.retries_max.unwrap_or_default().to_string(), told),
@@ -341,6 +361,7 @@ fn limits(file: &File, budget: &Budget, circuit: CircuitRule) -> [(&'static str,
             circuit.cooldown_ms.to_string(),
             file.circuit.cooldown_ms.is_some(),
         ),
+        ("unusual.after", file.unusual.after().to_string(), file.unusual.after.is_some()),
     ]
 }
 

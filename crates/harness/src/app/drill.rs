@@ -233,6 +233,7 @@ fn genesis(
         autonomy: Default::default(),
         mode: Default::default(),
         owner: manifest.owner.clone(),
+        unusual: Vec::new(),
     };
     let label = Label::new(Trust::System, Confidentiality::Internal);
     Ok(Genesis {

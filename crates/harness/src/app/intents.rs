@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::{
-    App, Caller,
+    App, Caller, novelty,
     problem::{Kind, Problem},
     runs::{self, RunView},
     shelf::Shelved,
@@ -205,7 +205,8 @@ pub async fn submit(app: &App, caller: &Caller, request: Submit) -> Result<Submi
         Some(key) => key.clone(),
         None => uuid::Uuid::now_v7().to_string(),
     };
-    let genesis = genesis(app, caller, (&chosen, &plan, digest), (&request.inputs, &key))?;
+    let mut genesis = genesis(app, caller, (&chosen, &plan, digest), (&request.inputs, &key))?;
+    judge_inputs(app, caller, &chosen, (&mut genesis.header, &request.inputs)).await?;
     let submitted = app.engine.submit(genesis).await?;
     let id = submitted.run().clone();
     let new = matches!(submitted, engine::Submitted::New(_));
@@ -217,6 +218,23 @@ pub async fn submit(app: &App, caller: &Caller, request: Submit) -> Result<Submi
     }
     let run = runs::view_of(app, caller, &id).await?;
     Ok(Submitted { new, idempotency_key: key, run })
+}
+
+/// Inputs unlike those of earlier runs take autonomy away.
+async fn judge_inputs(
+    app: &App,
+    caller: &Caller,
+    chosen: &Chosen,
+    (header, inputs): (&mut Header, &Value),
+) -> Result<(), Problem> {
+    let shelved = &*chosen.shelved;
+    let intent = shelved.pack.intents.get(&chosen.intent);
+    let intent = intent.ok_or_else(|| Problem::not_found("intent", &chosen.intent))?;
+    header.unusual = novelty::unusual(app, caller, (shelved, intent), inputs).await?;
+    if !header.unusual.is_empty() {
+        header.autonomy = header.autonomy.lowered();
+    }
+    Ok(())
 }
 
 /// The intent that is meant.
@@ -354,6 +372,7 @@ fn genesis(
         autonomy: Default::default(),
         mode: Default::default(),
         owner: pack.manifest.owner.clone(),
+        unusual: Vec::new(),
     };
     let subjects = intent.subjects.iter().filter_map(|(kind, pointer)| {
         let value = inputs.pointer(pointer)?.as_str()?;

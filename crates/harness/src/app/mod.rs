@@ -19,6 +19,7 @@ pub mod intents;
 pub mod kit;
 pub mod kpis;
 pub mod migration;
+mod novelty;
 pub mod ops;
 pub mod packs;
 pub mod policies;
@@ -101,6 +102,7 @@ pub struct App {
     shelf: Arc<Shelf>,
     connectors: Arc<Connectors>,
     router: Router,
+    novelty: novelty::Novelty,
     signer: Arc<Signer>,
     _lock: Lock,
 }
@@ -130,7 +132,18 @@ impl App {
             runs_max: RUNS_MAX,
         });
         let router = Router::new(shelf.packs().map(|shelved| &shelved.pack));
-        Ok(Arc::new(Self { config, store, engine, shelf, connectors, router, signer, _lock: lock }))
+        let novelty = novelty::Novelty::default();
+        Ok(Arc::new(Self {
+            config,
+            store,
+            engine,
+            shelf,
+            connectors,
+            router,
+            novelty,
+            signer,
+            _lock: lock,
+        }))
     }
 
     /// The configuration in force.

@@ -46,6 +46,10 @@ pub struct RunView {
     pub head: String,
     /// The failure that ended it; not told in lists.
     pub ended_by: Option<EndedBy>,
+    /// What about its inputs no earlier run of the intent had: each place, and how it differs. Every
+    /// change of such a run needs a person's approval. Not told in lists.
+    #[serde(default)]
+    pub unusual: Vec<String>,
 }
 
 /// The failure that ended a run.
@@ -225,6 +229,7 @@ fn entry_view(entry: &store::RunEntry) -> RunView {
         events: entry.next_seq,
         head: entry.head.to_string(),
         ended_by: None,
+        unusual: Vec::new(),
     }
 }
 
@@ -242,6 +247,10 @@ pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<Ru
     let entry = app.store.run(caller.tenant(), id).await?;
     let mut view =
         entry.as_ref().map(entry_view).ok_or_else(|| Problem::not_found("run", id.as_str()))?;
+    let first = app.store.events(caller.tenant(), id, 0, 1).await?;
+    if let Some(header) = first.first().and_then(header_of) {
+        view.unusual = header.unusual.iter().map(ToString::to_string).collect();
+    }
     let failed = [Status::Failed, Status::RolledBack, Status::PartlyRolledBack];
     if entry.and_then(|entry| entry.row).is_some_and(|row| failed.contains(&row.status)) {
         view.ended_by = ended_by(&app.records(caller, id).await?);

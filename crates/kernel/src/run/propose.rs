@@ -21,14 +21,18 @@ use crate::{
     gate::DISPATCH_WINDOW_MS,
     id::{ApprovalId, Digest, EffectKey, Seq, TokenId},
     label::LabelMap,
-    operation::{Retry, Undo},
+    novelty::Unusual,
+    operation::{Critical, Retry, Undo},
     planning::{Caveat, Labelled, Move, Question as AskedQuestion, Wait},
     playbook::static_path,
     rollback::TOKEN_EXPIRES_MS,
 };
 
-/// The role asked when the kernel itself wants a person: an untrusted input shaped the action.
-pub const TAINT_ROLE: &str = "approver";
+/// The rule under which the kernel holds a run whose inputs are unlike those of earlier runs.
+pub const UNUSUAL_RULE: &str = "unusual-input";
+
+/// The role asked when the kernel itself wants a person, whatever policy says.
+const FLOOR_ROLE: &str = "approver";
 
 /// What the gate found an open action needs next.
 enum Step {
@@ -323,7 +327,7 @@ impl Run {
             current_policy: self.state.current_policy,
         };
         let mut decision = ports.judge.judge(&question);
-        hold_tainted(&mut decision, act, &labels, &evidence);
+        hold(&mut decision, (act, &labels), &header.unusual, &evidence);
         self.emit(Body::Judged { action, digest, decision: decision.clone() })?;
         Ok(decision)
     }
@@ -513,26 +517,37 @@ impl Run {
 }
 
 /// The floor no policy can lift: once untrusted input decided that the action exists, or any of its
-/// critical arguments, a person must have approved exactly this action.
-fn hold_tainted(decision: &mut Decision, act: &Act, labels: &LabelMap, evidence: &Evidence) {
+/// critical arguments, or the run's inputs are unlike those of earlier runs, a person must have approved
+/// exactly this action. Taking back what was approved is not held for strange inputs.
+fn hold(
+    decision: &mut Decision,
+    (act, labels): (&Act, &LabelMap),
+    unusual: &[Unusual],
+    evidence: &Evidence,
+) {
     let approved = evidence.approvals.values().any(|count| *count > 0);
-    if decision.verdict != Verdict::Allow || approved || !act.operation.is_consequential() {
+    if decision.verdict == Verdict::Deny || approved || !act.operation.is_consequential() {
         return;
     }
     let critical_tainted = match &act.operation.facts.critical {
-        crate::operation::Critical::All => labels.join_all().is_tainted(),
-        crate::operation::Critical::At(pointers) => {
-            pointers.iter().any(|p| labels.at(p).is_tainted())
-        }
+        Critical::All => labels.join_all().is_tainted(),
+        Critical::At(pointers) => pointers.iter().any(|p| labels.at(p).is_tainted()),
     };
-    if !critical_tainted && !act.existence.is_tainted() {
-        return;
+    let is_tainted = critical_tainted || act.existence.is_tainted();
+    let is_unusual = !unusual.is_empty() && act.undo_of().is_none();
+    let mut told = |id: &str, reason: &str| {
+        let (layer, id, reason) = ("kernel".to_owned(), id.to_owned(), reason.to_owned());
+        decision.rules.push(Rule { layer, id, reason });
+    };
+    let is_allowed = decision.verdict == Verdict::Allow;
+    if is_tainted && is_allowed {
+        told("untrusted-input", "untrusted input decided whether or how this happens");
     }
-    let approvals = BTreeMap::from([(TAINT_ROLE.to_owned(), 1)]);
-    decision.verdict = Verdict::Ask(Requirement { approvals, ..Requirement::default() });
-    decision.rules.push(Rule {
-        layer: "kernel".to_owned(),
-        id: "untrusted-input".to_owned(),
-        reason: "untrusted input decided whether or how this happens".to_owned(),
-    });
+    if is_unusual {
+        told(UNUSUAL_RULE, "the inputs of this run are unlike those of earlier runs");
+    }
+    if is_allowed && (is_tainted || is_unusual) {
+        let approvals = BTreeMap::from([(FLOOR_ROLE.to_owned(), 1)]);
+        decision.verdict = Verdict::Ask(Requirement { approvals, ..Requirement::default() });
+    }
 }

@@ -168,6 +168,32 @@ fn untrusted_input_asks_even_where_policy_allows() {
     assert!(!asks(Some("/id"), true, Critical::All, Effect::Read), "a read without egress");
 }
 
+/// C214: what nobody foresaw is not done unattended, whatever policy and autonomy say.
+#[test]
+fn a_run_with_unusual_inputs_asks_before_each_change() {
+    use kernel::novelty::{Unlike, Unusual};
+    let asks = |unusual: Vec<Unusual>, op: kernel::operation::Operation| {
+        let steps = vec![proposal("a", op.id.as_str(), json!({}))];
+        let mut bench = Bench::new(vec![op], steps, Rules::default());
+        bench.header_mut().autonomy = Autonomy::L3;
+        bench.header_mut().unusual = unusual;
+        bench.start(Crash::Never);
+        let run = bench.run.unwrap();
+        let rules = run.asks().pop().and_then(|ask| ask.action.decision).map(|d| d.rules);
+        (
+            run.status(),
+            rules.unwrap_or_default().into_iter().map(|rule| rule.id).collect::<Vec<_>>(),
+        )
+    };
+    let far = || vec![Unusual { at: "/amount".into(), how: Unlike::OutOfRange }];
+    let held = (Status::Asking, vec!["allow".to_owned(), kernel::run::UNUSUAL_RULE.to_owned()]);
+    assert_eq!(asks(far(), write("crm.set")), held);
+    assert_eq!(asks(far(), read("crm.get")).0, Status::Succeeded, "a read changes nothing");
+    assert_eq!(asks(vec![], write("crm.set")).0, Status::Succeeded);
+    assert_eq!(Autonomy::L3.lowered(), Autonomy::L2);
+    assert_eq!(Autonomy::L1.lowered(), Autonomy::L1);
+}
+
 /// C112: a mask that policy requires is applied before the call, and only a declared one.
 #[test]
 fn a_required_mask_is_applied_or_the_action_is_denied() {

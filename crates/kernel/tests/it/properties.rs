@@ -390,6 +390,7 @@ fn new_stage(story: &Story) -> (Stage, Genesis) {
         autonomy: Autonomy::L2,
         mode: Mode::Live,
         owner: "owner".into(),
+        unusual: Vec::new(),
     };
     let genesis = Genesis {
         id: RunId::of_intent(&Tenant::default(), "test", "key"),

@@ -15,3 +15,5 @@ mod recoveries;
 mod routing;
 #[cfg(test)]
 mod shipped;
+#[cfg(test)]
+mod usual;

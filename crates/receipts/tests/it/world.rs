@@ -338,6 +338,7 @@ fn header(tenant: &Tenant) -> Header {
         autonomy: Autonomy::L2,
         mode: Mode::Live,
         owner: "ops".into(),
+        unusual: Vec::new(),
     }
 }
 

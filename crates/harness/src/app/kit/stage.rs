@@ -177,6 +177,7 @@ impl Stage {
             autonomy: Default::default(),
             mode: Default::default(),
             owner: manifest.owner.clone(),
+            unusual: Vec::new(),
         };
         let label = Label::new(Trust::User, Confidentiality::Internal);
         Ok(Genesis {

@@ -69,6 +69,9 @@ pub(crate) fn run(answer: &Value, screen: &mut Screen) {
         let (class, step) = (text(row, "/ended_by/class"), text(row, "/ended_by/step"));
         screen.field("ended by", &format!("{class} in step {step}"));
     }
+    for part in list(row, "/unusual") {
+        screen.field("unusual", part.as_str().unwrap_or_default());
+    }
     screen.field("intent", &format!("{} · {}", text(row, "/intent"), text(row, "/pack")));
     screen
         .field("asked by", &format!("{} for {}", text(row, "/agent"), text(row, "/on_behalf_of")));

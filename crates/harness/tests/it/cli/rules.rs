@@ -141,3 +141,45 @@ fn a_huge_answer_that_must_be_checked_is_a_failure_with_a_way_out() {
     assert_eq!(read["outcome"], "failed:unexpected_shape", "{read}");
     assert_eq!(detail["run"]["status"], "partial", "{detail:#}");
 }
+
+/// C214: the case nobody foresaw gets less autonomy and is shown for review.
+#[test]
+fn inputs_unlike_those_before_ask_even_where_policy_does_not() {
+    let office = Office::open();
+    let permits = PERMIT_ALL.replace("office.all", "pack.all");
+    let policies = office.path("packs/customer-ops/policies");
+    fs::write(policies.join("customer-ops.cedar"), permits).unwrap();
+    fs::remove_file(policies.join("customer-ops.test.yaml")).unwrap();
+    let config = fs::read_to_string(office.config()).unwrap();
+    fs::write(office.config(), config + "[unusual]\nafter = 5\n").unwrap();
+    let submit = |account: &str, days: u32, key: &str| {
+        let words = change(account, days, key);
+        office.json(&[&words.each()[..], &["--wait"]].concat())
+    };
+    for n in 1..=5 {
+        let done =
+            submit(&format!("ACC-000{n}"), 30 + n, &format!("usual {n}")).exits(0).document();
+        assert_eq!(done["run"]["status"], "succeeded", "{done:#}");
+        assert_eq!(done["run"]["unusual"], json!([]), "{done:#}");
+    }
+    let like = submit("ACC-0019", 40, "another account").exits(0).document();
+    assert_eq!(like["run"]["status"], "succeeded", "{like:#}");
+
+    let before = office.world.hash();
+    let far = submit("ACC-0012", 150, "a slip of the finger").exits(7).document();
+    assert_eq!(far["run"]["status"], "asking", "{far:#}");
+    assert_eq!(far["run"]["unusual"], json!(["`/value` is far outside the range it had"]));
+    assert_eq!(office.world.hash(), before);
+    let run = id_of(&far);
+    let (approval, _) = office.card(&run);
+    let card = office.json(&["approval", "get", &approval]).exits(0).document();
+    let why = card["why"].as_array().unwrap();
+    let why = why.iter().find(|why| why["rule"] == "kernel/unusual-input");
+    let why = why.unwrap_or_else(|| panic!("{card:#}"));
+    assert!(why["reason"].as_str().unwrap().contains("`/value`"), "{card:#}");
+    let shown = office.run(&["run", "get", &run]).exits(0).stdout;
+    assert!(shown.contains("`/value` is far outside the range it had"), "{shown}");
+    assert_eq!(office.approve(&run).exits(0).document()["status"], "succeeded");
+    let replayed = office.json(&["run", "replay", &run]).exits(0).document();
+    assert_eq!(replayed["identical"], true, "{replayed}");
+}

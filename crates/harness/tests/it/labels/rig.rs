@@ -216,6 +216,7 @@ impl Rig {
             autonomy: Autonomy::L2,
             mode: Mode::Live,
             owner: "owner".into(),
+            unusual: Vec::new(),
         };
         let genesis = Genesis { header, id: run_id(), intent, subjects: vec![] };
         let (mut salts, at) = (Salted::default(), 1_000);
@@ -244,7 +245,16 @@ impl Rig {
             let Some(input) = self.next_input(outside) else { return };
             // Late and repeated inputs are refused without a trace.
             let shown = format!("{input:?}");
+            let settled = match &input {
+                Input::Settle { exception, by, .. } => Some((exception.clone(), by.clone())),
+                _ => None,
+            };
             let taken = self.hand_in(input);
+            if let (Err(Refused::Shape { .. }), Some((exception, by))) = (&taken, settled) {
+                // A value that the step cannot have: whoever offered it gives up.
+                let (settlement, evidence) = (Settlement::Stop, "a test".to_owned());
+                let _ = self.hand_in(Input::Settle { exception, by, settlement, evidence });
+            }
             if matches!(taken, Err(Refused::NotNow(_))) {
                 // Too early: whoever asks again does so later.
                 self.at += LOOK_AGAIN_MS;

@@ -91,6 +91,19 @@ proptest! {
     }
 }
 
+/// Found by chance once in fifty thousand: a person offers a loop that escalated a value that is no list.
+#[test]
+fn a_value_that_a_step_cannot_have_is_refused_and_the_run_still_ends() {
+    let script = [
+        0, 15, 22, 0, 1, 0, 41, 41, 0, 48, 91, 28, 0, 188, 2, 90, 19, 0, 198, 0, 229, 154, 0, 17,
+        0, 20, 33, 0, 165, 0, 112, 2, 44, 92, 168, 152, 0, 0, 47, 0, 32, 0, 0, 61, 0, 0, 0, 50, 83,
+        198, 233, 4, 142, 25, 224,
+    ];
+    let rig = play(&script, World::new(6_997_032_853_741_087_289, 0, People::ApproveAll)).rig;
+    check(&rig).unwrap();
+    assert!(rig.run.status().is_over());
+}
+
 #[test]
 fn the_random_runs_leave_effects_to_account_for() {
     let (mut effects, mut approved) = (0, 0);
