@@ -61,6 +61,26 @@ pub enum Error {
     /// As many halts stand as can.
     #[error("{HALTS_MAX} halts stand: lift one, or halt everything")]
     Halts,
+    /// Somebody else changed the document meanwhile, or it is not there.
+    #[error("{kind} {id} is not as it was: {}", found.map_or("it is gone".to_owned(), |v| format!("it is at version {v}")))]
+    Stale {
+        /// Its kind.
+        kind: &'static str,
+        /// Its id.
+        id: String,
+        /// The version that is there.
+        found: Option<u64>,
+    },
+    /// A document beyond the limits.
+    #[error("a {kind} with an id of {id} and a body of {body} bytes cannot be kept")]
+    Document {
+        /// Its kind.
+        kind: &'static str,
+        /// Bytes of its id.
+        id: usize,
+        /// Bytes of its body.
+        body: usize,
+    },
     /// Erased, but old pages may linger in the write-ahead log.
     #[error("values are erased, but a reader kept the write-ahead log from being cut: erase again")]
     Lingering,

@@ -9,10 +9,11 @@
 //! share a file, so this protects erasure, not a stolen disk.
 //!
 //! Start with [`Sqlite::open`] and [`Ram::new`]; [`Store`] names everything both can do: the kernel's
-//! ports `Journal` and `Blobs`, and [`Query`], [`Log`] and [`Erase`] for surfaces. One contract suite,
+//! ports `Journal` and `Blobs`, and [`Query`], [`Log`], [`Erase`] and [`Documents`] for surfaces. One contract suite,
 //! `tests/it/contract.rs`, runs over both.
 
 mod batch;
+mod documents;
 mod error;
 mod halts;
 mod query;
@@ -20,6 +21,7 @@ mod ram;
 mod sqlite;
 
 pub use batch::{BLOB_BYTES_MAX, INBOX_MAX};
+pub use documents::{DOCUMENT_BYTES_MAX, DOCUMENT_ID_MAX, Document, Documents, Expected, Kept};
 pub use error::Error;
 pub use halts::{Brake, HaltNote, Halts};
 pub use query::{

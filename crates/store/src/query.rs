@@ -16,7 +16,7 @@ use kernel::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Halts};
+use crate::{Documents, Error, Halts};
 
 /// Most items on one page, and most events read at once.
 pub const PAGE_MAX: usize = 200;
@@ -25,9 +25,9 @@ pub const PAGE_MAX: usize = 200;
 pub const LEAVES_MAX: usize = 65_536;
 
 /// Everything a store can do.
-pub trait Store: Journal + Blobs + Query + Log + Erase + Halts {}
+pub trait Store: Journal + Blobs + Query + Log + Erase + Halts + Documents {}
 
-impl<S: Journal + Blobs + Query + Log + Erase + Halts> Store for S {}
+impl<S: Journal + Blobs + Query + Log + Erase + Halts + Documents> Store for S {}
 
 /// Reads projections and events; owns nothing, blocks nobody.
 ///

@@ -1,5 +1,6 @@
 //! The store in RAM: for tests, simulations and trials. Same contract, nothing survives the process.
 
+mod documents;
 mod query;
 
 use std::{
@@ -17,7 +18,7 @@ use kernel::{
 };
 
 use crate::{
-    Error, HaltNote, Halts, batch,
+    Error, HaltNote, Halts, Kept, batch,
     halts::{self, Brakes},
     query::{ApprovalEntry, Checkpoint, ExceptionEntry, ReceiptEntry, StoredReceipt, TokenEntry},
 };
@@ -27,6 +28,9 @@ use crate::{
 pub struct Ram {
     state: Mutex<Memory>,
 }
+
+/// Where a document is: tenant, kind, id.
+type Place = (Tenant, &'static str, String);
 
 /// A run, by tenant.
 type Key = (Tenant, RunId);
@@ -43,6 +47,7 @@ struct Memory {
     checkpoints: BTreeMap<Tenant, BTreeMap<u64, Checkpoint>>,
     blobs: BTreeMap<(Tenant, Digest), Vec<u8>>,
     halt_logs: BTreeMap<Tenant, Vec<HaltEvent>>,
+    documents: BTreeMap<Place, Kept>,
     writes: u64,
 }
 

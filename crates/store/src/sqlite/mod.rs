@@ -3,6 +3,7 @@
 mod append;
 mod cipher;
 mod copy;
+mod documents;
 mod erase;
 mod halts;
 mod load;

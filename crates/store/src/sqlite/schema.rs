@@ -17,6 +17,7 @@ const MIGRATIONS: &[Migration] = &[
     |conn| conn.execute_batch(include_str!("schema/2.sql")),
     |conn| conn.execute_batch(include_str!("schema/3.sql")),
     |conn| conn.execute_batch(include_str!("schema/4.sql")),
+    |conn| conn.execute_batch(include_str!("schema/5.sql")),
 ];
 
 /// The schema version this build writes.

@@ -14,8 +14,8 @@ use kernel::{
 };
 use serde_json::json;
 use store::{
-    BLOB_BYTES_MAX, Brake, Checkpoint, Error, ExceptionEntry, ExceptionFilter, HaltNote, Page, Ram,
-    RunFilter, State, Store, StoredReceipt, Thing,
+    BLOB_BYTES_MAX, Brake, Checkpoint, DOCUMENT_BYTES_MAX, Document, Error, ExceptionEntry,
+    ExceptionFilter, Expected, HaltNote, Page, Ram, RunFilter, State, Store, StoredReceipt, Thing,
 };
 
 use crate::make::*;
@@ -62,6 +62,8 @@ over_both!(
     a_halt_refuses_the_dispatches_it_covers,
     a_dispatch_that_does_not_say_what_it_reaches_is_refused,
     halts_are_logged_and_lifting_one_wakes_what_it_held,
+    a_document_changes_from_the_version_it_was_read_at,
+    documents_are_listed_and_due_by_kind,
 );
 
 async fn what_is_appended_is_loaded(store: Arc<dyn Store>) {
@@ -687,4 +689,59 @@ async fn halts_are_logged_and_lifting_one_wakes_what_it_held(store: Arc<dyn Stor
     assert_eq!(log[1].prev_hash, log[0].hashed().unwrap().1);
     assert_eq!(log[1].by.as_str(), "person:omar");
     assert!(store.halt_log(&crate::make::tenant("elsewhere")).await.unwrap().is_empty());
+}
+
+fn letter(id: &str, due: Option<i64>, body: &str) -> Document {
+    Document { kind: "letter", id: id.to_owned(), due, body: body.as_bytes().to_vec() }
+}
+
+async fn a_document_changes_from_the_version_it_was_read_at(store: Arc<dyn Store>) {
+    let (here, elsewhere) = (tenant("default"), tenant("elsewhere"));
+    let put = |body: &str, expected| store.keep(&here, letter("a", None, body), expected);
+    assert!(matches!(put("x", Expected::Version(1)).await, Err(Error::Stale { found: None, .. })));
+    assert_eq!(put("one", Expected::Absent).await.unwrap(), 1);
+    assert!(matches!(put("x", Expected::Absent).await, Err(Error::Stale { found: Some(1), .. })));
+    assert_eq!(put("two", Expected::Version(1)).await.unwrap(), 2);
+    assert!(matches!(put("x", Expected::Version(1)).await, Err(Error::Stale { .. })));
+    assert_eq!(put("three", Expected::Any).await.unwrap(), 3);
+    let kept = store.document(&here, "letter", "a").await.unwrap().unwrap();
+    assert_eq!((kept.version, &*kept.body), (3, &b"three"[..]));
+    assert!(store.document(&elsewhere, "letter", "a").await.unwrap().is_none());
+    assert!(store.document(&here, "parcel", "a").await.unwrap().is_none());
+
+    let racing = (0..40).map(|_| put("race", Expected::Version(3))).collect();
+    let won = futures(racing).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(won, 1);
+
+    let large = letter("b", None, &"x".repeat(DOCUMENT_BYTES_MAX + 1));
+    let refused = store.keep(&here, large, Expected::Any).await;
+    assert!(matches!(refused, Err(Error::Document { .. })), "{refused:?}");
+    assert!(!store.discard(&elsewhere, "letter", "a").await.unwrap());
+    assert!(store.discard(&here, "letter", "a").await.unwrap());
+    assert!(!store.discard(&here, "letter", "a").await.unwrap());
+}
+
+async fn documents_are_listed_and_due_by_kind(store: Arc<dyn Store>) {
+    let (here, elsewhere) = (tenant("default"), tenant("elsewhere"));
+    for (owner, id, due) in [
+        (&here, "c", Some(30)),
+        (&here, "a", Some(10)),
+        (&here, "b", None),
+        (&elsewhere, "a", Some(20)),
+    ] {
+        store.keep(owner, letter(id, due, id), Expected::Any).await.unwrap();
+    }
+    let parcel = Document { kind: "parcel", ..letter("a", Some(1), "") };
+    store.keep(&here, parcel, Expected::Any).await.unwrap();
+    let ids = |found: Vec<store::Kept>| found.into_iter().map(|k| k.id).collect::<Vec<_>>();
+    let list = |after: Option<&str>, limit| {
+        store.documents(&here, "letter", (after.map(str::to_owned), limit))
+    };
+    assert_eq!(ids(list(None, 9).await.unwrap()), ["a", "b", "c"]);
+    assert_eq!(ids(list(Some("a"), 1).await.unwrap()), ["b"]);
+    let due = store.due_documents("letter", 20, 9).await.unwrap();
+    let whose: Vec<_> = due.iter().map(|k| (k.tenant.as_str(), &*k.id, k.due)).collect();
+    assert_eq!(whose, [("default", "a", Some(10)), ("elsewhere", "a", Some(20))]);
+    store.keep(&here, letter("a", Some(99), ""), Expected::Any).await.unwrap();
+    assert_eq!(store.due_documents("letter", 20, 9).await.unwrap().len(), 1);
 }
