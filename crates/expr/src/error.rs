@@ -210,6 +210,43 @@ impl Error {
         }
     }
 
+    /// The message in two parts, without the offset: what is wrong, and what to do about it. Neither is
+    /// empty, so that whoever shows them has a next step for every error.
+    pub fn told(&self) -> (String, String) {
+        if let Error::InTemplate { source, .. } = self {
+            return source.told();
+        }
+        let message = self.to_string();
+        let (what, rest) = message.rsplit_once(" (at offset ").unwrap_or((&message, ""));
+        let next = rest.split_once(')').map_or("", |(_, next)| next);
+        let next = next.trim_start_matches([';', ':', ' ']);
+        let (what, next) = match what.rsplit_once("; ") {
+            Some((what, instead)) if next.is_empty() => (what, instead),
+            _ => (what, next),
+        };
+        let next = match self {
+            // A bare word was often meant as text.
+            Error::UnknownVariable { name, .. } if !next.starts_with("did you mean") => {
+                let known = if next.is_empty() { "no variable is known here" } else { next };
+                format!("{known}; a word that is meant as text stands in quotes: `'{name}'`")
+            }
+            _ if !next.is_empty() => next.to_owned(),
+            other => other.advice().to_owned(),
+        };
+        (what.to_owned(), next)
+    }
+
+    /// What to do where the message itself does not say it.
+    fn advice(&self) -> &'static str {
+        match self {
+            Error::Mismatch { .. } => {
+                "use what has that type, or convert with `string()`, `int()` or `number()`"
+            }
+            Error::UnknownField { .. } => "it has no fields here; leave the name out",
+            _ => "write one whole expression, such as `a.b == 'text'`",
+        }
+    }
+
     /// This error as one in the string at `pointer`, whose expression starts at `base`.
     pub(crate) fn in_template(self, pointer: &str, base: usize) -> Error {
         Error::InTemplate {

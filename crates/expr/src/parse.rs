@@ -231,7 +231,8 @@ impl<'s> Parser<'s> {
             None => {
                 return Err(Error::Syntax {
                     at,
-                    message: "the number is not exact within 28 digits".to_owned(),
+                    message: "the number is not exact within 28 digits; write fewer digits"
+                        .to_owned(),
                 });
             }
         };
@@ -277,7 +278,9 @@ impl<'s> Parser<'s> {
             "false" => Kind::Bool(false),
             "null" => Kind::Null,
             _ if RESERVED.contains(&name) => {
-                return Err(Error::Syntax { at, message: format!("`{name}` is a reserved word") });
+                let message =
+                    format!("`{name}` is a reserved word; use another name, or put text in quotes");
+                return Err(Error::Syntax { at, message });
             }
             _ => Kind::Name(name.to_owned()),
         };
@@ -320,7 +323,7 @@ impl<'s> Parser<'s> {
             if entries.iter().any(|(key, _)| key.text == text) {
                 return Err(Error::Syntax {
                     at,
-                    message: format!("the key `{text}` is there twice"),
+                    message: format!("the key `{text}` is there twice; keep one"),
                 });
             }
             self.advance()?;
@@ -426,7 +429,7 @@ impl<'s> Parser<'s> {
                 if !matches!(field.kind, Kind::Field(..)) {
                     return Err(Error::Syntax {
                         at: field.at,
-                        message: "`has` takes a field, as in `has(a.b)`".to_owned(),
+                        message: "`has` takes a field; write `has(a.b)`".to_owned(),
                     });
                 }
                 return self.node(Kind::Has(Box::new(field)), start);
@@ -439,7 +442,9 @@ impl<'s> Parser<'s> {
             text if LoopKind::named(text).is_some() => {
                 return Err(Error::Syntax {
                     at: name.at,
-                    message: format!("write `list.{text}(variable, expression)`"),
+                    message: format!(
+                        "`{text}` is asked of a list; write `list.{text}(variable, expression)`"
+                    ),
                 });
             }
             _ => {}

@@ -174,7 +174,10 @@ impl<'s> Lexer<'s> {
             let sign = matches!(ahead.next(), Some('+' | '-'));
             self.at += if sign { 2 } else { 1 };
             if self.skip_while(digit).is_empty() {
-                return Err(Error::Syntax { at, message: "an exponent needs digits".to_owned() });
+                return Err(Error::Syntax {
+                    at,
+                    message: "an exponent needs digits; write `1e3`".to_owned(),
+                });
             }
         }
         if self.peek().is_some_and(|c| c.is_alphanumeric() || c == '_') {
@@ -230,7 +233,7 @@ impl<'s> Lexer<'s> {
                 Some('\n' | '\r') | None => {
                     return Err(Error::Syntax {
                         at,
-                        message: format!("the string has no closing {quote}"),
+                        message: format!("the string has no closing {quote}; end it with one"),
                     });
                 }
                 Some(c) => text.push(c),
@@ -269,7 +272,9 @@ impl<'s> Lexer<'s> {
             }
             None => Err(Error::Syntax {
                 at,
-                message: format!("the escape needs {digits} hexadecimal digits of a character"),
+                message: format!(
+                    "the escape needs {digits} hexadecimal digits of a character; write it as it is"
+                ),
             }),
         }
     }

@@ -43,11 +43,16 @@ impl<'d> Context<'d> {
         self.problems.add(Problem::new(file, self.place(file, at), message, fix));
     }
 
-    /// A fault at a byte offset in the text at a pointer.
-    pub(crate) fn wrong_in(&self, (file, at): (&str, &str), offset: usize, message: String) {
+    /// A fault at a byte offset in the text at a pointer: what is wrong, and what to do.
+    pub(crate) fn wrong_in(
+        &self,
+        (file, at): (&str, &str),
+        offset: usize,
+        (message, fix): (String, String),
+    ) {
         let doc = self.draft.docs.get(file);
         let place = doc.map(|doc| doc.place_in(at, offset)).unwrap_or_default();
-        self.problems.add(Problem::new(file, place, message, ""));
+        self.problems.add(Problem::new(file, place, message, fix));
     }
 
     pub(crate) fn operation(

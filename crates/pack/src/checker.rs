@@ -142,13 +142,14 @@ impl<'d> Checker<'d> {
             expr::Error::InTemplate { source, .. } => source,
             other => other,
         };
-        let message = match cause {
-            expr::Error::UnknownField { name, of, .. } if of == "steps" && all.contains(name) => {
-                format!("step `{name}` is not visible here: it runs later, or inside another step")
-            }
-            other => without_offset(&other.to_string()),
+        let told = match cause {
+            expr::Error::UnknownField { name, of, .. } if of == "steps" && all.contains(name) => (
+                format!("step `{name}` is not visible here: it runs later, or inside another step"),
+                "read a step that stands before this one, or move this one behind it".to_owned(),
+            ),
+            other => other.told(),
         };
-        self.context.wrong_in(spot, offset, message);
+        self.context.wrong_in(spot, offset, told);
     }
 
     /// Text that may hold expressions.
@@ -223,17 +224,6 @@ impl<'d> Checker<'d> {
             types.with(*root, Type::from_schema(schema))
         });
         self.args(spot, with, (&types, &BTreeSet::new()), target);
-    }
-}
-
-/// The message of an expression error without its offset: the place is told by line and column.
-pub(crate) fn without_offset(message: &str) -> String {
-    let Some((before, rest)) = message.split_once(" (at offset ") else {
-        return message.to_owned();
-    };
-    match rest.split_once(')') {
-        Some((_, after)) => format!("{before}{after}"),
-        None => message.to_owned(),
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use expr::Expr;
+use expr::{Error, Expr, Type, Types};
 
 use crate::{
-    checker::without_offset,
     model::{Direction, Kpi, Measure, Subject},
     read::{Fields, Reader},
     steps::unwrap,
@@ -62,6 +61,14 @@ fn read_kpi(node: &Node, reader: Reader<'_>) -> Option<Kpi> {
     let filter = read_formula(&mut fields, "where");
     let value = read_formula(&mut fields, "value");
     let by = read_formula(&mut fields, "by");
+    if let Some(of) = of {
+        let item = item_types(of);
+        let filter = filter.as_ref();
+        check_filter(filter, &item, reader);
+        check_value(value.as_ref(), filter, &item, reader);
+        let _grouped = by.as_ref().and_then(|by| by.type_in(&item, reader));
+    }
+    let text = |formula: Option<Formula<'_>>| formula.map(|formula| formula.text.to_owned());
     let percentile =
         fields.get("percentile").and_then(|node| reader.integer(node, "percentile", 1..=99));
     let window = fields.need("window").and_then(|node| {
@@ -85,10 +92,10 @@ fn read_kpi(node: &Node, reader: Reader<'_>) -> Option<Kpi> {
         unit,
         measure: measure?,
         of: of?,
-        filter,
-        value,
+        filter: text(filter),
+        value: text(value),
         percentile: percentile.and_then(|p| u8::try_from(p).ok()),
-        by,
+        by: text(by),
         window_ms: window?,
         target: target.map(Node::to_value),
         direction: direction?,
@@ -120,15 +127,124 @@ fn check_kpi(kpi: &Kpi, fields: &Fields<'_, '_>) {
     }
 }
 
-/// An expression over one item: it must parse; its types are known where it is computed.
-fn read_formula(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<String> {
+/// An expression over one item, and where it stands.
+struct Formula<'n> {
+    node: &'n Node,
+    /// Where in the text of the node the expression begins.
+    offset: usize,
+    text: &'n str,
+    parsed: Expr,
+}
+
+impl Formula<'_> {
+    fn wrong(&self, error: &Error, reader: Reader<'_>) {
+        let (message, fix) = error.told();
+        reader.wrong(self.node.place_in(self.offset + error.offset()), message, fix);
+    }
+
+    /// What it gives for an item of these fields; what is wrong with it is reported.
+    fn type_in(&self, item: &Types, reader: Reader<'_>) -> Option<Type> {
+        self.parsed.check(item).map_err(|error| self.wrong(&error, reader)).ok()
+    }
+}
+
+fn read_formula<'n>(fields: &mut Fields<'n, '_>, name: &'static str) -> Option<Formula<'n>> {
     let reader = fields.reader;
     let node = fields.get(name)?;
-    let text = reader.text(node, name)?;
-    let (offset, inner) = unwrap(text);
-    if let Err(error) = Expr::parse(inner) {
-        let place = node.place_in(offset + error.offset());
-        reader.wrong(place, without_offset(&error.to_string()), "");
+    let written = reader.text(node, name)?;
+    let (offset, inner) = unwrap(written);
+    let lead = inner.len() - inner.trim_start().len();
+    let (offset, text) = (offset + lead, inner.trim());
+    match Expr::parse(text) {
+        Ok(parsed) => Some(Formula { node, offset, text, parsed }),
+        Err(error) => {
+            let (message, fix) = error.told();
+            reader.wrong(node.place_in(offset + error.offset()), message, fix);
+            None
+        }
     }
-    Some(inner.trim().to_owned())
+}
+
+fn check_filter(filter: Option<&Formula<'_>>, item: &Types, reader: Reader<'_>) {
+    let Some(filter) = filter else { return };
+    let Some(given) = filter.type_in(item, reader) else { return };
+    if !given.fits(&Type::Bool) {
+        let message = format!("`where` must be true or false, not {given}");
+        let fix = "write a condition, such as `status == 'succeeded'`";
+        reader.wrong(filter.node.place_in(filter.offset), message, fix);
+    }
+}
+
+/// `value` is asked of the items that `where` let through, so what `where` guards is known to be there.
+fn check_value(
+    value: Option<&Formula<'_>>,
+    filter: Option<&Formula<'_>>,
+    item: &Types,
+    reader: Reader<'_>,
+) {
+    let Some(value) = value else { return };
+    let given = match (value.parsed.check(item), filter) {
+        (Err(Error::MaybeNull { .. }), Some(filter)) => {
+            let guarded = format!("({}) ? ({}) : null", filter.text, value.text);
+            let guarded = Expr::parse(&guarded).and_then(|guarded| guarded.check(item));
+            guarded.ok().or_else(|| value.type_in(item, reader))
+        }
+        _ => value.type_in(item, reader),
+    };
+    // An item without a number is left out.
+    if given.is_some_and(|given| !given.fits(&or_null(Type::Number))) {
+        let fix = "name a field that is a number, or convert it with `number()`";
+        reader.wrong(value.node.place_in(value.offset), "`value` must be a number", fix);
+    }
+}
+
+fn or_null(of: Type) -> Type {
+    of.or(Type::Null)
+}
+
+fn item_types(of: Subject) -> Types {
+    of.fields().into_iter().fold(Types::new(), |types, (name, of)| types.with(name, of))
+}
+
+impl Subject {
+    /// The fields of one item of it: the variables of `where`, `value` and `by`. This is the table of
+    /// `docs/kpis.md`; whoever computes items must give them exactly these fields.
+    #[must_use]
+    pub fn fields(self) -> Vec<(&'static str, Type)> {
+        let mut fields =
+            vec![("intent", Type::String), ("agent", Type::String), ("status", Type::String)];
+        fields.extend(match self {
+            Self::Runs => vec![
+                ("end", or_null(Type::String)),
+                ("over", Type::Bool),
+                ("caveats", Type::list(Type::String)),
+                ("opened_at", Type::Int),
+                ("duration_ms", or_null(Type::Int)),
+            ],
+            Self::Actions | Self::Receipts => vec![
+                ("operation", Type::String),
+                ("step", Type::String),
+                ("role", Type::String),
+                ("verdict", Type::String),
+                ("outcome", Type::String),
+                ("took_ms", or_null(Type::Int)),
+            ],
+            Self::Approvals => vec![
+                ("operation", or_null(Type::String)),
+                ("verdict", Type::String),
+                ("asked_at", Type::Int),
+                ("answered_at", Type::Int),
+                ("self_approved", Type::Bool),
+            ],
+            Self::Exceptions => {
+                vec![("need", Type::String), ("class", Type::String), ("step", Type::String)]
+            }
+            Self::Money => vec![
+                ("operation", Type::String),
+                ("amount", Type::object([("minor", Type::Int), ("currency", Type::String)])),
+            ],
+            Self::Tokens => Vec::new(),
+        });
+        fields
+    }
 }

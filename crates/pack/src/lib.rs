@@ -18,6 +18,7 @@ mod companion;
 mod compile;
 mod connector;
 mod editor;
+mod keyword;
 mod kpi;
 mod load;
 mod manifest;

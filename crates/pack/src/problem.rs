@@ -104,7 +104,7 @@ pub(crate) fn did_you_mean<'k>(name: &str, known: impl IntoIterator<Item = &'k s
         return format!("did you mean `{near}`?");
     }
     if known.is_empty() {
-        return "none is declared".to_owned();
+        return "none is declared: leave it out, or declare it".to_owned();
     }
     let listed: Vec<&str> = known.iter().take(LISTED_MAX).copied().collect();
     let more = if known.len() > LISTED_MAX { ", …" } else { "" };

@@ -14,87 +14,17 @@ use kernel::{
 };
 use serde_json::Value;
 
-use crate::{problem::did_you_mean, read::cut};
+use crate::{
+    keyword::{KEYWORDS, MAPS, MORE_KEYWORDS, NESTED, advice, keyword_at},
+    problem::did_you_mean,
+    read::cut,
+};
 
 /// Most compiled schemas kept; beyond it the cache is emptied and fills again.
 pub(crate) const COMPILED_MAX: usize = 1_024;
 
 /// Most violations looked at to find the first in pointer order.
 const VIOLATIONS_MAX: usize = 64;
-
-/// Keywords a pack may use. Only references into the same document: nothing is ever fetched.
-const KEYWORDS: [&str; 47] = [
-    "$comment",
-    "$defs",
-    "$ref",
-    "$schema",
-    "additionalProperties",
-    "allOf",
-    "anyOf",
-    "const",
-    "contains",
-    "contentEncoding",
-    "contentMediaType",
-    "default",
-    "definitions",
-    "dependentRequired",
-    "dependentSchemas",
-    "deprecated",
-    "description",
-    "else",
-    "enum",
-    "examples",
-    "exclusiveMaximum",
-    "exclusiveMinimum",
-    "format",
-    "if",
-    "items",
-    "maxContains",
-    "maxItems",
-    "maxLength",
-    "maxProperties",
-    "maximum",
-    "minContains",
-    "minItems",
-    "minLength",
-    "minProperties",
-    "minimum",
-    "multipleOf",
-    "not",
-    "oneOf",
-    "pattern",
-    "patternProperties",
-    "prefixItems",
-    "properties",
-    "propertyNames",
-    "required",
-    "then",
-    "title",
-    "type",
-];
-const MORE_KEYWORDS: [&str; 5] =
-    ["readOnly", "unevaluatedItems", "unevaluatedProperties", "uniqueItems", "writeOnly"];
-
-/// Keywords whose value is a map from names to schemas.
-const MAPS: [&str; 5] =
-    ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
-/// Keywords whose value is a schema or a list of schemas.
-const NESTED: [&str; 14] = [
-    "additionalProperties",
-    "allOf",
-    "anyOf",
-    "contains",
-    "else",
-    "if",
-    "items",
-    "not",
-    "oneOf",
-    "prefixItems",
-    "propertyNames",
-    "then",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-];
 
 /// Checks values against schemas. Compiled validators are kept by the schema's address, and the schema
 /// with them, so that an address never comes to mean another schema.
@@ -127,7 +57,7 @@ impl Schemas {
         if let Some(kept) = compiled.get(&address) {
             return Arc::clone(&kept.validator);
         }
-        let validator = Arc::new(compile(schema).map_err(|(_, message)| message));
+        let validator = Arc::new(compile(schema).map_err(|(at, message)| unfit(&at, &message)));
         if compiled.len() >= COMPILED_MAX {
             compiled.clear();
         }
@@ -253,17 +183,19 @@ pub(crate) type Fault = (String, String, String);
 /// Everything wrong with a schema that a pack declares.
 pub(crate) fn check_schema(schema: &Value) -> Vec<Fault> {
     let mut faults = Vec::new();
-    walk(schema, "", &mut faults);
+    walk((schema, schema), "", &mut faults);
     if faults.is_empty()
         && let Err((at, message)) = compile(schema)
     {
-        faults.push((
-            at,
-            format!("not a JSON Schema: {message}"),
-            "see json-schema.org, 2020-12".to_owned(),
-        ));
+        let fix = advice(keyword_at(&at)).to_owned();
+        faults.push((at.clone(), unfit(&at, &message), fix));
     }
     faults
+}
+
+/// That a keyword is not as JSON Schema wants it, by its name.
+fn unfit(at: &str, message: &str) -> String {
+    format!("not a JSON Schema at `{}`: {message}", cut(keyword_at(at)))
 }
 
 /// As [`check_schema`], for arguments and inputs, which are always objects.
@@ -276,7 +208,8 @@ pub(crate) fn check_object_schema(schema: &Value) -> Vec<Fault> {
     faults
 }
 
-fn walk(schema: &Value, at: &str, faults: &mut Vec<Fault>) {
+/// Looks at a schema and all schemas in it; references lead into the `whole`.
+fn walk((whole, schema): (&Value, &Value), at: &str, faults: &mut Vec<Fault>) {
     let Value::Object(map) = schema else {
         if !schema.is_boolean() {
             let message = "a schema is a map, true or false".to_owned();
@@ -293,19 +226,19 @@ fn walk(schema: &Value, at: &str, faults: &mut Vec<Fault>) {
         } else if name == "type" {
             check_type(value, here, faults);
         } else if name == "$ref" {
-            check_reference(value, here, faults);
+            check_reference((whole, value), here, faults);
         } else if MAPS.contains(&name) {
             for (inner, child) in value.as_object().into_iter().flatten() {
-                walk(child, &format!("{here}/{}", pointer::escape(inner)), faults);
+                walk((whole, child), &format!("{here}/{}", pointer::escape(inner)), faults);
             }
         } else if NESTED.contains(&name) {
             match value {
                 Value::Array(items) => {
                     for (index, child) in items.iter().enumerate() {
-                        walk(child, &format!("{here}/{index}"), faults);
+                        walk((whole, child), &format!("{here}/{index}"), faults);
                     }
                 }
-                child => walk(child, &here, faults),
+                child => walk((whole, child), &here, faults),
             }
         }
     }
@@ -330,11 +263,21 @@ fn check_type(value: &Value, here: String, faults: &mut Vec<Fault>) {
     }
 }
 
-fn check_reference(value: &Value, here: String, faults: &mut Vec<Fault>) {
-    let local = value.as_str().is_some_and(|text| text == "#" || text.starts_with("#/"));
-    if !local {
+fn check_reference((whole, value): (&Value, &Value), here: String, faults: &mut Vec<Fault>) {
+    let text = value.as_str().unwrap_or_default();
+    if text != "#" && !text.starts_with("#/") {
         let message = "only references into the same schema: nothing is fetched".to_owned();
         faults.push((here, message, "write `$ref: '#/$defs/name'`".to_owned()));
+        return;
+    }
+    let target = text.trim_start_matches('#');
+    // An escaped pointer is left to the validator, which reads the escapes.
+    if !target.contains('%') && whole.pointer(target).is_none() {
+        let message = format!("`$ref` leads nowhere: there is no `{}` in this schema", cut(target));
+        let names = whole.get("$defs").and_then(Value::as_object);
+        let known: Vec<String> =
+            names.into_iter().flatten().map(|(name, _)| format!("#/$defs/{name}")).collect();
+        faults.push((here, message, did_you_mean(text, known.iter().map(String::as_str))));
     }
 }
 
@@ -421,6 +364,62 @@ mod tests {
             Class::InvalidArguments
         );
         assert!(!check_schema(&json!({"type": "string", "format": "moon"})).is_empty());
+    }
+
+    #[test]
+    fn a_refused_schema_names_the_keyword_at_fault_and_its_place() {
+        let wrong = |schema: Value| {
+            let faults = check_schema(&schema);
+            assert_eq!(faults.len(), 1, "{schema}: {faults:?}");
+            faults.into_iter().next().unwrap()
+        };
+        for (schema, at, keyword, fix) in [
+            (json!({"required": "account"}), "/required", "required", "list of names"),
+            (
+                json!({"properties": {"required": {"enum": 5}}}),
+                "/properties/required/enum",
+                "enum",
+                "list",
+            ),
+            (
+                json!({"properties": {"a": {"minLength": -1}}}),
+                "/properties/a/minLength",
+                "minLength",
+                "from 0",
+            ),
+            (json!({"allOf": [{"maxItems": "3"}]}), "/allOf/0/maxItems", "maxItems", "from 0"),
+            (json!({"items": {"pattern": "("}}), "/items/pattern", "pattern", "regular expression"),
+            (
+                json!({"patternProperties": {"(": true}}),
+                "/patternProperties/(",
+                "patternProperties",
+                "regular expression",
+            ),
+            (json!({"items": [{"type": "string"}]}), "/items", "items", "one schema"),
+            (json!({"uniqueItems": "yes"}), "/uniqueItems", "uniqueItems", "true"),
+            (json!({"type": ["string", "string"]}), "/type", "type", "one type"),
+            (json!({"multipleOf": 0}), "/multipleOf", "multipleOf", "more than 0"),
+            (json!({"format": "moon"}), "/format", "format", "date-time"),
+            (json!({"title": 5}), "/title", "title", "text"),
+            (json!({"properties": 5}), "/properties", "properties", "map"),
+            (
+                json!({"dependentRequired": {"a": "b"}}),
+                "/dependentRequired/a",
+                "dependentRequired",
+                "lists of names",
+            ),
+            (
+                json!({"$defs": {"item": true}, "items": {"$ref": "#/$defs/itm"}}),
+                "/items/$ref",
+                "$ref",
+                "#/$defs/item",
+            ),
+        ] {
+            let (place, message, next) = wrong(schema.clone());
+            assert_eq!(place, at, "{schema}: {message}");
+            assert!(message.contains(&format!("`{keyword}`")), "{schema}: {message}");
+            assert!(next.contains(fix), "{schema}: {next}");
+        }
     }
 
     #[test]

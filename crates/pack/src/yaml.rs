@@ -223,7 +223,10 @@ impl<'t> Builder<'t> {
                 Ok(Seen { event, place: place_of(span.start), start: span.start, end: span.end })
             }
             Some(Err(error)) => Err(self.syntax(&error)),
-            None => Err(self.problem(Place { line: 1, column: 1 }, "the file ends too early", "")),
+            None => {
+                let fix = "close the quotes, lists and maps that are open";
+                Err(self.problem(Place { line: 1, column: 1 }, "the file ends too early", fix))
+            }
         }
     }
 
@@ -386,6 +389,13 @@ impl<'t> Builder<'t> {
                     return Err(self.problem(place, message, "put it in quotes"));
                 }
             },
+            // YAML reads these as numbers, JSON has none of them, and as text they would surprise.
+            ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF"
+            | "-.inf" | "-.Inf" | "-.INF" => {
+                let message = "a number that is none or has no end";
+                let fix = "write a number, or put it in quotes if it is text";
+                return Err(self.problem(place, message, fix));
+            }
             _ => return Ok(None),
         };
         Ok(Some(kind))

@@ -56,7 +56,7 @@ struct Check<'c> {
 }
 
 impl Check<'_> {
-    fn report(&mut self, offset: Option<usize>, message: String, help: Option<String>) {
+    fn report(&mut self, offset: Option<usize>, message: String, help: String) {
         self.problems.push(self.rule.problem(offset, message, help));
     }
 
@@ -134,7 +134,7 @@ impl Check<'_> {
         let eid = uid.eid.as_str();
         if uid.ty.to_string() == "Action" && self.vocabulary.groups.contains(eid) {
             let offset = syntax::find_word(self.rule.text(), eid);
-            let help = Some(format!("write `action in Action::\"{eid}\"`"));
+            let help = format!("write `action in Action::\"{eid}\"`");
             self.report(offset, format!("`{eid}` is a group: no action equals it"), help);
         }
     }
@@ -148,7 +148,7 @@ impl Check<'_> {
             let offset = syntax::find_attribute(rule.text(), first, 0);
             let message = format!("{} has no attribute `{first}`", path.shown());
             let help = "ask with `in Role::\"…\"`, `in System::\"…\"`, or look into `context`";
-            self.report(offset, message, Some(help.to_owned()));
+            self.report(offset, message, help.to_owned());
             return;
         }
         if self.is_idle && (path.is_in_context(&["args"]) || path.is_in_context(&["labels", "arg"]))

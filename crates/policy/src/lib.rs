@@ -7,6 +7,7 @@
 //! Start with [`Bundle::load`]; then `judge`, [`Bundle::forecast`], [`Bundle::explain`] and
 //! [`run_tests`]. How JSON Schemas become Cedar types stands in [`schema`].
 
+mod advice;
 mod bundle;
 mod check;
 mod explain;

@@ -9,6 +9,7 @@ use cedar_policy::{
 use kernel::catalogue::Catalogue;
 
 use crate::{
+    advice::advice,
     bundle::Bundle,
     check,
     finding::{self, Finding, Kind},
@@ -33,6 +34,9 @@ pub const REASON_CHARS_MAX: usize = 300;
 
 /// Longest `@id`.
 pub const ID_CHARS_MAX: usize = 100;
+
+/// What to do with a rule that Cedar parsed and then could not take apart.
+const UNREADABLE: &str = "write the rule in a simpler form, or split it";
 
 const ANNOTATIONS: [&str; 2] = ["id", "reason"];
 
@@ -65,7 +69,7 @@ impl Bundle {
         let vocabulary = match Vocabulary::new(catalogue, roles) {
             Ok(vocabulary) => vocabulary,
             Err(wrong) => {
-                problems.extend(wrong.into_iter().map(|message| in_catalogue(message, None)));
+                problems.extend(wrong.into_iter().map(in_catalogue));
                 return Err(problems);
             }
         };
@@ -74,7 +78,7 @@ impl Bundle {
             Ok((schema, _)) => schema,
             Err(error) => {
                 let detail = DetailedError::from(&error);
-                problems.push(in_catalogue(detail.message, detail.help));
+                problems.push(in_catalogue(detail.message));
                 return Err(problems);
             }
         };
@@ -93,30 +97,30 @@ impl Bundle {
         let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
         match Bundle::index(vocabulary, schema_text, rules, layers) {
             Ok(bundle) => Ok(Loaded { bundle, findings }),
-            Err(message) => Err(vec![in_catalogue(message, None)]),
+            Err(message) => Err(vec![in_catalogue(message)]),
         }
     }
 }
 
-fn in_catalogue(message: String, help: Option<String>) -> Problem {
+fn in_catalogue(message: String) -> Problem {
     Problem {
         file: "the operation catalogue".to_owned(),
         line: 1,
         column: 1,
         rule: None,
         message,
-        help,
+        help: "correct the operations of the pack that it names, and load again".to_owned(),
     }
 }
 
 fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>) {
-    let at = |offset: usize, message: String, help: Option<String>| {
+    let at = |offset: usize, message: String, help: String| {
         let (line, column) = place(&source.text, offset);
         Problem { file: source.name.clone(), line, column, rule: None, message, help }
     };
     if source.text.len() > TEXT_BYTES_MAX {
         let message = format!("longer than {TEXT_BYTES_MAX} bytes (TEXT_BYTES_MAX)");
-        problems.push(at(0, message, Some("split the file".to_owned())));
+        problems.push(at(0, message, "split the file".to_owned()));
         return;
     }
     let set = match PolicySet::from_str(&source.text) {
@@ -126,7 +130,8 @@ fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>
             let related = first.related.clone();
             for error in std::iter::once(first).chain(related) {
                 let offset = error.source_locations.first().map_or(0, |label| label.loc.start);
-                problems.push(at(offset, error.message, error.help));
+                let help = advice(&error);
+                problems.push(at(offset, error.message, help));
             }
             return;
         }
@@ -134,7 +139,7 @@ fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>
     for template in set.templates() {
         let offset = syntax::find_word(&source.text, "?").unwrap_or_default();
         let message = format!("templates are not supported (`{}`)", template.id());
-        problems.push(at(offset, message, Some("write the principal or resource out".to_owned())));
+        problems.push(at(offset, message, "write the principal or resource out".to_owned()));
     }
     let file = Arc::new(File { name: source.name.clone(), text: source.text.clone() });
     let mut policies: Vec<&Policy> = set.policies().collect();
@@ -169,26 +174,29 @@ fn read_rule(
         let text = policy.annotation(name).filter(|text| !text.trim().is_empty());
         text.map(str::to_owned)
     };
-    let refused = |message: String| {
+    let refused = |message: String, help: &str| {
         let (line, column) = place(&file.text, at);
         let (file, rule) = (file.name.clone(), said("id"));
-        vec![Problem { file, line, column, rule, message, help: None }]
+        vec![Problem { file, line, column, rule, message, help: help.to_owned() }]
     };
     let text = file.text.get(at..at + length).unwrap_or_default();
     if syntax::nesting_tokens(text) > NESTING_MAX {
-        let message = format!("more than {NESTING_MAX} operators (NESTING_MAX); split the rule");
-        return Err(refused(message));
+        let message = format!("more than {NESTING_MAX} operators (NESTING_MAX)");
+        return Err(refused(message, "split the rule"));
     }
     let id = said("id").unwrap_or_default();
-    let tree = match policy.to_pst().map_err(|error| refused(error.to_string()))? {
+    let tree = match policy.to_pst().map_err(|error| refused(error.to_string(), UNREADABLE))? {
         pst::Policy::Static(tree) => tree.body().clone(),
-        pst::Policy::Linked(_) => return Err(refused("templates are not supported".to_owned())),
+        pst::Policy::Linked(_) => {
+            let message = "templates are not supported".to_owned();
+            return Err(refused(message, "write the principal or resource out"));
+        }
     };
     let policy = policy.new_id(PolicyId::new(format!("{layer}/{id}")));
     let alone = PolicySet::from_policies([policy.clone()]);
     let mut rule = Rule {
         layer,
-        alone: alone.map_err(|error| refused(error.to_string()))?,
+        alone: alone.map_err(|error| refused(error.to_string(), UNREADABLE))?,
         policy,
         id,
         reason: said("reason"),
@@ -204,7 +212,7 @@ fn read_rule(
         Err(refusal) => {
             let offset = syntax::find_attribute(rule.text(), "evidence", refusal.nth);
             let offset = offset.or_else(|| syntax::find_word(rule.text(), "context"));
-            problems.push(rule.problem(offset, refusal.message, Some(refusal.help.to_owned())));
+            problems.push(rule.problem(offset, refusal.message, refusal.help.to_owned()));
         }
     }
     if problems.is_empty() { Ok(rule) } else { Err(problems) }
@@ -213,19 +221,21 @@ fn read_rule(
 fn annotation_problems(rule: &Rule) -> Vec<Problem> {
     let mut problems = Vec::new();
     if rule.id.is_empty() {
-        let help = Some("begin it with `@id(\"a.name\")`".to_owned());
+        let help = "begin it with `@id(\"a.name\")`".to_owned();
         problems.push(rule.problem(None, "a rule needs an `@id`".to_owned(), help));
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if rule.id.len() > ID_CHARS_MAX || !rule.id.chars().all(is_plain) {
         let message =
             format!("an `@id` has at most {ID_CHARS_MAX} of a-z, A-Z, 0-9, `.`, `-`, `_`");
-        problems.push(rule.problem(syntax::find_word(rule.text(), &rule.id), message, None));
+        let help = "write a shorter, plain one such as `@id(\"refunds.large\")`".to_owned();
+        problems.push(rule.problem(syntax::find_word(rule.text(), &rule.id), message, help));
     }
     let reason = rule.reason.as_deref().unwrap_or_default();
     if reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control) {
         let message = format!("a `@reason` is one line of at most {REASON_CHARS_MAX} characters");
-        problems.push(rule.problem(syntax::find_word(rule.text(), "reason"), message, None));
+        let help = "say it in one short sentence".to_owned();
+        problems.push(rule.problem(syntax::find_word(rule.text(), "reason"), message, help));
     }
     let names = rule.policy.annotations().map(|(name, _)| name);
     for name in names.filter(|name| !ANNOTATIONS.contains(name)) {
@@ -242,14 +252,16 @@ fn check_ids(rules: &[Rule], layers: &[Source], problems: &mut Vec<Problem>) {
         if !seen.insert((rule.layer, rule.id.as_str())) {
             let message = format!("the {} layer has a rule `{}` already", rule.layer, rule.id);
             let offset = syntax::find_word(rule.text(), &rule.id);
-            problems.push(rule.problem(offset, message, Some("choose another `@id`".to_owned())));
+            problems.push(rule.problem(offset, message, "choose another `@id`".to_owned()));
         }
     }
     for source in layers {
         let count = rules.iter().filter(|rule| rule.layer == source.layer).count();
         if count > LAYER_RULES_MAX {
             let message = format!("the {} layer has {count} rules", source.layer);
-            let help = Some(format!("at most {LAYER_RULES_MAX} (LAYER_RULES_MAX) are allowed"));
+            let help = format!(
+                "at most {LAYER_RULES_MAX} (LAYER_RULES_MAX) are allowed; merge rules, or leave some out"
+            );
             let file = source.name.clone();
             problems.push(Problem { file, line: 1, column: 1, rule: None, message, help });
         }
@@ -306,5 +318,5 @@ fn from_cedar(rule: &Rule, error: &DetailedError) -> Problem {
     let message =
         error.message.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, "));
     let message = message.map_or(error.message.as_str(), |(_, message)| message).to_owned();
-    rule.problem(Some(start.saturating_sub(rule.at)), message, error.help.clone())
+    rule.problem(Some(start.saturating_sub(rule.at)), message, advice(error))
 }

@@ -61,12 +61,7 @@ impl Rule {
     }
 
     /// A problem at an offset into its own text.
-    pub(crate) fn problem(
-        &self,
-        offset: Option<usize>,
-        message: String,
-        help: Option<String>,
-    ) -> Problem {
+    pub(crate) fn problem(&self, offset: Option<usize>, message: String, help: String) -> Problem {
         let (line, column) = place(&self.file.text, self.at + offset.unwrap_or_default());
         let file = self.file.name.clone();
         let rule = Some(self.id.clone()).filter(|id| !id.is_empty());

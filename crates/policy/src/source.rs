@@ -50,7 +50,7 @@ pub struct Source {
 
 /// Why a file of rules is refused, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
-#[error("{file}:{line}:{column}: {message}{}", .help.as_ref().map(|h| format!("; {h}")).unwrap_or_default())]
+#[error("{file}:{line}:{column}: {message}; {help}")]
 pub struct Problem {
     /// The file.
     pub file: String,
@@ -63,7 +63,7 @@ pub struct Problem {
     /// What is wrong.
     pub message: String,
     /// What to do.
-    pub help: Option<String>,
+    pub help: String,
 }
 
 /// Line and column, from 1, of a byte offset.

@@ -21,22 +21,19 @@ pub(crate) fn nearest<'c>(
     best.map(|(_, candidate)| candidate)
 }
 
-/// A hint: the nearest candidate, else the list of what exists (cut to eight).
-pub(crate) fn hint<'c>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'c str>,
-) -> Option<String> {
+/// A hint: the nearest candidate, else the list of what exists (cut to eight), else that nothing does.
+pub(crate) fn hint<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> String {
     const LISTED_MAX: usize = 8;
     let mut all: Vec<&str> = candidates.into_iter().collect();
     all.sort_unstable();
     all.dedup();
     if let Some(meant) = nearest(word, all.iter().copied()) {
-        return Some(format!("did you mean `{meant}`?"));
+        return format!("did you mean `{meant}`?");
     }
     if all.is_empty() {
-        return None;
+        return "there is none in this catalogue; leave it out".to_owned();
     }
     let more = if all.len() > LISTED_MAX { ", …" } else { "" };
     let listed: Vec<&str> = all.into_iter().take(LISTED_MAX).collect();
-    Some(format!("it is one of {}{more}", listed.join(", ")))
+    format!("it is one of {}{more}", listed.join(", "))
 }

@@ -1,4 +1,4 @@
-use expr::{Type, Types};
+use expr::{Expr, Type, Types};
 use serde_json::json;
 
 use crate::support::check_in;
@@ -137,4 +137,40 @@ fn what_would_fail_is_refused() {
         assert_eq!((error.code(), error.offset()), (code, at), "{source}: {error}");
         assert!(error.to_string().contains(words), "{source}: {error}");
     }
+}
+
+#[test]
+fn every_error_is_told_with_a_next_step_of_its_own() {
+    let types = types();
+    for text in [
+        "",
+        "a..b",
+        "1 2",
+        "'abc",
+        "(1",
+        "size()",
+        "has(a)",
+        "map(x)",
+        "1e",
+        "'\\q'",
+        "in",
+        "{'a': 1, 'a': 2}",
+        "nothing",
+        "intent.name == nothing",
+        "intent.nmae",
+        "intent.name == 1",
+        "1 + 'a'",
+        "#",
+        "a = b",
+        "exec(1)",
+        "matches('a', 'b')",
+        "0.12345678901234567890123456789",
+    ] {
+        let error = Expr::parse(text).and_then(|expr| expr.check(&types)).unwrap_err();
+        let (what, next) = error.told();
+        assert!(!what.is_empty() && next.len() > 5 && next != what, "{text}: {what} / {next}");
+        assert!(!what.contains("offset") && !next.contains("offset"), "{text}: {what} / {next}");
+    }
+    let told = Expr::parse("intent.name == nothing").unwrap().check(&types).unwrap_err().told();
+    assert!(told.1.ends_with("`'nothing'`"), "{told:?}");
 }

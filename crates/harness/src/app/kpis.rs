@@ -351,3 +351,74 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUBJECTS: [Subject; 7] = [
+        Subject::Runs,
+        Subject::Actions,
+        Subject::Approvals,
+        Subject::Exceptions,
+        Subject::Receipts,
+        Subject::Money,
+        Subject::Tokens,
+    ];
+
+    /// The golden journal of the kernel, and an exception behind it.
+    fn journal() -> Vec<Record> {
+        let text = include_str!("../../../kernel/tests/golden/journal-v1-m3.json");
+        let stored: Vec<Value> = serde_json::from_str(text).unwrap();
+        let read = |(seq, line): (usize, &Value)| {
+            let bytes = line["event"].as_str().unwrap().as_bytes().to_vec();
+            let openings = serde_json::from_value(line["openings"].clone()).unwrap();
+            Record::read(seq as u64, bytes, openings).unwrap()
+        };
+        let mut records: Vec<Record> = stored.iter().enumerate().map(read).collect();
+        let mut event = records.last().unwrap().event.clone();
+        event.body = serde_json::from_value(json!({"kind": "raised", "exception": {
+            "id": format!("exc_{}", "0".repeat(32)), "need": "escalated", "class": "timeout",
+            "step": "one", "owner": "approver", "at": 5}}))
+        .unwrap();
+        records.push(Record::new(event).unwrap());
+        records
+    }
+
+    #[test]
+    fn items_have_exactly_the_fields_that_packs_are_checked_against() {
+        let mut facts = Vec::new();
+        collect(&journal(), Status::Succeeded, &mut facts);
+        let seen = |subject| facts.iter().filter(move |fact: &&Fact| fact.subject == subject);
+        for subject in SUBJECTS {
+            let fields = subject.fields();
+            if subject != Subject::Money && subject != Subject::Tokens {
+                assert!(seen(subject).count() > 0, "no {subject:?} in the journal");
+            }
+            for fact in seen(subject) {
+                let item = fact.item.as_object().unwrap();
+                assert_eq!(item.len(), fields.len(), "{subject:?}: {item:?}");
+                for (name, declared) in &fields {
+                    let given = expr::Type::from_schema(&json!({ "const": item[*name] }));
+                    assert!(given.fits(declared), "{subject:?}.{name}: {given}, not {declared}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_names_the_fields_that_packs_are_checked_against() {
+        let page = include_str!("../../../../docs/kpis.md");
+        for subject in SUBJECTS {
+            let word = serde_json::to_value(subject).unwrap();
+            let row = format!("| `{}` |", word.as_str().unwrap());
+            let row = page.lines().find(|line| line.starts_with(&row)).unwrap_or(page);
+            let same = row.contains("as `actions`");
+            for (name, _) in subject.fields() {
+                let common = ["intent", "agent", "status"].contains(&name);
+                let place = if common || same { page } else { row };
+                assert!(place.contains(&format!("`{name}`")), "{subject:?}: `{name}` in {row}");
+            }
+        }
+    }
+}

@@ -43,14 +43,21 @@ const TABLE: &[Row] = &[
     (PACK, "roles: [approver]", "roles: [approver, 5]", "text"),
     (PACK, "constants: {limit: 5}", "constants: [limit]", "constants"),
     (PACK, "constants: {limit: 5}", "constants: {? [a] : b}", "pack.yaml"),
+    (PACK, "constants: {limit: 5}", "constants: {limit: .nan}", "quotes"),
+    (PACK, "constants: {limit: 5}", "constants: {limit: .inf}", "quotes"),
+    (PACK, "constants: {limit: 5}", "constants: {limits: [5, {most: -.INF}]}", "pack.yaml:15:32"),
     (PACK, "    - crm.get\n", "    - crm.get\n    - CRM.get\n", "CRM.get"),
     (PACK, "    - crm.get\n", "", "crm.get"),
     (INTENT, "playbook: check", "playbook: ''", "playbook"),
     (INTENT, "playbook: check\n", "", "playbook"),
-    (INTENT, "required: [account]", "required: account", "array"),
+    (INTENT, "required: [account]", "required: account", "`required`"),
     (INTENT, "type: object", "type: objekt", "objekt"),
-    (INTENT, "account: {type: string}", "account: {type: string, pattern: \"(\"}", "regex"),
-    (INTENT, "account: {type: string}", "account: {type: string, minLength: -1}", "minimum"),
+    (INTENT, "account: {type: string}", "account: {type: string, pattern: \"(\"}", "`pattern`"),
+    (INTENT, "account: {type: string}", "account: {type: string, format: moon}", "`format`"),
+    (INTENT, "account: {type: string}", "account: {enum: 5}", "`enum`"),
+    (INTENT, "account: {type: string}", "account: {type: [string, string]}", "`type`"),
+    (INTENT, "account: {type: string}", "account: {$ref: '#/$defs/gone'}", "`$ref`"),
+    (INTENT, "account: {type: string}", "account: {type: string, minLength: -1}", "`minLength`"),
     (INTENT, "agent: agent:checker", "agent: 7", "agent"),
     (INTENT, "customer: /account", "customer: account", "pointer"),
     (CHECK, "steps:\n", "step:\n", "steps"),
@@ -96,6 +103,18 @@ const TABLE: &[Row] = &[
     (RULES, "class: timeout", "class: []", "no failure class"),
     (RULES, "- escalate: {to: approver}", "- escalate", "escalate"),
     (RULES, "- escalate: {to: approver}", "- clarify: {}", "question"),
+    (KPIS, "where: status == 'completed'", "where: status == completed", "kpis.yaml:7:22"),
+    (KPIS, "where: status == 'completed'", "where: status == completed", "`'completed'`"),
+    (KPIS, "where: status == 'completed'", "where: status == intnt", "`intent`"),
+    (KPIS, "where: status == 'completed'", "where: staus == 'completed'", "`status`"),
+    (KPIS, "where: status == 'completed'", "where: status == 5", "string"),
+    (KPIS, "where: status == 'completed'", "where: status", "condition"),
+    (KPIS, "where: status == 'completed'", "where: status ==", "expected"),
+    (KPIS, "where: status == 'completed'", "where: operation == 'crm.get'", "operation"),
+    (KPIS, "where: status == 'completed'", "where: duration_ms > 1000", "duration_ms != null"),
+    (KPIS, "window: 30d", "window: 30d\n    by: itnent", "`intent`"),
+    (KPIS, "measure: count", "measure: sum\n    value: status", "number"),
+    (KPIS, "measure: count", "measure: sum\n    value: amount.minor", "amount"),
     (KPIS, "of: runs", "of: rns", "rns"),
     (KPIS, "direction: up", "direction: sideways", "sideways"),
 ];
@@ -137,9 +156,8 @@ fn hold(debts: &mut Debts, row: &str, names: &str, files: BTreeMap<String, Vec<u
     let names = if apt.is_some() { "" } else { names };
     for problem in &problems {
         let place = format!("{}:{}:{}", problem.file, problem.line, problem.column);
-        // Where the message itself says what is known or expected, it is the next step.
-        let fix = if problem.fix.is_empty() { &problem.message } else { &problem.fix };
-        let told = Told { place, detail: problem.message.clone(), next: fix.clone() };
+        let (detail, next) = (problem.message.clone(), problem.fix.clone());
+        let told = Told { place, detail, next };
         debts.hold(row, names, Some(told));
     }
 }

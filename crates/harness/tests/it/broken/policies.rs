@@ -64,9 +64,7 @@ fn broken_policies() {
         let apt = problems.iter().any(|problem| problem.to_string().contains(names));
         for problem in &problems {
             let place = format!("{}:{}:{}", problem.file, problem.line, problem.column);
-            // Where Cedar offers no help, its message says what it expected.
             let (detail, next) = (problem.message.clone(), problem.help.clone());
-            let next = next.unwrap_or_else(|| detail.clone());
             let told = Told { place, detail, next };
             debts.hold(text, if apt { "" } else { names }, Some(told));
         }
