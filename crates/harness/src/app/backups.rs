@@ -202,6 +202,7 @@ impl Draft {
     fn begin(to: &Path) -> Result<Self, Problem> {
         let mut name = to.file_name().map(ToOwned::to_owned).ok_or_else(|| {
             Problem::usage("bad-path", format!("{} names no folder", to.display()))
+                .next("name a new folder for the backup, such as `--to backups/today`")
         })?;
         name.push(format!(".draft-{}", std::process::id()));
         let path = to.with_file_name(name);

@@ -374,7 +374,8 @@ fn circuit_rule(file: &CircuitFile) -> Result<CircuitRule, Problem> {
             "circuit.open_after must be at least 1, circuit.cooldown_ms at most {}",
             connect::circuit::COOLDOWN_MAX_MS
         );
-        return Err(Problem::new(Kind::Usage, "config-invalid", detail));
+        return Err(Problem::new(Kind::Usage, "config-invalid", detail)
+            .next("correct `circuit` in the configuration; `harness config show` names the file"));
     }
     Ok(CircuitRule { open_after, cooldown_ms })
 }
@@ -399,7 +400,8 @@ fn approver_rule(file: &ApprovalsFile, people: usize) -> Result<ApproverRule, Pr
     let expires_ms = file.expires_ms.unwrap_or(ASK_EXPIRES_MS);
     if expires_ms <= 0 {
         let detail = "approvals.expires_ms must be positive";
-        return Err(Problem::new(Kind::Usage, "config-invalid", detail));
+        return Err(Problem::new(Kind::Usage, "config-invalid", detail)
+            .next("write how long an ask stays open, such as `expires_ms = 86400000` for a day"));
     }
     let self_approval = if allowed { SelfApproval::Recorded } else { SelfApproval::Refused };
     Ok(ApproverRule { self_approval, expires_ms })

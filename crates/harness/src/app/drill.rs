@@ -117,6 +117,7 @@ fn open(config: &Config, store: &Path) -> Result<(Arc<App>, Caller), Problem> {
             "store-owned",
             format!("another process owns {}", store.display()),
         )
+        .next("stop that process, or wait until it is done; then try again")
     })?;
     Ok((App::open(config, lock)?, caller))
 }

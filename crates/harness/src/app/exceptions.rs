@@ -127,6 +127,7 @@ fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Problem> {
     let value = Value::String(text.replace('-', "_"));
     serde_json::from_value(value).map_err(|error| {
         Problem::usage(&format!("bad-{what}"), format!("`{text}` is no {what}: {error}"))
+            .next(format!("write one of the words that are a {what}, or leave it out"))
     })
 }
 

@@ -185,9 +185,8 @@ async fn covers_of(app: &App, caller: &Caller, request: &Halt) -> Result<Covers,
             view_of(app, caller, &run).await?;
             Ok(Covers::Run { run })
         }
-        _ => {
-            Err(Problem::usage("halt-scope", "name one of pack, connector, agent and run, or none"))
-        }
+        _ => Err(Problem::usage("halt-scope", "a halt covers one pack, connector, agent or run")
+            .next("name one of them, or none to halt everything; set a second halt for another")),
     }
 }
 
@@ -213,7 +212,8 @@ async fn record_in(
 ) -> Result<HaltId, Problem> {
     if reason.len() > HALT_REASON_BYTES_MAX {
         let detail = format!("a reason has at most {HALT_REASON_BYTES_MAX} bytes");
-        return Err(Problem::usage("reason-long", detail));
+        return Err(Problem::usage("reason-long", detail)
+            .next("say it shorter, and name where the rest is written"));
     }
     let unexpected = |e: String| Problem::new(Kind::Unexpected, "halt", e);
     let mut salt = Salt::default();

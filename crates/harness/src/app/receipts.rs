@@ -199,6 +199,7 @@ pub(crate) async fn stated(app: &App, caller: &Caller, id: &ReceiptId) -> Result
     let stored = stored.ok_or_else(|| Problem::not_found("receipt", id.as_str()))?;
     statement::verify_receipt(&stored.envelope, &own_keys(app)).map_err(|error| {
         Problem::new(Kind::VerificationFailed, "receipt-invalid", error.to_string())
+            .next("`harness doctor` checks the store and its keys; restore it from a backup")
     })
 }
 

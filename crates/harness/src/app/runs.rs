@@ -389,7 +389,11 @@ pub async fn replay(app: &App, caller: &Caller, request: ReplayRun) -> Result<Re
             _ => None,
         })
         .collect();
-    let gone = |problem: String| Problem::new(Kind::Unexpected, "run-not-loadable", problem);
+    let gone = |problem: String| {
+        Problem::new(Kind::Unexpected, "run-not-loadable", problem).next(
+            "`harness doctor` checks the store; restore it from a backup if something is gone",
+        )
+    };
     // Policies stay those of the run: what other policies would have said is another question.
     let judge = app.shelf.recorded_judge(header, &named).await.map_err(gone)?;
     let (pack, result) = if request.current {

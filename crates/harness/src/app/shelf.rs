@@ -531,6 +531,7 @@ fn first_pack_problem(problems: Vec<pack::Problem>) -> String {
 
 fn unexpected(error: impl fmt::Display) -> Problem {
     Problem::new(super::problem::Kind::Unexpected, "shelf", error.to_string())
+        .next("`harness doctor` checks the store and its packs")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

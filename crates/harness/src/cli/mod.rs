@@ -146,11 +146,43 @@ fn is_asked_for(error: &clap::Error) -> bool {
 /// The problem that a command line nobody can read is.
 fn misread(error: &clap::Error) -> Problem {
     let text = error.render().to_string();
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return unfinished(&text);
+    }
     // Up to the first empty line: what is missing is named below the sentence that says so.
     let said: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let said = said.join(" ");
     let said = said.trim_start_matches("error: ").chars().take(ECHO_MAX_CHARS).collect::<String>();
-    Problem::usage("usage", said).next("`harness --help` lists what can be said")
+    Problem::usage("usage", said).next(next_of(&text))
+}
+
+/// A command without its verb, for which clap has only the whole help.
+fn unfinished(help: &str) -> Problem {
+    let listed = help.lines().skip_while(|line| line.trim() != "Commands:").skip(1);
+    let verbs: Vec<&str> = listed
+        .take_while(|line| !line.trim().is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|verb| !verb.is_empty())
+        .collect();
+    let command = command_of(help);
+    Problem::usage("usage", format!("`{command}` is not a whole command"))
+        .next(format!("add one of {}; `{command} --help` says more", verbs.join(", ")))
+}
+
+/// What clap suggests, else the help of the command that was meant.
+fn next_of(text: &str) -> String {
+    match text.lines().find_map(|line| line.trim().strip_prefix("tip: ")) {
+        Some(tip) => tip.chars().take(ECHO_MAX_CHARS).collect(),
+        None => format!("`{} --help` lists what can be said", command_of(text)),
+    }
+}
+
+/// The words of the command whose usage clap shows.
+fn command_of(text: &str) -> String {
+    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
+    let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+    let words: Vec<&str> = usage.unwrap_or("harness").split(' ').take_while(is_name).collect();
+    words.join(" ")
 }
 
 /// How errors are written.

@@ -398,6 +398,7 @@ fn view(probe: &Probe) -> ProbeView {
 pub fn write_junit(tested: &PackTested, path: &Path) -> Result<(), Problem> {
     std::fs::write(path, junit(tested)).map_err(|error| {
         Problem::usage("file-unwritable", format!("cannot write {}: {error}", path.display()))
+            .next("name a file in a folder that exists and can be written")
     })
 }
 

@@ -33,7 +33,7 @@ pub enum Verb {
         #[arg(long)]
         reason: String,
         /// How long to wait for the run
-        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms)]
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms, allow_hyphen_values = true)]
         timeout: u64,
     },
     /// Not this, but with these arguments: a new proposal that walks the whole gate again
@@ -51,7 +51,7 @@ pub enum Verb {
         /// The answer, as JSON or @FILE
         answer: String,
         /// How long to wait for the run
-        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms)]
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms, allow_hyphen_values = true)]
         timeout: u64,
     },
 }
@@ -65,7 +65,7 @@ pub struct Decide {
     #[arg(long)]
     digest: Option<String>,
     /// How long to wait for the run
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms, allow_hyphen_values = true)]
     timeout: u64,
 }
 

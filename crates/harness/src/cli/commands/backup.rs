@@ -84,6 +84,7 @@ impl Verb {
 
 fn unusable(path: &Path, error: &std::io::Error) -> Problem {
     Problem::usage("bad-path", format!("{}: {error}", path.display()))
+        .next("name a path in a folder that exists and can be read")
 }
 
 fn created(answer: &Value, screen: &mut Screen) {

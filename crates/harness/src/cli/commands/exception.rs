@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, duration_ms, json_argument, render};
+use super::{Asked, Outcome, duration_ms, json_argument, render, whole_number};
 use crate::{app::problem::Problem, cli::screen::Screen};
 
 /// Verbs.
@@ -65,13 +65,13 @@ pub struct List {
     #[arg(long)]
     owner: Option<String>,
     /// Open for at least so long, such as 2h
-    #[arg(long, value_name = "TIME", value_parser = duration_ms)]
+    #[arg(long, value_name = "TIME", value_parser = duration_ms, allow_hyphen_values = true)]
     older_than: Option<u64>,
     /// Where the page before ended
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
     /// How many at most
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = whole_number::<usize>, allow_negative_numbers = true)]
     limit: usize,
 }
 

@@ -45,7 +45,7 @@ pub struct Submit {
     #[arg(long)]
     wait: bool,
     /// How long to wait
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms, allow_hyphen_values = true)]
     timeout: u64,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Asked, Outcome, render};
+use super::{Asked, Outcome, render, whole_number};
 use crate::{
     app::{
         kit, ops,
@@ -32,7 +32,7 @@ pub struct Test {
     #[arg(long, value_name = "STEP:PROBE")]
     only: Vec<String>,
     /// What the made-up world comes from: the same seed, the same result
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     seed: u64,
     /// Write the result as JUnit XML as well
     #[arg(long, value_name = "FILE")]

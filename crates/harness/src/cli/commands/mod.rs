@@ -185,8 +185,23 @@ pub fn duration_ms(text: &str) -> Result<u64, String> {
         Some(digits) => (digits, 86_400_000),
         None => (text, 1_000),
     };
-    let number: u64 = digits.parse().map_err(|_| "write a time as 30s, 5m, 2h or 1d".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "that is too long".to_owned())
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "write a time that is 0 or longer, as 30s, 5m, 2h or 1d".to_owned())?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "that is too long; write a time as 30s, 5m, 2h or 1d".to_owned())
+}
+
+/// Reads a whole number, 0 or more.
+///
+/// # Errors
+/// When it is none, or larger than `N` holds.
+pub fn whole_number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
+    let number: Option<u64> = text.parse().ok();
+    number
+        .and_then(|number| N::try_from(number).ok())
+        .ok_or_else(|| format!("write a whole number from 0 to {}", u64::MAX))
 }
 
 /// Reads `@FILE` or JSON text.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, duration_ms, json_argument, render};
+use super::{Asked, Outcome, duration_ms, json_argument, render, whole_number};
 use crate::app::problem::{Kind, Problem};
 
 /// Verbs.
@@ -23,7 +23,7 @@ pub enum Verb {
         /// The run
         run: String,
         /// From this position on
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, value_parser = whole_number::<u64>, allow_negative_numbers = true)]
         after: u64,
     },
     /// Go on where it was: after a crash, a pause, or when nobody serves
@@ -87,7 +87,7 @@ pub struct List {
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
     /// How many at most
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = whole_number::<usize>, allow_negative_numbers = true)]
     limit: usize,
 }
 

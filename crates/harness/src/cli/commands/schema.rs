@@ -1,6 +1,6 @@
 //! `harness schema`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
@@ -29,20 +29,16 @@ impl Args {
     pub fn outcome(self, _: &Context) -> Result<Outcome, Problem> {
         let schemas = ops::schemas();
         if let Some(folder) = self.write {
-            let unwritable = |e: std::io::Error| {
-                let detail = format!("cannot make {}: {e}", folder.display());
+            let unwritable = |path: &Path, e: std::io::Error| {
+                let detail = format!("cannot write {}: {e}", path.display());
                 Problem::usage("file-unwritable", detail)
+                    .next("name a folder that can be written, with room on its disk")
             };
-            std::fs::create_dir_all(&folder).map_err(unwritable)?;
+            std::fs::create_dir_all(&folder).map_err(|e| unwritable(&folder, e))?;
             for (kind, schema) in &schemas {
                 let path = folder.join(format!("{kind}.json"));
                 let text = serde_json::to_string_pretty(schema).unwrap_or_default() + "\n";
-                std::fs::write(&path, text).map_err(|e| {
-                    Problem::usage(
-                        "file-unwritable",
-                        format!("cannot write {}: {e}", path.display()),
-                    )
-                })?;
+                std::fs::write(&path, text).map_err(|e| unwritable(&path, e))?;
             }
             return Ok(Outcome::Printed(0));
         }

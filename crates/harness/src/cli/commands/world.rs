@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args as ClapArgs;
 
-use super::serve::Ends;
+use super::{serve::Ends, whole_number};
 use crate::{
     app::{
         demo::{WorldOptions, run_world},
@@ -26,10 +26,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     db: Option<PathBuf>,
     /// What the data grow from
-    #[arg(long, default_value_t = 42)]
+    #[arg(long, default_value_t = 42, value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     seed: u64,
     /// End by itself after so many minutes
-    #[arg(long)]
+    #[arg(long, value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     minutes: Option<u64>,
 }
 
