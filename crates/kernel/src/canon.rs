@@ -56,6 +56,29 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Error> {
     serde_json::from_slice(bytes).map_err(|e| Error::Syntax(e.to_string()))
 }
 
+/// The depth that [`parse`] allows, for a value that was made in this process and never was bytes.
+///
+/// Walks without recursion: what it refuses would exhaust the stack of whoever descends into it.
+///
+/// # Errors
+/// [`Error::Depth`].
+pub fn check_depth(value: &Value) -> Result<(), Error> {
+    let is_nest = |value: &&Value| value.is_array() || value.is_object();
+    let mut level: Vec<&Value> = Some(value).filter(is_nest).into_iter().collect();
+    for _ in 0..DEPTH_MAX {
+        let mut below = Vec::new();
+        for nest in level {
+            match nest {
+                Value::Array(items) => below.extend(items.iter().filter(is_nest)),
+                Value::Object(map) => below.extend(map.values().filter(is_nest)),
+                _ => {}
+            }
+        }
+        level = below;
+    }
+    if level.is_empty() { Ok(()) } else { Err(Error::Depth) }
+}
+
 /// One pass over the tokens: depth and number spelling, which a parsed tree no longer shows.
 fn scan(bytes: &[u8]) -> Result<(), Error> {
     let (mut depth, mut at) = (0_usize, 0_usize);
@@ -165,5 +188,23 @@ mod tests {
     fn depth_is_limited_before_anything_recurses() {
         let deep = [vec![b'['; DEPTH_MAX + 1], vec![b']'; DEPTH_MAX + 1]].concat();
         assert_eq!(parse(&deep), Err(Error::Depth));
+    }
+
+    #[test]
+    fn values_at_hand_have_the_depth_of_values_read() {
+        for depth in [0, 1, DEPTH_MAX - 1, DEPTH_MAX, DEPTH_MAX + 1, DEPTH_MAX + 2] {
+            for (open, middle, close) in [
+                ("[", "1", "]"),
+                ("{\"a\":", "1", "}"),
+                ("[", "[1,{}]", "]"),
+                ("[", "[]", "]"),
+                ("{\"b\":2,\"a\":", "{}", "}"),
+            ] {
+                let text = [open.repeat(depth), middle.to_owned(), close.repeat(depth)].concat();
+                let value: Value = serde_json::from_str(&text).unwrap();
+                let read = parse(text.as_bytes()).map(|_| ());
+                assert_eq!(check_depth(&value), read, "{text}");
+            }
+        }
     }
 }

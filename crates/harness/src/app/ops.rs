@@ -1,7 +1,7 @@
 //! Every operation of the facade, by name: one line each. What the socket, the command line and later
 //! the HTTP API can ask for is exactly this table.
 
-use kernel::port::Task;
+use kernel::{canon, port::Task};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -14,6 +14,9 @@ use super::{
     problem::{Kind, Problem},
     receipts, rollbacks, runs, timeline,
 };
+
+/// Deepest nesting of a request: what is accepted from outside at all.
+pub const DEPTH_MAX: usize = canon::DEPTH_MAX;
 
 /// Kinds of documents that have a schema.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -114,7 +117,25 @@ pub async fn call(app: &App, caller: &Caller, name: &str, body: Value) -> Result
         Problem::new(Kind::NotFound, "no-such-operation", format!("there is no operation `{name}`"))
             .next("the owner of the store runs another version; use the same one")
     })?;
+    if canon::check_depth(&body).is_err() {
+        discard(body);
+        let detail = format!("the request of `{name}` is nested deeper than {DEPTH_MAX} levels");
+        return Err(Problem::usage("too-deep", detail)
+            .next("make it flatter, or put the inner part in as text"));
+    }
     (op.call)(app, caller, body).await
+}
+
+/// Drops a value without recursion: dropping it as it is would take the stack that reading it would.
+fn discard(body: Value) {
+    let mut rest = vec![body];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Array(items) => rest.extend(items),
+            Value::Object(map) => rest.extend(map.into_iter().map(|(_, inner)| inner)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
 }
 
 fn read<T: DeserializeOwned>(body: Value) -> Result<T, Problem> {

@@ -1,5 +1,6 @@
 //! Intents: every row is a request to the facade of an office without a world; nothing may begin.
 
+use harness::app::ops;
 use serde_json::{Value, json};
 
 use super::{
@@ -70,6 +71,24 @@ fn broken_intents() {
     desk.has_nothing();
 }
 
+/// What comes through the socket was read with a limit; what another program hands in was not.
+#[test]
+fn a_deep_value_handed_in_is_refused_by_every_operation_and_not_descended_into() {
+    let desk = Desk::open();
+    let mut debts = Debts::default();
+    for op in ops::OPS {
+        for levels in [ops::DEPTH_MAX + 1, 2_000, 50_000] {
+            let refused = desk.call(op.name, deep(levels)).err();
+            let row = format!("{} with {levels} levels", op.name);
+            debts.hold(&row, "deeper than", refused.as_ref().map(told));
+        }
+    }
+    debts.settle();
+    desk.has_nothing();
+}
+
 fn deep(levels: usize) -> Value {
-    (0..levels).fold(Value::Null, |inner, _| json!({ "account": inner }))
+    // Not with `json!`, which would walk down what it is given.
+    let wrap = |inner| Value::Object([("account".to_owned(), inner)].into_iter().collect());
+    (0..levels).fold(Value::Null, |inner, _| wrap(inner))
 }
