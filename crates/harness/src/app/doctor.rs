@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Log as _, Query as _};
 
-use super::{App, Caller, intents::Nothing, problem::Problem, runs::rfc3339};
+use super::{App, Caller, intents::Nothing, problem::Problem, runs::rfc3339, value::counted};
 
 /// Runs whose chains are verified in one go.
 const RUNS_CHECKED_MAX: usize = 10_000;
@@ -44,7 +44,7 @@ fn check(id: &str, problem: Option<String>, good: String, fix: &str) -> Check {
 pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosis, Problem> {
     let integrity = app.store.integrity_check(RUNS_CHECKED_MAX).await?;
     let broken = integrity.problems.first().map(ToString::to_string);
-    let runs = format!("{} runs, every chain verified", integrity.runs);
+    let runs = format!("{}, every chain verified", counted(integrity.runs, "run"));
     let mut checks = vec![check("store", broken, runs, "restore the store from a backup")];
 
     let tree = super::receipts::tree(app, caller).await?;
@@ -53,7 +53,11 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
         let same = tree.root(kept.size) == Some(kept.root);
         (!same).then(|| format!("the log contradicts its checkpoint of size {}", kept.size))
     });
-    let size = format!("{} receipts, checkpoint at {}", tree.size(), kept.map_or(0, |k| k.size));
+    let size = format!(
+        "{}, checkpoint at {}",
+        counted(tree.size(), "receipt"),
+        kept.map_or(0, |k| k.size)
+    );
     checks.push(check("receipt-log", contradiction, size, "restore the store from a backup"));
 
     let missing = app.connectors.unresolved();
@@ -74,10 +78,10 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
 
     let stats = app.store.stats(caller.tenant()).await?;
     let queue = format!(
-        "{} events, {} approvals open, {} exceptions open, {} KiB",
-        stats.events,
-        stats.approvals_open,
-        stats.exceptions_open,
+        "{}, {} open, {} open, {} KiB",
+        counted(stats.events, "event"),
+        counted(stats.approvals_open, "approval"),
+        counted(stats.exceptions_open, "exception"),
         stats.file_bytes / 1_024,
     );
     checks.push(check("queue", None, queue, ""));

@@ -8,7 +8,6 @@ use std::{
 use ::receipts::key::Keys;
 use kernel::{
     Digest, LabelMap, RunId,
-    event::{Header, MACHINE},
     halt::Covers,
     label::{Confidentiality, Label, Trust},
     plan::Plan,
@@ -27,10 +26,12 @@ use super::{
     checks::{self, StoreChecked},
     config::Config,
     halts,
+    header::pin_header,
     host::Lock,
     problem::{Kind, Problem},
     receipts, runs,
     shelf::Shelved,
+    value::counted,
 };
 
 /// What a verified backup came to.
@@ -128,21 +129,27 @@ async fn examine(
     (backup, keys): (&backups::Backup, Option<Keys>),
     depth: Depth,
 ) -> Result<BackupVerified, Problem> {
-    let files = format!("{} files, every digest holds", backup.files.len());
+    let files = format!("{}, every digest holds", counted(backup.files.len(), "file"));
     let mut checks = vec![checked("files", None, files)];
     let keys = keys.unwrap_or_else(|| receipts::own_keys(app));
     let store = checks::check_with(app, caller, &keys).await?;
     let first = store.problems.first().cloned();
     let good = format!(
-        "{} runs, {} events, {} receipts: chains, signatures and lists hold",
-        store.runs, store.events, store.receipts
+        "{}, {}, {}: chains, signatures and lists hold",
+        counted(store.runs, "run"),
+        counted(store.events, "event"),
+        counted(store.receipts, "receipt")
     );
     checks.push(checked("store", first, good));
     let tree = receipts::tree(app, caller).await?;
     let root = tree.root(backup.log_size).map(|root| root.to_string()).unwrap_or_default();
     let differs = (root != backup.log_root || store.runs < backup.runs)
         .then(|| "it holds less than its manifest says, or something else".to_owned());
-    checks.push(checked("log", differs, format!("{} leaves, root {root}", backup.log_size)));
+    checks.push(checked(
+        "log",
+        differs,
+        format!("{}, root {root}", counted(backup.log_size, "leaf")),
+    ));
     if depth == Depth::Drill {
         checks.push(take_new_work(app, caller).await);
     }
@@ -219,23 +226,8 @@ fn genesis(
     let agent = Principal { id: agent, kind: ActorKind::Agent, roles: Default::default() };
     let chain = Chain { agent, on_behalf_of: caller.principal().clone(), tenant: tenant.clone() };
     let manifest = &shelved.pack.manifest;
-    let header = Header {
-        machine: MACHINE,
-        chain,
-        intent: plan.intent.clone(),
-        pack: format!("{}@{}", manifest.name, manifest.version),
-        pack_digest: plan.pack_digest,
-        plan: digest,
-        policy: plan.policy_digest,
-        config: plan.config_digest,
-        grant: Default::default(),
-        budget: app.config.budget.clone(),
-        approvers: app.config.approvers.clone(),
-        autonomy: Default::default(),
-        mode: Default::default(),
-        owner: manifest.owner.clone(),
-        unusual: Vec::new(),
-    };
+    let limits = (app.config.budget.clone(), app.config.approvers.clone());
+    let header = pin_header(chain, manifest, (plan, digest), Default::default(), limits);
     let label = Label::new(Trust::System, Confidentiality::Internal);
     Ok(Genesis {
         id: RunId::of_intent(&tenant, &plan.intent, &uuid::Uuid::now_v7().to_string()),

@@ -2,7 +2,7 @@
 
 use kernel::{
     Digest,
-    event::{Body, Header, MACHINE},
+    event::{Body, Header},
     id::{OperationId, RunId},
     label::{Confidentiality, Label, LabelMap, Trust},
     plan::{Asks, Plan, PlanStep},
@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::{
-    App, Caller, novelty,
+    App, Caller,
+    header::pin_header,
+    novelty,
     problem::{Kind, Problem},
     runs::{self, RunView},
     shelf::Shelved,
@@ -357,23 +359,9 @@ fn genesis(
     let agent = Principal { id: agent, kind: ActorKind::Agent, roles: Default::default() };
     let tenant = caller.tenant().clone();
     let chain = Chain { agent, on_behalf_of: caller.principal().clone(), tenant: tenant.clone() };
-    let header = Header {
-        machine: MACHINE,
-        chain,
-        intent: chosen.intent.clone(),
-        pack: format!("{}@{}", pack.manifest.name, pack.manifest.version),
-        pack_digest: pack.digest,
-        plan: digest,
-        policy: plan.policy_digest,
-        config: plan.config_digest,
-        grant: grant_of(plan, &chosen.shelved),
-        budget: app.config.budget.clone(),
-        approvers: app.config.approvers.clone(),
-        autonomy: Default::default(),
-        mode: Default::default(),
-        owner: pack.manifest.owner.clone(),
-        unusual: Vec::new(),
-    };
+    let limits = (app.config.budget.clone(), app.config.approvers.clone());
+    let grant = grant_of(plan, &chosen.shelved);
+    let header = pin_header(chain, &pack.manifest, (plan, digest), grant, limits);
     let subjects = intent.subjects.iter().filter_map(|(kind, pointer)| {
         let value = inputs.pointer(pointer)?.as_str()?;
         Some(subject(&tenant, kind, value))

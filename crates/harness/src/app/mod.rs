@@ -14,6 +14,7 @@ pub mod exceptions;
 pub mod explain;
 pub mod export;
 pub mod halts;
+mod header;
 pub mod host;
 pub mod intents;
 pub mod kit;

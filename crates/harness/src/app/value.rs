@@ -12,6 +12,21 @@ use kernel::{
 };
 use serde_json::Value;
 
+/// A count and what is counted, as people say it: `1 run`, `2 runs`, `3 entries`, `4 leaves`.
+#[must_use]
+pub fn counted(count: impl std::fmt::Display, noun: &str) -> String {
+    let count = count.to_string();
+    if count == "1" {
+        return format!("{count} {noun}");
+    }
+    let plural = match (noun.strip_suffix('y'), noun.strip_suffix('f')) {
+        (Some(stem), _) => format!("{stem}ies"),
+        (_, Some(stem)) => format!("{stem}ves"),
+        _ => format!("{noun}s"),
+    };
+    format!("{count} {plural}")
+}
+
 /// Bulky results go to the store, whole.
 #[derive(Debug)]
 pub struct StoreSink(pub Arc<dyn Blobs>);
@@ -133,6 +148,14 @@ fn mixes_scripts(word: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(counted(1, "run"), "1 run");
+        assert_eq!(counted("0", "event"), "0 events");
+        assert_eq!(counted(2, "entry"), "2 entries");
+        assert_eq!(counted(21, "leaf"), "21 leaves");
+    }
 
     #[test]
     fn summaries_take_typed_arguments_only() {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::app::{
     config::Overrides,
     problem::{Kind, Problem},
+    value::counted,
 };
 use client::Client;
 use commands::{Asked, Noun, Outcome};
@@ -329,7 +330,7 @@ fn show_problem(problem: &Problem, context: &Context) {
         text.push_str(&format!("\n   at: {place}"));
     }
     if problem.at.len() > 20 {
-        text.push_str(&format!("\n   and {} more places", problem.at.len() - 20));
+        text.push_str(&format!("\n   and {}", counted(problem.at.len() - 20, "more place")));
     }
     if let Some(next) = &problem.next {
         text.push_str(&format!("\n next: {next}"));

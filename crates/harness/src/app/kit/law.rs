@@ -19,6 +19,7 @@ use super::{
     told::{self, Act},
     world::{Call, Effect, Truth},
 };
+use crate::app::value::counted;
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,7 +125,7 @@ fn check_receipts(stage: &Stage, story: &Story, acts: &BTreeMap<Seq, Act>) -> Ve
         let name = format!("{} in `{}`", act.operation, act.step);
         let wanted = usize::from(!act.dispatches.is_empty());
         if story.stuck.is_none() && act.receipts.len() != wanted {
-            let happened = format!("{name} has {} receipts", act.receipts.len());
+            let happened = format!("{name} has {}", counted(act.receipts.len(), "receipt"));
             found.push(Finding::new(happened, format!("{wanted}, one for what was dispatched")));
         }
         if called.contains(&act.seq) && act.dispatches.is_empty() {
@@ -177,7 +178,8 @@ fn check_approvals(acts: &BTreeMap<Seq, Act>) -> Vec<Finding> {
             };
             let given = act.approved.iter().filter(counts).count();
             if given < usize::try_from(*needed).unwrap_or(usize::MAX) {
-                let happened = format!("{name} was dispatched with {given} approvals of {role}");
+                let happened =
+                    format!("{name} was dispatched with {} of {role}", counted(given, "approval"));
                 found.push(Finding::new(happened, format!("{needed} for exactly this action")));
             }
         }

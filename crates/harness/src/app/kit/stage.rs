@@ -10,7 +10,6 @@ use kernel::{
     Digest, LabelMap, RunId,
     budget::Budget,
     catalogue::Catalogue,
-    event::{Header, MACHINE},
     id::{OperationId, Tenant},
     label::{Confidentiality, Label, Trust},
     operation::{Companion, Operation},
@@ -28,7 +27,7 @@ use super::{
     relation::{self, Relation},
     shape::Fit,
 };
-use crate::app::{config::Config, intents, problem::Problem, shelf::Shelved};
+use crate::app::{config::Config, header::pin_header, intents, problem::Problem, shelf::Shelved};
 
 /// The key of a test signs nothing that anybody relies on.
 const KEY_SEED: [u8; 32] = *b"a key that proves nothing at all";
@@ -162,23 +161,10 @@ impl Stage {
         let tenant = Tenant::default();
         let chain =
             Chain { agent, on_behalf_of: person("requester", &[])?, tenant: tenant.clone() };
-        let header = Header {
-            machine: MACHINE,
-            chain,
-            intent: plan.intent.clone(),
-            pack: format!("{}@{}", manifest.name, manifest.version),
-            pack_digest: plan.pack_digest,
-            plan: plan.digest().map_err(|e| e.to_string())?,
-            policy: plan.policy_digest,
-            config: plan.config_digest,
-            grant: intents::grant_of(plan, &self.shelved),
-            budget,
-            approvers: self.approvers.clone(),
-            autonomy: Default::default(),
-            mode: Default::default(),
-            owner: manifest.owner.clone(),
-            unusual: Vec::new(),
-        };
+        let digest = plan.digest().map_err(|e| e.to_string())?;
+        let grant = intents::grant_of(plan, &self.shelved);
+        let limits = (budget, self.approvers.clone());
+        let header = pin_header(chain, manifest, (plan, digest), grant, limits);
         let label = Label::new(Trust::User, Confidentiality::Internal);
         Ok(Genesis {
             id: RunId::of_intent(&tenant, &plan.intent, "pack test"),

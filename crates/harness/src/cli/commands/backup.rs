@@ -12,6 +12,7 @@ use crate::{
         ops,
         problem::{Kind, Problem},
         receipts,
+        value::counted,
     },
     cli::{Context, client, runtime, screen::Screen},
 };
@@ -90,7 +91,10 @@ fn unusable(path: &Path, error: &std::io::Error) -> Problem {
 fn created(answer: &Value, screen: &mut Screen) {
     screen.heading(&render::text(answer, "/path"));
     let count = |pointer| render::text(answer, pointer);
-    screen.field("holds", &format!("{} runs, {} receipts", count("/runs"), count("/log_size")));
+    screen.field(
+        "holds",
+        &format!("{}, {}", counted(count("/runs"), "run"), counted(count("/log_size"), "receipt")),
+    );
     screen.field("log root", &render::short_digest(&count("/log_root")));
     screen.field("not in it", "configuration, secrets and the signing key: keep them apart");
     screen.field("check it", &format!("harness backup verify --drill {}", count("/path")));

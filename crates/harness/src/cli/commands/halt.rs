@@ -4,7 +4,10 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, render};
-use crate::{app::problem::Problem, cli::screen::Screen};
+use crate::{
+    app::{problem::Problem, value::counted},
+    cli::screen::Screen,
+};
 
 /// What to halt, or what to do about halts.
 #[derive(Debug, ClapArgs)]
@@ -81,7 +84,8 @@ fn halts(answer: &Value, screen: &mut Screen) {
         one(item, screen);
     }
     let held = render::text(answer, "/held");
-    screen.line(&format!("{held} runs are held now."));
+    let are = if held == "1" { "is" } else { "are" };
+    screen.line(&format!("{} {are} held now.", counted(&held, "run")));
 }
 
 fn one(answer: &Value, screen: &mut Screen) {

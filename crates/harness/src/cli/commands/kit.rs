@@ -10,6 +10,7 @@ use crate::{
     app::{
         kit, ops,
         problem::{Kind, Problem},
+        value::counted,
     },
     cli::{
         Context, client,
@@ -102,9 +103,9 @@ fn matrix(answer: &Value, screen: &mut Screen) {
     };
     let name = format!("{} {}", number("/name"), number("/version"));
     screen.line(&format!(
-        "{}: {} runs, {came}",
+        "{}: {}, {came}",
         screen.tone(Tone::Strong, &name),
-        number("/cases")
+        counted(number("/cases"), "run")
     ));
     let probes = render::list(answer, "/probes");
     let probes: Vec<String> = probes.iter().map(|probe| render::text(probe, "/name")).collect();

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::cli::screen::{Screen, Tone};
+use crate::{
+    app::value::counted,
+    cli::screen::{Screen, Tone},
+};
 
 /// A text field; numbers and booleans too; empty when absent.
 pub(crate) fn text(value: &Value, pointer: &str) -> String {
@@ -79,7 +82,11 @@ pub(crate) fn run(answer: &Value, screen: &mut Screen) {
     screen.field("changed", &short_time(&text(row, "/changed_at")));
     screen.field(
         "journal",
-        &format!("{} events, head {}", text(row, "/events"), short_digest(&text(row, "/head"))),
+        &format!(
+            "{}, head {}",
+            counted(text(row, "/events"), "event"),
+            short_digest(&text(row, "/head"))
+        ),
     );
     next_step(row, screen);
 }
@@ -423,8 +430,8 @@ pub(crate) fn replay(answer: &Value, screen: &mut Screen) {
         let word = screen.tone(Tone::Good, "identical");
         let head = short_digest(&text(answer, "/head"));
         screen.line(&format!(
-            "{} events replayed, byte for byte {word}; head {head}",
-            text(answer, "/events")
+            "{} replayed, byte for byte {word}; head {head}",
+            counted(text(answer, "/events"), "event")
         ));
     } else {
         let word = screen.tone(Tone::Bad, "differs");

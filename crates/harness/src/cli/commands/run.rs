@@ -6,7 +6,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, duration_ms, json_argument, render, whole_number};
-use crate::app::problem::{Kind, Problem};
+use crate::app::{
+    problem::{Kind, Problem},
+    value::counted,
+};
 
 /// Verbs.
 #[derive(Debug, Subcommand)]
@@ -193,8 +196,9 @@ impl Verb {
 }
 
 fn exported(answer: &Value, screen: &mut crate::cli::screen::Screen) {
-    let (events, receipts) = (render::text(answer, "/events"), render::text(answer, "/receipts"));
-    screen.line(&format!("{events} events and {receipts} receipts exported."));
+    let count = |at, noun| counted(render::text(answer, at), noun);
+    let (events, receipts) = (count("/events", "event"), count("/receipts", "receipt"));
+    screen.line(&format!("{events} and {receipts} exported."));
     screen.field("public key", &render::text(answer, "/public_key"));
     screen.field("verify", "harness receipt verify --bundle FILE --key PUBLIC-KEY-FILE");
 }

@@ -8,6 +8,7 @@ use crate::{
     app::{
         migration, ops,
         problem::{Kind, Problem},
+        value::counted,
     },
     cli::{Context, client, runtime, screen::Screen},
 };
@@ -52,12 +53,13 @@ fn checked(answer: &Value, screen: &mut Screen) {
     let word = screen.status(if sound { "ok" } else { "failed" });
     let count = |pointer| render::text(answer, pointer);
     screen.field("store", &format!("{word}, version {}", count("/store_version")));
-    screen.field("runs", &format!("{} with {} events", count("/runs"), count("/events")));
+    screen
+        .field("runs", &format!("{} with {}", count("/runs"), counted(count("/events"), "event")));
     screen.field(
         "receipts",
         &format!("{}, root {}", count("/receipts"), render::short_digest(&count("/log_root"))),
     );
-    screen.field("halt log", &format!("{} entries", count("/halts")));
+    screen.field("halt log", &counted(count("/halts"), "entry"));
     for run in render::list(answer, "/not_foldable") {
         screen.field("not folded", run.as_str().unwrap_or_default());
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::render::{list, short_time, text};
 use crate::{
-    app::value::plain,
+    app::value::{counted, plain},
     cli::screen::{Screen, Tone},
 };
 
@@ -89,9 +89,9 @@ pub(crate) fn status(answer: &Value, screen: &mut Screen) {
                 let open = text(line, "/open_until");
                 let open =
                     if open.is_empty() { open } else { format!(" until {}", short_time(&open)) };
-                let calls = text(line, "/failures");
+                let calls = counted(text(line, "/failures"), "call");
                 let operation = text(line, "/operation");
-                let what = format!("{operation} {circuit}{open}, {calls} calls unanswered");
+                let what = format!("{operation} {circuit}{open}, {calls} unanswered");
                 screen.field("", &what);
             }
         }

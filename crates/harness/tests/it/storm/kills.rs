@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use super::{Storm, asked, check};
+use super::{Storm, asked};
 
 /// Kills of a plain test run; `./proof` takes a thousand.
 const SAMPLE: u64 = 10;
@@ -14,14 +14,8 @@ const WORLD_MINUTES: u64 = 90;
 fn killed_again_and_again_nothing_happens_twice_and_nothing_is_lost() {
     let kills = asked("HARNESS_KILLS", SAMPLE);
     let storm = Storm::new(WORLD_MINUTES);
-    std::thread::scope(|scope| {
-        let workers = [0, 1].map(|desk| {
-            scope.spawn({
-                let storm = &storm;
-                move || storm.work(desk)
-            })
-        });
-        while u64::from(storm.killed()) < kills && !workers.iter().any(|w| w.is_finished()) {
+    let seen = storm.under_load(|works| {
+        while u64::from(storm.killed()) < kills && works() {
             if storm.odd.below(3) == 0 {
                 storm.trouble();
             }
@@ -35,12 +29,7 @@ fn killed_again_and_again_nothing_happens_twice_and_nothing_is_lost() {
                 storm.kill(owner);
             }
         }
-        storm.stop.store(true, Ordering::Relaxed);
     });
-    let mut owner = storm.bring_home();
-    let seen = check::everything(&storm);
-    owner.kill().unwrap();
-    owner.wait().unwrap();
     let book = storm.book();
     let (owners, commands) = (&storm.owners, &storm.commands);
     println!(

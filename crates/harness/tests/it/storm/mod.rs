@@ -106,6 +106,21 @@ impl Storm {
         }
     }
 
+    /// Two desks work while trouble is made, until it is over or a desk fell over; everything is brought
+    /// home and looked at.
+    fn under_load(&self, trouble: impl FnOnce(&dyn Fn() -> bool)) -> check::Seen {
+        std::thread::scope(|scope| {
+            let workers = [0, 1].map(|desk| scope.spawn(move || self.work(desk)));
+            trouble(&|| !workers.iter().any(|worker| worker.is_finished()));
+            self.stop.store(true, Ordering::Relaxed);
+        });
+        let mut owner = self.bring_home();
+        let seen = check::everything(self);
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        seen
+    }
+
     fn book(&self) -> std::sync::MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -93,14 +93,8 @@ fn under_load_with_faults_and_kills_memory_and_store_stay_flat() {
     let storm = Storm::new(seconds / 60 + 60);
     let begun = Instant::now();
     let mut looks = Vec::new();
-    std::thread::scope(|scope| {
-        let workers = [0, 1].map(|desk| {
-            scope.spawn({
-                let storm = &storm;
-                move || storm.work(desk)
-            })
-        });
-        while begun.elapsed() < length && !workers.iter().any(|worker| worker.is_finished()) {
+    let seen = storm.under_load(|works| {
+        while begun.elapsed() < length && works() {
             let Some(owner) = storm.serve() else { continue };
             let life = Duration::from_secs(2 + storm.odd.below(seconds / 8 + 1));
             let born = Instant::now();
@@ -113,12 +107,7 @@ fn under_load_with_faults_and_kills_memory_and_store_stay_flat() {
             }
             storm.kill(owner);
         }
-        storm.stop.store(true, Ordering::Relaxed);
     });
-    let mut owner = storm.bring_home();
-    let seen = check::everything(&storm);
-    owner.kill().unwrap();
-    owner.wait().unwrap();
     let windows = windows(&looks, length);
     println!(
         "soak: {seconds} s, seed {:#x}, {} kills of owners, {} of commands, {} commands,",

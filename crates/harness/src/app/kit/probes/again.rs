@@ -4,12 +4,15 @@
 use kernel::{exception::Need, operation::Retry, port::JournalError};
 
 use super::{Case, Holds, Probe, unless};
-use crate::app::kit::{
-    drive::Story,
-    law::Finding,
-    rehearse::{Reached, Rehearsal, Row, Sort, plain_script},
-    script::{Crash, Script, Then},
-    told,
+use crate::app::{
+    kit::{
+        drive::Story,
+        law::Finding,
+        rehearse::{Reached, Rehearsal, Row, Sort, plain_script},
+        script::{Crash, Script, Then},
+        told,
+    },
+    value::counted,
 };
 
 pub(super) const PROBE: Probe =
@@ -86,8 +89,8 @@ pub(super) fn same_end(story: &Story, reached: &Reached) -> Vec<Finding> {
     };
     if effects(story) != effects(first) {
         found.push(Finding::new(
-            format!("{} effects", story.world.effects.len()),
-            format!("{} effects, as without it", first.world.effects.len()),
+            counted(story.world.effects.len(), "effect"),
+            format!("{}, as without it", counted(first.world.effects.len(), "effect")),
         ));
     }
     found
