@@ -1,4 +1,4 @@
-//! Two hundred and more broken things, each refused with its place and the next step (C025, C359).
+//! Three hundred and more broken things, each refused with its place and the next step (C025, C359).
 //!
 //! One table a kind. A row is a name and a broken thing; what every refusal owes is checked once, here.
 
@@ -10,7 +10,7 @@ mod policies;
 mod tokens;
 
 /// Fewest rows of all tables together.
-const ROWS_MIN: usize = 200;
+const ROWS_MIN: usize = 350;
 
 /// What somebody is told.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Debts {
 }
 
 #[test]
-fn there_are_two_hundred_broken_things() {
+fn there_are_three_hundred_broken_things_and_more() {
     let kinds = [
         ("packs", packs::rows()),
         ("policies", policies::TABLE.len()),
