@@ -3,5 +3,8 @@
 //! `app` composes every crate of ours; a surface (today [`cli`]) parses, calls `app`, renders, and holds
 //! no rule. It must not know anything else of ours, which `tests/it/arrows.rs` holds.
 
+mod api;
 pub mod app;
 pub mod cli;
+pub mod service;
+mod web;

@@ -1,5 +1,7 @@
 //! `harness.toml`: what the operator decides. Flag > environment > project file > user file > default.
 
+mod serve;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -13,6 +15,8 @@ use kernel::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use serve::{Serve, ServeFile, parse_listen};
 
 use super::problem::{Kind, Problem};
 
@@ -60,6 +64,8 @@ pub struct File {
     pub circuit: CircuitFile,
     /// Inputs unlike those of earlier runs.
     pub unusual: UnusualFile,
+    /// The server.
+    pub serve: ServeFile,
 }
 
 /// `[unusual]`.
@@ -179,6 +185,8 @@ pub struct Config {
     pub circuit: CircuitRule,
     /// From how many runs on inputs are compared with earlier ones; 0 = never.
     pub unusual_after: u32,
+    /// The server.
+    pub serve: Serve,
     /// Where each value came from.
     pub origins: Vec<Origin>,
 }
@@ -293,7 +301,8 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
 
     let mut people = file.people.clone();
     if people.is_empty() {
-        let roles = ["approver", "finance", "operator", "owner"].map(str::to_owned).to_vec();
+        let roles =
+            ["admin", "approver", "finance", "operator", "owner"].map(str::to_owned).to_vec();
         people.insert("me".to_owned(), Person { roles });
     }
     let first = || people.keys().next().cloned().unwrap_or_default();
@@ -340,6 +349,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         budget,
         circuit,
         unusual_after: file.unusual.after(),
+        serve: Serve::of(&file.serve)?,
         origins,
     })
 }

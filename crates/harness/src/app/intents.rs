@@ -358,7 +358,7 @@ fn genesis(
     };
     let agent = Principal { id: agent, kind: ActorKind::Agent, roles: Default::default() };
     let tenant = caller.tenant().clone();
-    let chain = Chain { agent, on_behalf_of: caller.principal().clone(), tenant: tenant.clone() };
+    let chain = Chain { agent, on_behalf_of: caller.acts_for().clone(), tenant: tenant.clone() };
     let limits = (app.config.budget.clone(), app.config.approvers.clone());
     let grant = grant_of(plan, &chosen.shelved);
     let header = pin_header(chain, &pack.manifest, (plan, digest), grant, limits);
@@ -408,19 +408,18 @@ pub(crate) fn grant_of(plan: &Plan, shelved: &Shelved) -> Grant {
 /// The same key with other inputs is somebody's mistake, not a retry.
 async fn check_same(app: &App, caller: &Caller, id: &RunId, inputs: &Value) -> Result<(), Problem> {
     let records = app.records(caller, id).await?;
-    let before = records.first().and_then(|record| match &record.event.body {
-        kernel::event::Body::Opened { intent, .. } => {
-            intent.opening().map(|o| Arc::clone(&o.value))
-        }
-        _ => None,
-    });
-    match before {
-        Some(before) if *before != *inputs => Err(Problem::new(
-            Kind::Conflict,
-            "idempotency-key-reused",
-            format!("this idempotency key was used with other inputs for {id}"),
-        )
-        .next("use another key")),
+    let reused = |how: &str| {
+        let detail = format!("this idempotency key was used {how}");
+        Err(Problem::new(Kind::Conflict, "idempotency-key-reused", detail).next("use another key"))
+    };
+    let Some(Body::Opened { header, intent, .. }) = records.first().map(|r| &r.event.body) else {
+        return Ok(());
+    };
+    if !caller.may_see(&header.chain.on_behalf_of.id) {
+        return reused("by somebody else");
+    }
+    match intent.opening() {
+        Some(before) if *before.value != *inputs => reused(&format!("with other inputs for {id}")),
         _ => Ok(()),
     }
 }

@@ -3,8 +3,10 @@
 //! [`ops`], and so the same whether it is called in this process, through the owner's socket, or later
 //! over HTTP.
 
+pub mod answers;
 pub mod approvals;
 pub mod backups;
+pub mod caller;
 pub mod checks;
 pub mod config;
 pub mod demo;
@@ -13,9 +15,11 @@ pub mod drill;
 pub mod exceptions;
 pub mod explain;
 pub mod export;
+pub mod feed;
 pub mod halts;
 mod header;
 pub mod host;
+pub mod identity;
 pub mod intents;
 pub mod kit;
 pub mod kpis;
@@ -40,59 +44,26 @@ use ::receipts::key::Signer;
 use connect::{Connectors, Host, Secrets};
 use engine::{Engine, Options, OsEntropy};
 use kernel::{
-    id::{RunId, Tenant},
+    id::RunId,
     port::{Blobs, Journal, Validate},
-    principal::Principal,
     run::Run,
 };
 use pack::{Router, Schemas};
-use store::{Query, Sqlite};
+use store::{Documents as _, Query, Sqlite};
 
 use config::Config;
+use feed::{Feed, Watched};
 use host::{Lock, Sealer, SystemClock};
 use problem::{Kind, Problem};
 use shelf::Shelf;
 
+pub use caller::{Caller, Right};
+
+/// How often what has expired beside the journal is forgotten.
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// Runs driven at a time in one process.
 const RUNS_MAX: usize = 256;
-
-/// Who calls, and whose data they may see. Every operation and every query needs one.
-///
-/// Nobody makes one up: it comes from a declared person.
-///
-/// ```compile_fail,E0451
-/// fn forge(like: harness::app::Caller) -> harness::app::Caller {
-///     let tenant = "somebody-else".parse().unwrap();
-///     harness::app::Caller { tenant, ..like }
-/// }
-/// ```
-#[derive(Clone, Debug)]
-pub struct Caller {
-    tenant: Tenant,
-    principal: Principal,
-}
-
-impl Caller {
-    /// A declared person in the configured tenant.
-    ///
-    /// # Errors
-    /// When nobody of that name is declared.
-    pub fn person(config: &Config, name: &str) -> Result<Self, Problem> {
-        Ok(Self { tenant: config.tenant.clone(), principal: config.person(name)? })
-    }
-
-    /// Whose data they may see.
-    #[must_use]
-    pub fn tenant(&self) -> &Tenant {
-        &self.tenant
-    }
-
-    /// Who they are.
-    #[must_use]
-    pub fn principal(&self) -> &Principal {
-        &self.principal
-    }
-}
 
 /// The composed product over one store.
 #[derive(Debug)]
@@ -104,6 +75,8 @@ pub struct App {
     connectors: Arc<Connectors>,
     router: Router,
     novelty: novelty::Novelty,
+    identity: identity::Identity,
+    feed: Arc<Feed>,
     signer: Arc<Signer>,
     _lock: Lock,
 }
@@ -123,8 +96,11 @@ impl App {
         let blobs: Arc<dyn Blobs> = Arc::clone(&store) as Arc<dyn Blobs>;
         let shelf = Arc::new(Shelf::open(&config, Arc::clone(&blobs))?);
         let connectors = Arc::new(open_connectors(&config, &shelf, blobs)?);
+        let journal = Arc::clone(&store) as Arc<dyn Journal>;
+        let began = engine::Clock::now(&SystemClock).at.unsigned_abs();
+        let feed = Arc::new(Feed::new(began));
         let engine = Engine::new(Options {
-            journal: Arc::clone(&store) as Arc<dyn Journal>,
+            journal: Arc::new(Watched { journal, feed: Arc::clone(&feed) }),
             connector: Arc::clone(&connectors) as Arc<dyn kernel::port::Connector>,
             loader: Arc::clone(&shelf) as Arc<dyn engine::Loader>,
             seal: Arc::new(Sealer(Arc::clone(&signer))),
@@ -133,7 +109,7 @@ impl App {
             runs_max: RUNS_MAX,
         });
         let router = Router::new(shelf.packs().map(|shelved| &shelved.pack));
-        let novelty = novelty::Novelty::default();
+        let (novelty, identity) = (novelty::Novelty::default(), identity::Identity::default());
         Ok(Arc::new(Self {
             config,
             store,
@@ -142,6 +118,8 @@ impl App {
             connectors,
             router,
             novelty,
+            identity,
+            feed,
             signer,
             _lock: lock,
         }))
@@ -153,14 +131,57 @@ impl App {
         &self.config
     }
 
+    /// What changes, as it changes.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
     /// The wall clock, in ms.
     pub(crate) fn now(&self) -> i64 {
         engine::Clock::now(&SystemClock).at
     }
 
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// What it said instead.
+    pub async fn check_readable(&self) -> Result<(), Problem> {
+        self.store.due_documents(answers::KIND, 0, 1).await?;
+        Ok(())
+    }
+
+    /// Figures of the store for whoever watches it: name, meaning, value.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn figures(&self) -> Result<Vec<(&'static str, &'static str, u64)>, Problem> {
+        let stats = self.store.stats(&self.config.tenant).await?;
+        Ok(vec![
+            ("harness_runs", "Runs in the store.", stats.runs),
+            ("harness_events", "Events in the store.", stats.events),
+            ("harness_receipts", "Receipts in the log.", stats.receipts),
+            ("harness_approvals_open", "Asks that wait for a person.", stats.approvals_open),
+            ("harness_exceptions_open", "Exceptions that need a person.", stats.exceptions_open),
+            ("harness_store_writes", "Writes acknowledged since the start.", stats.writes),
+            ("harness_store_commits", "Commits since the start.", stats.commits),
+            ("harness_store_bytes", "Size of the database file.", stats.file_bytes),
+        ])
+    }
+
     /// Drives what is due until [`App::shut_down`].
     pub async fn serve(self: Arc<Self>) {
-        Arc::clone(&self.engine).serve().await;
+        let engine = Arc::clone(&self.engine).serve();
+        let sweep = async {
+            loop {
+                self.sweep_credentials().await;
+                tokio::time::sleep(SWEEP_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = engine => {}
+            () = sweep => {}
+        }
     }
 
     /// Stops taking work, lets calls in flight end, and closes the store.
@@ -213,6 +234,20 @@ impl App {
             return Err(Problem::not_found("run", run.as_str()));
         }
         Ok(records)
+    }
+
+    /// As [`App::records`], for callers who may see their own runs only: to them others do not exist.
+    pub(crate) async fn own_records(
+        &self,
+        caller: &Caller,
+        run: &RunId,
+    ) -> Result<Vec<kernel::event::Record>, Problem> {
+        let first = self.store.events(caller.tenant(), run, 0, 1).await?;
+        let header = first.first().and_then(header_of);
+        if header.is_none_or(|header| !caller.may_see(&header.chain.on_behalf_of.id)) {
+            return Err(Problem::not_found("run", run.as_str()));
+        }
+        self.records(caller, run).await
     }
 }
 

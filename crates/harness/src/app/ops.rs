@@ -7,10 +7,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    App, Caller, approvals, backups, checks, config,
+    App, Caller, Right, approvals, backups, checks, config,
     demo::Told,
-    doctor, drill, exceptions, explain, export, halts, intents, kit, kpis, migration, packs,
-    policies,
+    doctor, drill, exceptions, explain, export, halts, identity, intents, kit, kpis, migration,
+    packs, policies,
     problem::{Kind, Problem},
     receipts, rollbacks, runs, timeline,
 };
@@ -39,6 +39,8 @@ type Call = for<'a> fn(&'a App, &'a Caller, Value) -> Task<'a, Result<Value, Pro
 pub struct Op {
     /// Its name, such as `run.get`.
     pub name: &'static str,
+    /// Whoever calls it holds one of these rights; empty for nobody in particular.
+    pub needs: &'static [Right],
     /// Schema id of its answer, such as `harness.run/v1`.
     pub document: &'static str,
     /// JSON Schema of its request.
@@ -54,11 +56,31 @@ impl std::fmt::Debug for Op {
     }
 }
 
+/// Which rights an operation asks for: one of those listed.
+mod need {
+    #![allow(non_upper_case_globals, reason = "the table reads as words")]
+    use super::Right;
+
+    /// Whoever is known.
+    pub(super) const Any: &[Right] = &[];
+    pub(super) const Read: &[Right] = &[Right::Read];
+    /// Of one's own runs also those who only propose; the operation looks whose run it is.
+    pub(super) const Own: &[Right] = &[Right::Read, Right::Propose];
+    pub(super) const Propose: &[Right] = &[Right::Propose];
+    pub(super) const Operate: &[Right] = &[Right::Operate];
+    pub(super) const Decide: &[Right] = &[Right::Decide];
+    /// Operators, and those who own what they settle; the core looks who owns it.
+    pub(super) const Handle: &[Right] = &[Right::Operate, Right::Decide];
+    /// The operation looks closer where people may do it for themselves.
+    pub(super) const Admin: &[Right] = &[Right::Admin, Right::Read];
+}
+
 macro_rules! ops {
-    ($($name:literal, $document:literal => $path:path: $request:ty => $response:ty;)*) => {
+    ($($need:ident $name:literal, $document:literal => $path:path: $request:ty => $response:ty;)*) => {
         /// The table.
         pub const OPS: &[Op] = &[$(Op {
             name: $name,
+            needs: need::$need,
             document: $document,
             request: || schema_for!($request),
             response: || schema_for!($response),
@@ -71,41 +93,45 @@ macro_rules! ops {
 }
 
 ops! {
-    "intent.list", "harness.intent-list/v1" => intents::list: intents::Nothing => intents::IntentList;
-    "intent.plan", "harness.plan-view/v1" => intents::plan: intents::Submit => intents::PlanView;
-    "intent.submit", "harness.submitted/v1" => intents::submit: intents::Submit => intents::Submitted;
-    "plan.get", "harness.plan-view/v1" => intents::get_plan: intents::GetPlan => intents::PlanView;
-    "run.list", "harness.run-list/v1" => runs::list: runs::ListRuns => runs::RunList;
-    "run.get", "harness.run-detail/v1" => runs::get: runs::NamedRun => runs::RunDetail;
-    "run.events", "harness.event-list/v1" => timeline::events: timeline::ListEvents => timeline::EventList;
-    "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
-    "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
-    "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;
-    "run.replay", "harness.replay/v1" => runs::replay: runs::ReplayRun => runs::ReplayView;
-    "run.export", "harness.exported/v1" => export::export: export::Export => export::Exported;
-    "approval.list", "harness.approval-list/v1" => approvals::list: approvals::ListApprovals => approvals::ApprovalList;
-    "approval.get", "harness.approval/v1" => approvals::get: approvals::GetApproval => approvals::Card;
-    "approval.decide", "harness.run/v1" => approvals::decide: approvals::Decide => runs::RunView;
-    "exception.list", "harness.exception-list/v1" => exceptions::list: exceptions::ListExceptions => exceptions::ExceptionList;
-    "exception.get", "harness.exception/v1" => exceptions::get: exceptions::GetException => exceptions::ExceptionDetail;
-    "exception.settle", "harness.run/v1" => exceptions::settle: exceptions::Settle => runs::RunView;
-    "halt.set", "harness.halt/v1" => halts::halt: halts::Halt => halts::HaltView;
-    "halt.lift", "harness.halt/v1" => halts::lift: halts::LiftHalt => halts::HaltView;
-    "halt.list", "harness.halt-list/v1" => halts::list: halts::ListHalts => halts::HaltList;
-    "receipt.list", "harness.receipt-list/v1" => receipts::list: runs::NamedRun => receipts::ReceiptList;
-    "receipt.get", "harness.receipt/v1" => receipts::get: receipts::GetReceipt => receipts::ReceiptView;
-    "receipt.verify", "harness.verified/v1" => receipts::verify_run: receipts::Verify => receipts::Verified;
-    "receipt.checkpoint", "harness.checkpoint/v1" => receipts::checkpoint: intents::Nothing => receipts::CheckpointView;
-    "explain", "harness.explanations/v1" => explain::explain: explain::Explain => explain::Explanations;
-    "kpi.report", "harness.kpi-report/v1" => kpis::report: kpis::ReportKpis => kpis::KpiReport;
-    "pack.list", "harness.pack-list/v1" => packs::list: intents::Nothing => packs::PackList;
-    "pack.status", "harness.pack-status/v1" => packs::status: intents::Nothing => packs::PackStatusList;
-    "policy.check", "harness.policy-check/v1" => policies::check: intents::Nothing => policies::PolicyCheck;
-    "policy.matrix", "harness.policy-matrix/v1" => policies::matrix: policies::GetMatrix => policies::Matrix;
-    "policy.explain", "harness.policy-explained/v1" => policies::explain: policies::Ask => policies::Explained;
-    "backup.create", "harness.backup/v1" => backups::create: backups::CreateBackup => backups::Backup;
-    "store.check", "harness.store-checked/v1" => checks::check: intents::Nothing => checks::StoreChecked;
-    "doctor", "harness.diagnosis/v1" => doctor::diagnose: intents::Nothing => doctor::Diagnosis;
+    Any "intent.list", "harness.intent-list/v1" => intents::list: intents::Nothing => intents::IntentList;
+    Propose "intent.plan", "harness.plan-view/v1" => intents::plan: intents::Submit => intents::PlanView;
+    Propose "intent.submit", "harness.submitted/v1" => intents::submit: intents::Submit => intents::Submitted;
+    Read "plan.get", "harness.plan-view/v1" => intents::get_plan: intents::GetPlan => intents::PlanView;
+    Read "run.list", "harness.run-list/v1" => runs::list: runs::ListRuns => runs::RunList;
+    Own "run.get", "harness.run-detail/v1" => runs::get: runs::NamedRun => runs::RunDetail;
+    Own "run.events", "harness.event-list/v1" => timeline::events: timeline::ListEvents => timeline::EventList;
+    Operate "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
+    Operate "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
+    Handle "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;
+    Read "run.replay", "harness.replay/v1" => runs::replay: runs::ReplayRun => runs::ReplayView;
+    Operate "run.export", "harness.exported/v1" => export::export: export::Export => export::Exported;
+    Read "approval.list", "harness.approval-list/v1" => approvals::list: approvals::ListApprovals => approvals::ApprovalList;
+    Read "approval.get", "harness.approval/v1" => approvals::get: approvals::GetApproval => approvals::Card;
+    Decide "approval.decide", "harness.run/v1" => approvals::decide: approvals::Decide => runs::RunView;
+    Read "exception.list", "harness.exception-list/v1" => exceptions::list: exceptions::ListExceptions => exceptions::ExceptionList;
+    Read "exception.get", "harness.exception/v1" => exceptions::get: exceptions::GetException => exceptions::ExceptionDetail;
+    Handle "exception.settle", "harness.run/v1" => exceptions::settle: exceptions::Settle => runs::RunView;
+    Operate "halt.set", "harness.halt/v1" => halts::halt: halts::Halt => halts::HaltView;
+    Operate "halt.lift", "harness.halt/v1" => halts::lift: halts::LiftHalt => halts::HaltView;
+    Read "halt.list", "harness.halt-list/v1" => halts::list: halts::ListHalts => halts::HaltList;
+    Read "receipt.list", "harness.receipt-list/v1" => receipts::list: runs::NamedRun => receipts::ReceiptList;
+    Read "receipt.get", "harness.receipt/v1" => receipts::get: receipts::GetReceipt => receipts::ReceiptView;
+    Read "receipt.verify", "harness.verified/v1" => receipts::verify_run: receipts::Verify => receipts::Verified;
+    Read "receipt.checkpoint", "harness.checkpoint/v1" => receipts::checkpoint: intents::Nothing => receipts::CheckpointView;
+    Read "explain", "harness.explanations/v1" => explain::explain: explain::Explain => explain::Explanations;
+    Read "kpi.report", "harness.kpi-report/v1" => kpis::report: kpis::ReportKpis => kpis::KpiReport;
+    Read "pack.list", "harness.pack-list/v1" => packs::list: intents::Nothing => packs::PackList;
+    Read "pack.status", "harness.pack-status/v1" => packs::status: intents::Nothing => packs::PackStatusList;
+    Read "policy.check", "harness.policy-check/v1" => policies::check: intents::Nothing => policies::PolicyCheck;
+    Read "policy.matrix", "harness.policy-matrix/v1" => policies::matrix: policies::GetMatrix => policies::Matrix;
+    Read "policy.explain", "harness.policy-explained/v1" => policies::explain: policies::Ask => policies::Explained;
+    Operate "backup.create", "harness.backup/v1" => backups::create: backups::CreateBackup => backups::Backup;
+    Operate "store.check", "harness.store-checked/v1" => checks::check: intents::Nothing => checks::StoreChecked;
+    Admin "token.create", "harness.token-made/v1" => identity::create_token: identity::MakeToken => identity::TokenMade;
+    Admin "token.list", "harness.token-list/v1" => identity::list_tokens: intents::Nothing => identity::TokenList;
+    Admin "token.revoke", "harness.token/v1" => identity::revoke_token: identity::RevokeToken => identity::TokenView;
+    Read "token.link", "harness.sign-in-link/v1" => identity::link: identity::MakeLink => identity::LinkView;
+    Operate "doctor", "harness.diagnosis/v1" => doctor::diagnose: intents::Nothing => doctor::Diagnosis;
 }
 
 /// Calls an operation by name.
@@ -122,6 +148,9 @@ pub async fn call(app: &App, caller: &Caller, name: &str, body: Value) -> Result
         let detail = format!("the request of `{name}` is nested deeper than {DEPTH_MAX} levels");
         return Err(Problem::usage("too-deep", detail)
             .next("make it flatter, or put the inner part in as text"));
+    }
+    if !op.needs.is_empty() {
+        caller.needs(op.needs)?;
     }
     (op.call)(app, caller, body).await
 }

@@ -15,6 +15,8 @@ pub enum Kind {
     Usage,
     /// There is no such thing.
     NotFound,
+    /// Nobody knows who calls.
+    NotSignedIn,
     /// The caller may not.
     NotAllowed,
     /// Somebody was faster, or what was shown has changed.
@@ -43,7 +45,7 @@ impl Kind {
             Self::Unexpected => 1,
             Self::Usage => 2,
             Self::NotFound => 3,
-            Self::NotAllowed => 4,
+            Self::NotSignedIn | Self::NotAllowed => 4,
             Self::Conflict => 5,
             Self::Denied => 6,
             Self::WaitingForApproval => 7,
@@ -170,6 +172,10 @@ impl From<store::Error> for Problem {
             }
             cursor @ store::Error::Cursor(_) => Self::usage("bad-cursor", cursor.to_string())
                 .next("leave --after out, or copy it from the page before"),
+            store::Error::Stale { .. } => {
+                Self::new(Kind::Conflict, "changed-meanwhile", error.to_string())
+                    .next("look at it again, then decide")
+            }
             other => Self::new(Kind::Unexpected, "store", other.to_string())
                 .next("`harness doctor` checks the store"),
         }

@@ -264,7 +264,7 @@ pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<Ru
 /// When there is no such run, or its journal was changed.
 pub async fn get(app: &App, caller: &Caller, request: NamedRun) -> Result<RunDetail, Problem> {
     let id: RunId = parse_id(&request.run)?;
-    let records = app.records(caller, &id).await?;
+    let records = app.own_records(caller, &id).await?;
     let run = app.fold(&id, &records).await?;
     let finished = records.iter().rev().find_map(|record| match &record.event.body {
         Body::Finished { output, caveats, .. } => Some((output.value(), caveats.clone())),

@@ -1,7 +1,7 @@
 //! Packs and policies in force, and everything runs are pinned to, by digest.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -70,6 +70,8 @@ pub struct Shelf {
     /// Pinned packs and policies that were loaded before, by digest.
     loaded: Mutex<HashMap<(Digest, Digest), Arc<Held>>>,
     plans: Mutex<HashMap<Digest, Arc<Plan>>>,
+    /// Packs and policies that were kept for a tenant by this process. One at a time is kept.
+    kept: tokio::sync::Mutex<HashSet<(Tenant, Digest, Digest)>>,
 }
 
 /// Most pinned plans kept in memory.
@@ -118,8 +120,8 @@ impl Shelf {
             packs.insert(name, Arc::new(shelved));
         }
         let policies = config.store.join("policies");
-        let (loaded, plans) = (Mutex::default(), Mutex::default());
-        Ok(Self { packs, everything, operator, policies, blobs, loaded, plans })
+        let (loaded, plans, kept) = (Mutex::default(), Mutex::default(), Default::default());
+        Ok(Self { packs, everything, operator, policies, blobs, loaded, plans, kept })
     }
 
     /// Packs in name order.
@@ -140,6 +142,11 @@ impl Shelf {
     /// # Errors
     /// When the store fails.
     pub async fn keep(&self, tenant: &Tenant, shelved: &Shelved) -> Result<(), Problem> {
+        let place = (tenant.clone(), shelved.pack.digest, shelved.bundle.digest());
+        let mut kept = self.kept.lock().await;
+        if kept.contains(&place) {
+            return Ok(());
+        }
         let listing: Vec<Listed> = shelved
             .files
             .iter()
@@ -152,7 +159,9 @@ impl Shelf {
             }
             self.blobs.put(tenant.clone(), listing).await?;
         }
-        self.keep_policies(&shelved.bundle, &self.sources(&shelved.pack))
+        self.keep_policies(&shelved.bundle, &self.sources(&shelved.pack))?;
+        kept.insert(place);
+        Ok(())
     }
 
     /// Keeps a plan; returns its hash.

@@ -169,7 +169,7 @@ fn note(line: &mut ActionLine, record: &Record, dispatched_at: Option<i64>) {
 /// When there is no such run.
 pub async fn events(app: &App, caller: &Caller, request: ListEvents) -> Result<EventList, Problem> {
     let id: RunId = parse_id(&request.run)?;
-    let records = app.records(caller, &id).await?;
+    let records = app.own_records(caller, &id).await?;
     let from = records.iter().filter(|record| record.event.seq >= request.after);
     let items = from.map(|record| EventView {
         seq: record.event.seq,

@@ -144,6 +144,26 @@ fn mixes_scripts(word: &str) -> bool {
     scripts.any(|next| Some(next) != first)
 }
 
+/// A version of a document, as an entity tag. How long something has waited is no change of it.
+#[must_use]
+pub fn fingerprint(document: &Value) -> String {
+    let mut stable = document.clone();
+    drop_ages(&mut stable);
+    let digest = kernel::Digest::of(stable.to_string().as_bytes()).hex();
+    format!("\"{}\"", digest.get(..32).unwrap_or(&digest))
+}
+
+fn drop_ages(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.remove("age_ms");
+            map.values_mut().for_each(drop_ages);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_ages),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

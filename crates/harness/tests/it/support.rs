@@ -296,6 +296,7 @@ impl Office {
             "store = \"store\"\npacks = [\"packs/customer-ops\"]\nme = \"ulla\"\n\
              [people.ulla]\nroles = [\"requester\", \"approver\", \"operator\"]\n\
              [people.mira]\nroles = [\"approver\", \"finance\"]\n\
+             [people.ada]\nroles = [\"admin\"]\n\
              [people.lars]\nroles = [\"viewer\"]\n\
              [keys]\nreceipts = \"file:keys/receipts.key\"\n",
         );
@@ -407,11 +408,22 @@ pub(crate) struct Serving(Child);
 
 impl Serving {
     pub(crate) fn start(office: &Office) -> Self {
-        let mut child = office.command(&["serve"]).stderr(Stdio::piped()).spawn().unwrap();
+        Self::with(office, &["serve"]).0
+    }
+
+    /// With the API and the UI at a free port of this machine: the host and port.
+    pub(crate) fn listening(office: &Office) -> (Self, String) {
+        let (serving, line) = Self::with(office, &["serve", "--listen", "127.0.0.1:0"]);
+        let (_, place) = line.split_once(" at http://").unwrap_or_else(|| panic!("{line}"));
+        (serving, place.split(';').next().unwrap().to_owned())
+    }
+
+    fn with(office: &Office, args: &[&str]) -> (Self, String) {
+        let mut child = office.command(args).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("serving "), "{line}");
-        Self(child)
+        (Self(child), line)
     }
 
     /// Tells it to end, and waits until it has.

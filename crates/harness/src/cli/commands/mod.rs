@@ -17,6 +17,7 @@ mod schema;
 pub(super) mod serve;
 mod single;
 mod store;
+mod token;
 mod trouble;
 mod world;
 
@@ -121,6 +122,9 @@ pub enum Noun {
     /// Copies of the store: create, verify, restore
     #[command(subcommand)]
     Backup(backup::Verb),
+    /// Credentials for the API and the web UI: create, list, revoke, link
+    #[command(subcommand)]
+    Token(token::Verb),
     /// The store itself: check, migrate
     #[command(subcommand)]
     Store(store::Verb),
@@ -161,6 +165,7 @@ impl Noun {
             Self::Kpi(verb) => verb.outcome(),
             Self::Explain(args) => args.outcome(),
             Self::Backup(verb) => verb.outcome(context),
+            Self::Token(verb) => verb.outcome(),
             Self::Store(verb) => verb.outcome(context),
             Self::Doctor(args) => args.outcome(),
             Self::Config(verb) => verb.outcome(context),

@@ -79,6 +79,8 @@ fn every_answer_validates_against_its_published_schema() {
     let exception = open["items"][0]["id"].as_str().unwrap().to_owned();
     let receipts = hold(&["receipt", "list", &run]);
     let receipt = receipts["items"][0]["id"].as_str().unwrap().to_owned();
+    let made = hold(&["token", "create", "to be ended"]);
+    let token = made["kept"]["id"].as_str().unwrap().to_owned();
     let bundle = office.path("run.bundle");
     let bundle = bundle.to_str().unwrap();
 
@@ -116,6 +118,9 @@ fn every_answer_validates_against_its_published_schema() {
         &["policy", "matrix"],
         &["policy", "explain", "crm.get_account", "--args", r#"{"account":"ACC-0042"}"#],
         &["store", "check"],
+        &["token", "list"],
+        &["token", "revoke", &token],
+        &["token", "link"],
         &["doctor"],
         &["config", "show"],
         &["schema"],

@@ -215,7 +215,10 @@ fn an_older_store_is_brought_forward_with_a_copy_first() {
     assert_eq!((&now["from"], &now["copy"]), (&now["to"], &Value::Null), "{now}");
     // As a build before halts left it.
     let conn = rusqlite::Connection::open(&database).unwrap();
-    conn.execute_batch("DROP TABLE halts; DROP TABLE halt_log; PRAGMA user_version = 3;").unwrap();
+    conn.execute_batch(
+        "DROP TABLE documents; DROP TABLE halts; DROP TABLE halt_log; PRAGMA user_version = 3;",
+    )
+    .unwrap();
     drop(conn);
     let migrated = office.json(&["store", "migrate"]).exits(0).document();
     assert_eq!((&migrated["from"], &migrated["runs"]), (&json!(3), &json!(2)), "{migrated}");

@@ -93,7 +93,7 @@ fn an_answer_must_fit_and_only_its_owner_gives_it() {
     assert!(problem["next"].is_string(), "{problem}");
     let retry = ["exception", "retry", &id, "--reason", "allowed now"];
     let problem = office.json_as("lars", &retry).exits(4).problem();
-    assert!(problem["detail"].as_str().unwrap().contains("or an operator decides"), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("the role operator"), "{problem}");
     let empty = office.json(&["exception", "retry", &id, "--reason", " "]).exits(2).problem();
     assert_eq!(empty["code"], "evidence-needed");
     let close = office.json(&["exception", "close", &id, "--reason", "seen"]).exits(5).problem();

@@ -251,7 +251,7 @@ fn write_all(dir: &Path, files: &Files, world: &World, more: &str) {
     ));
     let config = format!(
         "store = \"store\"\npacks = [\"pack\"]\nme = \"ulla\"\n\
-         [people.ulla]\nroles = [\"requester\"]\n[people.mira]\nroles = [\"approver\", \"finance\"]\n\
+         [people.ulla]\nroles = [\"requester\", \"operator\"]\n[people.mira]\nroles = [\"approver\", \"finance\"]\n\
          [keys]\nreceipts = \"file:keys/receipts.key\"\n[policy]\noperator = [\"operator.cedar\"]\n\
          {systems}{secrets}{more}"
     );

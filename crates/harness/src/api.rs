@@ -1,0 +1,77 @@
+//! The HTTP API: `/v1`. A route parses, calls one operation of `app`, and tells its answer; the whole of it
+//! is the table in [`routes`], from which the OpenAPI document is made as well.
+
+mod events;
+mod input;
+mod openapi;
+mod replies;
+mod routes;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, get, on},
+};
+
+pub(crate) use openapi::document as openapi;
+
+use crate::{
+    app::problem::{Kind, Problem},
+    web::{Told, Web},
+};
+use routes::{ROUTES, Verb};
+
+/// How long the body of a request may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(20);
+
+/// Every route of the API, to be served beside the UI.
+pub(crate) fn router() -> Router<Arc<Web>> {
+    let mut router = Router::new()
+        .route("/v1/events", get(events::events))
+        .route("/v1/openapi.json", get(|| async { Json(openapi()) }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(crate::web::metrics));
+    for route in ROUTES {
+        let filter = match route.verb {
+            Verb::Get => MethodFilter::GET,
+            Verb::Post => MethodFilter::POST,
+            Verb::Delete => MethodFilter::DELETE,
+        };
+        let handle = move |web, signed, request| input::answer(route, web, signed, request);
+        router = router.route(route.path, on(filter, handle));
+    }
+    router.method_not_allowed_fallback(other_method)
+}
+
+/// What nothing else answers below `/v1`.
+pub(crate) async fn nothing_here(uri: Uri) -> Response {
+    let detail = format!("there is nothing at {}", uri.path());
+    let problem = Problem::new(Kind::NotFound, "no-such-route", detail)
+        .next("`GET /v1/openapi.json` lists what there is");
+    Told::from(problem).into_response()
+}
+
+async fn other_method(uri: Uri) -> Response {
+    let detail = format!("{} does not take this method", uri.path());
+    let problem = Problem::usage("no-such-method", detail)
+        .next("`GET /v1/openapi.json` lists which it takes");
+    Told::with(StatusCode::METHOD_NOT_ALLOWED, problem).into_response()
+}
+
+/// Whether work is taken: not while the process ends.
+async fn ready(State(web): State<Arc<Web>>) -> Response {
+    let ends = *web.ends.borrow();
+    match (ends, web.app.check_readable().await) {
+        (false, Ok(())) => "ready\n".into_response(),
+        (true, _) => {
+            Told::from(Problem::new(Kind::TryAgain, "shutting-down", "the process is about to end"))
+                .into_response()
+        }
+        (_, Err(problem)) => Told::from(problem).into_response(),
+    }
+}

@@ -1,0 +1,151 @@
+//! The table: one line for each route. A new operation becomes reachable by a line here.
+
+use serde_json::{Value, json};
+
+/// The method of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Post,
+    Delete,
+}
+
+/// One route.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) verb: Verb,
+    /// Its template; the names in braces are fields of the operation's request.
+    pub(super) path: &'static str,
+    /// The operation of `app` it calls.
+    pub(super) op: &'static str,
+    /// What it does, for the document.
+    pub(super) summary: &'static str,
+    /// A field of the request that the path stands for: its name and value.
+    pub(super) fixed: Option<(&'static str, &'static str)>,
+    /// Fields of the request that nobody outside this machine may set.
+    pub(super) hidden: &'static [&'static str],
+    /// Whether a decision needs the version it was made from.
+    pub(super) decides: Option<Decides>,
+}
+
+/// What a decision is about: it is compared with the version that the caller has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decides {
+    Approval,
+    Exception,
+}
+
+impl Decides {
+    /// The operation that shows it, and the field that names it.
+    pub(super) fn shown_by(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Approval => ("approval.get", "approval"),
+            Self::Exception => ("exception.get", "exception"),
+        }
+    }
+}
+
+impl Route {
+    /// Names in braces.
+    pub(super) fn path_fields(&self) -> impl Iterator<Item = &'static str> {
+        let parts = self.path.split('/');
+        parts.filter_map(|part| part.strip_prefix('{').and_then(|p| p.strip_suffix('}')))
+    }
+
+    /// The fixed field as JSON.
+    pub(super) fn fixed_field(&self) -> Option<(&'static str, Value)> {
+        self.fixed.map(|(name, value)| (name, json!(value)))
+    }
+}
+
+const fn route(verb: Verb, path: &'static str, op: &'static str, summary: &'static str) -> Route {
+    Route { verb, path, op, summary, fixed: None, hidden: &[], decides: None }
+}
+
+const fn get(path: &'static str, op: &'static str, summary: &'static str) -> Route {
+    route(Verb::Get, path, op, summary)
+}
+
+const fn post(path: &'static str, op: &'static str, summary: &'static str) -> Route {
+    route(Verb::Post, path, op, summary)
+}
+
+const fn steer(path: &'static str, verb: &'static str, summary: &'static str) -> Route {
+    Route { fixed: Some(("verb", verb)), ..route(Verb::Post, path, "run.steer", summary) }
+}
+
+const fn decide(path: &'static str, verb: &'static str, summary: &'static str) -> Route {
+    Route {
+        fixed: Some(("verb", verb)),
+        decides: Some(Decides::Approval),
+        ..route(Verb::Post, path, "approval.decide", summary)
+    }
+}
+
+const fn settle(path: &'static str, verb: &'static str, summary: &'static str) -> Route {
+    Route {
+        fixed: Some(("verb", verb)),
+        decides: Some(Decides::Exception),
+        ..route(Verb::Post, path, "exception.settle", summary)
+    }
+}
+
+/// Every route that is one operation.
+pub(super) const ROUTES: &[Route] = &[
+    get("/v1/intents", "intent.list", "What can be asked for"),
+    post("/v1/intents", "intent.submit", "Submit an intent; durable once it is answered"),
+    post("/v1/plans", "intent.plan", "The plan a submission would run, without running it"),
+    get("/v1/runs", "run.list", "Runs, newest first"),
+    get("/v1/runs/{run}", "run.get", "One run in full"),
+    get("/v1/runs/{run}/plan", "plan.get", "The plan a run was begun with"),
+    get("/v1/runs/{run}/events", "run.events", "A run's events, in order"),
+    get("/v1/runs/{run}/receipts", "receipt.list", "A run's receipts"),
+    post("/v1/runs/{run}/resume", "run.resume", "Let a paused or abandoned run go on"),
+    steer("/v1/runs/{run}/cancel", "cancel", "End a run; what it did stays done"),
+    steer("/v1/runs/{run}/pause", "pause", "Hold a run"),
+    steer("/v1/runs/{run}/signal", "signal", "Send a run the signal it waits for"),
+    post("/v1/runs/{run}/rollback", "run.rollback", "Take a run's effects back, or show how"),
+    post("/v1/runs/{run}/replay", "run.replay", "Replay a run from its journal, without effects"),
+    post("/v1/runs/{run}/verify", "receipt.verify", "Verify a run's receipts"),
+    Route {
+        hidden: &["since"],
+        ..post("/v1/runs/{run}/export", "run.export", "A bundle that verifies elsewhere")
+    },
+    get("/v1/approvals", "approval.list", "What waits for a decision, soonest expiry first"),
+    get("/v1/approvals/{approval}", "approval.get", "The card of an open ask"),
+    decide("/v1/approvals/{approval}/approve", "approve", "Yes, to exactly what was shown"),
+    decide("/v1/approvals/{approval}/deny", "deny", "No, with a reason"),
+    decide("/v1/approvals/{approval}/edit", "edit", "Not this, but with these arguments"),
+    decide("/v1/approvals/{approval}/reply", "reply", "Answer a typed question"),
+    get("/v1/exceptions", "exception.list", "Runs that need someone, oldest first"),
+    get("/v1/exceptions/{exception}", "exception.get", "What happened, and what may be decided"),
+    settle("/v1/exceptions/{exception}/happened", "happened", "The effect is there"),
+    settle(
+        "/v1/exceptions/{exception}/did-not-happen",
+        "did_not_happen",
+        "The effect is not there",
+    ),
+    settle("/v1/exceptions/{exception}/retry", "retry", "Try the step again"),
+    settle("/v1/exceptions/{exception}/answer", "use", "Go on with this as the step's output"),
+    settle("/v1/exceptions/{exception}/skip", "skip", "Go on without the step"),
+    settle("/v1/exceptions/{exception}/stop", "stop", "End the run as declared"),
+    settle("/v1/exceptions/{exception}/rollback", "rollback", "Take the run's effects back"),
+    settle("/v1/exceptions/{exception}/close", "close", "Nothing more is to be done"),
+    get("/v1/receipts/{receipt}", "receipt.get", "One receipt with its envelope"),
+    get("/v1/checkpoint", "receipt.checkpoint", "A signed checkpoint of the receipt log"),
+    get("/v1/explanations/{id}", "explain", "What a run, receipt or exception is about"),
+    get("/v1/kpis", "kpi.report", "Each pack's figures, from the journal"),
+    get("/v1/packs", "pack.list", "Packs that are configured"),
+    get("/v1/packs/status", "pack.status", "How packs and their systems stand"),
+    get("/v1/policies/check", "policy.check", "What the policies in force permit by mistake"),
+    get("/v1/policies/matrix", "policy.matrix", "Each operation's verdict"),
+    post("/v1/policies/explain", "policy.explain", "What policy would say of an action"),
+    get("/v1/halts", "halt.list", "What is halted"),
+    post("/v1/halts", "halt.set", "Halt everything, a pack, a connector, an agent or a run"),
+    post("/v1/halts/{halt}/lift", "halt.lift", "Lift a halt"),
+    get("/v1/tokens", "token.list", "Tokens, without their secrets"),
+    post("/v1/tokens", "token.create", "A token, shown this once"),
+    Route { ..route(Verb::Delete, "/v1/tokens/{token}", "token.revoke", "End a token at once") },
+    get("/v1/doctor", "doctor", "Whether everything is as it should be"),
+    post("/v1/store/check", "store.check", "Verify every chain of the store"),
+];

@@ -1,0 +1,124 @@
+//! `[serve]`: where the server listens, what it is called, how much it takes.
+
+use std::{net::SocketAddr, num::NonZeroU32};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::app::problem::Problem;
+
+/// Where it listens when nothing is said.
+const LISTEN: &str = "127.0.0.1:7411";
+
+/// Names of this machine that lead nowhere else.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// `[serve]`, as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeFile {
+    /// Address and port, such as `127.0.0.1:7411`.
+    pub listen: Option<String>,
+    /// How people reach it, such as `https://harness.example.com`: what stands in front speaks TLS.
+    pub public_url: Option<String>,
+    /// Requests a second of one token or session; twice as many at once. By default 200.
+    pub requests_per_second: Option<NonZeroU32>,
+    /// Requests a second from one address without a valid credential. By default 20.
+    pub strangers_per_second: Option<NonZeroU32>,
+}
+
+/// The server, as configured.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How people reach it, without a slash at the end.
+    pub public_url: Option<String>,
+    /// Requests a second of one token or session.
+    pub requests_per_second: NonZeroU32,
+    /// Requests a second from one address without a valid credential.
+    pub strangers_per_second: NonZeroU32,
+}
+
+impl Serve {
+    pub(super) fn of(file: &ServeFile) -> Result<Self, Problem> {
+        let listen = parse_listen(file.listen.as_deref().unwrap_or(LISTEN))?;
+        let public_url = file.public_url.as_deref().map(parse_url).transpose()?;
+        let count = |given: Option<NonZeroU32>, usual: u32| {
+            given.or(NonZeroU32::new(usual)).unwrap_or(NonZeroU32::MIN)
+        };
+        Ok(Self {
+            listen,
+            public_url,
+            requests_per_second: count(file.requests_per_second, 200),
+            strangers_per_second: count(file.strangers_per_second, 20),
+        })
+    }
+
+    /// Names this server answers to, in lower case.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        let own = self.public_url.as_deref().and_then(host_of);
+        LOOPBACK.iter().map(|name| (*name).to_owned()).chain(own).collect()
+    }
+
+    /// Whether people reach it over TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+}
+
+/// Reads an address to listen at.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, Problem> {
+    let text = text.replace("localhost", "127.0.0.1");
+    text.parse().map_err(|_| {
+        Problem::usage("bad-listen", format!("`{text}` is no address with a port"))
+            .next("write it as 127.0.0.1:7411")
+    })
+}
+
+fn parse_url(text: &str) -> Result<String, Problem> {
+    let url = text.trim_end_matches('/');
+    let fits = host_of(url).is_some_and(|host| !host.is_empty())
+        && url.split("://").nth(1).is_some_and(|rest| !rest.contains(['/', '?', '#', '@']));
+    if fits {
+        return Ok(url.to_owned());
+    }
+    Err(Problem::usage("bad-public-url", format!("`{text}` is not the address of a server"))
+        .next("write it as https://harness.example.com"))
+}
+
+fn host_of(url: &str) -> Option<String> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let name = match rest.rfind(':') {
+        Some(at) if !rest.ends_with(']') => rest.get(..at)?,
+        _ => rest,
+    };
+    Some(name.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(public_url: &str) -> Result<Serve, Problem> {
+        Serve::of(&ServeFile { public_url: Some(public_url.to_owned()), ..ServeFile::default() })
+    }
+
+    #[test]
+    fn a_public_address_is_a_scheme_and_a_host() {
+        let serve = of("https://Harness.example.com:8443/").unwrap();
+        assert!(serve.has_tls());
+        assert!(serve.hosts().contains(&"harness.example.com".to_owned()), "{:?}", serve.hosts());
+        assert!(!of("http://harness.local").unwrap().has_tls());
+        for wrong in
+            ["", "harness.example.com", "https://", "https://a/b", "https://u@h", "ftp://a"]
+        {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What changed, as it changes: for pages and listeners that stay open. It names runs, places and kinds of
+//! events, never values. What was missed is read again from the journal, so nothing here is durable.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use kernel::{
+    id::{At, RunId, Seq, Tenant},
+    port::{Batch, Journal, JournalError, Loaded, Posted, Task},
+};
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// Changes remembered for listeners that come back.
+pub const REMEMBERED: usize = 65_536;
+
+/// One append to a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// Whose; not told to listeners, who hear their own tenant only.
+    #[serde(skip)]
+    pub tenant: Tenant,
+    /// The run.
+    pub run: RunId,
+    /// Events it has now.
+    pub events: Seq,
+    /// Kinds of the events that were appended.
+    pub kinds: Vec<&'static str>,
+}
+
+/// The latest changes, in the order they became durable.
+#[derive(Debug)]
+pub struct Feed {
+    /// Tells this process's feed from those before it.
+    epoch: u64,
+    ring: Mutex<Ring>,
+    head: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    /// Position of the newest entry; the first is 1.
+    head: u64,
+    entries: VecDeque<Arc<Changed>>,
+}
+
+/// What a listener is told next.
+#[derive(Debug)]
+pub enum Heard {
+    /// Changes with their positions, in order; may be empty.
+    Changes(Vec<(u64, Arc<Changed>)>),
+    /// More was missed than is remembered: read lists again, then go on from this position.
+    Missed(u64),
+}
+
+impl Feed {
+    /// An empty feed. `epoch` differs between processes, such as the time one began.
+    #[must_use]
+    pub fn new(epoch: u64) -> Self {
+        Self { epoch, ring: Mutex::default(), head: watch::Sender::new(0) }
+    }
+
+    fn publish(&self, changed: Changed) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.head += 1;
+        ring.entries.push_back(Arc::new(changed));
+        if ring.entries.len() > REMEMBERED {
+            ring.entries.pop_front();
+        }
+        let head = ring.head;
+        drop(ring);
+        self.head.send_replace(head);
+    }
+
+    /// The position of the newest change.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
+    /// Wakes whenever something changed.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// At most `limit` of a tenant's changes after a position.
+    #[must_use]
+    pub fn after(&self, tenant: &Tenant, position: u64, limit: usize) -> (u64, Heard) {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = ring.head - ring.entries.len() as u64 + 1;
+        if position + 1 < first || position > ring.head {
+            return (ring.head, Heard::Missed(ring.head));
+        }
+        let skip = usize::try_from(position + 1 - first).unwrap_or(usize::MAX);
+        let mut at = position;
+        let mut found = Vec::new();
+        for entry in ring.entries.iter().skip(skip) {
+            at += 1;
+            if entry.tenant == *tenant {
+                found.push((at, Arc::clone(entry)));
+                if found.len() >= limit {
+                    break;
+                }
+            }
+        }
+        (at, Heard::Changes(found))
+    }
+
+    /// A position as listeners hold it.
+    #[must_use]
+    pub fn mark(&self, position: u64) -> String {
+        format!("{:x}-{position}", self.epoch)
+    }
+
+    /// The position of a mark of this process; `None` for another's, or for none at all.
+    #[must_use]
+    pub fn position(&self, mark: &str) -> Option<u64> {
+        let (epoch, position) = mark.split_once('-')?;
+        let ours = u64::from_str_radix(epoch, 16).ok()? == self.epoch;
+        position.parse().ok().filter(|_| ours)
+    }
+}
+
+/// A journal whose appends are told once they are durable.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) feed: Arc<Feed>,
+}
+
+impl Journal for Watched {
+    fn append(&self, batch: Batch) -> Task<'_, Result<(), JournalError>> {
+        let changed = batch.records.last().map(|last| Changed {
+            tenant: batch.tenant.clone(),
+            run: batch.run.clone(),
+            events: last.event.seq + 1,
+            kinds: batch.records.iter().map(|r| r.event.body.kind()).collect(),
+        });
+        Box::pin(async move {
+            self.journal.append(batch).await?;
+            if let Some(changed) = changed {
+                self.feed.publish(changed);
+            }
+            Ok(())
+        })
+    }
+
+    fn post(
+        &self,
+        tenant: Tenant,
+        run: RunId,
+        posted: Posted,
+    ) -> Task<'_, Result<(), JournalError>> {
+        self.journal.post(tenant, run, posted)
+    }
+
+    fn claim(&self, tenant: Tenant, run: RunId) -> Task<'_, Result<Loaded, JournalError>> {
+        self.journal.claim(tenant, run)
+    }
+
+    fn due(&self, now: At, limit: usize) -> Task<'_, Result<Vec<(Tenant, RunId)>, JournalError>> {
+        self.journal.due(now, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(tenant: &str, n: u64) -> Changed {
+        let tenant: Tenant = tenant.parse().unwrap();
+        let run = RunId::of_intent(&tenant, "test", &n.to_string());
+        Changed { tenant, run, events: n, kinds: vec!["opened"] }
+    }
+
+    fn heard(feed: &Feed, tenant: &str, after: u64) -> Option<Vec<u64>> {
+        match feed.after(&tenant.parse().unwrap(), after, 1_000_000).1 {
+            Heard::Changes(found) => Some(found.into_iter().map(|(at, _)| at).collect()),
+            Heard::Missed(_) => None,
+        }
+    }
+
+    #[test]
+    fn each_tenant_hears_its_own_and_a_listener_goes_on_where_it_was() {
+        let feed = Feed::new(7);
+        for n in 0..6 {
+            feed.publish(changed(if n % 2 == 0 { "a" } else { "b" }, n));
+        }
+        assert_eq!(heard(&feed, "a", 0), Some(vec![1, 3, 5]));
+        assert_eq!(heard(&feed, "b", 2), Some(vec![4, 6]));
+        assert_eq!(heard(&feed, "b", 6), Some(vec![]));
+        assert_eq!(feed.position(&feed.mark(4)), Some(4));
+        assert_eq!(Feed::new(8).position(&feed.mark(4)), None, "another process");
+        assert_eq!(heard(&feed, "a", 7), None, "a position that never was");
+    }
+
+    #[test]
+    fn whoever_missed_too_much_is_told_so() {
+        let feed = Feed::new(7);
+        for n in 0..REMEMBERED as u64 + 10 {
+            feed.publish(changed("a", n));
+        }
+        assert_eq!(heard(&feed, "a", 9), None);
+        assert_eq!(heard(&feed, "a", 10).map(|found| found.len()), Some(REMEMBERED));
+    }
+}

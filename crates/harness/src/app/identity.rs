@@ -1,0 +1,254 @@
+//! Who somebody is: bearer tokens, one-time links, sessions. Only hashes of secrets are kept.
+
+mod sessions;
+mod tokens;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use kernel::{
+    Digest,
+    id::{At, PrincipalId},
+    principal::{Kind as Actor, Principal},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use store::{Document, Documents as _, Expected};
+
+pub use sessions::{Cookie, LinkView, MakeLink, form_token, link};
+pub use tokens::{
+    MakeToken, RevokeToken, TokenList, TokenMade, TokenView, create as create_token,
+    list as list_tokens, revoke as revoke_token,
+};
+
+use super::{
+    App, Caller,
+    caller::Right,
+    problem::{Kind, Problem},
+};
+
+/// Credentials remembered in memory; beyond it all are read again.
+const REMEMBERED: usize = 10_000;
+
+/// How old the noted time of last use may be before it is written again, in milliseconds.
+const USED_AGAIN_MS: i64 = 3_600_000;
+
+/// A signed-in caller.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// Who calls.
+    pub caller: Caller,
+    /// Which credential: the id of a token or session. For rate limits and logs.
+    pub credential: String,
+    /// When it ends.
+    pub expires_at: At,
+}
+
+/// What is remembered of credentials.
+#[derive(Debug, Default)]
+pub(super) struct Identity {
+    known: Mutex<BTreeMap<String, Arc<Credential>>>,
+}
+
+/// A token or a session as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Credential {
+    /// What people call it; for a session, how it was begun.
+    name: String,
+    /// Who it stands for.
+    principal: Principal,
+    /// Whether the principal is somebody declared in the configuration, whose roles count as they are now.
+    declared: bool,
+    /// The person an agent acts for.
+    #[serde(default)]
+    owner: Option<PrincipalId>,
+    /// What it may be used for, of what its principal may do.
+    scopes: BTreeSet<Right>,
+    /// SHA-256 of the secret.
+    secret: Digest,
+    created_at: At,
+    created_by: PrincipalId,
+    expires_at: At,
+    #[serde(default)]
+    revoked_at: Option<At>,
+    #[serde(default)]
+    used_at: Option<At>,
+    /// The token a session was begun with: it ends with it.
+    #[serde(default)]
+    through: Option<String>,
+}
+
+impl Credential {
+    /// Who calls with it, now.
+    fn caller(&self, app: &App) -> Result<Caller, Problem> {
+        let mut principal = self.principal.clone();
+        if self.declared {
+            let declared = app.config.person(name_of(&principal.id));
+            let declared = declared.map_err(|_| not_signed_in("whoever it stands for is gone"))?;
+            // A token may have fewer roles than its person, never more.
+            principal.roles.retain(|role| declared.roles.contains(role));
+        }
+        let acts_for = self.owner.clone().map(|id| Principal {
+            roles: app.config.person(name_of(&id)).map(|p| p.roles).unwrap_or_default(),
+            id,
+            kind: Actor::Person,
+        });
+        let tenant = app.config.tenant.clone();
+        Ok(Caller::of(tenant, principal, acts_for).narrowed_to(&self.scopes))
+    }
+}
+
+impl App {
+    /// Who a bearer token stands for.
+    ///
+    /// # Errors
+    /// When it is malformed, unknown, revoked or expired; which one is not told.
+    pub async fn bearer(&self, token: &str) -> Result<Signed, Problem> {
+        let refused = || not_signed_in("this token is not valid");
+        let (id, secret) = tokens::parse(token).ok_or_else(refused)?;
+        self.signed(tokens::KIND, &id, secret).await
+    }
+
+    async fn signed(
+        &self,
+        kind: &'static str,
+        id: &str,
+        secret: Digest,
+    ) -> Result<Signed, Problem> {
+        let refused = || not_signed_in("this credential is not valid");
+        let credential = self.credential(kind, id).await?.ok_or_else(refused)?;
+        let now = self.now();
+        let ended = credential.revoked_at.is_some() || credential.expires_at <= now;
+        if !same(&credential.secret, &secret) || ended {
+            return Err(refused());
+        }
+        if let Some(token) = &credential.through {
+            let token = self.credential(tokens::KIND, token).await?;
+            token.filter(|token| token.revoked_at.is_none()).ok_or_else(refused)?;
+        }
+        let caller = credential.caller(self)?;
+        if credential.used_at.is_none_or(|at| now - at > USED_AGAIN_MS) {
+            let used = Credential { used_at: Some(now), ..(*credential).clone() };
+            // A note for people; that it could not be made must not lock anybody out.
+            drop(self.keep_credential(kind, id, used, Expected::Any).await);
+        }
+        Ok(Signed { caller, credential: id.to_owned(), expires_at: credential.expires_at })
+    }
+
+    async fn credential(
+        &self,
+        kind: &'static str,
+        id: &str,
+    ) -> Result<Option<Arc<Credential>>, Problem> {
+        let key = format!("{kind}/{id}");
+        if let Some(known) = self.known().get(&key) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(kept) = self.store.document(&self.config.tenant, kind, id).await? else {
+            return Ok(None);
+        };
+        let credential: Arc<Credential> = Arc::new(read(&kept.body)?);
+        self.remember(key, Some(Arc::clone(&credential)));
+        Ok(Some(credential))
+    }
+
+    async fn keep_credential(
+        &self,
+        kind: &'static str,
+        id: &str,
+        credential: Credential,
+        expected: Expected,
+    ) -> Result<(), Problem> {
+        let body = serde_json::to_vec(&credential).map_err(unreadable)?;
+        let due = Some(credential.expires_at);
+        let document = Document { kind, id: id.to_owned(), due, body };
+        self.store.keep(&self.config.tenant, document, expected).await?;
+        self.remember(format!("{kind}/{id}"), Some(Arc::new(credential)));
+        Ok(())
+    }
+
+    /// Whether anybody could sign in or send a token.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn has_credentials(&self) -> Result<bool, Problem> {
+        let tenant = &self.config.tenant;
+        Ok(!self.store.documents(tenant, tokens::KIND, (None, 1)).await?.is_empty())
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Credential>>> {
+        self.identity.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, key: String, credential: Option<Arc<Credential>>) {
+        let mut known = self.known();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        match credential {
+            Some(credential) => drop(known.insert(key, credential)),
+            None => drop(known.remove(&key)),
+        }
+    }
+
+    /// Forgets credentials that ended, links and kept answers that nobody needs any more.
+    pub(crate) async fn sweep_credentials(&self) {
+        for kind in [tokens::KIND, sessions::KIND, sessions::LINK, super::answers::KIND] {
+            // Ended tokens stay visible for a while: somebody may ask why a call is refused.
+            let before = match kind {
+                tokens::KIND => self.now() - tokens::ENDED_KEPT_MS,
+                _ => self.now(),
+            };
+            let Ok(ended) = self.store.due_documents(kind, before, 1_000).await else { continue };
+            for document in ended {
+                self.remember(format!("{kind}/{}", document.id), None);
+                drop(self.store.discard(&document.tenant, kind, &document.id).await);
+            }
+        }
+    }
+}
+
+/// A fresh secret and its hash.
+fn fresh_secret() -> Result<(String, Digest), Problem> {
+    let text = fresh_hex::<32>()?;
+    let hash = hash_of(&text);
+    Ok((text, hash))
+}
+
+fn fresh_hex<const N: usize>() -> Result<String, Problem> {
+    let mut bytes = [0_u8; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Problem::new(Kind::Unexpected, "no-randomness", e.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn hash_of(secret: &str) -> Digest {
+    Digest::of_parts("harness/credential/v1", &[secret.as_bytes()])
+}
+
+/// Compares without telling by time how much was right.
+fn same(one: &Digest, other: &Digest) -> bool {
+    one.0.iter().zip(other.0).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
+/// The name of a declared person: an id without its prefix.
+fn name_of(id: &PrincipalId) -> &str {
+    let id = id.as_str();
+    id.strip_prefix("person:").unwrap_or(id)
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Problem {
+    Problem::new(Kind::Unexpected, "credential-unreadable", error.to_string())
+        .next("`harness doctor` checks the store")
+}
+
+fn not_signed_in(detail: &str) -> Problem {
+    Problem::new(Kind::NotSignedIn, "not-signed-in", detail)
+        .next("sign in again, or send a token that is valid: `harness token create`")
+}

@@ -1,0 +1,81 @@
+//! The deploy: one listener that carries the API and the UI, beside the owner's socket.
+
+use std::sync::Arc;
+
+use axum::{Router, middleware::from_fn_with_state};
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{
+    api,
+    app::{
+        App,
+        problem::{Kind, Problem},
+    },
+    web::{self, Web},
+};
+
+/// A listener that was opened, not yet answered.
+#[derive(Debug)]
+pub struct Service {
+    web: Arc<Web>,
+    listener: TcpListener,
+}
+
+impl Service {
+    /// Opens the address of the configuration.
+    ///
+    /// # Errors
+    /// When it is taken, or reaches beyond this machine without what that needs.
+    pub async fn open(app: Arc<App>, ends: watch::Receiver<bool>) -> Result<Self, Problem> {
+        let serve = &app.config().serve;
+        if !serve.listen.ip().is_loopback() {
+            check_exposed(&app).await?;
+        }
+        let listener = TcpListener::bind(serve.listen).await.map_err(|error| {
+            let detail = format!("cannot listen at {}: {error}", serve.listen);
+            Problem::new(Kind::TryAgain, "address-taken", detail)
+                .next("stop what listens there, or name another address with --listen")
+        })?;
+        Ok(Self { web: Web::new(app, ends), listener })
+    }
+
+    /// The address as people type it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let public = self.web.app.config().serve.public_url.clone();
+        let own = || match self.listener.local_addr() {
+            Ok(address) => format!("http://{address}"),
+            Err(_) => format!("http://{}", self.web.app.config().serve.listen),
+        };
+        public.unwrap_or_else(own)
+    }
+
+    /// Answers until the end is told, then finishes what was begun.
+    pub async fn answer_all(self) {
+        let router: Router<Arc<Web>> = api::router().merge(web::door());
+        let router = router
+            .fallback(api::nothing_here)
+            .layer(from_fn_with_state(Arc::clone(&self.web), web::guard))
+            .with_state(Arc::clone(&self.web));
+        web::serve(self.web, self.listener, router).await;
+    }
+}
+
+/// Whoever lets strangers in has TLS in front and somebody who can be told from them.
+async fn check_exposed(app: &App) -> Result<(), Problem> {
+    let refuse =
+        |detail: &str, next: &str| Err(Problem::usage("exposed", detail).next(next.to_owned()));
+    if !app.config().serve.has_tls() {
+        return refuse(
+            "listening beyond this machine needs TLS in front",
+            "set serve.public_url to the https:// address that people use, or listen at 127.0.0.1",
+        );
+    }
+    if !app.has_credentials().await? {
+        return refuse(
+            "listening beyond this machine needs tokens",
+            "make one with `harness token create`, or listen at 127.0.0.1",
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What the HTTP API and the web UI stand on: the server's limits, the guard every request passes, who is
+//! signed in, and how a problem is told.
+
+mod door;
+mod guard;
+mod limits;
+mod listen;
+mod metrics;
+mod server;
+mod signed;
+mod told;
+
+use std::sync::Arc;
+
+pub(crate) use door::router as door;
+pub(crate) use guard::guard;
+pub(crate) use listen::{Held, listen};
+pub(crate) use metrics::metrics;
+pub(crate) use server::serve;
+pub(crate) use signed::{Bearer, Session, SignIn};
+pub(crate) use told::Told;
+
+use crate::app::App;
+use limits::Limits;
+use metrics::Metrics;
+
+/// Largest body of a request, in bytes.
+pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// What every request can reach.
+#[derive(Debug)]
+pub(crate) struct Web {
+    pub(crate) app: Arc<App>,
+    pub(crate) metrics: Metrics,
+    limits: Limits,
+    /// Host names this server answers to.
+    hosts: Vec<String>,
+    /// Whether people reach it over TLS, so that cookies need it too.
+    pub(crate) scheme: Scheme,
+    /// Told when the process is about to end: streams that stay open close.
+    pub(crate) ends: tokio::sync::watch::Receiver<bool>,
+}
+
+/// How people reach the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// On this machine alone.
+    Http,
+    /// Through something in front that speaks TLS.
+    Https,
+}
+
+impl Web {
+    pub(crate) fn new(app: Arc<App>, ends: tokio::sync::watch::Receiver<bool>) -> Arc<Self> {
+        let serve = &app.config().serve;
+        let hosts = serve.hosts();
+        let scheme = if serve.has_tls() { Scheme::Https } else { Scheme::Http };
+        let limits = Limits::new(serve.requests_per_second, serve.strangers_per_second);
+        let metrics = Metrics::default();
+        Arc::new(Self { app, metrics, limits, hosts, scheme, ends })
+    }
+}

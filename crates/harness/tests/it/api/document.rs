@@ -1,0 +1,143 @@
+//! The OpenAPI document: it is what is served, what is committed, and it never takes anything back.
+
+use std::{collections::BTreeSet, fs};
+
+use serde_json::Value;
+
+use super::Api;
+use crate::support::root;
+
+pub(super) fn openapi(api: &Api) -> Value {
+    api.get("", "/v1/openapi.json").ok()
+}
+
+fn committed() -> Value {
+    let path = root().join("docs/openapi.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// C363: whoever has the document has the API. `API_WRITE=1` refreshes the committed one.
+#[test]
+fn the_document_is_the_committed_one() {
+    let api = Api::open();
+    let served = openapi(&api);
+    if std::env::var_os("API_WRITE").is_some() {
+        let text = serde_json::to_string_pretty(&served).unwrap();
+        fs::write(root().join("docs/openapi.json"), text + "\n").unwrap();
+    }
+    assert!(served == committed(), "docs/openapi.json is stale: run this test with API_WRITE=1");
+    assert_eq!(served["openapi"], "3.1.0");
+    let mut dangling = Vec::new();
+    check_references(&served, &served, &mut dangling);
+    assert!(dangling.is_empty(), "{dangling:?}");
+}
+
+fn check_references(whole: &Value, part: &Value, dangling: &mut Vec<String>) {
+    match part {
+        Value::Object(map) => {
+            if let Some(Value::String(reference)) = map.get("$ref") {
+                let place = reference.strip_prefix('#').unwrap_or("?");
+                if whole.pointer(place).is_none() {
+                    dangling.push(reference.clone());
+                }
+            }
+            map.values().for_each(|inner| check_references(whole, inner, dangling));
+        }
+        Value::Array(items) => {
+            items.iter().for_each(|inner| check_references(whole, inner, dangling))
+        }
+        _ => {}
+    }
+}
+
+/// What a client of the old document would miss in the new one.
+fn taken_back(old: &Value, new: &Value) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (path, verbs) in old["paths"].as_object().unwrap() {
+        for (verb, operation) in verbs.as_object().unwrap() {
+            let now = &new["paths"][path][verb];
+            if now.is_null() {
+                missing.push(format!("{verb} {path}"));
+                continue;
+            }
+            let named = |operation: &Value, wanted: bool| -> BTreeSet<String> {
+                let all = operation["parameters"].as_array().cloned().unwrap_or_default();
+                let all = all.into_iter().filter(|p| !wanted || p["required"] == true);
+                all.map(|p| format!("{} {}", p["in"], p["name"])).collect()
+            };
+            missing.extend(
+                named(operation, false)
+                    .difference(&named(now, false))
+                    .map(|p| format!("{verb} {path}: {p}")),
+            );
+            missing.extend(
+                named(now, true)
+                    .difference(&named(operation, true))
+                    .map(|p| format!("{verb} {path}: {p} is needed now")),
+            );
+            let body = |operation: &Value| {
+                operation["requestBody"]["content"]["application/json"]["schema"].clone()
+            };
+            compare(&format!("{verb} {path} body"), &body(operation), &body(now), &mut missing);
+        }
+    }
+    for (name, schema) in old["components"]["schemas"].as_object().unwrap() {
+        compare(name, schema, &new["components"]["schemas"][name], &mut missing);
+    }
+    missing
+}
+
+fn compare(place: &str, old: &Value, new: &Value, missing: &mut Vec<String>) {
+    let names = |schema: &Value| -> BTreeSet<String> {
+        schema["properties"].as_object().into_iter().flat_map(|p| p.keys().cloned()).collect()
+    };
+    missing.extend(names(old).difference(&names(new)).map(|field| format!("{place}: {field}")));
+    for (field, schema) in old["properties"].as_object().into_iter().flatten() {
+        let now = &new["properties"][field];
+        if !now.is_null() && schema["type"] != now["type"] {
+            missing.push(format!("{place}: {field} is of another type"));
+        }
+    }
+}
+
+/// The document of the last release stays true: `docs/openapi-released.json` is replaced with a release.
+#[test]
+fn nothing_released_is_taken_back() {
+    let path = root().join("docs/openapi-released.json");
+    let Ok(text) = fs::read_to_string(path) else {
+        // Nothing was released yet; the comparison itself is held below.
+        return;
+    };
+    let missing = taken_back(&serde_json::from_str(&text).unwrap(), &committed());
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn a_breaking_change_is_found() {
+    let old = committed();
+    assert_eq!(taken_back(&old, &old), Vec::<String>::new());
+    let change = |edit: fn(&mut Value)| {
+        let mut new = old.clone();
+        edit(&mut new);
+        taken_back(&old, &new)
+    };
+    let gone = change(|d| drop(d["paths"].as_object_mut().unwrap().remove("/v1/runs/{run}")));
+    assert_eq!(gone, ["get /v1/runs/{run}"]);
+    let field = change(|d| {
+        drop(
+            d["components"]["schemas"]["RunView"]["properties"]
+                .as_object_mut()
+                .unwrap()
+                .remove("status"),
+        );
+    });
+    assert_eq!(field, ["RunView: status"]);
+    let kind = change(|d| {
+        d["components"]["schemas"]["RunView"]["properties"]["status"]["type"] = "integer".into()
+    });
+    assert_eq!(kind, ["RunView: status is of another type"]);
+    let more = change(|d| {
+        d["components"]["schemas"]["RunView"]["properties"]["new"] = serde_json::json!({})
+    });
+    assert!(more.is_empty());
+}

@@ -1,0 +1,161 @@
+//! The main job over HTTP: submit, look, decide, prove, take back (C007–C010).
+
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::Api;
+use crate::support::id_of;
+
+fn change(account: &str, days: u32) -> Value {
+    json!({"intent": "contract_field_change", "inputs": {
+        "account": account, "field": "PaymentTermsDays", "value": days.to_string(),
+        "reason": "as agreed in the call"}, "wait_ms": 20_000})
+}
+
+#[test]
+fn an_intent_is_submitted_decided_proven_and_taken_back() {
+    let api = Api::open();
+    let (ulla, mira) = (api.token("ulla", &[]), api.token("mira", &[]));
+    let before = api.office.world.hash();
+    let asked = [("Idempotency-Key", "one")].map(|(k, v)| format!("{k}: {v}"));
+    let submit = || api.ask(&ulla, ("POST", "/v1/intents"), &change("ACC-0007", 45), &[&asked[0]]);
+    let first = submit().ok();
+    let run = id_of(&first);
+    assert_eq!(
+        (&first["new"], &first["run"]["status"]),
+        (&json!(true), &json!("asking")),
+        "{first}"
+    );
+    let again = submit().ok();
+    assert_eq!((&again["new"], id_of(&again)), (&json!(false), run.clone()));
+    let other = api.ask(&ulla, ("POST", "/v1/intents"), &change("ACC-0007", 46), &[&asked[0]]);
+    assert_eq!(other.refused(409), "idempotency-key-reused");
+
+    let waiting = api.get(&mira, "/v1/approvals").ok();
+    let approval = waiting["items"][0]["id"].as_str().unwrap().to_owned();
+    let shown = format!("/v1/approvals/{approval}");
+    let card = api.get(&mira, &shown).ok();
+    let digest = json!({"digest": card["digest"], "wait_ms": 20_000});
+    // Without the version, with a stale one, without the right, and by whoever it acts for: no.
+    let approve = format!("{shown}/approve");
+    assert_eq!(api.post(&mira, &approve, &digest).refused(428), "no-version");
+    let stale = api.ask(&mira, ("POST", &approve), &digest, &["If-Match: \"0123\""]);
+    assert_eq!(stale.refused(412), "changed-meanwhile");
+    let ada = api.token("ada", &[]);
+    assert_eq!(api.decide(&ada, &shown, "approve", &digest).refused(403), "not-allowed");
+    assert_eq!(api.decide(&ulla, &shown, "approve", &digest).refused(403), "refused");
+    let other = json!({"digest": format!("sha256:{}", "0".repeat(64))});
+    assert_eq!(api.decide(&mira, &shown, "approve", &other).refused(409), "refused");
+    assert_eq!(api.office.world.hash(), before, "nothing happened yet");
+
+    let tag = api.get(&mira, &shown).header("etag").unwrap().to_owned();
+    let headers = [format!("If-Match: {tag}"), "Idempotency-Key: yes".to_owned()];
+    let headers = [&*headers[0], &*headers[1]];
+    let approved = api.ask(&mira, ("POST", &approve), &digest, &headers);
+    assert_eq!(approved.ok()["status"], "succeeded", "{approved:?}");
+    let repeated = api.ask(&mira, ("POST", &approve), &digest, &headers);
+    assert_eq!(repeated.header("idempotency-replayed"), Some("true"));
+    assert_eq!(repeated.body, approved.body, "double approval is one approval");
+    let other = json!({"digest": card["digest"], "wait_ms": 1});
+    let reused = api.ask(&mira, ("POST", &approve), &other, &headers);
+    assert_eq!(reused.refused(422), "idempotency-key-reused");
+
+    let detail = api.get(&ulla, &format!("/v1/runs/{run}")).ok();
+    let receipts = api.get(&ulla, &format!("/v1/runs/{run}/receipts")).ok();
+    let receipt = receipts["items"].as_array().unwrap().iter().find_map(|r| r["id"].as_str());
+    let told = api.get(&ulla, &format!("/v1/explanations/{}", receipt.unwrap())).ok();
+    assert!(told.to_string().contains("person:mira") || told.to_string().contains(&run), "{told}");
+    let verified = api.post(&ulla, &format!("/v1/runs/{run}/verify"), &Value::Null).ok();
+    assert_eq!(verified["verdict"], "verified", "{verified}");
+    let bundle = api.post(&ulla, &format!("/v1/runs/{run}/export"), &json!({})).ok();
+    assert!(bundle["bundle"].as_str().unwrap().contains(&run));
+    let replayed = api.post(&ulla, &format!("/v1/runs/{run}/replay"), &json!({})).ok();
+    assert_eq!(replayed["identical"], true, "{replayed}");
+    let events = api.get(&ulla, &format!("/v1/runs/{run}/events?after=2")).ok();
+    assert_eq!(events["items"][0]["seq"], 2, "{events}");
+    assert_eq!(detail["run"]["events"], json!(2 + events["items"].as_array().unwrap().len()));
+
+    let token = detail["tokens"][0].clone();
+    assert!(token.is_string(), "{detail:#}");
+    let back = api.post(&ulla, &format!("/v1/runs/{run}/rollback"), &json!({})).ok();
+    assert_eq!(back["run"]["status"], "rolled_back", "{back}");
+    assert_eq!(api.office.world.hash(), before, "the world is what it was");
+    api.office.world.performed_nothing_twice();
+}
+
+#[test]
+fn the_same_key_at_once_is_one_run() {
+    let api = Api::with("[serve]\nrequests_per_second = 5000\n");
+    let ulla = api.token("ulla", &[]);
+    let ask = || {
+        let body = json!({"intent": "churn_risk_read", "inputs": {"account": "ACC-0007"}});
+        api.ask(&ulla, ("POST", "/v1/intents"), &body, &["Idempotency-Key: storm"]).ok()
+    };
+    let runs: Vec<Value> = thread::scope(|scope| {
+        let all: Vec<_> = (0..24).map(|_| scope.spawn(ask)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let first = id_of(&runs[0]);
+    assert!(runs.iter().all(|run| id_of(run) == first), "{runs:?}");
+    assert_eq!(runs.iter().filter(|run| run["new"] == true).count(), 1);
+}
+
+#[test]
+fn lists_are_paged_filtered_and_cached() {
+    let api = Api::open();
+    let ulla = api.token("ulla", &[]);
+    for n in 1..=5 {
+        let body = json!({"intent": "churn_risk_read", "inputs": {"account": format!("ACC-000{n}")},
+            "wait_ms": 20_000});
+        assert_eq!(api.post(&ulla, "/v1/intents", &body).ok()["run"]["status"], "succeeded");
+    }
+    let page = api.get(&ulla, "/v1/runs?limit=2").ok();
+    let next = page["next"].as_str().unwrap().to_owned();
+    // A run that begins meanwhile moves nothing.
+    let body = json!({"intent": "churn_risk_read", "inputs": {"account": "ACC-0006"}});
+    api.post(&ulla, "/v1/intents", &body).ok();
+    let rest = api.get(&ulla, &format!("/v1/runs?limit=9&after={next}")).ok();
+    let ids = |page: &Value| -> Vec<String> {
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut all = [ids(&page), ids(&rest)].concat();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 5, "each once");
+    let one = api.get(&ulla, "/v1/runs?subject=customer%3DACC-0003&status=succeeded").ok();
+    assert_eq!(ids(&one).len(), 1, "{one}");
+    assert_eq!(ids(&api.get(&ulla, "/v1/runs?agent=agent:nobody").ok()).len(), 0);
+
+    let path = format!("/v1/runs/{}", all[0]);
+    let seen = api.get(&ulla, &path);
+    let tag = format!("If-None-Match: {}", seen.header("etag").unwrap());
+    let known = api.ask(&ulla, ("GET", &path), &Value::Null, &[&tag]);
+    assert_eq!((known.status, &*known.body), (304, ""));
+}
+
+#[test]
+fn decisions_survive_a_restart_of_the_server() {
+    let mut api = Api::open();
+    let (ulla, mira) = (api.token("ulla", &[]), api.token("mira", &[]));
+    let run = id_of(&api.post(&ulla, "/v1/intents", &change("ACC-0011", 45)).ok());
+    api.serving.take().unwrap().end("KILL");
+    let (serving, host) = crate::support::Serving::listening(&api.office);
+    (api.serving, api.host) = (Some(serving), host);
+    let waiting = api.get(&mira, "/v1/approvals").ok();
+    let item =
+        waiting["items"].as_array().unwrap().iter().find(|item| item["run"] == *run).unwrap();
+    let shown = format!("/v1/approvals/{}", item["id"].as_str().unwrap());
+    let digest = api.get(&mira, &shown).ok()["digest"].clone();
+    let no = json!({"reason": "not today", "wait_ms": 20_000, "digest": digest});
+    api.decide(&mira, &shown, "deny", &no).ok();
+    assert_eq!(api.get(&mira, &shown).refused(409), "approval-closed");
+    let detail = api.get(&ulla, &format!("/v1/runs/{run}")).ok();
+    assert_ne!(detail["run"]["status"], "succeeded");
+    assert!(api.office.writes().is_empty());
+}
