@@ -30,6 +30,7 @@ pub mod packs;
 pub mod policies;
 pub mod problem;
 pub mod receipts;
+pub mod requests;
 pub mod rollbacks;
 pub mod runs;
 pub mod shelf;

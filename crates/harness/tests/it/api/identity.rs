@@ -55,7 +55,7 @@ fn roles_decide_what_may_be_asked_for() {
     api.post(&ci, "/v1/intents", &read("ACC-0007")).ok();
     for roles in [json!(["approver"]), json!(["finance"])] {
         let made = json!({"name": "x", "sort": "service", "principal": "x", "roles": roles});
-        assert_eq!(api.post(&admin, "/v1/tokens", &made).refused(400), "role-for-people");
+        assert_eq!(api.post(&admin, "/v1/tokens", &made).refused(422), "role-for-people");
     }
     let other = json!({"name": "x", "sort": "person", "principal": "mira"});
     assert_eq!(api.post(&admin, "/v1/tokens", &other).refused(403), "not-yourself");
