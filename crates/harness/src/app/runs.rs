@@ -71,6 +71,12 @@ pub struct ListRuns {
     pub intent: Option<String>,
     /// By this agent.
     pub agent: Option<String>,
+    /// Of this pack: `customer-ops`, or `customer-ops@1.0.0`.
+    pub pack: Option<String>,
+    /// Begun at or after: RFC 3339, or a date in UTC.
+    pub since: Option<String>,
+    /// Begun before: RFC 3339, or a date in UTC.
+    pub until: Option<String>,
     /// About this subject, as `kind=value`, such as `customer=ACC-0042`.
     pub subject: Option<String>,
     /// Where the page before ended.
@@ -191,6 +197,9 @@ pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunLi
         status,
         intent: request.intent,
         agent: request.agent,
+        pack: request.pack,
+        from: request.since.as_deref().map(parse_time).transpose()?,
+        until: request.until.as_deref().map(parse_time).transpose()?,
         subject: subject.transpose()?,
         ..RunFilter::default()
     };
@@ -204,6 +213,17 @@ fn parse_status(text: &str) -> Result<Status, Problem> {
         Problem::usage("bad-status", format!("`{text}` is not a status")).next(
             "use one of running, waiting, asking, paused, halted, needs_person, rolling_back, succeeded, partial, failed, cancelled, rolled_back, partly_rolled_back",
         )
+    })
+}
+
+/// Reads RFC 3339, or a date in UTC, as Unix milliseconds.
+fn parse_time(text: &str) -> Result<i64, Problem> {
+    let whole = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    let time: Result<jiff::Timestamp, _> = whole.parse();
+    time.map(jiff::Timestamp::as_millisecond).map_err(|_| {
+        let shown: String = text.chars().take(40).collect();
+        Problem::usage("bad-time", format!("`{shown}` is no time"))
+            .next("write it as 2026-11-24 or 2026-11-24T08:00:00Z")
     })
 }
 
