@@ -201,7 +201,6 @@ pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunLi
         from: request.since.as_deref().map(parse_time).transpose()?,
         until: request.until.as_deref().map(parse_time).transpose()?,
         subject: subject.transpose()?,
-        ..RunFilter::default()
     };
     let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
     let listed = app.store.runs(caller.tenant(), filter, page).await?;
