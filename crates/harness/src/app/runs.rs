@@ -284,7 +284,18 @@ pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<Ru
 pub async fn get(app: &App, caller: &Caller, request: NamedRun) -> Result<RunDetail, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let records = app.own_records(caller, &id).await?;
-    let run = app.fold(&id, &records).await?;
+    detail_of(app, caller, &records).await
+}
+
+/// A run in full, from its journal.
+pub(super) async fn detail_of(
+    app: &App,
+    caller: &Caller,
+    records: &[Record],
+) -> Result<RunDetail, Problem> {
+    let id = records.first().map(|first| first.event.run.clone());
+    let id = id.ok_or_else(|| Problem::not_found("run", ""))?;
+    let run = app.fold(&id, records).await?;
     let finished = records.iter().rev().find_map(|record| match &record.event.body {
         Body::Finished { output, caveats, .. } => Some((output.value(), caveats.clone())),
         _ => None,
@@ -295,13 +306,13 @@ pub async fn get(app: &App, caller: &Caller, request: NamedRun) -> Result<RunDet
         run: view_of(app, caller, &id).await?,
         output: finished.as_ref().map(|(output, _)| (**output).clone()),
         caveats: finished.map(|(_, c)| c.into_iter().map(|c| c.text).collect()).unwrap_or_default(),
-        troubles: troubles(&records),
-        switched_off: switched_off(&records),
-        actions: action_lines(&records),
+        troubles: troubles(records),
+        switched_off: switched_off(records),
+        actions: action_lines(records),
         waiting_for: asks.chain(questions).collect(),
         exceptions: run.exceptions().into_iter().map(|e| e.id.to_string()).collect(),
         tokens: run.usable_tokens().into_iter().map(|t| t.id.to_string()).collect(),
-        rollback: rollback_of(&records),
+        rollback: rollback_of(records),
     })
 }
 
