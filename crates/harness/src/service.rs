@@ -52,7 +52,7 @@ impl Service {
 
     /// Answers until the end is told, then finishes what was begun.
     pub async fn answer_all(self) {
-        let router: Router<Arc<Web>> = api::router().merge(web::door());
+        let router: Router<Arc<Web>> = api::router().merge(web::door()).merge(web::hooks());
         let router = router
             .fallback(api::nothing_here)
             .layer(from_fn_with_state(Arc::clone(&self.web), web::guard))

@@ -3,6 +3,7 @@
 
 mod door;
 mod guard;
+mod hooks;
 mod limits;
 mod listen;
 mod metrics;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub(crate) use door::router as door;
 pub(crate) use guard::guard;
+pub(crate) use hooks::router as hooks;
 pub(crate) use listen::{Held, listen};
 pub(crate) use metrics::metrics;
 pub(crate) use server::serve;

@@ -1,5 +1,6 @@
 //! `harness.toml`: what the operator decides. Flag > environment > project file > user file > default.
 
+pub mod notify;
 mod serve;
 
 use std::{
@@ -16,6 +17,7 @@ use kernel::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use notify::{Notify, NotifyFile};
 pub use serve::{Serve, ServeFile, parse_listen};
 
 use super::problem::{Kind, Problem};
@@ -66,6 +68,8 @@ pub struct File {
     pub unusual: UnusualFile,
     /// The server.
     pub serve: ServeFile,
+    /// Who is told when something waits for a person.
+    pub notify: NotifyFile,
 }
 
 /// `[unusual]`.
@@ -187,6 +191,8 @@ pub struct Config {
     pub unusual_after: u32,
     /// The server.
     pub serve: Serve,
+    /// Who is told when something waits for a person.
+    pub notify: Notify,
     /// Where each value came from.
     pub origins: Vec<Origin>,
 }
@@ -335,7 +341,12 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     for (name, reference) in &file.secrets {
         note(&format!("secrets.{name}"), reference.clone(), &place.origin);
     }
+    let notify = Notify::of(&file.notify, &people, |text| absolute_reference(text, &place.base))?;
+    for (name, reference) in &notify.secrets {
+        note(name, reference.clone(), &place.origin);
+    }
     Ok(Config {
+        notify,
         tenant,
         store,
         packs,

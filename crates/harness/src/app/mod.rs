@@ -24,6 +24,7 @@ pub mod intents;
 pub mod kit;
 pub mod kpis;
 pub mod migration;
+pub mod notify;
 mod novelty;
 pub mod ops;
 pub mod packs;
@@ -77,6 +78,7 @@ pub struct App {
     novelty: novelty::Novelty,
     identity: identity::Identity,
     feed: Arc<Feed>,
+    notifier: notify::Notifier,
     signer: Arc<Signer>,
     _lock: Lock,
 }
@@ -109,6 +111,7 @@ impl App {
             runs_max: RUNS_MAX,
         });
         let router = Router::new(shelf.packs().map(|shelved| &shelved.pack));
+        let notifier = notify::Notifier::new(&config, &connectors)?;
         let (novelty, identity) = (novelty::Novelty::default(), identity::Identity::default());
         Ok(Arc::new(Self {
             config,
@@ -120,6 +123,7 @@ impl App {
             novelty,
             identity,
             feed,
+            notifier,
             signer,
             _lock: lock,
         }))
@@ -175,12 +179,14 @@ impl App {
         let sweep = async {
             loop {
                 self.sweep_credentials().await;
+                self.sweep_notices().await;
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
         };
         tokio::select! {
             () = engine => {}
             () = sweep => {}
+            () = self.notify() => {}
         }
     }
 
