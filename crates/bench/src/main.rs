@@ -23,6 +23,7 @@ mod parked;
 mod policies;
 mod process;
 mod report;
+mod service;
 mod spread;
 mod world;
 
@@ -59,13 +60,14 @@ fn main() -> ExitCode {
 type Question = (&'static str, fn(&Options, &mut Report) -> Result<(), Broken>);
 
 /// Everything measured, in the order of the table.
-const QUESTIONS: [Question; 7] = [
+const QUESTIONS: [Question; 8] = [
     ("flow", flow::measure),
     ("action", action::measure),
     ("judge", action::measure_judge),
     ("process", process::measure),
     ("bytes", bytes::measure),
     ("parked", parked::measure),
+    ("service", service::measure),
     ("micro", micro::measure),
 ];
 

@@ -15,6 +15,8 @@ use crate::{
 pub(crate) enum Goal {
     /// The median, at most.
     AtMost(f64),
+    /// The median, at least.
+    AtLeast(f64),
     /// The ratio to the floor, at least.
     RatioAtLeast(f64),
     /// Nothing: it is there to explain the others.
@@ -67,8 +69,9 @@ impl Figure {
         let ratio = floored.map(|floor| value.median / floor.value.median);
         let verdict = match goal {
             Goal::AtMost(most) if value.median <= most => Verdict::Met,
+            Goal::AtLeast(least) if value.median >= least => Verdict::Met,
             Goal::RatioAtLeast(least) if ratio.is_some_and(|ratio| ratio >= least) => Verdict::Met,
-            Goal::AtMost(_) | Goal::RatioAtLeast(_) => Verdict::Missed,
+            Goal::AtMost(_) | Goal::AtLeast(_) | Goal::RatioAtLeast(_) => Verdict::Missed,
             Goal::None => Verdict::NoGoal,
         };
         let (name, value, note) = (name.into(), Some(value), None);
@@ -134,6 +137,7 @@ fn ratio_row(figure: &Figure) -> Vec<String> {
     let floor = figure.floor.as_ref().map_or("-", |floor| floor.name).to_owned();
     let goal = match figure.goal {
         Goal::AtMost(most) => format!("<= {} {}", short(most), figure.unit),
+        Goal::AtLeast(least) => format!(">= {} {}", short(least), figure.unit),
         Goal::RatioAtLeast(least) => format!(">= {}x", short(least)),
         Goal::None => "-".to_owned(),
     };

@@ -4,6 +4,7 @@
 mod events;
 mod input;
 mod openapi;
+mod remote;
 mod replies;
 mod routes;
 
@@ -18,6 +19,7 @@ use axum::{
 };
 
 pub(crate) use openapi::document as openapi;
+pub(crate) use remote::Remote;
 
 use crate::{
     app::problem::{Kind, Problem},

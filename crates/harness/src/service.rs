@@ -14,6 +14,32 @@ use crate::{
     web::{self, Web},
 };
 
+/// A server elsewhere, asked as if it were in this process.
+#[derive(Debug)]
+pub struct Elsewhere(api::Remote);
+
+impl Elsewhere {
+    /// A server at an address, asked with a token.
+    ///
+    /// # Errors
+    /// When the address is none, or would send the token in the clear beyond this machine.
+    pub fn new(url: &str, token: String) -> Result<Self, Problem> {
+        api::Remote::new(url, token).map(Self)
+    }
+
+    /// Calls one operation there.
+    ///
+    /// # Errors
+    /// What it refused, or that it does not answer.
+    pub async fn call(
+        &self,
+        op: &str,
+        body: serde_json::Value,
+    ) -> Result<serde_json::Value, Problem> {
+        self.0.call(op, body).await
+    }
+}
+
 /// A listener that was opened, not yet answered.
 #[derive(Debug)]
 pub struct Service {

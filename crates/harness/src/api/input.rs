@@ -24,6 +24,9 @@ use crate::{
     web::{BODY_BYTES_MAX, Bearer, Told, Web},
 };
 
+/// Longest that one answer waits for a run, in milliseconds.
+const WAIT_MAX_MS: u64 = 45_000;
+
 /// Answers one route.
 pub(super) async fn answer(
     route: &'static Route,
@@ -166,6 +169,10 @@ async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
     }
     if let Some(name) = route.hidden.iter().find(|name| fields.contains_key(**name)) {
         return Err(unknown(name));
+    }
+    // Whoever wants to wait longer looks again: an answer has to come while the line is there.
+    if let Some(wait) = fields.get_mut("wait_ms").filter(|wait| wait.as_u64() > Some(WAIT_MAX_MS)) {
+        *wait = Value::from(WAIT_MAX_MS);
     }
     let digest = fingerprint(&Value::Object(fields.clone()));
     Ok(Asked { headers: parts.headers, body: fields, digest })

@@ -158,6 +158,8 @@ pub struct Overrides {
     pub store: Option<(PathBuf, &'static str)>,
     /// `--as`.
     pub person: Option<String>,
+    /// `--server`.
+    pub server: Option<String>,
 }
 
 /// The configuration in force.

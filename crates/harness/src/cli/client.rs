@@ -9,9 +9,10 @@ use crate::app::{
     config::{Config, Overrides},
     host::Lock,
     ops,
-    problem::Problem,
+    problem::{Kind, Problem},
     socket,
 };
+use crate::service::Elsewhere;
 
 /// Who answers.
 #[derive(Debug)]
@@ -30,7 +31,12 @@ pub enum Client {
         /// Who calls, by name.
         person: String,
     },
+    /// A server does, over the network.
+    Server(Elsewhere),
 }
+
+/// The variable that holds the token for `--server`: a secret is never an argument.
+const TOKEN: &str = "HARNESS_TOKEN";
 
 impl Client {
     /// Opens the store, or finds its owner.
@@ -38,6 +44,14 @@ impl Client {
     /// # Errors
     /// What is wrong with the configuration or the store.
     pub fn open(overrides: &Overrides) -> Result<Self, Problem> {
+        if let Some(url) = &overrides.server {
+            let token = std::env::var(TOKEN).map_err(|_| {
+                let detail = format!("{TOKEN} holds no token for {url}");
+                Problem::new(Kind::NotSignedIn, "no-token", detail)
+                    .next("make one there with `harness token create`, and set the variable")
+            })?;
+            return Ok(Self::Server(Elsewhere::new(url, token)?));
+        }
         Self::of(load(overrides)?)
     }
 
@@ -63,6 +77,7 @@ impl Client {
         match self {
             Self::Local { app, caller } => ops::call(app, caller, op, body).await,
             Self::Owner { store, person } => socket::ask(store, person, op, body).await,
+            Self::Server(elsewhere) => elsewhere.call(op, body).await,
         }
     }
 
@@ -79,7 +94,7 @@ impl Client {
     pub async fn close(self) -> Result<(), Problem> {
         match self {
             Self::Local { app, .. } => app.shut_down().await,
-            Self::Owner { .. } => Ok(()),
+            Self::Owner { .. } | Self::Server(_) => Ok(()),
         }
     }
 }

@@ -53,6 +53,9 @@ struct Cli {
     /// Configuration file [default: the nearest harness.toml upwards]
     #[arg(long, global = true, value_name = "FILE", env = "HARNESS_CONFIG")]
     config: Option<std::path::PathBuf>,
+    /// Ask this server instead, such as https://harness.example.com; the token stands in HARNESS_TOKEN
+    #[arg(long, global = true, value_name = "URL", env = "HARNESS_SERVER", conflicts_with_all = ["store", "person"])]
+    server: Option<String>,
     /// Act as this declared person instead of `me`
     #[arg(long = "as", global = true, value_name = "PERSON")]
     person: Option<String>,
@@ -103,7 +106,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_log(cli.verbose);
     let store = cli.store.map(|path| (path, store_origin));
     let context = Context {
-        overrides: Overrides { config: cli.config, store, person: cli.person },
+        overrides: Overrides { config: cli.config, store, person: cli.person, server: cli.server },
         format: cli.output,
         color: cli.color,
         quiet: cli.quiet,

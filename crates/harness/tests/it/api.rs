@@ -4,6 +4,7 @@ mod attacks;
 mod document;
 mod identity;
 mod listening;
+mod parity;
 mod story;
 
 use std::{

@@ -46,7 +46,7 @@ const LEAVES: [(&str, &[&str]); 12] = [
     ("ed25519-dalek", &["receipts"]),
     ("getrandom", &["engine", "store", "harness"]),
     ("lettre", &["connect"]),
-    ("reqwest", &["connect"]),
+    ("reqwest", &["connect", "harness"]),
     ("rusqlite", &["store", "connect", "world"]),
     ("testkit", &[]),
     ("tokio", &["engine", "store", "connect", "world", "harness"]),

@@ -1,0 +1,143 @@
+//! One core, several ways in: the same run driven over each leaves the same journal (C011, C022).
+
+use std::collections::BTreeSet;
+
+use harness::app::ops::OPS;
+use serde_json::{Value, json};
+
+use super::Api;
+use crate::support::{Office, Ran, change, id_of};
+
+/// How somebody reaches the core.
+enum Way<'a> {
+    /// A command in this machine, through the owner's socket or in its own process.
+    Local(&'a Office),
+    /// A command with `--server` and a token.
+    Server(&'a Api),
+}
+
+impl Way<'_> {
+    fn run(&self, person: &str, words: &[&str]) -> Ran {
+        match self {
+            Self::Local(office) => office.json_as(person, words),
+            Self::Server(api) => {
+                let url = format!("http://{}", api.host);
+                let mut command = api.office.command(&[words, &["-o", "json"]].concat());
+                command.env("HARNESS_SERVER", url).env("HARNESS_TOKEN", api.token(person, &[]));
+                Ran::of(words, command.output().unwrap())
+            }
+        }
+    }
+}
+
+/// Submits, approves, rolls back; the run's events without what differs by nature.
+fn story(way: &Way<'_>) -> Vec<Value> {
+    let words = change("ACC-0007", 45, "parity");
+    let submitted = way.run("ulla", &[&words.each()[..], &["--wait"]].concat()).exits(7).document();
+    let run = id_of(&submitted);
+    let waiting = way.run("mira", &["approval", "list"]).exits(0).document();
+    let approval = waiting["items"][0]["id"].as_str().unwrap().to_owned();
+    let card = way.run("mira", &["approval", "get", &approval]).exits(0).document();
+    let digest = card["digest"].as_str().unwrap().to_owned();
+    let words = ["approval", "approve", &approval, "--digest", &digest];
+    assert_eq!(way.run("mira", &words).exits(0).document()["status"], "succeeded");
+    let back = way.run("ulla", &["run", "rollback", &run]).exits(0).document();
+    assert_eq!(back["run"]["status"], "rolled_back", "{back}");
+    bodies(&way.run("ulla", &["run", "events", &run]).exits(0).document())
+}
+
+fn bodies(events: &Value) -> Vec<Value> {
+    let items = events["items"].as_array().unwrap();
+    let body = |item: &Value| {
+        let mut body = item.clone();
+        forget(&mut body);
+        body
+    };
+    items.iter().map(body).collect()
+}
+
+/// Times, and what salts and times flow into.
+fn forget(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for key in ["at", "expires_at", "dispatch_by", "hash", "prev_hash", "took_ms"] {
+                map.remove(key);
+            }
+            map.values_mut().for_each(forget);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget),
+        Value::String(text) => {
+            let is_digest = text.starts_with("sha256:") || text.len() > 60 && !text.contains(' ');
+            if is_digest || text.contains("T") && text.ends_with('Z') {
+                text.clear();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[test]
+fn the_same_run_over_each_way_in_leaves_the_same_journal() {
+    let alone = Office::open();
+    let in_process = story(&Way::Local(&alone));
+    assert!(in_process.len() > 20, "{}", in_process.len());
+    let socket = Office::served();
+    assert_eq!(story(&Way::Local(&socket)), in_process);
+    let api = Api::open();
+    assert_eq!(story(&Way::Server(&api)), in_process);
+    api.office.world.performed_nothing_twice();
+}
+
+/// Every operation of the facade is a route, but for those that belong to the machine.
+#[test]
+fn every_operation_has_a_route_and_a_command() {
+    let api = Api::open();
+    let document = super::document::openapi(&api);
+    let ids: BTreeSet<String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|verbs| verbs.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap().to_owned())
+        .collect();
+    // Written to a folder of the server; a link is for the terminal of whoever opens it.
+    let local = ["backup.create", "token.link"];
+    for op in OPS.iter().filter(|op| !local.contains(&op.name)) {
+        let base = op.name.replace('.', "_");
+        assert!(ids.iter().any(|id| id.starts_with(&base)), "{} has no route", op.name);
+    }
+    let source = std::fs::read_dir(crate::support::root().join("crates/harness/src/cli/commands"));
+    let text: String = source
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for op in OPS {
+        assert!(text.contains(&format!("\"{}\"", op.name)), "{} has no command", op.name);
+    }
+}
+
+#[test]
+fn a_server_that_is_none_is_told_plainly() {
+    let office = Office::open();
+    let ask = |url: &str, token: Option<&str>| {
+        let mut command = office.command(&["run", "list", "-o", "json"]);
+        command.env("HARNESS_SERVER", url).env_remove("HARNESS_TOKEN");
+        if let Some(token) = token {
+            command.env("HARNESS_TOKEN", token);
+        }
+        Ran::of(&[url], command.output().unwrap())
+    };
+    assert_eq!(ask("http://127.0.0.1:1", None).exits(4).problem()["code"], "no-token");
+    assert_eq!(
+        ask("http://127.0.0.1:1", Some("x")).exits(75).problem()["code"],
+        "server-unreachable"
+    );
+    assert_eq!(ask("http://harness.example.com", Some("x")).exits(2).problem()["code"], "no-tls");
+    assert_eq!(ask("nowhere", Some("x")).exits(2).problem()["code"], "bad-server");
+    let other = ask(&office.world.url, Some("x"));
+    assert_ne!(other.code, 0, "{other:?}");
+    let api = Api::open();
+    let refused = ask(&format!("http://{}", api.host), Some("hns_x")).exits(4).problem();
+    assert_eq!(refused["code"], "not-signed-in", "{refused}");
+    assert_eq!(refused["kind"], json!("not_signed_in"));
+}
