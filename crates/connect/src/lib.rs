@@ -40,7 +40,7 @@ mod testing;
 pub use circuit::CircuitRule;
 pub use connectors::{CONCURRENT_PER_SYSTEM_MAX, Connectors, Host};
 pub use error::Error;
-pub use mail::Notice;
 pub use gauge::{Health, OperationHealth};
+pub use mail::Notice;
 pub use secret::Secrets;
 pub use system::{System, Systems};

@@ -141,9 +141,7 @@ pub(crate) async fn call(sender: &Sender, call: &Call, wire: &Wire<'_>) -> Resul
 
 /// Sends one message of the harness's own.
 pub(crate) async fn notify(notice: &Notice<'_>, wire: &Wire<'_>) -> Result<(), Failure> {
-    let named = |text: &str| {
-        mailbox(text).map_err(|problem| refuse(format!("`{text}` {problem}")))
-    };
+    let named = |text: &str| mailbox(text).map_err(|problem| refuse(format!("`{text}` {problem}")));
     let to = notice.to.iter().map(|text| named(text)).collect::<Result<Vec<_>, _>>()?;
     let parts = Parts {
         from: &named(notice.from)?,
@@ -168,10 +166,7 @@ async fn transmit(
         Unconnected::Failure(failure) => *failure,
     })?;
     wire.departure.check()?;
-    connection
-        .command(Mail::new(Some(letter.from.clone()), Vec::new()))
-        .await
-        .map_err(explain)?;
+    connection.command(Mail::new(Some(letter.from.clone()), Vec::new())).await.map_err(explain)?;
     for recipient in &letter.to {
         let accepted = connection.command(Rcpt::new(recipient.clone(), Vec::new())).await;
         accepted.map_err(|error| {

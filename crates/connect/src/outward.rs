@@ -109,9 +109,8 @@ impl Outward {
         let answered = tokio::time::timeout(EXCHANGE_WITHIN, exchange).await;
         let answered = answered
             .unwrap_or_else(|_| Err(format!("no answer within {} s", EXCHANGE_WITHIN.as_secs())));
-        answered.map_err(|problem| {
-            clip(&self.vault.redactor().scrub_text(&problem), MESSAGE_MAX_CHARS)
-        })
+        answered
+            .map_err(|problem| clip(&self.vault.redactor().scrub_text(&problem), MESSAGE_MAX_CHARS))
     }
 
     async fn exchange(&self, ask: Ask, now: At) -> Result<Reply, String> {
@@ -221,6 +220,12 @@ pub fn form(fields: &[(&str, &str)]) -> String {
     let Ok(mut url) = Url::parse("http://form/") else { return String::new() };
     url.query_pairs_mut().extend_pairs(fields);
     url.query().unwrap_or_default().to_owned()
+}
+
+/// The SHA-256 of a text in base64 for addresses, as PKCE wants it.
+#[must_use]
+pub fn sha256_base64url(text: &str) -> String {
+    sign::sha256_base64url(text.as_bytes())
 }
 
 /// The host of an address, in lower case.

@@ -1,13 +1,15 @@
 //! Signatures under a shared secret.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// What a key for webhooks must be.
-pub(super) const WEBHOOK_KEY: &str =
-    "a webhook's secret is `whsec_` and the base64 of 24 to 64 bytes; make one with: \
+pub(super) const WEBHOOK_KEY: &str = "a webhook's secret is `whsec_` and the base64 of 24 to 64 bytes; make one with: \
      echo whsec_$(head -c 32 /dev/urandom | base64)";
 
 /// The key in a `whsec_…`.
@@ -43,4 +45,8 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     }
     let pair = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
     (0..text.len()).step_by(2).map(pair).collect()
+}
+
+pub(super) fn sha256_base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(bytes))
 }

@@ -126,7 +126,8 @@ async fn notices_checks(app: &App) -> Result<Option<Check>, Problem> {
     let (result, found, fix) = if lost.is_empty() {
         ("ok", "every notice was told, or is being tried".to_owned(), None)
     } else {
-        let fix = "look at the receivers; what waits is in `harness approval list` and `exception list`";
+        let fix =
+            "look at the receivers; what waits is in `harness approval list` and `exception list`";
         ("warning", format!("given up: {}", lost.join("; ")), Some(fix.to_owned()))
     };
     Ok(Some(Check { id: "notices".to_owned(), result: result.to_owned(), found, fix }))

@@ -79,6 +79,7 @@ pub struct App {
     identity: identity::Identity,
     feed: Arc<Feed>,
     notifier: notify::Notifier,
+    provider: Option<identity::Provider>,
     signer: Arc<Signer>,
     _lock: Lock,
 }
@@ -112,6 +113,7 @@ impl App {
         });
         let router = Router::new(shelf.packs().map(|shelved| &shelved.pack));
         let notifier = notify::Notifier::new(&config, &connectors)?;
+        let provider = identity::Provider::new(config.oidc.as_ref())?;
         let (novelty, identity) = (novelty::Novelty::default(), identity::Identity::default());
         Ok(Arc::new(Self {
             config,
@@ -124,6 +126,7 @@ impl App {
             identity,
             feed,
             notifier,
+            provider,
             signer,
             _lock: lock,
         }))

@@ -129,7 +129,10 @@ impl App {
             if changed && rested {
                 let first = looked.is_none();
                 heads.borrow_and_update();
-                match self.gather(if first { gather::Look::Everything } else { gather::Look::New }).await {
+                match self
+                    .gather(if first { gather::Look::Everything } else { gather::Look::New })
+                    .await
+                {
                     Ok(()) => (changed, looked) = (false, Some(Instant::now())),
                     Err(problem) => {
                         tracing::warn!(%problem, "could not look for what to tell");

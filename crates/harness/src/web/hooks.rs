@@ -15,9 +15,7 @@ use super::{BODY_BYTES_MAX, Told, Web};
 use crate::app::notify::{Signed, shown};
 
 pub(crate) fn router() -> Router<Arc<Web>> {
-    Router::new()
-        .route("/hooks/slack", post(slack))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    Router::new().route("/hooks/slack", post(slack)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
 async fn slack(

@@ -328,7 +328,8 @@ mod tests {
     #[test]
     fn nothing_is_told_unless_somebody_is_named() {
         assert!(!of("").unwrap().is_on());
-        let one = of("remind_at = [10, 50]\n[[webhook]]\nurl = \"https://a\"\nsecret = \"env:A\"\n");
+        let one =
+            of("remind_at = [10, 50]\n[[webhook]]\nurl = \"https://a\"\nsecret = \"env:A\"\n");
         let one = one.unwrap();
         assert!(one.is_on());
         assert_eq!(one.webhooks[0].events.len(), Happening::ALL.len());

@@ -20,11 +20,7 @@ use super::{
     outbox::{Channel, Entry, MARK, Mark, More, State, TOLD, Told, document, read},
 };
 use crate::app::{
-    App, Caller,
-    config::notify::Happening,
-    exceptions::word,
-    parse_id,
-    problem::Problem,
+    App, Caller, config::notify::Happening, exceptions::word, parse_id, problem::Problem,
 };
 
 /// How much further back it is looked than to the last look, in milliseconds: a run's clock may be behind.
@@ -139,7 +135,8 @@ impl App {
         let (opened, _) = subject.sort.happenings();
         let before = self.notifier.known().get(&subject.id).cloned();
         for channel in self.channels(opened, &subject.roles) {
-            self.enqueue(Entry { channel, ..self.entry(opened, &subject, More::default()) }).await?;
+            self.enqueue(Entry { channel, ..self.entry(opened, &subject, More::default()) })
+                .await?;
         }
         let new = Told { subject, reminded: Vec::new(), escalated: false, closed: false };
         let told = before.unwrap_or(new);
@@ -190,7 +187,8 @@ impl App {
                 true => role.as_str(),
                 false => "*",
             });
-            let listed: BTreeSet<&str> = listed.filter(|role| mail.to.contains_key(*role)).collect();
+            let listed: BTreeSet<&str> =
+                listed.filter(|role| mail.to.contains_key(*role)).collect();
             channels.extend(listed.into_iter().map(|role| Channel::Mail { role: role.to_owned() }));
         }
         channels.extend(notify.slack.is_some().then_some(Channel::Slack));
@@ -338,7 +336,8 @@ fn ending(records: &[Record], subject: &Subject) -> (String, Option<String>) {
             _ => {}
         }
     }
-    let is_late = subject.expires_at.zip(records.last()).is_some_and(|(until, last)| last.event.at >= until);
+    let is_late =
+        subject.expires_at.zip(records.last()).is_some_and(|(until, last)| last.event.at >= until);
     if found.1.is_none() && is_late {
         found.0 = "expired".to_owned();
     }

@@ -165,8 +165,11 @@ impl App {
     }
 
     /// What `doctor` says of notices: what is wrong with secrets, and what was given up.
-    pub(in crate::app) async fn notice_troubles(&self) -> Result<(Vec<String>, Vec<String>), Problem> {
-        let unresolved = self.notifier.outward.unresolved().iter().map(ToString::to_string).collect();
+    pub(in crate::app) async fn notice_troubles(
+        &self,
+    ) -> Result<(Vec<String>, Vec<String>), Problem> {
+        let unresolved =
+            self.notifier.outward.unresolved().iter().map(ToString::to_string).collect();
         let lost = self.store.documents(&self.config.tenant, LOST, (None, LOST_MAX)).await?;
         let mut told = Vec::new();
         for kept in lost {

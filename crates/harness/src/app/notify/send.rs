@@ -195,8 +195,10 @@ impl App {
         let (system, from) = (mail.system.as_str(), mail.from.as_str());
         let notice = Notice { system, from, to, id, subject: &subject, text: &text };
         let sent = self.connectors.notify(&notice).await;
-        sent.map(|()| Ended::Sent)
-            .map_err(|failure| Ended::Failed { why: failure.message, wait_ms: failure.retry_after_ms })
+        sent.map(|()| Ended::Sent).map_err(|failure| Ended::Failed {
+            why: failure.message,
+            wait_ms: failure.retry_after_ms,
+        })
     }
 
     async fn deliver_slack(&self, entry: &Entry) -> Result<Ended, Ended> {
@@ -236,7 +238,8 @@ impl App {
     ) -> Result<Ended, Ended> {
         headers.push(("content-type", "application/json".to_owned()));
         let ask = Ask { url, headers, body: Some(body.into_bytes()), login: None };
-        let Reply { status, retry_after_ms, .. } = self.notifier.outward.ask(ask, self.now()).await?;
+        let Reply { status, retry_after_ms, .. } =
+            self.notifier.outward.ask(ask, self.now()).await?;
         match status {
             200..=299 => Ok(Ended::Sent),
             // What the specification of webhooks has for an address that is no more.

@@ -85,15 +85,20 @@ impl App {
         };
         let carried = action.value.as_deref().and_then(|value| serde_json::from_str(value).ok());
         let carried: Carried = carried.ok_or_else(malformed)?;
-        let told = self.decide_by_button(slack, &pressed.user.id, (&action.action_id, &carried)).await;
+        let told =
+            self.decide_by_button(slack, &pressed.user.id, (&action.action_id, &carried)).await;
         self.reply(slack, pressed.response_url, &carried, &told).await?;
         Ok(told)
     }
 
     fn check_slack(&self, slack: &Slack, signed: Signed<'_>, body: &[u8]) -> Result<(), Problem> {
         let refused = || {
-            Problem::new(Kind::NotSignedIn, "not-signed", "this request does not carry Slack's signature of now")
-                .next("check notify.slack.signing_secret, and the clock of this machine")
+            Problem::new(
+                Kind::NotSignedIn,
+                "not-signed",
+                "this request does not carry Slack's signature of now",
+            )
+            .next("check notify.slack.signing_secret, and the clock of this machine")
         };
         let at = signed.seconds.parse::<i64>().ok().and_then(|s| s.checked_mul(1_000));
         let is_now = at.is_some_and(|at| self.now().abs_diff(at) <= WINDOW_MS.unsigned_abs());

@@ -64,7 +64,9 @@ fn headline(entry: &Entry) -> String {
         }
         Some(Happening::ApprovalEscalated) => {
             let next = entry.more.escalated_to.as_deref().unwrap_or_default();
-            format!("For {next}: {roles} did not answer, {left} % of the time left: step {step} of {run}")
+            format!(
+                "For {next}: {roles} did not answer, {left} % of the time left: step {step} of {run}"
+            )
         }
         Some(Happening::ExceptionOpened) => {
             format!("An exception needs {roles}: step {step} of {run}")
@@ -76,7 +78,8 @@ fn headline(entry: &Entry) -> String {
 /// Subject and text of a mail. Its link opens the card and does nothing else.
 pub(super) fn mail(entry: &Entry, link: &str) -> (String, String) {
     let subject = &entry.subject;
-    let until = subject.expires_at.map(|at| format!("It expires at {}; then it is denied.\n", rfc3339(at)));
+    let until =
+        subject.expires_at.map(|at| format!("It expires at {}; then it is denied.\n", rfc3339(at)));
     let class = subject.class.as_ref().map(|class| format!("What went wrong: {class}.\n"));
     let text = format!(
         "{}\n\n{}{}\n{link}\n\nThe link opens the page, where you sign in and decide. Opening it decides \
@@ -113,7 +116,8 @@ pub(super) fn slack(entry: &Entry, link: &str, card: Option<&Card>) -> String {
 
 /// An answer to whoever pressed a button: it stands where the buttons were.
 pub(super) fn slack_reply(text: &str) -> String {
-    json!({"response_type": "ephemeral", "replace_original": false, "text": escape(text)}).to_string()
+    json!({"response_type": "ephemeral", "replace_original": false, "text": escape(text)})
+        .to_string()
 }
 
 fn button(action: &str, label: &str, style: &str, value: &str) -> Value {
