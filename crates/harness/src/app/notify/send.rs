@@ -28,6 +28,9 @@ const PER_CHANNEL_MAX: usize = 4;
 /// Notices that are due which are looked at in one go.
 const DUE_MAX: usize = 1_000;
 
+/// How long a notice stands aside when there are more than can be looked at, in milliseconds.
+const ASIDE_MS: i64 = 30_000;
+
 /// Longest wait between two tries, in milliseconds.
 const WAIT_MAX_MS: i64 = 3_600_000;
 
@@ -78,11 +81,19 @@ impl From<String> for Ended {
 impl App {
     /// Begins to send what is due and has a free place.
     pub(super) async fn begin_sending<'a>(&'a self, round: &mut Round<'a>) -> Result<(), Problem> {
-        for kept in self.store.due_documents(NOTICE, self.now(), DUE_MAX).await? {
+        let due = self.store.due_documents(NOTICE, self.now(), DUE_MAX).await?;
+        let is_crowded = due.len() >= DUE_MAX;
+        for kept in due {
             if round.under_way.contains_key(&kept.id) {
                 continue;
             }
-            let entry: Entry = read(&kept.body)?;
+            let entry: Entry = match read(&kept.body) {
+                Ok(entry) => entry,
+                Err(problem) => {
+                    tracing::warn!(notice = %kept.id, %problem, "a notice cannot be read");
+                    continue;
+                }
+            };
             if entry.state == State::Sent {
                 self.forget(&kept, &entry).await?;
                 continue;
@@ -91,6 +102,10 @@ impl App {
             if !round.is_full(&channel) {
                 round.under_way.insert(kept.id.clone(), channel);
                 round.sending.push(Box::pin(self.send(kept, entry)));
+            } else if is_crowded {
+                // What waits for one channel must not hide what others wait for.
+                let later = document(NOTICE, (&kept.id, Some(self.now() + ASIDE_MS)), &entry)?;
+                self.store.keep(&kept.tenant, later, Expected::Version(kept.version)).await?;
             }
         }
         Ok(())

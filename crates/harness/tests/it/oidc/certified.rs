@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ use crate::{
 /// The provider, until its value goes.
 struct Provider {
     child: Child,
+    /// It goes on talking, and ends when nobody listens.
+    _says: BufReader<ChildStdout>,
     issuer: String,
 }
 
@@ -40,7 +42,7 @@ impl Provider {
             line.clear();
             assert!(out.read_line(&mut line).unwrap() > 0, "the provider did not start");
         }
-        Self { child, issuer: line.trim().to_owned() }
+        Self { child, _says: out, issuer: line.trim().to_owned() }
     }
 
     /// Whoever comes next is this one.
