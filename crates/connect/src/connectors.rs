@@ -37,6 +37,9 @@ use crate::{
 /// Most calls to one system at the same time.
 pub const CONCURRENT_PER_SYSTEM_MAX: usize = 8;
 
+/// How long a mail server may take over a message of the harness's own.
+const NOTICE_WITHIN: Duration = Duration::from_secs(30);
+
 /// Most compiled bindings that are kept.
 const COMPILED_MAX: usize = 4_096;
 
@@ -286,6 +289,35 @@ impl Connectors {
                 Ok((Received::Value(value).into(), mail::pick()))
             }
         }
+    }
+
+    /// Sends a message of the harness's own through a declared mail server, in its turn.
+    ///
+    /// # Errors
+    /// Why it was not sent, or that nobody knows; sent again it has the same Message-ID.
+    pub async fn notify(&self, notice: &mail::Notice<'_>) -> Result<(), Failure> {
+        let target = self.target(notice.system)?;
+        let departure = Arc::new(Departure::of_our_own(Arc::clone(&self.host.clock)));
+        let turn = target.turns.acquire().await;
+        let _turn = turn
+            .map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))?;
+        let (system, vault, deadline) = (&target.system, &self.vault, NOTICE_WITHIN);
+        let wire = mail::Wire { system, vault, departure: &departure, deadline };
+        let sent = tokio::time::timeout(deadline, mail::notify(notice, &wire)).await;
+        let sent = sent.unwrap_or_else(|_| {
+            let message = format!("no complete answer within {} ms", deadline.as_millis());
+            Err(fail(Class::Timeout, departure.landed(), message))
+        });
+        sent.map_err(|failure| {
+            let message = self.vault.redactor().scrub_text(&failure.message);
+            Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
+        })
+    }
+
+    /// The kind of a declared system.
+    #[must_use]
+    pub fn kind(&self, system: &str) -> Option<&'static str> {
+        self.targets.get(system).map(|target| target.system.kind())
     }
 
     fn target(&self, name: &str) -> Result<&Target, Failure> {

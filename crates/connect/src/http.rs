@@ -6,7 +6,7 @@
 
 mod request;
 mod route;
-mod status;
+pub(crate) mod status;
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
@@ -154,7 +154,7 @@ fn unsent(error: reqwest::Error, departure: &Departure) -> Failure {
 }
 
 /// An error with its causes in one line.
-fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -97,20 +97,76 @@ pub(crate) fn check_address(system: &str, address: &str) -> Result<(), Error> {
     Err(Error::System { system: system.to_owned(), problem })
 }
 
-/// Sends one message.
+/// A message of the harness's own: no effect of a run, so nothing of it is journaled.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice<'a> {
+    /// The declared mail server.
+    pub system: &'a str,
+    /// Who sends, such as `Harness <harness@example.org>`.
+    pub from: &'a str,
+    /// Who gets it; 1 to 50 addresses.
+    pub to: &'a [String],
+    /// Its name; sent again it has the same, so that mail programs show it once.
+    pub id: &'a str,
+    /// One line.
+    pub subject: &'a str,
+    /// The text.
+    pub text: &'a str,
+}
+
+impl Notice<'_> {
+    /// Whether these can stand in a message.
+    ///
+    /// # Errors
+    /// Which address is none, and why.
+    pub fn check_addresses(from: &str, to: &[String]) -> Result<(), String> {
+        let all = std::iter::once(from).chain(to.iter().map(String::as_str));
+        for address in all {
+            mailbox(address).map_err(|problem| format!("`{address}` {problem}"))?;
+        }
+        if to.is_empty() || to.len() > RECIPIENTS_MAX {
+            return Err(format!("a message goes to 1 to {RECIPIENTS_MAX} addresses"));
+        }
+        Ok(())
+    }
+}
+
+/// Sends one message of a run.
 pub(crate) async fn call(sender: &Sender, call: &Call, wire: &Wire<'_>) -> Result<Value, Failure> {
     let letter = Letter::of(sender, call, wire)?;
-    let explain = |error: SmtpError| explain(&error, call, wire);
+    transmit(&letter, wire, &call.masks).await?;
+    let accepted: Vec<&str> = letter.to.iter().map(AsRef::as_ref).collect();
+    Ok(json!({"message_id": letter.id, "accepted": accepted}))
+}
+
+/// Sends one message of the harness's own.
+pub(crate) async fn notify(notice: &Notice<'_>, wire: &Wire<'_>) -> Result<(), Failure> {
+    let named = |text: &str| mailbox(text).map_err(|problem| refuse(format!("`{text}` {problem}")));
+    let to = notice.to.iter().map(|text| named(text)).collect::<Result<Vec<_>, _>>()?;
+    let parts = Parts {
+        from: &named(notice.from)?,
+        name: notice.id,
+        to,
+        subject: notice.subject,
+        text: notice.text,
+        reply_to: None,
+    };
+    transmit(&Letter::write(parts, wire)?, wire, &BTreeSet::new()).await
+}
+
+async fn transmit(
+    letter: &Letter,
+    wire: &Wire<'_>,
+    masks: &BTreeSet<String>,
+) -> Result<(), Failure> {
+    let explain = |error: SmtpError| explain(&error, masks, wire);
     wire.departure.check()?;
     let mut connection = connect(wire).await.map_err(|error| match error {
         Unconnected::Smtp(error) => explain(error),
         Unconnected::Failure(failure) => *failure,
     })?;
     wire.departure.check()?;
-    connection
-        .command(Mail::new(Some(sender.from.email.clone()), Vec::new()))
-        .await
-        .map_err(explain)?;
+    connection.command(Mail::new(Some(letter.from.clone()), Vec::new())).await.map_err(explain)?;
     for recipient in &letter.to {
         let accepted = connection.command(Rcpt::new(recipient.clone(), Vec::new())).await;
         accepted.map_err(|error| {
@@ -127,8 +183,7 @@ pub(crate) async fn call(sender: &Sender, call: &Call, wire: &Wire<'_>) -> Resul
     connection.message(&letter.bytes).await.map_err(explain)?;
     // The answer is in; a server that hangs on the goodbye changes nothing.
     connection.abort().await;
-    let accepted: Vec<&str> = letter.to.iter().map(AsRef::as_ref).collect();
-    Ok(json!({"message_id": letter.id, "accepted": accepted}))
+    Ok(())
 }
 
 enum Unconnected {
@@ -181,12 +236,12 @@ async fn connect(wire: &Wire<'_>) -> Result<AsyncSmtpConnection, Unconnected> {
     Ok(connection)
 }
 
-fn explain(error: &SmtpError, call: &Call, wire: &Wire<'_>) -> Failure {
+fn explain(error: &SmtpError, masks: &BTreeSet<String>, wire: &Wire<'_>) -> Failure {
     let mut text = error.to_string();
     if let Some(cause) = std::error::Error::source(error) {
         text = format!("{text}: {cause}");
     }
-    let said = excerpt(text.as_bytes(), &wire.vault.redactor(), &call.masks);
+    let said = excerpt(text.as_bytes(), &wire.vault.redactor(), masks);
     let message = format!("the mail server: {said}");
     let Some(code) = error.status() else {
         // No answer: only after the message has left is that unknown.
@@ -218,42 +273,68 @@ fn meaning(code: u16, after: Option<AfterText>) -> (Class, Landed) {
 /// One message, ready to send.
 struct Letter {
     id: String,
+    from: Address,
     to: Vec<Address>,
     bytes: Vec<u8>,
+}
+
+/// What a message is made of.
+struct Parts<'a> {
+    from: &'a Mailbox,
+    /// Left half of its Message-ID.
+    name: &'a str,
+    to: Vec<Mailbox>,
+    subject: &'a str,
+    text: &'a str,
+    reply_to: Option<Mailbox>,
 }
 
 impl Letter {
     fn of(sender: &Sender, call: &Call, wire: &Wire<'_>) -> Result<Self, Failure> {
         let subject = text(call, "subject")?.ok_or_else(|| refuse("`subject` is required"))?;
+        let body = text(call, "text")?.ok_or_else(|| refuse("`text` is required"))?;
+        let reply_to = text(call, "reply_to")?.map(|reply_to| {
+            mailbox(reply_to).map_err(|problem| refuse(format!("`reply_to` {problem}")))
+        });
+        let name = call.key.to_string();
+        let parts = Parts {
+            from: &sender.from,
+            name: &name,
+            to: recipients(call)?,
+            subject,
+            text: body,
+            reply_to: reply_to.transpose()?,
+        };
+        Self::write(parts, wire)
+    }
+
+    fn write(parts: Parts<'_>, wire: &Wire<'_>) -> Result<Self, Failure> {
+        let Parts { from, name, to, subject, text, reply_to } = parts;
         if subject.chars().any(char::is_control) || subject.chars().count() > SUBJECT_MAX_CHARS {
             let message =
                 format!("`subject` must be one line of at most {SUBJECT_MAX_CHARS} characters");
             return Err(refuse(message));
         }
-        let body = text(call, "text")?.ok_or_else(|| refuse("`text` is required"))?;
-        if body.len() > TEXT_MAX_BYTES || body.contains('\0') {
+        if text.len() > TEXT_MAX_BYTES || text.contains('\0') {
             return Err(refuse(format!("`text` must be text of at most {TEXT_MAX_BYTES} bytes")));
         }
-        let id = format!("<{}@harness>", call.key);
+        let id = format!("<{name}@harness>");
         let now_ms = u64::try_from(wire.departure.now_ms()).unwrap_or(0);
         let mut letter = Message::builder()
-            .from(sender.from.clone())
+            .from(from.clone())
             .subject(subject)
             .message_id(Some(id.clone()))
             .date(SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms));
-        let mut to = Vec::new();
-        for recipient in recipients(call)? {
-            to.push(recipient.email.clone());
+        let recipients = to.iter().map(|mailbox| mailbox.email.clone()).collect();
+        for recipient in to {
             letter = letter.to(recipient);
         }
-        if let Some(reply_to) = text(call, "reply_to")? {
-            letter = letter.reply_to(
-                mailbox(reply_to).map_err(|problem| refuse(format!("`reply_to` {problem}")))?,
-            );
+        if let Some(reply_to) = reply_to {
+            letter = letter.reply_to(reply_to);
         }
-        let message = letter.header(ContentType::TEXT_PLAIN).body(body.to_owned());
+        let message = letter.header(ContentType::TEXT_PLAIN).body(text.to_owned());
         let message = message.map_err(|e| refuse(format!("the message cannot be written: {e}")))?;
-        Ok(Self { id, to, bytes: message.formatted() })
+        Ok(Self { id, from: from.email.clone(), to: recipients, bytes: message.formatted() })
     }
 }
 

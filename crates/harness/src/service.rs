@@ -79,7 +79,11 @@ impl Service {
 
     /// Answers until the end is told, then finishes what was begun.
     pub async fn answer_all(self) {
-        let router: Router<Arc<Web>> = api::router().merge(web::door()).merge(ui::router());
+        let router: Router<Arc<Web>> = api::router()
+            .merge(web::door())
+            .merge(web::hooks())
+            .merge(web::provider())
+            .merge(ui::router());
         let router = router
             .fallback(api::nothing_here)
             .layer(from_fn_with_state(Arc::clone(&self.web), web::guard))
@@ -98,10 +102,10 @@ async fn check_exposed(app: &App) -> Result<(), Problem> {
             "set serve.public_url to the https:// address that people use, or listen at 127.0.0.1",
         );
     }
-    if !app.has_credentials().await? {
+    if !app.has_provider() && !app.has_credentials().await? {
         return refuse(
-            "listening beyond this machine needs tokens",
-            "make one with `harness token create`, or listen at 127.0.0.1",
+            "listening beyond this machine needs tokens or a provider",
+            "make one with `harness token create`, add [oidc], or listen at 127.0.0.1",
         );
     }
     Ok(())

@@ -3,9 +3,11 @@
 
 mod door;
 mod guard;
+mod hooks;
 mod limits;
 mod listen;
 mod metrics;
+mod provider;
 mod server;
 mod signed;
 mod told;
@@ -14,8 +16,10 @@ use std::sync::Arc;
 
 pub(crate) use door::router as door;
 pub(crate) use guard::guard;
+pub(crate) use hooks::router as hooks;
 pub(crate) use listen::{Held, listen};
 pub(crate) use metrics::metrics;
+pub(crate) use provider::router as provider;
 pub(crate) use server::serve;
 pub(crate) use signed::{Bearer, Session, SignIn};
 pub(crate) use told::Told;

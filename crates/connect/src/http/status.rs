@@ -37,7 +37,7 @@ fn usual(status: u16, unknown: Landed) -> (Class, Landed) {
 }
 
 /// `Retry-After` as seconds or as an HTTP date.
-pub(super) fn retry_after_ms(headers: &HeaderMap, now: At) -> Option<i64> {
+pub(crate) fn retry_after_ms(headers: &HeaderMap, now: At) -> Option<i64> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait_ms = match text.parse::<i64>() {
         Ok(seconds) => seconds.saturating_mul(1_000),

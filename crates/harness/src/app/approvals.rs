@@ -248,6 +248,18 @@ pub(super) async fn run_of(
     found.ok_or_else(|| Problem::not_found("approval", approval.as_str()))
 }
 
+/// The run of an ask, open or not.
+///
+/// # Errors
+/// When there is no such ask.
+pub(super) async fn run_of_approval(
+    app: &App,
+    caller: &Caller,
+    approval: &str,
+) -> Result<String, Problem> {
+    run_of(app, caller, &parse_id(approval)?).await.map(|run| run.to_string())
+}
+
 /// Shows the card of an open ask.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! `harness.toml`: what the operator decides. Flag > environment > project file > user file > default.
 
+pub mod notify;
+mod oidc;
 mod serve;
 
 use std::{
@@ -16,6 +18,8 @@ use kernel::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use notify::{Notify, NotifyFile};
+pub use oidc::{Oidc, OidcFile, Others};
 pub use serve::{Serve, ServeFile, parse_listen};
 
 use super::problem::{Kind, Problem};
@@ -66,6 +70,10 @@ pub struct File {
     pub unusual: UnusualFile,
     /// The server.
     pub serve: ServeFile,
+    /// Who is told when something waits for a person.
+    pub notify: NotifyFile,
+    /// Where people sign in, when they have an identity provider.
+    pub oidc: Option<OidcFile>,
 }
 
 /// `[unusual]`.
@@ -189,6 +197,10 @@ pub struct Config {
     pub unusual_after: u32,
     /// The server.
     pub serve: Serve,
+    /// Who is told when something waits for a person.
+    pub notify: Notify,
+    /// Where people sign in.
+    pub oidc: Option<Oidc>,
     /// Where each value came from.
     pub origins: Vec<Origin>,
 }
@@ -301,12 +313,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     let operator_policies: Vec<PathBuf> = file.policy.operator.iter().map(absolute).collect();
     note("policy.operator", list(&operator_policies), from(!operator_policies.is_empty()));
 
-    let mut people = file.people.clone();
-    if people.is_empty() {
-        let roles =
-            ["admin", "approver", "finance", "operator", "owner"].map(str::to_owned).to_vec();
-        people.insert("me".to_owned(), Person { roles });
-    }
+    let people = people_of(&file);
     let first = || people.keys().next().cloned().unwrap_or_default();
     let me = overrides.person.clone().or_else(|| file.me.clone()).unwrap_or_else(first);
     let me_origin = if overrides.person.is_some() { "flag" } else { from(file.me.is_some()) };
@@ -316,7 +323,9 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
 
     let receipt_key = file.keys.receipts.clone().unwrap_or_else(default_key);
     note("keys.receipts", receipt_key.clone(), from(file.keys.receipts.is_some()));
-    let approvers = approver_rule(&file.approvals, people.len())?;
+    // Whoever signs in through a provider is somebody else, too.
+    let others = usize::from(file.oidc.is_some());
+    let approvers = approver_rule(&file.approvals, people.len() + others)?;
     note(
         "approvals.self_approval",
         format!("{:?}", approvers.self_approval),
@@ -331,13 +340,16 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     for (key, value, told) in limits(&file, &budget, circuit) {
         note(key, value, from(told));
     }
-    for (name, system) in &file.systems {
-        note(&format!("systems.{name}"), system.kind().to_owned(), &place.origin);
-    }
-    for (name, reference) in &file.secrets {
-        note(&format!("secrets.{name}"), reference.clone(), &place.origin);
+    let notify = Notify::of(&file.notify, &people, |text| absolute_reference(text, &place.base))?;
+    let oidc =
+        file.oidc.as_ref().map(|oidc| Oidc::of(oidc, |text| absolute_reference(text, &place.base)));
+    let oidc = oidc.transpose()?;
+    for (name, value) in named(&file, &notify, oidc.as_ref()) {
+        note(&name, value, &place.origin);
     }
     Ok(Config {
+        notify,
+        oidc,
         tenant,
         store,
         packs,
@@ -354,6 +366,27 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         serve: Serve::of(&file.serve)?,
         origins,
     })
+}
+
+/// People by name; where nobody is declared, whoever sits at the terminal may do everything.
+fn people_of(file: &File) -> BTreeMap<String, Person> {
+    let mut people = file.people.clone();
+    if people.is_empty() {
+        let roles = ["admin", "approver", "finance", "operator", "owner"].map(str::to_owned);
+        people.insert("me".to_owned(), Person { roles: roles.to_vec() });
+    }
+    people
+}
+
+/// What stands in the file by name: systems with their kinds, secrets with their references.
+fn named(file: &File, notify: &Notify, oidc: Option<&Oidc>) -> Vec<(String, String)> {
+    let systems = file.systems.iter();
+    let systems =
+        systems.map(|(name, system)| (format!("systems.{name}"), system.kind().to_owned()));
+    let secrets = file.secrets.iter();
+    let secrets = secrets.map(|(name, reference)| (format!("secrets.{name}"), reference.clone()));
+    let oidc = oidc.map(|oidc| ("oidc.issuer".to_owned(), oidc.issuer.clone()));
+    systems.chain(secrets).chain(notify.secrets.iter().cloned()).chain(oidc).collect()
 }
 
 /// The limits of every run; one that says nothing about retries may do a hundred.

@@ -69,6 +69,7 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
         "correct [secrets] in harness.toml",
     ));
 
+    checks.extend(notices_checks(app).await?);
     let packs: Vec<String> = app.shelf.packs().map(|s| s.pack.manifest.name.clone()).collect();
     checks.push(packs_check(&packs));
 
@@ -110,6 +111,26 @@ fn circuits_check(app: &App) -> Check {
         ("warning", trouble.join("; "), Some(fix))
     };
     Check { id: "circuits".to_owned(), result: result.to_owned(), found, fix }
+}
+
+/// What could not be told, and what cannot be told at all. Nobody is locked out by it: the lists are whole.
+async fn notices_checks(app: &App) -> Result<Option<Check>, Problem> {
+    if !app.config.notify.is_on() {
+        return Ok(None);
+    }
+    let (unresolved, lost) = app.notice_troubles().await?;
+    if !unresolved.is_empty() {
+        let fix = "correct the references of [notify] in harness.toml";
+        return Ok(Some(check("notices", Some(unresolved.join("; ")), String::new(), fix)));
+    }
+    let (result, found, fix) = if lost.is_empty() {
+        ("ok", "every notice was told, or is being tried".to_owned(), None)
+    } else {
+        let fix =
+            "look at the receivers; what waits is in `harness approval list` and `exception list`";
+        ("warning", format!("given up: {}", lost.join("; ")), Some(fix.to_owned()))
+    };
+    Ok(Some(Check { id: "notices".to_owned(), result: result.to_owned(), found, fix }))
 }
 
 /// A store without packs is sound; it just cannot do anything yet.

@@ -1,5 +1,6 @@
 //! Who somebody is: bearer tokens, one-time links, sessions. Only hashes of secrets are kept.
 
+mod oidc;
 mod sessions;
 mod tokens;
 
@@ -16,6 +17,8 @@ use kernel::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use store::{Document, Documents as _, Expected};
 
+pub(super) use oidc::Provider;
+pub use oidc::{Departure, Returned};
 pub use sessions::{Cookie, LinkView, MakeLink, form_token, link};
 pub use tokens::{
     MakeToken, RevokeToken, TokenList, TokenMade, TokenView, create as create_token,
@@ -78,12 +81,20 @@ struct Credential {
     /// The token a session was begun with: it ends with it.
     #[serde(default)]
     through: Option<String>,
+    /// The identity provider that vouched for a session: it ends when another one is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
 }
 
 impl Credential {
     /// Who calls with it, now.
     fn caller(&self, app: &App) -> Result<Caller, Problem> {
         let mut principal = self.principal.clone();
+        let vouches =
+            |issuer: &String| app.config.oidc.as_ref().is_some_and(|o| o.issuer == *issuer);
+        if self.issuer.as_ref().is_some_and(|issuer| !vouches(issuer)) {
+            return Err(not_signed_in("the provider it came from is not configured any more"));
+        }
         if self.declared {
             let declared = app.config.person(name_of(&principal.id));
             let declared = declared.map_err(|_| not_signed_in("whoever it stands for is gone"))?;

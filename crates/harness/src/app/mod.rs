@@ -28,6 +28,7 @@ pub mod kpis;
 pub mod lanes;
 pub mod ledger;
 pub mod migration;
+pub mod notify;
 mod novelty;
 pub mod ops;
 pub mod packs;
@@ -83,6 +84,8 @@ pub struct App {
     novelty: novelty::Novelty,
     identity: identity::Identity,
     feed: Arc<Feed>,
+    notifier: notify::Notifier,
+    provider: Option<identity::Provider>,
     signer: Arc<Signer>,
     _lock: Lock,
 }
@@ -115,6 +118,8 @@ impl App {
             runs_max: RUNS_MAX,
         });
         let router = Router::new(shelf.packs().map(|shelved| &shelved.pack));
+        let notifier = notify::Notifier::new(&config, &connectors)?;
+        let provider = identity::Provider::new(config.oidc.as_ref())?;
         let (novelty, identity) = (novelty::Novelty::default(), identity::Identity::default());
         Ok(Arc::new(Self {
             config,
@@ -126,6 +131,8 @@ impl App {
             novelty,
             identity,
             feed,
+            notifier,
+            provider,
             signer,
             _lock: lock,
         }))
@@ -181,12 +188,14 @@ impl App {
         let sweep = async {
             loop {
                 self.sweep_credentials().await;
+                self.sweep_notices().await;
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
         };
         tokio::select! {
             () = engine => {}
             () = sweep => {}
+            () = self.notify() => {}
         }
     }
 

@@ -116,7 +116,7 @@ async fn asset(Path((hash, name)): Path<(String, String)>) -> Response {
 }
 
 /// A link is used by a click, never by being looked at.
-async fn sign_in(Query(query): Query<Fields>) -> Response {
+async fn sign_in(State(web): State<Arc<Web>>, Query(query): Query<Fields>) -> Response {
     let to = filled(&query, "to").unwrap_or_default();
     let link = filled(&query, "link");
     let body = html! {
@@ -135,6 +135,9 @@ async fn sign_in(Query(query): Query<Fields>) -> Response {
                     }
                 }
                 None => {
+                    @if web.app.config().oidc.is_some() {
+                        p.row { a.button.main href={ "/sign-in/oidc?to=" (parts::escape(&to)) } { "Sign in with your company's account" } }
+                    }
                     form.row.stack method="post" action="/sign-in" {
                         input type="hidden" name="to" value=(to);
                         label { "Your token" input type="password" name="token" autocomplete="current-password" required autofocus; }

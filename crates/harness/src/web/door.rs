@@ -87,7 +87,7 @@ async fn live(
 }
 
 /// A place of ours; whatever leads elsewhere leads to the first page.
-fn inside(to: &str) -> &str {
+pub(super) fn inside(to: &str) -> &str {
     let plain = to.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b'\\');
     if to.starts_with('/') && !to.starts_with("//") && plain { to } else { "/" }
 }

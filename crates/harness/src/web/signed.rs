@@ -97,7 +97,7 @@ impl FromRequestParts<Arc<Web>> for Session {
     type Rejection = SignIn;
 
     async fn from_request_parts(parts: &mut Parts, web: &Arc<Web>) -> Result<Self, SignIn> {
-        let secret = cookie_of(&parts.headers, web.cookie_name());
+        let secret = cookie_of(&parts.headers, (web.cookie_name(), SECRET_BYTES_MAX));
         let signed = match &secret {
             Some(secret) => web.app.session(secret).await.ok(),
             None => None,
@@ -155,12 +155,13 @@ impl Web {
     }
 }
 
-fn cookie_of(headers: &HeaderMap, name: &str) -> Option<String> {
+/// The value of a cookie, unless it is empty or longer than this.
+pub(super) fn cookie_of(headers: &HeaderMap, (name, bytes_max): (&str, usize)) -> Option<String> {
     let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut each =
         all.flat_map(|value| value.split(';')).filter_map(|one| one.trim().split_once('='));
     let found = each.find(|(key, _)| *key == name).map(|(_, value)| value)?;
-    (found.len() <= SECRET_BYTES_MAX && !found.is_empty()).then(|| found.to_owned())
+    (found.len() <= bytes_max && !found.is_empty()).then(|| found.to_owned())
 }
 
 /// Escapes what stands in a query.
@@ -175,4 +176,17 @@ pub(super) fn escape(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Reads what [`escape`] wrote; whatever else is there stays as it is.
+pub(super) fn unescape(text: &str) -> String {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let pair = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        let byte = pair.filter(|_| *first == b'%').and_then(|p| u8::from_str_radix(p, 16).ok());
+        plain.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    String::from_utf8(plain).unwrap_or_default()
 }

@@ -108,7 +108,7 @@ impl Api {
         Self::of(office)
     }
 
-    fn of(office: Office) -> Self {
+    pub(crate) fn of(office: Office) -> Self {
         let (serving, host) = Serving::listening(&office);
         Self { office, host, serving: Some(serving) }
     }

@@ -21,6 +21,10 @@ mod laws;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod notify;
+#[cfg(test)]
+mod oidc;
+#[cfg(test)]
 mod recover;
 #[cfg(test)]
 mod storm;

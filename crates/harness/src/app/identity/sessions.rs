@@ -57,13 +57,18 @@ pub struct Cookie {
 }
 
 /// How a session begins.
-enum Begun {
+pub(super) enum Begun {
     Link,
     /// It ends with the token and can do no more than it.
     With {
         token: String,
         scopes: BTreeSet<Right>,
         until: At,
+    },
+    /// An identity provider vouches for whom it calls by this name; roles are as they were then.
+    Provider {
+        issuer: String,
+        name: String,
     },
 }
 
@@ -129,17 +134,28 @@ impl App {
         .await
     }
 
-    async fn begin_session(&self, person: Principal, begun: Begun) -> Result<Cookie, Problem> {
+    pub(super) async fn begin_session(
+        &self,
+        person: Principal,
+        begun: Begun,
+    ) -> Result<Cookie, Problem> {
         let declared = self.config.person(name_of(&person.id)).is_ok();
         let (secret, hash) = fresh_secret()?;
         let now = self.now();
+        let mut issuer = None;
         let (name, scopes, until, through) = match begun {
-            Begun::Link => ("a one-time link", Right::ALL.into(), At::MAX, None),
-            Begun::With { token, scopes, until } => ("a token", scopes, until, Some(token)),
+            Begun::Link => ("a one-time link".to_owned(), Right::ALL.into(), At::MAX, None),
+            Begun::With { token, scopes, until } => {
+                ("a token".to_owned(), scopes, until, Some(token))
+            }
+            Begun::Provider { issuer: by, name } => {
+                issuer = Some(by);
+                (format!("the provider: {name}"), Right::ALL.into(), At::MAX, None)
+            }
         };
         let expires_at = until.min(now + SESSION_MS);
         let credential = Credential {
-            name: name.to_owned(),
+            name,
             created_by: person.id.clone(),
             principal: person,
             declared,
@@ -151,6 +167,7 @@ impl App {
             revoked_at: None,
             used_at: Some(now),
             through,
+            issuer,
         };
         self.keep_credential(KIND, &hash.hex(), credential, Expected::Absent).await?;
         Ok(Cookie { secret, expires_at })

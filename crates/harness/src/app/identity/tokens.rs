@@ -150,6 +150,7 @@ pub async fn create(app: &App, caller: &Caller, request: MakeToken) -> Result<To
         revoked_at: None,
         used_at: None,
         through: None,
+        issuer: None,
     };
     app.keep_credential(KIND, &id, credential.clone(), Expected::Absent).await?;
     let token = format!("hns_{id}_{secret}{}", check(&id, &secret));
