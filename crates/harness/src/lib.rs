@@ -7,4 +7,5 @@ mod api;
 pub mod app;
 pub mod cli;
 pub mod service;
+pub mod ui;
 mod web;

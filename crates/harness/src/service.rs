@@ -11,6 +11,7 @@ use crate::{
         App,
         problem::{Kind, Problem},
     },
+    ui,
     web::{self, Web},
 };
 
@@ -78,8 +79,11 @@ impl Service {
 
     /// Answers until the end is told, then finishes what was begun.
     pub async fn answer_all(self) {
-        let router: Router<Arc<Web>> =
-            api::router().merge(web::door()).merge(web::hooks()).merge(web::provider());
+        let router: Router<Arc<Web>> = api::router()
+            .merge(web::door())
+            .merge(web::hooks())
+            .merge(web::provider())
+            .merge(ui::router());
         let router = router
             .fallback(api::nothing_here)
             .layer(from_fn_with_state(Arc::clone(&self.web), web::guard))

@@ -150,7 +150,7 @@ pub struct RunFilter {
     pub status: Option<Status>,
     /// Of this intent.
     pub intent: Option<String>,
-    /// Of this pack and version.
+    /// Of this pack, in this version when one is named.
     pub pack: Option<String>,
     /// By this agent.
     pub agent: Option<String>,
@@ -426,7 +426,10 @@ impl RunFilter {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
         self.status.is_none_or(|status| status == row.status)
             && same(&self.intent, &row.intent)
-            && same(&self.pack, &row.pack)
+            && self.pack.as_deref().is_none_or(|pack| {
+                let versions = row.pack.strip_prefix(pack);
+                versions.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+            })
             && same(&self.agent, &row.agent)
             && self.subject.as_ref().is_none_or(|subject| row.subjects.contains(subject))
             && self.from.is_none_or(|from| row.opened_at >= from)

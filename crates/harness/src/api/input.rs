@@ -19,6 +19,7 @@ use crate::{
         Caller,
         ops::{self, OPS, Op},
         problem::{Kind, Problem},
+        requests,
         value::fingerprint,
     },
     web::{BODY_BYTES_MAX, Bearer, Told, Web},
@@ -77,7 +78,9 @@ fn with_key(route: &Route, mut asked: Asked, key: String) -> Result<Asked, Told>
         let given = asked.body.insert("idempotency_key".to_owned(), Value::String(key.clone()));
         if given.is_some_and(|given| given != Value::String(key)) {
             let detail = "the header and the body name different idempotency keys";
-            return Err(Problem::usage("idempotency-key", detail).next("name it once").into());
+            return Err(makes_no_sense(
+                Problem::usage("idempotency-key", detail).next("name it once"),
+            ));
         }
     }
     Ok(asked)
@@ -93,7 +96,8 @@ async fn call(
         let (op, field) = decides.shown_by();
         check_version(web, caller, (op, field), &asked).await?;
     }
-    let answered = ops::call(&web.app, caller, route.op, Value::Object(asked.body)).await?;
+    let answered = ops::call(&web.app, caller, route.op, Value::Object(asked.body)).await;
+    let answered = answered.map_err(makes_no_sense)?;
     let tag = fingerprint(&answered);
     let fresh = header_text(&asked.headers, "if-none-match")?.is_some_and(|known| known == tag);
     let mut response = if route.verb == Verb::Get && fresh {
@@ -106,6 +110,14 @@ async fn call(
         response.headers_mut().insert(header::ETAG, tag);
     }
     Ok(response)
+}
+
+/// The request is well-formed, or it would not have come so far: what it asks for makes no sense here.
+fn makes_no_sense(problem: Problem) -> Told {
+    match problem.kind {
+        Kind::Usage => Told::with(StatusCode::UNPROCESSABLE_ENTITY, problem),
+        _ => problem.into(),
+    }
 }
 
 /// Whoever decides has seen what it is about, as it is now.
@@ -123,7 +135,7 @@ async fn check_version(
     let mut body = Map::new();
     body.insert(field.to_owned(), asked.body.get(field).cloned().unwrap_or_default());
     let shown = ops::call(&web.app, caller, op, Value::Object(body)).await?;
-    if seen == "*" || seen == fingerprint(&shown) {
+    if seen == fingerprint(&shown) {
         return Ok(());
     }
     let problem =
@@ -174,7 +186,10 @@ async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
     if let Some(wait) = fields.get_mut("wait_ms").filter(|wait| wait.as_u64() > Some(WAIT_MAX_MS)) {
         *wait = Value::from(WAIT_MAX_MS);
     }
-    let digest = fingerprint(&Value::Object(fields.clone()));
+    let fields = Value::Object(fields);
+    requests::check(route.op, &fields)?;
+    let digest = fingerprint(&fields);
+    let Value::Object(fields) = fields else { return Err(unknown("request")) };
     Ok(Asked { headers: parts.headers, body: fields, digest })
 }
 
@@ -278,7 +293,15 @@ fn typed(op: &Op, name: &str, text: String) -> Result<Value, Told> {
         Some(Value::Array(all)) => all.iter().any(|found| found == wanted),
         _ => false,
     };
+    let digits = text.strip_prefix('-').unwrap_or(&text);
+    let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let value = if is("integer") {
+        if is_whole && text.parse::<i64>().is_err() {
+            let problem = Problem::usage("bad-request", format!("`{name}` is beyond all bounds"));
+            return Err(makes_no_sense(
+                problem.at(format!("/{name}")).next("use a smaller number"),
+            ));
+        }
         text.parse::<i64>().ok().map(Value::from)
     } else if is("boolean") {
         text.parse::<bool>().ok().map(Value::from)
@@ -299,11 +322,14 @@ fn typed(op: &Op, name: &str, text: String) -> Result<Value, Told> {
 
 fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Told> {
     let Some(value) = headers.get(name) else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| text.len() <= 256).map(str::to_owned);
+    let fits = |text: &&str| {
+        (1..=200).contains(&text.len()) && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
+    };
+    let text = value.to_str().ok().filter(fits).map(str::to_owned);
     text.map(Some).ok_or_else(|| {
         let problem = Problem::usage(
             "bad-header",
-            format!("the header {name} is not plain text of at most 256 bytes"),
+            format!("the header {name} is not 1 to 200 plain characters without spaces"),
         );
         problem.next("send plain ASCII").into()
     })

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::routes::{ROUTES, Route, Verb};
-use crate::app::ops::{OPS, Op, publish};
+use crate::app::{
+    ops::{OPS, Op, publish},
+    requests,
+};
 
 /// The document.
 #[must_use]
@@ -63,11 +66,13 @@ fn problem() -> Value {
 }
 
 fn describe(route: &Route, op: &Op, shared: &mut Map<String, Value>) -> Value {
-    let request = hoist((op.request)().to_value(), shared);
+    let request = requests::schema(op.name).map(|schema| (**schema).clone()).unwrap_or_default();
+    let request = hoist(request, shared);
     let taken: Vec<&str> = route.path_fields().chain(route.fixed.map(|(name, _)| name)).collect();
     let mut parameters: Vec<Value> = Vec::new();
     for name in route.path_fields() {
-        let schema = json!({"type": "string", "minLength": 1, "maxLength": 200});
+        let schema = request.pointer(&format!("/properties/{name}"));
+        let schema = schema.map_or_else(|| json!({"type": "string", "minLength": 1}), query_schema);
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
     }
     let free = |name: &str| !taken.contains(&name) && !route.hidden.contains(&name);
@@ -167,7 +172,10 @@ fn responses(op: &Op, shared: &mut Map<String, Value>) -> Value {
         ("413", "The body is too large."),
         ("415", "The body is not JSON."),
         ("421", "This server does not go by that name."),
-        ("422", "It was tried and failed, or the key was used for something else."),
+        (
+            "422",
+            "It is well-formed and makes no sense here, or the key was used for something else.",
+        ),
         ("428", "A decision names the version it was made from."),
         ("429", "Too many requests."),
         ("500", "A defect."),

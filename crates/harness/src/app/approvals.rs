@@ -1,13 +1,15 @@
 //! Approvals: the inbox, the card, and answers bound to exactly what the card showed.
 
+mod facts;
+
 use std::sync::Arc;
 
 use kernel::{
     Digest, canon,
+    catalogue::Catalogue,
     event::{Body, Record, Role},
     id::{ApprovalId, RunId},
     input::{Answer, Input},
-    money::Money,
     operation::Operation,
     plan::Plan,
     run::{AskView, Run},
@@ -121,6 +123,42 @@ pub struct Card {
     pub untrusted: bool,
     /// The text of a typed question, for questions.
     pub question: Option<Question>,
+    /// When it was asked, RFC 3339 UTC.
+    #[serde(default)]
+    pub asked_at: String,
+    /// `high`, `moderate` or `low`, from the operation's declared facts; empty for questions.
+    #[serde(default)]
+    pub risk: String,
+    /// Which fact makes it so.
+    #[serde(default)]
+    pub risk_because: String,
+    /// What an approval lets happen, as verb and object, such as `create refund`.
+    #[serde(default)]
+    pub does: String,
+    /// What happens when nobody answers.
+    #[serde(default)]
+    pub if_nobody: String,
+    /// Digest of the policies that ask.
+    #[serde(default)]
+    pub policy: String,
+    /// What the run has seen so far, each with who says it.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
+}
+
+/// Something the run has seen before it asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// `system` for what a declared system answered, `model` for a model's words, `person` for an answer.
+    pub source: String,
+    /// One sentence.
+    pub text: String,
+    /// When, RFC 3339 UTC.
+    pub at: String,
+    /// Whether people outside could have written what it says.
+    pub untrusted: bool,
+    /// Its receipt.
+    pub receipt: Option<String>,
 }
 
 /// A rule that asks.
@@ -201,7 +239,11 @@ pub async fn list(
     Ok(ApprovalList { items: items.collect(), next: listed.next })
 }
 
-async fn run_of(app: &App, caller: &Caller, approval: &ApprovalId) -> Result<RunId, Problem> {
+pub(super) async fn run_of(
+    app: &App,
+    caller: &Caller,
+    approval: &ApprovalId,
+) -> Result<RunId, Problem> {
     let found = app.store.find_run(caller.tenant(), &Thing::Approval(approval.clone())).await?;
     found.ok_or_else(|| Problem::not_found("approval", approval.as_str()))
 }
@@ -234,13 +276,45 @@ async fn card(
     id: &RunId,
     approval: &ApprovalId,
 ) -> Result<Card, Problem> {
-    let records = app.records(caller, id).await?;
-    let header = records.first().and_then(super::header_of);
-    let header = header.ok_or_else(|| Problem::not_found("run", id.as_str()))?;
-    let plan = app.shelf.plan(caller.tenant(), header.plan).await;
+    fold(app, caller, id).await?.card(approval)
+}
+
+/// A run folded for its cards.
+pub(super) struct Folded {
+    pub(super) run: Run,
+    pub(super) records: Vec<Record>,
+    plan: Arc<Plan>,
+    pub(super) catalogue: Arc<Catalogue>,
+}
+
+impl Folded {
+    /// The card of an open ask.
+    pub(super) fn card(&self, approval: &ApprovalId) -> Result<Card, Problem> {
+        let card = card_of(&self.run, (&self.plan, &self.records), approval)?;
+        let asked_at = facts::asked_at(&self.records, approval).map(rfc3339).unwrap_or_default();
+        let evidence = facts::evidence(&self.records, &self.catalogue);
+        Ok(Card { asked_at, evidence, ..card })
+    }
+}
+
+pub(super) async fn fold(app: &App, caller: &Caller, id: &RunId) -> Result<Folded, Problem> {
+    fold_records(app, app.records(caller, id).await?).await
+}
+
+/// Folds a journal, or the beginning of one.
+pub(super) async fn fold_records(app: &App, records: Vec<Record>) -> Result<Folded, Problem> {
+    let first = records.first();
+    let id = first.map(|record| record.event.run.clone());
+    let (Some(id), Some(header)) = (&id, first.and_then(super::header_of)) else {
+        return Err(Problem::not_found("run", id.as_ref().map_or("", |id| id.as_str())));
+    };
+    let plan = app.shelf.plan(&header.chain.tenant, header.plan).await;
     let plan = plan.map_err(|e| Problem::new(Kind::Unexpected, "plan-gone", e))?;
+    let loaded = app.shelf.pins(id, header).await;
+    let loaded = loaded.map_err(|e| Problem::new(Kind::Unexpected, "run-not-loadable", e))?;
+    let catalogue = Arc::clone(&loaded.pins.catalogue);
     let run = app.fold(id, &records).await?;
-    card_of(&run, (&plan, &records), approval)
+    Ok(Folded { run, records, plan, catalogue })
 }
 
 fn card_of(
@@ -271,6 +345,7 @@ fn card_of(
     card.summary = visible(&text);
     card.expires_at = rfc3339(question.expires_at);
     card.needs = vec![format!("1 × {}", question.role)];
+    card.if_nobody = "the step fails, and the run does what is declared for that".to_owned();
     let (answer, role) = ((*question.answer).clone(), question.role);
     card.question = Some(Question { text, answer, role });
     Ok(card)
@@ -309,6 +384,13 @@ fn empty_card(run: &Run, approval: &ApprovalId, step: &str, step_of: (usize, usi
         args: Value::Null,
         untrusted: false,
         question: None,
+        asked_at: String::new(),
+        risk: String::new(),
+        risk_because: String::new(),
+        does: String::new(),
+        if_nobody: String::new(),
+        policy: header.policy.to_string(),
+        evidence: Vec::new(),
     }
 }
 
@@ -333,9 +415,10 @@ fn action_card(run: &Run, ask: &AskView, step_of: (usize, usize)) -> Card {
     };
     let requirement = &ask.requirement.approvals;
     let touched = action.resource.as_ref().map(|r| format!("{} {}", r.kind, visible(&r.id)));
+    let (risk, risk_because) = facts::risk(action, &label);
     Card {
         summary: summarise(&operation.summary, &action.args),
-        moves_money: money_in(&action.args).map(|m| m.to_string()),
+        moves_money: facts::money_in(operation, &action.args).map(|m| m.to_string()),
         touches: touched.unwrap_or_else(|| operation.id.connector().to_owned()),
         leaves,
         undo: undo_words(operation, action.undo, &action.role),
@@ -348,6 +431,10 @@ fn action_card(run: &Run, ask: &AskView, step_of: (usize, usize)) -> Card {
         digest: action.digest.map(|d| d.to_string()).unwrap_or_default(),
         args: (*action.args).clone(),
         untrusted: label.is_tainted(),
+        risk,
+        risk_because,
+        does: facts::does(action),
+        if_nobody: "it is denied: nothing is sent, and the step fails".to_owned(),
         ..empty_card(run, &ask.id, &action.step, step_of)
     }
 }
@@ -362,13 +449,6 @@ fn undo_words(operation: &Operation, undo: kernel::operation::Undo, role: &Role)
         Undo::Compensate => "in part, for 30 days: an inverse exists, a trace remains".to_owned(),
         Undo::None if operation.is_write() => "no: it cannot be taken back".to_owned(),
         Undo::None => "nothing changes".to_owned(),
-    }
-}
-
-fn money_in(args: &Value) -> Option<Money> {
-    match args {
-        Value::Object(map) => Money::from_value(args).or_else(|| map.values().find_map(money_in)),
-        _ => None,
     }
 }
 

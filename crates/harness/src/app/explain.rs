@@ -51,6 +51,9 @@ pub struct Explanation {
     pub sensitive: String,
     /// How it ended.
     pub outcome: String,
+    /// Asks that were answered about it: their cards as they were shown can be opened again.
+    #[serde(default)]
+    pub asks: Vec<String>,
 }
 
 /// Explanations of a run's writes, or of one receipt.
@@ -176,7 +179,22 @@ async fn one(
             false => format!("yes: {}", classes.join(", ")),
         },
         outcome,
+        asks: asks(records, predicate),
     })
+}
+
+fn asks(records: &[Record], predicate: &Predicate) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for record in records {
+        match &record.event.body {
+            Body::Answered { action, approval, .. } if *action == predicate.action => {
+                found.push(approval.to_string());
+            }
+            _ => {}
+        }
+    }
+    found.dedup();
+    found
 }
 
 async fn summary_template(

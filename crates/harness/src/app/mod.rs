@@ -15,22 +15,28 @@ pub mod drill;
 pub mod exceptions;
 pub mod explain;
 pub mod export;
+pub mod failures;
 pub mod feed;
 pub mod halts;
 mod header;
 pub mod host;
 pub mod identity;
+pub mod inbox;
 pub mod intents;
 pub mod kit;
 pub mod kpis;
+pub mod lanes;
+pub mod ledger;
 pub mod migration;
 pub mod notify;
 mod novelty;
 pub mod ops;
 pub mod packs;
 pub mod policies;
+pub mod previews;
 pub mod problem;
 pub mod receipts;
+pub mod requests;
 pub mod rollbacks;
 pub mod runs;
 pub mod shelf;
@@ -251,12 +257,28 @@ impl App {
         caller: &Caller,
         run: &RunId,
     ) -> Result<Vec<kernel::event::Record>, Problem> {
+        self.check_own(caller, run).await?;
+        self.records(caller, run).await
+    }
+
+    /// At most so many events from a place on, for callers as those of [`App::own_records`].
+    pub(crate) async fn own_page(
+        &self,
+        caller: &Caller,
+        run: &RunId,
+        (from, limit): (u64, usize),
+    ) -> Result<Vec<kernel::event::Record>, Problem> {
+        self.check_own(caller, run).await?;
+        Ok(self.store.events(caller.tenant(), run, from, limit).await?)
+    }
+
+    async fn check_own(&self, caller: &Caller, run: &RunId) -> Result<(), Problem> {
         let first = self.store.events(caller.tenant(), run, 0, 1).await?;
         let header = first.first().and_then(header_of);
         if header.is_none_or(|header| !caller.may_see(&header.chain.on_behalf_of.id)) {
             return Err(Problem::not_found("run", run.as_str()));
         }
-        self.records(caller, run).await
+        Ok(())
     }
 }
 

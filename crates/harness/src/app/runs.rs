@@ -71,6 +71,12 @@ pub struct ListRuns {
     pub intent: Option<String>,
     /// By this agent.
     pub agent: Option<String>,
+    /// Of this pack: `customer-ops`, or `customer-ops@1.0.0`.
+    pub pack: Option<String>,
+    /// Begun at or after: RFC 3339, or a date in UTC.
+    pub since: Option<String>,
+    /// Begun before: RFC 3339, or a date in UTC.
+    pub until: Option<String>,
     /// About this subject, as `kind=value`, such as `customer=ACC-0042`.
     pub subject: Option<String>,
     /// Where the page before ended.
@@ -191,8 +197,10 @@ pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunLi
         status,
         intent: request.intent,
         agent: request.agent,
+        pack: request.pack,
+        from: request.since.as_deref().map(parse_time).transpose()?,
+        until: request.until.as_deref().map(parse_time).transpose()?,
         subject: subject.transpose()?,
-        ..RunFilter::default()
     };
     let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
     let listed = app.store.runs(caller.tenant(), filter, page).await?;
@@ -204,6 +212,17 @@ fn parse_status(text: &str) -> Result<Status, Problem> {
         Problem::usage("bad-status", format!("`{text}` is not a status")).next(
             "use one of running, waiting, asking, paused, halted, needs_person, rolling_back, succeeded, partial, failed, cancelled, rolled_back, partly_rolled_back",
         )
+    })
+}
+
+/// Reads RFC 3339, or a date in UTC, as Unix milliseconds.
+fn parse_time(text: &str) -> Result<i64, Problem> {
+    let whole = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    let time: Result<jiff::Timestamp, _> = whole.parse();
+    time.map(jiff::Timestamp::as_millisecond).map_err(|_| {
+        let shown: String = text.chars().take(40).collect();
+        Problem::usage("bad-time", format!("`{shown}` is no time"))
+            .next("write it as 2026-11-24 or 2026-11-24T08:00:00Z")
     })
 }
 
@@ -265,7 +284,18 @@ pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<Ru
 pub async fn get(app: &App, caller: &Caller, request: NamedRun) -> Result<RunDetail, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let records = app.own_records(caller, &id).await?;
-    let run = app.fold(&id, &records).await?;
+    detail_of(app, caller, &records).await
+}
+
+/// A run in full, from its journal.
+pub(super) async fn detail_of(
+    app: &App,
+    caller: &Caller,
+    records: &[Record],
+) -> Result<RunDetail, Problem> {
+    let id = records.first().map(|first| first.event.run.clone());
+    let id = id.ok_or_else(|| Problem::not_found("run", ""))?;
+    let run = app.fold(&id, records).await?;
     let finished = records.iter().rev().find_map(|record| match &record.event.body {
         Body::Finished { output, caveats, .. } => Some((output.value(), caveats.clone())),
         _ => None,
@@ -276,13 +306,13 @@ pub async fn get(app: &App, caller: &Caller, request: NamedRun) -> Result<RunDet
         run: view_of(app, caller, &id).await?,
         output: finished.as_ref().map(|(output, _)| (**output).clone()),
         caveats: finished.map(|(_, c)| c.into_iter().map(|c| c.text).collect()).unwrap_or_default(),
-        troubles: troubles(&records),
-        switched_off: switched_off(&records),
-        actions: action_lines(&records),
+        troubles: troubles(records),
+        switched_off: switched_off(records),
+        actions: action_lines(records),
         waiting_for: asks.chain(questions).collect(),
         exceptions: run.exceptions().into_iter().map(|e| e.id.to_string()).collect(),
         tokens: run.usable_tokens().into_iter().map(|t| t.id.to_string()).collect(),
-        rollback: rollback_of(&records),
+        rollback: rollback_of(records),
     })
 }
 

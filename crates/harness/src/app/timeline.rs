@@ -70,6 +70,9 @@ pub struct ListEvents {
     /// From this position on.
     #[serde(default)]
     pub after: u64,
+    /// How many at most, up to 200; all of them by default.
+    #[serde(default)]
+    pub limit: Option<usize>,
 }
 
 /// What was done, from the journal alone.
@@ -169,7 +172,10 @@ fn note(line: &mut ActionLine, record: &Record, dispatched_at: Option<i64>) {
 /// When there is no such run.
 pub async fn events(app: &App, caller: &Caller, request: ListEvents) -> Result<EventList, Problem> {
     let id: RunId = parse_id(&request.run)?;
-    let records = app.own_records(caller, &id).await?;
+    let records = match request.limit {
+        Some(limit) => app.own_page(caller, &id, (request.after, limit)).await?,
+        None => app.own_records(caller, &id).await?,
+    };
     let from = records.iter().filter(|record| record.event.seq >= request.after);
     let items = from.map(|record| EventView {
         seq: record.event.seq,

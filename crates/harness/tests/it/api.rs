@@ -140,7 +140,7 @@ impl Api {
 
     /// Decides something as it is now.
     pub(crate) fn decide(&self, token: &str, shown: &str, verb: &str, body: &Value) -> Answer {
-        let tag = self.get(token, shown).header("etag").map(str::to_owned).unwrap_or_default();
+        let tag = self.get(token, shown).header("etag").map_or("none".to_owned(), str::to_owned);
         let path = format!("{shown}/{verb}");
         self.ask(token, ("POST", &path), body, &[&format!("If-Match: {tag}")])
     }

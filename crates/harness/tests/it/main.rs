@@ -30,3 +30,5 @@ mod recover;
 mod storm;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod ui;

@@ -376,7 +376,14 @@ fn list_runs(
     };
     narrow(" AND status = ?", filter.status.map(|status| status_name(status).into()));
     narrow(" AND intent = ?", filter.intent.clone().map(Value::from));
-    narrow(" AND pack = ?", filter.pack.clone().map(Value::from));
+    match &filter.pack {
+        Some(pack) if !pack.contains('@') => {
+            // Every version of it: what lies between `name@` and the next letter after `@`.
+            narrow(" AND pack >= ?", Some(format!("{pack}@").into()));
+            narrow(" AND pack < ?", Some(format!("{pack}A").into()));
+        }
+        exact => narrow(" AND pack = ?", exact.clone().map(Value::from)),
+    }
     narrow(" AND agent = ?", filter.agent.clone().map(Value::from));
     narrow(" AND opened_at >= ?", filter.from.map(Value::from));
     narrow(" AND opened_at < ?", filter.until.map(Value::from));

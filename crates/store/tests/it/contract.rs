@@ -437,7 +437,13 @@ async fn runs_are_filtered(store: Arc<dyn Store>) {
     assert_eq!(list(|f| f.subject = Some("customer:odd".to_owned())).await, [102, 101, 100]);
     assert_eq!(list(|f| (f.from, f.until) = (Some(101), Some(103))).await, [102, 102, 101, 101]);
     assert!(list(|f| f.agent = Some("agent:other".to_owned())).await.is_empty());
-    assert!(list(|f| f.pack = Some("customer-ops".to_owned())).await.is_empty());
+    assert_eq!(list(|f| f.pack = Some("customer-ops".to_owned())).await.len(), 7);
+    assert_eq!(list(|f| f.pack = Some("customer-ops@1.0.0".to_owned())).await.len(), 7);
+    for other in ["customer", "customer-ops@1", "customer-ops@1.0.1", "customer-opsA"] {
+        let filter = RunFilter { pack: Some(other.to_owned()), ..RunFilter::default() };
+        let listed = store.runs(&tenant("default"), filter, Page::default()).await.unwrap();
+        assert!(listed.items.is_empty(), "{other}");
+    }
 }
 
 async fn runs_are_paged(store: Arc<dyn Store>) {

@@ -83,6 +83,15 @@ pub struct List {
     /// By this agent
     #[arg(long)]
     agent: Option<String>,
+    /// Of this pack, in every version or in this one
+    #[arg(long, value_name = "NAME[@VERSION]")]
+    pack: Option<String>,
+    /// Begun at or after, such as 2026-11-24 or 2026-11-24T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Begun before
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// About this subject, such as customer=ACC-0042
     #[arg(long, value_name = "KIND=VALUE")]
     subject: Option<String>,
@@ -142,6 +151,7 @@ impl Verb {
             Self::List(list) => {
                 let body = json!({
                     "status": list.status, "intent": list.intent, "agent": list.agent,
+                    "pack": list.pack, "since": list.since, "until": list.until,
                     "subject": list.subject, "after": list.after, "limit": list.limit,
                 });
                 ask(Asked::new("run.list", body, render::run_list))

@@ -54,18 +54,18 @@ fn requests_that_make_no_sense() {
     let deep = format!("{{\"inputs\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(kinds(json, &deep).refused(400), "bad-request");
     let deep = format!("{{\"intent\":\"x\",\"inputs\":{}{}}}", "[".repeat(100), "]".repeat(100));
-    assert_eq!(kinds(json, &deep).refused(400), "too-deep");
+    assert_eq!(kinds(json, &deep).refused(422), "too-deep");
     let large = format!("{{\"text\":\"{}\"}}", "x".repeat(2_000_000));
     assert_eq!(kinds(json, &large).refused(413), "too-large");
     for (path, status, code) in [
-        ("/v1/runs/..%2f..%2fetc%2fpasswd", 400, "bad-id"),
-        ("/v1/runs/%00", 400, "bad-id"),
+        ("/v1/runs/..%2f..%2fetc%2fpasswd", 400, "bad-request"),
+        ("/v1/runs/%00", 400, "bad-request"),
         ("/v1/runs/%ff", 400, "bad-path"),
         ("/v1/runs/run_00000000000000000000000000000000", 404, "run-not-found"),
         ("/v1/runs?limit=x", 400, "bad-request"),
         ("/v1/runs?limit=1&limit=2", 400, "bad-request"),
         ("/v1/runs?evil=1", 400, "bad-request"),
-        ("/v1/runs?after=bm90IGEgY3Vyc29y", 400, "bad-cursor"),
+        ("/v1/runs?after=bm90IGEgY3Vyc29y", 422, "bad-cursor"),
         ("/v1/runs?status=%zz", 400, "bad-query"),
         ("/v1/nothing", 404, "no-such-route"),
         ("/v1/../../etc/passwd", 404, "no-such-route"),

@@ -141,3 +141,31 @@ fn a_breaking_change_is_found() {
     });
     assert!(more.is_empty());
 }
+
+/// Whoever is woken at night finds every word that the product can say, and every figure it tells.
+#[test]
+fn the_operators_page_has_every_class_need_and_figure() {
+    let page = fs::read_to_string(root().join("docs/operate.md")).unwrap();
+    let said = |word: &str| page.contains(&format!("`{word}`"));
+    for class in kernel::exception::Class::ALL {
+        assert!(said(class.name()), "{}", class.name());
+    }
+    for need in ["in_doubt", "escalated", "undo_failed", "conflict", "unplanned", "defect"] {
+        assert!(said(need), "{need}");
+    }
+    let api = Api::open();
+    let figures = api.get("", "/metrics").body;
+    let told: BTreeSet<&str> = figures
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    assert!(told.len() > 8, "{told:?}");
+    let named = page.matches("`harness_").count();
+    assert!(named >= 6, "{named}");
+    for name in page.split("`harness_").skip(1).filter_map(|rest| rest.split('`').next()) {
+        assert!(
+            told.contains(format!("harness_{name}").as_str()),
+            "the page tells of harness_{name}"
+        );
+    }
+}

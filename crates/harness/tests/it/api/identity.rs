@@ -55,7 +55,7 @@ fn roles_decide_what_may_be_asked_for() {
     api.post(&ci, "/v1/intents", &read("ACC-0007")).ok();
     for roles in [json!(["approver"]), json!(["finance"])] {
         let made = json!({"name": "x", "sort": "service", "principal": "x", "roles": roles});
-        assert_eq!(api.post(&admin, "/v1/tokens", &made).refused(400), "role-for-people");
+        assert_eq!(api.post(&admin, "/v1/tokens", &made).refused(422), "role-for-people");
     }
     let other = json!({"name": "x", "sort": "person", "principal": "mira"});
     assert_eq!(api.post(&admin, "/v1/tokens", &other).refused(403), "not-yourself");
@@ -107,6 +107,13 @@ fn a_revoked_token_ends_at_once_and_only_hashes_are_kept() {
     for (path, bytes) in crate::support::files(&api.office.path("store")) {
         assert!(!crate::support::holds(&bytes, &secret[..32]), "{} holds it", path.display());
     }
+    // Well-formed, with an id that exists and a secret that is another token's.
+    let (other, _) = ulla.rsplit_once('_').unwrap();
+    let (forged_id, stolen) = (other.strip_prefix("hns_").unwrap(), &secret[..64]);
+    let check = [forged_id.as_bytes(), stolen.as_bytes()];
+    let check = kernel::Digest::of_parts("harness/token-check/v1", &check).hex();
+    let forged = format!("hns_{forged_id}_{stolen}{}", &check[..6]);
+    assert_eq!(api.get(&forged, "/v1/runs").refused(401), "not-signed-in");
     let listed = api.get(&ada, "/v1/tokens").ok();
     assert!(!listed.to_string().contains(secret), "{listed}");
     assert_eq!(

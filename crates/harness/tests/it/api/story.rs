@@ -130,7 +130,17 @@ fn lists_are_paged_filtered_and_cached() {
     assert_eq!(all.len(), 5, "each once");
     let one = api.get(&ulla, "/v1/runs?subject=customer%3DACC-0003&status=succeeded").ok();
     assert_eq!(ids(&one).len(), 1, "{one}");
-    assert_eq!(ids(&api.get(&ulla, "/v1/runs?agent=agent:nobody").ok()).len(), 0);
+    for (query, expected) in [
+        ("agent=agent:nobody", 0),
+        ("agent=agent:churn-risk&pack=customer-ops", 6),
+        ("pack=customer-ops@9.9.9", 0),
+        ("since=2020-01-01&until=2020-01-02T00:00:00Z", 0),
+        ("since=2020-01-01&until=2999-01-01", 6),
+    ] {
+        let listed = api.get(&ulla, &format!("/v1/runs?{query}")).ok();
+        assert_eq!(ids(&listed).len(), expected, "{query}");
+    }
+    assert_eq!(api.get(&ulla, "/v1/runs?since=yesterday").refused(422), "bad-time");
 
     let path = format!("/v1/runs/{}", all[0]);
     let seen = api.get(&ulla, &path);

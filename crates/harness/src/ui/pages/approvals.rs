@@ -1,0 +1,204 @@
+//! The inbox, with one ask opened beside it.
+
+use maud::{Markup, html};
+
+use super::{card, timeline};
+use crate::{
+    app::{
+        inbox::{EndedAsk, Inbox, InboxLine, OpenedAsk},
+        lanes::Lanes,
+        runs::RunView,
+    },
+    ui::{
+        icons::Icon,
+        parts::{self, Tone},
+        shell::{Frame, Page, Place},
+        times,
+    },
+};
+
+/// What the page shows.
+#[derive(Debug)]
+pub(crate) struct Shown<'a> {
+    pub(crate) inbox: &'a Inbox,
+    /// The ask that is opened; without one asked for, the first.
+    pub(crate) opened: Option<Opened<'a>>,
+    /// Whether the address names it: on a narrow screen it is then shown instead of the list.
+    pub(crate) named: Named,
+    /// Asks this browser has set aside.
+    pub(crate) aside: &'a [String],
+}
+
+/// Whether the address names an ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Ask,
+    List,
+}
+
+/// An ask with its run.
+#[derive(Debug)]
+pub(crate) struct Opened<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) ask: &'a OpenedAsk,
+    pub(crate) run: &'a RunView,
+    pub(crate) lanes: &'a Lanes,
+    /// What was wrong with an answer just given.
+    pub(crate) wrong: Option<&'a str>,
+}
+
+/// The whole page.
+pub(crate) fn page(frame: &Frame, shown: &Shown<'_>) -> Markup {
+    let layout = match shown.named {
+        Named::Ask => "split at-item",
+        Named::List => "split at-list",
+    };
+    let title = shown.opened.as_ref().and_then(|opened| opened.ask.card.as_ref());
+    let title = title.filter(|_| shown.named == Named::Ask).map(|card| card.summary.as_str());
+    let body = html! {
+        (rail(frame, shown))
+        div.detail {
+            a.back href="/approvals" { "All approvals" }
+            @match &shown.opened {
+                Some(opened) => (detail(frame, shown, opened)),
+                None if shown.inbox.items.is_empty() => {},
+                None => (parts::empty(Icon::Person, "Choose what to decide", html! { "j and k move, Enter opens" })),
+            }
+        }
+    };
+    frame.page(&Page {
+        place: Place::Approvals,
+        title: title.unwrap_or("Approvals"),
+        run: None,
+        layout,
+        body,
+    })
+}
+
+fn rail(frame: &Frame, shown: &Shown<'_>) -> Markup {
+    let is_aside = |line: &&InboxLine| shown.aside.contains(&line.approval.id);
+    let waiting: Vec<&InboxLine> = shown.inbox.items.iter().filter(|l| !is_aside(l)).collect();
+    let aside: Vec<&InboxLine> = shown.inbox.items.iter().filter(is_aside).collect();
+    let current = shown.opened.as_ref().map(|opened| opened.id);
+    html! {
+        section.rail aria-labelledby="inbox-title" {
+            div.head {
+                @match shown.named {
+                    Named::List => h1 #inbox-title { "Approvals" },
+                    Named::Ask => h2.big #inbox-title { "Approvals" },
+                }
+                p.meta #inbox-count data-patch { (frame.waiting.approvals) " waiting · soonest expiry first" }
+            }
+            div #inbox data-patch data-any {
+                @if shown.inbox.items.is_empty() {
+                    (parts::empty(Icon::Check, "Nothing waits for you", html! {
+                        @match &shown.inbox.last_closed_at {
+                            Some(at) => { "The last ask was closed " (parts::time(at, frame.now)) },
+                            None => "Nothing has been asked yet",
+                        }
+                    }))
+                }
+                ul.list { @for line in waiting { (item(frame, line, current)) } }
+                @if !aside.is_empty() {
+                    h2.divider.meta { "Set aside by you" }
+                    ul.list { @for line in aside { (item(frame, line, current)) } }
+                }
+                (parts::pager("/approvals", &[], shown.inbox.next.as_deref()))
+            }
+        }
+    }
+}
+
+fn item(frame: &Frame, line: &InboxLine, current: Option<&str>) -> Markup {
+    let id = &line.approval.id;
+    let here = current == Some(id.as_str());
+    html! {
+        li #{ "item-" (id) } {
+            a.item href={ "/approvals/" (id) } data-item aria-current=[here.then_some("true")] {
+                span.what { (line.summary) }
+                (short_risk(&line.risk))
+                span.meta { (line.agent) @if !line.pack.is_empty() { " · " (line.pack) } }
+                span.meta.when { "expires " (parts::until(&line.approval.expires_at, frame.now)) }
+            }
+        }
+    }
+}
+
+fn short_risk(level: &str) -> Markup {
+    match level {
+        "high" => parts::tag(Tone::Bad, Icon::Alert, "High"),
+        "moderate" => parts::tag(Tone::Warn, Icon::Alert, "Moderate"),
+        "low" => parts::tag(Tone::Calm, Icon::Alert, "Low"),
+        _ => parts::tag(Tone::Info, Icon::Person, "Question"),
+    }
+}
+
+fn detail(frame: &Frame, shown: &Shown<'_>, opened: &Opened<'_>) -> Markup {
+    let next = shown.inbox.items.iter().map(|line| line.approval.id.as_str());
+    let next = next.into_iter().find(|id| *id != opened.id && !shown.aside.iter().any(|a| a == id));
+    html! {
+        div.stack #opened data-patch {
+            @match (&opened.ask.card, &opened.ask.ended) {
+                (Some(card), _) => (card::open(frame, opened, card)),
+                (None, Some(ended)) => {
+                    @if let Some(wrong) = opened.wrong { (parts::note(Tone::Warn, Icon::Alert, html! { p.strong role="alert" { "Your answer did not count" } p { (parts::title(wrong)) } })) }
+                    (closed(frame, ended, (&opened.run.status, next)))
+                }
+                (None, None) => {},
+            }
+            (timeline::brief(frame, opened.run, opened.lanes))
+        }
+    }
+}
+
+/// An ask that nobody can answer any more: how it ended, by whom and when.
+fn closed(frame: &Frame, ended: &EndedAsk, (status, next): (&str, Option<&str>)) -> Markup {
+    let (tone, icon, word) = match ended.state.as_str() {
+        "approved" => (Tone::Good, Icon::Check, "Approved"),
+        "denied" => (Tone::Bad, Icon::Cross, "Denied"),
+        "edited" => (Tone::Calm, Icon::Aside, "Asked again with other arguments"),
+        "answered" => (Tone::Good, Icon::Check, "Answered"),
+        "expired" => (Tone::Warn, Icon::Clock, "Expired"),
+        "void" => (Tone::Warn, Icon::Undo, "Void: what was shown has changed"),
+        _ => (Tone::Calm, Icon::Stop, "Not asked any more"),
+    };
+    let mine = ended.by.as_deref() == Some(frame.me.as_str());
+    html! {
+        article.card aria-labelledby="closed-title" {
+            header {
+                div {
+                    h1.title #closed-title { "This ask is closed" }
+                    p.meta {
+                        "Step " code { (ended.step) } " of " a href={ "/runs/" (ended.run) } { (ended.run) }
+                    }
+                }
+                (parts::tag(tone, icon, word))
+            }
+            section {
+                p #outcome {
+                    @match (&ended.by, ended.state.as_str()) {
+                        (Some(by), state) => {
+                            (parts::title(state)) " by " span.strong { (if mine { "you" } else { by }) }
+                            " " (parts::time(&ended.at, frame.now)) "."
+                        }
+                        (None, "expired") => { "Nobody answered in time; it was denied " (parts::time(&ended.at, frame.now)) "." }
+                        (None, "void") => { "What you were shown does not hold any more; you are asked again if it still matters." }
+                        (None, _) => { "The run went on without it: it is " (parts::status_words(status)) "." }
+                    }
+                }
+                @if let Some(reason) = &ended.reason { p { "Reason: “" (reason) "”" } }
+            }
+            @if let Some(card) = &ended.shown { (card::as_shown(frame, card, if ended.shown_matches { card::Match::Exact } else { card::Match::Other })) }
+            div.row.actions {
+                @if let Some(receipt) = &ended.receipt { a.button href={ "/receipts/" (receipt) } { "Receipt" } }
+                a.button href={ "/runs/" (ended.run) } { "Run" }
+                @if let Some(next) = next { a.button href={ "/approvals/" (next) } data-key="s" { "Next to decide" } }
+            }
+        }
+    }
+}
+
+/// How long an ask has waited, for its card.
+pub(super) fn waited(at: &str, now: i64) -> String {
+    times::since(at, now)
+}

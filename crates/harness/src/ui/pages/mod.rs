@@ -1,0 +1,11 @@
+//! The pages: each a pure function from what `app` answered to markup.
+
+pub(crate) mod approvals;
+pub(crate) mod card;
+pub(crate) mod exceptions;
+pub(crate) mod fields;
+pub(crate) mod packs;
+pub(crate) mod receipts;
+pub(crate) mod rollback;
+pub(crate) mod runs;
+pub(crate) mod timeline;

@@ -1,0 +1,324 @@
+//! Runs: a list to filter by address, and one run in full with its timeline.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::timeline;
+use crate::{
+    app::{
+        lanes::Lanes,
+        runs::{ListRuns, RunDetail, RunList, RunView},
+        timeline::EventList,
+        trouble::TroubleView,
+    },
+    ui::{
+        icons::Icon,
+        parts::{self, STATUSES, Tone},
+        shell::{Frame, Page, Place},
+    },
+};
+
+/// The list.
+pub(crate) fn list(frame: &Frame, runs: &RunList, asked: &ListRuns) -> Markup {
+    let body = html! {
+        div.stack {
+            div.head { h1 { "Runs" } p.meta { "newest first" } }
+            (filters(asked))
+            div.card #runs data-patch data-any {
+                @if runs.items.is_empty() { (nothing(asked)) }
+                @else { (table(frame, &runs.items)) (pager(runs, asked)) }
+            }
+        }
+    };
+    frame.page(&Page { place: Place::Runs, title: "Runs", run: None, layout: "", body })
+}
+
+fn nothing(asked: &ListRuns) -> Markup {
+    let filtered = asked.status.is_some()
+        || asked.intent.is_some()
+        || asked.agent.is_some()
+        || asked.subject.is_some();
+    match filtered {
+        true => parts::empty(
+            Icon::Play,
+            "No run fits this filter",
+            html! { a href="/runs" { "Show all" } },
+        ),
+        false => parts::empty(
+            Icon::Play,
+            "No run yet",
+            html! { "A run begins when an intent is submitted" },
+        ),
+    }
+}
+
+fn filters(asked: &ListRuns) -> Markup {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    html! {
+        form.filters method="get" action="/runs" role="search" {
+            label { "State"
+                select name="status" data-key="search" {
+                    option value="" { "Any" }
+                    @for word in STATUSES {
+                        option value=(word) selected[asked.status.as_deref() == Some(word)] { (parts::status_words(word)) }
+                    }
+                }
+            }
+            label { "Intent" input name="intent" value=(text(&asked.intent)) autocomplete="off"; }
+            label { "Agent" input name="agent" value=(text(&asked.agent)) autocomplete="off"; }
+            label { "Subject" input name="subject" value=(text(&asked.subject)) placeholder="customer=ACC-0042" autocomplete="off"; }
+            button { "Filter" }
+        }
+    }
+}
+
+fn table(frame: &Frame, runs: &[RunView]) -> Markup {
+    html! {
+        div.wide { table.cards {
+            thead { tr {
+                th scope="col" { "Intent" } th scope="col" { "State" } th scope="col" { "Agent, for whom" }
+                th scope="col" { "Pack" } th scope="col" { "Began" } th scope="col" { "Changed" } th.num scope="col" { "Events" }
+            } }
+            tbody { @for run in runs { tr #{ "row-" (run.id) } {
+                td {
+                    a.item-link href={ "/runs/" (run.id) } data-item { (parts::title(&run.intent)) }
+                    br; span.meta { (super::card::short_run(&run.id)) }
+                }
+                td { (parts::status(&run.status)) }
+                td { (run.agent) br; span.meta { (run.on_behalf_of) } }
+                td { (run.pack) }
+                td data-label="Began" { (parts::time(&run.opened_at, frame.now)) }
+                td data-label="Changed" { (parts::time(&run.changed_at, frame.now)) }
+                td.num data-label="Events" { (run.events) }
+            } } }
+        } }
+    }
+}
+
+fn pager(runs: &RunList, asked: &ListRuns) -> Markup {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let (status, intent) = (text(&asked.status), text(&asked.intent));
+    let (agent, subject) = (text(&asked.agent), text(&asked.subject));
+    let query = [
+        ("status", status.as_str()),
+        ("intent", intent.as_str()),
+        ("agent", agent.as_str()),
+        ("subject", subject.as_str()),
+    ];
+    parts::pager("/runs", &query, runs.next.as_deref())
+}
+
+/// How a run's steps are shown.
+#[derive(Debug)]
+pub(crate) enum Steps<'a> {
+    Timeline(&'a Lanes),
+    Table(&'a Lanes),
+    Events { list: &'a EventList, total: u64 },
+}
+
+/// One run.
+pub(crate) fn detail(frame: &Frame, run: &RunDetail, steps: &Steps<'_>) -> Markup {
+    let view = &run.run;
+    let title = parts::title(&view.intent);
+    let body = html! {
+        div.stack {
+            div.card #run data-patch {
+                header {
+                    div {
+                        h1 { (title) }
+                        p.meta {
+                            code { (view.id) } " · " (view.agent) " for " (view.on_behalf_of) " · " (view.pack)
+                            " · began " (parts::time(&view.opened_at, frame.now)) " · changed " (parts::time(&view.changed_at, frame.now))
+                        }
+                    }
+                    (parts::status(&view.status))
+                }
+                (needs(run))
+                div.row.actions {
+                    a.button href={ "/receipts?run=" (view.id) } { (Icon::Receipt.draw()) "Receipts" }
+                    @if !run.tokens.is_empty() || run.rollback.is_some() { a.button href={ "/rollback/" (view.id) } { (Icon::Undo.draw()) "Roll back…" } }
+                }
+            }
+            (came_of_it(run))
+            (steps_card(frame, view, steps))
+            @if !run.troubles.is_empty() { (troubles(frame, &run.troubles)) }
+            (steer(frame, view))
+        }
+    };
+    frame.page(&Page { place: Place::Runs, title: &title, run: Some(&view.id), layout: "", body })
+}
+
+/// What waits for somebody, and what is unlike other runs: said before anything else.
+fn needs(run: &RunDetail) -> Markup {
+    html! {
+        @for approval in &run.waiting_for {
+            (parts::note(Tone::Warn, Icon::Clock, html! { "A person is asked. " a href={ "/approvals/" (approval) } { "Open the card" } }))
+        }
+        @for exception in &run.exceptions {
+            (parts::note(Tone::Bad, Icon::Person, html! { "It needs a person. " a href={ "/exceptions/" (exception) } { "Open the exception" } }))
+        }
+        @if let Some(ended) = &run.run.ended_by {
+            (parts::note(Tone::Bad, Icon::Cross, html! { "Ended by step " code { (ended.step) } ": " (parts::words(&ended.class)) }))
+        }
+        @for unusual in &run.run.unusual { (parts::note(Tone::Warn, Icon::Alert, html! { "Unlike earlier runs: " (unusual) })) }
+        @if let Some(rollback) = &run.rollback {
+            (parts::note(Tone::Calm, Icon::Undo, html! { "Last rollback: " (parts::words(&rollback.result)) ". " a href={ "/rollback/" (run.run.id) } { "What came back" } }))
+        }
+    }
+}
+
+fn came_of_it(run: &RunDetail) -> Markup {
+    html! {
+        @if run.output.is_some() || !run.caveats.is_empty() || !run.switched_off.is_empty() {
+            section.card aria-labelledby="result" {
+                header { h2 #result { "What came of it" } }
+                @for caveat in &run.caveats { (parts::note(Tone::Warn, Icon::Half, html! { (caveat) })) }
+                @if !run.switched_off.is_empty() { p.row { "Switched off for this run: " (run.switched_off.join(", ")) } }
+                @if let Some(output) = run.output.as_ref().filter(|output| !output.is_null()) {
+                    (result(output))
+                }
+            }
+        }
+    }
+}
+
+/// The fields of a result that are one line each; the whole of it on demand.
+fn result(output: &Value) -> Markup {
+    let fields = output.as_object().into_iter().flatten();
+    let plain: Vec<_> =
+        fields.filter(|(_, value)| !value.is_object() && !value.is_array()).collect();
+    html! {
+        @if !plain.is_empty() {
+            div.row { dl.kv { @for (name, value) in plain {
+                dt { (parts::title(name)) } dd { (crate::app::value::plain(value)) }
+            } } }
+        }
+        div.row { details.more #whole-result { summary { "The whole result" } (parts::value(output)) } }
+    }
+}
+
+fn steps_card(frame: &Frame, view: &RunView, steps: &Steps<'_>) -> Markup {
+    let here = match steps {
+        Steps::Timeline(_) => "timeline",
+        Steps::Table(_) => "table",
+        Steps::Events { .. } => "events",
+    };
+    let base = format!("/runs/{}", view.id);
+    html! {
+        section.card #steps data-patch aria-labelledby="steps-title" {
+            header {
+                div { h2 #steps-title { "Steps" } (counted(steps)) }
+                nav.tabs aria-label="How the steps are shown" {
+                    @for (view, word) in [("timeline", "Timeline"), ("table", "Table"), ("events", "Journal")] {
+                        a href={ (base) "?view=" (view) } aria-current=[(view == here).then_some("page")] { (word) }
+                    }
+                }
+            }
+            @match steps {
+                Steps::Timeline(lanes) => { (timeline::drawing(frame, lanes)) (window(&base, here, lanes)) }
+                Steps::Table(lanes) => { (timeline::table(frame, lanes)) (window(&base, here, lanes)) }
+                Steps::Events { list, total } => { (events(frame, list)) (events_pager(&base, list, *total)) }
+            }
+        }
+    }
+}
+
+fn counted(steps: &Steps<'_>) -> Markup {
+    html! { p.meta { @match steps {
+        Steps::Timeline(lanes) | Steps::Table(lanes) => {
+            @if lanes.total > lanes.items.len() {
+                (lanes.skipped + 1) "–" (lanes.skipped + lanes.items.len()) " of " (lanes.total) " steps · " (lanes.events) " events"
+            } @else { (lanes.total) " steps · " (lanes.events) " events" }
+        }
+        Steps::Events { total, .. } => { (total) " events: exactly what is hashed and chained; values stand as commitments" }
+    } } }
+}
+
+/// A long run is shown a window at a time.
+fn window(base: &str, view: &str, lanes: &Lanes) -> Markup {
+    html! {
+        @if lanes.next.is_some() || lanes.skipped > 0 {
+            nav.pager aria-label="Steps" {
+                @if lanes.skipped > 0 { a href={ (base) "?view=" (view) "&after=0" } { "First steps" } } @else { span {} }
+                @if let Some(next) = lanes.next { a.button rel="next" href={ (base) "?view=" (view) "&after=" (next) } { "Later steps" } }
+            }
+        }
+    }
+}
+
+fn events(frame: &Frame, list: &EventList) -> Markup {
+    html! {
+        div.wide tabindex="0" role="group" aria-label="Journal" { table {
+            thead { tr { th.num scope="col" { "Seq" } th scope="col" { "When" } th scope="col" { "What" } th scope="col" { "Hash" } } }
+            tbody { @for event in &list.items { tr {
+                td.num { (event.seq) }
+                td { (parts::time(&event.at, frame.now)) }
+                td { details.more #{ "event-" (event.seq) } { summary { (parts::words(&event.kind)) } (parts::value(&event.body)) } }
+                td { (parts::digest(&event.hash)) }
+            } } }
+        } }
+    }
+}
+
+fn events_pager(base: &str, list: &EventList, total: u64) -> Markup {
+    let last = list.items.last().map(|event| event.seq + 1);
+    html! {
+        @if let Some(next) = last.filter(|next| *next < total) {
+            nav.pager aria-label="Journal pages" {
+                a href={ (base) "?view=events" } { "First events" }
+                a.button rel="next" href={ (base) "?view=events&after=" (next) } { "Later events" }
+            }
+        }
+    }
+}
+
+/// What went wrong, and what was done about it.
+pub(super) fn troubles(frame: &Frame, troubles: &[TroubleView]) -> Markup {
+    html! {
+        section.card #troubles data-patch aria-labelledby="troubles-title" {
+            header { div { h2 #troubles-title { "What went wrong" } p.meta { "and what was done about it" } } }
+            div.wide { table.cards {
+                thead { tr { th scope="col" { "When" } th scope="col" { "Step" } th scope="col" { "Failure" } th scope="col" { "Effect there?" } th scope="col" { "Done about it" } } }
+                tbody { @for trouble in troubles { tr {
+                    td { (parts::time(&trouble.at, frame.now)) }
+                    td { code { (trouble.step) } @if let Some(operation) = &trouble.operation { br; span.meta { (operation) } } }
+                    td { span.strong { (parts::title(&trouble.class)) } br; span.meta { (trouble.said) } }
+                    td data-label="Effect there?" { (parts::words(trouble.landed.as_deref().unwrap_or("–"))) }
+                    td {
+                        (parts::title(trouble.recovery.as_deref().unwrap_or("nothing yet")))
+                        @if let Some(caveat) = &trouble.caveat { br; span.meta { (caveat) } }
+                        @if let Some(decided) = &trouble.decided { br; span.meta { (decided) } }
+                    }
+                } } }
+            } }
+        }
+    }
+}
+
+fn steer(frame: &Frame, view: &RunView) -> Markup {
+    let over = matches!(
+        view.status.as_str(),
+        "succeeded" | "partial" | "failed" | "cancelled" | "rolled_back" | "partly_rolled_back"
+    );
+    let action = format!("/runs/{}", view.id);
+    html! {
+        @if !over { section.card #steer data-patch aria-labelledby="steer-title" {
+            header { h2 #steer-title { "Hold or stop it" } }
+            div.row.verbs {
+                @if view.status == "paused" {
+                    form method="post" action=(action) { (frame.token()) button name="verb" value="resume" { (Icon::Play.draw()) "Let it go on" } }
+                } @else {
+                    form method="post" action=(action) { (frame.token()) button name="verb" value="pause" { (Icon::Pause.draw()) "Hold this run" } }
+                }
+                details.verb #stop {
+                    summary { div { span.strong { "Stop this run" } span.meta { "Nothing more is begun; what was done stays until it is rolled back." } } }
+                    form method="post" action=(action) {
+                        (frame.token()) input type="hidden" name="verb" value="cancel";
+                        label { "Reason" input name="reason" required maxlength="500" autocomplete="off"; }
+                        button.danger { "Stop this run" }
+                    }
+                }
+            }
+        } }
+    }
+}

@@ -1,0 +1,283 @@
+//! What each address shows: asks `app` and hands the answers to the pages. Operations are asked for by
+//! name, so that rights are looked at in one place for every surface; what only pages compose (the inbox,
+//! lanes, previews) is read by functions of `app` that look themselves.
+
+use maud::Markup;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{
+    pages::{self, approvals::Named, rollback::May, runs::Steps},
+    shell::Frame,
+};
+use crate::app::{
+    App, Caller, Right,
+    approvals::{GetApproval, ListApprovals},
+    exceptions::{ExceptionDetail, ExceptionList, GetException, ListExceptions},
+    explain::Explanations,
+    failures, inbox,
+    kpis::KpiReport,
+    lanes::{self, ListLanes},
+    ledger::{self, ListLedger},
+    ops,
+    packs::{PackList, PackStatusList},
+    previews,
+    problem::{Kind, Problem},
+    receipts::{ReceiptView, Verified},
+    runs::{ListRuns, NamedRun, RunDetail, RunList},
+    timeline::EventList,
+};
+
+/// Steps on one page.
+const STEPS: usize = 100;
+
+/// Steps told beside an ask.
+const STEPS_BRIEF: usize = 40;
+
+/// Events on one page.
+const EVENTS: usize = 200;
+
+/// Asks on one page of the inbox: each costs the folding of its run.
+const ASKS: usize = 50;
+
+/// Whoever looks, and what their forms carry.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// Who.
+    pub caller: Caller,
+    /// What every form of this session carries.
+    pub form_token: String,
+    /// What was just done, as a word of a closed set.
+    pub said: Option<String>,
+    /// What was wrong with what was just sent.
+    pub wrong: Option<String>,
+    /// Asks this browser has set aside.
+    pub aside: Vec<String>,
+}
+
+/// Asks for one operation.
+pub(crate) async fn ask<T: DeserializeOwned>(
+    app: &App,
+    caller: &Caller,
+    (op, body): (&str, Value),
+) -> Result<T, Problem> {
+    let answer = ops::call(app, caller, op, body).await?;
+    serde_json::from_value(answer)
+        .map_err(|error| Problem::new(Kind::Unexpected, "unreadable", format!("{op}: {error}")))
+}
+
+async fn frame(app: &App, visitor: &Visitor) -> Result<Frame, Problem> {
+    let waiting = inbox::waiting(app, &visitor.caller).await?;
+    let principal = visitor.caller.principal();
+    Ok(Frame {
+        me: principal.id.to_string(),
+        roles: principal.roles.iter().cloned().collect(),
+        form_token: visitor.form_token.clone(),
+        waiting,
+        now: app.now(),
+        said: visitor.said.clone(),
+    })
+}
+
+/// The inbox, with one ask opened.
+///
+/// # Errors
+/// When there is no such ask.
+pub async fn approvals(
+    app: &App,
+    visitor: &Visitor,
+    (id, after): (Option<&str>, Option<String>),
+) -> Result<Markup, Problem> {
+    let caller = &visitor.caller;
+    let wanted = ListApprovals { all: false, after, limit: Some(ASKS) };
+    let inbox = inbox::inbox(app, caller, wanted).await?;
+    let frame = frame(app, visitor).await?;
+    let first = inbox.items.iter().find(|line| !visitor.aside.contains(&line.approval.id));
+    let first = first.or(inbox.items.first()).map(|line| line.approval.id.as_str());
+    let named = if id.is_some() { Named::Ask } else { Named::List };
+    let Some(opened) = id.or(first) else {
+        let aside = &visitor.aside;
+        let shown = pages::approvals::Shown { inbox: &inbox, opened: None, named, aside };
+        return Ok(pages::approvals::page(&frame, &shown));
+    };
+    let seen = inbox::open(app, caller, GetApproval { approval: opened.to_owned() }).await?;
+    let of_card = seen.card.as_ref().map(|card| card.run.clone());
+    let run = of_card.or(seen.ended.as_ref().map(|ended| ended.run.clone())).unwrap_or_default();
+    let wanted = ListLanes { run, after: None, limit: Some(STEPS_BRIEF) };
+    let (detail, lanes) = lanes::with_run(app, caller, wanted).await?;
+    let opened = pages::approvals::Opened {
+        id: opened,
+        ask: &seen,
+        run: &detail.run,
+        lanes: &lanes,
+        wrong: visitor.wrong.as_deref(),
+    };
+    let aside = &visitor.aside;
+    let shown = pages::approvals::Shown { inbox: &inbox, opened: Some(opened), named, aside };
+    Ok(pages::approvals::page(&frame, &shown))
+}
+
+/// The queue of exceptions.
+///
+/// # Errors
+/// A filter that makes no sense.
+pub async fn exceptions(
+    app: &App,
+    visitor: &Visitor,
+    asked: ListExceptions,
+) -> Result<Markup, Problem> {
+    let queue: ExceptionList = ask(app, &visitor.caller, ("exception.list", json!(asked))).await?;
+    Ok(pages::exceptions::list(&frame(app, visitor).await?, &queue, &asked))
+}
+
+/// One exception.
+///
+/// # Errors
+/// When there is no such exception.
+pub async fn exception(app: &App, visitor: &Visitor, id: &str) -> Result<Markup, Problem> {
+    let (caller, wanted) = (&visitor.caller, json!({ "exception": id }));
+    let detail: ExceptionDetail = ask(app, caller, ("exception.get", wanted)).await?;
+    let wanted = GetException { exception: id.to_owned() };
+    let standing = inbox::exception_standing(app, caller, wanted).await?;
+    let frame = frame(app, visitor).await?;
+    Ok(pages::exceptions::detail(&frame, (&detail, &standing), visitor.wrong.as_deref()))
+}
+
+/// Runs.
+///
+/// # Errors
+/// A filter that makes no sense.
+pub async fn runs(app: &App, visitor: &Visitor, asked: ListRuns) -> Result<Markup, Problem> {
+    let runs: RunList = ask(app, &visitor.caller, ("run.list", json!(asked))).await?;
+    Ok(pages::runs::list(&frame(app, visitor).await?, &runs, &asked))
+}
+
+/// One run: its steps as a timeline, as a table, or its journal.
+///
+/// # Errors
+/// When there is no such run.
+pub async fn run(
+    app: &App,
+    visitor: &Visitor,
+    (id, view, after): (&str, &str, Option<u64>),
+) -> Result<Markup, Problem> {
+    let caller = &visitor.caller;
+    let frame = frame(app, visitor).await?;
+    if view == "events" {
+        let detail: RunDetail = ask(app, caller, ("run.get", json!({ "run": id }))).await?;
+        let wanted = json!({ "run": id, "after": after.unwrap_or(0), "limit": EVENTS });
+        let list: EventList = ask(app, caller, ("run.events", wanted)).await?;
+        let steps = Steps::Events { list: &list, total: detail.run.events };
+        return Ok(pages::runs::detail(&frame, &detail, &steps));
+    }
+    let after = after.filter(|after| *after > 0);
+    let wanted = ListLanes { run: id.to_owned(), after, limit: Some(STEPS) };
+    let (detail, lanes) = lanes::with_run(app, caller, wanted).await?;
+    let steps = match view {
+        "table" => Steps::Table(&lanes),
+        _ => Steps::Timeline(&lanes),
+    };
+    Ok(pages::runs::detail(&frame, &detail, &steps))
+}
+
+/// Receipts, of all runs or of one.
+///
+/// # Errors
+/// When there is no such run.
+pub async fn receipts(
+    app: &App,
+    visitor: &Visitor,
+    (run, after): (Option<&str>, Option<&str>),
+) -> Result<Markup, Problem> {
+    let wanted = ListLedger { run: run.map(str::to_owned), after: after.map(str::to_owned) };
+    let ledger = ledger::list(app, &visitor.caller, wanted).await?;
+    Ok(pages::receipts::list(&frame(app, visitor).await?, &ledger, run))
+}
+
+/// One receipt.
+///
+/// # Errors
+/// When there is no such receipt.
+pub async fn receipt(app: &App, visitor: &Visitor, id: &str) -> Result<Markup, Problem> {
+    let caller = &visitor.caller;
+    let view: ReceiptView = ask(app, caller, ("receipt.get", json!({ "receipt": id }))).await?;
+    let explained: Explanations = ask(app, caller, ("explain", json!({ "id": id }))).await?;
+    Ok(pages::receipts::detail(&frame(app, visitor).await?, (&view, &explained)))
+}
+
+/// The verification of a run's receipts.
+///
+/// # Errors
+/// When there is no such run.
+pub async fn verified(app: &App, visitor: &Visitor, run: &str) -> Result<Markup, Problem> {
+    let found: Verified =
+        ask(app, &visitor.caller, ("receipt.verify", json!({ "run": run }))).await?;
+    Ok(pages::receipts::verified(&frame(app, visitor).await?, run, &found))
+}
+
+/// What taking a run back would do.
+///
+/// # Errors
+/// When there is no such run.
+pub async fn rollback(app: &App, visitor: &Visitor, run: &str) -> Result<Markup, Problem> {
+    let wanted = NamedRun { run: run.to_owned() };
+    let preview = previews::preview(app, &visitor.caller, wanted).await?;
+    let may = if visitor.may_operate() { May::RollBack } else { May::Look };
+    let frame = frame(app, visitor).await?;
+    Ok(pages::rollback::page(&frame, &preview, (may, visitor.wrong.as_deref())))
+}
+
+/// Packs.
+///
+/// # Errors
+/// None of its own.
+pub async fn packs(app: &App, visitor: &Visitor) -> Result<Markup, Problem> {
+    let caller = &visitor.caller;
+    let packs: PackList = ask(app, caller, ("pack.list", Value::Null)).await?;
+    let status: PackStatusList = ask(app, caller, ("pack.status", Value::Null)).await?;
+    Ok(pages::packs::list(&frame(app, visitor).await?, &packs, &status))
+}
+
+/// One pack.
+///
+/// # Errors
+/// When there is no such pack.
+pub async fn pack(app: &App, visitor: &Visitor, name: &str) -> Result<Markup, Problem> {
+    let caller = &visitor.caller;
+    let packs: PackList = ask(app, caller, ("pack.list", Value::Null)).await?;
+    let pack = packs.items.iter().find(|pack| pack.name == name);
+    let pack = pack.ok_or_else(|| Problem::not_found("pack", name))?;
+    let status: PackStatusList = ask(app, caller, ("pack.status", Value::Null)).await?;
+    let kpis: KpiReport = ask(app, caller, ("kpi.report", json!({ "pack": name }))).await?;
+    let failures = failures::list(app, caller, name).await?;
+    let status = status.items.iter().find(|status| status.name == name);
+    let shown = pages::packs::Shown { pack, status, kpis: &kpis, failures: &failures };
+    Ok(pages::packs::detail(&frame(app, visitor).await?, &shown))
+}
+
+/// What is shown instead of a page.
+pub async fn trouble(app: &App, visitor: &Visitor, problem: &Problem) -> Markup {
+    let title = match problem.kind {
+        Kind::NotFound => "There is no such thing",
+        Kind::NotAllowed | Kind::Denied => "You may not see this",
+        Kind::TryAgain => "Not now",
+        _ => "This cannot be shown",
+    };
+    let body = super::shell::problem(title, &problem.detail, problem.next.as_deref());
+    match frame(app, visitor).await {
+        Ok(frame) => frame.page(&super::shell::Page {
+            place: super::shell::Place::Approvals,
+            title,
+            run: None,
+            layout: "",
+            body,
+        }),
+        Err(_) => super::shell::door(title, &body),
+    }
+}
+
+impl Visitor {
+    fn may_operate(&self) -> bool {
+        self.caller.may(Right::Operate)
+    }
+}
