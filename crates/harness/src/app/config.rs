@@ -313,12 +313,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     let operator_policies: Vec<PathBuf> = file.policy.operator.iter().map(absolute).collect();
     note("policy.operator", list(&operator_policies), from(!operator_policies.is_empty()));
 
-    let mut people = file.people.clone();
-    if people.is_empty() {
-        let roles =
-            ["admin", "approver", "finance", "operator", "owner"].map(str::to_owned).to_vec();
-        people.insert("me".to_owned(), Person { roles });
-    }
+    let people = people_of(&file);
     let first = || people.keys().next().cloned().unwrap_or_default();
     let me = overrides.person.clone().or_else(|| file.me.clone()).unwrap_or_else(first);
     let me_origin = if overrides.person.is_some() { "flag" } else { from(file.me.is_some()) };
@@ -345,10 +340,9 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     for (key, value, told) in limits(&file, &budget, circuit) {
         note(key, value, from(told));
     }
-    let notify = Notify::of(&file.notify, &people, |text| absolute_reference(text, &place.base))?;
-    let oidc =
-        file.oidc.as_ref().map(|oidc| Oidc::of(oidc, |text| absolute_reference(text, &place.base)));
-    let oidc = oidc.transpose()?;
+    let reference = |text: &str| absolute_reference(text, &place.base);
+    let notify = Notify::of(&file.notify, &people, reference)?;
+    let oidc = file.oidc.as_ref().map(|oidc| Oidc::of(oidc, reference)).transpose()?;
     for (name, value) in named(&file, &notify, oidc.as_ref()) {
         note(&name, value, &place.origin);
     }
@@ -371,6 +365,15 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         serve: Serve::of(&file.serve)?,
         origins,
     })
+}
+
+/// The people of the file; without any the person at the terminal, who may do everything.
+fn people_of(file: &File) -> BTreeMap<String, Person> {
+    if !file.people.is_empty() {
+        return file.people.clone();
+    }
+    let roles = ["admin", "approver", "finance", "operator", "owner"].map(str::to_owned).to_vec();
+    [("me".to_owned(), Person { roles })].into()
 }
 
 /// What stands in the file by name: systems with their kinds, secrets with their references.
