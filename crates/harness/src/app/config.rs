@@ -340,9 +340,10 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     for (key, value, told) in limits(&file, &budget, circuit) {
         note(key, value, from(told));
     }
-    let reference = |text: &str| absolute_reference(text, &place.base);
-    let notify = Notify::of(&file.notify, &people, reference)?;
-    let oidc = file.oidc.as_ref().map(|oidc| Oidc::of(oidc, reference)).transpose()?;
+    let notify = Notify::of(&file.notify, &people, |text| absolute_reference(text, &place.base))?;
+    let oidc =
+        file.oidc.as_ref().map(|oidc| Oidc::of(oidc, |text| absolute_reference(text, &place.base)));
+    let oidc = oidc.transpose()?;
     for (name, value) in named(&file, &notify, oidc.as_ref()) {
         note(&name, value, &place.origin);
     }
@@ -367,13 +368,14 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     })
 }
 
-/// The people of the file; without any the person at the terminal, who may do everything.
+/// People by name; where nobody is declared, whoever sits at the terminal may do everything.
 fn people_of(file: &File) -> BTreeMap<String, Person> {
-    if !file.people.is_empty() {
-        return file.people.clone();
+    let mut people = file.people.clone();
+    if people.is_empty() {
+        let roles = ["admin", "approver", "finance", "operator", "owner"].map(str::to_owned);
+        people.insert("me".to_owned(), Person { roles: roles.to_vec() });
     }
-    let roles = ["admin", "approver", "finance", "operator", "owner"].map(str::to_owned).to_vec();
-    [("me".to_owned(), Person { roles })].into()
+    people
 }
 
 /// What stands in the file by name: systems with their kinds, secrets with their references.

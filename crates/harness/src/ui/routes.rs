@@ -118,7 +118,7 @@ async fn asset(Path((hash, name)): Path<(String, String)>) -> Response {
 /// Why somebody is at the sign-in page again.
 fn refused(why: &str) -> &'static str {
     match why {
-        "group" => "Your organisation knows you, but none of your groups may enter here.",
+        "group" => "Your company's account is known, but none of your groups may enter here.",
         _ => "That did not work: it was used, has expired, or never was.",
     }
 }
@@ -143,10 +143,8 @@ async fn sign_in(State(web): State<Arc<Web>>, Query(query): Query<Fields>) -> Re
                     }
                 }
                 None => {
-                    @if web.app.has_provider() {
-                        div.row.stack {
-                            p { a.button.main href={ "/sign-in/oidc?to=" (parts::escape(&to)) } { "Sign in with your organisation" } }
-                        }
+                    @if web.app.config().oidc.is_some() {
+                        p.row { a.button.main href={ "/sign-in/oidc?to=" (parts::escape(&to)) } { "Sign in with your company's account" } }
                     }
                     form.row.stack method="post" action="/sign-in" {
                         input type="hidden" name="to" value=(to);

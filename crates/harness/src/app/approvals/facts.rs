@@ -100,7 +100,7 @@ pub(super) fn evidence(records: &[Record], catalogue: &Catalogue) -> Vec<Evidenc
         let found = match &record.event.body {
             Body::Returned { action, ended: Ended::Done { output, .. }, .. } => {
                 read_before(records, *action, catalogue)
-                    .map(|read| of_system(record, read, (&output.value(), &output.labels())))
+                    .map(|read| of_system(record, &read, (&output.value(), &output.labels())))
             }
             Body::Replied { by, value, .. } => Some(Evidence {
                 source: "person".to_owned(),
@@ -130,30 +130,33 @@ pub(super) fn evidence(records: &[Record], catalogue: &Catalogue) -> Vec<Evidenc
     seen.into_iter().skip(first).map(|(_, evidence)| evidence).collect()
 }
 
-/// The sentence of a read that a step wanted, and whether a model answers it.
-fn read_before(
-    records: &[Record],
-    action: u64,
-    catalogue: &Catalogue,
-) -> Option<(String, &'static str)> {
+/// A read that a step wanted.
+struct Read {
+    sentence: String,
+    /// `system` or `model`.
+    source: &'static str,
+    /// The field that says how old the answer is: no evidence of its own.
+    as_of: Option<String>,
+}
+
+/// What a step read, if it was a read.
+fn read_before(records: &[Record], action: u64, catalogue: &Catalogue) -> Option<Read> {
     let proposed = usize::try_from(action).ok().and_then(|at| records.get(at))?;
     let Body::Proposed { operation, args, because: Role::Step, .. } = &proposed.event.body else {
         return None;
     };
     let known = &catalogue.get(operation)?.operation;
     let source = if operation.connector() == MODEL { "model" } else { "system" };
-    (!known.is_write()).then(|| (summarise(&known.summary, &args.value()), source))
+    let sentence = summarise(&known.summary, &args.value());
+    let as_of = known.contract.freshness.as_ref().map(|freshness| freshness.at.clone());
+    (!known.is_write()).then_some(Read { sentence, source, as_of })
 }
 
-fn of_system(
-    record: &Record,
-    (sentence, source): (String, &str),
-    (output, labels): (&Value, &LabelMap),
-) -> Evidence {
-    let told = told(output, labels);
-    let sentence = sentence.trim_end_matches('.');
+fn of_system(record: &Record, read: &Read, (output, labels): (&Value, &LabelMap)) -> Evidence {
+    let told = told(output, labels, read.as_of.as_deref());
+    let sentence = read.sentence.trim_end_matches('.');
     Evidence {
-        source: source.to_owned(),
+        source: read.source.to_owned(),
         text: if told.is_empty() { sentence.to_owned() } else { format!("{sentence}: {told}") },
         at: rfc3339(record.event.at),
         untrusted: labels.join_all().is_tainted(),
@@ -162,11 +165,12 @@ fn of_system(
 }
 
 /// The plain fields of an answer that nobody outside could have written.
-fn told(output: &Value, labels: &LabelMap) -> String {
+fn told(output: &Value, labels: &LabelMap, as_of: Option<&str>) -> String {
     let Value::Object(fields) = output else { return String::new() };
     let plain_fields = fields.iter().filter(|(name, value)| {
         let scalar = value.is_string() || value.is_number() || value.is_boolean();
-        scalar && !labels.at(&format!("/{name}")).is_tainted()
+        let place = format!("/{name}");
+        scalar && as_of != Some(place.as_str()) && !labels.at(&place).is_tainted()
     });
     let told = plain_fields.take(FIELDS_MAX);
     let told: Vec<String> =

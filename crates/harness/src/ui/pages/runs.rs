@@ -34,10 +34,8 @@ pub(crate) fn list(frame: &Frame, runs: &RunList, asked: &ListRuns) -> Markup {
 }
 
 fn nothing(asked: &ListRuns) -> Markup {
-    let filtered = asked.status.is_some()
-        || asked.intent.is_some()
-        || asked.agent.is_some()
-        || asked.subject.is_some();
+    let any = |filter: &Option<String>| filter.is_some();
+    let filtered = any(&asked.status) || named(asked).iter().any(|(_, value)| any(value));
     match filtered {
         true => parts::empty(
             Icon::Play,
@@ -66,6 +64,9 @@ fn filters(asked: &ListRuns) -> Markup {
             }
             label { "Intent" input name="intent" value=(text(&asked.intent)) autocomplete="off"; }
             label { "Agent" input name="agent" value=(text(&asked.agent)) autocomplete="off"; }
+            label { "Pack" input name="pack" value=(text(&asked.pack)) autocomplete="off"; }
+            label { "From" input name="since" type="date" value=(text(&asked.since)); }
+            label { "Until" input name="until" type="date" value=(text(&asked.until)); }
             label { "Subject" input name="subject" value=(text(&asked.subject)) placeholder="customer=ACC-0042" autocomplete="off"; }
             button { "Filter" }
         }
@@ -96,16 +97,23 @@ fn table(frame: &Frame, runs: &[RunView]) -> Markup {
 }
 
 fn pager(runs: &RunList, asked: &ListRuns) -> Markup {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let (status, intent) = (text(&asked.status), text(&asked.intent));
-    let (agent, subject) = (text(&asked.agent), text(&asked.subject));
-    let query = [
-        ("status", status.as_str()),
-        ("intent", intent.as_str()),
-        ("agent", agent.as_str()),
-        ("subject", subject.as_str()),
-    ];
+    let status = ("status", &asked.status);
+    let all = named(asked).into_iter().chain([status]);
+    let query: Vec<(&str, &str)> =
+        all.map(|(name, value)| (name, value.as_deref().unwrap_or_default())).collect();
     parts::pager("/runs", &query, runs.next.as_deref())
+}
+
+/// The filters that are written, by the names they have in an address.
+fn named(asked: &ListRuns) -> [(&'static str, &Option<String>); 6] {
+    [
+        ("intent", &asked.intent),
+        ("agent", &asked.agent),
+        ("pack", &asked.pack),
+        ("since", &asked.since),
+        ("until", &asked.until),
+        ("subject", &asked.subject),
+    ]
 }
 
 /// How a run's steps are shown.
