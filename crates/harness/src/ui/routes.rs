@@ -115,6 +115,14 @@ async fn asset(Path((hash, name)): Path<(String, String)>) -> Response {
     }
 }
 
+/// Why somebody is at the sign-in page again.
+fn refused(why: &str) -> &'static str {
+    match why {
+        "group" => "Your company's account is known, but none of your groups may enter here.",
+        _ => "That did not work: it was used, has expired, or never was.",
+    }
+}
+
 /// A link is used by a click, never by being looked at.
 async fn sign_in(State(web): State<Arc<Web>>, Query(query): Query<Fields>) -> Response {
     let to = filled(&query, "to").unwrap_or_default();
@@ -122,8 +130,8 @@ async fn sign_in(State(web): State<Arc<Web>>, Query(query): Query<Fields>) -> Re
     let body = html! {
         div.card {
             header { div { h1 { "Sign in" } p.meta { "harness" } } }
-            @if query.contains_key("refused") {
-                (parts::note(Tone::Bad, Icon::Lock, html! { span role="alert" { "That did not work: it was used, has expired, or never was." } }))
+            @if let Some(why) = query.get("refused") {
+                (parts::note(Tone::Bad, Icon::Lock, html! { span role="alert" { (refused(why)) } }))
             }
             @match &link {
                 Some(link) => {

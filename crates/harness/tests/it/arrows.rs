@@ -38,13 +38,15 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Heavy or telling dependency → the only crates that may need it.
-const LEAVES: [(&str, &[&str]); 12] = [
+const LEAVES: [(&str, &[&str]); 14] = [
     ("anyhow", &["harness"]),
     ("axum", &["harness", "world"]),
     ("cedar-policy", &["policy"]),
     ("clap", &["harness"]),
     ("ed25519-dalek", &["receipts"]),
     ("getrandom", &["engine", "store", "harness"]),
+    ("hmac", &["connect"]),
+    ("jsonwebtoken", &["harness"]),
     ("lettre", &["connect"]),
     ("reqwest", &["connect", "harness"]),
     ("rusqlite", &["store", "connect", "world"]),

@@ -84,8 +84,9 @@ fn killed_before_it_was_heard_it_is_told_again_under_the_same_name() {
     assert_eq!(checked(&peer.next()), held, "the very same");
     killed_and_back(&mut api);
     let (_, second) = asks(&api, "ACC-0008");
-    let next = checked(&peer.next());
-    assert_eq!(next.2["approval"], json!(second), "what was heard is not told again");
+    // Killed once more in the moment it was heard, it may come again, but only as the same.
+    let next = std::iter::repeat_with(|| checked(&peer.next())).find(|next| *next != held);
+    assert_eq!(next.unwrap().2["approval"], json!(second));
 }
 
 /// However a receiver behaves and however often the sender dies: what was opened is told, each under one

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Browser, SECRET, field, signing_in};
 use crate::{
     api::{Api, send},
-    support::root,
+    support::{id_of, root},
 };
 
 /// The provider, until its value goes.
@@ -131,6 +131,49 @@ fn kept_sessions(api: &Api) -> Vec<Value> {
     let mut rows = db.prepare("SELECT body FROM documents WHERE kind = 'session'").unwrap();
     let all = rows.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
     all.map(|body| serde_json::from_slice(&body.unwrap()).unwrap()).collect()
+}
+
+/// Whoever came through the provider decides as everybody else does, with the roles of their groups.
+#[test]
+fn somebody_who_signed_in_decides_on_the_page() {
+    let provider = Provider::start("tokens");
+    let api = signing_in(&provider.issuer, "");
+    let door = Browser::default().open(&format!("http://{}/sign-in", api.host));
+    assert!(door.body.contains("/sign-in/oidc"), "{door:?}");
+    let ulla = api.token("ulla", &[]);
+    let body = json!({"intent": "contract_field_change", "inputs": {
+        "account": "ACC-0007", "field": "PaymentTermsDays", "value": "45",
+        "reason": "as agreed in the call"}, "wait_ms": 20_000});
+    let run = id_of(&api.post(&ulla, "/v1/intents", &body).ok());
+    let detail = api.get(&ulla, &format!("/v1/runs/{run}")).ok();
+    let approval = detail["waiting_for"][0].as_str().unwrap().to_owned();
+
+    // The way of a mailed link: to the card, through the door, to the provider, and back to the card.
+    let card = format!("/approvals/{approval}");
+    let mut browser = Browser::default();
+    let sent = browser.open(&format!("http://{}{card}", api.host));
+    assert!(sent.header("location").unwrap().starts_with("/sign-in?to="), "{sent:?}");
+    let back = away_and_back(&mut browser, &api, &card);
+    assert_eq!(browser.open(&back).header("location"), Some(card.as_str()));
+    let page = browser.open(&format!("http://{}{card}", api.host));
+    let value = |name: &str| {
+        let after = page.body.split(&format!("name=\"{name}\" value=\"")).nth(1);
+        after.unwrap_or_else(|| panic!("no {name}")).split('"').next().unwrap().to_owned()
+    };
+    let form =
+        format!("form_token={}&verb=approve&digest={}", value("form_token"), value("digest"));
+    let cookie = browser.cookie(&api.host, "harness").unwrap();
+    let length = form.len();
+    let text = format!(
+        "POST {card} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nCookie: harness={cookie}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{form}",
+        api.host
+    );
+    let decided = send(&api.host, text.as_bytes());
+    assert_eq!(decided.status, 303, "{decided:?}");
+    let events = api.get(&ulla, &format!("/v1/runs/{run}/events")).ok();
+    let answered = events["items"].as_array().unwrap().iter().find(|e| e["kind"] == "answered");
+    assert!(answered.unwrap().to_string().contains("person:oidc-"), "{events}");
 }
 
 #[test]
