@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
 };
 
 use rusqlite::{Connection, OpenFlags};
@@ -50,26 +51,36 @@ pub(super) fn performed(world: &World, key: &str) -> u64 {
 }
 
 /// The key under which an action in doubt was sent last.
-pub(super) fn key_in_doubt(office: &Office, run: &str, action: &Value) -> String {
-    let events = journal(office, run);
-    let sent = events.iter().rev().find(|event| {
+pub(super) fn key_in_doubt(bundle: &Value, action: &Value) -> String {
+    let mut events = bundle["events"].as_array().unwrap().iter().rev().map(event_of);
+    let sent = events.find(|event| {
         let body = &event["body"];
         body["kind"] == "dispatched" && (action.is_null() || body["action"] == *action)
     });
     sent.map(|event| event["body"]["key"].as_str().unwrap().to_owned()).unwrap_or_default()
 }
 
+/// An exported bundle, which is removed.
+pub(super) fn bundle(path: &Path) -> Value {
+    let bundle = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    fs::remove_file(path).unwrap();
+    bundle
+}
+
+fn event_of(kept: &Value) -> Value {
+    serde_json::from_str(kept["event"].as_str().unwrap()).unwrap()
+}
+
 /// A run's journal out of an exported bundle, its chain checked.
 fn journal(office: &Office, run: &str) -> Vec<Value> {
     let path = office.path(&format!("{run}.bundle"));
     office.json(&["run", "export", run, "--to", path.to_str().unwrap()]).exits(0);
-    let bundle: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    fs::remove_file(&path).unwrap();
+    let bundle = bundle(&path);
     let mut before = format!("sha256:{}", "0".repeat(64));
     let mut events = Vec::new();
     for (index, one) in bundle["events"].as_array().unwrap().iter().enumerate() {
         let text = one["event"].as_str().unwrap();
-        let event: Value = serde_json::from_str(text).unwrap();
+        let event = event_of(one);
         assert_eq!(event["seq"], index, "{run}: a gap");
         assert_eq!(event["prev_hash"], before.as_str(), "{run}: event {index} does not follow");
         let hash = Sha256::digest(text.as_bytes());
@@ -164,8 +175,17 @@ pub(super) fn everything(storm: &Storm) -> Seen {
         .collect();
     let mut written = BTreeSet::new();
     let mut seen = Seen { runs: runs.len(), ..Seen::default() };
-    for run in runs.keys() {
-        let (events, keys) = check_run(storm, run, &ledger);
+    let names: Vec<&String> = runs.keys().collect();
+    let check = |names: &[&String]| -> Vec<_> {
+        names.iter().map(|run| check_run(storm, run, &ledger)).collect()
+    };
+    let (first, rest) = names.split_at(names.len() / 2);
+    let checked = std::thread::scope(|scope| {
+        let first = scope.spawn(|| check(first));
+        let rest = check(rest);
+        [first.join().unwrap(), rest].concat()
+    });
+    for (events, keys) in checked {
         seen.events += events;
         written.extend(keys);
     }

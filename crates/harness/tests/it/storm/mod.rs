@@ -16,10 +16,10 @@ use std::{
     process::{Child, Stdio},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -34,6 +34,10 @@ const TURNS_MAX: usize = 400;
 const STARTS_MAX: usize = 40;
 /// One command in so many is killed.
 const KILLED_ONE_IN: u64 = 8;
+/// Open asks above which desks answer rather than submit: people keep up, or the load would measure a queue.
+const WAITING_MAX: usize = 30;
+/// How long nobody settles an exception: the call it is about may still be on its way.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
 /// A number from the environment, or what a short sample takes.
 fn asked(name: &str, sample: u64) -> u64 {
@@ -66,6 +70,8 @@ struct Book {
     keys: BTreeMap<String, Option<String>>,
     /// Approvals that were acknowledged, with their run.
     given: BTreeSet<(String, String)>,
+    /// Exceptions by id, and when they were first seen.
+    open: BTreeMap<String, Instant>,
     commands: u64,
     /// How commands ended: exit code → times; -1 for those that were killed.
     codes: BTreeMap<i32, u64>,
@@ -87,6 +93,8 @@ struct Storm {
     owners: AtomicU32,
     commands: AtomicU32,
     serial: AtomicU64,
+    /// Asks that were open when somebody looked last.
+    waiting: AtomicUsize,
 }
 
 impl Storm {
@@ -103,6 +111,7 @@ impl Storm {
             owners: AtomicU32::new(0),
             commands: AtomicU32::new(0),
             serial: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -197,10 +206,11 @@ impl Storm {
                 self.odd.moment(20);
                 continue;
             }
-            match self.odd.below(10) {
-                0..4 => self.submit(),
-                4..8 => self.decide(),
-                8 => self.roll_back(),
+            match self.odd.below(20) {
+                0..8 if self.waiting.load(Ordering::Relaxed) < WAITING_MAX => self.submit(),
+                0..16 => self.decide(),
+                16..18 => self.roll_back(),
+                18 => self.settle_one(),
                 _ => drop(self.command(&["run", "list"])),
             }
         }
@@ -229,9 +239,24 @@ impl Storm {
     fn decide(&self) {
         let Some(listed) = self.answer(&["approval", "list"]) else { return };
         let items = listed["items"].as_array().unwrap();
+        self.waiting.store(items.len(), Ordering::Relaxed);
         let Some(item) = items.get(self.odd.below(items.len() as u64) as usize) else { return };
         let id = item["id"].as_str().unwrap();
         self.decide_on(id);
+    }
+
+    /// Settles an exception that has been open for a while, if there is one.
+    fn settle_one(&self) {
+        let Some(listed) = self.answer(&["exception", "list"]) else { return };
+        let items = listed["items"].as_array().unwrap();
+        let mut due: Vec<&Value> = items.iter().collect();
+        due.retain(|item| {
+            let id = item["id"].as_str().unwrap().to_owned();
+            self.book().open.entry(id).or_insert_with(Instant::now).elapsed() > SETTLED_AFTER
+        });
+        if let Some(exception) = due.get(self.odd.below(due.len() as u64) as usize) {
+            self.settle(exception);
+        }
     }
 
     fn decide_on(&self, id: &str) {
@@ -302,24 +327,30 @@ impl Storm {
         owner
     }
 
-    /// Settles what runs cannot, by looking into the ledger.
+    /// Settles what a run cannot, by looking into the ledger.
     fn settle(&self, exception: &Value) {
         let id = exception["id"].as_str().unwrap();
         let verb = match exception["need"].as_str().unwrap() {
-            "in_doubt" => {
-                let run = exception["run"].as_str().unwrap();
-                let key = check::key_in_doubt(&self.office, run, &exception["action"]);
-                if check::performed(&self.office.world, &key) > 0 {
-                    "happened"
-                } else {
-                    "did_not_happen"
-                }
-            }
+            "in_doubt" => match self.landed(exception) {
+                Some(true) => "happened",
+                Some(false) => "did_not_happen",
+                None => return,
+            },
             "escalated" => "stop",
             _ => "close",
         };
         let words = ["exception", "settle", id, verb, "--evidence", "I looked into the ledger"];
-        drop(self.office.json(&words));
+        drop(self.command(&words));
+    }
+
+    /// Whether the action in doubt was performed; none when its journal could not be had.
+    fn landed(&self, exception: &Value) -> Option<bool> {
+        let run = exception["run"].as_str().unwrap();
+        let path =
+            self.office.path(&format!("{id}.bundle", id = exception["id"].as_str().unwrap()));
+        self.answer(&["run", "export", run, "--to", path.to_str().unwrap()])?;
+        let key = check::key_in_doubt(&check::bundle(&path), &exception["action"]);
+        Some(check::performed(&self.office.world, &key) > 0)
     }
 
     /// Runs that are not over, by id.
