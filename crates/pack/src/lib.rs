@@ -38,6 +38,7 @@ mod yaml;
 pub use compile::{Forecast, PLAN_SCHEMA, Pins};
 pub use editor::schemas;
 pub use load::{FILE_BYTES_MAX, FILES_MAX, Loaded, PACK_BYTES_MAX, Pack};
+pub use manifest::is_newer;
 pub use model::{
     Asked, Connector, ConnectorKind, Direction, ExceptionRule, Expected, Intent, Kpi, Manifest,
     Measure, PolicyCase, PolicyText, Subject, Where, Written,

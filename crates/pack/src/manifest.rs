@@ -64,6 +64,14 @@ fn is_version(text: &str) -> bool {
         && pre.is_none_or(|pre| pre.len() <= 40 && pre.split('.').all(word))
 }
 
+/// Whether a version of a pack comes after another, as semver.org orders them. No version is newer than what is
+/// none.
+#[must_use]
+pub fn is_newer(version: &str, than: &str) -> bool {
+    let both = semver::Version::parse(version).ok().zip(semver::Version::parse(than).ok());
+    both.is_some_and(|(version, than)| version > than)
+}
+
 /// Bounds on the version of the harness, such as `>=0.1, <2`; this one must be within.
 fn read_requirement(fields: &mut Fields<'_, '_>) -> String {
     let Some(node) = fields.need("harness") else { return String::new() };
@@ -200,7 +208,7 @@ fn read_subjects(fields: &mut Fields<'_, '_>) -> std::collections::BTreeMap<Stri
 
 #[cfg(test)]
 mod tests {
-    use super::{accepts, is_version};
+    use super::{accepts, is_newer, is_version};
 
     #[test]
     fn versions_have_three_numbers() {
@@ -208,6 +216,16 @@ mod tests {
         assert!(is_version("10.20.30-beta.2"));
         for bad in ["1.0", "01.0.0", "1.0.0-", "v1.0.0", "1.0.0+b", "1..0", "1.0.0-b_c"] {
             assert!(!is_version(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_later_number_is_newer_and_a_beta_is_older_than_what_it_leads_to() {
+        assert!(is_newer("0.10.0", "0.9.9"));
+        assert!(is_newer("1.0.0", "1.0.0-beta.2"));
+        assert!(is_newer("1.0.0-beta.10", "1.0.0-beta.9"));
+        for (version, than) in [("1.0.0", "1.0.0"), ("0.9.9", "0.10.0"), ("1.0.0-a", "1.0.0")] {
+            assert!(!is_newer(version, than), "{version} {than}");
         }
     }
 

@@ -78,7 +78,14 @@ fn read_recovery(node: &Node, reader: Reader<'_>) -> Option<Recovery> {
             "stop" => Some(Recovery::Stop),
             "retry" => Some(Recovery::Retry { times: 1, delay_ms: RETRY_DELAY_MS }),
             other => {
-                unknown(other, node, reader);
+                match needs(other) {
+                    Some(needs) => {
+                        let message = format!("`{other}` alone says too little");
+                        let fix = format!("write `- {other}: {{{needs}}}`");
+                        reader.wrong(node.place, message, fix);
+                    }
+                    None => unknown(other, node, reader),
+                }
                 None
             }
         };
@@ -99,6 +106,18 @@ fn read_recovery(node: &Node, reader: Reader<'_>) -> Option<Recovery> {
     let recovery = read_body(&key.name, &mut fields);
     fields.done();
     recovery
+}
+
+/// What a recovery cannot do without, as its author writes it.
+fn needs(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "fallback" => "do: connector.operation, caveat: why it is less",
+        "partial" => "caveat: what is missing",
+        "clarify" => "question: what to ask, answer: {type: string}, role: who answers",
+        "escalate" => "to: role",
+        "log" => "caveat: what was passed over",
+        _ => return None,
+    })
 }
 
 fn unknown(name: &str, node: &Node, reader: Reader<'_>) {

@@ -90,6 +90,14 @@ const fn settle(path: &'static str, verb: &'static str, summary: &'static str) -
     }
 }
 
+const fn claim(path: &'static str, verb: &'static str, summary: &'static str) -> Route {
+    Route { fixed: Some(("verb", verb)), ..route(Verb::Post, path, "approval.claim", summary) }
+}
+
+const fn own(path: &'static str, verb: &'static str, summary: &'static str) -> Route {
+    Route { fixed: Some(("verb", verb)), ..route(Verb::Post, path, "exception.claim", summary) }
+}
+
 /// Every route that is one operation.
 pub(super) const ROUTES: &[Route] = &[
     get("/v1/intents", "intent.list", "What can be asked for"),
@@ -117,6 +125,12 @@ pub(super) const ROUTES: &[Route] = &[
     decide("/v1/approvals/{approval}/deny", "deny", "No, with a reason"),
     decide("/v1/approvals/{approval}/edit", "edit", "Not this, but with these arguments"),
     decide("/v1/approvals/{approval}/reply", "reply", "Answer a typed question"),
+    post("/v1/approvals/decide", "approval.decide-batch", "Several answers; each counts alone"),
+    claim("/v1/approvals/{approval}/claim", "claim", "Look after it yourself"),
+    claim("/v1/approvals/{approval}/assign", "assign", "Have somebody look after it"),
+    claim("/v1/approvals/{approval}/release", "release", "Nobody looks after it any more"),
+    claim("/v1/approvals/{approval}/set-aside", "set_aside", "To the end of the list"),
+    claim("/v1/approvals/{approval}/take-up", "take_up", "Back to its place in the list"),
     get("/v1/exceptions", "exception.list", "Runs that need someone, oldest first"),
     get("/v1/exceptions/{exception}", "exception.get", "What happened, and what may be decided"),
     settle("/v1/exceptions/{exception}/happened", "happened", "The effect is there"),
@@ -131,12 +145,27 @@ pub(super) const ROUTES: &[Route] = &[
     settle("/v1/exceptions/{exception}/stop", "stop", "End the run as declared"),
     settle("/v1/exceptions/{exception}/rollback", "rollback", "Take the run's effects back"),
     settle("/v1/exceptions/{exception}/close", "close", "Nothing more is to be done"),
+    own("/v1/exceptions/{exception}/claim", "claim", "Look after it yourself"),
+    own("/v1/exceptions/{exception}/assign", "assign", "Have somebody look after it"),
+    own("/v1/exceptions/{exception}/release", "release", "Nobody looks after it any more"),
+    own("/v1/exceptions/{exception}/set-aside", "set_aside", "To the end of the list"),
+    own("/v1/exceptions/{exception}/take-up", "take_up", "Back to its place in the list"),
     get("/v1/receipts/{receipt}", "receipt.get", "One receipt with its envelope"),
     get("/v1/checkpoint", "receipt.checkpoint", "A signed checkpoint of the receipt log"),
     get("/v1/explanations/{id}", "explain", "What a run, receipt or exception is about"),
     get("/v1/kpis", "kpi.report", "Each pack's figures, from the journal"),
-    get("/v1/packs", "pack.list", "Packs that are configured"),
+    get("/v1/packs", "pack.list", "Packs that are configured or installed"),
+    post("/v1/packs", "pack.install", "Install a pack; what it asks for was reviewed before"),
+    post("/v1/pack-reviews", "pack.review", "What a pack asks for, and what would be different"),
     get("/v1/packs/status", "pack.status", "How packs and their systems stand"),
+    get("/v1/packs/{pack}", "pack.get", "One pack, its versions and what was done to it"),
+    Route {
+        ..route(Verb::Delete, "/v1/packs/{pack}", "pack.remove", "Remove a pack; its runs stay")
+    },
+    post("/v1/packs/{pack}/upgrade", "pack.upgrade", "Replace a pack by a newer version"),
+    post("/v1/packs/{pack}/enable", "pack.enable", "Let a pack take work again"),
+    post("/v1/packs/{pack}/disable", "pack.disable", "Let a pack take no new work"),
+    post("/v1/packs/{pack}/rollback", "pack.rollback", "Put an earlier version in force again"),
     get("/v1/policies/check", "policy.check", "What the policies in force permit by mistake"),
     get("/v1/policies/matrix", "policy.matrix", "Each operation's verdict"),
     post("/v1/policies/explain", "policy.explain", "What policy would say of an action"),

@@ -1,5 +1,6 @@
 //! Approvals: the inbox, the card, and answers bound to exactly what the card showed.
 
+mod batch;
 mod facts;
 
 use std::sync::Arc;
@@ -20,11 +21,15 @@ use serde_json::{Value, json};
 use store::{Page, Query, State, Thing};
 
 use super::{
-    App, Caller, parse_id,
+    App, Caller,
+    claims::Claim,
+    parse_id,
     problem::{Kind, Problem},
     runs::{self, RunView, rfc3339},
     value::{plain, summarise, visible},
 };
+
+pub use batch::{DecideBatch, DecidedBatch, OneAnswer, OneDecided, decide_batch};
 
 /// An ask as the inbox shows it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +50,9 @@ pub struct ApprovalView {
     pub expires_at: String,
     /// `open`, or how it ended.
     pub state: String,
+    /// Who looks after it.
+    #[serde(flatten)]
+    pub claim: Claim,
 }
 
 /// A page of the inbox.
@@ -226,7 +234,10 @@ pub async fn list(
     let state = if request.all { State::All } else { State::Open };
     let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
     let listed = app.store.approvals(caller.tenant(), state, page).await?;
+    let ids = listed.items.iter().map(|entry| entry.row.id.to_string());
+    let mut claims = app.claims(caller, ids.collect::<Vec<_>>()).await?;
     let items = listed.items.into_iter().map(|entry| ApprovalView {
+        claim: claims.remove(entry.row.id.as_str()).unwrap_or_default(),
         id: entry.row.id.to_string(),
         sort: entry.row.sort,
         run: entry.run.to_string(),

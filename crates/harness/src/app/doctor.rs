@@ -70,7 +70,8 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
     ));
 
     checks.extend(notices_checks(app).await?);
-    let packs: Vec<String> = app.shelf.packs().map(|s| s.pack.manifest.name.clone()).collect();
+    let stock = app.shelf.stock();
+    let packs: Vec<String> = stock.packs().map(|s| s.pack.manifest.name.clone()).collect();
     checks.push(packs_check(&packs));
 
     let halts = super::halts::list(app, caller, Default::default()).await?;

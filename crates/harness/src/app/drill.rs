@@ -84,7 +84,7 @@ pub async fn verify(
     let backup = backups::read(from)?;
     let place = Elsewhere::beside(from);
     backups::unpack(&backup, from, &place.path)?;
-    let (app, caller) = open(config, &place.path)?;
+    let (app, caller) = open(config, &place.path).await?;
     let examined = examine(&app, &caller, (&backup, keys), depth).await;
     app.shut_down().await?;
     examined
@@ -109,7 +109,7 @@ impl Drop for Elsewhere {
     }
 }
 
-fn open(config: &Config, store: &Path) -> Result<(Arc<App>, Caller), Problem> {
+async fn open(config: &Config, store: &Path) -> Result<(Arc<App>, Caller), Problem> {
     let config = Config { store: store.to_path_buf(), ..config.clone() };
     let caller = Caller::person(&config, &config.me)?;
     let lock = Lock::take(store)?.ok_or_else(|| {
@@ -120,7 +120,7 @@ fn open(config: &Config, store: &Path) -> Result<(Arc<App>, Caller), Problem> {
         )
         .next("stop that process, or wait until it is done; then try again")
     })?;
-    Ok((App::open(config, lock)?, caller))
+    Ok((App::open(config, lock).await?, caller))
 }
 
 async fn examine(
@@ -166,7 +166,8 @@ fn checked(check: &str, problem: Option<String>, good: String) -> receipts::Chec
 /// Begins and ends a run without a single call, through the whole engine: admitted, planned, journaled,
 /// closed, signed, logged.
 async fn take_new_work(app: &App, caller: &Caller) -> receipts::CheckView {
-    let Some(shelved) = app.shelf.packs().next() else {
+    let stock = app.shelf.stock();
+    let Some(shelved) = stock.packs().next() else {
         let detail = "no pack is configured: there is no work to take".to_owned();
         let (check, outcome) = ("new-work".to_owned(), "not_possible".to_owned());
         return receipts::CheckView { check, outcome, detail };

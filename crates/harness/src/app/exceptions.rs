@@ -19,7 +19,9 @@ use store::{ExceptionFilter, Page, Query, State, Thing};
 pub use detail::{ExceptionDetail, GetException, StepBack, VerbView, get};
 
 use super::{
-    App, Caller, parse_id,
+    App, Caller,
+    claims::Claim,
+    parse_id,
     problem::{Kind, Problem},
     runs::{self, RunView, rfc3339},
 };
@@ -51,6 +53,9 @@ pub struct ExceptionView {
     pub state: String,
     /// What may be decided.
     pub verbs: Vec<String>,
+    /// Who looks after it; only where a list shows it.
+    #[serde(flatten)]
+    pub claim: Option<Claim>,
 }
 
 /// A page of the queue.
@@ -119,7 +124,12 @@ pub async fn list(
     };
     let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
     let listed = app.store.exceptions(caller.tenant(), (state, filter), page).await?;
-    let items = listed.items.iter().map(|entry| view(entry, now)).collect();
+    let mut items: Vec<ExceptionView> = listed.items.iter().map(|entry| view(entry, now)).collect();
+    let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+    let mut claims = app.claims(caller, ids).await?;
+    for item in &mut items {
+        item.claim = Some(claims.remove(&item.id).unwrap_or_default());
+    }
     Ok(ExceptionList { items, next: listed.next })
 }
 
@@ -153,6 +163,7 @@ pub(super) fn view(entry: &store::ExceptionEntry, now: i64) -> ExceptionView {
         count: *count,
         state: if entry.closed_at.is_some() { "settled" } else { "open" }.to_owned(),
         verbs: offered.iter().map(|v| (*v).to_owned()).collect(),
+        claim: None,
     }
 }
 

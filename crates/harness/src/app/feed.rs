@@ -62,6 +62,11 @@ impl Feed {
         Self { epoch, ring: Mutex::default(), head: watch::Sender::new(0) }
     }
 
+    /// Tells of something about a run that is no event of it.
+    pub(super) fn tell(&self, tenant: &Tenant, run: RunId, (events, kind): (Seq, &'static str)) {
+        self.publish(Changed { tenant: tenant.clone(), run, events, kinds: vec![kind] });
+    }
+
     fn publish(&self, changed: Changed) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.head += 1;

@@ -160,18 +160,20 @@ async fn covers_of(app: &App, caller: &Caller, request: &Halt) -> Result<Covers,
         (None, None, None, None) => Ok(Covers::Everything),
         (Some(pack), None, None, None) => {
             let name = pack.split_once('@').map_or(pack.as_str(), |(name, _)| name);
-            let mut packs = app.shelf.packs().map(|shelved| shelved.pack.manifest.name.clone());
+            let stock = app.shelf.stock();
+            let mut packs = stock.all().map(|shelved| shelved.pack.manifest.name.clone());
             let known = RunFilter { pack: Some(pack.clone()), ..RunFilter::default() };
             let page = Page { after: None, limit: 1 };
             let has_runs = !app.store.runs(caller.tenant(), known, page).await?.items.is_empty();
             if packs.any(|known| known == name) || has_runs {
                 return Ok(Covers::Pack { pack: pack.clone() });
             }
-            let names = app.shelf.packs().map(|shelved| shelved.pack.manifest.name.clone());
+            let names = stock.all().map(|shelved| shelved.pack.manifest.name.clone());
             Err(unknown("pack", pack, names.collect()))
         }
         (None, Some(connector), None, None) => {
-            let operations = app.shelf.packs().flat_map(|shelved| shelved.catalogue.iter());
+            let stock = app.shelf.stock();
+            let operations = stock.all().flat_map(|shelved| shelved.catalogue.iter());
             let known: BTreeSet<String> =
                 operations.map(|(id, _)| id.connector().to_owned()).collect();
             if known.contains(connector) {

@@ -17,6 +17,7 @@ use store::Query as _;
 use super::{
     App, Caller, Right,
     approvals::{self, ApprovalView, Card, GetApproval, ListApprovals},
+    claims::Claim,
     exceptions::GetException,
     parse_id,
     problem::Problem,
@@ -73,6 +74,27 @@ pub struct OpenedAsk {
     pub may_decide: bool,
     /// Why not.
     pub because: String,
+    /// Who looks after it.
+    #[serde(default)]
+    pub claim: Claim,
+    /// What the run asks at the same time, this one included; empty when it asks nothing else.
+    #[serde(default)]
+    pub together: Vec<AskedTogether>,
+}
+
+/// One of several actions that a run asks about at the same time.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AskedTogether {
+    /// The ask.
+    pub approval: String,
+    /// One sentence.
+    pub summary: String,
+    /// Digest that the answer binds to.
+    pub digest: String,
+    /// `high`, `moderate` or `low`.
+    pub risk: String,
+    /// Whether this caller's answer would count.
+    pub may_decide: bool,
 }
 
 /// How an ask ended.
@@ -124,6 +146,9 @@ pub struct ExceptionStanding {
     pub because: String,
     /// The last decision about it.
     pub settled: Option<SettledView>,
+    /// Who looks after it.
+    #[serde(default)]
+    pub claim: Claim,
 }
 
 /// How much waits for people.
@@ -202,7 +227,10 @@ pub async fn open(app: &App, caller: &Caller, request: GetApproval) -> Result<Op
             let because = standing(&folded.run, &approval, caller);
             let may_decide = because.is_none();
             let because = because.unwrap_or_default();
-            Ok(OpenedAsk { card: Some(card), ended: None, may_decide, because })
+            let claim = app.claims(caller, [approval.to_string()]).await?;
+            let claim = claim.into_values().next().unwrap_or_default();
+            let together = together(&folded, caller);
+            Ok(OpenedAsk { card: Some(card), ended: None, may_decide, because, claim, together })
         }
         Err(closed) => {
             let ended = ended(&folded.records, &approval).ok_or(closed)?;
@@ -210,9 +238,30 @@ pub async fn open(app: &App, caller: &Caller, request: GetApproval) -> Result<Op
             let (approval, run) = (request.approval, id.to_string());
             let ended = EndedAsk { approval, run, shown, shown_matches, ..ended };
             let because = "it is decided already".to_owned();
-            Ok(OpenedAsk { card: None, ended: Some(ended), may_decide: false, because })
+            let (claim, together) = (Claim::default(), Vec::new());
+            let ended = Some(ended);
+            Ok(OpenedAsk { card: None, ended, may_decide: false, because, claim, together })
         }
     }
+}
+
+/// Every action a run asks about now, when there is more than one.
+fn together(folded: &approvals::Folded, caller: &Caller) -> Vec<AskedTogether> {
+    let asks = folded.run.asks();
+    if asks.len() < 2 {
+        return Vec::new();
+    }
+    let one = |id: &ApprovalId| {
+        let card = folded.card(id).ok()?;
+        Some(AskedTogether {
+            approval: card.approval,
+            summary: card.summary,
+            digest: card.digest,
+            risk: card.risk,
+            may_decide: standing(&folded.run, id, caller).is_none(),
+        })
+    };
+    asks.iter().filter_map(|ask| one(&ask.id)).collect()
 }
 
 /// The card that an answer was given to: the journal is folded up to the answer.
@@ -358,7 +407,8 @@ pub async fn exception_standing(
         true => String::new(),
         false => format!("only {owner} or an operator decides about this exception"),
     };
-    Ok(ExceptionStanding { may_settle, because, settled })
+    let claim = app.claims(caller, [id.to_string()]).await?.into_values().next();
+    Ok(ExceptionStanding { may_settle, because, settled, claim: claim.unwrap_or_default() })
 }
 
 fn verb_of(settled: &Settled) -> String {

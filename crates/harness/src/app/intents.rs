@@ -147,7 +147,8 @@ pub struct Nothing {}
 /// # Errors
 /// None.
 pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<IntentList, Problem> {
-    let items = app.shelf.packs().flat_map(|shelved| {
+    let stock = app.shelf.stock();
+    let items = stock.packs().flat_map(|shelved| {
         let pack = shelved.pack.manifest.name.clone();
         shelved.pack.intents.values().map(move |intent| IntentView {
             pack: pack.clone(),
@@ -260,9 +261,10 @@ fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
         let each = candidates.iter().map(|c| format!("{}/{}", c.pack, c.intent));
         each.collect::<Vec<_>>().join(", ")
     };
-    match app.router.route(&asked) {
+    let stock = app.shelf.stock();
+    match stock.router().route(&asked) {
         Routed::One(found) => {
-            let shelved = Arc::clone(app.shelf.pack(&found.pack)?);
+            let shelved = Arc::clone(stock.pack(&found.pack)?);
             Ok(Chosen { shelved, intent: found.intent, why: found.why })
         }
         Routed::Tie { candidates } => {
@@ -315,7 +317,7 @@ pub(crate) fn plan_now(
         return Err(Problem::not_found("run", "without a beginning"));
     };
     let name = header.pack.split('@').next().unwrap_or_default();
-    let shelved = Arc::clone(app.shelf.pack(name)?);
+    let shelved = app.shelf.pack(name)?;
     let chosen = Chosen { shelved, intent: header.intent.clone(), why: Vec::new() };
     let plan = Arc::new(compile(app, caller, &chosen, &intent.value())?);
     let planner = planner::PlaybookPlanner::new(Arc::clone(&plan), run)

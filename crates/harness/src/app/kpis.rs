@@ -73,7 +73,7 @@ pub struct KpiView {
 pub async fn report(app: &App, caller: &Caller, request: ReportKpis) -> Result<KpiReport, Problem> {
     let now = engine::Clock::now(&super::host::SystemClock).at;
     let mut items = Vec::new();
-    for shelved in app.shelf.packs() {
+    for shelved in app.shelf.stock().all() {
         let pack = &shelved.pack.manifest;
         if request.pack.as_ref().is_some_and(|wanted| *wanted != pack.name) {
             continue;

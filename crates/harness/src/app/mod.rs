@@ -8,6 +8,7 @@ pub mod approvals;
 pub mod backups;
 pub mod caller;
 pub mod checks;
+pub mod claims;
 pub mod config;
 pub mod demo;
 pub mod doctor;
@@ -55,7 +56,7 @@ use kernel::{
     port::{Blobs, Journal, Validate},
     run::Run,
 };
-use pack::{Router, Schemas};
+use pack::Schemas;
 use store::{Documents as _, Query, Sqlite};
 
 use config::Config;
@@ -80,7 +81,7 @@ pub struct App {
     engine: Arc<Engine>,
     shelf: Arc<Shelf>,
     connectors: Arc<Connectors>,
-    router: Router,
+    packs: packs::Installing,
     novelty: novelty::Novelty,
     identity: identity::Identity,
     feed: Arc<Feed>,
@@ -95,7 +96,7 @@ impl App {
     ///
     /// # Errors
     /// What is wrong with configuration, packs, policies, key or store, with its place.
-    pub fn open(config: Config, lock: Lock) -> Result<Arc<Self>, Problem> {
+    pub async fn open(config: Config, lock: Lock) -> Result<Arc<Self>, Problem> {
         let signer = Arc::new(host::signing_key(&config.receipt_key)?);
         let store = Sqlite::open(&config.store.join("harness.db"), store::Options::default())?;
         if let Some(found) = store.migrated_from() {
@@ -103,8 +104,10 @@ impl App {
             tracing::warn!(found, known, "the store was brought forward from an older version");
         }
         let blobs: Arc<dyn Blobs> = Arc::clone(&store) as Arc<dyn Blobs>;
-        let shelf = Arc::new(Shelf::open(&config, Arc::clone(&blobs))?);
-        let connectors = Arc::new(open_connectors(&config, &shelf, blobs)?);
+        let (stock, lost) = packs::stock(&config, &store).await?;
+        let connectors = Arc::new(open_connectors(&config, Arc::clone(&blobs))?);
+        packs::check_systems(&connectors, &stock)?;
+        let shelf = Arc::new(Shelf::new(&config, stock, blobs));
         let journal = Arc::clone(&store) as Arc<dyn Journal>;
         let began = engine::Clock::now(&SystemClock).at.unsigned_abs();
         let feed = Arc::new(Feed::new(began));
@@ -117,17 +120,17 @@ impl App {
             entropy: Arc::new(OsEntropy),
             runs_max: RUNS_MAX,
         });
-        let router = Router::new(shelf.packs().map(|shelved| &shelved.pack));
         let notifier = notify::Notifier::new(&config, &connectors)?;
         let provider = identity::Provider::new(config.oidc.as_ref())?;
         let (novelty, identity) = (novelty::Novelty::default(), identity::Identity::default());
+        let packs = packs::Installing::new(lost);
         Ok(Arc::new(Self {
             config,
             store,
             engine,
             shelf,
             connectors,
-            router,
+            packs,
             novelty,
             identity,
             feed,
@@ -189,6 +192,7 @@ impl App {
             loop {
                 self.sweep_credentials().await;
                 self.sweep_notices().await;
+                self.sweep_claims().await;
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
         };
@@ -300,11 +304,7 @@ pub(crate) fn parse_id<T: std::str::FromStr<Err = kernel::id::BadId>>(
     })
 }
 
-fn open_connectors(
-    config: &Config,
-    shelf: &Shelf,
-    blobs: Arc<dyn Blobs>,
-) -> Result<Connectors, Problem> {
+fn open_connectors(config: &Config, blobs: Arc<dyn Blobs>) -> Result<Connectors, Problem> {
     let declared =
         config.secrets.iter().map(|(name, reference)| (name.as_str(), reference.as_str()));
     let invalid = |error: connect::Error| {
@@ -318,11 +318,5 @@ fn open_connectors(
         blobs: Some(Arc::new(value::StoreSink(blobs))),
         circuit: config.circuit,
     };
-    let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;
-    for shelved in shelf.packs() {
-        for (_, entry) in shelved.catalogue.iter() {
-            connectors.check(&entry.operation).map_err(invalid)?;
-        }
-    }
-    Ok(connectors)
+    Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)
 }

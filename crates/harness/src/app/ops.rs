@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    App, Caller, Right, approvals, backups, checks, config,
+    App, Caller, Right, approvals, backups, checks, claims, config,
     demo::Told,
     doctor, drill, exceptions, explain, export, halts, identity, intents, kit, kpis, migration,
     packs, policies,
@@ -71,6 +71,7 @@ mod need {
     pub(super) const Decide: &[Right] = &[Right::Decide];
     /// Operators, and those who own what they settle; the core looks who owns it.
     pub(super) const Handle: &[Right] = &[Right::Operate, Right::Decide];
+    pub(super) const Manage: &[Right] = &[Right::Admin];
     /// The operation looks closer where people may do it for themselves.
     pub(super) const Admin: &[Right] = &[Right::Admin, Right::Read];
 }
@@ -108,9 +109,12 @@ ops! {
     Read "approval.list", "harness.approval-list/v1" => approvals::list: approvals::ListApprovals => approvals::ApprovalList;
     Read "approval.get", "harness.approval/v1" => approvals::get: approvals::GetApproval => approvals::Card;
     Decide "approval.decide", "harness.run/v1" => approvals::decide: approvals::Decide => runs::RunView;
+    Decide "approval.decide-batch", "harness.decided-batch/v1" => approvals::decide_batch: approvals::DecideBatch => approvals::DecidedBatch;
+    Handle "approval.claim", "harness.claim/v1" => claims::approval: claims::ClaimApproval => claims::ClaimView;
     Read "exception.list", "harness.exception-list/v1" => exceptions::list: exceptions::ListExceptions => exceptions::ExceptionList;
     Read "exception.get", "harness.exception/v1" => exceptions::get: exceptions::GetException => exceptions::ExceptionDetail;
     Handle "exception.settle", "harness.run/v1" => exceptions::settle: exceptions::Settle => runs::RunView;
+    Handle "exception.claim", "harness.claim/v1" => claims::exception: claims::ClaimException => claims::ClaimView;
     Operate "halt.set", "harness.halt/v1" => halts::halt: halts::Halt => halts::HaltView;
     Operate "halt.lift", "harness.halt/v1" => halts::lift: halts::LiftHalt => halts::HaltView;
     Read "halt.list", "harness.halt-list/v1" => halts::list: halts::ListHalts => halts::HaltList;
@@ -121,6 +125,14 @@ ops! {
     Read "explain", "harness.explanations/v1" => explain::explain: explain::Explain => explain::Explanations;
     Read "kpi.report", "harness.kpi-report/v1" => kpis::report: kpis::ReportKpis => kpis::KpiReport;
     Read "pack.list", "harness.pack-list/v1" => packs::list: intents::Nothing => packs::PackList;
+    Read "pack.get", "harness.pack/v1" => packs::get: packs::NamedPack => packs::PackDetail;
+    Read "pack.review", "harness.pack-review/v1" => packs::review: packs::PackFiles => packs::PackReview;
+    Manage "pack.install", "harness.pack/v1" => packs::install: packs::BringPack => packs::PackDetail;
+    Manage "pack.upgrade", "harness.pack/v1" => packs::upgrade: packs::UpgradePack => packs::PackDetail;
+    Manage "pack.enable", "harness.pack/v1" => packs::enable: packs::NamedPack => packs::PackDetail;
+    Manage "pack.disable", "harness.pack/v1" => packs::disable: packs::NamedPack => packs::PackDetail;
+    Manage "pack.rollback", "harness.pack/v1" => packs::rollback: packs::RollBackPack => packs::PackDetail;
+    Manage "pack.remove", "harness.pack-removed/v1" => packs::remove: packs::NamedPack => packs::PackRemoved;
     Read "pack.status", "harness.pack-status/v1" => packs::status: intents::Nothing => packs::PackStatusList;
     Read "policy.check", "harness.policy-check/v1" => policies::check: intents::Nothing => policies::PolicyCheck;
     Read "policy.matrix", "harness.policy-matrix/v1" => policies::matrix: policies::GetMatrix => policies::Matrix;

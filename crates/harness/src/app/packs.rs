@@ -1,4 +1,8 @@
-//! Packs: list, check, status.
+//! Packs: list, check, status; review, install, upgrade, roll back, switch off and on, remove.
+
+mod installed;
+mod record;
+mod review;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -8,9 +12,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Caller, intents::Nothing, problem::Problem, runs::rfc3339, shelf};
+use shelf::{Serves, Shelved};
+
+pub use installed::{
+    BringPack, Installing, NamedPack, RollBackPack, UpgradePack, check_systems, disable, enable,
+    get, install, remove, rollback, stock, upgrade,
+};
+pub use record::{Did, PackDetail, PackDone, PackRemoved, PackVersion};
+pub use review::{OperationAsk, PackChange, PackFiles, PackReview, review};
 
 /// A pack as lists show it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PackView {
     /// Name.
     pub name: String,
@@ -30,8 +42,13 @@ pub struct PackView {
     pub secrets: Vec<String>,
     /// Places data may leave to.
     pub egress: Vec<String>,
-    /// What its author should look at.
+    /// What its author should look at; why it is broken.
     pub warnings: Vec<String>,
+    /// `configured` when the configuration names its folder, `installed` when the store holds it, `checked`
+    /// when it was only looked at.
+    pub origin: String,
+    /// `on`, `off` when it takes no new work, `broken` when it cannot be put in force.
+    pub state: String,
 }
 
 /// Packs.
@@ -93,13 +110,21 @@ pub struct CheckPack {
     pub folder: PathBuf,
 }
 
-/// Lists configured packs.
+/// Lists configured and installed packs, also those that are switched off or broken.
 ///
 /// # Errors
 /// None.
 pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<PackList, Problem> {
-    let items = app.shelf.packs().map(|shelved| view(&shelved.pack, shelved.warnings.clone()));
-    Ok(PackList { items: items.collect() })
+    let stock = app.shelf.stock();
+    let lost = app.packs.lost().into_iter().filter(|(name, _)| {
+        // A configured pack of the same name stands in the list already.
+        !stock.all().any(|shelved| shelved.pack.manifest.name == *name)
+    });
+    let lost = lost.map(|(name, why)| record::lost_view(&name, "", why));
+    let mut items: Vec<PackView> =
+        stock.all().map(|shelved| view_of(shelved)).chain(lost).collect();
+    items.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(PackList { items })
 }
 
 /// How the systems of configured packs stand: pauses and circuits, over all runs.
@@ -108,7 +133,8 @@ pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<PackList, Problem
 /// None.
 pub async fn status(app: &App, _: &Caller, _: Nothing) -> Result<PackStatusList, Problem> {
     let health = app.connectors.health();
-    let items = app.shelf.packs().map(|shelved| {
+    let stock = app.shelf.stock();
+    let items = stock.all().map(|shelved| {
         let used: BTreeSet<&str> =
             shelved.pack.connectors.values().filter_map(|c| c.system.as_deref()).collect();
         let own = health.iter().filter(|system| used.contains(system.system.as_str()));
@@ -171,5 +197,19 @@ fn view(pack: &Pack, warnings: Vec<String>) -> PackView {
         secrets: manifest.asks.secrets.iter().cloned().collect(),
         egress: manifest.asks.egress.iter().cloned().collect(),
         warnings,
+        origin: "checked".to_owned(),
+        state: "on".to_owned(),
+    }
+}
+
+fn view_of(shelved: &Shelved) -> PackView {
+    let state = match shelved.serves {
+        Serves::On => "on",
+        Serves::Off => "off",
+    };
+    PackView {
+        origin: shelved.origin.word().to_owned(),
+        state: state.to_owned(),
+        ..view(&shelved.pack, shelved.warnings.clone())
     }
 }

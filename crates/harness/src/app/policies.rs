@@ -112,7 +112,8 @@ pub struct Explained {
 /// # Errors
 /// None: what does not load at all has stopped the process from opening.
 pub async fn check(app: &App, caller: &Caller, _: Nothing) -> Result<PolicyCheck, Problem> {
-    let packs = app.shelf.packs().map(|shelved| {
+    let stock = app.shelf.stock();
+    let packs = stock.all().map(|shelved| {
         let cases: Vec<Case> =
             shelved.pack.policy_cases.iter().map(|case| case_of(case, caller)).collect();
         let results = policy::run_tests(&shelved.bundle, &shelved.catalogue, &cases);
@@ -175,7 +176,7 @@ fn case_of(case: &pack::PolicyCase, caller: &Caller) -> Case {
 /// When no such pack or agent name makes sense.
 pub async fn matrix(app: &App, caller: &Caller, request: GetMatrix) -> Result<Matrix, Problem> {
     let mut rows = Vec::new();
-    for shelved in app.shelf.packs() {
+    for shelved in app.shelf.stock().all() {
         let name = &shelved.pack.manifest.name;
         if request.pack.as_ref().is_some_and(|wanted| wanted != name) {
             continue;
@@ -230,7 +231,8 @@ fn chain_of(caller: &Caller, agent: &str) -> Result<Chain, Problem> {
 pub async fn explain(app: &App, caller: &Caller, request: Ask) -> Result<Explained, Problem> {
     use kernel::{decision::Verdict, port::Judge as _};
     let id: OperationId = parse_id(&request.operation)?;
-    let holding = app.shelf.packs().find(|shelved| shelved.catalogue.get(&id).is_some());
+    let stock = app.shelf.stock();
+    let holding = stock.all().find(|shelved| shelved.catalogue.get(&id).is_some());
     let shelved = holding.ok_or_else(|| Problem::not_found("operation", &request.operation))?;
     let entry = shelved
         .catalogue

@@ -1,10 +1,12 @@
 //! Packs and policies in force, and everything runs are pinned to, by digest.
 
+mod stock;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use kernel::{
@@ -19,29 +21,13 @@ use kernel::{
 };
 use pack::{Pack, Schemas};
 use planner::PlaybookPlanner;
-use policy::{Bundle, Finding, Layer, Pair, Source};
+use policy::{Bundle, Layer, Pair, Source};
 use serde::{Deserialize, Serialize};
 
 use super::{config::Config, problem::Problem};
 
-/// A pack that can serve intents, with the policies in force for it.
-#[derive(Debug)]
-pub struct Shelved {
-    /// The pack.
-    pub pack: Pack,
-    /// Its files.
-    pub files: BTreeMap<String, Vec<u8>>,
-    /// Every operation.
-    pub catalogue: Arc<Catalogue>,
-    /// Its schemas, compiled as they are needed.
-    pub schemas: Arc<Schemas>,
-    /// The policies in force now: operator and pack layers.
-    pub bundle: Arc<Bundle>,
-    /// Rules that look wrong although they are valid.
-    pub findings: Vec<Finding>,
-    /// What its author should look at.
-    pub warnings: Vec<String>,
-}
+pub use stock::{Brought, Origin, Serves, Shelved, Stock, configured, pack_problems};
+pub(super) use stock::{operator_layer, shelve, union};
 
 /// One file of a pack's listing; the digest of the listing is the pack's.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,15 +45,12 @@ struct Pinned {
     text: String,
 }
 
-/// Packs by name, policies, and the loader of what runs are pinned to.
+/// Packs and policies in force, and the loader of what runs are pinned to.
 pub struct Shelf {
-    packs: BTreeMap<String, Arc<Shelved>>,
-    /// The operations of all packs: what an operator's policy may name.
-    everything: Catalogue,
-    operator: Vec<Source>,
+    stock: RwLock<Arc<Stock>>,
     policies: PathBuf,
     blobs: Arc<dyn Blobs>,
-    /// Pinned packs and policies that were loaded before, by digest.
+    /// Pinned packs and policies that were loaded before, by digest, under the stock that is in force.
     loaded: Mutex<HashMap<(Digest, Digest), Arc<Held>>>,
     plans: Mutex<HashMap<Digest, Arc<Plan>>>,
     /// Packs and policies that were kept for a tenant by this process. One at a time is kept.
@@ -88,53 +71,37 @@ struct Held {
 
 impl fmt::Debug for Shelf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shelf").field("packs", &self.packs.keys()).finish_non_exhaustive()
+        f.debug_struct("Shelf").field("stock", &self.stock()).finish_non_exhaustive()
     }
 }
 
 impl Shelf {
-    /// Loads every configured pack and policy, or says everything that is wrong with them.
-    ///
-    /// # Errors
-    /// All problems, each with file, line and column.
-    pub fn open(config: &Config, blobs: Arc<dyn Blobs>) -> Result<Self, Problem> {
-        let operator = operator_layer(&config.operator_policies)?;
-        let mut read = BTreeMap::new();
-        for folder in &config.packs {
-            let files = read_folder(folder)?;
-            let loaded =
-                Pack::load(files.clone()).map_err(|problems| pack_problems(folder, &problems))?;
-            let name = loaded.pack.manifest.name.clone();
-            if read.insert(name.clone(), (loaded, files)).is_some() {
-                return Err(Problem::usage(
-                    "pack-twice",
-                    format!("two pack folders hold `{name}`"),
-                )
-                .next("remove one of them from `packs`"));
-            }
-        }
-        let everything = union(read.values().map(|(loaded, _)| &loaded.pack.catalogue))?;
-        let mut packs = BTreeMap::new();
-        for (name, (loaded, files)) in read {
-            let shelved = shelve(loaded, files, (&everything, &operator))?;
-            packs.insert(name, Arc::new(shelved));
-        }
-        let policies = config.store.join("policies");
+    /// A shelf with this stock in force.
+    #[must_use]
+    pub fn new(config: &Config, stock: Stock, blobs: Arc<dyn Blobs>) -> Self {
         let (loaded, plans, kept) = (Mutex::default(), Mutex::default(), Default::default());
-        Ok(Self { packs, everything, operator, policies, blobs, loaded, plans, kept })
+        let policies = config.store.join("policies");
+        Self { stock: RwLock::new(Arc::new(stock)), policies, blobs, loaded, plans, kept }
     }
 
-    /// Packs in name order.
-    pub fn packs(&self) -> impl Iterator<Item = &Arc<Shelved>> {
-        self.packs.values()
+    /// What is in force now. Whoever asks twice may be answered differently.
+    #[must_use]
+    pub fn stock(&self) -> Arc<Stock> {
+        Arc::clone(&self.stock.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One pack by name.
+    /// Puts another stock in force; runs stay with what they are pinned to.
+    pub fn restock(&self, stock: Stock) {
+        *self.stock.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(stock);
+        lock(&self.loaded).clear();
+    }
+
+    /// One pack that takes work, by name.
     ///
     /// # Errors
-    /// When no such pack is configured.
-    pub fn pack(&self, name: &str) -> Result<&Arc<Shelved>, Problem> {
-        self.packs.get(name).ok_or_else(|| Problem::not_found("pack", name))
+    /// When there is no such pack.
+    pub fn pack(&self, name: &str) -> Result<Arc<Shelved>, Problem> {
+        self.stock().pack(name).cloned()
     }
 
     /// Keeps what a run of this pack is pinned to: listing, files and policy texts.
@@ -142,6 +109,19 @@ impl Shelf {
     /// # Errors
     /// When the store fails.
     pub async fn keep(&self, tenant: &Tenant, shelved: &Shelved) -> Result<(), Problem> {
+        self.keep_under(tenant, shelved, &self.stock()).await
+    }
+
+    /// As [`Shelf::keep`], for a pack of a stock that is not in force yet.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn keep_under(
+        &self,
+        tenant: &Tenant,
+        shelved: &Shelved,
+        stock: &Stock,
+    ) -> Result<(), Problem> {
         let place = (tenant.clone(), shelved.pack.digest, shelved.bundle.digest());
         let mut kept = self.kept.lock().await;
         if kept.contains(&place) {
@@ -159,7 +139,7 @@ impl Shelf {
             }
             self.blobs.put(tenant.clone(), listing).await?;
         }
-        self.keep_policies(&shelved.bundle, &self.sources(&shelved.pack))?;
+        self.keep_policies(&shelved.bundle, &stock.sources(&shelved.pack))?;
         kept.insert(place);
         Ok(())
     }
@@ -171,15 +151,6 @@ impl Shelf {
     pub async fn keep_plan(&self, tenant: &Tenant, plan: &Plan) -> Result<Digest, Problem> {
         let bytes = canon::bytes(plan).map_err(unexpected)?;
         Ok(self.blobs.put(tenant.clone(), bytes).await?)
-    }
-
-    fn sources(&self, pack: &Pack) -> Vec<Source> {
-        let own = pack.policies.iter().map(|policy| Source {
-            layer: Layer::Pack,
-            name: format!("{}/{}", pack.manifest.name, policy.file),
-            text: policy.text.clone(),
-        });
-        self.operator.iter().cloned().chain(own).collect()
     }
 
     fn policy_path(&self, digest: &Digest) -> PathBuf {
@@ -231,24 +202,10 @@ impl Shelf {
         tenant: &Tenant,
         digest: Digest,
     ) -> Result<BTreeMap<String, Vec<u8>>, String> {
-        if let Some(shelved) = self.packs.values().find(|s| s.pack.digest == digest) {
+        if let Some(shelved) = self.stock().of_digest(&digest) {
             return Ok(shelved.files.clone());
         }
-        let get = |digest| self.blobs.get(tenant.clone(), digest);
-        let listing = get(digest).await.map_err(|e| e.to_string())?;
-        let listing = listing.ok_or_else(|| format!("pack {digest} is not in the store"))?;
-        let listing: Vec<Listed> = serde_json::from_slice(&listing).map_err(|e| e.to_string())?;
-        let mut files = BTreeMap::new();
-        for Listed { path, sha256 } in listing {
-            let digest: Digest =
-                format!("sha256:{sha256}").parse().map_err(|_| "bad listing".to_owned())?;
-            let bytes = get(digest).await.map_err(|e| e.to_string())?;
-            files.insert(
-                path.clone(),
-                bytes.ok_or_else(|| format!("file {path} of the pack is gone"))?,
-            );
-        }
-        Ok(files)
+        read_files(&*self.blobs, tenant, digest).await
     }
 
     async fn held(&self, header: &Header) -> Result<Arc<Held>, String> {
@@ -256,8 +213,8 @@ impl Shelf {
         if let Some(held) = lock(&self.loaded).get(&key) {
             return Ok(Arc::clone(held));
         }
-        let shelved = self.packs.values().find(|s| s.pack.digest == header.pack_digest);
-        let (pack, catalogue, schemas) = match shelved {
+        let stock = self.stock();
+        let (pack, catalogue, schemas) = match stock.of_digest(&header.pack_digest) {
             Some(s) => (s.pack.clone(), Arc::clone(&s.catalogue), Arc::clone(&s.schemas)),
             None => {
                 let files = self.pinned_files(&header.chain.tenant, header.pack_digest).await?;
@@ -266,8 +223,8 @@ impl Shelf {
                 (pack, catalogue, Arc::new(Schemas::new()))
             }
         };
-        let sources = self.sources(&pack);
-        let known = with_pinned(&catalogue, &self.everything);
+        let sources = stock.sources(&pack);
+        let known = with_pinned(&catalogue, stock.everything());
         let current = Arc::new(Bundle::load(&known, &sources).map_err(first_problem)?.bundle);
         self.keep_policies(&current, &sources).map_err(|p| p.detail)?;
         let pinned = if current.digest() == header.policy {
@@ -276,7 +233,11 @@ impl Shelf {
             Arc::new(self.read_policies(&header.policy, &known)?)
         };
         let held = Arc::new(Held { catalogue, schemas, pinned, current });
-        lock(&self.loaded).insert(key, Arc::clone(&held));
+        let mut loaded = lock(&self.loaded);
+        // Another stock may have come into force meanwhile; what was read under the old one is not kept.
+        if Arc::ptr_eq(&stock, &self.stock()) {
+            loaded.insert(key, Arc::clone(&held));
+        }
         Ok(held)
     }
 
@@ -336,9 +297,10 @@ impl Shelf {
         named: &[Digest],
     ) -> Result<Recorded, String> {
         let held = self.held(header).await?;
+        let stock = self.stock();
         let mut others = BTreeMap::new();
         for digest in named {
-            let known = with_pinned(&held.catalogue, &self.everything);
+            let known = with_pinned(&held.catalogue, stock.everything());
             others.insert(*digest, Arc::new(self.read_policies(digest, &known)?));
         }
         Ok(Recorded { pinned: Arc::clone(&held.pinned), others })
@@ -397,25 +359,28 @@ impl Judge for Recorded {
     }
 }
 
-/// The operator's own policies, or the starter set where there are none.
+/// The files of a pack that was kept, checked against its digest.
 ///
 /// # Errors
-/// When a file cannot be read.
-pub(super) fn operator_layer(files: &[PathBuf]) -> Result<Vec<Source>, Problem> {
-    let source =
-        |name: &str, text: String| Source { layer: Layer::Operator, name: name.to_owned(), text };
-    if files.is_empty() {
-        return Ok(vec![source("starter.cedar", policy::STARTER.to_owned())]);
+/// A sentence for a person.
+pub(super) async fn read_files(
+    blobs: &dyn Blobs,
+    tenant: &Tenant,
+    digest: Digest,
+) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let get = |digest| blobs.get(tenant.clone(), digest);
+    let listing = get(digest).await.map_err(|e| e.to_string())?;
+    let listing = listing.ok_or_else(|| format!("pack {digest} is not in the store"))?;
+    let listing: Vec<Listed> = serde_json::from_slice(&listing).map_err(|e| e.to_string())?;
+    let mut files = BTreeMap::new();
+    for Listed { path, sha256 } in listing {
+        let digest: Digest =
+            format!("sha256:{sha256}").parse().map_err(|_| "bad listing".to_owned())?;
+        let bytes = get(digest).await.map_err(|e| e.to_string())?;
+        let bytes = bytes.ok_or_else(|| format!("file {path} of the pack is gone"))?;
+        files.insert(path, bytes);
     }
-    let mut sources = vec![source("inherited.cedar", policy::INHERITED.to_owned())];
-    for path in files {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Problem::usage("policy-unreadable", format!("cannot read {}: {error}", path.display()))
-                .next("correct policy.operator in harness.toml")
-        })?;
-        sources.push(source(&path.display().to_string(), text));
-    }
-    Ok(sources)
+    Ok(files)
 }
 
 /// Reads the files of a folder by relative path.
@@ -452,82 +417,11 @@ pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Problem> 
     Ok(files)
 }
 
-/// A loaded pack with the policies in force for it.
-///
-/// # Errors
-/// Everything wrong with the policies.
-pub(super) fn shelve(
-    loaded: pack::Loaded,
-    files: BTreeMap<String, Vec<u8>>,
-    (everything, operator): (&Catalogue, &[Source]),
-) -> Result<Shelved, Problem> {
-    let pack = loaded.pack;
-    let own = pack.policies.iter().map(|policy| Source {
-        layer: Layer::Pack,
-        name: format!("{}/{}", pack.manifest.name, policy.file),
-        text: policy.text.clone(),
-    });
-    let sources: Vec<Source> = operator.iter().cloned().chain(own).collect();
-    let policies =
-        Bundle::load(everything, &sources).map_err(|problems| policy_problems(&problems))?;
-    Ok(Shelved {
-        files,
-        catalogue: Arc::new(pack.catalogue.clone()),
-        schemas: Arc::new(Schemas::new()),
-        bundle: Arc::new(policies.bundle),
-        findings: policies.findings,
-        warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
-        pack,
-    })
-}
-
-/// The operations of several packs. The same definition may stand in two; two definitions under one
-/// name are a collision.
-///
-/// # Errors
-/// Names the collision.
-pub(super) fn union<'c>(
-    catalogues: impl Iterator<Item = &'c Catalogue>,
-) -> Result<Catalogue, Problem> {
-    let mut operations = BTreeMap::new();
-    for (id, entry) in catalogues.flat_map(Catalogue::iter) {
-        let before = operations.insert(id.clone(), entry.clone());
-        if before.is_some_and(|before| before.digest != entry.digest) {
-            return Err(Problem::usage(
-                "operation-twice",
-                format!("two packs define {id} differently"),
-            )
-            .next("rename the connector in one of them"));
-        }
-    }
-    let operations = operations.into_values().map(|entry| (*entry.operation).clone());
-    Catalogue::new(operations).map_err(unexpected)
-}
-
 /// A pinned pack's own definitions, and everything else an operator's policy may name.
 fn with_pinned(pinned: &Catalogue, everything: &Catalogue) -> Catalogue {
     let others = everything.iter().filter(|(id, _)| pinned.get(id).is_none());
     let all = pinned.iter().chain(others).map(|(_, entry)| (*entry.operation).clone());
     Catalogue::new(all).unwrap_or_default()
-}
-
-/// Everything wrong with a pack as one problem.
-#[must_use]
-pub fn pack_problems(folder: &Path, problems: &[pack::Problem]) -> Problem {
-    let count = problems.len();
-    let first = problems.first().map(ToString::to_string).unwrap_or_default();
-    let more = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
-    let mut problem =
-        Problem::usage("pack-invalid", format!("{}: {first}{more}", folder.display()));
-    problem.at = problems.iter().map(ToString::to_string).collect();
-    problem.next("correct the pack; `harness pack check` shows every problem")
-}
-
-fn policy_problems(problems: &[policy::Problem]) -> Problem {
-    let first = problems.first().map(ToString::to_string).unwrap_or_default();
-    let mut problem = Problem::usage("policy-invalid", first);
-    problem.at = problems.iter().map(ToString::to_string).collect();
-    problem.next("correct the policies; `harness policy check` shows every problem")
 }
 
 fn first_problem(problems: Vec<policy::Problem>) -> String {

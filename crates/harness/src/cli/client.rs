@@ -43,7 +43,7 @@ impl Client {
     ///
     /// # Errors
     /// What is wrong with the configuration or the store.
-    pub fn open(overrides: &Overrides) -> Result<Self, Problem> {
+    pub async fn open(overrides: &Overrides) -> Result<Self, Problem> {
         if let Some(url) = &overrides.server {
             let token = std::env::var(TOKEN).map_err(|_| {
                 let detail = format!("{TOKEN} holds no token for {url}");
@@ -52,19 +52,19 @@ impl Client {
             })?;
             return Ok(Self::Server(Elsewhere::new(url, token)?));
         }
-        Self::of(load(overrides)?)
+        Self::of(load(overrides)?).await
     }
 
     /// As [`Client::open`], for a configuration at hand.
     ///
     /// # Errors
     /// As [`Client::open`].
-    pub fn of(config: Config) -> Result<Self, Problem> {
+    pub async fn of(config: Config) -> Result<Self, Problem> {
         let person = config.me.clone();
         // A name that nobody declared is an error on either way.
         let caller = Caller::person(&config, &person)?;
         match Lock::take(&config.store)? {
-            Some(lock) => Ok(Self::Local { app: App::open(config, lock)?, caller }),
+            Some(lock) => Ok(Self::Local { app: App::open(config, lock).await?, caller }),
             None => Ok(Self::Owner { store: config.store, person }),
         }
     }

@@ -79,13 +79,13 @@ fn config_of(home: &Home) -> Result<Config, Problem> {
     load(&Overrides { config: Some(home.config()), ..Overrides::default() })
 }
 
-fn open(home: &Home) -> Result<Arc<App>, Problem> {
+async fn open(home: &Home) -> Result<Arc<App>, Problem> {
     let config = config_of(home)?;
     let lock = Lock::take(&config.store)?.ok_or_else(|| {
         Problem::new(Kind::TryAgain, "store-owned", "another demo is running here")
             .next("wait for it, or name another folder with --home")
     })?;
-    App::open(config, lock)
+    App::open(config, lock).await
 }
 
 impl Story {
@@ -101,7 +101,7 @@ impl Story {
             None => home.start_world()?,
         };
         home.write(&place)?;
-        let app = open(home)?;
+        let app = open(home).await?;
         let user = Caller::person(app.config(), "demo-user")?;
         let approver = Caller::person(app.config(), "demo-approver")?;
         let _serving = tokio::spawn(Arc::clone(&app).serve());
@@ -379,7 +379,7 @@ fn unwritable(error: io::Error) -> Problem {
 
 /// Whether a run of an earlier demo is not over. A home that cannot be opened is not worth keeping.
 async fn has_unfinished(home: &Home) -> bool {
-    let Ok(app) = open(home) else { return false };
+    let Ok(app) = open(home).await else { return false };
     let Ok(user) = Caller::person(app.config(), "demo-user") else { return false };
     let listed = ops::call(&app, &user, "run.list", json!({})).await;
     let over = ["succeeded", "partial", "failed", "cancelled", "rolled_back", "partly_rolled_back"];

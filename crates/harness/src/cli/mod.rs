@@ -256,7 +256,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
 }
 
 async fn ask(asked: Asked, context: &Context) -> Result<u8, Problem> {
-    let client = Client::open(&context.overrides)?;
+    let client = Client::open(&context.overrides).await?;
     let answer = client.call(asked.op, asked.body.clone()).await;
     let closed = client.close().await;
     let answer = answer?;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::{
     Form,
     extract::{Path, State},
-    http::{HeaderMap, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
 use maud::Markup;
@@ -15,21 +14,18 @@ use serde_json::{Value, json};
 use super::{
     pages::fields,
     parts,
-    routes::{self, ASIDE, Fields, Ignored, filled},
+    routes::{self, Fields, Ignored, filled},
     views::{self, Visitor},
 };
 use crate::{
-    app::problem::Problem,
+    app::{approvals::DecidedBatch, problem::Problem},
     web::{Session, Told, Web},
 };
-
-/// Most asks a browser sets aside; the oldest come back.
-pub(super) const ASIDE_MAX: usize = 40;
 
 /// How long an answer waits for its run before the page shows it going on, in ms.
 const WAIT_MS: u64 = 1_000;
 
-type Sent = (State<Arc<Web>>, Session, HeaderMap, Form<Fields>);
+type Sent = (State<Arc<Web>>, Session, Form<Fields>);
 
 /// What a form of one's own session sent.
 struct Received {
@@ -38,9 +34,9 @@ struct Received {
     fields: Fields,
 }
 
-fn receive((State(web), session, headers, Form(fields)): Sent) -> Result<Received, Told> {
+fn receive((State(web), session, Form(fields)): Sent) -> Result<Received, Told> {
     session.check_form(fields.get("form_token").map(String::as_str).unwrap_or_default())?;
-    let visitor = routes::visitor(&session, &Fields::new(), &headers);
+    let visitor = routes::visitor(&session, &Fields::new());
     Ok(Received { web, visitor, fields })
 }
 
@@ -110,16 +106,81 @@ fn said(verb: &str) -> &'static str {
     }
 }
 
-/// Puts an ask at the end of this browser's list. It decides nothing and tells nobody.
-pub(super) async fn set_aside(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
+/// Claims an ask, releases it, sets it aside or takes it up again. It decides nothing.
+pub(super) async fn claim(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
     let received = receive(sent)?;
-    let mut ids: Vec<String> =
-        received.visitor.aside.iter().filter(|known| **known != id).cloned().collect();
-    ids.push(parts::escape(&id));
-    let first = ids.len().saturating_sub(ASIDE_MAX);
-    let kept = ids.into_iter().skip(first).collect::<Vec<_>>().join(".");
-    let cookie = format!("{ASIDE}={kept}; Path=/approvals; HttpOnly; SameSite=Lax");
-    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/approvals?said=aside")).into_response())
+    let verb = received.field("verb");
+    let body = json!({ "approval": id, "verb": verb });
+    Ok(match received.call("approval.claim", body).await {
+        Ok(_) if verb == "set_aside" => Redirect::to("/approvals?said=aside").into_response(),
+        Ok(_) => done("approvals", &id, claimed(&verb)),
+        Err(problem) => {
+            let page = async |again: &Received| {
+                views::approvals(&again.web.app, &again.visitor, (Some(&id), None)).await
+            };
+            received.refused(problem, page).await
+        }
+    })
+}
+
+fn claimed(verb: &str) -> &'static str {
+    match verb {
+        "claim" => "claimed",
+        "release" => "released",
+        "set_aside" => "aside",
+        _ => "taken-up",
+    }
+}
+
+/// Claims an exception, releases it, sets it aside or takes it up again. It decides nothing.
+pub(super) async fn claim_exception(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
+    let received = receive(sent)?;
+    let verb = received.field("verb");
+    let body = json!({ "exception": id, "verb": verb });
+    Ok(match received.call("exception.claim", body).await {
+        Ok(_) => done("exceptions", &id, claimed(&verb)),
+        Err(problem) => {
+            let page = async |again: &Received| {
+                views::exception(&again.web.app, &again.visitor, &id).await
+            };
+            received.refused(problem, page).await
+        }
+    })
+}
+
+/// Answers those of several asks that were chosen, each bound to the digest it was shown with.
+pub(super) async fn decide_together(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
+    let received = receive(sent)?;
+    let verb = received.field("verb");
+    let chosen = received.fields.iter().filter_map(|(name, digest)| {
+        let approval = name.strip_prefix("ask-")?;
+        Some(json!({
+            "approval": approval, "digest": digest, "verb": verb, "reason": received.field("reason"),
+        }))
+    });
+    let chosen: Vec<Value> = chosen.collect();
+    let answered = match chosen.is_empty() {
+        true => Err(Problem::usage("none-chosen", "choose what your answer is about")),
+        false => {
+            let body = json!({ "answers": chosen });
+            let op = "approval.decide-batch";
+            let answered: Result<DecidedBatch, Problem> =
+                views::ask(&received.web.app, &received.visitor.caller, (op, body)).await;
+            let refused = |answered: DecidedBatch| {
+                answered.items.into_iter().find_map(|one| one.problem).map_or(Ok(()), Err)
+            };
+            answered.and_then(refused)
+        }
+    };
+    Ok(match answered {
+        Ok(()) => done("approvals", &id, said(&verb)),
+        Err(problem) => {
+            let page = async |again: &Received| {
+                views::approvals(&again.web.app, &again.visitor, (Some(&id), None)).await
+            };
+            received.refused(problem, page).await
+        }
+    })
 }
 
 /// Decides about an exception.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Router,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
@@ -24,12 +24,6 @@ use crate::{
     web::{Session, Told, Web},
 };
 
-/// Name of the cookie that holds what this browser has set aside.
-pub(super) const ASIDE: &str = "harness-aside";
-
-/// Longest id that is looked at in a cookie, in bytes.
-const ID_BYTES_MAX: usize = 128;
-
 /// The fields of a query; those left empty are not there.
 pub(super) type Fields = BTreeMap<String, String>;
 
@@ -41,9 +35,11 @@ pub(crate) fn router() -> Router<Arc<Web>> {
         .route("/assets/{hash}/{name}", get(asset))
         .route("/approvals", get(approvals))
         .route("/approvals/{id}", get(approval).post(forms::decide))
-        .route("/approvals/{id}/aside", post(forms::set_aside))
+        .route("/approvals/{id}/claim", post(forms::claim))
+        .route("/approvals/{id}/together", post(forms::decide_together))
         .route("/exceptions", get(exceptions))
         .route("/exceptions/{id}", get(exception).post(forms::settle))
+        .route("/exceptions/{id}/claim", post(forms::claim_exception))
         .route("/runs", get(runs))
         .route("/runs/{id}", get(run).post(forms::steer))
         .route("/receipts", get(receipts))
@@ -54,29 +50,14 @@ pub(crate) fn router() -> Router<Arc<Web>> {
         .route("/packs/{name}", get(pack))
 }
 
-/// Whoever looks, from their session and what their browser sent along.
-pub(super) fn visitor(session: &Session, query: &Fields, headers: &HeaderMap) -> Visitor {
+/// Whoever looks, from their session.
+pub(super) fn visitor(session: &Session, query: &Fields) -> Visitor {
     Visitor {
         caller: session.signed.caller.clone(),
         form_token: session.form_token.clone(),
         said: query.get("said").cloned(),
         wrong: None,
-        aside: set_aside(headers),
     }
-}
-
-/// What this browser has set aside.
-pub(super) fn set_aside(headers: &HeaderMap) -> Vec<String> {
-    let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut each =
-        all.flat_map(|value| value.split(';')).filter_map(|one| one.trim().split_once('='));
-    let found = each.find(|(name, _)| *name == ASIDE).map(|(_, ids)| ids).unwrap_or_default();
-    let plain = |id: &&str| {
-        !id.is_empty()
-            && id.len() <= ID_BYTES_MAX
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    found.split('.').filter(plain).take(forms::ASIDE_MAX).map(str::to_owned).collect()
 }
 
 /// A page, or what is told instead of it.
@@ -161,25 +142,22 @@ async fn sign_in(State(web): State<Arc<Web>>, Query(query): Query<Fields>) -> Re
     (status, Html(shell::door("Sign in", &body).into_string())).into_response()
 }
 
-type Asked = (State<Arc<Web>>, Session, Query<Fields>, HeaderMap);
+type Asked = (State<Arc<Web>>, Session, Query<Fields>);
 
-async fn approvals((State(web), session, Query(query), headers): Asked) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn approvals((State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let page = views::approvals(&web.app, &visitor, (None, filled(&query, "after"))).await;
     answer(&web, &visitor, page).await
 }
 
-async fn approval(
-    Path(id): Path<String>,
-    (State(web), session, Query(query), headers): Asked,
-) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn approval(Path(id): Path<String>, (State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let page = views::approvals(&web.app, &visitor, (Some(&id), None)).await;
     answer(&web, &visitor, page).await
 }
 
-async fn exceptions((State(web), session, Query(query), headers): Asked) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn exceptions((State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let asked = ListExceptions {
         all: query.get("all").is_some_and(|all| all == "true"),
         run: filled(&query, "run"),
@@ -193,17 +171,14 @@ async fn exceptions((State(web), session, Query(query), headers): Asked) -> Resp
     answer(&web, &visitor, page).await
 }
 
-async fn exception(
-    Path(id): Path<String>,
-    (State(web), session, Query(query), headers): Asked,
-) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn exception(Path(id): Path<String>, (State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let page = views::exception(&web.app, &visitor, &id).await;
     answer(&web, &visitor, page).await
 }
 
-async fn runs((State(web), session, Query(query), headers): Asked) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn runs((State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let asked = ListRuns {
         status: filled(&query, "status"),
         intent: filled(&query, "intent"),
@@ -219,19 +194,16 @@ async fn runs((State(web), session, Query(query), headers): Asked) -> Response {
     answer(&web, &visitor, page).await
 }
 
-async fn run(
-    Path(id): Path<String>,
-    (State(web), session, Query(query), headers): Asked,
-) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn run(Path(id): Path<String>, (State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let view = filled(&query, "view").unwrap_or_default();
     let after = filled(&query, "after").and_then(|after| after.parse().ok());
     let page = views::run(&web.app, &visitor, (&id, &view, after)).await;
     answer(&web, &visitor, page).await
 }
 
-async fn receipts((State(web), session, Query(query), headers): Asked) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn receipts((State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let run = filled(&query, "run");
     if let Some(receipt) = run.as_deref().filter(|id| id.starts_with("rct_")) {
         return Redirect::to(&format!("/receipts/{}", parts::escape(receipt))).into_response();
@@ -241,42 +213,33 @@ async fn receipts((State(web), session, Query(query), headers): Asked) -> Respon
     answer(&web, &visitor, page).await
 }
 
-async fn verified((State(web), session, Query(query), headers): Asked) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn verified((State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let run = filled(&query, "run").unwrap_or_default();
     let page = views::verified(&web.app, &visitor, &run).await;
     answer(&web, &visitor, page).await
 }
 
-async fn receipt(
-    Path(id): Path<String>,
-    (State(web), session, Query(query), headers): Asked,
-) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn receipt(Path(id): Path<String>, (State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let page = views::receipt(&web.app, &visitor, &id).await;
     answer(&web, &visitor, page).await
 }
 
-async fn rollback(
-    Path(run): Path<String>,
-    (State(web), session, Query(query), headers): Asked,
-) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn rollback(Path(run): Path<String>, (State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let page = views::rollback(&web.app, &visitor, &run).await;
     answer(&web, &visitor, page).await
 }
 
-async fn packs((State(web), session, Query(query), headers): Asked) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn packs((State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let page = views::packs(&web.app, &visitor).await;
     answer(&web, &visitor, page).await
 }
 
-async fn pack(
-    Path(name): Path<String>,
-    (State(web), session, Query(query), headers): Asked,
-) -> Response {
-    let visitor = visitor(&session, &query, &headers);
+async fn pack(Path(name): Path<String>, (State(web), session, Query(query)): Asked) -> Response {
+    let visitor = visitor(&session, &query);
     let page = views::pack(&web.app, &visitor, &name).await;
     answer(&web, &visitor, page).await
 }

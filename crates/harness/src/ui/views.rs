@@ -20,7 +20,7 @@ use crate::app::{
     lanes::{self, ListLanes},
     ledger::{self, ListLedger},
     ops,
-    packs::{PackList, PackStatusList},
+    packs::{PackDetail, PackList, PackStatusList},
     previews,
     problem::{Kind, Problem},
     receipts::{ReceiptView, Verified},
@@ -51,8 +51,6 @@ pub struct Visitor {
     pub said: Option<String>,
     /// What was wrong with what was just sent.
     pub wrong: Option<String>,
-    /// Asks this browser has set aside.
-    pub aside: Vec<String>,
 }
 
 /// Asks for one operation.
@@ -92,12 +90,11 @@ pub async fn approvals(
     let wanted = ListApprovals { all: false, after, limit: Some(ASKS) };
     let inbox = inbox::inbox(app, caller, wanted).await?;
     let frame = frame(app, visitor).await?;
-    let first = inbox.items.iter().find(|line| !visitor.aside.contains(&line.approval.id));
+    let first = inbox.items.iter().find(|line| line.approval.claim.aside_by.is_none());
     let first = first.or(inbox.items.first()).map(|line| line.approval.id.as_str());
     let named = if id.is_some() { Named::Ask } else { Named::List };
     let Some(opened) = id.or(first) else {
-        let aside = &visitor.aside;
-        let shown = pages::approvals::Shown { inbox: &inbox, opened: None, named, aside };
+        let shown = pages::approvals::Shown { inbox: &inbox, opened: None, named };
         return Ok(pages::approvals::page(&frame, &shown));
     };
     let seen = inbox::open(app, caller, GetApproval { approval: opened.to_owned() }).await?;
@@ -112,8 +109,7 @@ pub async fn approvals(
         lanes: &lanes,
         wrong: visitor.wrong.as_deref(),
     };
-    let aside = &visitor.aside;
-    let shown = pages::approvals::Shown { inbox: &inbox, opened: Some(opened), named, aside };
+    let shown = pages::approvals::Shown { inbox: &inbox, opened: Some(opened), named };
     Ok(pages::approvals::page(&frame, &shown))
 }
 
@@ -244,14 +240,12 @@ pub async fn packs(app: &App, visitor: &Visitor) -> Result<Markup, Problem> {
 /// When there is no such pack.
 pub async fn pack(app: &App, visitor: &Visitor, name: &str) -> Result<Markup, Problem> {
     let caller = &visitor.caller;
-    let packs: PackList = ask(app, caller, ("pack.list", Value::Null)).await?;
-    let pack = packs.items.iter().find(|pack| pack.name == name);
-    let pack = pack.ok_or_else(|| Problem::not_found("pack", name))?;
+    let pack: PackDetail = ask(app, caller, ("pack.get", json!({ "pack": name }))).await?;
     let status: PackStatusList = ask(app, caller, ("pack.status", Value::Null)).await?;
     let kpis: KpiReport = ask(app, caller, ("kpi.report", json!({ "pack": name }))).await?;
     let failures = failures::list(app, caller, name).await?;
     let status = status.items.iter().find(|status| status.name == name);
-    let shown = pages::packs::Shown { pack, status, kpis: &kpis, failures: &failures };
+    let shown = pages::packs::Shown { pack: &pack, status, kpis: &kpis, failures: &failures };
     Ok(pages::packs::detail(&frame(app, visitor).await?, &shown))
 }
 

@@ -213,7 +213,7 @@ test("without a script everything is there: forms, menus, filters", async () => 
     assert.match(page.url(), /status=asking/);
     await page.goto(`/approvals/${ask}`);
     await page.getByRole("button", { name: /^Set aside/ }).click();
-    await page.getByText("Set aside by you").waitFor();
+    await page.getByText("set aside by you").waitFor();
     await page.goto(`/approvals/${ask}`);
     await page.locator("#reason").fill("Nobody signed.");
     await page.getByRole("button", { name: /^Deny/ }).click();

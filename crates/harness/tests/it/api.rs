@@ -1,9 +1,11 @@
 //! The HTTP API as somebody outside meets it: a real server, a real store, a socket.
 
 mod attacks;
+mod desk;
 mod document;
 mod identity;
 mod listening;
+mod packs;
 mod parity;
 mod story;
 

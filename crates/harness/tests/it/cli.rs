@@ -7,6 +7,7 @@ mod exceptions;
 mod faults;
 mod halts;
 mod owner;
+mod packs;
 mod proof;
 mod refusals;
 mod rollbacks;

@@ -20,7 +20,6 @@ fn visitor(rig: &Rig, who: &str) -> Visitor {
         form_token: "form".to_owned(),
         said: None,
         wrong: None,
-        aside: Vec::new(),
     }
 }
 
@@ -157,9 +156,18 @@ async fn approvals(rig: &Rig, [refunded, changed, asked]: [&str; 3], closed: &st
             "its digest is the one the answer carries",
         ],
     );
-    let set = Visitor { aside: vec![ask.clone()], said: Some("aside".to_owned()), ..mira.clone() };
+    let set = Visitor { said: Some("aside".to_owned()), ..mira.clone() };
+    rig.call("mira", "approval.claim", json!({"approval": ask, "verb": "set_aside"}))
+        .await
+        .unwrap();
     let page = views::approvals(&rig.app, &set, (None, None)).await.unwrap();
-    says(&keep("approvals", &page), &["Set aside by you", "soonest expiry first"]);
+    says(&keep("approvals", &page), &["set aside by you", "soonest expiry first"]);
+    // Whoever looks next sees it too, and where it went.
+    let page = views::approvals(&rig.app, &visitor(rig, "lars"), (None, None)).await.unwrap();
+    says(&page.0, &["set aside by person:mira"]);
+    rig.call("mira", "approval.claim", json!({"approval": ask, "verb": "claim"})).await.unwrap();
+    let page = views::approvals(&rig.app, &mira, (Some(&ask), None)).await.unwrap();
+    says(&page.0, &["You look after it", "Release", "Take up again"]);
 }
 
 async fn runs(rig: &Rig, done: &str, waiting: &str) {

@@ -50,6 +50,7 @@ use law::Finding;
 use probes::{Case, PROBES, Probe};
 use rehearse::{Rehearsal, Row, Sort, rehearse};
 use select::{Only, Selected, selected};
+use shelf::{Brought, Origin};
 use stage::Stage;
 
 /// Threads that play at a time.
@@ -130,15 +131,15 @@ fn folder_of(config: &Config, request: &TestPack) -> Result<PathBuf, Problem> {
 /// The pack under the policies of the test.
 fn shelve(config: &Config, folder: &Path) -> Result<(shelf::Shelved, Vec<String>), Problem> {
     let files = shelf::read_folder(folder)?;
-    let loaded =
-        Pack::load(files.clone()).map_err(|problems| shelf::pack_problems(folder, &problems))?;
-    let name = loaded.pack.manifest.name.clone();
+    let brought = Brought::load(files, Origin::Configured)
+        .map_err(|problems| shelf::pack_problems(folder, &problems))?;
+    let name = brought.name().to_owned();
     let others = config.packs.iter().filter_map(|folder| {
         let loaded = Pack::load(shelf::read_folder(folder).ok()?).ok()?;
         (loaded.pack.manifest.name != name).then_some(loaded.pack.catalogue)
     });
     let others: Vec<kernel::catalogue::Catalogue> = others.collect();
-    let everything = shelf::union(std::iter::once(&loaded.pack.catalogue).chain(&others))?;
+    let everything = shelf::union(std::iter::once(&brought.pack.catalogue).chain(&others))?;
     let (operator, names) = if config.operator_policies.is_empty() {
         let source = |name: &str, text: &str| policy::Source {
             layer: policy::Layer::Operator,
@@ -151,7 +152,7 @@ fn shelve(config: &Config, folder: &Path) -> Result<(shelf::Shelved, Vec<String>
         let names = config.operator_policies.iter().map(|path| path.display().to_string());
         (shelf::operator_layer(&config.operator_policies)?, names.collect())
     };
-    Ok((shelf::shelve(loaded, files, (&everything, &operator))?, names))
+    Ok((shelf::shelve(brought, (&everything, &operator))?, names))
 }
 
 /// The operator's layer where there is none: the pack's own layer decides, below what every operator

@@ -44,6 +44,44 @@ pub enum Verb {
     Rollback(Decision),
     /// Take it off the queue: it needs nothing more
     Close(Decision),
+    /// Look after it yourself: others see that
+    Claim {
+        /// The exception
+        exception: String,
+    },
+    /// Have somebody look after it
+    Assign(Assign),
+    /// Nobody looks after it any more
+    Release {
+        /// The exception
+        exception: String,
+    },
+    /// Move it to the end of everybody's list; nothing is decided
+    SetAside {
+        /// The exception
+        exception: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Move it back to its place
+    TakeUp {
+        /// The exception
+        exception: String,
+    },
+}
+
+/// Who looks after something.
+#[derive(Debug, Args)]
+pub struct Assign {
+    /// The exception
+    exception: String,
+    /// The person, as `people` declares them
+    #[arg(long, value_name = "PERSON")]
+    to: String,
+    /// What they should know
+    #[arg(long, default_value = "")]
+    note: String,
 }
 
 /// Which exceptions.
@@ -114,6 +152,15 @@ impl Verb {
                 let body = json!({ "exception": exception });
                 Outcome::Ask(Asked::new("exception.get", body, detail))
             }
+            Self::Claim { exception } => claim(&exception, "claim", Value::Null),
+            Self::Assign(Assign { exception, to, note }) => {
+                claim(&exception, "assign", json!({ "to": to, "note": note }))
+            }
+            Self::Release { exception } => claim(&exception, "release", Value::Null),
+            Self::SetAside { exception, note } => {
+                claim(&exception, "set_aside", json!({ "note": note }))
+            }
+            Self::TakeUp { exception } => claim(&exception, "take_up", Value::Null),
             Self::Retry(decision) => decision.asked("retry"),
             Self::Skip(decision) => decision.asked("skip"),
             Self::Rollback(decision) => decision.asked("rollback"),
@@ -130,6 +177,13 @@ impl Verb {
             }
         })
     }
+}
+
+fn claim(exception: &str, verb: &str, more: Value) -> Outcome {
+    let mut body = more.as_object().cloned().unwrap_or_default();
+    body.insert("exception".to_owned(), json!(exception));
+    body.insert("verb".to_owned(), json!(verb));
+    Outcome::Ask(Asked::new("exception.claim", Value::Object(body), render::claim))
 }
 
 /// Milliseconds as people say them.

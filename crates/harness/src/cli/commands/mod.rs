@@ -5,6 +5,7 @@ mod backup;
 mod config;
 mod exception;
 mod halt;
+mod install;
 mod intent;
 mod kit;
 mod pack;

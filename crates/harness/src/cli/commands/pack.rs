@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, kit, render, trouble};
+use super::{
+    Asked, Outcome,
+    install::{self, Install, Way},
+    kit, render, trouble,
+};
 use crate::{
     app::{ops, packs, problem::Problem},
     cli::{Context, screen::Screen},
@@ -14,8 +18,40 @@ use crate::{
 /// Verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Packs in force
+    /// Packs that are configured or installed
     List,
+    /// One pack: what it asks for, its versions, what was done to it
+    Get {
+        /// Its name
+        pack: String,
+    },
+    /// Install a pack, once you have seen what it asks for
+    Install(Install),
+    /// Replace an installed pack by a newer version; runs in flight stay with theirs
+    Upgrade(Install),
+    /// Put an earlier version of an installed pack in force again
+    Rollback {
+        /// Its name
+        pack: String,
+        /// Which version [default: the one before]
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+    },
+    /// Let an installed pack take work again
+    Enable {
+        /// Its name
+        pack: String,
+    },
+    /// Let an installed pack take no new work; its runs in flight go on
+    Disable {
+        /// Its name
+        pack: String,
+    },
+    /// Remove an installed pack; its runs stay
+    Remove {
+        /// Its name
+        pack: String,
+    },
     /// How the systems of packs stand: pauses asked for, circuits
     Status,
     /// Check a folder: every problem with file, line and fix
@@ -38,9 +74,35 @@ impl Verb {
         match self {
             Self::List => {
                 let rows = |answer: &Value, screen: &mut Screen| {
-                    render::columns(answer, screen, &["name", "version", "owner", "intents"]);
+                    render::columns(
+                        answer,
+                        screen,
+                        &["name", "version", "state", "origin", "owner", "intents"],
+                    );
                 };
                 Ok(Outcome::Ask(Asked::new("pack.list", json!({}), rows)))
+            }
+            Self::Get { pack } => {
+                Ok(Outcome::Ask(Asked::new("pack.get", json!({ "pack": pack }), install::one)))
+            }
+            Self::Install(install) => Ok(install.outcome(Way::Install, context.clone())),
+            Self::Upgrade(install) => Ok(install.outcome(Way::Upgrade, context.clone())),
+            Self::Rollback { pack, to } => {
+                let body = json!({ "pack": pack, "to": to });
+                Ok(Outcome::Ask(Asked::new("pack.rollback", body, install::one)))
+            }
+            Self::Enable { pack } => {
+                Ok(Outcome::Ask(Asked::new("pack.enable", json!({ "pack": pack }), install::one)))
+            }
+            Self::Disable { pack } => {
+                Ok(Outcome::Ask(Asked::new("pack.disable", json!({ "pack": pack }), install::one)))
+            }
+            Self::Remove { pack } => {
+                let removed = |answer: &Value, screen: &mut Screen| {
+                    let text = |at: &str| render::text(answer, at);
+                    screen.line(&format!("{} {} is removed.", text("/name"), text("/version")));
+                };
+                Ok(Outcome::Ask(Asked::new("pack.remove", json!({ "pack": pack }), removed)))
             }
             Self::Status => Ok(Outcome::Ask(Asked::new("pack.status", json!({}), trouble::status))),
             Self::Test(test) => test.outcome(context),

@@ -241,11 +241,32 @@ pub(crate) fn approval_list(answer: &Value, screen: &mut Screen) {
     let cells = |row: &&Value| {
         let state = screen.status(&text(row, "/state"));
         let expires = moment(&text(row, "/expires_at"));
-        vec![text(row, "/id"), state, expires, joined(row, "/roles"), text(row, "/step")]
+        let who = looked_after(row);
+        vec![text(row, "/id"), state, expires, joined(row, "/roles"), text(row, "/step"), who]
     };
     let rows: Vec<Vec<String>> = items.iter().map(cells).collect();
-    screen.table(&["approval", "state", "expires", "role", "step"], &rows);
+    screen.table(&["approval", "state", "expires", "role", "step", "looked after by"], &rows);
     more(answer, screen);
+}
+
+/// Who looks after something that waits.
+pub(crate) fn looked_after(row: &Value) -> String {
+    let (by, aside) = (text(row, "/claimed_by"), text(row, "/aside_by"));
+    match (by.is_empty(), aside.is_empty()) {
+        (_, false) => format!("set aside by {aside}"),
+        (false, true) => by,
+        (true, true) => "nobody".to_owned(),
+    }
+}
+
+/// Who looks after one thing.
+pub(crate) fn claim(answer: &Value, screen: &mut Screen) {
+    screen.field("about", &text(answer, "/id"));
+    screen.field("looked after", &looked_after(answer));
+    let note = text(answer, "/note");
+    if !note.is_empty() {
+        screen.field("note", &note);
+    }
 }
 
 /// Receipts of a run.

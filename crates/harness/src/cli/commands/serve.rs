@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<u8, Problem> {
         )
         .next("stop it first, or use its socket: every other command does"));
     };
-    let app = App::open(config, lock)?;
+    let app = App::open(config, lock).await?;
     let mut ends = Ends::new()?;
     // Bound before anything is announced: whoever reads the line can connect.
     let listener = socket::bind(&app)?;

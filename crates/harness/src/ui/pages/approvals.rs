@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::{card, timeline};
 use crate::{
     app::{
+        claims::Claim,
         inbox::{EndedAsk, Inbox, InboxLine, OpenedAsk},
         lanes::Lanes,
         runs::RunView,
@@ -25,8 +26,6 @@ pub(crate) struct Shown<'a> {
     pub(crate) opened: Option<Opened<'a>>,
     /// Whether the address names it: on a narrow screen it is then shown instead of the list.
     pub(crate) named: Named,
-    /// Asks this browser has set aside.
-    pub(crate) aside: &'a [String],
 }
 
 /// Whether the address names an ask.
@@ -76,7 +75,7 @@ pub(crate) fn page(frame: &Frame, shown: &Shown<'_>) -> Markup {
 }
 
 fn rail(frame: &Frame, shown: &Shown<'_>) -> Markup {
-    let is_aside = |line: &&InboxLine| shown.aside.contains(&line.approval.id);
+    let is_aside = |line: &&InboxLine| line.approval.claim.aside_by.is_some();
     let waiting: Vec<&InboxLine> = shown.inbox.items.iter().filter(|l| !is_aside(l)).collect();
     let aside: Vec<&InboxLine> = shown.inbox.items.iter().filter(is_aside).collect();
     let current = shown.opened.as_ref().map(|opened| opened.id);
@@ -100,7 +99,7 @@ fn rail(frame: &Frame, shown: &Shown<'_>) -> Markup {
                 }
                 ul.list { @for line in waiting { (item(frame, line, current)) } }
                 @if !aside.is_empty() {
-                    h2.divider.meta { "Set aside by you" }
+                    h2.divider.meta { "Set aside" }
                     ul.list { @for line in aside { (item(frame, line, current)) } }
                 }
                 (parts::pager("/approvals", &[], shown.inbox.next.as_deref()))
@@ -119,7 +118,51 @@ fn item(frame: &Frame, line: &InboxLine, current: Option<&str>) -> Markup {
                 (short_risk(&line.risk))
                 span.meta { (line.agent) @if !line.pack.is_empty() { " · " (line.pack) } }
                 span.meta.when { "expires " (parts::until(&line.approval.expires_at, frame.now)) }
+                (looked_after(frame, &line.approval.claim))
             }
+        }
+    }
+}
+
+/// Who looks after something, in a list.
+pub(super) fn looked_after(frame: &Frame, claim: &Claim) -> Markup {
+    let you = |who: &str| if who == frame.me { "you".to_owned() } else { who.to_owned() };
+    html! {
+        @match (&claim.aside_by, &claim.claimed_by) {
+            (Some(by), _) => span.meta { "set aside by " (you(by)) @if !claim.note.is_empty() { ": " (claim.note) } },
+            (None, Some(by)) => span.meta { (Icon::Person.draw()) " " (you(by)) },
+            (None, None) => {},
+        }
+    }
+}
+
+/// Who looks after something, and what people can do about that.
+pub(super) fn claiming(frame: &Frame, action: &str, claim: &Claim) -> Markup {
+    let button = |verb: &str, words: &str| {
+        html! {
+            form method="post" action={ (action) "/claim" } {
+                (frame.token())
+                input type="hidden" name="verb" value=(verb);
+                button.plain { (words) }
+            }
+        }
+    };
+    let mine = claim.claimed_by.as_deref() == Some(frame.me.as_str());
+    html! {
+        div.claim role="group" aria-label="Who looks after it" {
+            p.meta {
+                @match (&claim.claimed_by, mine) {
+                    (None, _) => "Nobody looks after it",
+                    (Some(_), true) => "You look after it",
+                    (Some(by), false) => { strong { (by) } " looks after it" },
+                }
+                @if let Some(at) = &claim.claimed_at { ", since " (parts::time(at, frame.now)) }
+                @if let Some(by) = &claim.aside_by { " · set aside by " (by) }
+                @if !claim.note.is_empty() { " · " (claim.note) }
+            }
+            @if claim.claimed_by.is_none() { (button("claim", "Look after it")) }
+            @if mine { (button("release", "Release")) }
+            @if claim.aside_by.is_some() { (button("take_up", "Take up again")) }
         }
     }
 }
@@ -134,8 +177,9 @@ fn short_risk(level: &str) -> Markup {
 }
 
 fn detail(frame: &Frame, shown: &Shown<'_>, opened: &Opened<'_>) -> Markup {
-    let next = shown.inbox.items.iter().map(|line| line.approval.id.as_str());
-    let next = next.into_iter().find(|id| *id != opened.id && !shown.aside.iter().any(|a| a == id));
+    let waits = |line: &&InboxLine| line.approval.claim.aside_by.is_none();
+    let next = shown.inbox.items.iter().filter(waits).map(|line| line.approval.id.as_str());
+    let next = next.into_iter().find(|id| *id != opened.id);
     html! {
         div.stack #opened data-patch {
             @match (&opened.ask.card, &opened.ask.ended) {

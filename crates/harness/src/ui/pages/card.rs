@@ -3,11 +3,14 @@
 use maud::{Markup, html};
 
 use super::{
-    approvals::{Opened, waited},
+    approvals::{Opened, claiming, waited},
     fields,
 };
 use crate::{
-    app::approvals::{Card, Evidence},
+    app::{
+        approvals::{Card, Evidence},
+        inbox::AskedTogether,
+    },
     ui::{
         icons::Icon,
         parts::{self, Tone},
@@ -30,6 +33,7 @@ pub(super) fn open(frame: &Frame, opened: &Opened<'_>, card: &Card) -> Markup {
     html! {
         article.card #{ "card-" (card.approval) } aria-labelledby="card-title" data-expires=(card.expires_at) {
             (header(frame, card))
+            (claiming(frame, &format!("/approvals/{}", card.approval), &opened.ask.claim))
             @if card.question.is_none() { (facts(frame, card)) } @else { (lapses(frame, card)) }
             div.note.warn #expired role="alert" hidden {
                 (Icon::Clock.draw())
@@ -39,6 +43,7 @@ pub(super) fn open(frame: &Frame, opened: &Opened<'_>, card: &Card) -> Markup {
             @if card.question.is_none() { (changes(frame, card)) }
             (evidence(frame, card))
             @if card.question.is_none() { (exactly(frame, card, opened.ask.may_decide.then_some(card))) }
+            (together(frame, card, &opened.ask.together))
             @match (opened.ask.may_decide, &card.question) {
                 (false, _) => (not_permitted(&opened.ask.because)),
                 (true, Some(_)) => (fields::reply(frame, card, opened.wrong)),
@@ -46,6 +51,46 @@ pub(super) fn open(frame: &Frame, opened: &Opened<'_>, card: &Card) -> Markup {
             }
         }
     }
+}
+
+/// Moves an ask to the end of everybody's list.
+pub(super) fn set_aside(frame: &Frame, action: &str) -> Markup {
+    html! {
+        form method="post" action={ (action) "/claim" } {
+            (frame.token())
+            input type="hidden" name="verb" value="set_aside";
+            button data-key="s" { "Set aside " kbd aria-hidden="true" { "S" } }
+        }
+    }
+}
+
+/// What the run asks at the same time: some of it can be answered at once, each bound to what it says here.
+fn together(frame: &Frame, card: &Card, asks: &[AskedTogether]) -> Markup {
+    html! { @if asks.iter().filter(|ask| ask.may_decide).count() > 1 {
+        section.together aria-labelledby="together-title" {
+            details {
+                summary #together-title { "This run asks " (asks.len()) " things at once" }
+                form method="post" action={ "/approvals/" (card.approval) "/together" } {
+                    (frame.token())
+                    fieldset {
+                        legend.unseen { "What your answer is about" }
+                        ul.lines { @for ask in asks.iter().filter(|ask| ask.may_decide) { li {
+                            label.tick {
+                                input type="checkbox" name={ "ask-" (ask.approval) } value=(ask.digest);
+                                span { (ask.summary) @if ask.approval == card.approval { " (this one)" } }
+                                (parts::risk(&ask.risk))
+                            }
+                        } } }
+                    }
+                    label { span.unseen { "Reason, needed to deny the chosen" } input name="reason" placeholder="Reason (needed to deny)" autocomplete="off" maxlength="500"; }
+                    p.actions {
+                        button.main name="verb" value="approve" { "Approve the chosen" }
+                        button.danger name="verb" value="deny" { "Deny the chosen" }
+                    }
+                }
+            }
+        }
+    } }
 }
 
 fn header(frame: &Frame, card: &Card) -> Markup {
@@ -283,10 +328,7 @@ fn decide(frame: &Frame, card: &Card, wrong: Option<&str>) -> Markup {
                 }
                 button.danger { "Deny " kbd aria-hidden="true" { "D" } }
             }
-            form method="post" action={ (action) "/aside" } {
-                (frame.token())
-                button data-key="s" { "Set aside " kbd aria-hidden="true" { "S" } }
-            }
+            (set_aside(frame, &action))
         }
     }
 }

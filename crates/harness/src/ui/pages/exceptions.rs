@@ -119,6 +119,7 @@ fn item(frame: &Frame, exception: &ExceptionView) -> Markup {
                     @if exception.count > 1 { " · " (exception.count) " times" }
                 }
                 span.meta.when { (parts::time(&exception.opened_at, frame.now)) " · waits " (times::span(exception.age_ms)) }
+                @if let Some(claim) = &exception.claim { (super::approvals::looked_after(frame, claim)) }
             }
         }
     }
@@ -148,6 +149,11 @@ pub(crate) fn detail(
                     }
                     (need_tag(&exception.need, &exception.state))
                 }
+                @if exception.state == "open" { div.row {
+                    @let action = format!("/exceptions/{}", exception.id);
+                    (super::approvals::claiming(frame, &action, &standing.claim))
+                    @if standing.claim.aside_by.is_none() { (super::card::set_aside(frame, &action)) }
+                } }
                 @if let Some(wrong) = wrong { (parts::note(Tone::Bad, Icon::Alert, html! { span #wrong role="alert" { (wrong) } })) }
                 @if let Some(settled) = &standing.settled {
                     @if exception.state == "settled" {

@@ -23,12 +23,9 @@ pub(super) fn reply(frame: &Frame, card: &Card, wrong: Option<&str>) -> Markup {
                 input type="hidden" name="verb" value="reply";
                 (control(schema.unwrap_or(&Value::Null), "value"))
                 @if let Some(wrong) = wrong { p.wrong role="alert" { (Icon::Alert.draw()) " " (wrong) } }
-                p.actions {
-                    button.main data-key="a" { "Answer " kbd aria-hidden="true" { "A" } }
-                    button form="aside" data-key="s" { "Set aside " kbd aria-hidden="true" { "S" } }
-                }
+                p.actions { button.main data-key="a" { "Answer " kbd aria-hidden="true" { "A" } } }
             }
-            form #aside method="post" action={ "/approvals/" (card.approval) "/aside" } { (frame.token()) }
+            (super::card::set_aside(frame, &format!("/approvals/{}", card.approval)))
         }
     }
 }

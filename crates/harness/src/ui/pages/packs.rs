@@ -7,7 +7,7 @@ use crate::{
     app::{
         failures::{FailureLine, Failures},
         kpis::{KpiReport, KpiView},
-        packs::{PackList, PackStatus, PackStatusList, PackView, SystemStatus},
+        packs::{Did, PackDetail, PackList, PackStatus, PackStatusList, PackView, SystemStatus},
     },
     ui::{
         icons::Icon,
@@ -22,12 +22,12 @@ pub(crate) fn list(frame: &Frame, packs: &PackList, status: &PackStatusList) -> 
     let of = |name: &str| status.items.iter().find(|status| status.name == name);
     let body = html! {
         div.stack {
-            div.head { h1 { "Packs" } p.meta { (packs.items.len()) " configured" } }
+            div.head { h1 { "Packs" } p.meta { (packs.items.len()) " here" } }
             div.card #packs data-patch data-any {
-                @if packs.items.is_empty() { (parts::empty(Icon::Half, "No pack is configured", html! { "Name its folder in harness.toml, or " code { "harness pack new NAME" } })) }
+                @if packs.items.is_empty() { (parts::empty(Icon::Half, "There is no pack", html! { code { "harness pack install FOLDER" } " installs one" })) }
                 ul.list { @for pack in &packs.items { li { a.item href={ "/packs/" (pack.name) } data-item {
                     span.what { (pack.name) " " (pack.version) }
-                    (health(of(&pack.name)))
+                    (standing(pack, of(&pack.name)))
                     span.meta { (pack.description) }
                     span.meta.when { "owner " (pack.owner) }
                 } } } }
@@ -35,6 +35,15 @@ pub(crate) fn list(frame: &Frame, packs: &PackList, status: &PackStatusList) -> 
         }
     };
     frame.page(&Page { place: Place::Packs, title: "Packs", run: None, layout: "", body })
+}
+
+/// Whether a pack takes work at all, else how its systems stand.
+fn standing(pack: &PackView, status: Option<&PackStatus>) -> Markup {
+    match pack.state.as_str() {
+        "off" => parts::tag(Tone::Warn, Icon::Pause, "Switched off"),
+        "broken" => parts::tag(Tone::Bad, Icon::Alert, "Not in force"),
+        _ => health(status),
+    }
 }
 
 /// How a pack's systems stand, together.
@@ -54,7 +63,7 @@ fn health(status: Option<&PackStatus>) -> Markup {
 /// Everything about one pack.
 #[derive(Debug)]
 pub(crate) struct Shown<'a> {
-    pub(crate) pack: &'a PackView,
+    pub(crate) pack: &'a PackDetail,
     pub(crate) status: Option<&'a PackStatus>,
     pub(crate) kpis: &'a KpiReport,
     pub(crate) failures: &'a Failures,
@@ -62,14 +71,14 @@ pub(crate) struct Shown<'a> {
 
 /// One pack.
 pub(crate) fn detail(frame: &Frame, shown: &Shown<'_>) -> Markup {
-    let pack = shown.pack;
+    let pack = &shown.pack.pack;
     let body = html! {
         div.stack {
             p { a href="/packs" { "All packs" } }
             div.card {
                 header {
                     div { h1 { (pack.name) " " (pack.version) } p { (pack.description) } p.meta { "owner " strong { (pack.owner) } " · " (parts::digest(&pack.digest)) " " (parts::copy(&pack.digest, "digest")) } }
-                    (health(shown.status))
+                    (standing(pack, shown.status))
                 }
                 @for warning in &pack.warnings { (parts::note(Tone::Warn, Icon::Alert, html! { (warning) })) }
             }
@@ -77,6 +86,7 @@ pub(crate) fn detail(frame: &Frame, shown: &Shown<'_>) -> Markup {
             (systems(frame, shown.status))
             (failures(frame, shown.failures))
             (permissions(pack))
+            (history(frame, shown.pack))
         }
     };
     frame.page(&Page { place: Place::Packs, title: &pack.name, run: None, layout: "", body })
@@ -207,6 +217,28 @@ fn failure(frame: &Frame, line: &FailureLine) -> Markup {
         span.meta { (parts::words(&line.exception.need)) " · " (parts::words(&line.intent)) }
         span.meta.when { (parts::time(&line.exception.opened_at, frame.now)) }
     } } }
+}
+
+/// Who installed, replaced and switched it; a configured pack has none.
+fn history(frame: &Frame, pack: &PackDetail) -> Markup {
+    let did = |did: Did| match did {
+        Did::Installed => "Installed",
+        Did::Upgraded => "Upgraded to",
+        Did::RolledBack => "Rolled back to",
+        Did::Enabled => "Switched on",
+        Did::Disabled => "Switched off",
+    };
+    html! { @if !pack.changes.is_empty() {
+        section.card aria-labelledby="history" {
+            header { div { h2 #history { "What was done to it" } p.meta { "runs in flight stay with the version they began with" } } }
+            ul.list { @for change in &pack.changes { li { div.item {
+                span.what { (did(change.did)) " " (change.version) }
+                (parts::digest(&change.digest))
+                span.meta { (change.by) }
+                span.meta.when { (parts::time(&change.at, frame.now)) }
+            } } } }
+        }
+    } }
 }
 
 fn permissions(pack: &PackView) -> Markup {

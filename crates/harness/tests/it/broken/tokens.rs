@@ -51,7 +51,7 @@ impl Desk {
         let caller = Caller::person(&config, "ulla").unwrap();
         let lock = Lock::take(&config.store).unwrap().unwrap();
         let runtime = Runtime::new().unwrap();
-        let app = runtime.block_on(async { App::open(config, lock) }).unwrap();
+        let app = runtime.block_on(App::open(config, lock)).unwrap();
         Self { app, caller, runtime, _dir: dir }
     }
 

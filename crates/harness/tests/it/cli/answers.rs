@@ -61,6 +61,40 @@ fn hold_copies(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     hold(&["--store", &restored, "store", "migrate"]);
 }
 
+/// What makes, claims and installs: the pack is a small one, which calls nothing.
+fn hold_what_is_made(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
+    hold_copies(office, hold);
+    let listed = hold(&["approval", "list"]);
+    hold(&["approval", "claim", listed["items"][0]["id"].as_str().unwrap()]);
+    hold(&["approval", "batch", r#"[{"approval":"apr_0","verb":"deny","reason":"no"}]"#]);
+    let files = [
+        (
+            "pack.yaml",
+            "schema: harness.pack/v1\nname: greeting\nversion: 0.1.0\nowner: office\n\
+             description: Says hello.\nharness: \">=0.1\"\nasks: {operations: []}\n",
+        ),
+        (
+            "intents/greet.yaml",
+            "schema: harness.intent/v1\nname: greet\ntitle: Say hello\ninput: {type: object}\n\
+             playbook: greet\nagent: agent:greeter\ntriggers: [hello]\n",
+        ),
+        (
+            "playbooks/greet.yaml",
+            "schema: harness.playbook/v1\nname: greet\nsteps:\n  - {id: result, return: {said: hello}}\n",
+        ),
+    ];
+    for (path, text) in files {
+        let path = office.path("greeting").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let folder = office.path("greeting").display().to_string();
+    hold(&["--as", "ada", "pack", "install", &folder, "--dry-run"]);
+    hold(&["--as", "ada", "pack", "install", &folder, "--yes"]);
+    hold(&["pack", "get", "greeting"]);
+    hold(&["--as", "ada", "pack", "remove", "greeting"]);
+}
+
 #[test]
 fn every_answer_validates_against_its_published_schema() {
     let office = Office::served();
@@ -127,7 +161,7 @@ fn every_answer_validates_against_its_published_schema() {
     ] {
         hold(words);
     }
-    hold_copies(&office, &mut hold);
+    hold_what_is_made(&office, &mut hold);
     let problem = office.json(&["run", "get", "run_00000000000000000000000000000000"]).exits(3);
     seen.insert(validates(&schemas, &problem.problem(), "a problem"));
     seen.insert("demo".to_owned()); // Held by `the_demo_validates`: it needs a home of its own.

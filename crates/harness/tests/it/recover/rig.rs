@@ -89,7 +89,7 @@ impl Rig {
         let world = World::start(WorldConfig { faults, ..WorldConfig::default() }).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         write_all(dir.path(), files, &world, more);
-        let app = open(dir.path())?;
+        let app = open(dir.path()).await?;
         Ok(Self { app, world, dir })
     }
 
@@ -98,16 +98,16 @@ impl Rig {
         self.app.shut_down().await.unwrap();
         let Self { app, world, dir } = self;
         drop(app);
-        let app = open(dir.path()).unwrap();
+        let app = open(dir.path()).await.unwrap();
         Self { app, world, dir }
     }
 
     /// Ends without a farewell and opens again: nothing was held, nothing was drained.
-    pub(crate) fn crash(self) -> Self {
+    pub(crate) async fn crash(self) -> Self {
         let Self { app, world, dir } = self;
         let app = Arc::into_inner(app).expect("a parked run keeps nothing of the app");
         drop(app);
-        let app = open(dir.path()).unwrap();
+        let app = open(dir.path()).await.unwrap();
         Self { app, world, dir }
     }
 
@@ -218,11 +218,11 @@ impl Rig {
     }
 }
 
-fn open(dir: &Path) -> Result<Arc<App>, Problem> {
+async fn open(dir: &Path) -> Result<Arc<App>, Problem> {
     let overrides = Overrides { config: Some(dir.join("harness.toml")), ..Overrides::default() };
     let config = Config::load(&overrides, dir)?;
     let lock = Lock::take(&config.store)?.expect("nobody else owns this store");
-    App::open(config, lock)
+    App::open(config, lock).await
 }
 
 fn write_all(dir: &Path, files: &Files, world: &World, more: &str) {

@@ -217,7 +217,7 @@ async fn tries_are_counted_across_crashes_and_restarts() {
         let waiting = rig.run(&run).await;
         assert_eq!(waiting["run"]["status"], "waiting", "{waiting:#}");
         assert_eq!(troubles(&waiting, "company").len(), tries);
-        rig = if tries == 1 { rig.crash() } else { rig.reopen().await };
+        rig = if tries == 1 { rig.crash().await } else { rig.reopen().await };
         rig.ok("ulla", "run.resume", json!({"run": run})).await;
     }
     let ended = rig.run(&run).await;
