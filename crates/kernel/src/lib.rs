@@ -34,6 +34,7 @@ pub mod receipt;
 pub mod rollback;
 pub mod run;
 pub mod sealed;
+pub mod summary;
 
 pub use id::{Digest, RunId, Seq};
 pub use label::{Label, LabelMap};

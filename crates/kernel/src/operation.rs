@@ -199,7 +199,7 @@ pub struct Companions {
 pub struct Operation {
     /// `connector.operation`.
     pub id: OperationId,
-    /// One plain sentence with `{/pointer}` places into the arguments, for people.
+    /// One plain sentence with places for arguments, for people; see [`crate::summary`].
     pub summary: String,
     /// The effect facts.
     pub facts: Facts,

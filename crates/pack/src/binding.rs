@@ -195,7 +195,7 @@ fn read_path(node: &Node, reader: Reader<'_>) -> Option<String> {
 }
 
 /// The names in `{name}` places; `None` when braces do not pair.
-pub(crate) fn placeholders(text: &str) -> Option<Vec<String>> {
+fn placeholders(text: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {

@@ -2,12 +2,12 @@
 
 use kernel::{
     operation::{Companion, Critical, Effect, Operation},
-    pointer,
+    pointer, summary,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    binding::{check_binding, placeholders, properties},
+    binding::{check_binding, properties},
     check::Context,
     checker::Checker,
     problem::{Problem, did_you_mean},
@@ -71,20 +71,10 @@ impl One<'_> {
         let operation = self.operation;
         let input = |at: &str, path: &str| self.check_lead(at, path, &operation.input, "input");
         let output = |at: &str, path: &str| self.check_lead(at, path, &operation.output, "output");
-        match placeholders(&operation.summary) {
-            None => self.wrong("/summary", "braces do not pair", "write places as `{/argument}`"),
-            Some(places) => {
-                for place in &places {
-                    if place.starts_with('/') {
-                        input("/summary", place);
-                    } else {
-                        self.wrong(
-                            "/summary",
-                            format!("`{{{place}}}` is no pointer"),
-                            format!("write `{{/{place}}}`"),
-                        );
-                    }
-                }
+        match summary::parse(&operation.summary) {
+            Err(bad) => self.wrong("/summary", bad.message, bad.fix),
+            Ok(parts) => {
+                summary::pointers(&parts).into_iter().for_each(|place| input("/summary", place));
             }
         }
         if let Critical::At(pointers) = &operation.facts.critical {

@@ -7,8 +7,9 @@ use connect::blob::{BlobSink, BlobWriter};
 use kernel::{
     Digest,
     id::Tenant,
-    money::Money,
+    money::{Currency, Money},
     port::{Blobs, Task},
+    summary::{self, Part},
 };
 use serde_json::Value;
 
@@ -58,26 +59,57 @@ impl BlobWriter for Writer {
     }
 }
 
-/// Fills `{/pointer}` places of an operation's summary from its arguments.
+/// Fills an operation's summary from its arguments; see [`kernel::summary`] for what it may hold.
 #[must_use]
 pub fn summarise(template: &str, args: &Value) -> String {
     let mut text = String::with_capacity(template.len() + 32);
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        text.push_str(before);
-        let Some((place, tail)) = after.split_once('}') else {
-            text.push('{');
-            rest = after;
-            continue;
-        };
-        match args.pointer(place) {
-            Some(value) if place.starts_with('/') => text.push_str(&plain(value)),
-            Some(_) | None => text.push('…'),
-        }
-        rest = tail;
+    match summary::parse(template) {
+        Ok(parts) => fill(&parts, args, &mut text),
+        // A pack that was loaded under other rules: as it is written is better than nothing.
+        Err(_) => text.push_str(template),
     }
-    text.push_str(rest);
     text
+}
+
+fn fill(parts: &[Part<'_>], args: &Value, text: &mut String) {
+    let argument = |place: &str| args.pointer(place).filter(|value| !value.is_null());
+    let shown = |place: &str| argument(place).map_or_else(|| "…".to_owned(), in_words);
+    for part in parts {
+        match part {
+            Part::Text(words) => text.push_str(words),
+            Part::Place(place) => text.push_str(&shown(place)),
+            Part::Amount(amount, currency) => {
+                let both = argument(amount).zip(argument(currency));
+                let money = both.and_then(|(amount, currency)| money_of(amount, currency));
+                match money {
+                    Some(money) => text.push_str(&money.to_string()),
+                    None => text.push_str(&format!("{} {}", shown(amount), shown(currency))),
+                }
+            }
+            Part::Maybe(inside) => {
+                if summary::pointers(inside).into_iter().all(|place| argument(place).is_some()) {
+                    fill(inside, args, text);
+                }
+            }
+        }
+    }
+}
+
+fn money_of(amount: &Value, currency: &Value) -> Option<Money> {
+    let currency = Currency::parse(&currency.as_str()?.to_ascii_uppercase())?;
+    Some(Money { minor: amount.as_i64()?, currency })
+}
+
+/// A value within a sentence: of a map, its fields.
+fn in_words(value: &Value) -> String {
+    match value.as_object() {
+        Some(fields) if Money::from_value(value).is_none() && !fields.is_empty() => {
+            let each =
+                fields.iter().map(|(name, value)| format!("{} {}", visible(name), plain(value)));
+            each.collect::<Vec<_>>().join(", ")
+        }
+        _ => plain(value),
+    }
 }
 
 /// One value as one line of plain text, with invisible characters made visible.
@@ -184,7 +216,24 @@ mod tests {
             summarise("Refund {/amount} to {/to}", &args),
             "Refund EUR 240.00 to a@x.example"
         );
-        assert_eq!(summarise("Missing {/none} and {open", &args), "Missing … and {open");
+        assert_eq!(summarise("Missing {/none}", &args), "Missing …");
+        assert_eq!(summarise("As written {open", &args), "As written {open");
+    }
+
+    #[test]
+    fn a_summary_reads_as_people_speak() {
+        let template = "Change {/c}[: renewal date {/date}][: {/terms}], for {/fee /currency}";
+        let args = json!({"c": "CTR-1", "date": null, "terms": {"PaymentTermsDays": 45, "AutoRenew": true},
+            "fee": 24_000, "currency": "eur"});
+        assert_eq!(
+            summarise(template, &args),
+            "Change CTR-1: AutoRenew true, PaymentTermsDays 45, for EUR 240.00"
+        );
+        let args = json!({"c": "CTR-1", "date": "2027-01-31", "fee": "much", "currency": "eur"});
+        assert_eq!(
+            summarise(template, &args),
+            "Change CTR-1: renewal date 2027-01-31, for much eur"
+        );
     }
 
     /// C349: what cannot be seen is spelled out.

@@ -120,6 +120,12 @@ ${secrets}`);
     if (answer.status !== 201) throw new Error(await answer.text());
   }
 
+  /** What the world did, by its own ledger. */
+  async effects(operation) {
+    const { effects } = await (await fetch(`${this.place.url}/_world/effects`)).json();
+    return effects.filter((effect) => effect.operation === operation);
+  }
+
   async heal() { await fetch(`${this.place.url}/_world/faults`, { method: "DELETE" }); }
 
   async close() {
@@ -152,6 +158,11 @@ export async function visit(browser, office, person, { width = 1440, height = 90
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.waitForURL("**/approvals");
   return page;
+}
+
+/** Keeps a picture of a page, when somebody wants to look. */
+export async function picture(page, name) {
+  if (process.env.HARNESS_UI_SHOTS) await page.screenshot({ path: join(process.env.HARNESS_UI_SHOTS, `${name}.png`), fullPage: true });
 }
 
 /** What axe finds on a page. Its script comes in beside the page's policy, as a debugger's would. */

@@ -1,7 +1,9 @@
 // People at work, in a real browser, on a real server over the demo world.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Office, browser as launch, complaints, visit } from "./office.mjs";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Office, browser as launch, complaints, findings, picture, visit } from "./office.mjs";
 
 let office, browser;
 before(async () => { [office, browser] = await Promise.all([Office.open(), launch()]); });
@@ -291,6 +293,59 @@ test("who may not decide is told why and who can", async () => {
     await page.getByText(/somebody else who holds finance can/).waitFor();
     assert.equal(await page.getByRole("button", { name: /^Approve/ }).count(), 0);
   });
+});
+
+test("who looks after an ask is seen by everybody, and can still be anybody who may decide", async () => {
+  const ask = office.ask(office.refund("claimed"));
+  await closing(await visit(browser, office, "mira"), async (page) => {
+    await page.goto(`/approvals/${ask}`);
+    await page.getByRole("button", { name: "Look after it" }).click();
+    await page.getByText("You look after it,").waitFor();
+  });
+  await closing(await visit(browser, office, "nora"), async (page) => {
+    await page.goto(`/approvals/${ask}`);
+    await page.getByText("person:mira looks after it").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Release" }).count(), 0, "only she releases it");
+    await page.getByRole("button", { name: /^Approve/ }).click();
+    await outcome(page, "Approved by you").waitFor();
+  });
+});
+
+test("what a run asks at the same time is on one card, and is answered in part", async () => {
+  const parts = [["one", 100], ["two", 200], ["three", 300]].map(([id, amount]) => `      - id: ${id}
+        do: billing.create_refund
+        with: {invoice: "\${{ intent.invoice }}", amount: ${amount}, currency: eur, reason: part ${id}}
+        on_failure: {policy_error: [log: {caveat: not refunded}]}
+`).join("");
+  const playbook = `schema: harness.playbook/v1\nname: goodwill_refund\nsteps:
+  - {id: invoice, do: billing.get_invoice, with: {invoice: "\${{ intent.invoice }}"}}
+  - id: refunds\n    parallel:\n${parts}  - {id: result, return: {invoice: "\${{ intent.invoice }}"}}\n`;
+  const pack = (folder) => writeFileSync(join(folder, "playbooks/goodwill_refund.yaml"), playbook);
+  const other = await Office.open({ pack });
+  try {
+    const run = other.refund("three");
+    const asks = other.run(run).waiting_for;
+    assert.equal(asks.length, 3);
+    await closing(await visit(browser, other, "mira"), async (page) => {
+      await page.goto(`/approvals/${asks[0]}`);
+      await page.getByText("This run asks 3 things at once").click();
+      await page.getByRole("checkbox", { name: "Refund EUR 1.00" }).check();
+      await page.getByRole("checkbox", { name: "Refund EUR 3.00" }).check();
+      assert.deepEqual(await findings(page), []);
+      await picture(page, "together");
+      await page.getByRole("button", { name: "Approve the chosen" }).click();
+      await page.getByText("Approved. The run goes on.").waitFor();
+      await page.goto("/approvals");
+      await page.locator("#inbox .item").first().waitFor();
+      assert.equal(await page.locator("#inbox .item").count(), 1);
+      await page.locator("#reason").fill("Twice is enough.");
+      await page.getByRole("button", { name: /^Deny/ }).click();
+      await outcome(page, "Denied by you").waitFor();
+      await page.locator(".tag", { hasText: "Ended with caveats" }).first().waitFor();
+    });
+    const sent = await other.effects("billing.create_refund");
+    assert.deepEqual(sent.map((effect) => effect.times_performed), [1, 1], "the denied part was not sent");
+  } finally { await other.close(); }
 });
 
 test("a form of another session is refused", async () => {
