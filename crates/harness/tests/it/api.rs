@@ -7,10 +7,11 @@ mod identity;
 mod listening;
 mod packs;
 mod parity;
+mod restarts;
 mod story;
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     time::Duration,
 };
@@ -61,22 +62,27 @@ impl Answer {
 
 /// Sends bytes as they are and reads one answer.
 pub(crate) fn send(host: &str, bytes: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(host).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    try_send(host, bytes).unwrap_or_else(|error| panic!("no answer: {error}"))
+}
+
+/// As [`send`], where a connection may be cut.
+pub(crate) fn try_send(host: &str, bytes: &[u8]) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
     // Whoever is refused early may find the line closed before everything is sent.
     let _ = stream.write_all(bytes);
     read_answer(&mut BufReader::new(stream))
 }
 
-fn read_answer(reader: &mut BufReader<TcpStream>) -> Answer {
+fn read_answer(reader: &mut BufReader<TcpStream>) -> io::Result<Answer> {
     let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
+    reader.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|s| s.parse().ok());
-    let status = status.unwrap_or_else(|| panic!("no answer: {line:?}"));
+    let status = status.ok_or_else(|| io::Error::other(format!("{line:?}")))?;
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
+        reader.read_line(&mut line)?;
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.push((name.to_owned(), value.to_owned()));
     }
@@ -84,10 +90,10 @@ fn read_answer(reader: &mut BufReader<TcpStream>) -> Answer {
     let length = answer.header("content-length").and_then(|n| n.parse().ok());
     if let Some(length) = length {
         let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        answer.body = String::from_utf8(body).unwrap();
+        reader.read_exact(&mut body)?;
+        answer.body = String::from_utf8(body).map_err(io::Error::other)?;
     }
-    answer
+    Ok(answer)
 }
 
 /// An office that serves its API.
@@ -145,6 +151,66 @@ impl Api {
         let tag = self.get(token, shown).header("etag").map_or("none".to_owned(), str::to_owned);
         let path = format!("{shown}/{verb}");
         self.ask(token, ("POST", &path), body, &[&format!("If-Match: {tag}")])
+    }
+}
+
+/// A browser without a script: a session and the forms of its pages.
+pub(crate) struct Pages<'a> {
+    api: &'a Api,
+    cookie: String,
+    form_token: String,
+}
+
+impl<'a> Pages<'a> {
+    /// Signed in with a one-time link, as a person at the terminal would.
+    pub(crate) fn open(api: &'a Api, person: &str) -> Self {
+        let link = api.office.json_as(person, &["token", "link"]).exits(0).document();
+        let link = link["path"].as_str().unwrap().split("link=").nth(1).unwrap().to_owned();
+        let mut pages = Self { api, cookie: String::new(), form_token: String::new() };
+        let signed = pages.send("/sign-in", &format!("link={link}&to=%2Fruns"));
+        assert_eq!(signed.status, 303, "{signed:?}");
+        pages.cookie = signed.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let page = pages.page("/packs");
+        let token = page.split("name=\"form_token\" value=\"").nth(1).unwrap();
+        pages.form_token = token.split('"').next().unwrap().to_owned();
+        pages
+    }
+
+    /// What a page holds.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let (host, cookie) = (&self.api.host, &self.cookie);
+        let text = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nCookie: {cookie}\r\n\r\n"
+        );
+        let answer = send(host, text.as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    /// Sends a form of such a page.
+    pub(crate) fn submit(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let escape = |text: &str| -> String {
+            let byte = |byte: u8| match byte.is_ascii_alphanumeric() {
+                true => char::from(byte).to_string(),
+                false => format!("%{byte:02X}"),
+            };
+            text.bytes().map(byte).collect()
+        };
+        let own = ("form_token", self.form_token.as_str());
+        let pairs = fields.iter().chain([&own]);
+        let body: Vec<String> =
+            pairs.map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        self.send(path, &body.join("&"))
+    }
+
+    fn send(&self, path: &str, body: &str) -> Answer {
+        let (host, cookie, length) = (&self.api.host, &self.cookie, body.len());
+        let text = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nCookie: {cookie}\r\n\
+             Origin: http://{host}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        send(host, text.as_bytes())
     }
 }
 

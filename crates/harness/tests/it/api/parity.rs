@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use harness::app::ops::OPS;
 use serde_json::{Value, json};
 
-use super::Api;
+use super::{Api, Pages};
 use crate::support::{Office, Ran, change, id_of};
 
 /// How somebody reaches the core.
@@ -44,6 +44,36 @@ fn story(way: &Way<'_>) -> Vec<Value> {
     let back = way.run("ulla", &["run", "rollback", &run]).exits(0).document();
     assert_eq!(back["run"]["status"], "rolled_back", "{back}");
     bodies(&way.run("ulla", &["run", "events", &run]).exits(0).document())
+}
+
+/// The same by forms of the pages, for whatever pages can do: a submission is no page's.
+fn story_on_pages(api: &Api) -> Vec<Value> {
+    let words = change("ACC-0007", 45, "parity");
+    let submitted = api.office.json(&[&words.each()[..], &["--wait"]].concat()).exits(7).document();
+    let run = id_of(&submitted);
+    let (mira, ulla) = (Pages::open(api, "mira"), Pages::open(api, "ulla"));
+    let card = mira.page("/approvals");
+    let field = |name: &str| {
+        let value = card.split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap();
+        value.split('"').next().unwrap().to_owned()
+    };
+    let approval = card.split("id=\"card-").nth(1).unwrap().split('"').next().unwrap();
+    let fields = [("verb", "approve"), ("digest", &field("digest"))];
+    let answered = mira.submit(&format!("/approvals/{approval}"), &fields);
+    assert_eq!(answered.status, 303, "{answered:?}");
+    let status = || {
+        let detail = api.office.json(&["run", "get", &run]).exits(0).document();
+        detail["run"]["status"].as_str().unwrap().to_owned()
+    };
+    while status() != "succeeded" {
+        std::thread::yield_now();
+    }
+    let taken = ulla.submit(&format!("/rollback/{run}"), &[]);
+    assert_eq!(taken.status, 303, "{taken:?}");
+    while status() != "rolled_back" {
+        std::thread::yield_now();
+    }
+    bodies(&api.office.json(&["run", "events", &run]).exits(0).document())
 }
 
 fn bodies(events: &Value) -> Vec<Value> {
@@ -85,6 +115,8 @@ fn the_same_run_over_each_way_in_leaves_the_same_journal() {
     assert_eq!(story(&Way::Local(&socket)), in_process);
     let api = Api::open();
     assert_eq!(story(&Way::Server(&api)), in_process);
+    let pages = Api::open();
+    assert_eq!(story_on_pages(&pages), in_process);
     api.office.world.performed_nothing_twice();
 }
 
