@@ -80,6 +80,16 @@ pub struct Caller {
     principal: Principal,
     rights: BTreeSet<Right>,
     acts_for: Principal,
+    vouched: Vouched,
+}
+
+/// What stands for somebody being who they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vouched {
+    /// The user of this machine who runs the command.
+    Terminal,
+    /// A token or a session.
+    Credential,
 }
 
 impl Caller {
@@ -88,14 +98,21 @@ impl Caller {
     /// # Errors
     /// When nobody of that name is declared.
     pub fn person(config: &Config, name: &str) -> Result<Self, Problem> {
-        Ok(Self::of(config.tenant.clone(), config.person(name)?, None))
+        let caller = Self::of(config.tenant.clone(), config.person(name)?, None);
+        Ok(Self { vouched: Vouched::Terminal, ..caller })
     }
 
     /// Whoever a credential stands for, acting for somebody else where it says so.
     pub(super) fn of(tenant: Tenant, principal: Principal, acts_for: Option<Principal>) -> Self {
         let rights = rights_of(principal.kind, &principal.roles);
         let acts_for = acts_for.unwrap_or_else(|| principal.clone());
-        Self { tenant, principal, rights, acts_for }
+        Self { tenant, principal, rights, acts_for, vouched: Vouched::Credential }
+    }
+
+    /// What stands for them being who they say.
+    #[must_use]
+    pub(super) fn vouched(&self) -> Vouched {
+        self.vouched
     }
 
     /// With no right beyond these.

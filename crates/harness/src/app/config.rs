@@ -125,6 +125,19 @@ pub struct ApprovalsFile {
     pub self_approval: Option<bool>,
     /// How long an ask stays open, in milliseconds.
     pub expires_ms: Option<i64>,
+    /// What a decision at the terminal needs.
+    pub terminal: AtTerminal,
+}
+
+/// What a decision by a command on this machine needs. Decisions over the network always need a credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AtTerminal {
+    /// The name alone: whoever may run commands as this user is believed.
+    #[default]
+    Name,
+    /// A token of the person, typed when it is asked for and kept nowhere.
+    Token,
 }
 
 /// A person the operator knows.
@@ -189,6 +202,8 @@ pub struct Config {
     pub receipt_key: String,
     /// Who may answer asks.
     pub approvers: ApproverRule,
+    /// What a decision at the terminal needs.
+    pub terminal: AtTerminal,
     /// Limits of every run.
     pub budget: Budget,
     /// When circuits open.
@@ -326,16 +341,9 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     // Whoever signs in through a provider is somebody else, too.
     let others = usize::from(file.oidc.is_some());
     let approvers = approver_rule(&file.approvals, people.len() + others)?;
-    note(
-        "approvals.self_approval",
-        format!("{:?}", approvers.self_approval),
-        from(file.approvals.self_approval.is_some()),
-    );
-    note(
-        "approvals.expires_ms",
-        approvers.expires_ms.to_string(),
-        from(file.approvals.expires_ms.is_some()),
-    );
+    for (key, value, told) in asking(&file.approvals, &approvers) {
+        note(key, value, from(told));
+    }
     let (budget, circuit) = (budget_of(file.budget.clone()), circuit_rule(&file.circuit)?);
     for (key, value, told) in limits(&file, &budget, circuit) {
         note(key, value, from(told));
@@ -360,6 +368,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         secrets: file.secrets,
         receipt_key: absolute_reference(&receipt_key, &place.base),
         approvers,
+        terminal: file.approvals.terminal,
         budget,
         circuit,
         unusual_after: file.unusual.after(),
@@ -438,6 +447,20 @@ fn store_place(file: &File, overrides: &Overrides, place: &Place) -> (PathBuf, S
     }
     let data = user_dir("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("harness"));
     (data.unwrap_or(project), "default".to_owned())
+}
+
+/// Keys of `[approvals]`, each with its value and whether the file says so.
+fn asking(file: &ApprovalsFile, rule: &ApproverRule) -> [(&'static str, String, bool); 3] {
+    let terminal = file.terminal;
+    [
+        (
+            "approvals.self_approval",
+            format!("{:?}", rule.self_approval),
+            file.self_approval.is_some(),
+        ),
+        ("approvals.expires_ms", rule.expires_ms.to_string(), file.expires_ms.is_some()),
+        ("approvals.terminal", format!("{terminal:?}"), terminal != AtTerminal::default()),
+    ]
 }
 
 fn approver_rule(file: &ApprovalsFile, people: usize) -> Result<ApproverRule, Problem> {

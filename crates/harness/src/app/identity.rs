@@ -3,6 +3,7 @@
 mod oidc;
 mod sessions;
 mod tokens;
+mod typed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +25,7 @@ pub use tokens::{
     MakeToken, RevokeToken, TokenList, TokenMade, TokenView, create as create_token,
     list as list_tokens, revoke as revoke_token,
 };
+pub use typed::{TOKEN_NEEDED, check_typed};
 
 use super::{
     App, Caller,

@@ -164,6 +164,7 @@ pub async fn call(app: &App, caller: &Caller, name: &str, body: Value) -> Result
     if !op.needs.is_empty() {
         caller.needs(op.needs)?;
     }
+    identity::check_typed(app, caller, op.name).await?;
     (op.call)(app, caller, body).await
 }
 

@@ -37,6 +37,9 @@ struct Asked {
     person: String,
     /// The request.
     body: Value,
+    /// A token they typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
 }
 
 /// An answer line.
@@ -113,7 +116,10 @@ async fn respond(app: &App, line: &str) -> Result<Value, Problem> {
         Problem::usage("bad-request", e.to_string())
             .next("use the same version as the owner of the store")
     })?;
-    let caller = Caller::person(app.config(), &asked.person)?;
+    let caller = match &asked.token {
+        Some(token) => app.typed(&asked.person, token).await?,
+        None => Caller::person(app.config(), &asked.person)?,
+    };
     ops::call(app, &caller, &asked.op, asked.body).await
 }
 
@@ -121,7 +127,12 @@ async fn respond(app: &App, line: &str) -> Result<Value, Problem> {
 ///
 /// # Errors
 /// What the owner refused, or that it cannot be reached.
-pub async fn ask(store: &Path, person: &str, op: &str, body: Value) -> Result<Value, Problem> {
+pub async fn ask(
+    store: &Path,
+    (person, token): (&str, Option<String>),
+    op: &str,
+    body: Value,
+) -> Result<Value, Problem> {
     let unreachable = |e: std::io::Error| {
         Problem::new(
             Kind::TryAgain,
@@ -132,7 +143,7 @@ pub async fn ask(store: &Path, person: &str, op: &str, body: Value) -> Result<Va
     };
     let stream = UnixStream::connect(path(store)).await.map_err(unreachable)?;
     let (reader, mut writer) = stream.into_split();
-    let asked = Asked { op: op.to_owned(), person: person.to_owned(), body };
+    let asked = Asked { op: op.to_owned(), person: person.to_owned(), body, token };
     let mut bytes = serde_json::to_vec(&asked).map_err(|e| unreachable(e.into()))?;
     bytes.push(b'\n');
     writer.write_all(&bytes).await.map_err(unreachable)?;

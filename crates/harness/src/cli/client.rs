@@ -4,10 +4,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde_json::Value;
 
+use super::typed;
 use crate::app::{
     App, Caller,
     config::{Config, Overrides},
     host::Lock,
+    identity::TOKEN_NEEDED,
     ops,
     problem::{Kind, Problem},
     socket,
@@ -69,15 +71,38 @@ impl Client {
         }
     }
 
-    /// Calls one operation of the facade.
+    /// Calls one operation of the facade. Where that needs a token of whoever calls and they are at a
+    /// terminal, they are asked for it, and it is called again.
     ///
     /// # Errors
     /// What it refused.
     pub async fn call(&self, op: &str, body: Value) -> Result<Value, Problem> {
-        match self {
-            Self::Local { app, caller } => ops::call(app, caller, op, body).await,
-            Self::Owner { store, person } => socket::ask(store, person, op, body).await,
-            Self::Server(elsewhere) => elsewhere.call(op, body).await,
+        let refused = match self.call_with(None, op, body.clone()).await {
+            Err(problem) if &*problem.code == TOKEN_NEEDED => problem,
+            answered => return answered,
+        };
+        match typed::token() {
+            Some(token) => self.call_with(Some(token), op, body).await,
+            None => Err(refused),
+        }
+    }
+
+    async fn call_with(
+        &self,
+        token: Option<String>,
+        op: &str,
+        body: Value,
+    ) -> Result<Value, Problem> {
+        match (self, token) {
+            (Self::Local { app, caller }, None) => ops::call(app, caller, op, body).await,
+            (Self::Local { app, .. }, Some(token)) => {
+                let caller = app.typed(&app.config().me, &token).await?;
+                ops::call(app, &caller, op, body).await
+            }
+            (Self::Owner { store, person }, token) => {
+                socket::ask(store, (person, token), op, body).await
+            }
+            (Self::Server(elsewhere), _) => elsewhere.call(op, body).await,
         }
     }
 

@@ -6,6 +6,7 @@ pub mod client;
 pub mod commands;
 pub mod demo;
 pub mod screen;
+mod typed;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -12,3 +12,4 @@ mod proof;
 mod refusals;
 mod rollbacks;
 mod rules;
+mod typed;

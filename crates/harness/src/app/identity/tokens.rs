@@ -254,6 +254,16 @@ pub async fn revoke(
     Ok(view(id, &ended, now))
 }
 
+/// Whether somebody has a valid token of their own.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) async fn has_one(app: &App, caller: &Caller) -> Result<bool, Problem> {
+    let own = list(app, caller, Nothing {}).await?.items;
+    let me = caller.principal().id.as_str();
+    Ok(own.iter().any(|token| token.principal == me && token.state == "valid"))
+}
+
 fn view(id: &str, credential: &Credential, now: i64) -> TokenView {
     let state = match credential.revoked_at {
         Some(_) => "revoked",
