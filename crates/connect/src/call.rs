@@ -11,7 +11,7 @@ use std::{
 use kernel::{
     exception::{Class, Landed},
     gate::{DISPATCH_WINDOW_MS, Permit},
-    id::{EffectKey, Tenant},
+    id::{EffectKey, RunId, Tenant},
     operation::Operation,
     port::Failure,
 };
@@ -30,6 +30,7 @@ pub(crate) const MESSAGE_MAX_CHARS: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) tenant: Tenant,
+    pub(crate) run: RunId,
     pub(crate) operation: Arc<Operation>,
     pub(crate) args: Arc<Value>,
     pub(crate) key: EffectKey,
@@ -43,6 +44,7 @@ impl Call {
         let permit = &permit;
         Self {
             tenant: permit.tenant().clone(),
+            run: permit.run().clone(),
             operation: Arc::clone(permit.operation()),
             args: Arc::clone(permit.args()),
             key: permit.key().clone(),
@@ -163,6 +165,11 @@ impl Departure {
     /// From here on the effect may happen.
     pub(crate) fn mark_sent(&self) {
         self.sent.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the effect may have happened.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.sent.load(Ordering::SeqCst)
     }
 
     /// [`Self::check`], then [`Self::mark_sent`].

@@ -27,6 +27,7 @@ use crate::{
     http,
     ingest::{Pick, Received, Rules, ingest},
     mail,
+    outside::{self, Outside},
     pace::RATE_CALLS_MAX,
     read::Reader,
     secret::{Secrets, Vault},
@@ -44,7 +45,7 @@ const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 const COMPILED_MAX: usize = 4_096;
 
 /// Connector kinds, as bindings spell them.
-const KINDS: [&str; 4] = ["http", "sql", "mail", "builtin"];
+const KINDS: [&str; 5] = ["http", "sql", "mail", "builtin", "outside"];
 
 /// What the host gives: clocks, the schema validator and a place for large results.
 #[derive(Clone, Debug)]
@@ -66,6 +67,7 @@ pub struct Connectors {
     vault: Vault,
     host: Host,
     compiled: Mutex<BTreeMap<OperationId, Vec<Compiled>>>,
+    outside: Outside,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ enum Binding {
     Sql(sql::Query),
     Mail(mail::Sender),
     Builtin(Builtin),
+    Outside,
 }
 
 impl Target {
@@ -103,7 +106,7 @@ impl Binding {
             Self::Http(route) => Some(&route.system),
             Self::Sql(query) => Some(&query.system),
             Self::Mail(sender) => Some(&sender.system),
-            Self::Builtin(_) => None,
+            Self::Builtin(_) | Self::Outside => None,
         }
     }
 }
@@ -128,7 +131,8 @@ impl Connectors {
             let gauge = Mutex::new(Gauge::new(host.circuit, system.rate()));
             targets.insert(name, Target { system, turns, clients, gauge });
         }
-        Ok(Self { targets, vault, host, compiled: Mutex::default() })
+        let (compiled, outside) = (Mutex::default(), Outside::default());
+        Ok(Self { targets, vault, host, compiled, outside })
     }
 
     /// Checks at load that an operation could be called: its binding compiles, its system is declared and
@@ -140,14 +144,14 @@ impl Connectors {
         let binding = compile(operation)?;
         let secret = match &binding {
             Binding::Http(route) => route.auth.as_ref().map(http::Auth::secret),
-            Binding::Sql(_) | Binding::Mail(_) | Binding::Builtin(_) => None,
+            Binding::Sql(_) | Binding::Mail(_) | Binding::Builtin(_) | Binding::Outside => None,
         };
         secret.map_or(Ok(()), |secret| self.vault.secrets().check(secret))?;
         let kinds: &[&str] = match &binding {
             Binding::Http(_) => &["http"],
             Binding::Sql(_) => &["sqlite", "postgres"],
             Binding::Mail(_) => &["smtp"],
-            Binding::Builtin(_) => &[],
+            Binding::Builtin(_) | Binding::Outside => &[],
         };
         let Some(name) = binding.system() else { return Ok(()) };
         let known = self.targets.keys().map(String::as_str);
@@ -181,6 +185,12 @@ impl Connectors {
             let message = self.vault.redactor().scrub_text(&failure.message);
             Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
         })
+    }
+
+    /// Calls that agents outside make.
+    #[must_use]
+    pub fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     /// How every declared system stands, as far as this process has called it.
@@ -263,6 +273,10 @@ impl Connectors {
             Binding::Builtin(builtin) => {
                 departure.leave()?;
                 let value = builtin.run(call, &*self.host.clock)?;
+                Ok((Received::Value(value).into(), Pick::default()))
+            }
+            Binding::Outside => {
+                let value = self.outside.call(call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
             Binding::Http(route) => {
@@ -364,6 +378,7 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
         "sql" => sql::Query::compile(&binding, operation).map(Binding::Sql),
         "mail" => mail::Sender::compile(&binding, operation).map(Binding::Mail),
         "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
+        "outside" => outside::compile(&binding).map(|()| Binding::Outside),
         other => {
             Err(binding.error("kind", format!("no connector kind `{other}`{}", hint(other, KINDS))))
         }

@@ -26,6 +26,7 @@ mod gauge;
 mod http;
 pub mod ingest;
 mod mail;
+pub mod outside;
 pub mod outward;
 pub mod pace;
 mod read;

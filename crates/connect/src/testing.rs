@@ -164,6 +164,7 @@ impl Trial {
         let run = RunId::of_intent(&tenant, "test", "k");
         Call {
             key: EffectKey::of(&tenant, &run, 7),
+            run,
             tenant,
             operation: Arc::new(self.operation.clone()),
             args: Arc::new(self.args.clone()),
@@ -184,7 +185,7 @@ impl Trial {
     }
 }
 
-fn operation(effect: Effect, binding: Value) -> Operation {
+pub(crate) fn operation(effect: Effect, binding: Value) -> Operation {
     Operation {
         id: "sys.op".parse().unwrap(),
         summary: String::new(),

@@ -99,6 +99,9 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
     if let Some(auth) = &shared.auth {
         binding.insert("auth".into(), auth.value.clone());
     }
+    if shared.kind == ConnectorKind::Outside {
+        return Value::Object(binding);
+    }
     let node = fields.need("request");
     if let Some(mut request) = node.and_then(|node| reader.fields(node, "request")) {
         match shared.kind {
@@ -108,6 +111,7 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
                 binding.insert("from".into(), json!(request.need_text("from")));
             }
             ConnectorKind::Builtin => read_builtin(&mut request, &mut binding),
+            ConnectorKind::Outside => {}
         }
         request.done();
     }

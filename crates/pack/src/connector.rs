@@ -32,11 +32,12 @@ pub(crate) const OPERATIONS_MAX: usize = 200;
 /// Most calls that a rate may count: each is remembered for as long as the rate says.
 const RATE_CALLS_MAX: i64 = 10_000;
 
-const KINDS: [(&str, ConnectorKind); 4] = [
+const KINDS: [(&str, ConnectorKind); 5] = [
     ("http", ConnectorKind::Http),
     ("sql", ConnectorKind::Sql),
     ("mail", ConnectorKind::Mail),
     ("builtin", ConnectorKind::Builtin),
+    ("outside", ConnectorKind::Outside),
 ];
 const EFFECTS: [(&str, Effect); 2] = [("read", Effect::Read), ("write", Effect::Write)];
 const UNDOS: [(&str, Undo); 3] =
@@ -123,7 +124,7 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
     let kind = fields.need("kind").and_then(|node| reader.choice(node, "connector kind", &KINDS));
     let kind = kind?;
     let system = match kind {
-        ConnectorKind::Builtin => None,
+        ConnectorKind::Builtin | ConnectorKind::Outside => None,
         ConnectorKind::Http | ConnectorKind::Sql | ConnectorKind::Mail => {
             Some(fields.need_name("system"))
         }
@@ -250,6 +251,8 @@ fn read_facts(fields: &mut Fields<'_, '_>, kind: ConnectorKind) -> Facts {
     }
     let egress = match (kind, egress) {
         (ConnectorKind::Mail, _) | (_, Some(Flag::Yes)) => true,
+        // Nobody here sees where another agent's tool sends things.
+        (ConnectorKind::Outside, egress) => egress.is_none(),
         (
             ConnectorKind::Http | ConnectorKind::Sql | ConnectorKind::Builtin,
             None | Some(Flag::No),

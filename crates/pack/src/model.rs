@@ -95,6 +95,8 @@ pub enum ConnectorKind {
     Mail,
     /// Built into the harness.
     Builtin,
+    /// Made by whoever asked: an agent that is not ours, with tools of its own.
+    Outside,
 }
 
 impl ConnectorKind {
@@ -106,6 +108,7 @@ impl ConnectorKind {
             Self::Sql => "sql",
             Self::Mail => "mail",
             Self::Builtin => "builtin",
+            Self::Outside => "outside",
         }
     }
 }
@@ -117,7 +120,7 @@ pub struct Connector {
     pub name: String,
     /// Which kind.
     pub kind: ConnectorKind,
-    /// Entry of the operator's `[systems]`; none for builtins.
+    /// Entry of the operator's `[systems]`; none for builtins and for calls made outside.
     pub system: Option<String>,
     /// Secrets it names.
     pub secrets: BTreeSet<String>,

@@ -150,6 +150,13 @@ pub(super) const ROUTES: &[Route] = &[
     own("/v1/exceptions/{exception}/release", "release", "Nobody looks after it any more"),
     own("/v1/exceptions/{exception}/set-aside", "set_aside", "To the end of the list"),
     own("/v1/exceptions/{exception}/take-up", "take_up", "Back to its place in the list"),
+    post(
+        "/v1/gate/tool-call",
+        "gate.call",
+        "Judge and record a call another agent is about to make",
+    ),
+    post("/v1/gate/tool-call/{run}/take", "gate.take", "Wait for the verdict, and take the call"),
+    post("/v1/gate/tool-call/{run}/report", "gate.report", "Say what came of a call"),
     get("/v1/receipts/{receipt}", "receipt.get", "One receipt with its envelope"),
     get("/v1/checkpoint", "receipt.checkpoint", "A signed checkpoint of the receipt log"),
     get("/v1/explanations/{id}", "explain", "What a run, receipt or exception is about"),

@@ -194,6 +194,16 @@ pub async fn get_plan(app: &App, caller: &Caller, request: GetPlan) -> Result<Pl
 /// When no single intent is meant, the inputs do not fit, or the key was used with other inputs.
 pub async fn submit(app: &App, caller: &Caller, request: Submit) -> Result<Submitted, Problem> {
     let chosen = choose(app, &request)?;
+    submit_chosen(app, caller, (request, chosen), Trust::User).await
+}
+
+/// As [`submit`], for an intent that is chosen already, with inputs of this trust.
+pub(super) async fn submit_chosen(
+    app: &App,
+    caller: &Caller,
+    (request, chosen): (Submit, Chosen),
+    trust: Trust,
+) -> Result<Submitted, Problem> {
     let plan = compile(app, caller, &chosen, &request.inputs)?;
     app.shelf.keep(caller.tenant(), &chosen.shelved).await?;
     let digest = app.shelf.keep_plan(caller.tenant(), &plan).await?;
@@ -208,7 +218,8 @@ pub async fn submit(app: &App, caller: &Caller, request: Submit) -> Result<Submi
         Some(key) => key.clone(),
         None => uuid::Uuid::now_v7().to_string(),
     };
-    let mut genesis = genesis(app, caller, (&chosen, &plan, digest), (&request.inputs, &key))?;
+    let from = (&request.inputs, &*key, trust);
+    let mut genesis = genesis(app, caller, (&chosen, &plan, digest), from)?;
     judge_inputs(app, caller, &chosen, (&mut genesis.header, &request.inputs)).await?;
     let submitted = app.engine.submit(genesis).await?;
     let id = submitted.run().clone();
@@ -241,13 +252,13 @@ async fn judge_inputs(
 }
 
 /// The intent that is meant.
-struct Chosen {
-    shelved: Arc<Shelved>,
-    intent: String,
+pub(super) struct Chosen {
+    pub(super) shelved: Arc<Shelved>,
+    pub(super) intent: String,
     why: Vec<String>,
 }
 
-fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
+pub(super) fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
     if request.intent.is_none() && request.text.is_none() {
         return Err(Problem::usage("no-intent", "name an intent or say what is wanted")
             .next("`harness intent list` shows what can be asked for"));
@@ -349,7 +360,7 @@ fn genesis(
     app: &App,
     caller: &Caller,
     (chosen, plan, digest): (&Chosen, &Plan, Digest),
-    (inputs, key): (&Value, &str),
+    (inputs, key, trust): (&Value, &str, Trust),
 ) -> Result<Genesis, Problem> {
     let pack = &chosen.shelved.pack;
     let intent = pack.intents.get(&chosen.intent);
@@ -368,7 +379,7 @@ fn genesis(
         let value = inputs.pointer(pointer)?.as_str()?;
         Some(subject(&tenant, kind, value))
     });
-    let label = Label::new(Trust::User, Confidentiality::Internal);
+    let label = Label::new(trust, Confidentiality::Internal);
     Ok(Genesis {
         id: RunId::of_intent(&tenant, &chosen.intent, key),
         header,

@@ -18,6 +18,7 @@ pub mod explain;
 pub mod export;
 pub mod failures;
 pub mod feed;
+pub mod gate;
 pub mod halts;
 mod header;
 pub mod host;

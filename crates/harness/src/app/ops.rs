@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::{
     App, Caller, Right, approvals, backups, checks, claims, config,
     demo::Told,
-    doctor, drill, exceptions, explain, export, halts, identity, intents, kit, kpis, migration,
-    packs, policies,
+    doctor, drill, exceptions, explain, export, gate, halts, identity, intents, kit, kpis,
+    migration, packs, policies,
     problem::{Kind, Problem},
     receipts, rollbacks, runs, timeline,
 };
@@ -97,6 +97,9 @@ ops! {
     Any "intent.list", "harness.intent-list/v1" => intents::list: intents::Nothing => intents::IntentList;
     Propose "intent.plan", "harness.plan-view/v1" => intents::plan: intents::Submit => intents::PlanView;
     Propose "intent.submit", "harness.submitted/v1" => intents::submit: intents::Submit => intents::Submitted;
+    Propose "gate.call", "harness.gate/v1" => gate::call: gate::GateCall => gate::GateView;
+    Propose "gate.take", "harness.gate/v1" => gate::take: gate::GateTake => gate::GateView;
+    Propose "gate.report", "harness.gate/v1" => gate::report: gate::GateReport => gate::GateView;
     Read "plan.get", "harness.plan-view/v1" => intents::get_plan: intents::GetPlan => intents::PlanView;
     Read "run.list", "harness.run-list/v1" => runs::list: runs::ListRuns => runs::RunList;
     Own "run.get", "harness.run-detail/v1" => runs::get: runs::NamedRun => runs::RunDetail;

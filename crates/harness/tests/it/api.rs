@@ -3,6 +3,7 @@
 mod attacks;
 mod desk;
 mod document;
+mod gate;
 mod identity;
 mod listening;
 mod packs;

@@ -74,7 +74,8 @@ pub async fn decide_batch(
     }
     let mut items = Vec::new();
     for OneAnswer { approval, digest, verb, reason, value } in request.answers {
-        let one = Decide { approval: approval.clone(), digest, verb, reason, value, wait_ms: None };
+        let one =
+            Decide { approval: approval.clone(), digest, verb, reason, value, wait_ms: Some(0) };
         let (run, problem) = match decide(app, caller, one).await {
             Ok(run) => (Some(run), None),
             Err(problem) => (None, Some(problem)),

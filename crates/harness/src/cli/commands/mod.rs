@@ -4,6 +4,7 @@ mod approval;
 mod backup;
 mod config;
 mod exception;
+mod gate;
 mod halt;
 mod install;
 mod intent;
@@ -104,6 +105,9 @@ pub enum Noun {
     /// Settle what runs cannot settle themselves
     #[command(subcommand)]
     Exception(exception::Verb),
+    /// Ask before another agent uses a tool of its own: call, take, report
+    #[command(subcommand)]
+    Gate(gate::Verb),
     /// Stop: nothing new is called, until it is lifted
     Halt(halt::Args),
     /// Prove what was done
@@ -159,6 +163,7 @@ impl Noun {
             Self::Run(verb) => verb.outcome(),
             Self::Approval(verb) => verb.outcome(),
             Self::Exception(verb) => verb.outcome(),
+            Self::Gate(verb) => verb.outcome(),
             Self::Halt(args) => args.outcome(),
             Self::Receipt(verb) => verb.outcome(),
             Self::Pack(verb) => verb.outcome(context),

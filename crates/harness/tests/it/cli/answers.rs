@@ -61,7 +61,7 @@ fn hold_copies(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     hold(&["--store", &restored, "store", "migrate"]);
 }
 
-/// What makes, claims and installs: the pack is a small one, which calls nothing.
+/// What makes, claims and installs: the pack is a small one, whose call somebody else makes.
 fn hold_what_is_made(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     hold_copies(office, hold);
     let listed = hold(&["approval", "list"]);
@@ -71,7 +71,7 @@ fn hold_what_is_made(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
         (
             "pack.yaml",
             "schema: harness.pack/v1\nname: greeting\nversion: 0.1.0\nowner: office\n\
-             description: Says hello.\nharness: \">=0.1\"\nasks: {operations: []}\n",
+             description: Says hello.\nharness: \">=0.1\"\nasks: {operations: [voice.say]}\n",
         ),
         (
             "intents/greet.yaml",
@@ -80,7 +80,13 @@ fn hold_what_is_made(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
         ),
         (
             "playbooks/greet.yaml",
-            "schema: harness.playbook/v1\nname: greet\nsteps:\n  - {id: result, return: {said: hello}}\n",
+            "schema: harness.playbook/v1\nname: greet\nsteps:\n  - {id: say, do: voice.say, with: {}}\n",
+        ),
+        (
+            "connectors/voice.yaml",
+            "schema: harness.connector/v1\nname: voice\nkind: outside\noperations:\n  say:\n    effect: \
+             read\n    egress: false\n    summary: Say hello.\n    input: {type: object, \
+             additionalProperties: false}\n    output: {type: object}\n",
         ),
     ];
     for (path, text) in files {
@@ -92,6 +98,8 @@ fn hold_what_is_made(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     hold(&["--as", "ada", "pack", "install", &folder, "--dry-run"]);
     hold(&["--as", "ada", "pack", "install", &folder, "--yes"]);
     hold(&["pack", "get", "greeting"]);
+    let call = hold(&["gate", "call", "greet"]);
+    hold(&["gate", "report", call["run"].as_str().unwrap(), "done", "--result", "{}"]);
     hold(&["--as", "ada", "pack", "remove", "greeting"]);
 }
 
