@@ -29,7 +29,7 @@ use super::{
     value::{plain, summarise, visible},
 };
 
-pub use batch::{DecideBatch, DecidedBatch, OneAnswer, OneDecided, decide_batch};
+pub use batch::{DecideBatch, DecidedBatch, NotCounted, OneAnswer, OneDecided, decide_batch};
 
 /// An ask as the inbox shows it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

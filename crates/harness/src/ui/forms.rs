@@ -167,7 +167,8 @@ pub(super) async fn decide_together(Path(id): Path<String>, sent: Sent) -> Resul
             let answered: Result<DecidedBatch, Problem> =
                 views::ask(&received.web.app, &received.visitor.caller, (op, body)).await;
             let refused = |answered: DecidedBatch| {
-                answered.items.into_iter().find_map(|one| one.problem).map_or(Ok(()), Err)
+                let not = answered.items.into_iter().find_map(|one| one.problem);
+                not.map_or(Ok(()), |not| Err(not.into()))
             };
             answered.and_then(refused)
         }

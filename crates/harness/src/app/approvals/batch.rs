@@ -5,7 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    super::{App, Caller, problem::Problem, runs::RunView},
+    super::{
+        App, Caller,
+        problem::{Kind, Problem},
+        runs::RunView,
+    },
     Decide, decide,
 };
 
@@ -56,7 +60,37 @@ pub struct OneDecided {
     /// Its run, when the answer counted.
     pub run: Option<RunView>,
     /// Why it did not count.
-    pub problem: Option<Problem>,
+    pub problem: Option<NotCounted>,
+}
+
+/// Why an answer did not count.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct NotCounted {
+    /// What sort.
+    pub kind: Kind,
+    /// Stable code, such as `approval-closed`.
+    pub code: String,
+    /// What is wrong, in one sentence.
+    pub detail: String,
+    /// What to do next.
+    pub next: Option<String>,
+}
+
+impl From<Problem> for NotCounted {
+    fn from(problem: Problem) -> Self {
+        let next = problem.next.map(String::from);
+        Self { kind: problem.kind, code: problem.code.into(), detail: problem.detail, next }
+    }
+}
+
+impl From<NotCounted> for Problem {
+    fn from(not: NotCounted) -> Self {
+        let problem = Self::new(not.kind, &not.code, not.detail);
+        match not.next {
+            Some(next) => problem.next(next),
+            None => problem,
+        }
+    }
 }
 
 /// Answers several asks. One that does not count keeps no other from counting.
@@ -78,7 +112,7 @@ pub async fn decide_batch(
             Decide { approval: approval.clone(), digest, verb, reason, value, wait_ms: Some(0) };
         let (run, problem) = match decide(app, caller, one).await {
             Ok(run) => (Some(run), None),
-            Err(problem) => (None, Some(problem)),
+            Err(problem) => (None, Some(problem.into())),
         };
         items.push(OneDecided { approval, run, problem });
     }
