@@ -157,8 +157,8 @@ pub struct ExceptionStanding {
 /// When the store does not answer.
 pub async fn waiting(app: &App, caller: &Caller) -> Result<Waiting, Problem> {
     caller.needs(&[Right::Read])?;
-    let stats = app.store.stats(caller.tenant()).await?;
-    Ok(Waiting { approvals: stats.approvals_open, exceptions: stats.exceptions_open })
+    let store::Waiting { approvals, exceptions } = app.store.waiting(caller.tenant()).await?;
+    Ok(Waiting { approvals, exceptions })
 }
 
 /// Lists open asks, each with its sentence.

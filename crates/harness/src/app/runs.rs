@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kernel::{
     event::{Body, Record},
-    id::{PrincipalId, RunId},
+    id::{OperationId, PrincipalId, RunId},
     input::Input,
     run::{Divergence, Status, replay as replay_run, replay_under},
 };
@@ -77,6 +77,13 @@ pub struct ListRuns {
     pub since: Option<String>,
     /// Begun before: RFC 3339, or a date in UTC.
     pub until: Option<String>,
+    /// In which this operation was proposed, whether it was then called or not, such as
+    /// `billing.create_refund`.
+    pub operation: Option<String>,
+    /// About this customer: the same as `subject` with `customer=`.
+    pub customer: Option<String>,
+    /// About this account: the same as `subject` with `account=`.
+    pub account: Option<String>,
     /// About this subject, as `kind=value`, such as `customer=ACC-0042`.
     pub subject: Option<String>,
     /// Where the page before ended.
@@ -183,28 +190,46 @@ pub struct ReplayView {
 /// A filter or cursor that makes no sense.
 pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunList, Problem> {
     let status = request.status.as_deref().map(parse_status).transpose()?;
-    let subject = request.subject.as_deref().map(|text| {
-        let (kind, value) = text.split_once('=').ok_or_else(|| {
+    let filter = RunFilter {
+        status,
+        from: request.since.as_deref().map(parse_time).transpose()?,
+        until: request.until.as_deref().map(parse_time).transpose()?,
+        subjects: subjects(caller, &request)?,
+        operation: request.operation.as_deref().map(parse_operation).transpose()?,
+        intent: request.intent,
+        agent: request.agent,
+        pack: request.pack,
+    };
+    let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
+    let listed = app.store.runs(caller.tenant(), filter, page).await?;
+    Ok(RunList { items: listed.items.iter().map(entry_view).collect(), next: listed.next })
+}
+
+/// The subjects that a run must be about, all of them.
+fn subjects(caller: &Caller, request: &ListRuns) -> Result<Vec<String>, Problem> {
+    let named = [("customer", &request.customer), ("account", &request.account)];
+    let mut all: Vec<(&str, &str)> = named
+        .iter()
+        .filter_map(|(kind, value)| value.as_deref().map(|value| (*kind, value)))
+        .collect();
+    if let Some(text) = &request.subject {
+        all.push(text.split_once('=').ok_or_else(|| {
             Problem::usage(
                 "bad-subject",
                 "a subject is written kind=value, such as customer=ACC-0042",
             )
             .next("write --subject KIND=VALUE")
-        })?;
-        Ok::<_, Problem>(super::intents::subject(caller.tenant(), kind, value))
-    });
-    let filter = RunFilter {
-        status,
-        intent: request.intent,
-        agent: request.agent,
-        pack: request.pack,
-        from: request.since.as_deref().map(parse_time).transpose()?,
-        until: request.until.as_deref().map(parse_time).transpose()?,
-        subject: subject.transpose()?,
-    };
-    let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
-    let listed = app.store.runs(caller.tenant(), filter, page).await?;
-    Ok(RunList { items: listed.items.iter().map(entry_view).collect(), next: listed.next })
+        })?);
+    }
+    let opaque = |(kind, value): (&str, &str)| intents::subject(caller.tenant(), kind, value);
+    Ok(all.into_iter().map(opaque).collect())
+}
+
+fn parse_operation(text: &str) -> Result<OperationId, Problem> {
+    text.parse().map_err(|error: kernel::id::BadId| {
+        Problem::usage("bad-operation", error.to_string())
+            .next("write it as `harness pack get` lists it, such as crm.get_account")
+    })
 }
 
 fn parse_status(text: &str) -> Result<Status, Problem> {
