@@ -174,10 +174,8 @@ async fn runs(rig: &Rig, done: &str, waiting: &str) {
     let visitor = visitor(rig, "olaf");
     let page = views::runs(&rig.app, &visitor, Default::default()).await.unwrap();
     says(&keep("runs", &page), &["Renewal risk review", "Waiting for a person"]);
-    let asked = ListRuns {
-        operation: Some("billing.create_refund".to_owned()),
-        ..ListRuns::default()
-    };
+    let asked =
+        ListRuns { operation: Some("billing.create_refund".to_owned()), ..ListRuns::default() };
     let page = views::runs(&rig.app, &visitor, asked).await.unwrap();
     let page = keep("runs-of-an-operation", &page);
     says(&page, &["Goodwill refund", "name=\"operation\" value=\"billing.create_refund\""]);
