@@ -61,7 +61,7 @@ const PACK: &Files = &[
     (
         "pack.yaml",
         "schema: harness.pack/v1\nname: sums\nversion: 1.0.0\nowner: bench\ndescription: It adds up.\n\
-         harness: \">=0.1\"\nasks: {operations: [sums.add, sums.post], secrets: [], egress: []}\nroles: [clerk]\n",
+         harness: \">=0.1\"\nasks: {operations: [sums.add, sums.post], secrets: [], egress: []}\nroles: []\n",
     ),
     ("intents/add.yaml", intent!("add")),
     ("intents/post.yaml", intent!("post")),
@@ -81,7 +81,7 @@ const PACK: &Files = &[
         "schema: harness.connector/v1\nname: sums\nkind: builtin\n\
          defaults: {labels: {trust: verified, confidentiality: internal}, clearance: {confidentiality: internal}}\n\
          operations:\n  add:\n    effect: read\n    summary: Add up {/expression}.\n    \
-         request: {name: calculator.evaluate}\n    input: &in {type: object, required: [expression], additionalProperties: false, properties: {expression: {type: string}}}\n    \
+         request: {name: calculator.evaluate}\n    input: {type: object, required: [expression], additionalProperties: false, properties: {expression: {type: string}}}\n    \
          output: {type: object, required: [result], properties: {result: {type: string}}}\n  \
          post:\n    effect: write\n    undo: none\n    retry: keyed\n    summary: Post {/expression}.\n    \
          request: {name: calculator.evaluate}\n    input: {type: object, required: [expression], additionalProperties: false, properties: {expression: {type: string}}}\n    \
@@ -89,19 +89,19 @@ const PACK: &Files = &[
     ),
     (
         "policies/all.cedar",
-        "@id(\"all.it\")\n@reason(\"Everything.\")\npermit (principal, action, resource);\n\
-         @id(\"post.asks\")\n@reason(\"A clerk reads what is posted.\")\n\
-         forbid (principal, action == Action::\"sums.post\", resource)\n\
-         unless { context.evidence.approvals.clerk >= 1 };\n",
+        "@id(\"all.it\")\n@reason(\"Everything.\")\npermit (principal, action, resource);\n",
     ),
 ];
+
+/// The operator permits what the pack does; what cannot be taken back asks all the same.
+const POLICY: &str = "[policy]\noperator = [\"pack/policies/all.cedar\"]\n";
 
 /// Item 9.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Broken> {
     let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
     let runs = options.pick(RUNS, 400);
     fill(&folder.path().join("store/harness.db"), runs)?;
-    let Some(served) = Served::start(options, folder.path(), PACK)? else {
+    let Some(served) = Served::start(options, folder.path(), (PACK, POLICY))? else {
         let why = format!("{} does not serve here", options.binary.display());
         report.add(Figure::unmeasured("lists", "ms", (Goal::AtMost(FILTER_MS), why)));
         return Ok(());

@@ -59,11 +59,12 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Starts one over the store of this folder, with one pack; `None` where nothing can be started.
+    /// Starts one over the store of this folder, with one pack and more of a configuration; `None`
+    /// where nothing can be started.
     pub(crate) fn start(
         options: &Options,
         folder: &Path,
-        files: &Files,
+        (files, more): (&Files, &str),
     ) -> Result<Option<Self>, Broken> {
         for (path, text) in files {
             let path = folder.join("pack").join(path);
@@ -75,6 +76,7 @@ impl Served {
              roles = [\"operator\"]\n[keys]\nreceipts = \"file:keys/receipts.key\"\n[serve]\n\
              requests_per_second = 1000000\n[unusual]\nafter = 0\n[budget]\n\
              calls_max = 10000\nwrites_max = 50\nwall_max_ms = 2592000000\n";
+        let config = format!("{config}{more}");
         std::fs::write(folder.join("harness.toml"), config).doing("write a configuration")?;
         let mut command = Command::new(&options.binary);
         command.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(folder);

@@ -42,7 +42,7 @@ const PACK: [(&str, &str); 3] = [
 /// Item 8.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Broken> {
     let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
-    let Some(served) = Served::start(options, folder.path(), &PACK)? else {
+    let Some(served) = Served::start(options, folder.path(), (&PACK, ""))? else {
         let why = format!("{} does not serve here", options.binary.display());
         report.add(Figure::unmeasured("authenticated reads", "1/s", (Goal::AtLeast(2_000.0), why)));
         return Ok(());

@@ -1,7 +1,5 @@
 //! What the writer thread does for each port call, inside its transaction.
 
-use std::borrow::Cow;
-
 use kernel::{
     event::Record,
     id::{At, Digest, Epoch, RunId, Seq, Tenant},
@@ -10,7 +8,7 @@ use kernel::{
     sealed::{Opening, Sealed},
 };
 use rusqlite::{Connection, OptionalExtension};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::batch;
@@ -50,21 +48,6 @@ fn side(record: &Record) -> Result<Option<Plain>, JournalError> {
     let openings: Vec<Option<&Opening>> =
         record.event.body.sealed().into_iter().map(Sealed::opening).collect();
     if openings.is_empty() { Ok(None) } else { plain_json(&openings).map(Some) }
-}
-
-/// The event's kind, without building the event.
-pub(super) fn kind_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Outer<'a> {
-        #[serde(borrow)]
-        body: Inner<'a>,
-    }
-    #[derive(Deserialize)]
-    struct Inner<'a> {
-        #[serde(borrow)]
-        kind: Cow<'a, str>,
-    }
-    serde_json::from_slice::<Outer<'_>>(bytes).ok().map(|outer| outer.body.kind)
 }
 
 /// JSON of something that will be encrypted.
