@@ -6,7 +6,8 @@
 //!
 //! Reading order: this file (what is measured, in order), `report` (figures, goals, the table),
 //! `world` (the one run everything measures), then one file per question: `flow` (engine and
-//! SQLite), `action` (one action through the gate), `bytes`, `process`, `parked`, `micro`. `floor` holds the
+//! SQLite), `action` (one action through the gate), `bytes`, `process`, `parked`, `service` and `reads` (a server
+//! over its own wire, `served`), `micro`. `floor` holds the
 //! bare versions that figures are compared with. `docs/benchmarks.md` says how to read the table.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads clocks and lets processes settle")]
@@ -22,7 +23,9 @@ mod options;
 mod parked;
 mod policies;
 mod process;
+mod reads;
 mod report;
+mod served;
 mod service;
 mod spread;
 mod world;
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
 type Question = (&'static str, fn(&Options, &mut Report) -> Result<(), Broken>);
 
 /// Everything measured, in the order of the table.
-const QUESTIONS: [Question; 8] = [
+const QUESTIONS: [Question; 9] = [
     ("flow", flow::measure),
     ("action", action::measure),
     ("judge", action::measure_judge),
@@ -68,6 +71,7 @@ const QUESTIONS: [Question; 8] = [
     ("bytes", bytes::measure),
     ("parked", parked::measure),
     ("service", service::measure),
+    ("reads", reads::measure),
     ("micro", micro::measure),
 ];
 

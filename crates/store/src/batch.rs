@@ -1,8 +1,8 @@
 //! What a batch must satisfy before any store looks at it, and what all stores derive from it.
 
 use kernel::{
-    event::Record,
-    id::{At, Digest, ReceiptId, RunId, Seq},
+    event::{Body, Record},
+    id::{At, Digest, OperationId, ReceiptId, RunId, Seq},
     port::{Batch, JournalError},
     project::Change,
 };
@@ -58,6 +58,14 @@ pub(crate) fn receipt_at(batch: &Batch, receipt: &ReceiptId) -> At {
         _ => None,
     });
     said.or_else(|| batch.records.last().map(|record| record.event.at)).unwrap_or_default()
+}
+
+/// The operation an event proposes.
+pub(crate) fn proposed(record: &Record) -> Option<&OperationId> {
+    match &record.event.body {
+        Body::Proposed { operation, .. } => Some(operation),
+        _ => None,
+    }
 }
 
 /// RFC 6962 leaf hash of an envelope.

@@ -2,7 +2,7 @@
 //!
 //! It stores what it is handed and gives it back unchanged, or says that somebody changed it. It must
 //! not know: the engine, policy, what an event means beyond its hash, the wall clock. Every key begins
-//! with the tenant and every query takes one.
+//! with the tenant, or with what only a tenant can name, and every query takes one.
 //!
 //! Values from outside lie encrypted under a key per run (or per blob) beside the events, never in
 //! them: dropping the key erases the values and leaves every chain verifiable. Key and ciphertext
@@ -27,7 +27,7 @@ pub use halts::{Brake, HaltNote, Halts};
 pub use query::{
     ApprovalEntry, Checkpoint, Erase, ExceptionEntry, ExceptionFilter, LEAVES_MAX, Listed, Log,
     PAGE_MAX, Page, Query, ReceiptEntry, RunEntry, RunFilter, State, Stats, Store, StoredReceipt,
-    Thing, TokenEntry,
+    Thing, TokenEntry, Waiting,
 };
 pub use ram::Ram;
 pub use sqlite::{Integrity, Options, Sqlite, VERSION};

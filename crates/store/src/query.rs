@@ -1,13 +1,13 @@
 //! What surfaces may ask of a store. Every query takes the tenant first.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use kernel::{
     event::Record,
     exception::{Class, Exception, Need},
     id::{
-        ApprovalId, At, Digest, Epoch, ExceptionId, ReceiptId, RunId, Seq, Tenant, TokenId, hex,
-        unhex,
+        ApprovalId, At, Digest, Epoch, ExceptionId, OperationId, ReceiptId, RunId, Seq, Tenant,
+        TokenId, hex, unhex,
     },
     operation::Undo,
     port::{Blobs, Journal, Task},
@@ -94,8 +94,11 @@ pub trait Query: Send + Sync + fmt::Debug {
         page: Page,
     ) -> Task<'_, Result<Listed<ReceiptEntry>, Error>>;
 
-    /// How much there is.
+    /// How much there is; looks at every run.
     fn stats(&self, tenant: &Tenant) -> Task<'_, Result<Stats, Error>>;
+
+    /// How much waits for people.
+    fn waiting(&self, tenant: &Tenant) -> Task<'_, Result<Waiting, Error>>;
 }
 
 /// The tenant's receipt log: append-only, positions in commit order without gaps.
@@ -154,8 +157,10 @@ pub struct RunFilter {
     pub pack: Option<String>,
     /// By this agent.
     pub agent: Option<String>,
-    /// About this subject.
-    pub subject: Option<String>,
+    /// About all of these subjects.
+    pub subjects: Vec<String>,
+    /// In which this operation was proposed, whether it was then called or not.
+    pub operation: Option<OperationId>,
     /// Opened at or after.
     pub from: Option<At>,
     /// Opened before.
@@ -392,6 +397,16 @@ impl Checkpoint {
     }
 }
 
+/// How much waits for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiting {
+    /// Asks that are open.
+    pub approvals: u64,
+    /// Exceptions that are open.
+    pub exceptions: u64,
+}
+
 /// How much a store holds and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -421,8 +436,8 @@ pub(crate) fn status_name(status: Status) -> String {
 }
 
 impl RunFilter {
-    /// Whether a row passes.
-    pub(crate) fn admits(&self, row: &RunRow) -> bool {
+    /// Whether a row passes, given the operations its run proposed.
+    pub(crate) fn admits(&self, row: &RunRow, proposed: &BTreeSet<OperationId>) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
         self.status.is_none_or(|status| status == row.status)
             && same(&self.intent, &row.intent)
@@ -431,7 +446,8 @@ impl RunFilter {
                 versions.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
             })
             && same(&self.agent, &row.agent)
-            && self.subject.as_ref().is_none_or(|subject| row.subjects.contains(subject))
+            && self.subjects.iter().all(|subject| row.subjects.contains(subject))
+            && self.operation.as_ref().is_none_or(|operation| proposed.contains(operation))
             && self.from.is_none_or(|from| row.opened_at >= from)
             && self.until.is_none_or(|until| row.opened_at < until)
     }

@@ -291,10 +291,11 @@ async fn card(
 }
 
 /// A run folded for its cards.
+#[derive(Debug)]
 pub(super) struct Folded {
     pub(super) run: Run,
     pub(super) records: Vec<Record>,
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     pub(super) catalogue: Arc<Catalogue>,
 }
 
@@ -324,7 +325,7 @@ pub(super) async fn fold_records(app: &App, records: Vec<Record>) -> Result<Fold
     let loaded = app.shelf.pins(id, header).await;
     let loaded = loaded.map_err(|e| Problem::new(Kind::Unexpected, "run-not-loadable", e))?;
     let catalogue = Arc::clone(&loaded.pins.catalogue);
-    let run = app.fold(id, &records).await?;
+    let run = super::fold_under(&records, loaded.pins)?;
     Ok(Folded { run, records, plan, catalogue })
 }
 

@@ -1,8 +1,6 @@
 //! What waits for people, as they open it: the inbox with one sentence per ask, and one ask with whether
 //! this caller may answer it, or with how it ended and who ended it.
 
-use std::collections::BTreeMap;
-
 use kernel::{
     approval::{Refusal, check_approver},
     event::{Answered, Body, Record, Settled},
@@ -18,6 +16,7 @@ use super::{
     App, Caller, Right,
     approvals::{self, ApprovalView, Card, GetApproval, ListApprovals},
     claims::Claim,
+    desk::Desk,
     exceptions::GetException,
     parse_id,
     problem::Problem,
@@ -157,27 +156,27 @@ pub struct ExceptionStanding {
 /// When the store does not answer.
 pub async fn waiting(app: &App, caller: &Caller) -> Result<Waiting, Problem> {
     caller.needs(&[Right::Read])?;
-    let stats = app.store.stats(caller.tenant()).await?;
-    Ok(Waiting { approvals: stats.approvals_open, exceptions: stats.exceptions_open })
+    let store::Waiting { approvals, exceptions } = app.store.waiting(caller.tenant()).await?;
+    Ok(Waiting { approvals, exceptions })
 }
 
 /// Lists open asks, each with its sentence.
 ///
 /// # Errors
 /// A cursor that makes no sense.
-pub async fn inbox(app: &App, caller: &Caller, request: ListApprovals) -> Result<Inbox, Problem> {
+pub async fn inbox(
+    app: &App,
+    caller: &Caller,
+    (request, desk): (ListApprovals, &mut Desk),
+) -> Result<Inbox, Problem> {
     caller.needs(&[Right::Read])?;
     let listed =
         approvals::list(app, caller, ListApprovals { all: false, ..request.clone() }).await?;
-    let mut folded: BTreeMap<String, Option<approvals::Folded>> = BTreeMap::new();
     let mut items = Vec::new();
     for approval in listed.items {
-        if !folded.contains_key(&approval.run) {
-            let id: RunId = parse_id(&approval.run)?;
-            // One damaged journal must not hide what else waits: its asks show without a sentence.
-            folded.insert(approval.run.clone(), approvals::fold(app, caller, &id).await.ok());
-        }
-        let known = folded.get(&approval.run).and_then(Option::as_ref);
+        let id: RunId = parse_id(&approval.run)?;
+        // The asks of a damaged journal show without a sentence.
+        let known = desk.try_fold(app, (caller, &id)).await;
         let card = known.and_then(|known| known.card(&parse_id(&approval.id).ok()?).ok());
         items.push(line(approval, card));
     }
@@ -217,19 +216,23 @@ async fn last_closed(app: &App, caller: &Caller) -> Result<Option<String>, Probl
 ///
 /// # Errors
 /// When there is no such ask.
-pub async fn open(app: &App, caller: &Caller, request: GetApproval) -> Result<OpenedAsk, Problem> {
+pub async fn open(
+    app: &App,
+    caller: &Caller,
+    (request, desk): (GetApproval, &mut Desk),
+) -> Result<OpenedAsk, Problem> {
     caller.needs(&[Right::Read])?;
     let approval: ApprovalId = parse_id(&request.approval)?;
     let id = approvals::run_of(app, caller, &approval).await?;
-    let folded = approvals::fold(app, caller, &id).await?;
+    let folded = desk.fold(app, (caller, &id)).await?;
     match folded.card(&approval) {
         Ok(card) => {
             let because = standing(&folded.run, &approval, caller);
             let may_decide = because.is_none();
             let because = because.unwrap_or_default();
+            let together = together(folded, caller);
             let claim = app.claims(caller, [approval.to_string()]).await?;
             let claim = claim.into_values().next().unwrap_or_default();
-            let together = together(&folded, caller);
             Ok(OpenedAsk { card: Some(card), ended: None, may_decide, because, claim, together })
         }
         Err(closed) => {

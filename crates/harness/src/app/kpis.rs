@@ -96,17 +96,14 @@ struct Fact {
 async fn facts_of(app: &App, caller: &Caller, pack: &str) -> Result<Vec<Fact>, Problem> {
     let mut facts = Vec::new();
     let (mut after, mut seen) = (None, 0);
+    let of_pack = RunFilter { pack: Some(pack.to_owned()), ..RunFilter::default() };
     loop {
         let page = Page { after, limit: store::PAGE_MAX };
-        let listed = app.store.runs(caller.tenant(), RunFilter::default(), page).await?;
+        let listed = app.store.runs(caller.tenant(), of_pack.clone(), page).await?;
         for entry in &listed.items {
-            let of_pack =
-                entry.row.as_ref().is_some_and(|row| row.pack.split('@').next() == Some(pack));
-            if of_pack {
-                let records = app.records(caller, &entry.run).await?;
-                let status = entry.row.as_ref().map_or(Status::Running, |row| row.status);
-                collect(&records, status, &mut facts);
-            }
+            let records = app.records(caller, &entry.run).await?;
+            let status = entry.row.as_ref().map_or(Status::Running, |row| row.status);
+            collect(&records, status, &mut facts);
         }
         seen += listed.items.len();
         after = listed.next;

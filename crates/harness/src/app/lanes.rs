@@ -6,17 +6,20 @@ use std::collections::BTreeMap;
 
 use kernel::{
     event::{Body, Ended, Purpose, Record, Role},
-    id::ApprovalId,
+    id::{ApprovalId, RunId},
     plan::Asks,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    App, Caller, Right, header_of, parse_id,
-    problem::{Kind, Problem},
-    runs::{RunDetail, detail_of},
-    timeline::{ActionLine, action_lines, action_of},
+    App, Caller, Right,
+    approvals::Folded,
+    desk::Desk,
+    parse_id,
+    problem::Problem,
+    runs::{RunDetail, detail_of, entry_of},
+    timeline::{ActionLine, action_of},
     value::{summarise, visible},
 };
 
@@ -130,43 +133,29 @@ pub struct PlannedLane {
     pub asks: String,
 }
 
-/// Lists a run's lanes.
-///
-/// # Errors
-/// When there is no such run.
-pub async fn list(app: &App, caller: &Caller, request: ListLanes) -> Result<Lanes, Problem> {
-    caller.needs(&[Right::Read])?;
-    let records = app.records(caller, &parse_id(&request.run)?).await?;
-    lanes_of(app, &records, request).await
-}
-
-/// A run in full with its lanes: its journal is read once for both.
+/// A run in full with a page of its lanes: its journal is read and folded once for both.
 ///
 /// # Errors
 /// When there is no such run, or its journal was changed.
 pub async fn with_run(
     app: &App,
     caller: &Caller,
-    request: ListLanes,
+    (request, desk): (ListLanes, &mut Desk),
 ) -> Result<(RunDetail, Lanes), Problem> {
     caller.needs(&[Right::Read])?;
-    let records = app.records(caller, &parse_id(&request.run)?).await?;
-    let detail = detail_of(app, caller, &records).await?;
-    Ok((detail, lanes_of(app, &records, request).await?))
+    let id: RunId = parse_id(&request.run)?;
+    desk.fold(app, (caller, &id)).await?;
+    let (entry, now) = (entry_of(app, caller, &id).await?, app.now());
+    let folded = desk.fold(app, (caller, &id)).await?;
+    let detail = detail_of(&entry, &folded.run, &folded.records);
+    let lanes = lanes_of(folded, (request, now), detail.actions.clone());
+    Ok((detail, lanes))
 }
 
-async fn lanes_of(app: &App, records: &[Record], request: ListLanes) -> Result<Lanes, Problem> {
-    let first = records.first();
-    let id = first.map(|first| first.event.run.clone());
-    let (Some(id), Some(header)) = (id, first.and_then(header_of)) else {
-        return Err(Problem::not_found("run", &request.run));
-    };
-    let loaded = app.shelf.pins(&id, header).await.map_err(|problem| {
-        Problem::new(Kind::Unexpected, "run-not-loadable", problem)
-            .next("install the pack the run is pinned to")
-    })?;
+fn lanes_of(folded: &Folded, (request, now): (ListLanes, i64), lines: Vec<ActionLine>) -> Lanes {
+    let Folded { records, plan, catalogue, .. } = folded;
     let summary_of = |operation: &kernel::id::OperationId, args: &serde_json::Value| {
-        let entry = loaded.pins.catalogue.get(operation);
+        let entry = catalogue.get(operation);
         let template = entry.map(|entry| entry.operation.summary.clone()).unwrap_or_default();
         summarise(&template, args)
     };
@@ -174,7 +163,7 @@ async fn lanes_of(app: &App, records: &[Record], request: ListLanes) -> Result<L
     for record in records {
         drawing.take(record, &summary_of);
     }
-    let mut lanes = drawing.finish(records);
+    let mut lanes = drawing.finish(records, lines);
     let total = lanes.len();
     let from = |after: u64| lanes.iter().take_while(|lane| lane.seq <= after).count();
     let skipped = request.after.map_or(0, from);
@@ -186,11 +175,11 @@ async fn lanes_of(app: &App, records: &[Record], request: ListLanes) -> Result<L
     let over = records.iter().any(|record| matches!(record.event.body, Body::Finished { .. }));
     let planned = match more || over {
         true => Vec::new(),
-        false => planned(&loaded.pins.plan, &begun),
+        false => planned(plan, &begun),
     };
     let next = items.last().map(|lane| lane.seq).filter(|_| more);
     let (run, events) = (request.run, records.len() as u64);
-    Ok(Lanes { run, items, planned, total, skipped, next, events, now: app.now() })
+    Lanes { run, items, planned, total, skipped, next, events, now }
 }
 
 fn planned(plan: &kernel::plan::Plan, begun: &[String]) -> Vec<PlannedLane> {
@@ -351,14 +340,14 @@ impl Drawing {
     }
 
     /// Adds verdicts, outcomes and calls, as the list of actions tells them.
-    fn finish(mut self, records: &[Record]) -> Vec<Lane> {
+    fn finish(mut self, records: &[Record], lines: Vec<ActionLine>) -> Vec<Lane> {
         let mut dispatched = BTreeMap::new();
         for record in records {
             if let Body::Dispatched { action, .. } = &record.event.body {
                 dispatched.entry(*action).or_insert(record.event.at);
             }
         }
-        for line in action_lines(records) {
+        for line in lines {
             let helper = self.helpers.get(&line.action).cloned();
             let lane = self.of_action.get(&line.action).and_then(|at| self.lanes.get_mut(*at));
             if let Some(lane) = lane {

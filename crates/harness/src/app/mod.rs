@@ -11,6 +11,7 @@ pub mod checks;
 pub mod claims;
 pub mod config;
 pub mod demo;
+pub mod desk;
 pub mod doctor;
 pub mod drill;
 pub mod exceptions;
@@ -228,10 +229,7 @@ impl App {
             Problem::new(Kind::Unexpected, "run-not-loadable", problem)
                 .next("install the pack the run is pinned to")
         })?;
-        Run::fold(records, loaded.pins).map_err(|fault| {
-            Problem::new(Kind::VerificationFailed, "journal-damaged", fault.to_string())
-                .next("nothing was sent; restore the store from a backup and run `harness doctor`")
-        })
+        fold_under(records, loaded.pins)
     }
 
     /// Every event of a run, verified.
@@ -285,6 +283,17 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Folds a run under what it is pinned to.
+pub(crate) fn fold_under(
+    records: &[kernel::event::Record],
+    pins: kernel::run::Pins,
+) -> Result<Run, Problem> {
+    Run::fold(records, pins).map_err(|fault| {
+        Problem::new(Kind::VerificationFailed, "journal-damaged", fault.to_string())
+            .next("nothing was sent; restore the store from a backup and run `harness doctor`")
+    })
 }
 
 /// The pinned world of a run, from its first event.

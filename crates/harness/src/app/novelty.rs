@@ -83,16 +83,13 @@ async fn learn(
     let filter = RunFilter {
         status: Some(Status::Succeeded),
         intent: Some(intent.name.clone()),
+        pack: Some(pack.to_owned()),
         from: Some(now.saturating_sub(WINDOW_MS)),
         ..RunFilter::default()
     };
     let listed = app.store.runs(caller.tenant(), filter, Page::default()).await?;
-    let of_pack = |entry: &&store::RunEntry| {
-        let row = entry.row.as_ref();
-        row.is_some_and(|row| row.pack.split('@').next() == Some(pack))
-    };
     let mut inputs = Vec::new();
-    for entry in listed.items.iter().filter(of_pack) {
+    for entry in &listed.items {
         let first = app.store.events(caller.tenant(), &entry.run, 0, 1).await?;
         let opened = first.first().map(|record| &record.event.body);
         if let Some(Body::Opened { intent, .. }) = opened

@@ -86,7 +86,6 @@ pub async fn preview(
 ) -> Result<RollbackPreview, Problem> {
     caller.needs(&[Right::Read])?;
     let id: RunId = parse_id(&request.run)?;
-    let records = app.records(caller, &id).await?;
     let folded = super::approvals::fold(app, caller, &id).await?;
     let (run, now) = (&folded.run, app.now());
     let mut stays = Vec::new();
@@ -109,13 +108,14 @@ pub async fn preview(
         (true, true) => "there is nothing that can be taken back",
         (true, false) => "",
     };
+    let last = rollback_of(&folded.records);
     Ok(RollbackPreview {
         run: view_of(app, caller, &id).await?,
         possible: because.is_empty(),
         because: because.to_owned(),
         stays,
         effects,
-        last: rollback_of(&records),
+        last,
     })
 }
 

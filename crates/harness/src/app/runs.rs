@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use kernel::{
     event::{Body, Record},
-    id::{PrincipalId, RunId},
+    id::{OperationId, PrincipalId, RunId},
     input::Input,
-    run::{Divergence, Status, replay as replay_run, replay_under},
+    run::{Divergence, Run, Status, replay as replay_run, replay_under},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,13 @@ pub struct ListRuns {
     pub since: Option<String>,
     /// Begun before: RFC 3339, or a date in UTC.
     pub until: Option<String>,
+    /// In which this operation was proposed, whether it was then called or not, such as
+    /// `billing.create_refund`.
+    pub operation: Option<String>,
+    /// About this customer: the same as `subject` with `customer=`.
+    pub customer: Option<String>,
+    /// About this account: the same as `subject` with `account=`.
+    pub account: Option<String>,
     /// About this subject, as `kind=value`, such as `customer=ACC-0042`.
     pub subject: Option<String>,
     /// Where the page before ended.
@@ -183,28 +190,46 @@ pub struct ReplayView {
 /// A filter or cursor that makes no sense.
 pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunList, Problem> {
     let status = request.status.as_deref().map(parse_status).transpose()?;
-    let subject = request.subject.as_deref().map(|text| {
-        let (kind, value) = text.split_once('=').ok_or_else(|| {
+    let filter = RunFilter {
+        status,
+        from: request.since.as_deref().map(parse_time).transpose()?,
+        until: request.until.as_deref().map(parse_time).transpose()?,
+        subjects: subjects(caller, &request)?,
+        operation: request.operation.as_deref().map(parse_operation).transpose()?,
+        intent: request.intent,
+        agent: request.agent,
+        pack: request.pack,
+    };
+    let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
+    let listed = app.store.runs(caller.tenant(), filter, page).await?;
+    Ok(RunList { items: listed.items.iter().map(entry_view).collect(), next: listed.next })
+}
+
+/// The subjects that a run must be about, all of them.
+fn subjects(caller: &Caller, request: &ListRuns) -> Result<Vec<String>, Problem> {
+    let named = [("customer", &request.customer), ("account", &request.account)];
+    let mut all: Vec<(&str, &str)> = named
+        .iter()
+        .filter_map(|(kind, value)| value.as_deref().map(|value| (*kind, value)))
+        .collect();
+    if let Some(text) = &request.subject {
+        all.push(text.split_once('=').ok_or_else(|| {
             Problem::usage(
                 "bad-subject",
                 "a subject is written kind=value, such as customer=ACC-0042",
             )
             .next("write --subject KIND=VALUE")
-        })?;
-        Ok::<_, Problem>(super::intents::subject(caller.tenant(), kind, value))
-    });
-    let filter = RunFilter {
-        status,
-        intent: request.intent,
-        agent: request.agent,
-        pack: request.pack,
-        from: request.since.as_deref().map(parse_time).transpose()?,
-        until: request.until.as_deref().map(parse_time).transpose()?,
-        subject: subject.transpose()?,
-    };
-    let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
-    let listed = app.store.runs(caller.tenant(), filter, page).await?;
-    Ok(RunList { items: listed.items.iter().map(entry_view).collect(), next: listed.next })
+        })?);
+    }
+    let opaque = |(kind, value): (&str, &str)| intents::subject(caller.tenant(), kind, value);
+    Ok(all.into_iter().map(opaque).collect())
+}
+
+fn parse_operation(text: &str) -> Result<OperationId, Problem> {
+    text.parse().map_err(|error: kernel::id::BadId| {
+        Problem::usage("bad-operation", error.to_string())
+            .next("write it as `harness pack get` lists it, such as crm.get_account")
+    })
 }
 
 fn parse_status(text: &str) -> Result<Status, Problem> {
@@ -261,20 +286,47 @@ fn ended_by(records: &[Record]) -> Option<EndedBy> {
     })
 }
 
+fn has_failed(entry: &store::RunEntry) -> bool {
+    let failed = [Status::Failed, Status::RolledBack, Status::PartlyRolledBack];
+    entry.row.as_ref().is_some_and(|row| failed.contains(&row.status))
+}
+
 /// One run's row.
 pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<RunView, Problem> {
-    let entry = app.store.run(caller.tenant(), id).await?;
-    let mut view =
-        entry.as_ref().map(entry_view).ok_or_else(|| Problem::not_found("run", id.as_str()))?;
-    let first = app.store.events(caller.tenant(), id, 0, 1).await?;
-    if let Some(header) = first.first().and_then(header_of) {
+    let entry = entry_of(app, caller, id).await?;
+    let mut records = app.store.events(caller.tenant(), id, 0, 1).await?;
+    // The failure that ended it stands near the end: read from there, as far back as it takes.
+    let mut upto = if has_failed(&entry) { entry.next_seq } else { 0 };
+    while upto > 0 {
+        let from = upto.saturating_sub(store::PAGE_MAX as u64);
+        let count = usize::try_from(upto - from).unwrap_or(store::PAGE_MAX);
+        let piece = app.store.events(caller.tenant(), id, from, count).await?;
+        upto = if ended_by(&piece).is_some() { 0 } else { from };
+        records.extend(piece);
+    }
+    Ok(view_from(&entry, &records))
+}
+
+/// A run's row with what its journal, or the parts of it that matter, adds.
+fn view_from(entry: &store::RunEntry, records: &[Record]) -> RunView {
+    let mut view = entry_view(entry);
+    if let Some(header) = records.first().and_then(header_of) {
         view.unusual = header.unusual.iter().map(ToString::to_string).collect();
     }
-    let failed = [Status::Failed, Status::RolledBack, Status::PartlyRolledBack];
-    if entry.and_then(|entry| entry.row).is_some_and(|row| failed.contains(&row.status)) {
-        view.ended_by = ended_by(&app.records(caller, id).await?);
+    if has_failed(entry) {
+        view.ended_by = ended_by(records);
     }
-    Ok(view)
+    view
+}
+
+/// One run as lists know it.
+pub(super) async fn entry_of(
+    app: &App,
+    caller: &Caller,
+    id: &RunId,
+) -> Result<store::RunEntry, Problem> {
+    let entry = app.store.run(caller.tenant(), id).await?;
+    entry.ok_or_else(|| Problem::not_found("run", id.as_str()))
 }
 
 /// One run in full.
@@ -284,36 +336,32 @@ pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<Ru
 pub async fn get(app: &App, caller: &Caller, request: NamedRun) -> Result<RunDetail, Problem> {
     let id: RunId = parse_id(&request.run)?;
     let records = app.own_records(caller, &id).await?;
-    detail_of(app, caller, &records).await
+    let entry = entry_of(app, caller, &id).await?;
+    let run = app.fold(&id, &records).await?;
+    Ok(detail_of(&entry, &run, &records))
 }
 
-/// A run in full, from its journal.
-pub(super) async fn detail_of(
-    app: &App,
-    caller: &Caller,
-    records: &[Record],
-) -> Result<RunDetail, Problem> {
-    let id = records.first().map(|first| first.event.run.clone());
-    let id = id.ok_or_else(|| Problem::not_found("run", ""))?;
-    let run = app.fold(&id, records).await?;
+/// A run in full, from its row and its journal.
+pub(super) fn detail_of(entry: &store::RunEntry, run: &Run, records: &[Record]) -> RunDetail {
     let finished = records.iter().rev().find_map(|record| match &record.event.body {
         Body::Finished { output, caveats, .. } => Some((output.value(), caveats.clone())),
         _ => None,
     });
     let asks = run.asks().into_iter().map(|ask| ask.id.to_string());
     let questions = run.questions().into_iter().map(|question| question.id.to_string());
-    Ok(RunDetail {
-        run: view_of(app, caller, &id).await?,
+    let troubles = troubles(records);
+    RunDetail {
+        run: view_from(entry, records),
         output: finished.as_ref().map(|(output, _)| (**output).clone()),
         caveats: finished.map(|(_, c)| c.into_iter().map(|c| c.text).collect()).unwrap_or_default(),
-        troubles: troubles(records),
-        switched_off: switched_off(records),
+        switched_off: switched_off(&troubles),
+        troubles,
         actions: action_lines(records),
         waiting_for: asks.chain(questions).collect(),
         exceptions: run.exceptions().into_iter().map(|e| e.id.to_string()).collect(),
         tokens: run.usable_tokens().into_iter().map(|t| t.id.to_string()).collect(),
         rollback: rollback_of(records),
-    })
+    }
 }
 
 /// Waits until the run parks, at most so long.

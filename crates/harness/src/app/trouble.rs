@@ -62,9 +62,9 @@ pub fn troubles(records: &[Record]) -> Vec<TroubleView> {
 
 /// Operations that recoveries have switched off for the rest of the run.
 #[must_use]
-pub fn switched_off(records: &[Record]) -> Vec<String> {
+pub fn switched_off(troubles: &[TroubleView]) -> Vec<String> {
     let mut off: Vec<String> =
-        troubles(records).into_iter().flat_map(|trouble| trouble.forbids).collect();
+        troubles.iter().flat_map(|trouble| trouble.forbids.iter().cloned()).collect();
     off.sort();
     off.dedup();
     off

@@ -1,6 +1,6 @@
 //! Showing outside values to people: safely, readably, and never more than asked for.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use bytes::Bytes;
 use connect::blob::{BlobSink, BlobWriter};
@@ -104,8 +104,10 @@ fn money_of(amount: &Value, currency: &Value) -> Option<Money> {
 fn in_words(value: &Value) -> String {
     match value.as_object() {
         Some(fields) if Money::from_value(value).is_none() && !fields.is_empty() => {
-            let each =
-                fields.iter().map(|(name, value)| format!("{} {}", visible(name), plain(value)));
+            // In one order, whatever order a map keeps.
+            let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
+            let each = sorted.into_iter();
+            let each = each.map(|(name, value)| format!("{} {}", visible(name), plain(value)));
             each.collect::<Vec<_>>().join(", ")
         }
         _ => plain(value),

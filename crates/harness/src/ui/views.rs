@@ -13,6 +13,7 @@ use super::{
 use crate::app::{
     App, Caller, Right,
     approvals::{GetApproval, ListApprovals},
+    desk::Desk,
     exceptions::{ExceptionDetail, ExceptionList, GetException, ListExceptions},
     explain::Explanations,
     failures, inbox,
@@ -88,7 +89,8 @@ pub async fn approvals(
 ) -> Result<Markup, Problem> {
     let caller = &visitor.caller;
     let wanted = ListApprovals { all: false, after, limit: Some(ASKS) };
-    let inbox = inbox::inbox(app, caller, wanted).await?;
+    let mut desk = Desk::default();
+    let inbox = inbox::inbox(app, caller, (wanted, &mut desk)).await?;
     let frame = frame(app, visitor).await?;
     let first = inbox.items.iter().find(|line| line.approval.claim.aside_by.is_none());
     let first = first.or(inbox.items.first()).map(|line| line.approval.id.as_str());
@@ -97,11 +99,12 @@ pub async fn approvals(
         let shown = pages::approvals::Shown { inbox: &inbox, opened: None, named };
         return Ok(pages::approvals::page(&frame, &shown));
     };
-    let seen = inbox::open(app, caller, GetApproval { approval: opened.to_owned() }).await?;
+    let wanted = GetApproval { approval: opened.to_owned() };
+    let seen = inbox::open(app, caller, (wanted, &mut desk)).await?;
     let of_card = seen.card.as_ref().map(|card| card.run.clone());
     let run = of_card.or(seen.ended.as_ref().map(|ended| ended.run.clone())).unwrap_or_default();
     let wanted = ListLanes { run, after: None, limit: Some(STEPS_BRIEF) };
-    let (detail, lanes) = lanes::with_run(app, caller, wanted).await?;
+    let (detail, lanes) = lanes::with_run(app, caller, (wanted, &mut desk)).await?;
     let opened = pages::approvals::Opened {
         id: opened,
         ask: &seen,
@@ -168,7 +171,7 @@ pub async fn run(
     }
     let after = after.filter(|after| *after > 0);
     let wanted = ListLanes { run: id.to_owned(), after, limit: Some(STEPS) };
-    let (detail, lanes) = lanes::with_run(app, caller, wanted).await?;
+    let (detail, lanes) = lanes::with_run(app, caller, (wanted, &mut Desk::default())).await?;
     let steps = match view {
         "table" => Steps::Table(&lanes),
         _ => Steps::Timeline(&lanes),

@@ -25,6 +25,8 @@ mod notify;
 #[cfg(test)]
 mod oidc;
 #[cfg(test)]
+mod reads;
+#[cfg(test)]
 mod recover;
 #[cfg(test)]
 mod storm;

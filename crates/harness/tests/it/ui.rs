@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use harness::{
-    app::Caller,
+    app::{Caller, runs::ListRuns},
     ui::{assets, views, views::Visitor},
 };
 use maud::Markup;
@@ -174,6 +174,12 @@ async fn runs(rig: &Rig, done: &str, waiting: &str) {
     let visitor = visitor(rig, "olaf");
     let page = views::runs(&rig.app, &visitor, Default::default()).await.unwrap();
     says(&keep("runs", &page), &["Renewal risk review", "Waiting for a person"]);
+    let asked =
+        ListRuns { operation: Some("billing.create_refund".to_owned()), ..ListRuns::default() };
+    let page = views::runs(&rig.app, &visitor, asked).await.unwrap();
+    let page = keep("runs-of-an-operation", &page);
+    says(&page, &["Goodwill refund", "name=\"operation\" value=\"billing.create_refund\""]);
+    assert!(!page.contains("Renewal risk review"), "{page}");
     let page = views::run(&rig.app, &visitor, (done, "timeline", None)).await.unwrap();
     says(&keep("run", &page), &["<rect class=\"b-executed\"", "What came of it"]);
     let page = views::run(&rig.app, &visitor, (done, "table", None)).await.unwrap();

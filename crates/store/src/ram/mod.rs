@@ -4,14 +4,14 @@ mod documents;
 mod query;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use kernel::{
     event::{Record, check_chain},
     halt::{HaltChange, HaltEvent, Standing},
-    id::{ApprovalId, At, Digest, Epoch, ExceptionId, RunId, Seq, Tenant, TokenId},
+    id::{ApprovalId, At, Digest, Epoch, ExceptionId, OperationId, RunId, Seq, Tenant, TokenId},
     port::{Batch, Blobs, Journal, JournalError, Loaded, Posted, Task},
     project::{Change, RunRow},
     run::Status,
@@ -58,6 +58,8 @@ struct Held {
     epoch: Epoch,
     wake_at: Option<At>,
     row: Option<RunRow>,
+    /// Operations of its proposals.
+    proposed: BTreeSet<OperationId>,
 }
 
 /// Signal ids in the order posted; the item is gone once it is consumed.
@@ -174,6 +176,7 @@ impl Memory {
             _ => None,
         });
         let held = self.runs.entry(key).or_default();
+        held.proposed.extend(batch.records.iter().filter_map(batch::proposed).cloned());
         held.records.extend(batch.records);
         held.epoch = batch.epoch;
         held.wake_at = batch.wake_at;

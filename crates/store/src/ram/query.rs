@@ -11,7 +11,7 @@ use crate::{
     query::{
         ApprovalEntry, Checkpoint, Erase, ExceptionEntry, ExceptionFilter, Key as Place, Listed,
         Log, Page, Query, ReceiptEntry, RunEntry, RunFilter, State, Stats, StoredReceipt, Thing,
-        TokenEntry,
+        TokenEntry, Waiting,
     },
 };
 
@@ -60,6 +60,15 @@ impl Memory {
             wake_at: held.wake_at,
             inbox: self.pending(key),
         }
+    }
+
+    fn waiting(&self, tenant: &Tenant) -> Waiting {
+        let approvals = self.approvals.iter();
+        let asks = approvals.filter(|((owner, _), ask)| owner == tenant && ask.state.is_none());
+        let exceptions = self.exceptions.iter();
+        let open =
+            exceptions.filter(|((owner, _), entry)| owner == tenant && entry.closed_at.is_none());
+        Waiting { approvals: asks.count() as u64, exceptions: open.count() as u64 }
     }
 
     fn log(&self, tenant: &Tenant) -> &[StoredReceipt] {
@@ -119,7 +128,7 @@ impl Query for Ram {
         let memory = self.lock();
         let mine = memory.runs.iter().filter(|((owner, _), _)| owner == tenant);
         let keyed = mine.filter_map(|(key, held)| {
-            let row = held.row.as_ref().filter(|row| filter.admits(row))?;
+            let row = held.row.as_ref().filter(|row| filter.admits(row, &held.proposed))?;
             Some((Place(row.opened_at, key.1.to_string()), memory.entry(key, held)))
         });
         ready(paged("runs", keyed.collect(), Order::Descending, &page))
@@ -243,23 +252,21 @@ impl Query for Ram {
     fn stats(&self, tenant: &Tenant) -> Task<'_, Result<Stats, Error>> {
         let memory = self.lock();
         let runs = || memory.runs.iter().filter(|((owner, _), _)| owner == tenant);
-        let asks = memory
-            .approvals
-            .iter()
-            .filter(|((owner, _), ask)| owner == tenant && ask.state.is_none());
-        let exceptions = memory.exceptions.iter();
-        let open =
-            exceptions.filter(|((owner, _), entry)| owner == tenant && entry.closed_at.is_none());
+        let waiting = memory.waiting(tenant);
         ready(Ok(Stats {
             runs: runs().count() as u64,
             events: runs().map(|(_, held)| held.records.len() as u64).sum(),
             receipts: memory.log(tenant).len() as u64,
-            approvals_open: asks.count() as u64,
-            exceptions_open: open.count() as u64,
+            approvals_open: waiting.approvals,
+            exceptions_open: waiting.exceptions,
             writes: memory.writes,
             commits: memory.writes,
             file_bytes: 0,
         }))
+    }
+
+    fn waiting(&self, tenant: &Tenant) -> Task<'_, Result<Waiting, Error>> {
+        ready(Ok(self.lock().waiting(tenant)))
     }
 }
 

@@ -1,7 +1,5 @@
 //! What the writer thread does for each port call, inside its transaction.
 
-use std::borrow::Cow;
-
 use kernel::{
     event::Record,
     id::{At, Digest, Epoch, RunId, Seq, Tenant},
@@ -10,12 +8,12 @@ use kernel::{
     sealed::{Opening, Sealed},
 };
 use rusqlite::{Connection, OptionalExtension};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::batch;
 
-use super::{Fault, cipher::Key, halts, log, project};
+use super::{Fault, cipher::Key, facets, halts, log, project};
 
 /// A tenant's run.
 pub(super) type Place<'a> = (&'a Tenant, &'a RunId);
@@ -52,21 +50,6 @@ fn side(record: &Record) -> Result<Option<Plain>, JournalError> {
     if openings.is_empty() { Ok(None) } else { plain_json(&openings).map(Some) }
 }
 
-/// The event's kind, without building the event.
-pub(super) fn kind_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Outer<'a> {
-        #[serde(borrow)]
-        body: Inner<'a>,
-    }
-    #[derive(Deserialize)]
-    struct Inner<'a> {
-        #[serde(borrow)]
-        kind: Cow<'a, str>,
-    }
-    serde_json::from_slice::<Outer<'_>>(bytes).ok().map(|outer| outer.body.kind)
-}
-
 /// JSON of something that will be encrypted.
 pub(super) fn plain_json<T: Serialize>(value: &T) -> Result<Plain, JournalError> {
     let json = serde_json::to_vec(value)
@@ -83,6 +66,7 @@ pub(super) struct Head {
     pub(super) pending: u64,
     wake_at: Option<At>,
     status: Option<String>,
+    opened_at: Option<At>,
 }
 
 impl Head {
@@ -96,13 +80,14 @@ impl Head {
             pending: 0,
             wake_at: None,
             status: None,
+            opened_at: None,
         }
     }
 }
 
 /// Reads where a run stands.
 pub(super) fn head(conn: &Connection, (tenant, run): Place<'_>) -> Result<Option<Head>, Fault> {
-    let sql = "SELECT epoch, next_seq, head_hash, erased_to, inbox_pending, wake_at, status FROM runs WHERE tenant = ?1 AND run = ?2";
+    let sql = "SELECT epoch, next_seq, head_hash, erased_to, inbox_pending, wake_at, status, opened_at FROM runs WHERE tenant = ?1 AND run = ?2";
     let head = conn.prepare_cached(sql)?.query_row((tenant.as_str(), run.as_str()), |row| {
         Ok(Head {
             epoch: row.get(0)?,
@@ -112,6 +97,7 @@ pub(super) fn head(conn: &Connection, (tenant, run): Place<'_>) -> Result<Option
             pending: row.get(4)?,
             wake_at: row.get(5)?,
             status: row.get(6)?,
+            opened_at: row.get(7)?,
         })
     });
     Ok(head.optional()?)
@@ -180,11 +166,13 @@ fn advance(conn: &Connection, batch: &Batch, head: &Head) -> Result<(), Fault> {
         conn.prepare_cached("UPDATE runs SET wake_at = ?3 WHERE tenant = ?1 AND run = ?2")?
             .execute((tenant, run, batch.wake_at))?;
     }
-    match row {
-        Some(row) if head.status.as_deref() != Some(row.status.word()) => {
-            project::put_run(conn, (&batch.tenant, &batch.run), row)
-        }
-        _ => Ok(()),
+    let (place, before) = ((&batch.tenant, &batch.run), head.status.as_deref());
+    if let Some(row) = row.filter(|row| before != Some(row.status.word())) {
+        project::put_run(conn, place, (before, row))?;
+    }
+    match head.opened_at.or(row.map(|row| row.opened_at)) {
+        Some(opened_at) => facets::put_operations(conn, place, (opened_at, &batch.records)),
+        None => Ok(()),
     }
 }
 

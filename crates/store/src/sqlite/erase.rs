@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::{Error, query::Erase};
 
-use super::{Fault, Sqlite, append::blob_key, project::parse, query::select, writer::Job};
+use super::{Fault, Sqlite, append::blob_key, facets, writer::Job};
 
 impl Erase for Sqlite {
     fn erase_run(&self, tenant: &Tenant, run: &RunId) -> Task<'_, Result<(), Error>> {
@@ -65,8 +65,7 @@ fn forget_run(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<(), Fau
 }
 
 fn forget_subject(conn: &Connection, tenant: &Tenant, subject: &str) -> Result<Vec<RunId>, Fault> {
-    let sql = "SELECT run FROM subjects WHERE tenant = ?1 AND subject = ?2 ORDER BY run";
-    let runs: Vec<RunId> = select(conn, sql, &[&tenant.as_str(), &subject], |row| parse(row, 0))?;
+    let runs = facets::about(conn, tenant, subject)?;
     for run in &runs {
         forget_run(conn, tenant, run)?;
     }

@@ -12,7 +12,7 @@ use crate::{Error, batch};
 
 use super::{
     Fault, Sqlite,
-    append::{self, Head, Place, blob_key, blob_place, kind_of, opening_place},
+    append::{self, Head, Place, blob_key, blob_place, opening_place},
     cipher::Key,
     halts,
     project::parse,
@@ -150,9 +150,6 @@ fn read_event(
     if Digest::of(&bytes).0 != hash {
         return Err(wrong("its hash does not match its bytes"));
     }
-    if kind_of(&bytes).as_deref() != Some(kind.as_str()) {
-        return Err(wrong("its kind is not that of its bytes"));
-    }
     let openings = match &sealed {
         None => Vec::new(),
         Some(sealed) => {
@@ -164,6 +161,9 @@ fn read_event(
     };
     let mut record = Record::read(seq, bytes, openings)
         .map_err(|damage| JournalError::Tampered(format!("run {run}: {damage}")))?;
+    if record.event.body.kind() != kind {
+        return Err(wrong("its kind is not that of its bytes"));
+    }
     if record.event.at != at {
         return Err(wrong("its time is not that of its bytes"));
     }

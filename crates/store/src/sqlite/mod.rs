@@ -5,6 +5,7 @@ mod cipher;
 mod copy;
 mod documents;
 mod erase;
+mod facets;
 mod halts;
 mod load;
 mod log;

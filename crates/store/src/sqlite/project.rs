@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::query::status_name;
 
-use super::{Fault, append::Place};
+use super::{Fault, append::Place, facets};
 
 /// Applies one change.
 pub(super) fn apply(conn: &Connection, place: Place<'_>, change: &Change) -> Result<(), Fault> {
@@ -80,34 +80,27 @@ pub(super) fn rest_of(row: &RunRow) -> Result<String, Fault> {
     json(&(&row.on_behalf_of, &row.subjects, row.at))
 }
 
-/// What lists of runs look for. A run has other subjects or another intent never, so this is written
-/// when it opens and when its status changes.
+/// What a run's row says beside its head. A run has other subjects or another intent never, so this is
+/// written when it opens and when its status changes.
 pub(super) fn put_run(
     conn: &Connection,
-    (tenant, run): Place<'_>,
-    row: &RunRow,
+    place: Place<'_>,
+    (before, row): (Option<&str>, &RunRow),
 ) -> Result<(), Fault> {
     conn.prepare_cached(
         "UPDATE runs SET status = ?3, intent = ?4, pack = ?5, agent = ?6, opened_at = ?7
          WHERE tenant = ?1 AND run = ?2",
     )?
     .execute((
-        tenant.as_str(),
-        run.as_str(),
+        place.0.as_str(),
+        place.1.as_str(),
         status_name(row.status),
         &row.intent,
         &row.pack,
         &row.agent,
         row.opened_at,
     ))?;
-    // Never removed: erasing by subject must not miss a run that once was about it.
-    let mut insert = conn.prepare_cached(
-        "INSERT OR IGNORE INTO subjects (tenant, subject, run) VALUES (?1, ?2, ?3)",
-    )?;
-    for subject in &row.subjects {
-        insert.execute((tenant.as_str(), subject, run.as_str()))?;
-    }
-    Ok(())
+    facets::put_row(conn, place, (before, row))
 }
 
 fn open_approval(

@@ -7,18 +7,18 @@ use kernel::{
     port::{JournalError, Task},
     project::{ApprovalRow, RunRow},
 };
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter, types::Value};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use crate::{
     Error, PAGE_MAX,
     query::{
         ApprovalEntry, ExceptionEntry, ExceptionFilter, Key, Listed, Page, Query, ReceiptEntry,
-        RunEntry, RunFilter, State, Stats, Thing, TokenEntry, status_name,
+        RunEntry, RunFilter, State, Stats, Thing, TokenEntry, Waiting,
     },
 };
 
 use super::{
-    Fault, Sqlite, load, log,
+    Fault, Sqlite, facets, load, log,
     project::{Kept, KeptAsk, from_json, parse},
 };
 
@@ -232,6 +232,11 @@ impl Query for Sqlite {
         let counters = std::sync::Arc::clone(&self.counters);
         Box::pin(async move { Ok(self.read(move |conn| count(conn, &tenant, &counters)).await?) })
     }
+
+    fn waiting(&self, tenant: &Tenant) -> Task<'_, Result<Waiting, Error>> {
+        let tenant = tenant.clone();
+        Box::pin(async move { Ok(self.read(move |conn| count_waiting(conn, &tenant)).await?) })
+    }
 }
 
 /// How one row becomes an item with its key.
@@ -366,65 +371,46 @@ fn list_runs(
     filter: &RunFilter,
     (after, size): (Option<Key>, usize),
 ) -> Result<Vec<(Key, RunEntry)>, Fault> {
-    let mut sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ? AND row IS NOT NULL");
-    let mut values = vec![Value::from(tenant.as_str().to_owned())];
-    let mut narrow = |clause: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            sql.push_str(clause);
-            values.push(value);
-        }
-    };
-    narrow(" AND status = ?", filter.status.map(|status| status_name(status).into()));
-    narrow(" AND intent = ?", filter.intent.clone().map(Value::from));
-    match &filter.pack {
-        Some(pack) if !pack.contains('@') => {
-            // Every version of it: what lies between `name@` and the next letter after `@`.
-            narrow(" AND pack >= ?", Some(format!("{pack}@").into()));
-            narrow(" AND pack < ?", Some(format!("{pack}A").into()));
-        }
-        exact => narrow(" AND pack = ?", exact.clone().map(Value::from)),
-    }
-    narrow(" AND agent = ?", filter.agent.clone().map(Value::from));
-    narrow(" AND opened_at >= ?", filter.from.map(Value::from));
-    narrow(" AND opened_at < ?", filter.until.map(Value::from));
-    if let Some(subject) = &filter.subject {
-        sql.push_str(" AND run IN (SELECT run FROM subjects WHERE tenant = ? AND subject = ?)");
-        values.extend([Value::from(tenant.as_str().to_owned()), Value::from(subject.clone())]);
-    }
-    if let Some(Key(opened_at, run)) = after {
-        sql.push_str(" AND (opened_at, run) < (?, ?)");
-        values.extend([Value::from(opened_at), Value::from(run)]);
-    }
-    sql.push_str(" ORDER BY opened_at DESC, run DESC LIMIT ?");
-    values.push(Value::from(i64::try_from(size + 1).unwrap_or(i64::MAX)));
+    let places = facets::find(conn, tenant, filter, (after.as_ref(), size + 1))?;
+    let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE tenant = ?1 AND run = ?2");
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push((Key(row.get(7)?, row.get(0)?), run_entry(row)?));
+    let mut found = Vec::with_capacity(places.len());
+    for place in places {
+        let mut rows = statement.query((tenant.as_str(), &place.1))?;
+        let gone = || JournalError::Tampered(format!("run {} is listed and not there", place.1));
+        let entry = run_entry(rows.next()?.ok_or_else(gone)?)?;
+        drop(rows);
+        found.push((place, entry));
     }
     Ok(found)
 }
 
+fn count_one(conn: &Connection, tenant: &Tenant, sql: &str) -> Result<u64, Fault> {
+    let counted = conn.prepare_cached(sql)?.query_row([tenant.as_str()], |row| row.get(0));
+    Ok(counted.optional()?.unwrap_or(0))
+}
+
+/// Both are counted in indexes that hold nothing else.
+fn count_waiting(conn: &Connection, tenant: &Tenant) -> Result<Waiting, Fault> {
+    let one = |sql| count_one(conn, tenant, sql);
+    Ok(Waiting {
+        approvals: one("SELECT count(*) FROM approvals WHERE tenant = ?1 AND state IS NULL")?,
+        exceptions: one("SELECT count(*) FROM exceptions WHERE tenant = ?1 AND closed_at IS NULL")?,
+    })
+}
+
 fn count(conn: &Connection, tenant: &Tenant, counters: &super::Counters) -> Result<Stats, Fault> {
     use std::sync::atomic::Ordering::Relaxed;
-    let one = |sql: &str| -> Result<u64, Fault> {
-        Ok(conn
-            .prepare_cached(sql)?
-            .query_row([tenant.as_str()], |row| row.get(0))
-            .optional()?
-            .unwrap_or(0))
-    };
+    let one = |sql| count_one(conn, tenant, sql);
     let pages: u64 = super::pragma(conn, "page_count")?;
     let page_bytes: u64 = super::pragma(conn, "page_size")?;
+    let waiting = count_waiting(conn, tenant)?;
     Ok(Stats {
         runs: one("SELECT count(*) FROM runs WHERE tenant = ?1")?,
         events: one("SELECT coalesce(sum(next_seq), 0) FROM runs WHERE tenant = ?1")?,
         receipts: one("SELECT count(*) FROM receipts WHERE tenant = ?1")?,
-        approvals_open: one("SELECT count(*) FROM approvals WHERE tenant = ?1 AND state IS NULL")?,
-        exceptions_open: one(
-            "SELECT count(*) FROM exceptions WHERE tenant = ?1 AND closed_at IS NULL",
-        )?,
+        approvals_open: waiting.approvals,
+        exceptions_open: waiting.exceptions,
         writes: counters.writes.load(Relaxed),
         commits: counters.commits.load(Relaxed),
         file_bytes: pages * page_bytes,

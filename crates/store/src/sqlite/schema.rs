@@ -18,6 +18,7 @@ const MIGRATIONS: &[Migration] = &[
     |conn| conn.execute_batch(include_str!("schema/3.sql")),
     |conn| conn.execute_batch(include_str!("schema/4.sql")),
     |conn| conn.execute_batch(include_str!("schema/5.sql")),
+    |conn| conn.execute_batch(include_str!("schema/6.sql")),
 ];
 
 /// The schema version this build writes.

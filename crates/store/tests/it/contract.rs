@@ -1,6 +1,6 @@
 //! What every store promises. Each case runs over RAM and over SQLite.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kernel::{
     event::{Body, Event, Record, check_chain},
@@ -16,6 +16,7 @@ use serde_json::json;
 use store::{
     BLOB_BYTES_MAX, Brake, Checkpoint, DOCUMENT_BYTES_MAX, Document, Error, ExceptionEntry,
     ExceptionFilter, Expected, HaltNote, Page, Ram, RunFilter, State, Store, StoredReceipt, Thing,
+    Waiting,
 };
 
 use crate::make::*;
@@ -55,6 +56,10 @@ over_both!(
     erasing_a_subject_spares_the_others,
     runs_are_filtered,
     runs_are_paged,
+    runs_are_filtered_by_operation,
+    filters_combine_on_every_page,
+    pages_hold_still_while_runs_are_written,
+    what_waits_is_counted,
     approvals_open_and_close,
     exceptions_open_and_close,
     a_token_is_armed_then_spent,
@@ -434,7 +439,7 @@ async fn runs_are_filtered(store: Arc<dyn Store>) {
     assert_eq!(list(|_| ()).await, [103, 102, 102, 101, 101, 100, 100]);
     assert_eq!(list(|f| f.status = Some(Status::Succeeded)).await, [101, 100, 100]);
     assert_eq!(list(|f| f.intent = Some("refund".to_owned())).await, [103]);
-    assert_eq!(list(|f| f.subject = Some("customer:odd".to_owned())).await, [102, 101, 100]);
+    assert_eq!(list(|f| f.subjects = vec!["customer:odd".to_owned()]).await, [102, 101, 100]);
     assert_eq!(list(|f| (f.from, f.until) = (Some(101), Some(103))).await, [102, 102, 101, 101]);
     assert!(list(|f| f.agent = Some("agent:other".to_owned())).await.is_empty());
     assert_eq!(list(|f| f.pack = Some("customer-ops".to_owned())).await.len(), 7);
@@ -467,6 +472,171 @@ async fn runs_are_paged(store: Arc<dyn Store>) {
     all.sort();
     assert_eq!(seen, all);
     assert!(matches!(list(Some("00".to_owned())).await, Err(Error::Cursor(_))));
+}
+
+async fn runs_are_filtered_by_operation(store: Arc<dyn Store>) {
+    let (tenant, other) = (tenant("default"), tenant("other"));
+    let with = async |tenant: &kernel::id::Tenant, name: &str, operations: &[&str]| {
+        let run = run(name);
+        let mut first = with_row(opening(tenant, &run, 1), row(1, &[]));
+        for operation in operations {
+            let (seq, head) = (first.records.len() as u64, first.records.last().unwrap().hash);
+            first.records.push(proposal(&run, seq, head, operation));
+        }
+        let head = first.records.last().unwrap().hash;
+        let next = first.records.len() as u64;
+        store.append(first).await.unwrap();
+        (run, next, head)
+    };
+    let (a, next, head) = with(&tenant, "a", &["crm.get", "crm.get", "billing.refund"]).await;
+    let (b, ..) = with(&tenant, "b", &["crm.get"]).await;
+    with(&other, "c", &["crm.get", "mail.send"]).await;
+    let list = async |operation: &str| -> Vec<_> {
+        let operation = Some(operation.parse().unwrap());
+        let filter = RunFilter { operation, ..RunFilter::default() };
+        let listed = store.runs(&tenant, filter, Page::default()).await.unwrap();
+        listed.items.into_iter().map(|entry| entry.run).collect()
+    };
+    let both = if a > b { [a.clone(), b.clone()] } else { [b.clone(), a.clone()] };
+    assert_eq!(list("crm.get").await, both);
+    assert_eq!(list("billing.refund").await, std::slice::from_ref(&a));
+    assert!(list("crm").await.is_empty() && list("mail.send").await.is_empty());
+    // One that comes later counts too, in whatever state the run is by then.
+    let mut later = batch(&tenant, vec![proposal(&a, next, head, "mail.send")]);
+    let failed = kernel::project::RunRow { status: Status::Failed, ..row(1, &[]) };
+    later = with_row(later, failed);
+    store.append(later).await.unwrap();
+    assert_eq!(list("mail.send").await, [a]);
+}
+
+/// Every value of the six filters over runs that differ in all of them.
+async fn many_runs(store: &dyn Store, tenant: &kernel::id::Tenant, runs: i64) {
+    for n in 0..runs {
+        let run = run(&n.to_string());
+        let customer = format!("customer:{}", n % 7);
+        let mut row = row(1_000 + n / 3, &[&customer, &format!("account:{}", n % 2)]);
+        row.status = [Status::Succeeded, Status::Failed, Status::Waiting][(n % 3) as usize];
+        row.intent = ["renewal", "refund"][(n % 2) as usize].to_owned();
+        row.pack = format!("{}@1.{}.0", ["ops", "ops-x"][(n % 5 / 3) as usize], n % 2);
+        row.agent = format!("agent:{}", n % 4);
+        let mut first = with_row(opening(tenant, &run, 1), row);
+        let head = first.records[0].hash;
+        first.records.push(proposal(&run, 1, head, &format!("crm.op{}", n % 3)));
+        store.append(first).await.unwrap();
+    }
+}
+
+/// All pages of a list, in pages of three.
+async fn all_pages(
+    store: &dyn Store,
+    tenant: &kernel::id::Tenant,
+    filter: &RunFilter,
+) -> Vec<store::RunEntry> {
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let page = Page { after, limit: 3 };
+        let listed = store.runs(tenant, filter.clone(), page).await.unwrap();
+        assert!(listed.items.len() <= 3);
+        seen.extend(listed.items);
+        after = listed.next;
+        if after.is_none() {
+            return seen;
+        }
+    }
+}
+
+async fn filters_combine_on_every_page(store: Arc<dyn Store>) {
+    let tenant = tenant("default");
+    many_runs(&*store, &tenant, 180).await;
+    let everything = all_pages(&*store, &tenant, &RunFilter::default()).await;
+    assert_eq!(everything.len(), 180);
+    let numbers: BTreeMap<_, _> = (0..180_i64).map(|n| (run(&n.to_string()), n)).collect();
+    let mut seen = 0;
+    // Every subset of the filters, each with a value that some runs have.
+    for set in 0..256_u32 {
+        let has = |bit: u32| set & (1 << bit) != 0;
+        let subjects = [(5, "account:0"), (6, "customer:3")];
+        let filter = RunFilter {
+            status: has(0).then_some(Status::Succeeded),
+            intent: has(1).then(|| "renewal".to_owned()),
+            pack: has(2).then(|| ["ops", "ops@1.0.0"][(set % 2) as usize].to_owned()),
+            agent: has(3).then(|| "agent:0".to_owned()),
+            operation: has(4).then(|| "crm.op0".parse().unwrap()),
+            subjects: subjects.iter().filter(|s| has(s.0)).map(|s| s.1.to_owned()).collect(),
+            from: has(7).then_some(1_010),
+            until: has(7).then_some(1_050),
+        };
+        let passes = |n: i64| {
+            (!has(0) || n % 3 == 0)
+                && (!has(1) || n % 2 == 0)
+                && (!has(2) || n % 5 / 3 == 0 && (set % 2 == 0 || n % 2 == 0))
+                && (!has(3) || n % 4 == 0)
+                && (!has(4) || n % 3 == 0)
+                && (!has(5) || n % 2 == 0)
+                && (!has(6) || n % 7 == 3)
+                && (!has(7) || (1_010..1_050).contains(&(1_000 + n / 3)))
+        };
+        let expected: Vec<_> =
+            everything.iter().filter(|entry| passes(numbers[&entry.run])).cloned().collect();
+        seen += usize::from(!expected.is_empty());
+        assert_eq!(all_pages(&*store, &tenant, &filter).await, expected, "{filter:?}");
+    }
+    assert!(seen > 200, "{seen} of the filters pass something: the values are badly chosen");
+}
+
+async fn pages_hold_still_while_runs_are_written(store: Arc<dyn Store>) {
+    let tenant = tenant("default");
+    many_runs(&*store, &tenant, 60).await;
+    let filter = RunFilter { agent: Some("agent:1".to_owned()), ..RunFilter::default() };
+    let expected: Vec<_> =
+        all_pages(&*store, &tenant, &filter).await.into_iter().map(|e| e.run).collect();
+    let (mut after, mut seen, mut newer) = (None, Vec::new(), 0);
+    loop {
+        let page = Page { after, limit: 2 };
+        let listed = store.runs(&tenant, filter.clone(), page).await.unwrap();
+        seen.extend(listed.items.into_iter().map(|entry| entry.run));
+        after = listed.next;
+        if after.is_none() {
+            break;
+        }
+        // A run that begins while somebody turns pages, and one that goes on.
+        newer += 1;
+        let mut fresh = row(5_000 + newer, &[]);
+        fresh.agent = "agent:1".to_owned();
+        let opening = opening(&tenant, &run(&format!("newer {newer}")), 1);
+        store.append(with_row(opening, fresh)).await.unwrap();
+        let moved = seen.last().unwrap();
+        let entry = store.run(&tenant, moved).await.unwrap().unwrap();
+        let next = batch(&tenant, records(moved, entry.next_seq, entry.head, 1));
+        let mut changed = entry.row.unwrap();
+        changed.status = Status::Cancelled;
+        store.append(with_row(next, changed)).await.unwrap();
+    }
+    assert!(newer > 3);
+    assert_eq!(seen, expected);
+}
+
+async fn what_waits_is_counted(store: Arc<dyn Store>) {
+    let (tenant, run) = (tenant("default"), run("a"));
+    let ask = |seq: u64| {
+        Change::ApprovalOpened(Box::new(ApprovalRow {
+            id: ApprovalId::of(&tenant, &run, seq),
+            sort: "action".to_owned(),
+            step: "pay".to_owned(),
+            action: Some(seq),
+            roles: vec![],
+            opened_at: 1,
+            expires_at: 2,
+        }))
+    };
+    let mut first = opening(&tenant, &run, 1);
+    first.changes = vec![ask(0), ask(1), ask(2)];
+    let id = ApprovalId::of(&tenant, &run, 1);
+    first.changes.push(Change::ApprovalClosed { id, state: "void".to_owned(), at: 3 });
+    store.append(first).await.unwrap();
+    assert_eq!(store.waiting(&tenant).await.unwrap(), Waiting { approvals: 2, exceptions: 0 });
+    let other = "other".parse().unwrap();
+    assert_eq!(store.waiting(&other).await.unwrap(), Waiting::default());
 }
 
 async fn approvals_open_and_close(store: Arc<dyn Store>) {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use kernel::port::{Blobs, Journal, JournalError};
+use kernel::{
+    port::{Blobs, Journal, JournalError},
+    run::Status,
+};
 use rusqlite::Connection;
 use store::{Erase, Error, Options, Page, Query, RunFilter, Sqlite, Store, VERSION};
 
@@ -135,7 +138,8 @@ async fn a_store_of_version_1_is_brought_forward() {
         *loaded.records[1].openings()[0].as_ref().unwrap().value,
         serde_json::json!({"canary": "value-1"})
     );
-    let filter = RunFilter { subject: Some("customer:1".to_owned()), ..RunFilter::default() };
+    let subjects = vec!["customer:1".to_owned()];
+    let filter = RunFilter { subjects, status: Some(Status::Waiting), ..RunFilter::default() };
     let listed = store.runs(&tenant, filter, Page::default()).await.unwrap();
     assert_eq!(listed.items.iter().map(|entry| &entry.run).collect::<Vec<_>>(), [&run]);
     drop(store);
@@ -144,6 +148,66 @@ async fn a_store_of_version_1_is_brought_forward() {
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
     assert_eq!(version, VERSION);
+}
+
+/// What a store of version 5 had instead of the facets.
+const BACK_TO_5: &str = "
+    CREATE TABLE subjects (tenant TEXT NOT NULL, subject TEXT NOT NULL, run TEXT NOT NULL,
+      PRIMARY KEY (tenant, subject, run)) STRICT, WITHOUT ROWID;
+    INSERT INTO subjects SELECT facets.tenant, name, 'run_' || lower(hex(facet_runs.run))
+      FROM facets JOIN facet_runs ON facet = id WHERE kind = 'subject';
+    DROP TABLE facets; DROP TABLE facets_last; DROP TABLE facet_runs;
+    CREATE INDEX runs_opened ON runs (tenant, opened_at, run);
+    CREATE INDEX runs_status ON runs (tenant, status, opened_at, run);
+    PRAGMA user_version = 5;";
+
+#[tokio::test]
+async fn runs_of_an_older_version_are_found_by_every_filter() {
+    let folder = Folder::new();
+    let (mine, theirs) = (tenant("default"), tenant("other"));
+    let store = folder.open();
+    for (n, tenant) in (0..40_i64).zip([&mine, &theirs].into_iter().cycle()) {
+        let run = run(&n.to_string());
+        let mut row = row(100 + n / 4, &[&format!("customer:{}", n % 3)]);
+        row.status = [Status::Succeeded, Status::Failed][(n / 2 % 2) as usize];
+        row.agent = format!("agent:{}", n % 3);
+        let mut first = with_row(opening(tenant, &run, 1), row);
+        let (head, operation) = (first.records[0].hash, format!("crm.op{}", n % 5));
+        let proposed = proposal(&run, 1, head, &operation);
+        first.records.push(proposal(&run, 2, proposed.hash, &operation));
+        first.records.insert(1, proposed);
+        store.append(first).await.unwrap();
+    }
+    let status = Some(Status::Failed);
+    let filters = [
+        RunFilter::default(),
+        RunFilter { status, ..RunFilter::default() },
+        RunFilter { intent: Some("renewal".to_owned()), ..RunFilter::default() },
+        RunFilter { pack: Some("customer-ops".to_owned()), ..RunFilter::default() },
+        RunFilter { agent: Some("agent:2".to_owned()), ..RunFilter::default() },
+        RunFilter { subjects: vec!["customer:1".to_owned()], ..RunFilter::default() },
+        RunFilter { operation: Some("crm.op2".parse().unwrap()), status, ..RunFilter::default() },
+    ];
+    let all = async |store: &Sqlite| {
+        let mut listed = Vec::new();
+        for (filter, tenant) in filters.iter().flat_map(|f| [(f, &mine), (f, &theirs)]) {
+            listed.push(store.runs(tenant, filter.clone(), Page::default()).await.unwrap());
+        }
+        listed
+    };
+    let before = all(&store).await;
+    assert!(before.iter().all(|listed| !listed.items.is_empty()), "a filter that says nothing");
+    store.close().await.unwrap();
+    drop(store);
+    Connection::open(folder.path()).unwrap().execute_batch(BACK_TO_5).unwrap();
+    let store = folder.open();
+    assert_eq!(store.migrated_from(), Some(5));
+    assert_eq!(all(&store).await, before);
+    // What comes after the migration joins what it filled, and erasing goes by it.
+    let fresh = with_row(opening(&mine, &run("new"), 1), row(900, &["customer:1", "customer:new"]));
+    store.append(fresh).await.unwrap();
+    let expected = before[10].items.len() + 1;
+    assert_eq!(store.erase_subject(&mine, "customer:1").await.unwrap().len(), expected);
 }
 
 #[test]

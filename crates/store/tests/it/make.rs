@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use kernel::{
-    event::{Body, Event, Record},
+    event::{Body, Event, Record, Role},
     id::{At, Digest, PrincipalId, ReceiptId, RunId, Seq, Tenant},
     input::Input,
-    label::LabelMap,
+    label::{Label, LabelMap},
     port::{Batch, Posted, SignedReceipt},
     project::{Change, RunRow},
     receipt::Draft,
@@ -46,6 +46,23 @@ pub(crate) fn records(run: &RunId, from: Seq, head: Digest, count: Seq) -> Vec<R
         record
     });
     events.collect()
+}
+
+/// One event that follows `head` and proposes an operation.
+pub(crate) fn proposal(run: &RunId, seq: Seq, head: Digest, operation: &str) -> Record {
+    let body = Body::Proposed {
+        step: "step".to_owned(),
+        operation: operation.parse().unwrap(),
+        definition: Digest::default(),
+        args: sealed(json!({})),
+        resource: None,
+        existence: Label::default(),
+        attempt: 1,
+        origin: seq,
+        because: Role::Step,
+    };
+    let at = 1_000 + seq as At;
+    Record::new(Event { v: 1, run: run.clone(), seq, at, body, prev_hash: head }).unwrap()
 }
 
 pub(crate) fn batch(tenant: &Tenant, records: Vec<Record>) -> Batch {

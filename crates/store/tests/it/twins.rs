@@ -47,7 +47,13 @@ async fn step(store: &dyn Store, mut dice: Dice, tenant: &Tenant) -> String {
             let (late, fenced) = (dice.below(6) == 0, dice.below(6) == 0);
             let seq = if late { seq.saturating_sub(1) } else { seq };
             let epoch = entry.map_or(0, |e| e.epoch).saturating_sub(u64::from(fenced));
-            let records = records(&run, seq, head, 1 + dice.below(3));
+            let mut records = records(&run, seq, head, 1 + dice.below(3));
+            if dice.below(3) == 0 {
+                let last = &records[records.len() - 1];
+                let operation = format!("crm.op{}", dice.below(3));
+                let proposed = proposal(&run, last.event.seq + 1, last.hash, &operation);
+                records.push(proposed);
+            }
             format!(
                 "{:?}",
                 store.append(next((tenant, number), records, (epoch, signal), dice)).await
@@ -96,6 +102,15 @@ async fn both_stores_tell_one_story() {
     assert!((5..STEPS / 2).contains(&lost), "{lost} lost: the history is not the one meant");
     for status in [None, Some(Status::Waiting), Some(Status::Running), Some(Status::Asking)] {
         let filter = RunFilter { status, ..RunFilter::default() };
+        let listed = ram.runs(&tenant, filter.clone(), Page::default()).await.unwrap();
+        assert_eq!(listed, file.runs(&tenant, filter, Page::default()).await.unwrap());
+    }
+    for (customer, operation) in (0..3).flat_map(|c| (0..3).map(move |o| (c, o))) {
+        let filter = RunFilter {
+            subjects: vec![format!("customer:{customer}")],
+            operation: Some(format!("crm.op{operation}").parse().unwrap()),
+            ..RunFilter::default()
+        };
         let listed = ram.runs(&tenant, filter.clone(), Page::default()).await.unwrap();
         assert_eq!(listed, file.runs(&tenant, filter, Page::default()).await.unwrap());
     }

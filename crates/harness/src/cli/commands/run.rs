@@ -92,6 +92,15 @@ pub struct List {
     /// Begun before
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// In which this operation was proposed, such as billing.create_refund
+    #[arg(long)]
+    operation: Option<String>,
+    /// About this customer
+    #[arg(long)]
+    customer: Option<String>,
+    /// About this account
+    #[arg(long)]
+    account: Option<String>,
     /// About this subject, such as customer=ACC-0042
     #[arg(long, value_name = "KIND=VALUE")]
     subject: Option<String>,
@@ -152,7 +161,8 @@ impl Verb {
                 let body = json!({
                     "status": list.status, "intent": list.intent, "agent": list.agent,
                     "pack": list.pack, "since": list.since, "until": list.until,
-                    "subject": list.subject, "after": list.after, "limit": list.limit,
+                    "operation": list.operation, "customer": list.customer,
+                    "account": list.account, "subject": list.subject, "after": list.after, "limit": list.limit,
                 });
                 ask(Asked::new("run.list", body, render::run_list))
             }

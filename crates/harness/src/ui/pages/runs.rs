@@ -67,7 +67,10 @@ fn filters(asked: &ListRuns) -> Markup {
             label { "Pack" input name="pack" value=(text(&asked.pack)) autocomplete="off"; }
             label { "From" input name="since" type="date" value=(text(&asked.since)); }
             label { "Until" input name="until" type="date" value=(text(&asked.until)); }
-            label { "Subject" input name="subject" value=(text(&asked.subject)) placeholder="customer=ACC-0042" autocomplete="off"; }
+            label { "Operation" input name="operation" value=(text(&asked.operation)) placeholder="billing.create_refund" autocomplete="off"; }
+            label { "Customer" input name="customer" value=(text(&asked.customer)) autocomplete="off"; }
+            label { "Account" input name="account" value=(text(&asked.account)) autocomplete="off"; }
+            label { "Other subject" input name="subject" value=(text(&asked.subject)) placeholder="contract=CTR-0042" autocomplete="off"; }
             button { "Filter" }
         }
     }
@@ -105,13 +108,16 @@ fn pager(runs: &RunList, asked: &ListRuns) -> Markup {
 }
 
 /// The filters that are written, by the names they have in an address.
-fn named(asked: &ListRuns) -> [(&'static str, &Option<String>); 6] {
+fn named(asked: &ListRuns) -> [(&'static str, &Option<String>); 9] {
     [
         ("intent", &asked.intent),
         ("agent", &asked.agent),
         ("pack", &asked.pack),
         ("since", &asked.since),
         ("until", &asked.until),
+        ("operation", &asked.operation),
+        ("customer", &asked.customer),
+        ("account", &asked.account),
         ("subject", &asked.subject),
     ]
 }

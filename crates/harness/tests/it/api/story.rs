@@ -134,6 +134,10 @@ fn lists_are_paged_filtered_and_cached() {
         ("agent=agent:nobody", 0),
         ("agent=agent:churn-risk&pack=customer-ops", 6),
         ("pack=customer-ops@9.9.9", 0),
+        ("operation=crm.get_account&customer=ACC-0002&status=succeeded", 1),
+        ("operation=crm.get_account&customer=ACC-0003", 1),
+        ("operation=billing.create_refund", 0),
+        ("customer=ACC-0003&account=ACC-0003", 0),
         ("since=2020-01-01&until=2020-01-02T00:00:00Z", 0),
         ("since=2020-01-01&until=2999-01-01", 6),
     ] {

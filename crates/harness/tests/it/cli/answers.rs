@@ -223,6 +223,29 @@ fn the_published_schemas_are_those_of_this_build() {
 }
 
 #[test]
+fn runs_are_listed_by_operation_and_customer() {
+    let office = Office::served();
+    let run = office.changed("ACC-0007", 45, "one");
+    let other = office.changed("ACC-0003", 30, "two");
+    let ids = |filter: &[&str]| -> Vec<String> {
+        let listed = office.json(&[&["run", "list"], filter].concat()).exits(0).document();
+        let items = listed["items"].as_array().unwrap();
+        items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let actions = office.json(&["run", "get", &run]).exits(0).document()["actions"].clone();
+    let operation = actions[0]["operation"].as_str().unwrap();
+    assert_eq!(ids(&["--operation", operation]), [other.clone(), run.clone()]);
+    assert!(ids(&["--operation", "billing.create_refund"]).is_empty());
+    assert_eq!(ids(&["--customer", "ACC-0007"]), [run.as_str()]);
+    let both = ["--operation", operation, "--customer", "ACC-0003", "--status", "succeeded"];
+    assert_eq!(ids(&both), [other]);
+    assert!(ids(&["--customer", "ACC-0007", "--subject", "customer=ACC-0003"]).is_empty());
+    assert!(ids(&["--account", "ACC-0007"]).is_empty());
+    let refused = office.json(&["run", "list", "--operation", "not an id"]).exits(2).problem();
+    assert_eq!(refused["code"], "bad-operation");
+}
+
+#[test]
 fn every_format_prints_what_it_says() {
     let office = Office::served();
     let run = office.changed("ACC-0007", 45, "one");

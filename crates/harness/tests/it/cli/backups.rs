@@ -216,7 +216,12 @@ fn an_older_store_is_brought_forward_with_a_copy_first() {
     // As a build before halts left it.
     let conn = rusqlite::Connection::open(&database).unwrap();
     conn.execute_batch(
-        "DROP TABLE documents; DROP TABLE halts; DROP TABLE halt_log; PRAGMA user_version = 3;",
+        "CREATE TABLE subjects (tenant TEXT NOT NULL, subject TEXT NOT NULL, run TEXT NOT NULL, \
+         PRIMARY KEY (tenant, subject, run)) STRICT, WITHOUT ROWID; \
+         DROP TABLE facets; DROP TABLE facets_last; DROP TABLE facet_runs; \
+         CREATE INDEX runs_opened ON runs (tenant, opened_at, run); \
+         CREATE INDEX runs_status ON runs (tenant, status, opened_at, run); \
+         DROP TABLE documents; DROP TABLE halts; DROP TABLE halt_log; PRAGMA user_version = 3;",
     )
     .unwrap();
     drop(conn);
