@@ -1,6 +1,6 @@
 //! C026, C045, C072, C081, C172, C207, C348: `kill -9` at random moments, by the hundred, while people
 //! submit, approve and roll back through commands of their own, and the systems fail. What must hold is
-//! looked at in the world's own ledger and in exported journals, as the simulator does.
+//! looked at in the world's own ledger and in the journals, as the simulator does.
 //!
 //! `HARNESS_KILLS` says how many kills there are, `HARNESS_SOAK_SECONDS` how long the load goes on,
 //! `HARNESS_SEED` which numbers chance draws. `./proof` and `./soak` set them; a plain test run takes a
