@@ -90,12 +90,21 @@ const fn settle(path: &'static str, verb: &'static str, summary: &'static str) -
     }
 }
 
-const fn claim(path: &'static str, verb: &'static str, summary: &'static str) -> Route {
-    Route { fixed: Some(("verb", verb)), ..route(Verb::Post, path, "approval.claim", summary) }
+const fn claim_ask(path: &'static str, verb: &'static str, summary: &'static str) -> Route {
+    claim("approval.claim", path, verb, summary)
 }
 
-const fn own(path: &'static str, verb: &'static str, summary: &'static str) -> Route {
-    Route { fixed: Some(("verb", verb)), ..route(Verb::Post, path, "exception.claim", summary) }
+const fn claim_exception(path: &'static str, verb: &'static str, summary: &'static str) -> Route {
+    claim("exception.claim", path, verb, summary)
+}
+
+const fn claim(
+    op: &'static str,
+    path: &'static str,
+    verb: &'static str,
+    summary: &'static str,
+) -> Route {
+    Route { fixed: Some(("verb", verb)), ..route(Verb::Post, path, op, summary) }
 }
 
 /// Every route that is one operation.
@@ -126,11 +135,11 @@ pub(super) const ROUTES: &[Route] = &[
     decide("/v1/approvals/{approval}/edit", "edit", "Not this, but with these arguments"),
     decide("/v1/approvals/{approval}/reply", "reply", "Answer a typed question"),
     post("/v1/approvals/decide", "approval.decide-batch", "Several answers; each counts alone"),
-    claim("/v1/approvals/{approval}/claim", "claim", "Look after it yourself"),
-    claim("/v1/approvals/{approval}/assign", "assign", "Have somebody look after it"),
-    claim("/v1/approvals/{approval}/release", "release", "Nobody looks after it any more"),
-    claim("/v1/approvals/{approval}/set-aside", "set_aside", "To the end of the list"),
-    claim("/v1/approvals/{approval}/take-up", "take_up", "Back to its place in the list"),
+    claim_ask("/v1/approvals/{approval}/claim", "claim", "Look after it yourself"),
+    claim_ask("/v1/approvals/{approval}/assign", "assign", "Have somebody look after it"),
+    claim_ask("/v1/approvals/{approval}/release", "release", "Nobody looks after it any more"),
+    claim_ask("/v1/approvals/{approval}/set-aside", "set_aside", "To the end of the list"),
+    claim_ask("/v1/approvals/{approval}/take-up", "take_up", "Back to its place in the list"),
     get("/v1/exceptions", "exception.list", "Runs that need someone, oldest first"),
     get("/v1/exceptions/{exception}", "exception.get", "What happened, and what may be decided"),
     settle("/v1/exceptions/{exception}/happened", "happened", "The effect is there"),
@@ -145,11 +154,19 @@ pub(super) const ROUTES: &[Route] = &[
     settle("/v1/exceptions/{exception}/stop", "stop", "End the run as declared"),
     settle("/v1/exceptions/{exception}/rollback", "rollback", "Take the run's effects back"),
     settle("/v1/exceptions/{exception}/close", "close", "Nothing more is to be done"),
-    own("/v1/exceptions/{exception}/claim", "claim", "Look after it yourself"),
-    own("/v1/exceptions/{exception}/assign", "assign", "Have somebody look after it"),
-    own("/v1/exceptions/{exception}/release", "release", "Nobody looks after it any more"),
-    own("/v1/exceptions/{exception}/set-aside", "set_aside", "To the end of the list"),
-    own("/v1/exceptions/{exception}/take-up", "take_up", "Back to its place in the list"),
+    claim_exception("/v1/exceptions/{exception}/claim", "claim", "Look after it yourself"),
+    claim_exception("/v1/exceptions/{exception}/assign", "assign", "Have somebody look after it"),
+    claim_exception(
+        "/v1/exceptions/{exception}/release",
+        "release",
+        "Nobody looks after it any more",
+    ),
+    claim_exception("/v1/exceptions/{exception}/set-aside", "set_aside", "To the end of the list"),
+    claim_exception(
+        "/v1/exceptions/{exception}/take-up",
+        "take_up",
+        "Back to its place in the list",
+    ),
     post(
         "/v1/gate/tool-call",
         "gate.call",
