@@ -18,9 +18,15 @@ pub struct Budget {
     /// Tries of failed steps beyond their first, over the whole run; absent = as many as its steps say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries_max: Option<u32>,
+    /// Calls to models, helpers and retries included; absent = [`MODEL_CALLS_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_calls_max: Option<u32>,
     /// Wall time from the first event, waiting included, in milliseconds.
     pub wall_max_ms: i64,
 }
+
+/// Model calls of a run whose budget does not say.
+pub const MODEL_CALLS_DEFAULT: u32 = 1_000;
 
 impl Default for Budget {
     fn default() -> Self {
@@ -29,6 +35,7 @@ impl Default for Budget {
             writes_max: 50,
             cost_max: None,
             retries_max: None,
+            model_calls_max: None,
             wall_max_ms: 30 * 24 * 3_600_000,
         }
     }
@@ -42,6 +49,9 @@ pub struct Spent {
     pub calls: u32,
     /// Writes dispatched.
     pub writes: u32,
+    /// Model calls dispatched; not among `calls`.
+    #[serde(default)]
+    pub model_calls: u32,
     /// Minor units reserved and not settled.
     pub reserved_minor: i64,
     /// Minor units settled.
@@ -54,6 +64,9 @@ pub enum Exceeded {
     /// `calls_max` is used up.
     #[error("calls_max is used up")]
     Calls,
+    /// `model_calls_max` is used up.
+    #[error("model_calls_max is used up")]
+    ModelCalls,
     /// `writes_max` is used up.
     #[error("writes_max is used up")]
     Writes,
@@ -67,16 +80,15 @@ impl Spent {
     ///
     /// # Errors
     /// Names the limit that would break.
-    pub fn check(
-        &self,
-        budget: &Budget,
-        is_write: Writes,
-        cost: Option<Money>,
-    ) -> Result<(), Exceeded> {
-        if self.calls >= budget.calls_max {
+    pub fn check(&self, budget: &Budget, sort: Sort, cost: Option<Money>) -> Result<(), Exceeded> {
+        let model_calls_max = budget.model_calls_max.unwrap_or(MODEL_CALLS_DEFAULT);
+        if sort == Sort::Model && self.model_calls >= model_calls_max {
+            return Err(Exceeded::ModelCalls);
+        }
+        if sort != Sort::Model && self.calls >= budget.calls_max {
             return Err(Exceeded::Calls);
         }
-        if is_write == Writes::Yes && self.writes >= budget.writes_max {
+        if sort == Sort::Write && self.writes >= budget.writes_max {
             return Err(Exceeded::Writes);
         }
         match (budget.cost_max, cost) {
@@ -91,9 +103,10 @@ impl Spent {
     }
 
     /// Takes the worst case of one call out of the budget.
-    pub fn reserve(&mut self, is_write: Writes, cost: Option<Money>) {
-        self.calls = self.calls.saturating_add(1);
-        self.writes = self.writes.saturating_add(u32::from(is_write == Writes::Yes));
+    pub fn reserve(&mut self, sort: Sort, cost: Option<Money>) {
+        self.calls = self.calls.saturating_add(u32::from(sort != Sort::Model));
+        self.writes = self.writes.saturating_add(u32::from(sort == Sort::Write));
+        self.model_calls = self.model_calls.saturating_add(u32::from(sort == Sort::Model));
         self.reserved_minor = self.reserved_minor.saturating_add(cost.map_or(0, |c| c.minor));
     }
 
@@ -104,13 +117,15 @@ impl Spent {
     }
 }
 
-/// Whether a call is a write, spelled out at the call site.
+/// What a call counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writes {
-    /// It is.
-    Yes,
-    /// It is a read.
-    No,
+pub enum Sort {
+    /// It changes nothing.
+    Read,
+    /// It changes the world.
+    Write,
+    /// It asks a model.
+    Model,
 }
 
 #[cfg(test)]
@@ -123,19 +138,31 @@ mod tests {
         let eur = |minor| Some(Money { minor, currency: Currency::parse("EUR").unwrap() });
         let budget = Budget { calls_max: 3, writes_max: 1, cost_max: eur(10), ..Budget::default() };
         let mut spent = Spent::default();
-        assert_eq!(spent.check(&budget, Writes::Yes, eur(10)), Ok(()));
-        assert_eq!(spent.check(&budget, Writes::Yes, eur(11)), Err(Exceeded::Cost));
-        spent.reserve(Writes::Yes, eur(10));
-        assert_eq!(spent.check(&budget, Writes::Yes, None), Err(Exceeded::Writes));
+        assert_eq!(spent.check(&budget, Sort::Write, eur(10)), Ok(()));
+        assert_eq!(spent.check(&budget, Sort::Write, eur(11)), Err(Exceeded::Cost));
+        spent.reserve(Sort::Write, eur(10));
+        assert_eq!(spent.check(&budget, Sort::Write, None), Err(Exceeded::Writes));
         assert_eq!(
-            spent.check(&budget, Writes::No, eur(1)),
+            spent.check(&budget, Sort::Read, eur(1)),
             Err(Exceeded::Cost),
             "reserved counts"
         );
         spent.settle(eur(10), eur(4));
-        assert_eq!(spent.check(&budget, Writes::No, eur(6)), Ok(()));
-        spent.reserve(Writes::No, None);
-        spent.reserve(Writes::No, None);
-        assert_eq!(spent.check(&budget, Writes::No, None), Err(Exceeded::Calls));
+        assert_eq!(spent.check(&budget, Sort::Read, eur(6)), Ok(()));
+        spent.reserve(Sort::Read, None);
+        spent.reserve(Sort::Read, None);
+        assert_eq!(spent.check(&budget, Sort::Read, None), Err(Exceeded::Calls));
+    }
+
+    #[test]
+    fn model_calls_have_a_bound_of_their_own() {
+        let budget = Budget { calls_max: 0, model_calls_max: Some(2), ..Budget::default() };
+        let mut spent = Spent::default();
+        for _ in 0..2 {
+            assert_eq!(spent.check(&budget, Sort::Model, None), Ok(()));
+            spent.reserve(Sort::Model, None);
+        }
+        assert_eq!(spent.check(&budget, Sort::Model, None), Err(Exceeded::ModelCalls));
+        assert_eq!(spent.check(&budget, Sort::Read, None), Err(Exceeded::Calls));
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::Value;
 
 use crate::{
+    conversation::Thread,
     id::{EffectKey, RunId, Seq, Tenant},
     label::LabelMap,
     operation::Operation,
@@ -31,7 +32,7 @@ pub const DISPATCH_WINDOW_MS: i64 = 5_000;
 /// kernel::gate::Permit { attempt: 2, ..like }
 /// # }
 /// ```
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Permit {
     pub(crate) tenant: Tenant,
     pub(crate) run: RunId,
@@ -43,6 +44,7 @@ pub struct Permit {
     pub(crate) key: EffectKey,
     pub(crate) masks: BTreeSet<String>,
     pub(crate) dispatch_by_boot_ms: u64,
+    pub(crate) thread: Option<Arc<Thread>>,
 }
 
 impl Permit {
@@ -98,6 +100,12 @@ impl Permit {
     #[must_use]
     pub fn masks(&self) -> &BTreeSet<String> {
         &self.masks
+    }
+
+    /// For a model call: the conversation it goes on with, its own prompt last.
+    #[must_use]
+    pub fn thread(&self) -> Option<&Arc<Thread>> {
+        self.thread.as_ref()
     }
 
     /// Boot-time clock in ms after which no byte of this call may leave.

@@ -12,6 +12,7 @@ pub mod approval;
 pub mod budget;
 pub mod canon;
 pub mod catalogue;
+pub mod conversation;
 pub mod decision;
 pub mod event;
 pub mod exception;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    budget::Sort,
+    conversation::MODEL_CONNECTOR,
     id::OperationId,
     label::{Label, LabelMap},
     money::Money,
@@ -243,6 +245,25 @@ impl Operation {
     #[must_use]
     pub fn is_write(&self) -> bool {
         self.facts.effect == Effect::Write
+    }
+
+    /// Whether it asks a model: such a call is judged again only when what it would show to whom
+    /// changes, and it has no receipt of its own.
+    #[must_use]
+    pub fn is_model_call(&self) -> bool {
+        self.id.connector() == MODEL_CONNECTOR
+    }
+
+    /// What a call of it counts as.
+    #[must_use]
+    pub fn sort(&self) -> Sort {
+        if self.is_write() {
+            Sort::Write
+        } else if self.is_model_call() {
+            Sort::Model
+        } else {
+            Sort::Read
+        }
     }
 
     /// A write that cannot be taken back.

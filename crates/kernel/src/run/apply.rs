@@ -6,12 +6,15 @@ use serde_json::json;
 
 use super::{
     Fault, Run, run_value,
-    state::{Act, Ask, Dispatch, Origin, Phase, undo_label, undo_scope, unknown},
+    state::{
+        Act, Ask, Cleared, Dispatch, Origin, Phase, conversation_of, undo_label, undo_scope,
+        unknown,
+    },
 };
 use crate::{
     action::Resource,
     approval::Approval,
-    budget::Writes,
+    conversation::{Said, Thread},
     decision::Verdict,
     event::{Answered, Body, Ended, Purpose, Record, Role, Stage, Unwound},
     exception::{Class, Landed, Need},
@@ -59,9 +62,15 @@ impl Run {
                 self.on_rejected(*action, *stage, *class)?
             }
             Body::Judged { action, digest, decision } => {
+                let policy = self.state.current_policy;
                 let act = self.act(*action)?;
                 act.digest = Some(*digest);
                 act.decision = Some(decision.clone());
+                if act.operation.is_model_call() && decision.verdict == Verdict::Allow {
+                    let (id, cleared) = Cleared::of(act, policy, decision);
+                    self.state.cleared.insert(id, cleared);
+                    return Ok(());
+                }
                 // A quorum that is not full yet: the same ask stays open.
                 let asks = matches!(&decision.verdict, Verdict::Ask(r) if r.transforms.is_empty());
                 if asks && act.ask.is_some() {
@@ -399,8 +408,7 @@ impl Run {
         act.dispatch = Some(Dispatch { seq, key, attempt, dispatch_by, first_at });
         act.phase = Phase::Dispatched;
         act.probe_at = None;
-        let writes = if act.operation.is_write() { Writes::Yes } else { Writes::No };
-        self.state.spent.reserve(writes, act.operation.cost_max);
+        self.state.spent.reserve(act.operation.sort(), act.operation.cost_max);
         *self.state.uses.entry(act.operation.id.clone()).or_default() += 1;
         Ok(())
     }
@@ -418,7 +426,25 @@ impl Run {
         self.state.spent.settle(worst, cost);
         act.ended = Some((at, ended.clone()));
         act.phase = Phase::Ended;
+        if act.operation.is_model_call() {
+            self.on_spoken(action, ended);
+        }
         Ok(())
+    }
+
+    /// A model has spoken, or failed to: nothing more is to be done about the call.
+    fn on_spoken(&mut self, action: Seq, ended: &Ended) {
+        let Some(act) = self.state.acts.remove(&action) else { return };
+        let class = match ended {
+            Ended::Done { output, .. } => {
+                let asked = self.state.thread(action, &act);
+                let said = Thread::after(Some(asked), action, Said::Reply(output.value()));
+                self.state.threads.insert(conversation_of(&act), said);
+                None
+            }
+            Ended::Failed { class, .. } => Some(*class),
+        };
+        self.settle_step(&act, Landed::No, class);
     }
 
     fn on_receipted(&mut self, body: &Body) -> Result<(), &'static str> {

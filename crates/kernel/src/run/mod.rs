@@ -469,6 +469,7 @@ impl Run {
                 key: dispatch.key.clone(),
                 masks: masks(&act.transforms),
                 dispatch_by_boot_ms: decided.saturating_add(DISPATCH_WINDOW_MS.unsigned_abs()),
+                thread: act.operation.is_model_call().then(|| self.state.thread(*action, act)),
             });
         }
         permits

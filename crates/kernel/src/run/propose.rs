@@ -14,7 +14,7 @@ use super::{
 use crate::{
     action::{Binding, Proposal, Resource},
     approval,
-    budget::Writes,
+    budget::Sort,
     decision::{Autonomy, Decision, Evidence, Question, Requirement, Rule, RunFacts, Verdict},
     event::{Body, End, Purpose, Role, Stage},
     exception::{Class, Landed, Need},
@@ -281,7 +281,10 @@ impl Run {
             if self.state.is_held() {
                 return Ok(());
             }
-            let decision = self.judge(action, ports)?;
+            let decision = match self.cleared(action) {
+                Some(decision) => decision,
+                None => self.judge(action, ports)?,
+            };
             match self.next_step(action, &decision) {
                 Step::Reject(stage, class, code) => return self.reject(action, stage, class, code),
                 Step::Rewrite(requirement) => {
@@ -298,6 +301,14 @@ impl Run {
             }
         }
         Err(self.illegal("the gate never comes to an end"))
+    }
+
+    /// What policy said about showing this much to this model, where it was allowed before and neither
+    /// the label of what is shown nor the policy in force has changed since.
+    fn cleared(&self, action: Seq) -> Option<Decision> {
+        let act = self.state.acts.get(&action).filter(|act| act.operation.is_model_call())?;
+        let cleared = self.state.cleared.get(&act.operation.id)?;
+        cleared.covers(act, self.state.current_policy).then(|| cleared.decision.clone())
     }
 
     /// Asks the judge about an open action and journals what it said.
@@ -481,9 +492,8 @@ impl Run {
 
     /// Whether the budget has room for one more call of this action.
     pub(super) fn affords(&self, act: &Act) -> bool {
-        let writes = if act.operation.is_write() { Writes::Yes } else { Writes::No };
         let budget = &self.state.header.budget;
-        self.state.spent.check(budget, writes, act.operation.cost_max).is_ok()
+        self.state.spent.check(budget, act.operation.sort(), act.operation.cost_max).is_ok()
     }
 
     /// Arms the way back, reserves the budget and makes the call possible.
@@ -491,13 +501,12 @@ impl Run {
         let Some(act) = self.state.acts.get(&action) else {
             return Ok(());
         };
-        let writes = if act.operation.is_write() { Writes::Yes } else { Writes::No };
-        let budget = &self.state.header.budget;
-        if let Err(limit) = self.state.spent.check(budget, writes, act.operation.cost_max) {
+        let (sort, budget) = (act.operation.sort(), &self.state.header.budget);
+        if let Err(limit) = self.state.spent.check(budget, sort, act.operation.cost_max) {
             return self.reject(action, Stage::Budget, Class::Budget, limit.to_string());
         }
         let undo = self.undo_class(act);
-        let arms = writes == Writes::Yes
+        let arms = sort == Sort::Write
             && undo != Undo::None
             && act.undo_of().is_none()
             && act.token.is_none();

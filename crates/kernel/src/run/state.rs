@@ -11,6 +11,7 @@ use crate::{
     action::Resource,
     approval::Approval,
     budget::Spent,
+    conversation::{Said, Thread},
     decision::{Decision, Requirement},
     event::{End, Ended, Header, Purpose, Role, Undone, Unwound},
     exception::{Class, Exception, Landed, Need},
@@ -41,6 +42,38 @@ pub(crate) enum Phase {
     Ended,
     /// Nobody knows whether it happened.
     Doubt,
+}
+
+/// A judgement about a model call that stands for the next ones alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Cleared {
+    shown: Label,
+    existence: Label,
+    policy: Option<Digest>,
+    pub(crate) decision: Decision,
+}
+
+impl Cleared {
+    pub(crate) fn of(
+        act: &Act,
+        policy: Option<Digest>,
+        decision: &Decision,
+    ) -> (OperationId, Self) {
+        let (shown, existence) = (act.args.labels().join_all(), act.existence.clone());
+        (act.operation.id.clone(), Self { shown, existence, policy, decision: decision.clone() })
+    }
+
+    pub(crate) fn covers(&self, act: &Act, policy: Option<Digest>) -> bool {
+        self.policy == policy
+            && self.existence == act.existence
+            && self.shown == act.args.labels().join_all()
+    }
+}
+
+/// The conversation that a model call belongs to.
+pub(crate) fn conversation_of(act: &Act) -> String {
+    let args = act.args.value();
+    args.get("conversation").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// An open ask.
@@ -183,6 +216,10 @@ pub(crate) struct State {
     pub(crate) replacing: BTreeSet<String>,
     pub(crate) spent: Spent,
     pub(crate) uses: BTreeMap<OperationId, u32>,
+    /// What policy allowed to show to each model, as it was asked last.
+    pub(crate) cleared: BTreeMap<OperationId, Cleared>,
+    /// Conversations with models, by name, up to the last reply.
+    pub(crate) threads: BTreeMap<String, Arc<Thread>>,
     pub(crate) denied: u32,
     pub(crate) forbidden: BTreeSet<OperationId>,
     pub(crate) recoveries: BTreeSet<String>,
@@ -232,6 +269,8 @@ impl State {
             replacing: BTreeSet::new(),
             spent: Spent::default(),
             uses: BTreeMap::new(),
+            cleared: BTreeMap::new(),
+            threads: BTreeMap::new(),
             denied: 0,
             forbidden: BTreeSet::new(),
             recoveries: BTreeSet::new(),
@@ -250,6 +289,14 @@ impl State {
             end: None,
             closed: false,
         }
+    }
+
+    /// What a model call says and what it follows.
+    pub(crate) fn thread(&self, action: Seq, act: &Act) -> Arc<Thread> {
+        let args = act.args.value();
+        let begins = args.get("turn").and_then(Value::as_u64).unwrap_or_default() == 0;
+        let prev = self.threads.get(&conversation_of(act)).filter(|_| !begins).cloned();
+        Thread::after(prev, action, Said::Prompt(args))
     }
 
     /// Nothing new may be dispatched for now.
