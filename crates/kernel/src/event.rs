@@ -591,6 +591,13 @@ pub enum Body {
         /// Who.
         by: Principal,
     },
+    /// *Input.* Something for whoever plans.
+    Steered {
+        /// Who.
+        by: Principal,
+        /// What.
+        text: Sealed,
+    },
     /// *Input.* Go on.
     Resumed {
         /// Who.
@@ -694,6 +701,7 @@ macro_rules! sealed_of {
                 | Settled::Close => vec![evidence],
             },
             Body::Cancelled { reason, .. } => vec![reason],
+            Body::Steered { text, .. } => vec![text],
             Body::Faulted { message } => vec![message],
             Body::Redeemed { undone, .. } => match undone {
                 Undone::Conflict { difference } => vec![difference],
@@ -774,6 +782,7 @@ impl Body {
             Self::Cancelled { .. } => "cancelled",
             Self::Paused { .. } => "paused",
             Self::Resumed { .. } => "resumed",
+            Self::Steered { .. } => "steered",
             Self::Halted { .. } => "halted",
             Self::Unhalted { .. } => "unhalted",
             Self::RollbackRequested { .. } => "rollback_requested",
@@ -804,6 +813,7 @@ impl Body {
                 | Self::Cancelled { .. }
                 | Self::Paused { .. }
                 | Self::Resumed { .. }
+                | Self::Steered { .. }
                 | Self::Halted { .. }
                 | Self::Unhalted { .. }
                 | Self::RollbackRequested { .. }

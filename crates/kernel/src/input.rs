@@ -171,6 +171,13 @@ pub enum Input {
         /// Who.
         by: Principal,
     },
+    /// Something for whoever plans; it lands at the next boundary.
+    Steer {
+        /// Who.
+        by: Principal,
+        /// What.
+        text: String,
+    },
     /// Go on after a pause.
     Resume {
         /// Who.

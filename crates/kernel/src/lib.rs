@@ -8,6 +8,7 @@
 //! only [`run::Run::next`] makes one, for a dispatch that the journal has acknowledged.
 
 pub mod action;
+pub mod agent;
 pub mod approval;
 pub mod budget;
 pub mod canon;

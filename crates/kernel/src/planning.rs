@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::{
     action::Proposal,
+    agent::StopReason,
+    conversation::Usage,
     exception::Class,
     id::{At, OperationId, Seq},
     label::{Label, LabelMap},
@@ -73,6 +75,21 @@ pub enum Wait {
 pub enum Mark {
     /// Its condition was false.
     Skipped,
+    /// An agent stopped.
+    Concluded {
+        /// Why.
+        reason: StopReason,
+        /// Turns its model took.
+        turns: u32,
+        /// Tools it called.
+        calls: u32,
+        /// What its model read and wrote.
+        usage: Usage,
+        /// Effects its answer claims that no receipt shows, as the words in which it claims them are
+        /// counted: how many.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        unproven: u32,
+    },
     /// A declared recovery was taken.
     Recovered {
         /// Which: `retry`, `fallback`, ….
@@ -86,6 +103,10 @@ pub enum Mark {
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         forbid: BTreeSet<OperationId>,
     },
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What a planner wants next.
@@ -143,6 +164,8 @@ pub enum Settled {
     Failed {
         /// The class.
         class: Class,
+        /// The rule or check that refused it, for what never reached its target.
+        code: Option<String>,
         /// How long the target asked us to wait, in milliseconds.
         retry_after_ms: Option<i64>,
         /// The label of whatever made it fail.
@@ -202,6 +225,11 @@ pub enum Observation<'a> {
     Marked {
         /// The step.
         step: &'a str,
+    },
+    /// A person has something to say to whoever plans.
+    Steered {
+        /// What.
+        text: &'a Labelled,
     },
     /// An escalation entered the journal.
     Escalated {

@@ -6,7 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{exception::Class, id::OperationId, operation::Companion};
+use crate::{
+    agent::{Agent, Does},
+    exception::Class,
+    id::OperationId,
+    operation::Companion,
+};
 
 /// Most steps of one playbook, inlined ones included.
 pub const STEPS_MAX: usize = 500;
@@ -70,6 +75,13 @@ pub enum Work {
         role: String,
         /// How long it stays open, in milliseconds.
         expires_ms: i64,
+    },
+    /// Hands a task to a model-driven agent.
+    Agent {
+        /// Which.
+        agent: Box<Agent>,
+        /// Its task, as [`Work::Do`].
+        with: Value,
     },
     /// Runs steps of another playbook in this run, with its own `intent` scope.
     Playbook {
@@ -209,6 +221,13 @@ pub fn visit_steps<'a>(steps: &'a [Step], visit: &mut dyn FnMut(&str, &'a Step))
                 Work::Playbook { steps, .. } => walk(&path, steps, visit),
                 Work::Parallel { branches } => walk(&path, branches, visit),
                 Work::ForEach { steps, .. } => walk(&format!("{path}[]"), steps, visit),
+                Work::Agent { agent, .. } => {
+                    for tool in &agent.tools {
+                        if let Does::Playbook { name, steps } = &tool.does {
+                            walk(&call_path(&path, name), steps, visit);
+                        }
+                    }
+                }
                 Work::Do { .. }
                 | Work::Ask { .. }
                 | Work::Sleep { .. }
@@ -218,6 +237,18 @@ pub fn visit_steps<'a>(steps: &'a [Step], visit: &mut dyn FnMut(&str, &'a Step))
         }
     }
     walk("", steps, visit);
+}
+
+/// Static path of an agent's model calls.
+#[must_use]
+pub fn think_path(agent: &str) -> String {
+    format!("{agent}/think[]")
+}
+
+/// Static path of an agent's calls of one operation or playbook.
+#[must_use]
+pub fn call_path(agent: &str, what: &str) -> String {
+    format!("{agent}/{what}[]")
 }
 
 /// Joins a parent path and a step id.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use expr::Type;
 use kernel::{
+    conversation::MODEL_CONNECTOR,
     decision::Evidence,
     exception::Class,
     id::OperationId,
@@ -14,7 +16,7 @@ use crate::{
     check_operations::check_connectors,
     checker::Checker,
     load::Draft,
-    model::{ExceptionRule, Expected, Where},
+    model::{ExceptionRule, Expected, Where, WrittenAgent},
     problem::{Place, Problem, Problems, did_you_mean},
     recovery::{EffectOf, merged, refused},
     schema::{check_object_schema, leads_somewhere, violation_once},
@@ -69,6 +71,15 @@ impl<'d> Context<'d> {
         found.map(|operation| &**operation)
     }
 
+    pub(crate) fn agent(&self, name: &str, spot: (&str, &str)) -> Option<&'d WrittenAgent> {
+        let found = self.draft.agent(name);
+        if found.is_none() {
+            let names = self.draft.agents.iter().map(|(_, agent)| agent.name.as_str());
+            self.wrong(spot, format!("no agent `{name}`"), did_you_mean(name, names));
+        }
+        found
+    }
+
     /// What an operation of the pack does to the world.
     pub(crate) fn effect_of(&self, id: &OperationId) -> Option<Effect> {
         self.draft.operations.get(id).map(|operation| operation.facts.effect)
@@ -109,6 +120,7 @@ pub(crate) fn check_draft(draft: &Draft, problems: &Problems) -> Problems {
     check_connectors(context);
     check_exceptions(context);
     check_playbooks(context);
+    check_agents(context);
     check_asks(context);
     check_cases(context);
     warnings
@@ -119,7 +131,9 @@ fn check_intents(context: Context<'_>) {
         for (at, message, fix) in check_object_schema(&intent.input) {
             context.wrong((file, &format!("/input{at}")), message, fix);
         }
-        if context.draft.playbook(&intent.playbook).is_none() {
+        if let Some(agent) = &intent.hands_to {
+            context.agent(agent, (file, "/hands_to"));
+        } else if context.draft.playbook(&intent.playbook).is_none() {
             let names = context.draft.playbooks.iter().map(|(_, playbook)| playbook.name.as_str());
             let fix = did_you_mean(&intent.playbook, names);
             context.wrong((file, "/playbook"), format!("no playbook `{}`", intent.playbook), fix);
@@ -160,7 +174,8 @@ fn check_playbooks(context: Context<'_>) {
             .draft
             .playbooks
             .iter()
-            .any(|(_, other)| calls(&other.steps).contains(&playbook.name));
+            .any(|(_, other)| calls(context.draft, &other.steps).contains(&playbook.name));
+        let called = called || is_tool(context.draft, &playbook.name);
         if !started && !called {
             let place = context.place(file, "/name");
             let message = "no intent starts this playbook and no other playbook calls it";
@@ -174,13 +189,24 @@ fn check_playbooks(context: Context<'_>) {
     }
 }
 
-/// Names of the playbooks that these steps call.
-fn calls(steps: &[Step]) -> BTreeSet<String> {
+/// Whether an agent may call a playbook.
+fn is_tool(draft: &Draft, playbook: &str) -> bool {
+    let mut tools = draft.agents.iter().flat_map(|(_, agent)| &agent.playbooks);
+    tools.any(|tool| tool.what == playbook)
+}
+
+/// Names of the playbooks that these steps call, by themselves or through an agent.
+fn calls(draft: &Draft, steps: &[Step]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    kernel::playbook::visit_steps(steps, &mut |_, step| {
-        if let Work::Playbook { name, .. } = &step.work {
+    kernel::playbook::visit_steps(steps, &mut |_, step| match &step.work {
+        Work::Playbook { name, .. } => {
             names.insert(name.clone());
         }
+        Work::Agent { agent, .. } => {
+            let tools = draft.agent(&agent.name).map(|agent| &agent.playbooks);
+            names.extend(tools.into_iter().flatten().map(|tool| tool.what.clone()));
+        }
+        _ => {}
     });
     names
 }
@@ -190,7 +216,7 @@ fn has_recursion(context: Context<'_>) -> bool {
         .draft
         .playbooks
         .iter()
-        .map(|(_, playbook)| (playbook.name.as_str(), calls(&playbook.steps)))
+        .map(|(_, playbook)| (playbook.name.as_str(), calls(context.draft, &playbook.steps)))
         .collect();
     let mut found = false;
     for (file, playbook) in &context.draft.playbooks {
@@ -225,6 +251,9 @@ pub(crate) fn used_operations(
     let mut used = BTreeSet::new();
     let mut todo: Vec<OperationId> = Vec::new();
     kernel::playbook::visit_steps(steps, &mut |_, step| {
+        if let Work::Agent { agent, .. } = &step.work {
+            todo.extend(draft.agent(&agent.name).into_iter().flat_map(agent_operations));
+        }
         let Work::Do { operation, .. } = &step.work else { return };
         todo.push(operation.clone());
         todo.extend(step.undo.iter().map(|undo| undo.operation.clone()));
@@ -250,10 +279,73 @@ pub(crate) fn used_operations(
     used
 }
 
+/// Operations that an agent names, its models among them.
+fn agent_operations(agent: &WrittenAgent) -> Vec<OperationId> {
+    let roles = std::iter::once(&agent.role).chain(&agent.summary_role);
+    let models = roles.map(|role| format!("{MODEL_CONNECTOR}.{role}"));
+    let tools = agent.operations.iter().map(|tool| tool.what.clone());
+    models.chain(tools).filter_map(|id| id.parse().ok()).collect()
+}
+
 fn companion_operations(companions: &Companions) -> Vec<OperationId> {
     let probe = companions.probe.iter().map(|probe| &probe.call);
     let others = [&companions.before, &companions.preview, &companions.undo_with];
     probe.chain(others.into_iter().flatten()).map(|call| call.operation.clone()).collect()
+}
+
+/// Every operation that an agent may use: its own, those of the playbooks it calls, and companions.
+fn agent_uses(draft: &Draft, agent: &WrittenAgent) -> BTreeSet<OperationId> {
+    let step = Step {
+        id: agent.name.clone(),
+        work: Work::Agent {
+            agent: Box::new(kernel::agent::Agent::named(agent.name.clone())),
+            with: serde_json::Value::Null,
+        },
+        when: None,
+        expect: Vec::new(),
+        on_failure: BTreeMap::new(),
+        undo: None,
+        caveat: None,
+    };
+    used_operations(draft, &agent.name, &[step])
+}
+
+fn check_agents(context: Context<'_>) {
+    let checker = Checker::new(context);
+    for (file, connector) in &context.draft.connectors {
+        if connector.name == MODEL_CONNECTOR {
+            let message = format!("`{MODEL_CONNECTOR}` names the operator's models");
+            context.wrong((file, "/name"), message, "give the connector another name");
+        }
+    }
+    for (file, agent) in &context.draft.agents {
+        for (index, tool) in agent.operations.iter().enumerate() {
+            let Ok(id) = tool.what.parse::<OperationId>() else { continue };
+            context.operation(&id, (file, &format!("/uses/{index}")));
+        }
+        for (index, tool) in agent.playbooks.iter().enumerate() {
+            check_playbook_name(context, &tool.what, (file, &format!("/playbooks/{index}")));
+        }
+        for (index, name) in agent.skills.iter().enumerate() {
+            if !context.draft.skills.contains_key(name) {
+                let fix = did_you_mean(name, context.draft.skills.keys().map(String::as_str));
+                let spot = format!("/skills/{index}");
+                context.wrong((file, &spot), format!("no skill `{name}`"), fix);
+            }
+        }
+        if let Some(role) = &agent.asks {
+            context.role(role, (file, "/asks"));
+        }
+        for (at, schema) in [("/input", &agent.input), ("/output", &agent.output)] {
+            if let Some(schema) = schema {
+                checker.schema((file, at), schema);
+            }
+        }
+        let output = agent.output.as_ref().map_or(Type::String, |output| Type::from_schema(output));
+        for (index, check) in agent.accept.iter().enumerate() {
+            checker.accept((file, &format!("/accept/{index}/that")), &check.that, &output);
+        }
+    }
 }
 
 fn check_asks(context: Context<'_>) {
@@ -265,11 +357,16 @@ fn check_asks(context: Context<'_>) {
             used.entry(id).or_insert_with(|| (file.clone(), playbook.name.clone()));
         }
     }
+    for (file, agent) in &draft.agents {
+        for id in agent_uses(draft, agent) {
+            used.entry(id).or_insert_with(|| (file.clone(), agent.name.clone()));
+        }
+    }
+    let is_model = |id: &OperationId| id.connector() == MODEL_CONNECTOR;
     for (id, (file, playbook)) in &used {
-        if draft.operations.contains_key(id) && !asks.operations.contains(id) {
-            let message = format!(
-                "playbook `{playbook}` ({file}) uses `{id}`, which the pack does not ask for"
-            );
+        if (draft.operations.contains_key(id) || is_model(id)) && !asks.operations.contains(id) {
+            let message =
+                format!("`{playbook}` ({file}) uses `{id}`, which the pack does not ask for");
             context.wrong(
                 ("pack.yaml", "/asks/operations"),
                 message,
@@ -280,7 +377,8 @@ fn check_asks(context: Context<'_>) {
     for (index, id) in listed(context, "/asks/operations") {
         let at = format!("/asks/operations/{index}");
         let Ok(id) = id.parse::<OperationId>() else { continue };
-        if context.operation(&id, ("pack.yaml", &at)).is_some() && !used.contains_key(&id) {
+        let known = is_model(&id) || context.operation(&id, ("pack.yaml", &at)).is_some();
+        if known && !used.contains_key(&id) {
             let message = format!("`{id}` is asked for, but no playbook uses it");
             context.wrong(
                 ("pack.yaml", &at),

@@ -288,6 +288,7 @@ impl<'d> Walk<'_, 'd> {
                 checker.schema((self.file, &at("answer")), answer);
                 Type::from_schema(answer)
             }
+            Work::Agent { agent, with } => self.agent(&agent.name, with, here, seen),
             Work::Playbook { name, with, .. } => self.call(name, with, here, seen),
             Work::Parallel { branches } => {
                 let branch = |(index, branch): (usize, &Step)| {
@@ -352,6 +353,25 @@ impl<'d> Walk<'_, 'd> {
             checker.check_fit((self.file, &at), &given, &checker.input_of(file, inner), name);
         }
         output
+    }
+
+    fn agent(
+        &self,
+        name: &str,
+        with: &Value,
+        here: &str,
+        seen: (&Types, &BTreeSet<String>),
+    ) -> Type {
+        let (checker, context) = (self.checker, self.checker.context);
+        let given = checker.template((self.file, &format!("{here}/with")), with, seen);
+        let Some(agent) = context.agent(name, (self.file, &format!("{here}/agent"))) else {
+            return Type::Any;
+        };
+        if let (Some(given), Some(input)) = (given, &agent.input) {
+            let at = format!("{here}/with");
+            checker.check_fit((self.file, &at), &given, input, name);
+        }
+        agent.output.as_ref().map_or(Type::String, |output| Type::from_schema(output))
     }
 
     fn for_each(
@@ -452,6 +472,7 @@ fn unrepeatable(work: &Work) -> Option<&'static str> {
     match work {
         Work::Do { .. } | Work::Ask { .. } | Work::Await { .. } => None,
         Work::Playbook { .. }
+        | Work::Agent { .. }
         | Work::Parallel { .. }
         | Work::ForEach { .. }
         | Work::Sleep { .. }
@@ -467,6 +488,7 @@ fn returns(step: &Step) -> bool {
         Work::Parallel { branches } => branches.iter().any(returns),
         Work::Do { .. }
         | Work::Ask { .. }
+        | Work::Agent { .. }
         | Work::Playbook { .. }
         | Work::Sleep { .. }
         | Work::Await { .. } => false,

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use expr::{Template, Type, Types};
+use expr::{Expr, Template, Type, Types};
 use kernel::{operation::Operation, playbook::Recovery, pointer};
 use serde_json::{Value, json};
 
@@ -87,6 +87,29 @@ impl<'d> Checker<'d> {
                 self.schema((file, &below("/answer")), answer);
                 Some(Type::from_schema(answer))
             }
+        }
+    }
+
+    /// Checks a condition on an agent's answer.
+    pub(crate) fn accept(&self, spot: Spot<'_>, that: &str, answer: &Type) {
+        let types = ["intent", "steps", "run"]
+            .iter()
+            .fold(Types::new(), |types, root| types.with(*root, Type::Any))
+            .with("pack", self.pack.clone())
+            .with("result", answer.clone());
+        let parsed = Expr::parse(that).and_then(|expr| {
+            let ty = expr.check(&types)?;
+            Ok((ty, expr.estimate(LIST_ASSUMED)))
+        });
+        match parsed {
+            Ok((ty, cost)) => {
+                self.check_cost(spot, cost);
+                if !ty.fits(&Type::Bool) {
+                    let message = format!("expected true or false, found {ty}");
+                    self.context.wrong(spot, message, "write a condition, such as `… == …`");
+                }
+            }
+            Err(error) => self.fault(spot, 0, &error, &BTreeSet::new()),
         }
     }
 

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use kernel::{
-    Digest, canon,
-    catalogue::Entry,
+    Digest,
+    agent::{Agent, AgentTool, Does},
+    canon,
+    catalogue::{self, Catalogue, Entry},
+    conversation::MODEL_CONNECTOR,
     id::OperationId,
     money::Money,
     operation::{Companion, Operation},
     plan::{Asks, Plan, PlanStep},
-    playbook::{Playbook, Recovery, STEPS_MAX, Step, Work, join_path},
+    playbook::{Playbook, Recovery, STEPS_MAX, Step, Work, call_path, join_path, think_path},
     port::Validate,
 };
 use serde_json::Value;
@@ -21,6 +24,9 @@ use crate::{
     recovery::{EffectOf, merged},
     schema::Schemas,
 };
+
+/// The step that hands an intent to an agent.
+const AGENT_STEP: &str = "agent";
 
 /// Schema of a plan document.
 pub const PLAN_SCHEMA: &str = "harness.plan/v1";
@@ -55,7 +61,7 @@ impl Pack {
             let message = format!("`inputs{}`: {}", violation.at, violation.problem);
             return Err(refuse(message, format!("see the input of `{intent}`")));
         }
-        let playbook = self.inline(&definition.playbook)?;
+        let playbook = self.serving(definition)?;
         let steps = self.list_steps(&playbook.steps, forecast)?;
         let inputs = canon::digest(inputs)
             .map_err(|error| refuse(error.to_string(), "correct the inputs"))?;
@@ -79,7 +85,7 @@ impl Pack {
     /// # Errors
     /// When there is no such intent.
     pub fn playbook_of(&self, intent: &str) -> Result<Playbook, Problem> {
-        self.inline(&self.definition(intent)?.playbook)
+        self.serving(self.definition(intent)?)
     }
 
     fn definition(&self, intent: &str) -> Result<&crate::model::Intent, Problem> {
@@ -87,6 +93,97 @@ impl Pack {
             let fix = did_you_mean(intent, self.intents.keys().map(String::as_str));
             refuse(format!("no intent `{}` in pack `{}`", cut(intent), self.manifest.name), fix)
         })
+    }
+
+    /// What serves an intent: its playbook, or one step that hands it to an agent.
+    fn serving(&self, intent: &crate::model::Intent) -> Result<Playbook, Problem> {
+        let Some(name) = &intent.hands_to else { return self.inline(&intent.playbook) };
+        let mut left = STEPS_MAX;
+        let with = Value::String("${{ intent }}".to_owned());
+        let agent = Box::new(self.agent(name, &mut left)?);
+        let value = Value::String(format!("${{{{ steps.{AGENT_STEP}.output }}}}"));
+        let step = |id: &str, work| Step {
+            id: id.to_owned(),
+            work,
+            when: None,
+            expect: Vec::new(),
+            on_failure: Default::default(),
+            undo: None,
+            caveat: None,
+        };
+        let steps = vec![
+            step(AGENT_STEP, Work::Agent { agent, with }),
+            step("end", Work::Return { value }),
+        ];
+        Ok(Playbook { name: name.clone(), steps })
+    }
+
+    /// An agent with everything it may use looked up.
+    fn agent(&self, name: &str, left: &mut usize) -> Result<Agent, Problem> {
+        let written = self
+            .agents
+            .get(name)
+            .ok_or_else(|| refuse(format!("no agent `{}`", cut(name)), "load the pack again"))?;
+        let mut tools = Vec::new();
+        for tool in &written.operations {
+            let Ok(id) = tool.what.parse::<OperationId>() else { continue };
+            let operation = &self.entry(&id)?.operation;
+            tools.push(AgentTool {
+                name: tool.wire_name(),
+                description: tool.description.clone().unwrap_or_else(|| operation.summary.clone()),
+                input: Arc::clone(&operation.input),
+                does: Does::Operation { operation: id, effect: operation.facts.effect },
+            });
+        }
+        for tool in &written.playbooks {
+            let steps = self.inline_playbook(&tool.what, left)?;
+            let input = self.playbook_input(&tool.what);
+            let description = tool.description.clone();
+            tools.push(AgentTool {
+                name: tool.wire_name(),
+                description: description.unwrap_or_else(|| format!("Runs `{}`.", tool.what)),
+                input,
+                does: Does::Playbook { name: tool.what.clone(), steps },
+            });
+        }
+        let skills = written.skills.iter().filter_map(|name| self.skills.get(name).cloned());
+        Ok(Agent {
+            name: written.name.clone(),
+            role: written.role.clone(),
+            summary_role: written.summary_role.clone(),
+            instructions: written.instructions.clone(),
+            tools,
+            output: written.output.clone(),
+            accept: written.accept.clone(),
+            guides: written.guides.clone(),
+            skills: skills.collect(),
+            asks: written.asks.clone(),
+            results: written.results,
+            limits: written.limits.clone(),
+        })
+    }
+
+    /// What a playbook takes: its own input, or that of the intent it serves.
+    fn playbook_input(&self, name: &str) -> Arc<Value> {
+        let own = self.playbooks.get(name).and_then(|playbook| playbook.input.clone());
+        let served = || self.intents.values().find(|intent| intent.playbook == name);
+        let input = own.or_else(|| served().map(|intent| Arc::clone(&intent.input)));
+        input.unwrap_or_else(|| Arc::new(serde_json::json!({ "type": "object" })))
+    }
+
+    /// The pack with the operator's models among its operations.
+    ///
+    /// # Errors
+    /// When one of them has the name of an operation of the pack.
+    pub fn with_models(
+        mut self,
+        models: impl IntoIterator<Item = Operation>,
+    ) -> Result<Self, catalogue::Error> {
+        let own = self.catalogue.iter().map(|(_, entry)| Operation::clone(&entry.operation));
+        let asked = &self.manifest.asks.operations;
+        let models = models.into_iter().filter(|model| asked.contains(&model.id));
+        self.catalogue = Catalogue::new(own.chain(models).collect::<Vec<_>>())?;
+        Ok(self)
     }
 
     /// The playbook with every call inlined and every step's recoveries merged.
@@ -124,6 +221,7 @@ impl Pack {
                     let site = (&**operation, &other as EffectOf<'_>);
                     step.on_failure = merged(&step.on_failure, &self.exceptions, playbook, site);
                 }
+                Work::Agent { agent, .. } => **agent = self.agent(&agent.name, left)?,
                 Work::Playbook { name, steps, .. } => {
                     *steps = self.inline_playbook(name, left)?;
                 }
@@ -141,6 +239,12 @@ impl Pack {
     }
 
     fn entry(&self, id: &OperationId) -> Result<&Entry, Problem> {
+        if id.connector() == MODEL_CONNECTOR && self.catalogue.get(id).is_none() {
+            let role = id.as_str().split_once('.').map_or("main", |(_, role)| role);
+            let message = format!("no model is configured for the role `{role}`");
+            let fix = format!("name one under `[models.{role}]` in harness.toml");
+            return Err(refuse(message, fix));
+        }
         self.catalogue.get(id).filter(|_| self.manifest.asks.operations.contains(id)).ok_or_else(
             || {
                 refuse(
@@ -201,6 +305,7 @@ impl Lister<'_> {
             match &step.work {
                 Work::Do { operation, .. } => self.step(&path, step, operation, here)?,
                 Work::Playbook { steps, .. } => self.walk(&path, steps, here)?,
+                Work::Agent { agent, .. } => self.agent(&path, agent, here)?,
                 Work::Parallel { branches } => {
                     for branch in branches {
                         self.walk(&path, std::slice::from_ref(branch), here)?;
@@ -239,6 +344,30 @@ impl Lister<'_> {
             let fallbacks = count_fallbacks(step, operation);
             let fallback = self.row(path, operation, reach.maybe().times(fallbacks))?;
             self.companions(path, &fallback, None, reach.maybe())?;
+        }
+        Ok(())
+    }
+
+    /// What an agent may do: its envelope. It may do less, and in any order.
+    fn agent(&mut self, path: &str, agent: &Agent, reach: Reach) -> Result<(), Problem> {
+        let turns = reach.maybe().times(u64::from(agent.limits.turns_max));
+        for role in std::iter::once(&agent.role).chain(&agent.summary_role) {
+            let id = format!("{MODEL_CONNECTOR}.{role}").parse::<OperationId>();
+            let id = id.map_err(|e| refuse(e.to_string(), "rename the role"))?;
+            self.row(&think_path(path), &id, turns)?;
+        }
+        let calls = reach.maybe().times(u64::from(agent.limits.calls_max));
+        for tool in &agent.tools {
+            match &tool.does {
+                Does::Operation { operation, .. } => {
+                    let path = call_path(path, operation.as_str());
+                    let operation = self.row(&path, operation, calls)?;
+                    self.companions(&path, &operation, None, calls)?;
+                }
+                Does::Playbook { name, steps } => {
+                    self.walk(&call_path(path, name), steps, calls)?;
+                }
+            }
         }
         Ok(())
     }
@@ -308,6 +437,7 @@ fn may_return(step: &Step) -> bool {
         Work::ForEach { steps, .. } => steps.iter().any(may_return),
         Work::Do { .. }
         | Work::Ask { .. }
+        | Work::Agent { .. }
         | Work::Playbook { .. }
         | Work::Parallel { .. }
         | Work::Sleep { .. }

@@ -10,6 +10,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("pack", include_str!("editor/pack.json")),
         ("intent", include_str!("editor/intent.json")),
         ("playbook", include_str!("editor/playbook.json")),
+        ("agent", include_str!("editor/agent.json")),
         ("connector", include_str!("editor/connector.json")),
         ("exceptions", include_str!("editor/exceptions.json")),
         ("kpis", include_str!("editor/kpis.json")),

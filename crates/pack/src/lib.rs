@@ -9,6 +9,7 @@
 //! Start with [`Pack::load`], then [`Pack::compile`] and [`Router::route`]. [`Schemas`] checks values
 //! against JSON Schemas for everybody; [`schemas`] gives editors the schema of each kind of file.
 
+mod agent;
 mod binding;
 mod check;
 mod check_operations;
@@ -30,6 +31,7 @@ mod read;
 mod recovery;
 mod route;
 mod schema;
+mod skill;
 mod steps;
 mod tokens;
 mod usual;
@@ -41,11 +43,12 @@ pub use load::{FILE_BYTES_MAX, FILES_MAX, Loaded, PACK_BYTES_MAX, Pack};
 pub use manifest::is_newer;
 pub use model::{
     Asked, Connector, ConnectorKind, Direction, ExceptionRule, Expected, Intent, Kpi, Manifest,
-    Measure, PolicyCase, PolicyText, Subject, Where, Written,
+    Measure, PolicyCase, PolicyText, Subject, Tool, Where, Written, WrittenAgent,
 };
 pub use problem::{Place, Problem, nearest};
 pub use recovery::{EffectOf, merged};
 pub use route::{Candidate, Request, Routed, Router};
 pub use schema::Schemas;
+pub use skill::read_skill;
 pub use usual::Usual;
 pub use yaml::{NESTING_MAX, NODES_MAX, yaml_value};

@@ -5,19 +5,26 @@ use std::{
     sync::Arc,
 };
 
-use kernel::{Digest, canon, catalogue::Catalogue, id::OperationId, operation::Operation};
+use kernel::{
+    Digest, agent::Skill, canon, catalogue::Catalogue, id::OperationId, operation::Operation,
+};
 use serde::Serialize;
 
 use crate::{
+    agent::read_agent,
     check,
     connector::read_connector,
     kpi::read_kpis,
     manifest::{read_intent, read_manifest},
-    model::{Connector, ExceptionRule, Intent, Kpi, Manifest, PolicyCase, PolicyText, Written},
+    model::{
+        Connector, ExceptionRule, Intent, Kpi, Manifest, PolicyCase, PolicyText, Written,
+        WrittenAgent,
+    },
     policy::read_cases,
     problem::{Place, Problem, Problems, did_you_mean},
     read::{Reader, cut},
     recovery::read_exceptions,
+    skill::read_skill,
     steps::read_playbook,
     yaml::{Doc, Kind},
 };
@@ -45,6 +52,10 @@ pub struct Pack {
     pub intents: BTreeMap<String, Intent>,
     /// By name, as written.
     pub playbooks: BTreeMap<String, Written>,
+    /// By name, as written.
+    pub agents: BTreeMap<String, WrittenAgent>,
+    /// By name.
+    pub skills: BTreeMap<String, Skill>,
     /// By name.
     pub connectors: BTreeMap<String, Connector>,
     /// Every operation of every connector.
@@ -102,6 +113,8 @@ pub(crate) struct Draft {
     pub(crate) manifest: Manifest,
     pub(crate) intents: Vec<(String, Intent)>,
     pub(crate) playbooks: Vec<(String, Written)>,
+    pub(crate) agents: Vec<(String, WrittenAgent)>,
+    pub(crate) skills: BTreeMap<String, Skill>,
     pub(crate) connectors: Vec<(String, Connector)>,
     pub(crate) operations: BTreeMap<OperationId, Arc<Operation>>,
     pub(crate) policies: Vec<PolicyText>,
@@ -113,6 +126,10 @@ pub(crate) struct Draft {
 impl Draft {
     pub(crate) fn playbook(&self, name: &str) -> Option<&Written> {
         self.playbooks.iter().map(|(_, playbook)| playbook).find(|playbook| playbook.name == name)
+    }
+
+    pub(crate) fn agent(&self, name: &str) -> Option<&WrittenAgent> {
+        self.agents.iter().map(|(_, agent)| agent).find(|agent| agent.name == name)
     }
 
     fn catalogue(&self, problems: &Problems) -> Catalogue {
@@ -136,6 +153,8 @@ impl Draft {
             manifest: self.manifest,
             intents: named(self.intents, |intent| intent.name.clone()),
             playbooks: named(self.playbooks, |playbook| playbook.name.clone()),
+            agents: named(self.agents, |agent| agent.name.clone()),
+            skills: self.skills,
             connectors: named(self.connectors, |connector| connector.name.clone()),
             catalogue,
             policies: self.policies,
@@ -208,6 +227,8 @@ enum Sort {
     Manifest,
     Intent,
     Playbook,
+    Agent,
+    Skill,
     Connector,
     Exceptions,
     Kpis,
@@ -231,6 +252,8 @@ impl Sort {
             },
             "intents" if !nested && name.ends_with(".yaml") => Self::Intent,
             "playbooks" if !nested && name.ends_with(".yaml") => Self::Playbook,
+            "agents" if !nested && name.ends_with(".yaml") => Self::Agent,
+            "skills" if name.split('/').count() == 2 && name.ends_with("/SKILL.md") => Self::Skill,
             "connectors" if !nested && name.ends_with(".yaml") => Self::Connector,
             "policies" if !nested && name.ends_with(".test.yaml") => Self::Cases,
             "policies" if !nested && name.ends_with(".cedar") => Self::Cedar,
@@ -245,11 +268,12 @@ impl Sort {
             Self::Manifest => Some("harness.pack/v1"),
             Self::Intent => Some("harness.intent/v1"),
             Self::Playbook => Some("harness.playbook/v1"),
+            Self::Agent => Some("harness.agent/v1"),
             Self::Connector => Some("harness.connector/v1"),
             Self::Exceptions => Some("harness.exceptions/v1"),
             Self::Kpis => Some("harness.kpis/v1"),
             Self::Cases => Some("harness.policy-cases/v1"),
-            Self::Cedar | Self::Other => None,
+            Self::Skill | Self::Cedar | Self::Other => None,
         }
     }
 }
@@ -261,6 +285,7 @@ fn read_files(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) -> Draft {
             let known = [
                 "intents/",
                 "playbooks/",
+                "agents/",
                 "connectors/",
                 "policies/",
                 "exceptions.yaml",
@@ -284,6 +309,15 @@ fn read_files(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) -> Draft {
                 }
                 Err(problem) => problems.add(problem),
             },
+            (Sort::Skill, None) => {
+                let folder = path.split('/').nth(1).unwrap_or_default();
+                match read_skill(path, folder, bytes) {
+                    Ok(skill) => {
+                        draft.skills.insert(skill.name.clone(), skill);
+                    }
+                    Err(found) => found.into_iter().for_each(|problem| problems.add(problem)),
+                }
+            }
             (Sort::Cedar, None) => match String::from_utf8(bytes.clone()) {
                 Ok(text) => draft.policies.push(PolicyText { file: path.clone(), text }),
                 Err(_) => problems.add(Problem::new(
@@ -325,11 +359,12 @@ fn read_doc(sort: Sort, doc: &Doc, reader: Reader<'_>, draft: &mut Draft) {
         Sort::Manifest => draft.manifest = read_manifest(doc, reader),
         Sort::Intent => draft.intents.push((file, read_intent(doc, reader))),
         Sort::Playbook => draft.playbooks.push((file, read_playbook(doc, reader))),
+        Sort::Agent => draft.agents.push((file, read_agent(doc, reader))),
         Sort::Connector => draft.connectors.extend(read_connector(doc, reader).map(|c| (file, c))),
         Sort::Exceptions => draft.exceptions.extend(read_exceptions(doc, reader)),
         Sort::Kpis => draft.kpis = read_kpis(doc, reader),
         Sort::Cases => draft.cases.extend(read_cases(doc, reader)),
-        Sort::Cedar | Sort::Other => {}
+        Sort::Skill | Sort::Cedar | Sort::Other => {}
     }
     if sort == Sort::Connector {
         let read = draft.connectors.last_mut().map(|(_, connector)| {
@@ -349,6 +384,7 @@ fn check_unique(sort: Sort, doc: &Doc, reader: Reader<'_>, draft: &Draft) {
     let names: Vec<&str> = match sort {
         Sort::Intent => draft.intents.iter().map(|(_, item)| item.name.as_str()).collect(),
         Sort::Playbook => draft.playbooks.iter().map(|(_, item)| item.name.as_str()).collect(),
+        Sort::Agent => draft.agents.iter().map(|(_, item)| item.name.as_str()).collect(),
         Sort::Connector => draft.connectors.iter().map(|(_, item)| item.name.as_str()).collect(),
         _ => return,
     };

@@ -157,11 +157,21 @@ fn read_constants(fields: &mut Fields<'_, '_>) -> Value {
 pub(crate) fn read_intent(doc: &Doc, reader: Reader<'_>) -> Intent {
     let Some(mut fields) = reader.fields(&doc.root, "an intent") else { return Intent::default() };
     fields.get("schema");
+    let hands_to = fields.name("hands_to");
+    let playbook = match &hands_to {
+        None => fields.need_name("playbook"),
+        Some(_) => fields.name("playbook").unwrap_or_default(),
+    };
+    if hands_to.is_some() && !playbook.is_empty() {
+        let message = "an intent is served by a playbook or handed to an agent, not both";
+        reader.wrong(fields.place, message, "leave one of `playbook` and `hands_to` out");
+    }
     let intent = Intent {
         name: fields.need_name("name"),
         title: fields.need_text("title"),
         input: Arc::new(fields.need_value("input")),
-        playbook: fields.need_name("playbook"),
+        playbook,
+        hands_to,
         agent: fields.need_parse("agent"),
         triggers: read_phrases(&mut fields, "triggers"),
         examples: read_phrases(&mut fields, "examples"),

@@ -7,6 +7,7 @@ use std::{
 
 use kernel::{
     LabelMap,
+    agent::{Acceptance, Guide, Limits, Results},
     decision::{Autonomy, Evidence, Mode},
     exception::Class,
     id::{OperationId, PrincipalId},
@@ -60,8 +61,10 @@ pub struct Intent {
     pub title: String,
     /// JSON Schema of the inputs.
     pub input: Arc<Value>,
-    /// The playbook that serves it.
+    /// The playbook that serves it; empty where an agent does.
     pub playbook: String,
+    /// The model-driven agent that serves it.
+    pub hands_to: Option<String>,
     /// The principal that proposes its actions, such as `agent:renewals`.
     pub agent: Option<PrincipalId>,
     /// Phrases that ask for it.
@@ -81,6 +84,60 @@ pub struct Written {
     pub input: Option<Arc<Value>>,
     /// The steps.
     pub steps: Vec<Step>,
+}
+
+/// An agent as written: what it may call is named, not looked up yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WrittenAgent {
+    /// Unique in the pack.
+    pub name: String,
+    /// What a person reads.
+    pub title: Option<String>,
+    /// Which model: a role that the operator gives a provider.
+    pub role: String,
+    /// Which model sums up what no longer fits.
+    pub summary_role: Option<String>,
+    /// What it is told before everything else.
+    pub instructions: String,
+    /// JSON Schema of its task.
+    pub input: Option<Arc<Value>>,
+    /// Operations it may call.
+    pub operations: Vec<Tool>,
+    /// Playbooks it may call.
+    pub playbooks: Vec<Tool>,
+    /// JSON Schema of its answer.
+    pub output: Option<Arc<Value>>,
+    /// What must hold of its answer.
+    pub accept: Vec<Acceptance>,
+    /// What it is told where it helps.
+    pub guides: Vec<Guide>,
+    /// Names of skills it may load.
+    pub skills: Vec<String>,
+    /// Role that answers its questions.
+    pub asks: Option<String>,
+    /// Whether it sees untrusted results.
+    pub results: Results,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// Something an agent may call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tool {
+    /// The operation or the playbook.
+    pub what: String,
+    /// Its name for the model, when not its own.
+    pub called: Option<String>,
+    /// What the model is told about it, when not what its author wrote.
+    pub description: Option<String>,
+}
+
+impl Tool {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn wire_name(&self) -> String {
+        self.called.clone().unwrap_or_else(|| self.what.replace('.', "_"))
+    }
 }
 
 /// Which kind of outside system a connector speaks to.

@@ -1,4 +1,4 @@
-//! Reads `playbooks/*.yaml`: steps of every kind but `agent`.
+//! Reads `playbooks/*.yaml`: steps of every kind.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,8 +21,8 @@ use crate::{
 pub(crate) const QUESTION_EXPIRES_MS: i64 = kernel::approval::ASK_EXPIRES_MS;
 
 /// Keys that say what a step does; exactly one per step.
-pub(crate) const WORKS: [&str; 7] =
-    ["do", "ask", "playbook", "parallel", "for_each", "wait", "return"];
+pub(crate) const WORKS: [&str; 8] =
+    ["do", "ask", "agent", "playbook", "parallel", "for_each", "wait", "return"];
 
 pub(crate) fn read_playbook(doc: &Doc, reader: Reader<'_>) -> Written {
     let Some(mut fields) = reader.fields(&doc.root, "a playbook") else {
@@ -104,7 +104,7 @@ fn read_work(fields: &mut Fields<'_, '_>) -> Work {
     let found: Vec<&str> = fields.names().filter(|name| WORKS.contains(name)).collect();
     // Asked for here so that they are known names when a key was mistyped.
     let nodes = WORKS.map(|name| fields.get(name));
-    let [do_, ask, playbook, parallel, for_each, wait, return_] = nodes;
+    let [do_, ask, agent, playbook, parallel, for_each, wait, return_] = nodes;
     if found.len() != 1 {
         let message = match found.first() {
             None => "the step does nothing".to_owned(),
@@ -122,6 +122,10 @@ fn read_work(fields: &mut Fields<'_, '_>) -> Work {
         operation.map_or_else(empty, |operation| Work::Do { operation, with })
     } else if let Some(node) = ask {
         read_ask(node, fields)
+    } else if let Some(node) = agent {
+        let name = reader.name(node, "an agent").unwrap_or_default();
+        let agent = Box::new(kernel::agent::Agent::named(name));
+        Work::Agent { agent, with: read_with(fields) }
     } else if let Some(node) = playbook {
         let name = reader.name(node, "a playbook").unwrap_or_default();
         Work::Playbook { name, with: read_with(fields), steps: Vec::new() }

@@ -333,6 +333,8 @@ pub(crate) fn plan_now(
     let plan = Arc::new(compile(app, caller, &chosen, &intent.value())?);
     let planner = planner::PlaybookPlanner::new(Arc::clone(&plan), run)
         .map_err(|e| Problem::usage("plan-invalid", e.to_string()).next("correct the inputs"))?;
+    let schemas = Arc::clone(&chosen.shelved.schemas) as Arc<dyn kernel::port::Validate>;
+    let planner = planner.with_schemas(schemas);
     let catalogue = Arc::clone(&chosen.shelved.catalogue);
     let manifest = &chosen.shelved.pack.manifest;
     Ok(PlanNow {

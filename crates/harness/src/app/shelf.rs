@@ -274,6 +274,7 @@ impl Shelf {
         let held = self.held(header).await?;
         let plan = self.plan(&header.chain.tenant, header.plan).await?;
         let planner = PlaybookPlanner::new(Arc::clone(&plan), run).map_err(|e| e.to_string())?;
+        let planner = planner.with_schemas(Arc::clone(&held.schemas) as Arc<dyn Validate>);
         let pins =
             Pins { plan, catalogue: Arc::clone(&held.catalogue), planner: Box::new(planner) };
         let current_policy = held.current.digest();

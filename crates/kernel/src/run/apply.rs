@@ -15,10 +15,10 @@ use crate::{
     action::Resource,
     approval::Approval,
     conversation::{Said, Thread},
-    decision::Verdict,
+    decision::{Decision, Verdict},
     event::{Answered, Body, Ended, Purpose, Record, Role, Stage, Unwound},
     exception::{Class, Landed, Need},
-    id::{Seq, TokenId},
+    id::{Digest, Seq, TokenId},
     planning::{Labelled, Mark, Observation, Settled},
     rollback::{State as TokenState, Token},
     sealed::Sealed,
@@ -58,24 +58,11 @@ impl Run {
             | Body::Resumed { .. } => self.on_held(body),
             Body::PolicyChanged { digest } => self.state.current_policy = Some(*digest),
             Body::Proposed { .. } => self.on_proposed(seq, body)?,
-            Body::Rejected { action, stage, class, .. } => {
-                self.on_rejected(*action, *stage, *class)?
+            Body::Rejected { action, stage, class, code } => {
+                self.on_rejected(*action, (*stage, code), *class)?
             }
             Body::Judged { action, digest, decision } => {
-                let policy = self.state.current_policy;
-                let act = self.act(*action)?;
-                act.digest = Some(*digest);
-                act.decision = Some(decision.clone());
-                if act.operation.is_model_call() && decision.verdict == Verdict::Allow {
-                    let (id, cleared) = Cleared::of(act, policy, decision);
-                    self.state.cleared.insert(id, cleared);
-                    return Ok(());
-                }
-                // A quorum that is not full yet: the same ask stays open.
-                let asks = matches!(&decision.verdict, Verdict::Ask(r) if r.transforms.is_empty());
-                if asks && act.ask.is_some() {
-                    act.phase = Phase::Asking;
-                }
+                self.on_judged(*action, (*digest, decision))?;
             }
             Body::Captured { action, purpose, image } => {
                 self.on_captured(*action, *purpose, image)?
@@ -95,6 +82,10 @@ impl Run {
                 self.on_wait(body)
             }
             Body::Marked { step, mark } => self.on_marked(step, mark),
+            Body::Steered { text, .. } => {
+                let text = labelled(text);
+                self.observe(Observation::Steered { text: &text });
+            }
             Body::Raised { exception, .. } => self.on_raised(exception),
             Body::Settled { exception, by, settled, .. } => {
                 self.on_settled(exception, by, settled)?;
@@ -113,6 +104,27 @@ impl Run {
                 self.state.last_statement = *statement;
                 self.state.closed = true;
             }
+        }
+        Ok(())
+    }
+
+    fn on_judged(
+        &mut self,
+        action: Seq,
+        (digest, decision): (Digest, &Decision),
+    ) -> Result<(), &'static str> {
+        let policy = self.state.current_policy;
+        let act = self.act(action)?;
+        act.digest = Some(digest);
+        act.decision = Some(decision.clone());
+        // A quorum that is not full yet: the same ask stays open.
+        let asks = matches!(&decision.verdict, Verdict::Ask(r) if r.transforms.is_empty());
+        if asks && act.ask.is_some() {
+            act.phase = Phase::Asking;
+        }
+        if act.operation.is_model_call() && decision.verdict == Verdict::Allow {
+            let (id, cleared) = Cleared::of(act, policy, decision);
+            self.state.cleared.insert(id, cleared);
         }
         Ok(())
     }
@@ -257,7 +269,12 @@ impl Run {
         earlier.token.clone().filter(|id| self.state.tokens.contains_key(id))
     }
 
-    fn on_rejected(&mut self, action: Seq, stage: Stage, class: Class) -> Result<(), &'static str> {
+    fn on_rejected(
+        &mut self,
+        action: Seq,
+        (stage, code): (Stage, &str),
+        class: Class,
+    ) -> Result<(), &'static str> {
         let act = self.state.acts.remove(&action).ok_or("it rejects an action that is not open")?;
         if let Some(ask) = &act.ask {
             self.state.asks.remove(&ask.id);
@@ -276,7 +293,8 @@ impl Run {
                 if matches!(stage, Stage::Forbidden | Stage::Budget | Stage::Policy) {
                     label.trust = crate::label::Trust::Untrusted;
                 }
-                let settled = Settled::Failed { class, retry_after_ms: None, label };
+                let code = Some(code.to_owned());
+                let settled = Settled::Failed { class, code, retry_after_ms: None, label };
                 self.observe(Observation::Settled { step: &act.step, settled: &settled });
             }
             Role::Companion { of, purpose } => self.companion_missed(*of, *purpose),
@@ -504,7 +522,7 @@ impl Run {
                 } else {
                     label.join(&act.operation.labels.whole)
                 };
-                Settled::Failed { class, retry_after_ms, label }
+                Settled::Failed { class, code: None, retry_after_ms, label }
             }
             (Some((_, Ended::Done { output, .. })), None) => {
                 self.state.origins.remove(&act.step);

@@ -140,6 +140,9 @@ impl Run {
                 Some(Arc::clone(&entry.operation.output))
             }
             Work::Ask { answer, .. } => Some(Arc::new(answer.clone())),
+            Work::Agent { agent, .. } => {
+                Some(agent.output.clone().unwrap_or_else(|| Arc::new(json!({ "type": "string" }))))
+            }
             Work::Parallel { .. } => Some(Arc::new(json!({ "type": "object" }))),
             Work::ForEach { .. } => Some(Arc::new(json!({ "type": ["array", "null"] }))),
             Work::Playbook { .. }

@@ -62,6 +62,8 @@ pub const ACTIONS_OPEN_MAX: usize = 64;
 pub const MOVES_MAX: usize = 250_000;
 /// Signals kept for steps that do not wait for them yet.
 pub const EARLY_SIGNALS_MAX: usize = 64;
+/// Longest thing a person may say to whoever plans a run, in bytes.
+pub const STEERING_MAX_BYTES: usize = 16_384;
 /// Times a person is asked again because what was shown has moved.
 pub const ASKS_MAX: u32 = 3;
 /// Calls made for one effect under one key before a person is needed.

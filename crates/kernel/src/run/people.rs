@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{EARLY_SIGNALS_MAX, Fault, Ports, Refused, Run, emit::seal, state::Phase, system_text};
+use super::{
+    EARLY_SIGNALS_MAX, Fault, Ports, Refused, Run, STEERING_MAX_BYTES, emit::seal, state::Phase,
+    system_text,
+};
 use crate::{
     action::Proposal,
     approval::{Refusal, check_approver},
@@ -10,7 +13,7 @@ use crate::{
     exception::{Class, Need},
     id::{ApprovalId, Digest, Seq},
     input::{Answer, Input, OnConflict, Scope},
-    label::{Label, LabelMap, Trust},
+    label::{Confidentiality, Label, LabelMap, Trust},
     principal::{Kind, Principal},
     rollback::{State as TokenState, Token},
 };
@@ -70,6 +73,7 @@ impl Run {
                 Ok(Ok(()))
             }
             Input::Cancel { by, reason } => self.cancel(by, &reason, ports),
+            Input::Steer { by, text } => self.steer(by, &text, ports),
             Input::Pause { by } => self.pause(by),
             Input::Resume { by } => self.resume(by, ports),
             Input::Halt { halt } => {
@@ -88,6 +92,31 @@ impl Run {
             }
             Input::Rollback { by, scope, on_conflict } => self.take_back(by, scope, on_conflict),
         }
+    }
+
+    /// What a person says is a person's word: it may be told to a model and is no authority for anything.
+    fn steer(
+        &mut self,
+        by: Principal,
+        text: &str,
+        ports: &mut Ports<'_>,
+    ) -> Result<Result<(), Refused>, Fault> {
+        if by.kind != Kind::Person {
+            return Ok(Err(Refused::NotNow("only people steer a run")));
+        }
+        if self.state.is_stopping() {
+            return Ok(Err(Refused::Late("the run is over or stopping")));
+        }
+        if text.is_empty() || text.len() > STEERING_MAX_BYTES {
+            return Ok(Err(Refused::NotNow(
+                "a steering message is between 1 and 16384 bytes long",
+            )));
+        }
+        let label = Label::new(Trust::User, Confidentiality::Internal);
+        let value = Arc::new(serde_json::Value::String(text.to_owned()));
+        let text = seal(ports, value, LabelMap::uniform(label))?;
+        self.emit(Body::Steered { by, text })?;
+        Ok(Ok(()))
     }
 
     fn answer(

@@ -295,6 +295,7 @@ fn input_of(body: &Body) -> Option<Input> {
         Body::Cancelled { by, reason } => Input::Cancel { by: by.clone(), reason: text_of(reason) },
         Body::Paused { by } => Input::Pause { by: by.clone() },
         Body::Resumed { by } => Input::Resume { by: by.clone() },
+        Body::Steered { by, text } => Input::Steer { by: by.clone(), text: text_of(text) },
         Body::Halted { halt } => Input::Halt { halt: halt.clone() },
         Body::Unhalted { halt } => Input::Unhalt { halt: halt.clone() },
         Body::RollbackRequested { by, scope, on_conflict } => {

@@ -150,10 +150,10 @@ playbooks/check.yaml:2:7: nothing says which inputs this playbook takes; add `in
     wrong(CHECK, "        - retry: {times: 2, delay: 1s}", "        - retry: {times: 2, delay: 1 second}",
         r#"playbooks/check.yaml:15:36: delay is not a time span; write a number and a unit: `250ms`, `30s`, `5m`, `4h`, `2d`, `1w`"#),
     wrong(CHECK, "    return: {account", "    retrun: {account",
-        r#"playbooks/check.yaml:26:5: the step does nothing; write exactly one of: do, ask, playbook, parallel, for_each, wait, return
+        r#"playbooks/check.yaml:26:5: the step does nothing; write exactly one of: do, ask, agent, playbook, parallel, for_each, wait, return
 playbooks/check.yaml:27:5: unknown key `retrun`; did you mean `return`?"#),
     wrong(CHECK, "    return: {account", "    wait: 5m\n    return: {account",
-        r#"playbooks/check.yaml:26:5: the step does several things: wait, return; write exactly one of: do, ask, playbook, parallel, for_each, wait, return"#),
+        r#"playbooks/check.yaml:26:5: the step does several things: wait, return; write exactly one of: do, ask, agent, playbook, parallel, for_each, wait, return"#),
     wrong(CHECK, "  - id: done\n", "  - {id: early, return: 1}\n  - id: done\n",
         r#"playbooks/check.yaml:27:5: step `done` is never reached; put `return` last"#),
     wrong(CHECK, "  - id: done\n", "  - {id: again, playbook: check, with: {account: x}}\n  - id: done\n",

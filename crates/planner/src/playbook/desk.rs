@@ -3,13 +3,16 @@
 use std::{
     cell::Cell,
     collections::{BTreeSet, VecDeque},
+    sync::Arc,
 };
 
 use kernel::{
     Digest, RunId,
     exception::Class,
+    id::At,
     planning::{Caveat, Labelled, Mark, Move},
     playbook::static_path,
+    port::{Validate, Violation},
 };
 use serde_json::Value;
 
@@ -65,6 +68,8 @@ pub(super) struct Desk {
     caveats: Vec<Caveat>,
     known: BTreeSet<Caveat>,
     work: Cell<u64>,
+    now: At,
+    schemas: Option<Arc<dyn Validate>>,
 }
 
 impl Desk {
@@ -81,12 +86,41 @@ impl Desk {
             caveats: Vec::new(),
             known: BTreeSet::new(),
             work: Cell::new(0),
+            now: 0,
+            schemas: None,
         }
     }
 
     /// What expressions see from `link`.
     pub(super) fn scene<'a>(&'a self, link: Link<'a>, result: Option<&'a Labelled>) -> Scene<'a> {
         Scene { link, run: &self.run, pack: &self.pack, result, work: &self.work }
+    }
+
+    /// The time of the last observation.
+    pub(super) fn now(&self) -> At {
+        self.now
+    }
+
+    /// Takes in the time of an observation.
+    pub(super) fn set_now(&mut self, at: At) {
+        self.now = at;
+    }
+
+    /// From here on answers and arguments of agents are checked.
+    pub(super) fn set_schemas(&mut self, schemas: Arc<dyn Validate>) {
+        self.schemas = Some(schemas);
+    }
+
+    /// What is wrong with a value; without schemas nothing can be said to fit.
+    pub(super) fn violation(&self, schema: &Arc<Value>, value: &Value) -> Option<Violation> {
+        match &self.schemas {
+            Some(schemas) => schemas.violation(schema, value),
+            None => Some(Violation {
+                at: String::new(),
+                problem: "there is nothing here that could check it".to_owned(),
+                class: Class::InvalidArguments,
+            }),
+        }
     }
 
     /// Steps of evaluation spent so far.
@@ -109,9 +143,11 @@ impl Desk {
         self.wanted.front()
     }
 
-    /// Drops what is wanted: nothing more will be done.
+    /// Drops what is wanted: nothing more will be done. Why an agent stopped is still told.
     pub(super) fn clear(&mut self) {
-        self.wanted.clear();
+        let told =
+            |wanted: &Move| matches!(wanted, Move::Mark { mark: Mark::Concluded { .. }, .. });
+        self.wanted.retain(told);
     }
 
     /// A move entered the journal: it is wanted no more.

@@ -22,13 +22,15 @@ pub(super) enum Stimulus<'a> {
     Poll,
     /// Something happened to the step at this path.
     At { path: &'a str, event: Event<'a> },
+    /// A person said something to whoever plans.
+    Told { text: &'a Labelled },
 }
 
 impl Stimulus<'_> {
     /// Whether it may concern the step at `path` or one inside it.
     pub(super) fn concerns(&self, path: &str) -> bool {
         match self {
-            Self::Poll => true,
+            Self::Poll | Self::Told { .. } => true,
             Self::At { path: at, .. } => at
                 .strip_prefix(path)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '['])),

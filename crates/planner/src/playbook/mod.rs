@@ -38,6 +38,7 @@
 //! random playbooks: change any untrusted input, and the proposals whose existence and arguments were
 //! fixed by trusted input stay the same, in the same order, as far as the run gets.
 
+mod agent;
 mod defaults;
 mod desk;
 mod flow;
@@ -58,6 +59,7 @@ use kernel::{
     id::At,
     plan::Plan,
     planning::{Labelled, Move, Observation, Planner},
+    port::Validate,
 };
 
 pub use desk::{ACTIVE_MAX, CAVEATS_MAX, PAUSE_MAX_MS, TURNS_MAX, WANTED_MAX};
@@ -97,6 +99,14 @@ impl PlaybookPlanner {
         Ok(Self { program, desk, root: None, end: None })
     }
 
+    /// Checks the answers of agents and the arguments of what they call by these schemas. Without them no
+    /// agent comes to an answer that must fit one.
+    #[must_use]
+    pub fn with_schemas(mut self, schemas: Arc<dyn Validate>) -> Self {
+        self.desk.set_schemas(schemas);
+        self
+    }
+
     /// Evaluation steps spent so far: what planning has cost, in a unit that no machine changes.
     #[must_use]
     pub fn work(&self) -> u64 {
@@ -131,7 +141,8 @@ impl PlaybookPlanner {
 }
 
 impl Planner for PlaybookPlanner {
-    fn observe(&mut self, _: At, seen: Observation<'_>) {
+    fn observe(&mut self, at: At, seen: Observation<'_>) {
+        self.desk.set_now(at);
         if self.end.is_none() {
             match stimulus(&seen) {
                 Some(stimulus) => self.advance(stimulus),
@@ -166,6 +177,7 @@ impl PlaybookPlanner {
             | Observation::Settled { .. }
             | Observation::Answered { .. }
             | Observation::Woken { .. }
+            | Observation::Steered { .. }
             | Observation::Resolved { .. } => return,
         };
         self.desk.entered(kind, step);
@@ -175,6 +187,7 @@ impl PlaybookPlanner {
 /// What happened to a step, where the observation is of that kind.
 fn stimulus<'a>(seen: &Observation<'a>) -> Option<Stimulus<'a>> {
     let (path, event) = match *seen {
+        Observation::Steered { text } => return Some(Stimulus::Told { text }),
         Observation::Settled { step, settled } => (step, Event::Settled(settled)),
         Observation::Answered { step, answer } => (step, Event::Answered(answer)),
         Observation::Woken { step, signal } => (step, Event::Woken(signal)),

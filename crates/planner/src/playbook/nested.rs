@@ -88,7 +88,12 @@ impl Nested {
                 let items = made.map_err(Failure::of_evaluation)?;
                 Ok(Self::ForEach(Box::new(Loop::open(task, turns.clone(), items)?)))
             }
-            Job::Do(_) | Job::Ask(_) | Job::Sleep { .. } | Job::Await { .. } | Job::Return(_) => {
+            Job::Do(_)
+            | Job::Ask(_)
+            | Job::Agent(_)
+            | Job::Sleep { .. }
+            | Job::Await { .. }
+            | Job::Return(_) => {
                 let (class, again) = (Class::UnexpectedShape, Again::Never);
                 Err(Failure { class, label: Label::bottom(), retry_after_ms: None, again })
             }

@@ -83,6 +83,7 @@ impl Task {
             Job::Ask(_) | Job::Await { .. } => Again::Yes,
             Job::Do(_) => Again::ByPerson,
             Job::Playbook { .. }
+            | Job::Agent(_)
             | Job::Parallel { .. }
             | Job::ForEach(_)
             | Job::Sleep { .. }

@@ -15,6 +15,7 @@ use kernel::{
 use serde_json::Value;
 
 use super::{
+    agent::AgentCode,
     defaults,
     formula::{Formula, ROOTS},
 };
@@ -51,6 +52,14 @@ pub enum Error {
         "step `{0}`: `return` cannot stand in a branch of `parallel`; put it after the branches"
     )]
     ReturnInParallel(String),
+    /// An agent that cannot be run.
+    #[error("step `{step}`: {problem}")]
+    Agent {
+        /// Static path of the step.
+        step: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// Too many steps.
     #[error("the playbook has more than {STEPS_MAX} steps; split it")]
     TooLong,
@@ -109,6 +118,7 @@ pub(super) struct Form {
 pub(super) enum Job {
     Do(Call),
     Ask(Form),
+    Agent(Arc<AgentCode>),
     Playbook { with: Formula, body: Block },
     Parallel { branches: Block },
     ForEach(Arc<Turns>),
@@ -185,7 +195,7 @@ impl Compiler<'_> {
             Job::Return(_) => true,
             Job::ForEach(turns) => turns.body.iter().any(|code| code.may_return),
             // A return inside ends the inlined playbook only.
-            Job::Playbook { .. } => false,
+            Job::Playbook { .. } | Job::Agent(_) => false,
             Job::Parallel { .. } | Job::Do(_) | Job::Ask(_) | Job::Sleep { .. } => false,
             Job::Await { .. } => false,
         };
@@ -206,6 +216,11 @@ impl Compiler<'_> {
                 let question = template(site, "ask", &Value::String(question.clone()))?;
                 let answer = Arc::new(answer.clone());
                 Job::Ask(Form { question, answer, role: role.clone(), expires_ms: *expires_ms })
+            }
+            Work::Agent { agent, with } => {
+                let block = |site: &str, steps: &[playbook::Step]| self.block(site, steps);
+                let code = AgentCode::compile((site, self.plan), agent, with, &block)?;
+                Job::Agent(Arc::new(code))
             }
             Work::Playbook { with, steps, .. } => {
                 let body = self.block(site, steps)?;

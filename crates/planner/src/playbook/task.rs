@@ -11,6 +11,7 @@ use kernel::{
 use serde_json::Value;
 
 use super::{
+    agent::{Frame, Progress},
     desk::{Desk, Kind},
     flow::{Event, Flow, Stimulus},
     formula::{Formula, Unknown},
@@ -40,6 +41,8 @@ pub(super) enum Phase {
     Escalated,
     /// The steps inside it.
     Nested(Box<Nested>),
+    /// The agent inside it.
+    Agent(Box<Frame>),
 }
 
 /// Whether a step holds one of the places for steps at work outside.
@@ -121,6 +124,7 @@ impl Task {
         }
         match (&mut self.phase, stimulus) {
             (Phase::Nested(_), _) => self.go_on_inside(desk, link, stimulus),
+            (Phase::Agent(_), _) => self.go_on_with_agent(desk, link, stimulus),
             (_, Stimulus::At { path, event }) if path == self.path => self.meet(desk, link, event),
             _ => Flow::Blocked,
         }
@@ -136,6 +140,12 @@ impl Task {
                 self.propose(desk, call);
             }
             Job::Ask(form) => self.ask(desk, link, form)?,
+            Job::Agent(agent) => {
+                let why = self.governing.join(&self.because);
+                let (frame, progress) = Frame::begin(agent, (&self.path, &why), desk, link)?;
+                self.wait_in(desk, Phase::Agent(Box::new(frame)));
+                return Ok(self.follow(desk, link, progress));
+            }
             Job::Sleep { ms } => {
                 desk.want(Move::Wait { step: self.path.clone(), wait: Wait::Sleep { ms: *ms } });
                 self.wait_in(desk, Phase::Sleeping);
@@ -178,6 +188,7 @@ impl Task {
             Job::Ask(form) => self.ask(desk, link, form),
             Job::Await { .. } => self.listen(desk, link),
             Job::Playbook { .. }
+            | Job::Agent(_)
             | Job::Parallel { .. }
             | Job::ForEach(_)
             | Job::Sleep { .. }
@@ -271,7 +282,7 @@ impl Task {
         match (&self.phase, event) {
             (Phase::Acting, Event::Settled(settled)) if entered(Kind::Propose) => match settled {
                 Settled::Done(output) => self.complete(desk, link, output.clone()),
-                Settled::Failed { class, retry_after_ms, label } => {
+                Settled::Failed { class, retry_after_ms, label, .. } => {
                     let failure = Failure {
                         class: *class,
                         label: label.clone(),
@@ -295,6 +306,37 @@ impl Task {
                 self.resolve(desk, link, resolution)
             }
             _ => Flow::Blocked,
+        }
+    }
+
+    fn go_on_with_agent(
+        &mut self,
+        desk: &mut Desk,
+        link: Link<'_>,
+        stimulus: Stimulus<'_>,
+    ) -> Flow {
+        let Phase::Agent(frame) = &mut self.phase else {
+            return Flow::Blocked;
+        };
+        let progress = frame.take(desk, link, stimulus);
+        self.follow(desk, link, progress)
+    }
+
+    /// What follows from how far the agent got. That it came to an answer at all was decided by what it
+    /// saw, and so is everything after it.
+    fn follow(&mut self, desk: &mut Desk, link: Link<'_>, progress: Progress) -> Flow {
+        match progress {
+            Progress::Blocked => Flow::Blocked,
+            Progress::Answered(answer) => {
+                self.phase = Phase::New;
+                self.raise_by(&answer.labels.join_all());
+                self.complete(desk, link, answer)
+            }
+            Progress::Failed(failure) => {
+                self.phase = Phase::New;
+                self.fail(desk, link, failure)
+            }
+            Progress::Stopped { step, class } => Flow::Stopped { step, class },
         }
     }
 

@@ -1,6 +1,7 @@
 //! The playbook planner as its users see it: observations in, moves out.
 
 #[cfg(test)]
+mod agent;
 mod determinism;
 #[cfg(test)]
 mod flow;

@@ -227,6 +227,7 @@ impl World {
                 let (seed, trust) =
                     if is_tainted { (tainted, UNTRUSTED) } else { (self.trusted, VERIFIED) };
                 let failed = |class, trust| Settled::Failed {
+                    code: None,
                     class,
                     retry_after_ms: None,
                     label: label(trust),

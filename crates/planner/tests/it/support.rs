@@ -12,6 +12,7 @@ use kernel::{
     plan::{Asks, Plan, PlanStep},
     planning::{Labelled, Mark, Move, Observation, Planner, Resolution, Settled, Wait},
     playbook::{Playbook, Recovery, Step, Work, visit_steps},
+    port::{Validate, Violation},
 };
 use planner::PlaybookPlanner;
 use serde_json::{Value, json};
@@ -84,8 +85,53 @@ pub(crate) fn plan(steps: Vec<Step>) -> Plan {
     }
 }
 
+/// `type`, `required`, `properties` and `additionalProperties: false`: enough to see what does not fit.
+#[derive(Debug)]
+struct Shapes;
+
+impl Validate for Shapes {
+    fn violation(&self, schema: &Arc<Value>, value: &Value) -> Option<Violation> {
+        fn wrong(schema: &Value, value: &Value, at: &str) -> Option<(String, String)> {
+            let fits = match schema["type"].as_str() {
+                Some("object") => value.is_object(),
+                Some("string") => value.is_string(),
+                Some("integer") => value.is_i64(),
+                Some("array") => value.is_array(),
+                _ => true,
+            };
+            if !fits {
+                return Some((at.to_owned(), format!("it is no {}", schema["type"])));
+            }
+            let names = schema["required"].as_array().into_iter().flatten();
+            for name in names.filter_map(Value::as_str) {
+                if value.get(name).is_none() {
+                    return Some((at.to_owned(), format!("`{name}` is missing")));
+                }
+            }
+            for (name, value) in value.as_object().into_iter().flatten() {
+                let at = format!("{at}/{name}");
+                match schema["properties"].get(name) {
+                    Some(inner) => {
+                        if let Some(found) = wrong(inner, value, &at) {
+                            return Some(found);
+                        }
+                    }
+                    None if schema["additionalProperties"] == Value::Bool(false) => {
+                        return Some((at, format!("`{name}` is unknown")));
+                    }
+                    None => {}
+                }
+            }
+            None
+        }
+        let (at, problem) = wrong(schema, value, "")?;
+        Some(Violation { at, problem, class: Class::InvalidArguments })
+    }
+}
+
 pub(crate) fn planner(steps: Vec<Step>) -> PlaybookPlanner {
-    PlaybookPlanner::new(Arc::new(plan(steps)), &run_id()).unwrap()
+    let planner = PlaybookPlanner::new(Arc::new(plan(steps)), &run_id()).unwrap();
+    planner.with_schemas(Arc::new(Shapes))
 }
 
 pub(crate) fn steps(value: Value) -> Vec<Step> {
@@ -101,6 +147,7 @@ pub(crate) enum Seen {
     Answered(String, Option<Labelled>),
     Woken(String, Option<Labelled>),
     Resolved(String, Resolution),
+    Steered(Labelled),
 }
 
 impl Seen {
@@ -117,6 +164,7 @@ impl Seen {
             Self::Answered(step, answer) => Observation::Answered { step, answer: answer.as_ref() },
             Self::Woken(step, signal) => Observation::Woken { step, signal: signal.as_ref() },
             Self::Resolved(step, resolution) => Observation::Resolved { step, resolution },
+            Self::Steered(text) => Observation::Steered { text },
         };
         planner.observe(0, seen);
     }
@@ -191,7 +239,10 @@ impl Drive {
         (retry_after_ms, trust): (Option<i64>, Trust),
     ) -> &mut Self {
         let label = label(trust);
-        self.told(Seen::Settled(step.into(), Settled::Failed { class, retry_after_ms, label }))
+        self.told(Seen::Settled(
+            step.into(),
+            Settled::Failed { class, code: None, retry_after_ms, label },
+        ))
     }
 
     pub(crate) fn answered(&mut self, step: &str, value: Value) -> &mut Self {
@@ -270,6 +321,9 @@ fn line(wanted: &Move) -> String {
             let forbid: Vec<&str> = forbid.iter().map(OperationId::as_str).collect();
             let forbid = if forbid.is_empty() { String::new() } else { format!(" -{forbid:?}") };
             format!("{recovery} {step} {}{caveat}{forbid}", class.name())
+        }
+        Move::Mark { step, mark: Mark::Concluded { reason, turns, calls, .. } } => {
+            format!("{reason} {step} {turns}/{calls}")
         }
         Move::Escalate { step, class, owner } => {
             format!("escalate {step} {} to {owner}", class.name())

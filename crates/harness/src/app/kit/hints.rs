@@ -75,7 +75,9 @@ impl Hints {
             self.mine_expr(source, depth);
         }
         match &step.work {
-            Work::Do { with, .. } | Work::Playbook { with, .. } => self.mine_template(with, depth),
+            Work::Do { with, .. } | Work::Playbook { with, .. } | Work::Agent { with, .. } => {
+                self.mine_template(with, depth);
+            }
             Work::Return { value } => self.mine_template(value, depth),
             Work::ForEach { items, collect, .. } => {
                 self.mine_expr(items, depth);

@@ -133,6 +133,8 @@ impl Stage {
     /// A sentence for a person.
     pub(super) fn pins(&self, plan: &Arc<Plan>, run: &RunId) -> Result<Pins, String> {
         let planner = PlaybookPlanner::new(Arc::clone(plan), run).map_err(|e| e.to_string())?;
+        let schemas = Arc::clone(&self.shelved.schemas) as Arc<dyn kernel::port::Validate>;
+        let planner = planner.with_schemas(schemas);
         Ok(Pins {
             plan: Arc::clone(plan),
             catalogue: Arc::clone(&self.shelved.catalogue),

@@ -1,0 +1,264 @@
+//! A compiled agent: what a model is told, what it may use, and when it is done. Data, pinned with the
+//! plan that holds it.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{id::OperationId, operation::Effect, playbook::Step};
+
+/// Most turns of one agent, whatever its limits say.
+pub const TURNS_MAX: u32 = 10_000;
+
+/// An agent as a step of a playbook runs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// Its name.
+    pub name: String,
+    /// Which model: operation `model.<role>`.
+    pub role: String,
+    /// Which model sums up what no longer fits; absent = nothing is summed up, only shortened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary_role: Option<String>,
+    /// What it is told before everything else.
+    pub instructions: String,
+    /// What it may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<AgentTool>,
+    /// JSON Schema of its answer; absent = text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Arc<Value>>,
+    /// What must hold of its answer, or it goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<Acceptance>,
+    /// What it is told where it helps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guides: Vec<Guide>,
+    /// Instructions it may load.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skills: Vec<Skill>,
+    /// Role that answers its questions; absent = it may not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<String>,
+    /// Whether it sees untrusted results or only handles to them.
+    #[serde(default)]
+    pub results: Results,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+impl Agent {
+    /// An agent of which nothing is known but its name: whoever compiles a pack puts the rest in.
+    #[must_use]
+    pub fn named(name: String) -> Self {
+        Self {
+            name,
+            role: String::new(),
+            summary_role: None,
+            instructions: String::new(),
+            tools: Vec::new(),
+            output: None,
+            accept: Vec::new(),
+            guides: Vec::new(),
+            skills: Vec::new(),
+            asks: None,
+            results: Results::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// One thing an agent may call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentTool {
+    /// Its name on the wire.
+    pub name: String,
+    /// What the model is told about it.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub input: Arc<Value>,
+    /// What a call does.
+    pub does: Does,
+}
+
+/// What a tool call does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "does", deny_unknown_fields)]
+pub enum Does {
+    /// Uses an operation.
+    Operation {
+        /// Which.
+        operation: OperationId,
+        /// Reads may run side by side, writes one after the other.
+        effect: Effect,
+    },
+    /// Runs a playbook in this run.
+    Playbook {
+        /// Which.
+        name: String,
+        /// Its steps.
+        steps: Vec<Step>,
+    },
+}
+
+impl AgentTool {
+    /// Whether calls of it may run side by side.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(&self.does, Does::Operation { effect: Effect::Read, .. })
+    }
+}
+
+/// A condition on an agent's answer. The agent is told what it says, never how it is checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acceptance {
+    /// Expression over `result` (the answer) and the usual roots that must be true.
+    pub that: String,
+    /// What the agent is told when it is not.
+    pub say: String,
+}
+
+/// Text that is put before the model where it helps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guide {
+    /// Its name.
+    pub name: String,
+    /// When it applies.
+    pub when: GuideScope,
+    /// The text.
+    pub text: String,
+}
+
+/// When a guide applies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "applies", deny_unknown_fields)]
+pub enum GuideScope {
+    /// Always.
+    Always,
+    /// When the task holds one of these words, case aside.
+    Task {
+        /// Words or phrases.
+        any: Vec<String>,
+    },
+    /// When the task names a file that matches one of these patterns (`*`, `**`, `?`).
+    Files {
+        /// The patterns.
+        any: Vec<String>,
+    },
+}
+
+/// Instructions that an agent may load when it wants them: its name and description are always told,
+/// its text only once loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skill {
+    /// Its name.
+    pub name: String,
+    /// What it is for and when to use it.
+    pub description: String,
+    /// The text.
+    pub text: String,
+}
+
+/// Whether an agent sees untrusted results or only handles to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Results {
+    /// A handle where the agent can change anything, the result itself where it can only read.
+    #[default]
+    Auto,
+    /// Always the result: the agent is tainted by what it reads.
+    Shown,
+    /// A handle to everything that is untrusted, until the agent looks.
+    Opaque,
+}
+
+/// Limits of one agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Model turns.
+    pub turns_max: u32,
+    /// Tool calls.
+    pub calls_max: u32,
+    /// Tokens of all its turns, read and written.
+    pub tokens_max: u64,
+    /// Wall time in milliseconds, waiting included.
+    pub wall_max_ms: i64,
+    /// Answers that may be sent back in a row because they cannot be used.
+    pub repairs_max: u32,
+    /// Tokens of one answer.
+    pub output_tokens_max: u32,
+    /// Tokens that a conversation may grow to before it is shortened.
+    pub context_tokens_max: u32,
+    /// Bytes of one result that the model is shown at once.
+    pub result_bytes_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            turns_max: 30,
+            calls_max: 100,
+            tokens_max: 500_000,
+            wall_max_ms: 3_600_000,
+            repairs_max: 3,
+            output_tokens_max: 4_096,
+            context_tokens_max: 100_000,
+            result_bytes_max: 16_384,
+        }
+    }
+}
+
+/// Why an agent stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// It gave an answer that was accepted.
+    Done,
+    /// It never gave an answer that can be used.
+    InvalidModelOutput,
+    /// It kept calling what does not exist.
+    UnknownTool,
+    /// It kept asking for what policy denies.
+    PolicyDenied,
+    /// Its turns or its calls are used up.
+    MaxIterations,
+    /// Its tokens, its money or its time are used up.
+    Budget,
+    /// It went round in circles.
+    Stuck,
+    /// The model will not answer.
+    Refused,
+    /// The model could not be reached, or failed.
+    ModelFailed,
+}
+
+impl StopReason {
+    /// The word used in journals and answers.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::InvalidModelOutput => "invalid_model_output",
+            Self::UnknownTool => "unknown_tool",
+            Self::PolicyDenied => "policy_denied",
+            Self::MaxIterations => "max_iterations",
+            Self::Budget => "budget",
+            Self::Stuck => "stuck",
+            Self::Refused => "refused",
+            Self::ModelFailed => "model_failed",
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

@@ -1,0 +1,242 @@
+//! Agents and skills of a pack: read, checked against everything they name, compiled into a plan.
+
+use kernel::{
+    Digest,
+    agent::{Agent, Does, GuideScope},
+    operation::{Effect, Operation},
+    plan::Asks,
+    playbook::Work,
+};
+use pack::{Pack, Pins, read_skill};
+use serde_json::json;
+
+use crate::support::{Files, edit, load, show, small};
+
+const AGENT: &str = "\
+schema: harness.agent/v1
+name: analyst
+instructions: Find out what is wrong.
+uses:
+  - crm.get
+  - {do: crm.set, as: raise_level, description: Raises the level.}
+playbooks: [check]
+output:
+  type: object
+  required: [level]
+  properties: {level: {type: string}}
+accept:
+  - that: result.level != ''
+    say: Name a level.
+guides:
+  - {name: house, text: Be brief.}
+  - {name: refunds, task: [refund], text: Ask first.}
+skills: [leveling]
+asks: approver
+limits: {turns: 7, calls: 9, tokens: 1000, time: 5m, repairs: 1}
+";
+
+const SKILL: &str =
+    "---\nname: leveling\ndescription: How levels work.\n---\n\n# Levels\nLow, high.\n";
+
+const INTENT: &str = "\
+schema: harness.intent/v1
+name: analyse
+title: Analyse an account
+input: {type: object, properties: {account: {type: string}}}
+hands_to: analyst
+agent: agent:analyst
+triggers: [analyse]
+";
+
+/// The small pack with an agent, its skill and an intent that is handed to it.
+fn with_agent() -> Files {
+    let mut files = small();
+    files.insert("agents/analyst.yaml".into(), AGENT.into());
+    files.insert("skills/leveling/SKILL.md".into(), SKILL.into());
+    files.insert("intents/analyse.yaml".into(), INTENT.into());
+    edit(&mut files, "pack.yaml", "    - crm.set\n", "    - crm.set\n    - model.main\n");
+    files
+}
+
+fn model() -> Operation {
+    let mut get = Operation::clone(
+        &load(&with_agent())
+            .unwrap()
+            .pack
+            .catalogue
+            .get(&"crm.get".parse().unwrap())
+            .unwrap()
+            .operation,
+    );
+    get.id = "model.main".parse().unwrap();
+    get
+}
+
+fn compiled(pack: &Pack) -> Result<kernel::plan::Plan, pack::Problem> {
+    let pins = Pins { policy_digest: Digest::of(b"p"), config_digest: Digest::of(b"c") };
+    let forecast = |operation: &Operation| match operation.facts.effect {
+        Effect::Read => Asks::No,
+        Effect::Write => Asks::Always { approvals: [].into(), rules: vec![] },
+    };
+    pack.compile("analyse", &json!({ "account": "a" }), pins, &forecast)
+}
+
+fn pack() -> Pack {
+    let loaded = load(&with_agent()).unwrap_or_else(|problems| panic!("\n{}", show(&problems)));
+    assert!(loaded.warnings.is_empty(), "\n{}", show(&loaded.warnings));
+    loaded.pack.with_models([model()]).unwrap()
+}
+
+fn agent_of(plan: &kernel::plan::Plan) -> &Agent {
+    match &plan.playbook.steps[0].work {
+        Work::Agent { agent, .. } => agent,
+        other => panic!("no agent: {other:?}"),
+    }
+}
+
+/// The plan of an agent is its envelope: what it may call at all, how often at most, and what will ask.
+#[test]
+fn an_intent_handed_to_an_agent_compiles_into_its_envelope() {
+    let plan = compiled(&pack()).unwrap();
+    let row = |path: &str, operation: &str| {
+        let found = plan.steps.iter().find(|s| s.path == path && s.operation.as_str() == operation);
+        found.unwrap_or_else(|| panic!("{path} {operation} in {:#?}", plan.steps)).clone()
+    };
+    assert_eq!(row("agent/think[]", "model.main").times_max, 7);
+    let set = row("agent/crm.set[]", "crm.set");
+    assert_eq!((set.times_max, set.conditional), (9, true));
+    assert!(matches!(set.asks, Asks::Always { .. }));
+    row("agent/crm.set[]!before", "crm.get");
+    row("agent/check[]/second", "crm.set");
+    assert!(!plan.steps.iter().any(|s| s.path == "agent/crm.list[]"), "not granted");
+    let agent = agent_of(&plan);
+    let names: Vec<&str> = agent.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, ["crm_get", "raise_level", "check"]);
+    assert_eq!(agent.tools[0].description, "Read {/account}.");
+    assert_eq!(agent.tools[1].description, "Raises the level.");
+    assert!(matches!(&agent.tools[2].does, Does::Playbook { steps, .. } if steps.len() == 4));
+    assert_eq!(agent.tools[2].input["required"], json!(["account"]), "the intent's own input");
+    assert_eq!(agent.skills[0].text, "# Levels\nLow, high.");
+    assert!(matches!(agent.guides[0].when, GuideScope::Always));
+    assert_eq!((agent.limits.wall_max_ms, agent.limits.repairs_max), (300_000, 1));
+    assert_eq!(compiled(&pack()).unwrap().digest().unwrap(), plan.digest().unwrap());
+}
+
+#[test]
+fn without_a_model_the_plan_says_what_to_configure() {
+    let pack = load(&with_agent()).unwrap().pack;
+    let problem = compiled(&pack).unwrap_err();
+    assert!(problem.message.contains("no model is configured for the role `main`"), "{problem}");
+    assert!(problem.fix.contains("[models.main]"), "{problem}");
+}
+
+#[test]
+fn an_agent_step_stands_in_a_playbook() {
+    let mut files = with_agent();
+    edit(
+        &mut files,
+        "playbooks/check.yaml",
+        "  - id: done\n",
+        "  - id: judged\n    agent: other\n    with: {account: \"${{ intent.account }}\"}\n  - id: done\n",
+    );
+    let other = "schema: harness.agent/v1\nname: other\ninstructions: Judge.\nuses: [crm.get]\n";
+    files.insert("agents/other.yaml".into(), other.into());
+    let loaded = load(&files).unwrap_or_else(|problems| panic!("\n{}", show(&problems)));
+    let plan = compiled(&loaded.pack.with_models([model()]).unwrap()).unwrap();
+    assert!(plan.steps.iter().any(|s| s.path == "agent/check[]/judged/think[]"));
+}
+
+/// One mistake at a time, with its place.
+#[test]
+fn what_an_agent_names_must_exist() {
+    let cases = [
+        (
+            "uses:\n  - crm.get",
+            "uses:\n  - crm.gett",
+            "agents/analyst.yaml:5:5: no operation `crm.gett`",
+        ),
+        ("playbooks: [check]", "playbooks: [chek]", "no playbook `chek`"),
+        ("skills: [leveling]", "skills: [levels]", "no skill `levels`"),
+        ("asks: approver", "asks: aprover", "no role `aprover`"),
+        ("result.level != ''", "result.lvel != ''", "agents/analyst.yaml:13"),
+        ("result.level != ''", "result.level", "expected true or false"),
+        ("turns: 7", "turns: 0", "turns must be a whole number from 1"),
+        ("turns: 7", "turn: 7", "unknown key `turn`"),
+        ("as: raise_level", "as: crm_get", "two tools are called `crm_get`"),
+        ("task: [refund]", "task: [refund], files: [a]", "not to both"),
+    ];
+    for (from, to, says) in cases {
+        let mut files = with_agent();
+        edit(&mut files, "agents/analyst.yaml", from, to);
+        let said = load(&files).map_or_else(|problems| show(&problems), |_| "nothing".into());
+        assert!(said.contains(says), "{from} -> {to}: {said}");
+    }
+    let mut files = with_agent();
+    edit(&mut files, "pack.yaml", "    - model.main\n", "");
+    let said = show(&load(&files).unwrap_err());
+    assert!(said.contains("uses `model.main`, which the pack does not ask for"), "{said}");
+    let mut files = with_agent();
+    edit(&mut files, "intents/analyse.yaml", "hands_to: analyst", "hands_to: analist");
+    assert!(show(&load(&files).unwrap_err()).contains("no agent `analist`"));
+    let mut files = with_agent();
+    edit(
+        &mut files,
+        "intents/analyse.yaml",
+        "hands_to: analyst",
+        "hands_to: analyst\nplaybook: check",
+    );
+    assert!(show(&load(&files).unwrap_err()).contains("not both"));
+    let mut files = with_agent();
+    edit(&mut files, "connectors/crm.yaml", "name: crm\n", "name: model\n");
+    assert!(show(&load(&files).unwrap_err()).contains("names the operator's models"));
+}
+
+/// An agent that calls the playbook it stands in would call itself.
+#[test]
+fn an_agent_cannot_be_called_in_a_circle() {
+    let mut files = with_agent();
+    edit(
+        &mut files,
+        "playbooks/check.yaml",
+        "  - id: done\n",
+        "  - id: judged\n    agent: analyst\n  - id: done\n",
+    );
+    let said = show(&load(&files).unwrap_err());
+    assert!(said.contains("calls itself"), "{said}");
+}
+
+/// The verdicts of the reference validator of agentskills.io on the same texts.
+#[test]
+fn skills_are_judged_as_their_format_says() {
+    let judge = |folder: &str, text: &str| read_skill("skills/x/SKILL.md", folder, text.as_bytes());
+    let skill = |name: &str, description: &str, more: &str| {
+        format!("---\nname: {name}\ndescription: {description}\n{more}---\nDo it.\n")
+    };
+    let long = "x".repeat(65);
+    let good = [
+        ("a", skill("a", "d", "")),
+        ("pdf-forms2", skill("pdf-forms2", "Fills forms.", "license: MIT\n")),
+        ("a", skill("a", "d", "metadata: {version: '1'}\nallowed-tools: Read Bash\n")),
+        ("a", skill("a", "d", "compatibility: needs git\n")),
+    ];
+    for (folder, text) in &good {
+        judge(folder, text).unwrap_or_else(|problems| panic!("{text}\n{}", show(&problems)));
+    }
+    let bad = [
+        ("a", "no front matter".to_owned(), "does not begin with YAML"),
+        ("a", "---\nname: a\n---\n".to_owned(), "`description` is missing"),
+        ("a", "---\ndescription: d\n---\n".to_owned(), "`name` is missing"),
+        ("A", skill("A", "d", ""), "no name of a skill"),
+        ("-a", skill("-a", "d", ""), "at an end"),
+        ("a--b", skill("a--b", "d", ""), "two in a row"),
+        ("a", skill("b", "d", ""), "its folder `a`"),
+        (&long, skill(&long, "d", ""), "64"),
+        ("a", skill("a", &"d".repeat(1_025), ""), "1024"),
+        ("a", skill("a", "d", "author: me\n"), "no key of a skill"),
+        ("a", skill("a", "d", &format!("compatibility: {}\n", "c".repeat(501))), "500"),
+    ];
+    for (folder, text, says) in &bad {
+        let said = judge(folder, text).map_or_else(|p| show(&p), |_| "nothing".into());
+        assert!(said.contains(says), "{text}: {said}");
+    }
+}
