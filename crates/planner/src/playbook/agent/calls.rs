@@ -22,7 +22,7 @@ use super::{
         seq::Sequence,
     },
     Frame, Progress,
-    code::{ASK_PERSON, LOAD_SKILL, LOOK, ToolCode},
+    code::{ASK_PERSON, LOAD_SKILL, LOOK, Sight, ToolCode},
     nearest::nearest,
     say, stuck,
     talk::head,
@@ -416,7 +416,7 @@ impl Frame {
         let handle = format!("r{}", self.kept.len());
         let taints = label.is_tainted() && !self.seen.is_tainted();
         let text = shown(&output.value);
-        let content = if self.code.opaque && taints {
+        let content = if self.code.sight == Sight::Handles && taints {
             json!({ HANDLE: handle, "bytes": text.len() }).to_string()
         } else {
             self.seen.join_from(&label);

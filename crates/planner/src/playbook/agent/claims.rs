@@ -170,17 +170,17 @@ pub(super) fn unproven(answer: &str, done: &BTreeSet<String>) -> Vec<String> {
         }
         let lower = sentence.to_lowercase();
         let words = words(&lower);
-        // Where the last claim of this sentence stands: "I sent the mail and refunded it" makes two.
-        let mut claimed = false;
+        // "I sent the mail and refunded it" makes two.
+        let mut claims = 0_usize;
         for (at, word) in words.iter().enumerate() {
             let Some((_, _, verbs)) = FAMILIES.iter().find(|(_, past, _)| past.contains(word))
             else {
                 continue;
             };
-            if !is_claim(&words, at, claimed) {
+            if !is_claim(&words, at, claims) {
                 continue;
             }
-            claimed = true;
+            claims = claims.saturating_add(1);
             if !verbs.iter().any(|verb| parts.contains(verb)) {
                 found.push((*word).to_owned());
             }
@@ -194,15 +194,16 @@ fn words(sentence: &str) -> Vec<&str> {
     sentence.split(|c| !is_part(c)).filter(|word| !word.is_empty()).collect()
 }
 
-/// Whether the past tense at `at` is something that the speaker says has been done now.
-fn is_claim(words: &[&str], at: usize, claimed: bool) -> bool {
+/// Whether the past tense at `at` is something that the speaker says has been done now; `claims_before`
+/// counts those of the same sentence.
+fn is_claim(words: &[&str], at: usize, claims_before: usize) -> bool {
     const NEAR: usize = 6;
     let before = words.get(..at).unwrap_or_default();
     let near = before.get(at.saturating_sub(NEAR)..).unwrap_or_default();
     let after = words.get(at.saturating_add(1)..).unwrap_or_default();
     let is_hedged = near.iter().any(|word| HEDGES.contains(word));
     // "was signed in 2024 by Acme": somebody else, some other time.
-    if after.contains(&"by") || (is_hedged && !claimed) {
+    if after.contains(&"by") || (is_hedged && claims_before == 0) {
         return false;
     }
     let previous = before.last().copied().unwrap_or_default();
@@ -210,7 +211,7 @@ fn is_claim(words: &[&str], at: usize, claimed: bool) -> bool {
     let is_perfect =
         |pair: &[&str]| matches!(pair, ["has" | "have", "been" | "now" | "already" | "just"]);
     let perfect = near.windows(2).any(is_perfect);
-    let joined = claimed && ["and", "then", "also"].contains(&previous);
+    let joined = claims_before > 0 && ["and", "then", "also"].contains(&previous);
     // "Refunded the customer." and "Email sent."
     let opens = before.is_empty() && after.len() > 1;
     let closes = after.is_empty() && before.len() == 1;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use kernel::{
-    agent::{Agent, Does, Results},
+    agent::{Agent, AgentTool, Does, Results},
     conversation::{MODEL_CONNECTOR, TOOLS_MAX, Tool},
     id::OperationId,
     operation::Effect,
@@ -33,6 +33,19 @@ their content. To pass a value on without reading it, use {\"$result\": \"r1\", 
 argument. Call `look` only when you must read it yourself: what you do afterwards may then need a person's \
 approval.";
 
+/// Compiles the steps of a playbook among the tools, at a static path.
+pub(in super::super) type Inner<'a> =
+    &'a dyn Fn(&str, &[kernel::playbook::Step]) -> Result<Block, Error>;
+
+/// How an agent sees untrusted results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// As handles.
+    Handles,
+    /// As they are.
+    Whole,
+}
+
 /// A compiled agent.
 #[derive(Debug)]
 pub(in super::super) struct AgentCode {
@@ -47,8 +60,8 @@ pub(in super::super) struct AgentCode {
     pub(super) offered: Vec<Tool>,
     /// What it is told about what policy will say.
     pub(super) rules: String,
-    /// Whether untrusted results come as handles.
-    pub(super) opaque: bool,
+    /// How untrusted results come.
+    pub(super) sight: Sight,
 }
 
 /// A compiled tool.
@@ -72,7 +85,7 @@ impl AgentCode {
         (site, plan): (&str, &Plan),
         spec: &Agent,
         with: &Value,
-        block: &dyn Fn(&str, &[kernel::playbook::Step]) -> Result<Block, Error>,
+        block: Inner<'_>,
     ) -> Result<Self, Error> {
         let wrong = |problem: String| Error::Agent { step: site.to_owned(), problem };
         let expression = |place, source| Error::Expression { step: site.to_owned(), place, source };
@@ -103,12 +116,12 @@ impl AgentCode {
             let (name, description) = (tool.name.clone(), tool.description.clone());
             offered.push(Tool { name, description, input });
         }
-        let opaque = match spec.results {
-            Results::Opaque => true,
-            Results::Shown => false,
-            Results::Auto => spec.tools.iter().any(|tool| !tool.is_read()),
+        let sight = match spec.results {
+            Results::Auto if spec.tools.iter().all(AgentTool::is_read) => Sight::Whole,
+            Results::Shown => Sight::Whole,
+            Results::Opaque | Results::Auto => Sight::Handles,
         };
-        offered.extend(own_tools(spec, opaque));
+        offered.extend(own_tools(spec, sight));
         if offered.len() > TOOLS_MAX {
             return Err(wrong(format!("it offers more than {TOOLS_MAX} tools; offer fewer")));
         }
@@ -124,8 +137,8 @@ impl AgentCode {
             accept,
             tools,
             offered,
-            rules: rules(spec, site, plan, opaque),
-            opaque,
+            rules: rules(spec, site, plan, sight),
+            sight,
             spec: spec.clone(),
         })
     }
@@ -136,14 +149,14 @@ impl AgentCode {
     }
 }
 
-fn own_tools(spec: &Agent, opaque: bool) -> Vec<Tool> {
+fn own_tools(spec: &Agent, sight: Sight) -> Vec<Tool> {
     let tool = |name: &str, description: &str, input: Value| Tool {
         name: name.to_owned(),
         description: description.to_owned(),
         input: Arc::new(input),
     };
     let mut own = Vec::new();
-    if opaque || !spec.tools.is_empty() {
+    if sight == Sight::Handles || !spec.tools.is_empty() {
         own.push(tool(
             LOOK,
             "Reads a result that was given as a handle, or more of one that was shortened.",
@@ -187,9 +200,9 @@ fn own_tools(spec: &Agent, opaque: bool) -> Vec<Tool> {
 }
 
 /// What policy will say, as far as the plan knows.
-fn rules(spec: &Agent, site: &str, plan: &Plan, opaque: bool) -> String {
+fn rules(spec: &Agent, site: &str, plan: &Plan, sight: Sight) -> String {
     let mut text = RULES.to_owned();
-    if opaque {
+    if sight == Sight::Handles {
         text.push_str("\n\n");
         text.push_str(RULES_OF_HANDLES);
     }

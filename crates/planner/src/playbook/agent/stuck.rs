@@ -190,7 +190,8 @@ mod tests {
     /// What looks alike and is none (C080): a false alarm would end honest work.
     #[test]
     fn counters_pages_polls_and_lists_are_no_circles() {
-        let honest: Vec<(&str, Vec<(&str, Value, String)>)> = vec![
+        type Calls = Vec<(&'static str, Value, String)>;
+        let honest: Vec<(&str, Calls)> = vec![
             (
                 "a counter",
                 (0..9).map(|n| ("add", json!({ "a": n, "b": 1 }), "ok".into())).collect(),
