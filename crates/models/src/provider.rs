@@ -229,6 +229,10 @@ pub struct Provider {
     /// Further fields of every request body, such as `{"reasoning_effort": "low"}`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub body: Map<String, Value>,
+    /// Tools that the provider runs on its own side, in its own form, such as
+    /// `{"type": "web_search"}`: offered in every conversation beside ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provided_tools: Vec<Value>,
     /// Most tokens it can answer with; a prompt that asks for more gets this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens_max: Option<u32>,
@@ -273,6 +277,7 @@ impl Provider {
             streaming: Streaming::On,
             quirks: Quirks::default(),
             body: Map::new(),
+            provided_tools: Vec::new(),
             output_tokens_max: None,
             context_tokens_max: None,
             clearance: Confidentiality::Public,

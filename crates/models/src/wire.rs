@@ -2,6 +2,8 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod chat;
+pub(crate) mod gemini;
+pub(crate) mod responses;
 
 use std::borrow::Cow;
 
@@ -88,9 +90,9 @@ pub(crate) trait Listen: Send + Sync {
 pub(crate) fn of(api: ApiKind) -> &'static dyn Wire {
     match api {
         ApiKind::OpenAi => &chat::Chat,
-        ApiKind::OpenAiResponses => &chat::Chat,
+        ApiKind::OpenAiResponses => &responses::Responses,
         ApiKind::Anthropic => &anthropic::Messages,
-        ApiKind::Gemini => &chat::Chat,
+        ApiKind::Gemini => &gemini::Gemini,
     }
 }
 

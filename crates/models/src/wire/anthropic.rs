@@ -5,8 +5,6 @@
 //! instructions, which covers the tools before it; else the last tool) and at the ends of the last two
 //! prompts: the API looks back twenty blocks from a breakpoint, and a turn with many calls adds more.
 
-use std::borrow::Cow;
-
 use kernel::conversation::{Item, Part, Prompt, Stop, ToolChoice, Usage};
 use serde_json::{Map, Value, json, value::RawValue};
 
@@ -55,12 +53,13 @@ impl Wire for Messages {
         };
         out.extend_from_slice(b"{\"model\":");
         push(out, &provider.model);
-        if !prompt.tools.is_empty() {
+        if !prompt.tools.is_empty() || !provider.provided_tools.is_empty() {
             let tool = |tool: &kernel::conversation::Tool| {
                 json!({"name": tool.name, "description": tool.description,
                     "input_schema": *tool.input})
             };
-            let mut tools: Vec<Value> = prompt.tools.iter().map(tool).collect();
+            let provided = provider.provided_tools.iter().cloned();
+            let mut tools: Vec<Value> = prompt.tools.iter().map(tool).chain(provided).collect();
             if let Some(last) = tools.last_mut().filter(|_| instructions.is_none()) {
                 mark(last);
             }
@@ -211,8 +210,8 @@ fn result_block(result: &Outcome<'_>) -> Value {
     block
 }
 
-fn block(part: &Cow<'_, Part>) -> Value {
-    match &**part {
+fn block(part: &Part) -> Value {
+    match part {
         Part::Text { text } => json!({"type": "text", "text": text}),
         Part::Image { media_type, data } => json!({"type": "image", "source": {
             "type": "base64", "media_type": media_type, "data": data,

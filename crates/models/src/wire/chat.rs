@@ -34,13 +34,15 @@ impl Wire for Chat {
     fn begin(&self, provider: &Provider, prompt: &Prompt, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"model\":");
         push(out, &provider.model);
-        if !prompt.tools.is_empty() {
+        if !prompt.tools.is_empty() || !provider.provided_tools.is_empty() {
             let tool = |tool: &kernel::conversation::Tool| {
                 json!({"type": "function", "function": {
                     "name": tool.name, "description": tool.description, "parameters": *tool.input,
                 }})
             };
-            push_field(out, "tools", &prompt.tools.iter().map(tool).collect::<Vec<_>>());
+            let provided = provider.provided_tools.iter().cloned();
+            let tools: Vec<Value> = prompt.tools.iter().map(tool).chain(provided).collect();
+            push_field(out, "tools", &tools);
         }
         out.extend_from_slice(b",\"messages\":[");
     }
