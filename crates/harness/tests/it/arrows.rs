@@ -16,7 +16,7 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
@@ -28,17 +28,18 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("engine", &["kernel"]),
     ("store", &["kernel"]),
     ("connect", &["kernel"]),
+    ("models", &["kernel"]),
     (
         "harness",
         &[
             "kernel", "expr", "world", "planner", "pack", "policy", "receipts", "engine", "store",
-            "connect",
+            "connect", "models",
         ],
     ),
 ];
 
 /// Heavy or telling dependency → the only crates that may need it.
-const LEAVES: [(&str, &[&str]); 14] = [
+const LEAVES: [(&str, &[&str]); 15] = [
     ("anyhow", &["harness"]),
     ("axum", &["harness", "world"]),
     ("cedar-policy", &["policy"]),
@@ -46,12 +47,13 @@ const LEAVES: [(&str, &[&str]); 14] = [
     ("ed25519-dalek", &["receipts"]),
     ("getrandom", &["engine", "store", "harness"]),
     ("hmac", &["connect"]),
+    ("hyper-rustls", &["models"]),
     ("jsonwebtoken", &["harness"]),
     ("lettre", &["connect"]),
     ("reqwest", &["connect", "harness"]),
     ("rusqlite", &["store", "connect", "world"]),
     ("testkit", &[]),
-    ("tokio", &["engine", "store", "connect", "world", "harness"]),
+    ("tokio", &["engine", "store", "connect", "models", "world", "harness"]),
     ("tokio-postgres", &["connect"]),
 ];
 
