@@ -180,6 +180,7 @@ impl Pack {
         models: impl IntoIterator<Item = Operation>,
     ) -> Result<Self, catalogue::Error> {
         let own = self.catalogue.iter().map(|(_, entry)| Operation::clone(&entry.operation));
+        let own = own.filter(|operation| !operation.is_model_call());
         let asked = &self.manifest.asks.operations;
         let models = models.into_iter().filter(|model| asked.contains(&model.id));
         self.catalogue = Catalogue::new(own.chain(models).collect::<Vec<_>>())?;

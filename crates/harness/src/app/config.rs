@@ -1,5 +1,6 @@
 //! `harness.toml`: what the operator decides. Flag > environment > project file > user file > default.
 
+mod models;
 pub mod notify;
 mod oidc;
 mod serve;
@@ -18,6 +19,7 @@ use kernel::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use models::Keyed;
 pub use notify::{Notify, NotifyFile};
 pub use oidc::{Oidc, OidcFile, Others};
 pub use serve::{Serve, ServeFile, parse_listen};
@@ -55,6 +57,12 @@ pub struct File {
     /// Systems that connectors name.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub systems: Systems,
+    /// Who answers when an agent thinks, by name.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub providers: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    /// Roles of models, such as `main` and `small`: which providers are asked, in order.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub models: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
     /// Secrets by reference: `env:NAME` or `file:PATH`.
     pub secrets: BTreeMap<String, String>,
     /// Keys by reference.
@@ -194,6 +202,10 @@ pub struct Config {
     pub me: String,
     /// People by name.
     pub people: BTreeMap<String, Person>,
+    /// Who answers when an agent thinks, with the secrets they are shown.
+    pub providers: Vec<models::Keyed>,
+    /// Roles of models.
+    pub roles: BTreeMap<String, ::models::Role>,
     /// Systems by name.
     pub systems: Systems,
     /// Secret references by name.
@@ -364,6 +376,8 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         operator_policies,
         me,
         people,
+        providers: models::providers(&file.providers)?,
+        roles: models::roles(&file.models)?,
         systems: file.systems,
         secrets: file.secrets,
         receipt_key: absolute_reference(&receipt_key, &place.base),
@@ -394,6 +408,18 @@ fn named(file: &File, notify: &Notify, oidc: Option<&Oidc>) -> Vec<(String, Stri
         systems.map(|(name, system)| (format!("systems.{name}"), system.kind().to_owned()));
     let secrets = file.secrets.iter();
     let secrets = secrets.map(|(name, reference)| (format!("secrets.{name}"), reference.clone()));
+    let text = |value: Option<&serde_json::Value>| {
+        value.and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    let providers = file
+        .providers
+        .iter()
+        .map(|(name, fields)| (format!("providers.{name}"), text(fields.get("model"))));
+    let roles = file.models.iter().map(|(name, fields)| {
+        let names = fields.get("providers").map(ToString::to_string);
+        (format!("models.{name}"), names.unwrap_or_default())
+    });
+    let systems = systems.chain(providers).chain(roles);
     let oidc = oidc.map(|oidc| ("oidc.issuer".to_owned(), oidc.issuer.clone()));
     systems.chain(secrets).chain(notify.secrets.iter().cloned()).chain(oidc).collect()
 }

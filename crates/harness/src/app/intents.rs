@@ -353,6 +353,7 @@ fn config_digest(app: &App, caller: &Caller) -> Digest {
         "tenant": caller.tenant(),
         "budget": config.budget,
         "approvers": config.approvers,
+        "models": app.shelf.stock().operator().models,
         "systems": config.systems.iter().map(|(name, s)| (name, s.kind())).collect::<std::collections::BTreeMap<_, _>>(),
     });
     kernel::canon::digest(&pinned).unwrap_or_default()

@@ -31,6 +31,7 @@ pub mod kpis;
 pub mod lanes;
 pub mod ledger;
 pub mod migration;
+pub mod models;
 pub mod notify;
 mod novelty;
 pub mod ops;
@@ -44,6 +45,7 @@ pub mod rollbacks;
 pub mod runs;
 pub mod shelf;
 pub mod socket;
+pub mod speech;
 pub mod timeline;
 pub mod trouble;
 pub mod value;
@@ -64,8 +66,10 @@ use store::{Documents as _, Query, Sqlite};
 use config::Config;
 use feed::{Feed, Watched};
 use host::{Lock, Sealer, SystemClock};
+use models::Doors;
 use problem::{Kind, Problem};
 use shelf::Shelf;
+use speech::Speech;
 
 pub use caller::{Caller, Right};
 
@@ -83,10 +87,12 @@ pub struct App {
     engine: Arc<Engine>,
     shelf: Arc<Shelf>,
     connectors: Arc<Connectors>,
+    models: Arc<::models::Models>,
     packs: packs::Installing,
     novelty: novelty::Novelty,
     identity: identity::Identity,
     feed: Arc<Feed>,
+    speech: Arc<Speech>,
     notifier: notify::Notifier,
     provider: Option<identity::Provider>,
     signer: Arc<Signer>,
@@ -113,9 +119,14 @@ impl App {
         let journal = Arc::clone(&store) as Arc<dyn Journal>;
         let began = engine::Clock::now(&SystemClock).at.unsigned_abs();
         let feed = Arc::new(Feed::new(began));
+        let speech = Arc::new(Speech::default());
+        let models = Arc::new(models::open(&config, Arc::clone(&speech) as _)?);
         let engine = Engine::new(Options {
             journal: Arc::new(Watched { journal, feed: Arc::clone(&feed) }),
-            connector: Arc::clone(&connectors) as Arc<dyn kernel::port::Connector>,
+            connector: Arc::new(Doors {
+                models: Arc::clone(&models),
+                connectors: Arc::clone(&connectors),
+            }),
             loader: Arc::clone(&shelf) as Arc<dyn engine::Loader>,
             seal: Arc::new(Sealer(Arc::clone(&signer))),
             clock: Arc::new(SystemClock),
@@ -132,10 +143,12 @@ impl App {
             engine,
             shelf,
             connectors,
+            models,
             packs,
             novelty,
             identity,
             feed,
+            speech,
             notifier,
             provider,
             signer,
@@ -153,6 +166,12 @@ impl App {
     #[must_use]
     pub fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+
+    /// What models say while they say it.
+    #[must_use]
+    pub fn speech(&self) -> &Arc<Speech> {
+        &self.speech
     }
 
     /// The wall clock, in ms.

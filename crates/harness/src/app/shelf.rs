@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{config::Config, problem::Problem};
 
-pub use stock::{Brought, Origin, Serves, Shelved, Stock, configured, pack_problems};
-pub(super) use stock::{operator_layer, shelve, union};
+pub use stock::{Brought, Operator, Origin, Serves, Shelved, Stock, configured, pack_problems};
+pub(super) use stock::{shelve, union};
 
 /// One file of a pack's listing; the digest of the listing is the pack's.
 #[derive(Debug, Serialize, Deserialize)]
@@ -219,6 +219,8 @@ impl Shelf {
             None => {
                 let files = self.pinned_files(&header.chain.tenant, header.pack_digest).await?;
                 let pack = Pack::load(files).map_err(first_pack_problem)?.pack;
+                let models = stock.operator().models.iter().cloned();
+                let pack = pack.with_models(models).map_err(|e| e.to_string())?;
                 let catalogue = Arc::new(pack.catalogue.clone());
                 (pack, catalogue, Arc::new(Schemas::new()))
             }

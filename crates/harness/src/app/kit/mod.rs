@@ -50,7 +50,7 @@ use law::Finding;
 use probes::{Case, PROBES, Probe};
 use rehearse::{Rehearsal, Row, Sort, rehearse};
 use select::{Only, Selected, selected};
-use shelf::{Brought, Origin};
+use shelf::{Brought, Operator, Origin};
 use stage::Stage;
 
 /// Threads that play at a time.
@@ -139,6 +139,8 @@ fn shelve(config: &Config, folder: &Path) -> Result<(shelf::Shelved, Vec<String>
         (loaded.pack.manifest.name != name).then_some(loaded.pack.catalogue)
     });
     let others: Vec<kernel::catalogue::Catalogue> = others.collect();
+    let asked = Operator::of(config)?;
+    let brought = brought.with_models(&asked.models)?;
     let everything = shelf::union(std::iter::once(&brought.pack.catalogue).chain(&others))?;
     let (operator, names) = if config.operator_policies.is_empty() {
         let source = |name: &str, text: &str| policy::Source {
@@ -150,7 +152,7 @@ fn shelve(config: &Config, folder: &Path) -> Result<(shelf::Shelved, Vec<String>
         (layer, vec!["permit-all".to_owned()])
     } else {
         let names = config.operator_policies.iter().map(|path| path.display().to_string());
-        (shelf::operator_layer(&config.operator_policies)?, names.collect())
+        (asked.policies, names.collect())
     };
     Ok((shelf::shelve(brought, (&everything, &operator))?, names))
 }

@@ -21,7 +21,7 @@ use super::{
     record::{Did, PackDetail, PackRemoved, Record, Version, conflict, detail},
     review::{Drafted, PackFiles},
 };
-use shelf::{Brought, Origin, Serves, Stock};
+use shelf::{Brought, Operator, Origin, Serves, Stock};
 
 /// The kind of document an installed pack is kept as.
 const KIND: &str = "pack";
@@ -110,7 +110,7 @@ pub async fn stock(
     store: &Sqlite,
 ) -> Result<(Stock, BTreeMap<String, String>), Problem> {
     let (mut brought, mut lost) = (shelf::configured(config)?, BTreeMap::new());
-    let operator = shelf::operator_layer(&config.operator_policies)?;
+    let operator = Operator::of(config)?;
     let own: Vec<String> = brought.iter().map(|one| one.name().to_owned()).collect();
     let mut installed = Vec::new();
     for kept in store.documents(&config.tenant, KIND, (None, PACKS_MAX)).await? {
@@ -155,12 +155,20 @@ async fn load(tenant: &Tenant, store: &Sqlite, kept: &Kept) -> Result<Brought, S
 /// The first that has none.
 pub fn check_systems(connectors: &Connectors, stock: &Stock) -> Result<(), Problem> {
     for (_, entry) in stock.all().flat_map(|shelved| shelved.catalogue.iter()) {
-        connectors.check(&entry.operation).map_err(|error| {
+        check_system(connectors, &entry.operation).map_err(|error| {
             Problem::usage("connector-invalid", error.to_string())
                 .next("correct [systems] and [secrets] in harness.toml")
         })?;
     }
     Ok(())
+}
+
+/// Whether there is a way for one operation: models have theirs once they are configured at all.
+pub(super) fn check_system(
+    connectors: &Connectors,
+    operation: &kernel::operation::Operation,
+) -> Result<(), connect::Error> {
+    if operation.is_model_call() { Ok(()) } else { connectors.check(operation) }
 }
 
 /// One pack, with its versions and what was done to it.
@@ -343,7 +351,7 @@ pub async fn remove(
     let (record, _) = app.installed_here(caller, &request.pack).await?;
     let mut rest: Vec<Brought> = app.shelf.stock().all().map(|one| one.brought()).collect();
     rest.retain(|one| one.name() != request.pack);
-    let operator = shelf::operator_layer(&app.config.operator_policies)?;
+    let operator = Operator::of(&app.config)?;
     let stock = Stock::new(operator, rest)?;
     app.store.discard(caller.tenant(), KIND, &request.pack).await?;
     let by = caller.principal().id.as_str();
@@ -421,7 +429,7 @@ impl App {
         let mut all: Vec<Brought> = self.shelf.stock().all().map(|one| one.brought()).collect();
         all.retain(|one| one.name() != name);
         all.push(brought);
-        let stock = Stock::new(shelf::operator_layer(&self.config.operator_policies)?, all)?;
+        let stock = Stock::new(Operator::of(&self.config)?, all)?;
         check_systems(&self.connectors, &stock)?;
         Ok(stock)
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::{App, Caller, intents::asks_view, problem::Problem, shelf};
-use shelf::{Brought, Origin, Shelved, Stock};
+use shelf::{Brought, Operator, Origin, Shelved, Stock};
 
 /// A pack's files, by relative path.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -112,10 +112,10 @@ impl Drafted {
         let mut all: Vec<Brought> = now.all().map(|shelved| shelved.brought()).collect();
         all.retain(|other| other.name() != name);
         all.push(brought);
-        let operator = shelf::operator_layer(&app.config.operator_policies)?;
+        let operator = Operator::of(&app.config)?;
         let stock = Stock::new(operator.clone(), all)?;
         let shelved = stock.pack(&name)?;
-        let mut refused = refusals(app, &stock, shelved, &operator)?;
+        let mut refused = refusals(app, &stock, shelved, &operator.policies)?;
         if old.as_ref().is_some_and(|old| old.origin == Origin::Configured) {
             refused
                 .push(format!("`packs` of the configuration names a folder that holds `{name}`"));
@@ -162,7 +162,8 @@ fn refusals(
         if matches!(layer.bundle.forecast(&entry.operation), kernel::plan::Asks::Denied { .. }) {
             refused.push(format!("the operator's policy permits {id} to nobody"));
         }
-        if let Err(error) = app.connectors.check(&entry.operation) {
+        let checked = super::installed::check_system(&app.connectors, &entry.operation);
+        if let Err(error) = checked {
             refused.push(error.to_string());
         }
     }

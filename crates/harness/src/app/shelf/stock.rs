@@ -7,11 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use kernel::{Digest, catalogue::Catalogue};
+use kernel::{Digest, catalogue::Catalogue, operation::Operation};
 use pack::{Pack, Router, Schemas};
 use policy::{Bundle, Finding, Layer, Source};
 
-use super::{super::config::Config, super::problem::Problem, read_folder, unexpected};
+use super::{
+    super::{config::Config, models, problem::Problem},
+    read_folder, unexpected,
+};
 
 /// How a pack came to be here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,12 @@ impl Brought {
         Ok(Self { pack: loaded.pack, files, warnings, origin, serves: Serves::On })
     }
 
+    /// With the operator's models among its operations, as far as it asks for them.
+    pub(in super::super) fn with_models(self, models: &[Operation]) -> Result<Self, Problem> {
+        let pack = self.pack.with_models(models.iter().cloned()).map_err(unexpected)?;
+        Ok(Self { pack, ..self })
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -120,7 +129,7 @@ pub struct Stock {
     packs: BTreeMap<String, Arc<Shelved>>,
     /// The operations of all packs: what an operator's policy may name.
     everything: Catalogue,
-    operator: Vec<Source>,
+    operator: Operator,
     router: Router,
 }
 
@@ -135,9 +144,10 @@ impl Stock {
     ///
     /// # Errors
     /// Everything wrong with the policies, two packs of one name, two definitions of one operation.
-    pub fn new(operator: Vec<Source>, brought: Vec<Brought>) -> Result<Self, Problem> {
+    pub fn new(operator: Operator, brought: Vec<Brought>) -> Result<Self, Problem> {
         let mut read = BTreeMap::new();
         for one in brought {
+            let one = one.with_models(&operator.models)?;
             let name = one.name().to_owned();
             if read.insert(name.clone(), one).is_some() {
                 let detail = format!("two packs are called `{name}`");
@@ -146,10 +156,12 @@ impl Stock {
                 ));
             }
         }
-        let everything = union(read.values().map(|one| &one.pack.catalogue))?;
+        let models = operator.catalogue()?;
+        let packs = read.values().map(|one| &one.pack.catalogue);
+        let everything = union(packs.chain(std::iter::once(&models)))?;
         let mut packs = BTreeMap::new();
         for (name, one) in read {
-            packs.insert(name, Arc::new(shelve(one, (&everything, &operator))?));
+            packs.insert(name, Arc::new(shelve(one, (&everything, &operator.policies))?));
         }
         let on = packs.values().filter(|shelved| shelved.serves == Serves::On);
         let router = Router::new(on.map(|shelved: &Arc<Shelved>| &shelved.pack));
@@ -217,7 +229,13 @@ impl Stock {
     /// The texts of every policy in force for a pack.
     #[must_use]
     pub fn sources(&self, pack: &Pack) -> Vec<Source> {
-        sources(&self.operator, pack)
+        sources(&self.operator.policies, pack)
+    }
+
+    /// What the operator decides.
+    #[must_use]
+    pub fn operator(&self) -> &Operator {
+        &self.operator
     }
 }
 
@@ -234,11 +252,35 @@ pub fn configured(config: &Config) -> Result<Vec<Brought>, Problem> {
     folders.collect()
 }
 
+/// What the operator decides about every pack: policies, and the models that agents may think with.
+#[derive(Clone, Debug, Default)]
+pub struct Operator {
+    /// Texts of the operator's layer.
+    pub policies: Vec<Source>,
+    /// One operation a role.
+    pub models: Vec<Operation>,
+}
+
+impl Operator {
+    /// As the configuration says now; the policies are read again.
+    ///
+    /// # Errors
+    /// When a policy cannot be read, or what is wrong with the models.
+    pub fn of(config: &Config) -> Result<Self, Problem> {
+        let policies = operator_layer(&config.operator_policies)?;
+        Ok(Self { policies, models: models::operations(config)? })
+    }
+
+    fn catalogue(&self) -> Result<Catalogue, Problem> {
+        Catalogue::new(self.models.iter().cloned()).map_err(unexpected)
+    }
+}
+
 /// The operator's own policies, or the starter set where there are none.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub(in super::super) fn operator_layer(files: &[PathBuf]) -> Result<Vec<Source>, Problem> {
+fn operator_layer(files: &[PathBuf]) -> Result<Vec<Source>, Problem> {
     let source =
         |name: &str, text: String| Source { layer: Layer::Operator, name: name.to_owned(), text };
     if files.is_empty() {

@@ -1,0 +1,136 @@
+//! The operator's models: providers with their keys, roles, and the door that model calls leave by.
+
+use std::{path::Path, sync::Arc};
+
+use connect::Connectors;
+use kernel::{
+    conversation::{Reply, Thread},
+    gate::Permit,
+    operation::Operation,
+    port::{Connector, Outcome, Task},
+};
+use models::{Ask, Client, Embedded, Http, Key, Model, Models, Progress, Terms};
+
+use super::{config::Config, problem::Problem};
+
+/// Longest key, in bytes.
+const KEY_BYTES_MAX: u64 = 16 * 1024;
+
+/// The operation of every role, for catalogues: needs neither keys nor connections.
+///
+/// # Errors
+/// What is wrong with `[providers]` and `[models]`.
+pub fn operations(config: &Config) -> Result<Vec<Operation>, Problem> {
+    let mut builder = Models::builder();
+    for (provider, _) in &config.providers {
+        let unasked = Arc::new(Unasked(provider.name.clone()));
+        builder = builder.model(unasked, Terms::from(provider));
+    }
+    for (name, role) in &config.roles {
+        builder = builder.role(name, role.clone());
+    }
+    Ok(builder.build().map_err(invalid)?.operations())
+}
+
+/// Opens every provider that is configured. Nothing is sent.
+///
+/// # Errors
+/// What is wrong with a provider, a role or a key, by name.
+pub fn open(config: &Config, progress: Arc<dyn Progress>) -> Result<Models, Problem> {
+    let http = Http::default();
+    let mut builder = Models::builder().progress(progress);
+    for (provider, secret) in &config.providers {
+        let key = match secret {
+            Some(name) => key(config, &provider.name, name)?,
+            None => Key::none(),
+        };
+        builder = builder.client(Client::new(provider.clone(), key, &http).map_err(invalid)?);
+    }
+    for (name, role) in &config.roles {
+        builder = builder.role(name, role.clone());
+    }
+    builder.build().map_err(invalid)
+}
+
+fn invalid(error: models::Error) -> Problem {
+    Problem::usage("models-invalid", error.to_string())
+        .next("correct [providers] and [models] in harness.toml")
+}
+
+/// The key that a provider names, from where `[secrets]` says it is.
+fn key(config: &Config, provider: &str, name: &str) -> Result<Key, Problem> {
+    let refuse = |what: String| {
+        Problem::usage("model-key", format!("provider `{provider}`: {what}"))
+            .next(format!("give `{name}` a place under [secrets]: `env:NAME` or `file:PATH`"))
+    };
+    let reference = config.secrets.get(name);
+    let reference = reference.ok_or_else(|| refuse(format!("there is no secret `{name}`")))?;
+    let text = match reference.split_once(':') {
+        Some(("env", variable)) => std::env::var(variable)
+            .map_err(|_| refuse(format!("the environment variable {variable} is not set")))?,
+        Some(("file", path)) => read_key(Path::new(path)).map_err(refuse)?,
+        _ => return Err(refuse(format!("`{name}` says neither `env:` nor `file:`"))),
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(refuse(format!("the secret `{name}` is empty")));
+    }
+    Ok(Key::new(text.to_owned()))
+}
+
+fn read_key(path: &Path) -> Result<String, String> {
+    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    if std::fs::metadata(path).map_err(told)?.len() > KEY_BYTES_MAX {
+        return Err(format!("{} is no key: larger than {KEY_BYTES_MAX} bytes", path.display()));
+    }
+    std::fs::read_to_string(path).map_err(told)
+}
+
+/// Everything that calls leave by: models for model calls, connectors for all others.
+#[derive(Debug)]
+pub struct Doors {
+    /// Models.
+    pub models: Arc<Models>,
+    /// Connectors.
+    pub connectors: Arc<Connectors>,
+}
+
+impl Connector for Doors {
+    fn call(&self, permit: Permit) -> Task<'_, Outcome> {
+        if permit.operation().is_model_call() {
+            self.models.call(permit)
+        } else {
+            self.connectors.call(permit)
+        }
+    }
+}
+
+/// A provider that is only listed: whoever asks it has no key.
+#[derive(Debug)]
+struct Unasked(String);
+
+impl Model for Unasked {
+    fn name(&self) -> &str {
+        &self.0
+    }
+
+    fn ask(&self, _: Ask) -> Task<'_, Result<Reply, models::Error>> {
+        Box::pin(async { Err(listed()) })
+    }
+
+    fn embed<'a>(
+        &'a self,
+        _: &'a [String],
+        _: &'a Ask,
+    ) -> Task<'a, Result<Embedded, models::Error>> {
+        Box::pin(async { Err(listed()) })
+    }
+
+    fn request_bytes(&self, _: &Arc<Thread>) -> Result<Vec<u8>, models::Error> {
+        Err(listed())
+    }
+}
+
+fn listed() -> models::Error {
+    models::Error::Config("this provider is only listed here".to_owned())
+}
