@@ -48,86 +48,90 @@ async fn each_status_has_its_class() {
     }
 }
 
+use ApiKind::{Anthropic, Gemini, OpenAi, OpenAiResponses};
+
+/// Wire, status, body, and what it means.
+const WORDS: [(ApiKind, u16, &str, &str); 15] = [
+    (
+        OpenAi,
+        400,
+        r#"{"error":{"message":"This model's maximum context length is 128000 tokens.","type":"invalid_request_error","code":"context_length_exceeded"}}"#,
+        "model_context_too_long",
+    ),
+    (
+        OpenAi,
+        429,
+        r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+        "model_quota",
+    ),
+    (
+        OpenAi,
+        400,
+        r#"{"error":{"message":"The response was filtered","code":"content_filter","status":400}}"#,
+        "model_content_filter",
+    ),
+    (
+        OpenAi,
+        401,
+        r#"{"error":{"message":"Incorrect API key","code":"invalid_api_key"}}"#,
+        "model_auth",
+    ),
+    (
+        OpenAiResponses,
+        400,
+        r#"{"error":{"message":"Invalid prompt","type":"invalid_request_error","code":"invalid_prompt"}}"#,
+        "model_content_filter",
+    ),
+    (
+        Anthropic,
+        400,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 210000 tokens > 200000 maximum"}}"#,
+        "model_context_too_long",
+    ),
+    (
+        Anthropic,
+        529,
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+        "model_overloaded",
+    ),
+    (
+        Anthropic,
+        413,
+        r#"{"type":"error","error":{"type":"request_too_large","message":"Request exceeds"}}"#,
+        "model_context_too_long",
+    ),
+    (
+        Gemini,
+        400,
+        r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}"#,
+        "model_auth",
+    ),
+    (
+        Gemini,
+        400,
+        r#"{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#,
+        "model_context_too_long",
+    ),
+    (
+        Gemini,
+        503,
+        r#"{"error":{"code":503,"message":"The model is overloaded. Please try again later.","status":"UNAVAILABLE"}}"#,
+        "model_overloaded",
+    ),
+    (
+        Gemini,
+        429,
+        r#"[{"error":{"code":429,"message":"Resource exhausted","status":"RESOURCE_EXHAUSTED"}}]"#,
+        "model_rate_limit",
+    ),
+    (OpenAi, 404, "<html>no such page</html>", "model_not_found"),
+    (OpenAi, 500, "", "model_unavailable"),
+    (OpenAi, 400, r#"{"detail":[{"msg":"unhappy"}]}"#, "model_bad_request"),
+];
+
 #[tokio::test]
 async fn providers_words_say_more_than_their_status() {
-    use ApiKind::{Anthropic, Gemini, OpenAi, OpenAiResponses};
-    for (api, status, body, code) in [
-        (
-            OpenAi,
-            400,
-            r#"{"error":{"message":"This model's maximum context length is 128000 tokens.","type":"invalid_request_error","code":"context_length_exceeded"}}"#,
-            "model_context_too_long",
-        ),
-        (
-            OpenAi,
-            429,
-            r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
-            "model_quota",
-        ),
-        (
-            OpenAi,
-            400,
-            r#"{"error":{"message":"The response was filtered","code":"content_filter","status":400}}"#,
-            "model_content_filter",
-        ),
-        (
-            OpenAi,
-            401,
-            r#"{"error":{"message":"Incorrect API key","code":"invalid_api_key"}}"#,
-            "model_auth",
-        ),
-        (
-            OpenAiResponses,
-            400,
-            r#"{"error":{"message":"Invalid prompt","type":"invalid_request_error","code":"invalid_prompt"}}"#,
-            "model_content_filter",
-        ),
-        (
-            Anthropic,
-            400,
-            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 210000 tokens > 200000 maximum"}}"#,
-            "model_context_too_long",
-        ),
-        (
-            Anthropic,
-            529,
-            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
-            "model_overloaded",
-        ),
-        (
-            Anthropic,
-            413,
-            r#"{"type":"error","error":{"type":"request_too_large","message":"Request exceeds"}}"#,
-            "model_context_too_long",
-        ),
-        (
-            Gemini,
-            400,
-            r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}"#,
-            "model_auth",
-        ),
-        (
-            Gemini,
-            400,
-            r#"{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#,
-            "model_context_too_long",
-        ),
-        (
-            Gemini,
-            503,
-            r#"{"error":{"code":503,"message":"The model is overloaded. Please try again later.","status":"UNAVAILABLE"}}"#,
-            "model_overloaded",
-        ),
-        (
-            Gemini,
-            429,
-            r#"[{"error":{"code":429,"message":"Resource exhausted","status":"RESOURCE_EXHAUSTED"}}]"#,
-            "model_rate_limit",
-        ),
-        (OpenAi, 404, "<html>no such page</html>", "model_not_found"),
-        (OpenAi, 500, "", "model_unavailable"),
-        (OpenAi, 400, r#"{"detail":[{"msg":"unhappy"}]}"#, "model_bad_request"),
-    ] {
+    for (api, status, body, code) in WORDS {
         let error = error(api, Streaming::Off, Answer::status(status, body)).await;
         assert_eq!(error.code(), code, "{api} {status} {body}: {error}");
     }
@@ -135,7 +139,6 @@ async fn providers_words_say_more_than_their_status() {
 
 #[tokio::test]
 async fn an_error_inside_of_a_good_answer_is_an_error() {
-    use ApiKind::{Anthropic, Gemini, OpenAi, OpenAiResponses};
     for (api, body, code) in [
         (
             OpenAi,
