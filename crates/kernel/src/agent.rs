@@ -198,6 +198,20 @@ pub struct Limits {
     pub context_tokens_max: u32,
     /// Bytes of one result that the model is shown at once.
     pub result_bytes_max: u32,
+    /// What happens when it makes the same calls again and again.
+    #[serde(default)]
+    pub circles: Circles,
+}
+
+/// What happens when an agent makes the same calls with the same results again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Circles {
+    /// It is told once, then it is stopped.
+    #[default]
+    Stop,
+    /// Nothing: its work is to repeat.
+    Ignore,
 }
 
 impl Default for Limits {
@@ -211,6 +225,7 @@ impl Default for Limits {
             output_tokens_max: 4_096,
             context_tokens_max: 100_000,
             result_bytes_max: 16_384,
+            circles: Circles::Stop,
         }
     }
 }

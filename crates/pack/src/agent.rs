@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kernel::{
-    agent::{Acceptance, Guide, GuideScope, Limits, Results, TURNS_MAX},
+    agent::{Acceptance, Circles, Guide, GuideScope, Limits, Results, TURNS_MAX},
     id::OperationId,
 };
 
@@ -139,6 +139,8 @@ fn read_limits(node: &Node, reader: Reader<'_>) -> Limits {
     limits.result_bytes_max = small(number("result_bytes", 10_000_000), limits.result_bytes_max);
     let tokens = number("tokens", 1_000_000_000_000).and_then(|n| u64::try_from(n).ok());
     limits.tokens_max = tokens.unwrap_or(limits.tokens_max);
+    let circles = [("stop", Circles::Stop), ("ignore", Circles::Ignore)];
+    limits.circles = fields.choice("circles", &circles).unwrap_or_default();
     limits.wall_max_ms = fields.duration_ms("time").unwrap_or(limits.wall_max_ms);
     fields.done();
     limits

@@ -215,10 +215,16 @@ mod tests {
     #[tokio::test]
     async fn a_resolved_name_is_checked_when_it_is_connected_to() {
         let guarded = |hosts: &[String]| Guarded(Arc::new(Places::new(hosts)));
-        // Names of this machine that a resolver knows without asking anybody; `localhost` is ours alone.
+        // Names that a resolver knows without asking anybody: `localhost` is ours alone, a number in
+        // another dress is what it leads to.
         let found = guarded(&[]).resolve("localhost".parse().unwrap()).await.unwrap();
         assert!(found.count() > 0);
-        let refused = guarded(&[]).resolve("ip6-localhost".parse().unwrap()).await;
-        assert!(refused.is_err(), "a name that leads to this machine is refused");
+        for name in ["0x7f.1", "2130706433"] {
+            let refused = guarded(&[]).resolve(name.parse().unwrap()).await.err();
+            let told = refused.map(|error| error.to_string()).unwrap_or_default();
+            assert!(told.contains("leads into a private network"), "{name}: {told}");
+            let wanted = guarded(&[name.to_owned()]).resolve(name.parse().unwrap()).await;
+            assert!(wanted.is_ok(), "{name} leads there when the operator says so");
+        }
     }
 }

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod approvals;
 pub mod backups;
+pub mod bench;
 pub mod caller;
 pub mod checks;
 pub mod claims;

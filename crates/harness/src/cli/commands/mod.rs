@@ -2,6 +2,7 @@
 
 mod approval;
 mod backup;
+mod bench;
 mod config;
 mod exception;
 mod gate;
@@ -144,6 +145,9 @@ pub enum Noun {
     Serve(serve::Args),
     /// Play four companies' systems and a mail sink on loopback
     DemoWorld(world::Args),
+    /// What the harness itself costs
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// Print a completion script
     Completion(single::Completion),
     /// Print the manual page
@@ -178,6 +182,7 @@ impl Noun {
             Self::Schema(args) => args.outcome(context),
             Self::Serve(args) => Ok(Outcome::Async(Box::pin(serve::run(args, context.clone())))),
             Self::DemoWorld(args) => Ok(Outcome::Async(Box::pin(world::run(args)))),
+            Self::Bench(verb) => Ok(Outcome::Async(Box::pin(bench::run(verb)))),
             Self::Completion(args) => args.outcome(),
             Self::Man(args) => args.outcome(),
         }

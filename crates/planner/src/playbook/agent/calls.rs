@@ -463,7 +463,8 @@ impl Frame {
         if self.streaks.refused > repairs_max {
             return self.conclude(desk, StopReason::PolicyDenied, self.seen.clone());
         }
-        if self.circles.closes(turn) {
+        let watched = self.code.spec.limits.circles == kernel::agent::Circles::Stop;
+        if watched && self.circles.closes(turn) {
             return self.in_circles(desk);
         }
         self.think(desk)

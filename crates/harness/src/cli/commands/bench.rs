@@ -1,0 +1,63 @@
+//! `harness bench`
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+use models::Streaming;
+
+use super::whole_number;
+use crate::{
+    app::{bench, problem::Problem},
+    cli::screen::write_out,
+};
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Agents against a model server that you name: prints one JSON line of turns and seconds
+    Agent(Agent),
+}
+
+/// Options.
+#[derive(Debug, ClapArgs)]
+pub struct Agent {
+    /// Base address of a server on OpenAI's Chat wire, such as http://127.0.0.1:8000/v1
+    #[arg(long, value_name = "URL")]
+    base_url: String,
+    /// The model to name
+    #[arg(long, default_value = "bench")]
+    model: String,
+    /// Agents at a time
+    #[arg(long, default_value_t = 1, value_parser = whole_number::<u32>, allow_negative_numbers = true)]
+    agents: u32,
+    /// Conversations of each agent, one after the other
+    #[arg(long, default_value_t = 1, value_parser = whole_number::<u32>, allow_negative_numbers = true)]
+    convs: u32,
+    /// Ask for answers as streams
+    #[arg(long)]
+    stream: bool,
+    /// Where the journal is: a folder, or `none` for memory
+    #[arg(long, default_value = "none", value_name = "none|PATH")]
+    store: String,
+}
+
+/// Runs the conversations and prints what they cost.
+///
+/// # Errors
+/// When a conversation does not end with an answer.
+pub(crate) async fn run(verb: Verb) -> Result<u8, Problem> {
+    let Verb::Agent(Agent { base_url, model, agents, convs, stream, store }) = verb;
+    let measured = bench::agent(bench::Options {
+        base_url,
+        model,
+        agents,
+        convs,
+        streaming: if stream { Streaming::On } else { Streaming::Off },
+        store: (store != "none").then(|| PathBuf::from(store)),
+    })
+    .await?;
+    let line = serde_json::to_string(&measured).unwrap_or_default() + "\n";
+    // Whoever reads it may have gone.
+    let _gone = write_out(line.as_bytes());
+    Ok(0)
+}
