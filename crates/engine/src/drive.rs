@@ -14,6 +14,8 @@ use kernel::{
     run::{Fault, Pending, Ports, Run, Status},
 };
 
+use tokio::task::AbortHandle;
+
 use crate::{
     Error,
     desk::{Desk, Taken},
@@ -46,6 +48,9 @@ pub(crate) struct Driver {
     due_since: Option<At>,
     /// Outcomes that no append has made durable yet.
     unsaved: Vec<Ended>,
+    /// Reads on their way: nobody waits for them once the run is stopped.
+    reads: Vec<AbortHandle>,
+    stopped: bool,
 }
 
 /// How a call ended: the action, which call of it, and the outcome.
@@ -69,7 +74,10 @@ struct Rules {
     current_policy: kernel::id::Digest,
 }
 
-type Calls = FuturesUnordered<kernel::port::Task<'static, (Seq, u32, Outcome)>>;
+/// A call on its way, and how it ends.
+type OnItsWay = kernel::port::Task<'static, (Seq, u32, Outcome)>;
+
+type Calls = FuturesUnordered<OnItsWay>;
 
 impl Driver {
     /// Begins a new run: its first batch is durable when this returns.
@@ -96,6 +104,8 @@ impl Driver {
             seen: HashMap::new(),
             due_since: None,
             unsaved: vec![],
+            reads: vec![],
+            stopped: false,
         };
         driver.commit().await?;
         Ok(driver)
@@ -127,6 +137,8 @@ impl Driver {
             seen: HashMap::new(),
             due_since: None,
             unsaved: vec![],
+            reads: vec![],
+            stopped: false,
         };
         desk.open_inbox(stored.inbox);
         driver.consumed = desk.take_poison();
@@ -252,8 +264,13 @@ impl Driver {
             }
             self.commit().await?;
             desk.answer();
+            self.give_up_reads();
             for permit in self.run.next(self.shell.clock.now().boot_ms) {
-                calls.push(call(Arc::clone(&self.shell.connector), permit));
+                let is_read = !permit.operation().is_write();
+                let (handle, ended) = call(Arc::clone(&self.shell.connector), permit);
+                self.reads.retain(|read| !read.is_finished());
+                self.reads.extend(Some(handle).filter(|_| is_read));
+                calls.push(ended);
             }
             if calls.is_empty() {
                 if desk.collect() {
@@ -270,6 +287,15 @@ impl Driver {
                 }
                 Some(()) = desk.receive() => {}
             }
+        }
+    }
+
+    /// Once the run is stopped, reads that are on their way are given up: a model may take minutes to
+    /// answer. What is called from then on takes effects back, and stays.
+    fn give_up_reads(&mut self) {
+        if self.run.is_stopping() && !self.stopped {
+            self.stopped = true;
+            self.reads.drain(..).for_each(|read| read.abort());
         }
     }
 
@@ -298,17 +324,19 @@ fn check_salts(pool: &Pool, run: &Run) -> Result<(), Error> {
 }
 
 /// Makes one call in a task of its own: a panic in a connector is an outcome, not the end of the run.
-fn call(
-    connector: Arc<dyn Connector>,
-    permit: Permit,
-) -> kernel::port::Task<'static, (Seq, u32, Outcome)> {
-    Box::pin(async move {
-        let (action, attempt) = (permit.action(), permit.attempt());
-        let is_write = permit.operation().is_write();
-        let task = tokio::spawn(async move { connector.call(permit).await });
-        let outcome = task.await.unwrap_or_else(|_| {
+fn call(connector: Arc<dyn Connector>, permit: Permit) -> (AbortHandle, OnItsWay) {
+    let (action, attempt) = (permit.action(), permit.attempt());
+    let is_write = permit.operation().is_write();
+    let task = tokio::spawn(async move { connector.call(permit).await });
+    let handle = task.abort_handle();
+    let ended = Box::pin(async move {
+        let outcome = task.await.unwrap_or_else(|error| {
             let landed = if is_write { Landed::Unknown } else { Landed::No };
-            let message = "the connector stopped unexpectedly".to_owned();
+            let message = match error.is_cancelled() {
+                true => "given up: the run was stopped",
+                false => "the connector stopped unexpectedly",
+            };
+            let message = message.to_owned();
             Err(Failure {
                 class: Class::Unavailable,
                 landed,
@@ -318,7 +346,8 @@ fn call(
             })
         });
         (action, attempt, outcome)
-    })
+    });
+    (handle, ended)
 }
 
 async fn load(shell: &Shell, id: &RunId, records: &[Record]) -> Result<Loaded, Error> {

@@ -171,7 +171,8 @@ impl Pack {
         input.unwrap_or_else(|| Arc::new(serde_json::json!({ "type": "object" })))
     }
 
-    /// The pack with the operator's models among its operations.
+    /// The pack with the operator's models among its operations. Which of them its own agents may think
+    /// with is for its manifest to ask.
     ///
     /// # Errors
     /// When one of them has the name of an operation of the pack.
@@ -181,8 +182,6 @@ impl Pack {
     ) -> Result<Self, catalogue::Error> {
         let own = self.catalogue.iter().map(|(_, entry)| Operation::clone(&entry.operation));
         let own = own.filter(|operation| !operation.is_model_call());
-        let asked = &self.manifest.asks.operations;
-        let models = models.into_iter().filter(|model| asked.contains(&model.id));
         self.catalogue = Catalogue::new(own.chain(models).collect::<Vec<_>>())?;
         Ok(self)
     }

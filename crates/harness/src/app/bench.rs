@@ -16,9 +16,10 @@ use std::{
 use ::receipts::key::Signer;
 use engine::{Engine, Loaded, OsEntropy};
 use kernel::{
-    Digest, RunId, canon,
+    Digest, RunId,
     agent::{Agent, AgentTool, Circles, Does, Limits, Results},
     budget::Budget,
+    canon,
     catalogue::Catalogue,
     conversation::MODEL_CONNECTOR,
     event::{Header, MACHINE},
@@ -185,8 +186,7 @@ impl Bench {
         let id = RunId::of_intent(&tenant, "bench", &format!("{agent}/{conversation}"));
         let task = format!("Agent {agent}: add the numbers you are given.");
         let label = Label::new(Trust::User, Confidentiality::Internal);
-        let intent =
-            Labelled { value: Arc::new(json!(task)), labels: LabelMap::uniform(label) };
+        let intent = Labelled { value: Arc::new(json!(task)), labels: LabelMap::uniform(label) };
         let genesis =
             Genesis { id: id.clone(), header: self.header.clone(), intent, subjects: Vec::new() };
         self.engine.submit(genesis).await?;
@@ -194,7 +194,10 @@ impl Bench {
         // A conversation that is driven to its end leaves nothing due and says how it ended.
         let ended = self.journal.claim(tenant, id.clone()).await?;
         let finished = ended.records.iter().rev().any(|record| {
-            matches!(record.event.body, kernel::event::Body::Finished { end: kernel::event::End::Succeeded, .. })
+            matches!(
+                record.event.body,
+                kernel::event::Body::Finished { end: kernel::event::End::Succeeded, .. }
+            )
         });
         if finished { Ok(()) } else { Err(broken(format!("conversation {id} has no answer"))) }
     }
@@ -359,7 +362,8 @@ fn plan(catalogue: &Catalogue, policy: Digest) -> Plan {
 
 fn header(plan: &Plan, catalogue: &Catalogue) -> Result<Header, Problem> {
     let id = |text: &str| text.parse().map_err(|e: kernel::id::BadId| broken(e.to_string()));
-    let agent = Principal { id: id("agent:bench")?, kind: ActorKind::Agent, roles: Default::default() };
+    let agent =
+        Principal { id: id("agent:bench")?, kind: ActorKind::Agent, roles: Default::default() };
     let person =
         Principal { id: id("person:bench")?, kind: ActorKind::Person, roles: Default::default() };
     let operations = catalogue.iter().map(|(id, _)| id.clone()).collect();
@@ -396,11 +400,7 @@ struct Shelf {
 }
 
 impl engine::Loader for Shelf {
-    fn load<'a>(
-        &'a self,
-        run: &'a RunId,
-        _: &'a Header,
-    ) -> Task<'a, Result<Loaded, String>> {
+    fn load<'a>(&'a self, run: &'a RunId, _: &'a Header) -> Task<'a, Result<Loaded, String>> {
         let loaded = PlaybookPlanner::new(Arc::clone(&self.plan), run).map(|planner| {
             let schemas = Arc::clone(&self.schemas) as Arc<dyn Validate>;
             let planner = Box::new(planner.with_schemas(Arc::clone(&schemas)));

@@ -258,6 +258,13 @@ pub(super) struct Chosen {
     why: Vec<String>,
 }
 
+impl Chosen {
+    /// An intent that somebody has chosen already.
+    pub(super) fn of(shelved: Arc<Shelved>, intent: String) -> Self {
+        Self { shelved, intent, why: Vec::new() }
+    }
+}
+
 pub(super) fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
     if request.intent.is_none() && request.text.is_none() {
         return Err(Problem::usage("no-intent", "name an intent or say what is wanted")

@@ -3,6 +3,7 @@
 //! [`ops`], and so the same whether it is called in this process, through the owner's socket, or later
 //! over HTTP.
 
+pub mod agents;
 pub mod answers;
 pub mod approvals;
 pub mod backups;

@@ -14,7 +14,9 @@ use serde_json::Value;
 use store::{Page, Query, RunFilter};
 
 use super::{
-    App, Caller, header_of, intents, parse_id,
+    App, Caller,
+    agents::{AgentView, agents_of},
+    header_of, intents, parse_id,
     problem::{Kind, Problem},
     rollbacks::{RollbackView, rollback_of},
     timeline::{ActionLine, action_lines},
@@ -124,6 +126,9 @@ pub struct RunDetail {
     pub switched_off: Vec<String>,
     /// What was done, in order.
     pub actions: Vec<ActionLine>,
+    /// Agents that stopped, and why.
+    #[serde(default)]
+    pub agents: Vec<AgentView>,
     /// Open asks and questions.
     pub waiting_for: Vec<String>,
     /// Open exceptions.
@@ -140,11 +145,14 @@ pub struct RunDetail {
 pub struct Steer {
     /// The run.
     pub run: String,
-    /// `cancel`, `pause`, `resume` or `signal`.
+    /// `cancel`, `pause`, `resume`, `signal` or `tell`.
     pub verb: String,
     /// Why, for cancel.
     #[serde(default)]
     pub reason: String,
+    /// What to tell whoever plans, for tell.
+    #[serde(default)]
+    pub text: String,
     /// The signal's name.
     #[serde(default)]
     pub signal: Option<String>,
@@ -357,6 +365,7 @@ pub(super) fn detail_of(entry: &store::RunEntry, run: &Run, records: &[Record]) 
         switched_off: switched_off(&troubles),
         troubles,
         actions: action_lines(records),
+        agents: agents_of(records),
         waiting_for: asks.chain(questions).collect(),
         exceptions: run.exceptions().into_iter().map(|e| e.id.to_string()).collect(),
         tokens: run.usable_tokens().into_iter().map(|t| t.id.to_string()).collect(),
@@ -432,6 +441,7 @@ pub async fn steer(app: &App, caller: &Caller, request: Steer) -> Result<RunView
         "cancel" => Input::Cancel { by, reason: request.reason },
         "pause" => Input::Pause { by },
         "resume" => Input::Resume { by },
+        "tell" => Input::Steer { by, text: request.text },
         "signal" => {
             let name = request.signal.ok_or_else(|| {
                 Problem::usage("no-signal", "a signal needs its name")
@@ -441,7 +451,7 @@ pub async fn steer(app: &App, caller: &Caller, request: Steer) -> Result<RunView
         }
         other => {
             return Err(Problem::usage("bad-verb", format!("`{other}` is not a verb of runs"))
-                .next("use one of cancel, pause, signal"));
+                .next("use one of cancel, pause, signal, tell"));
         }
     };
     hand_in(app, caller, &id, input).await?;

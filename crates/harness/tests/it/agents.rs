@@ -2,48 +2,86 @@
 
 mod model;
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::Office;
+use crate::support::{Office, Serving, id_of};
 use model::{Model, Says};
+
+const CLEARED: &str = "clearance = \"confidential\"\n";
 
 /// An office whose agents think with this model.
 fn office(model: &Model) -> Office {
-    office_with(model, "clearance = \"confidential\"\n")
+    office_with(&[("scripted", model, CLEARED)], "")
 }
 
-fn office_with(model: &Model, terms: &str) -> Office {
+/// An office with these providers, all behind the role `main` in this order.
+fn office_with(providers: &[(&str, &Model, &str)], role: &str) -> Office {
     let office = Office::open();
-    let config = fs::read_to_string(office.config()).unwrap();
-    let models = format!(
-        "[providers.scripted]\napi = \"openai\"\nurl = \"{}\"\nmodel = \"scripted-1\"\n\
-         streaming = \"off\"\n{terms}[models.main]\nproviders = [\"scripted\"]\n",
-        model.url
-    );
-    fs::write(office.config(), config + &models).unwrap();
+    let mut config = fs::read_to_string(office.config()).unwrap();
+    let mut names = Vec::new();
+    for (name, model, terms) in providers {
+        config.push_str(&format!(
+            "[providers.{name}]\napi = \"openai\"\nurl = \"{}\"\nmodel = \"scripted-1\"\n\
+             streaming = \"off\"\n{terms}",
+            model.url
+        ));
+        names.push(format!("\"{name}\""));
+    }
+    config.push_str(&format!("[models.main]\nproviders = [{}]\n{role}", names.join(", ")));
+    fs::write(office.config(), config).unwrap();
     office
 }
 
-fn submit(office: &Office, person: &str, intent: &str, inputs: &Value) -> Value {
+/// Submits and waits until the run parks: its id.
+fn submit(office: &Office, intent: &str, inputs: &Value) -> String {
     let inputs = inputs.to_string();
-    let said = ["intent", "submit", intent, "--json", &inputs, "--wait", "-o", "json"];
-    let ran = office.run(&[&["--as", person][..], &said[..]].concat());
+    let ran = office.json(&["intent", "submit", intent, "--json", &inputs, "--wait"]);
     assert!([0, 7, 8, 9].contains(&ran.code), "{ran:#?}");
-    ran.document()["run"].clone()
+    id_of(&ran.document())
 }
 
-/// C067, C082, C096: an agent reads four systems, and its answer fits its schema and its checks.
+fn get(office: &Office, run: &str) -> Value {
+    office.json(&["run", "get", run]).exits(0).document()
+}
+
+fn tools(request: &Value) -> Vec<&str> {
+    let tools = request["tools"].as_array().unwrap().iter();
+    tools.map(|tool| tool["function"]["name"].as_str().unwrap()).collect()
+}
+
+/// The results told in the `n`-th request, in order.
+fn told(model: &Model, n: usize) -> Vec<String> {
+    let messages = model.messages(n).into_iter().filter(|message| message["role"] == "tool");
+    messages.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
+}
+
+fn kinds(office: &Office, run: &str) -> Vec<String> {
+    let events = office.json(&["run", "events", run]).exits(0).document();
+    let items = events["items"].as_array().unwrap().iter();
+    items.map(|event| event["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+const ACCOUNT: &str = "ACC-0001";
+
+fn mail() -> Value {
+    json!({
+        "to": ["ana@example.com"], "subject": "Your renewal", "text": "We would like to go on.",
+    })
+}
+
+/// C067, C082: an agent reads four systems, and its answer fits its schema and its checks. What its model
+/// saw can be looked at later, to the byte (C291), and the run replays without any model (C004).
 #[test]
 fn the_account_analyst_reads_four_systems_and_recommends() {
-    let account = json!({ "account": "ACC-0001" });
+    let account = json!({ "account": ACCOUNT });
     let model = Model::start([
         Says::Calls(vec![
             ("crm_get_account", account.clone()),
             ("crm_list_contracts", account.clone()),
-            ("usage_get_usage", json!({ "account": "ACC-0001", "weeks": 4 })),
-            ("desk_count_tickets", json!({ "external_ref": "ACC-0001" })),
+            ("usage_get_usage", json!({ "account": ACCOUNT, "weeks": 4 })),
+            ("desk_count_tickets", json!({ "external_ref": ACCOUNT })),
             ("billing_find_customer", account.clone()),
         ]),
         Says::Text("It looks good."),
@@ -52,16 +90,307 @@ fn the_account_analyst_reads_four_systems_and_recommends() {
         ),
     ]);
     let office = office(&model);
-    let run = submit(&office, "ulla", "account_analysis", &account);
-    assert_eq!(run["status"], "succeeded", "{run:#}");
-    assert_eq!(run["output"]["recommendation"], "renew", "{run:#}");
+    let run = submit(&office, "account_analysis", &account);
+    let detail = get(&office, &run);
+    assert_eq!(detail["run"]["status"], "succeeded", "{detail:#}");
+    assert_eq!(detail["output"]["recommendation"], "renew", "{detail:#}");
+    let agent = &detail["agents"][0];
+    assert_eq!(
+        (&agent["stopped"], &agent["turns"], &agent["calls"]),
+        (&json!("done"), &json!(3), &json!(5))
+    );
+    assert_eq!(agent["tokens_read"], 300);
     let heard = model.heard();
     assert_eq!(heard.len(), 3);
-    let tools = heard[0]["tools"].as_array().unwrap().len();
-    assert_eq!(tools, 7, "six of its own and `look`: {:#}", heard[0]["tools"]);
-    let last = model.messages(3);
-    assert!(last.last().unwrap()["content"].as_str().unwrap().contains("must be JSON"));
-    let told: Vec<&str> =
-        model.messages(2).iter().filter_map(|m| m["tool_call_id"].as_str().map(|_| "t")).collect();
-    assert_eq!(told.len(), 5, "every call is answered");
+    assert_eq!(tools(&heard[0]).len(), 7, "six of its own and `look`");
+    assert_eq!(told(&model, 2).len(), 5, "every call is answered");
+    let last = model.messages(3).pop().unwrap();
+    assert!(last["content"].as_str().unwrap().contains("must be JSON"), "{last}");
+
+    let context = office.json(&["run", "context", &run]).exits(0).document();
+    assert_eq!(context["calls"].as_array().unwrap().len(), 3, "{context:#}");
+    let exact = ["run", "context", &run, "--turn", "2", "--request"];
+    let second = office.json(&exact).exits(0).document();
+    let call = &second["calls"][0];
+    let sources: Vec<&str> =
+        call["seen"].as_array().unwrap().iter().map(|s| s["source"].as_str().unwrap()).collect();
+    assert_eq!(sources[..3], ["system", "policy", "user"], "{call:#}");
+    assert_eq!(sources.iter().filter(|source| **source == "tool").count(), 5);
+    let request: Value = serde_json::from_str(call["request"].as_str().unwrap()).unwrap();
+    assert_eq!(request, heard[1], "built from the journal: what was sent");
+
+    let replay = office.json(&["run", "replay", &run]).exits(0).document();
+    assert_eq!(replay["identical"], true, "{replay:#}");
+    assert_eq!(model.heard().len(), 3, "a replay asks nobody");
+}
+
+/// The mail waits for a person, leaves once, and is receipted; the answer claims what a receipt shows.
+#[test]
+fn a_mail_of_an_agent_waits_for_a_person() {
+    let model = Model::start([
+        Says::Calls(vec![("load_skill", json!({ "name": "renewal-mail" }))]),
+        Says::Calls(vec![("crm_get_contract_terms", json!({ "contract": "CTR-0001" }))]),
+        Says::Calls(vec![("mail_send", mail())]),
+        Says::Text("I have sent the renewal mail to Ana."),
+    ]);
+    let office = office(&model);
+    let run =
+        submit(&office, "renewal_mail", &json!({ "account": ACCOUNT, "contract": "CTR-0001" }));
+    assert_eq!(get(&office, &run)["run"]["status"], "asking");
+    assert!(told(&model, 2)[0].contains("At most 120 words"), "the skill was loaded");
+    assert!(office.world.mails().is_empty());
+    let approved = office.approve(&run).exits(0).document();
+    assert_eq!(approved["status"], "succeeded", "{approved:#}");
+    assert_eq!(office.world.mails().len(), 1);
+    let detail = get(&office, &run);
+    assert_eq!(detail["agents"][0]["claims_unproven"], 0, "{detail:#}");
+    assert_eq!(detail["caveats"], json!([]));
+    office.json(&["receipt", "verify", "--run", &run]).exits(0);
+    office.json(&["run", "replay", &run]).exits(0);
+    office.world.performed_nothing_twice();
+}
+
+/// C346: terms are missing, so the drafter asks a person; no mail is sent.
+#[test]
+fn the_email_drafter_asks_when_contract_terms_are_missing() {
+    let model = Model::start([
+        Says::Calls(vec![("crm_get_contract_terms", json!({ "contract": "CTR-0001" }))]),
+        Says::Calls(vec![("ask_person", json!({ "question": "Which notice period applies?" }))]),
+        Says::Text("The notice period is not known yet, so nothing was sent."),
+    ]);
+    let office = office(&model);
+    office.world.fault(&json!({
+        "system": "crm", "operation": "crm.get_contract", "kind": "missing_field",
+        "pointer": "/Terms/NoticePeriodDays",
+    }));
+    let run =
+        submit(&office, "renewal_mail", &json!({ "account": ACCOUNT, "contract": "CTR-0001" }));
+    let detail = get(&office, &run);
+    assert_eq!(detail["run"]["status"], "asking", "{detail:#}");
+    assert!(told(&model, 2)[0].contains("lacks what was promised"), "{:?}", told(&model, 2));
+    let question = detail["waiting_for"][0].as_str().unwrap();
+    let answer = ["approval", "reply", question, "--value", "\"Nobody knows; do not send.\""];
+    office.json_as("mira", &answer).exits(0);
+    let detail = get(&office, &run);
+    assert_eq!(detail["run"]["status"], "succeeded", "{detail:#}");
+    assert!(office.world.mails().is_empty());
+}
+
+/// An agent from the command line reads; with `--write` it may propose, and policy decides (C105).
+#[test]
+fn a_task_in_words_is_read_only_unless_told_otherwise() {
+    let model = Model::start([
+        Says::Calls(vec![
+            ("crm_get_account", json!({ "account": ACCOUNT })),
+            ("mail_send", mail()),
+        ]),
+        Says::Text("I looked the account up."),
+        Says::Calls(vec![("mail_send", mail())]),
+        Says::Text("It waits for an approval."),
+    ]);
+    let office = office(&model);
+    let ran = office.json(&["run", "Look up ACC-0001 and tell me about it"]).exits(0).document();
+    assert_eq!(ran["output"], "I looked the account up.", "{ran:#}");
+    assert_eq!(ran["receipts"].as_array().unwrap().len(), 2, "the read, and the close: {ran:#}");
+    let heard = model.heard();
+    assert!(tools(&heard[0]).contains(&"crm_get_account"));
+    assert!(!tools(&heard[0]).contains(&"mail_send"), "{:?}", tools(&heard[0]));
+    assert!(told(&model, 2)[1].contains("there is no tool `mail_send`"), "{:?}", told(&model, 2));
+
+    let writing = ["run", "start", "Write to Ana at once", "--write"];
+    let ran = office.json(&writing).exits(7).document();
+    assert_eq!(ran["run"]["status"], "asking", "{ran:#}");
+    assert!(office.world.mails().is_empty());
+    // A lone word is a verb with a typo far more often than a task.
+    let typo = office.json(&["run", "lits"]).exits(2).problem();
+    assert_eq!(typo["code"], "one-word-task", "{typo:#}");
+    let unknown = office.json(&["run", "Do it now", "--agent", "nobody"]).exits(3).problem();
+    assert!(unknown["next"].as_str().unwrap().contains("account-analyst"), "{unknown:#}");
+    let role = office.json(&["run", "Do it now", "--model", "huge"]).exits(2).problem();
+    assert!(role["detail"].as_str().unwrap().contains("no model is configured"), "{role:#}");
+}
+
+/// What is more confidential than a provider is cleared for does not reach it; the run says why.
+#[test]
+fn what_is_above_a_providers_clearance_does_not_go_there() {
+    let model = Model::start([Says::Text("I should never have seen this.")]);
+    let office = office_with(&[("scripted", &model, "clearance = \"public\"\n")], "");
+    let run = submit(&office, "account_analysis", &json!({ "account": ACCOUNT }));
+    let detail = get(&office, &run);
+    assert_eq!(detail["run"]["status"], "failed", "{detail:#}");
+    assert_eq!(detail["agents"][0]["stopped"], "policy_denied", "{detail:#}");
+    assert!(model.heard().is_empty());
+}
+
+/// A policy that says no to the model stops the agent before anything is said (C118).
+#[test]
+fn a_policy_may_deny_the_model_itself() {
+    let model = Model::start([Says::Text("hello")]);
+    let office = office(&model);
+    fs::write(
+        office.path("operator.cedar"),
+        "@id(\"all\") @reason(\"All.\") permit (principal, action, resource);\n\
+         @id(\"no-models\") @reason(\"No model sees this.\")\n\
+         forbid (principal, action == Action::\"model.main\", resource);\n",
+    )
+    .unwrap();
+    let run = submit(&office, "account_analysis", &json!({ "account": ACCOUNT }));
+    let detail = get(&office, &run);
+    assert_eq!(detail["agents"][0]["stopped"], "policy_denied", "{detail:#}");
+    assert!(model.heard().is_empty());
+}
+
+/// The model is judged once for what it is shown, not at every turn.
+#[test]
+fn a_model_is_judged_when_what_it_sees_changes() {
+    let read = |n: usize| {
+        Says::Calls(vec![("usage_get_usage", json!({ "account": ACCOUNT, "weeks": n }))])
+    };
+    let model = Model::start([read(4), read(5), read(6), read(7), Says::Text("Done reading.")]);
+    let office = office(&model);
+    let ran = office.json(&["run", "Read the usage of ACC-0001"]).exits(0).document();
+    let run = ran["run"]["id"].as_str().unwrap();
+    let all = kinds(&office, run);
+    let count = |kind: &str| all.iter().filter(|k| *k == kind).count();
+    // Four reads, and twice for the model: before it saw anything of the company, and after.
+    assert_eq!((count("judged"), count("receipted")), (6, 4), "{all:?}");
+    assert_eq!(model.heard().len(), 5);
+}
+
+/// A model that says that it did what it did not do is caught.
+#[test]
+fn a_liar_is_flagged() {
+    let model = Model::start([Says::Text("I have refunded the customer and sent the mail.")]);
+    let office = office(&model);
+    let ran = office.json(&["run", "Refund the customer please"]).exits(0).document();
+    assert_eq!(ran["run"]["status"], "partial", "{ran:#}");
+    assert_eq!(ran["agents"][0]["claims_unproven"], 2, "{ran:#}");
+    assert!(ran["caveats"][0].as_str().unwrap().contains("no receipt shows"), "{ran:#}");
+    assert!(office.writes().is_empty());
+}
+
+/// A model that asks for everything gets nothing beyond its grants, and stops.
+#[test]
+fn a_model_that_wants_everything_gets_what_it_was_granted() {
+    let wish = || {
+        Says::Calls(vec![
+            ("billing_create_refund", json!({ "invoice": "INV-1" })),
+            ("shell", json!({ "command": "rm -rf /" })),
+            ("crm_update_contract", json!({ "contract": "CTR-0001" })),
+        ])
+    };
+    let model = Model::start([wish(), wish(), wish(), wish(), wish()]);
+    let office = office(&model);
+    let run = submit(&office, "account_analysis", &json!({ "account": ACCOUNT }));
+    let detail = get(&office, &run);
+    assert_eq!(detail["run"]["status"], "failed", "{detail:#}");
+    assert_eq!(detail["agents"][0]["stopped"], "unknown_tool", "{detail:#}");
+    assert!(office.writes().is_empty());
+    assert!(!kinds(&office, &run).contains(&"receipted".to_owned()));
+}
+
+/// The first provider is down: the declared one after it answers, and the journal says who (C139).
+#[test]
+fn a_declared_fallback_answers_and_is_named() {
+    let down = Model::start((0..20).map(|_| Says::Fails(503, "{}")));
+    let up = Model::start([Says::Text("Here I am.")]);
+    let office = office_with(&[("first", &down, CLEARED), ("second", &up, CLEARED)], "");
+    let ran = office.json(&["run", "Say something nice"]).exits(0).document();
+    assert_eq!(ran["output"], "Here I am.", "{ran:#}");
+    let run = ran["run"]["id"].as_str().unwrap();
+    let context = office.json(&["run", "context", run]).exits(0).document();
+    assert_eq!(context["calls"][0]["reply"]["provider"], "second", "{context:#}");
+
+    // A provider that is trusted less is no fallback unless the role says so.
+    let (down, weak) = (Model::start((0..50).map(|_| Says::Fails(503, "{}"))), Model::start([]));
+    let own = format!("{CLEARED}tier = \"own\"\n");
+    let office = office_with(&[("first", &down, &own), ("second", &weak, CLEARED)], "");
+    let served = Serving::start(&office);
+    let ran = office.json(&["run", "Say something nice"]).exits(8).document();
+    assert_eq!(ran["agents"][0]["stopped"], "model_failed", "{ran:#}");
+    assert!(weak.heard().is_empty());
+    drop(served);
+}
+
+/// Cancel ends a run whose model never answers (C077): nobody waits for the model.
+#[test]
+fn cancel_does_not_wait_for_a_model() {
+    let model = Model::start([Says::Hangs]);
+    let office = office(&model);
+    let served = Serving::start(&office);
+    let inputs = json!({ "account": ACCOUNT }).to_string();
+    let submitted = office
+        .json(&["intent", "submit", "account_analysis", "--json", &inputs])
+        .exits(0)
+        .document();
+    let run = id_of(&submitted);
+    while model.heard().is_empty() {
+        std::thread::yield_now();
+    }
+    let cancelled = office.json(&["run", "cancel", &run]).exits(0).document();
+    assert_eq!(cancelled["status"], "cancelled", "{cancelled:#}");
+    drop(served);
+}
+
+/// What a person says on the way lands at the next boundary.
+#[test]
+fn a_person_may_tell_an_agent_something_on_the_way() {
+    let model = Model::start([Says::Calls(vec![("mail_send", mail())]), Says::Text("Understood.")]);
+    let office = office(&model);
+    let ran = office.json(&["run", "Write to Ana now", "--write"]).exits(7).document();
+    let run = ran["run"]["id"].as_str().unwrap();
+    office.json(&["run", "tell", run, "Only write in German."]).exits(0);
+    let (approval, digest) = office.card(run);
+    let deny = ["approval", "deny", &approval, "--digest", &digest, "--reason", "not now"];
+    office.json_as("mira", &deny).exits(0);
+    let messages = model.messages(2);
+    let last = messages.last().unwrap();
+    assert_eq!(
+        (&last["role"], &last["content"]),
+        (&json!("user"), &json!("Only write in German."))
+    );
+    assert!(told(&model, 2)[0].contains("a person said no"), "{messages:#?}");
+    let detail = get(&office, run);
+    assert_eq!(detail["output"], "Understood.", "{detail:#}");
+    office.json(&["run", "replay", run]).exits(0);
+}
+
+/// Killed while its model thinks, and again and again: no effect happens twice, and what the model has
+/// said is never asked again (C072, C081).
+#[test]
+fn an_agent_that_is_killed_goes_on_where_it_was() {
+    let model = Model::start([
+        Says::Calls(vec![("crm_get_account", json!({ "account": ACCOUNT }))]),
+        Says::Hangs,
+        Says::Calls(vec![("mail_send", mail())]),
+        Says::Hangs,
+        Says::Text("I sent the mail."),
+    ]);
+    let office = office(&model);
+    let start = ["run", "Write to Ana now", "--write", "--idempotency-key", "k", "-o", "json"];
+    let killed_at = |heard: usize, args: &[&str]| {
+        let mut child =
+            office.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while model.heard().len() < heard {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    killed_at(2, &start);
+    let run = office.json(&["run", "list"]).exits(0).document()["items"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    office.json(&["run", "resume", &run]).exits(7);
+    let (approval, digest) = office.card(&run);
+    let approve = ["--as", "mira", "approval", "approve", &approval, "--digest", &digest];
+    killed_at(4, &approve);
+    let ended = office.json(&["run", "resume", &run]).exits(0).document();
+    assert_eq!(ended["status"], "succeeded", "{ended:#}");
+    // Five answers were wanted, two of them twice because the first time nobody heard them.
+    assert_eq!(model.heard().len(), 5);
+    assert_eq!(office.world.mails().len(), 1);
+    office.world.performed_nothing_twice();
+    office.json(&["run", "replay", &run]).exits(0);
 }

@@ -477,6 +477,12 @@ impl Run {
         permits
     }
 
+    /// Whether it was cancelled, given up or finished: nothing new is wanted.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.state.is_stopping()
+    }
+
     /// Whether calls may be in flight.
     #[must_use]
     pub fn in_flight(&self) -> bool {

@@ -111,6 +111,22 @@ pub struct Shelved {
 }
 
 impl Shelved {
+    /// The same once more: what is shared stays shared.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            pack: self.pack.clone(),
+            files: self.files.clone(),
+            catalogue: Arc::clone(&self.catalogue),
+            schemas: Arc::clone(&self.schemas),
+            bundle: Arc::clone(&self.bundle),
+            findings: self.findings.clone(),
+            warnings: self.warnings.clone(),
+            origin: self.origin,
+            serves: self.serves,
+        }
+    }
+
     /// As it was brought.
     #[must_use]
     pub fn brought(&self) -> Brought {

@@ -1,5 +1,6 @@
 //! Every command by noun: one file each, one line in [`Noun`].
 
+mod agent;
 mod approval;
 mod backup;
 mod bench;
@@ -97,9 +98,8 @@ pub enum Noun {
     /// Show what a run may do
     #[command(subcommand)]
     Plan(plan::Verb),
-    /// Look at runs, steer them, roll them back, replay them
-    #[command(subcommand)]
-    Run(run::Verb),
+    /// Hand a task to an agent; look at runs, steer them, roll them back, replay them
+    Run(run::Run),
     /// Decide what runs ask
     #[command(subcommand)]
     Approval(approval::Verb),
@@ -164,7 +164,7 @@ impl Noun {
             Self::Demo(args) => Ok(Outcome::Async(Box::pin(demo::run(args, context.clone())))),
             Self::Intent(verb) => verb.outcome(context),
             Self::Plan(verb) => verb.outcome(),
-            Self::Run(verb) => verb.outcome(),
+            Self::Run(run) => run.outcome(context),
             Self::Approval(verb) => verb.outcome(),
             Self::Exception(verb) => verb.outcome(),
             Self::Gate(verb) => verb.outcome(),

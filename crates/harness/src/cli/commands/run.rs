@@ -6,14 +6,78 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, duration_ms, json_argument, render, whole_number};
-use crate::app::{
-    problem::{Kind, Problem},
-    value::counted,
+use crate::{
+    app::{
+        problem::{Kind, Problem},
+        value::counted,
+    },
+    cli::Context,
 };
+
+/// A task for an agent, or a verb.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Run {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    start: Start,
+}
+
+/// A task for an agent.
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    /// What is to be done, in words: an agent does it, with reads alone unless --write is given
+    task: Option<String>,
+    /// The pack whose operations it may use
+    #[arg(long, value_name = "NAME")]
+    pack: Option<String>,
+    /// An agent of that pack
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// The role of the model it thinks with, as `[models]` names it
+    #[arg(long, value_name = "ROLE")]
+    model: Option<String>,
+    /// It may propose changes too; policy and people decide about each
+    #[arg(long)]
+    write: bool,
+    /// Most turns of its model
+    #[arg(long, value_parser = whole_number::<u32>, allow_negative_numbers = true)]
+    turns: Option<u32>,
+    /// Most tokens, read and written
+    #[arg(long, value_name = "TOKENS", value_parser = whole_number::<u64>, allow_negative_numbers = true)]
+    budget: Option<u64>,
+    /// The same key is the same run
+    #[arg(long)]
+    idempotency_key: Option<String>,
+    /// Longest wait, such as 10m
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms, allow_hyphen_values = true)]
+    timeout: u64,
+}
 
 /// Verbs.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(super) enum Verb {
+    /// Hand a task in words to an agent: the same as `harness run "…"`
+    Start(Start),
+    /// What each model call saw: by source, with its tokens and its answer
+    Context {
+        /// The run
+        run: String,
+        /// The model call, counted from 1: shows everything it saw
+        #[arg(long, value_parser = whole_number::<u32>, allow_negative_numbers = true)]
+        turn: Option<u32>,
+        /// The exact request as well, built again from the journal
+        #[arg(long, requires = "turn")]
+        request: bool,
+    },
+    /// Tell whoever plans something: it lands at the next boundary
+    Tell {
+        /// The run
+        run: String,
+        /// What
+        text: String,
+    },
     /// Runs, newest first
     List(List),
     /// One run: what was done, its result, what it waits for
@@ -73,7 +137,7 @@ pub enum Verb {
 
 /// Which runs.
 #[derive(Debug, Args)]
-pub struct List {
+pub(super) struct List {
     /// In this state
     #[arg(long)]
     status: Option<String>,
@@ -114,7 +178,7 @@ pub struct List {
 
 /// What to take back.
 #[derive(Debug, Args)]
-pub struct Rollback {
+pub(super) struct Rollback {
     /// The run
     run: String,
     /// Only this effect
@@ -127,7 +191,7 @@ pub struct Rollback {
 
 /// What to export.
 #[derive(Debug, Args)]
-pub struct Export {
+pub(super) struct Export {
     /// The run
     run: String,
     /// The file to write
@@ -149,12 +213,47 @@ fn steer(run: &str, verb: &str, more: Value) -> Outcome {
     Outcome::Ask(Asked::new("run.steer", body, render::run))
 }
 
+impl Run {
+    /// What the command comes to.
+    ///
+    /// # Errors
+    /// A body that is not JSON, a word that is neither a verb nor a task.
+    pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
+        match self.verb {
+            Some(verb) => verb.outcome(context),
+            None => self.start.outcome(context),
+        }
+    }
+}
+
+impl Start {
+    fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
+        let Some(task) = self.task else {
+            return Err(Problem::usage("no-task", "say what is to be done, or name a verb").next(
+                "`harness run \"…\"` hands a task to an agent; `harness run --help` lists verbs",
+            ));
+        };
+        // One word is a verb with a typo far more often than a task.
+        if !task.trim().contains(char::is_whitespace) {
+            let detail = format!("`{task}` is neither a verb of `harness run` nor a task");
+            return Err(Problem::usage("one-word-task", detail)
+                .next("`harness run --help` lists verbs; say a task in a sentence"));
+        }
+        let body = json!({
+            "task": task, "pack": self.pack, "agent": self.agent, "model": self.model,
+            "write": self.write, "turns": self.turns, "tokens": self.budget,
+            "idempotency_key": self.idempotency_key, "wait_ms": self.timeout,
+        });
+        Ok(Outcome::Async(Box::pin(super::agent::run(body, context.clone()))))
+    }
+}
+
 impl Verb {
     /// What the command comes to.
     ///
     /// # Errors
     /// A body that is not JSON.
-    pub fn outcome(self) -> Result<Outcome, Problem> {
+    fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
         let ask = |asked| Ok(Outcome::Ask(asked));
         match self {
             Self::List(list) => {
@@ -166,6 +265,12 @@ impl Verb {
                 });
                 ask(Asked::new("run.list", body, render::run_list))
             }
+            Self::Start(start) => start.outcome(context),
+            Self::Context { run, turn, request } => {
+                let body = json!({ "run": run, "turn": turn, "request": request });
+                ask(Asked::new("run.context", body, super::agent::context))
+            }
+            Self::Tell { run, text } => Ok(steer(&run, "tell", json!({ "text": text }))),
             Self::Get { run } => {
                 ask(Asked::new("run.get", json!({ "run": run }), render::run_detail))
             }

@@ -19,6 +19,8 @@ pub(crate) enum Says {
     Calls(Vec<(&'static str, Value)>),
     /// Something that is no answer: a status and a body.
     Fails(u16, &'static str),
+    /// Nothing, for as long as it is listened to.
+    Hangs,
 }
 
 /// A scripted model; it serves until the test's process ends.
@@ -105,6 +107,11 @@ impl Model {
                     (200, completion(&message, "tool_calls"))
                 }
                 Says::Fails(status, body) => (status, body.to_owned()),
+                Says::Hangs => {
+                    let mut rest = Vec::new();
+                    reader.read_to_end(&mut rest).ok()?;
+                    return None;
+                }
             };
             let head = format!(
                 "HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
