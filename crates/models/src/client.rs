@@ -41,6 +41,10 @@ const REFUSAL_MAX_BYTES: usize = 64 * 1024;
 /// How long a complete stream may take to end, in milliseconds.
 const LINGER_MAX_MS: u64 = 200;
 
+/// Shortest key that is looked for in answers: a word such as `ollama`, which local servers take for a
+/// key, may well be said.
+const TELLING_MIN_BYTES: usize = 16;
+
 /// Headers that hold keys: they may not stand in a configuration.
 const KEY_HEADERS: [&str; 6] =
     ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
@@ -169,16 +173,21 @@ impl Client {
         status::refused(status, &self.without_key(&String::from_utf8_lossy(&text)), wait)
     }
 
+    /// The key, if it is long enough to be told from ordinary text.
+    fn telling_key(&self) -> Option<&str> {
+        self.key.expose().filter(|key| key.len() >= TELLING_MIN_BYTES)
+    }
+
     /// A server that repeats the key must not bring it into a message.
     fn without_key(&self, text: &str) -> String {
-        match self.key.expose().filter(|key| !key.is_empty()) {
+        match self.telling_key() {
             Some(key) => text.replace(key, "[key]"),
             None => text.to_owned(),
         }
     }
 
     fn check_no_key(&self, text: &str) -> Result<(), Error> {
-        match self.key.expose().is_some_and(|key| !key.is_empty() && text.contains(key)) {
+        match self.telling_key().is_some_and(|key| text.contains(key)) {
             true => Err(Error::garbage("it repeats the provider's key")),
             false => Ok(()),
         }
@@ -232,7 +241,10 @@ impl Client {
             take(&mut bytes, frame.data_ref())?;
             let fragment = frame.data_ref().map_or(&[][..], |data| data);
             let heard = events.feed(fragment, |event| listen.hear(event, &mut tell));
-            heard.map_err(|error| self.cleared(error))?;
+            // What follows a complete answer does not spoil it.
+            if let Err(error) = heard.or_else(|error| listen.is_done().then_some(()).ok_or(error)) {
+                return Err(self.cleared(error));
+            }
         }
         // A last event may lack its empty line; one that was cut off in the middle is no event.
         let _ = events.feed(b"\n\n", |event| listen.hear(event, &mut tell));
@@ -312,7 +324,7 @@ fn take(bytes: &mut Vec<u8>, data: Option<&Bytes>) -> Result<(), Error> {
 
 fn is_stream(response: &Response<Incoming>) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_none_or(|kind| !kind.starts_with("application/json"))
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
 /// An answer with a good status that is an error all the same.

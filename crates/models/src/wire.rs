@@ -7,6 +7,7 @@ pub(crate) mod responses;
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
 use kernel::conversation::{Item, Part, Prompt, Segment, Stop, Usage};
 use serde_json::Value;
 
@@ -102,7 +103,11 @@ pub(crate) fn answer<'a>(wire: &dyn Wire, raw: &'a str) -> Result<Cow<'a, str>, 
         return Ok(Cow::Borrowed(raw));
     }
     let mut listen = wire.listen();
-    sse::each(raw, |event| listen.hear(event, &mut |_| ()))?;
+    let heard = sse::each(raw, |event| listen.hear(event, &mut |_| ()));
+    // What follows a complete answer does not spoil it.
+    if !listen.is_done() {
+        heard?;
+    }
     listen.finish().map(Cow::Owned)
 }
 
@@ -187,6 +192,13 @@ pub(crate) fn stretches<'a>(provider: &Provider, prompt: &'a Prompt) -> Vec<Stre
     }
     stretches.extend(end(&mut results, &mut parts));
     stretches
+}
+
+/// A file that is text, as text.
+pub(crate) fn text_of_file(media_type: &str, data: &str) -> Option<String> {
+    let is_text = media_type.starts_with("text/") || media_type == "application/json";
+    let bytes = is_text.then(|| base64::engine::general_purpose::STANDARD.decode(data).ok())??;
+    String::from_utf8(bytes).ok()
 }
 
 /// A data URL.

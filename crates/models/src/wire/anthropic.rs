@@ -8,7 +8,7 @@
 use kernel::conversation::{Item, Part, Prompt, Stop, ToolChoice, Usage};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Answer, Listen, Outcome, Stretch, Wire, own_id, stop_of};
+use super::{Answer, Listen, Outcome, Stretch, Wire, own_id, stop_of, text_of_file};
 use crate::{
     buffer::{History, Turn},
     error::Error,
@@ -36,7 +36,7 @@ impl Wire for Messages {
     }
 
     fn reserved(&self) -> &'static [&'static str] {
-        &["model", "messages", "system", "tools", "max_tokens", "stream"]
+        &["model", "messages", "system", "tools", "max_tokens", "stream", "temperature"]
     }
 
     fn merges(&self, field: &str) -> bool {
@@ -216,9 +216,12 @@ fn block(part: &Part) -> Value {
             "type": "base64", "media_type": media_type, "data": data,
         }}),
         Part::File { name, media_type, data } => {
-            json!({"type": "document", "title": name, "source": {
-                "type": "base64", "media_type": media_type, "data": data,
-            }})
+            // Of files only PDFs may be given as bytes.
+            let source = match text_of_file(media_type, data) {
+                Some(text) => json!({"type": "text", "media_type": "text/plain", "data": text}),
+                None => json!({"type": "base64", "media_type": media_type, "data": data}),
+            };
+            json!({"type": "document", "title": name, "source": source})
         }
     }
 }

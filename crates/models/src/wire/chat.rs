@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use kernel::conversation::{Item, Part, Prompt, Stop, ToolChoice, Usage};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Answer, Listen, Outcome, Stretch, Wire, data_url, only_text, own_id, stop_of};
+use super::{
+    Answer, Listen, Outcome, Stretch, Wire, data_url, only_text, own_id, stop_of, text_of_file,
+};
 use crate::{
     ask::Delta,
     buffer::{History, Turn},
@@ -28,7 +30,19 @@ impl Wire for Chat {
     }
 
     fn reserved(&self) -> &'static [&'static str] {
-        &["model", "messages", "tools", "tool_choice", "stream", "stream_options", "n"]
+        &[
+            "model",
+            "messages",
+            "tools",
+            "tool_choice",
+            "stream",
+            "stream_options",
+            "n",
+            "max_tokens",
+            "max_completion_tokens",
+            "temperature",
+            "response_format",
+        ]
     }
 
     fn begin(&self, provider: &Provider, prompt: &Prompt, out: &mut Vec<u8>) {
@@ -206,9 +220,13 @@ fn content_part(part: &Part) -> Value {
         Part::Image { media_type, data } => {
             json!({"type": "image_url", "image_url": {"url": data_url(media_type, data)}})
         }
-        Part::File { name, media_type, data } => json!({"type": "file", "file": {
-            "filename": name, "file_data": data_url(media_type, data),
-        }}),
+        // Few servers take any file but a PDF.
+        Part::File { name, media_type, data } => match text_of_file(media_type, data) {
+            Some(text) => json!({"type": "text", "text": format!("{name}:\n{text}")}),
+            None => json!({"type": "file", "file": {
+                "filename": name, "file_data": data_url(media_type, data),
+            }}),
+        },
     }
 }
 

@@ -26,7 +26,16 @@ impl Wire for Responses {
     }
 
     fn reserved(&self) -> &'static [&'static str] {
-        &["model", "input", "instructions", "tools", "tool_choice", "max_output_tokens", "stream"]
+        &[
+            "model",
+            "input",
+            "instructions",
+            "tools",
+            "tool_choice",
+            "max_output_tokens",
+            "stream",
+            "temperature",
+        ]
     }
 
     fn merges(&self, field: &str) -> bool {
