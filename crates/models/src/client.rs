@@ -91,6 +91,14 @@ impl Client {
         Ok(frames)
     }
 
+    /// Keeps what a stream came to until the conversation goes on: it need not be put together twice.
+    fn keep(&self, ask: &Ask, raw: &str, answer: String) {
+        let place = (ask.tenant.clone(), ask.run.clone(), ask.conversation.clone());
+        let mut buffer = self.shelf.take(&place);
+        buffer.keep(raw.to_owned(), answer);
+        self.shelf.put(place, buffer, self.http.clock.boot_ms());
+    }
+
     async fn converse(&self, ask: Ask) -> Result<Reply, Error> {
         let frames = self.frames(&ask)?;
         let _place = self.connections.acquire().await;
@@ -116,9 +124,6 @@ impl Client {
         let _place = self.connections.acquire().await;
         let response = self.post(uri(&self.provider, &address)?, vec![body], ask).await?;
         let answer = self.body_text(response).await?;
-        if has_error(&answer) {
-            return Err(status::inside(&answer));
-        }
         let answer = embed::read(self.provider.api, &answer, texts.len())?;
         let embed::Answer { vectors, usage, model } = answer;
         let model = model.unwrap_or_else(|| self.provider.model.clone());
@@ -198,9 +203,6 @@ impl Client {
         let wire = wire::of(self.provider.api);
         // A server may answer with a stream that was not asked for, or not say that it does.
         let answer = wire::answer(wire, &raw)?;
-        if has_error(&answer) {
-            return Err(status::inside(&answer));
-        }
         let answer = wire.read(&answer)?;
         Ok(Received { raw, answer })
     }
@@ -250,8 +252,9 @@ impl Client {
         let _ = events.feed(b"\n\n", |event| listen.hear(event, &mut tell));
         let raw = String::from_utf8(bytes).map_err(|_| Error::garbage("it is not UTF-8"))?;
         self.check_no_key(&raw)?;
-        let answer = listen.finish().map_err(|error| self.cleared(error))?;
-        let answer = wire.read(&answer)?;
+        let told = listen.finish().map_err(|error| self.cleared(error))?;
+        let answer = wire.read(&told)?;
+        self.keep(ask, &raw, told);
         Ok(Received { raw, answer })
     }
 
@@ -325,11 +328,6 @@ fn take(bytes: &mut Vec<u8>, data: Option<&Bytes>) -> Result<(), Error> {
 fn is_stream(response: &Response<Incoming>) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
-}
-
-/// An answer with a good status that is an error all the same.
-fn has_error(answer: &str) -> bool {
-    crate::json::Doc::read(answer).is_ok_and(|doc| doc.get("error").is_some())
 }
 
 /// An address that may be asked.

@@ -15,8 +15,10 @@ use crate::{
     ask::Delta,
     buffer::{History, Turn},
     error::Error,
+    json,
     provider::{ApiKind, Provider, SchemaSupport},
     sse::{self, Event},
+    status,
 };
 
 /// What an answer says, whatever wire it came over.
@@ -67,7 +69,7 @@ pub(crate) trait Wire: Sync {
         None
     }
 
-    /// Reads an answer that did not come as a stream.
+    /// Reads an answer that did not come as a stream; one that is an error fails.
     fn read(&self, answer: &str) -> Result<Answer, Error>;
 
     /// Puts a stream together.
@@ -109,6 +111,15 @@ pub(crate) fn answer<'a>(wire: &dyn Wire, raw: &'a str) -> Result<Cow<'a, str>, 
         heard?;
     }
     listen.finish().map(Cow::Owned)
+}
+
+/// An answer opened for reading; one with a good status may be an error all the same.
+pub(crate) fn open(answer: &str) -> Result<json::Doc<'_>, Error> {
+    let doc = json::Doc::read(answer)?;
+    match doc.get("error") {
+        Some(_) => Err(status::inside(answer)),
+        None => Ok(doc),
+    }
 }
 
 /// A stream that ended before its end.

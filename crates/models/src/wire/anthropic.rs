@@ -171,7 +171,7 @@ impl Wire for Messages {
     }
 
     fn read(&self, answer: &str) -> Result<Answer, Error> {
-        let doc = Doc::read(answer)?;
+        let doc = super::open(answer)?;
         if doc.get("content").is_none() {
             return Err(Error::garbage("an answer without `content`"));
         }

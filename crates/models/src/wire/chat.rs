@@ -174,7 +174,7 @@ impl Wire for Chat {
     }
 
     fn read(&self, answer: &str) -> Result<Answer, Error> {
-        let doc = Doc::read(answer)?;
+        let doc = super::open(answer)?;
         let Some(choice) = doc.list("choices").first().map(|choice| Doc::of(choice)) else {
             return Err(Error::garbage("an answer without `choices`"));
         };

@@ -146,7 +146,7 @@ impl Wire for Gemini {
     }
 
     fn read(&self, answer: &str) -> Result<Answer, Error> {
-        let doc = Doc::read(answer)?;
+        let doc = super::open(answer)?;
         let Some(candidate) = candidate(&doc) else {
             let blocked = doc.doc("promptFeedback");
             return Err(match blocked.text("blockReason") {

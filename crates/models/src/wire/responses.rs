@@ -165,7 +165,7 @@ impl Wire for Responses {
     }
 
     fn read(&self, answer: &str) -> Result<Answer, Error> {
-        let doc = Doc::read(answer)?;
+        let doc = super::open(answer)?;
         if doc.get("output").is_none() {
             return Err(Error::garbage("an answer without `output`"));
         }
