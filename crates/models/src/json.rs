@@ -199,3 +199,58 @@ pub(crate) fn error_words(body: &str) -> String {
     let words = ["type", "code", "status"].into_iter().filter_map(word);
     words.collect::<Vec<_>>().join(" ").to_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_closed_schema_can_be_held_to_strictly() {
+        let closed = json!({"type": "object", "properties": {"a": {"type": "integer"}},
+            "required": ["a"], "additionalProperties": false});
+        let open = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+        let optional = json!({"type": "object", "properties": {"a": {}, "b": {}},
+            "required": ["a"], "additionalProperties": false});
+        assert!(is_strict(&closed) && is_strict(&json!({"type": "string"})));
+        assert!(!is_strict(&open) && !is_strict(&optional));
+        assert!(!is_strict(&json!({"anyOf": [closed, open]})), "wherever it stands");
+    }
+
+    #[test]
+    fn arguments_are_kept_only_where_they_can_be_journaled() {
+        let read = |text: &str| match call(String::new(), String::new(), text) {
+            Item::Call { arguments, malformed, .. } => {
+                assert!(arguments.is_some() != malformed.is_some());
+                arguments.map(|value| value.to_string())
+            }
+            _ => None,
+        };
+        assert_eq!(read("").as_deref(), Some("{}"));
+        assert_eq!(read(" {\"a\": 1.50} ").as_deref(), Some("{\"a\":1.5}"));
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(read(&nested(ARGUMENTS_DEPTH_MAX)).is_some());
+        for bad in
+            ["{", "{\"a\":01}", "1e999", "9007199254740993", &nested(ARGUMENTS_DEPTH_MAX + 1)]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn thousandths_are_written_with_no_more_digits_than_they_need() {
+        for (thousandths, text) in [(0, "0.0"), (1, "0.001"), (700, "0.7"), (2_000, "2.0")] {
+            assert_eq!(milli(thousandths).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn fields_nobody_knows_are_left_as_they_were() {
+        let doc = Doc::read("{\"a\\u0062\": 1.0e1, \"n\": null, \"a\": 1, \"a\": 2}").unwrap();
+        assert_eq!(doc.get("ab").map(RawValue::get), Some("1.0e1"));
+        assert!(doc.get("n").is_none());
+        assert_eq!(doc.count("a"), Some(2), "of two with one name the last");
+        assert!(Doc::read("[]").is_err());
+    }
+}
