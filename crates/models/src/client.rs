@@ -67,6 +67,9 @@ impl Client {
     /// # Errors
     /// [`Error::Config`] when address, headers, body fields or key cannot be used.
     pub fn new(provider: Provider, key: Key, http: &Http) -> Result<Self, Error> {
+        if provider.name.is_empty() || provider.model.is_empty() {
+            return Err(Error::config("a provider needs a `name` and a `model`"));
+        }
         provider.check_body()?;
         let uri = uri(&provider, &provider.endpoint())?;
         let headers = headers(&provider)?;

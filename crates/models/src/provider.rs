@@ -199,6 +199,7 @@ pub struct Quirks {
 #[serde(deny_unknown_fields)]
 pub struct Provider {
     /// What it is called here: in roles, replies and output.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The dialect.
     pub api: ApiKind,

@@ -186,8 +186,10 @@ pub(crate) fn stretches<'a>(provider: &Provider, prompt: &'a Prompt) -> Vec<Stre
         match segment {
             Segment::System { .. } => {}
             Segment::User { parts: said, .. } => {
-                let heard = |part: &&Part| !matches!(part, Part::Text { text } if text.is_empty());
-                parts.extend(said.iter().filter(heard).map(Cow::Borrowed));
+                // Text without a word is refused by some and says nothing to the others.
+                let says =
+                    |part: &&Part| !matches!(part, Part::Text { text } if text.trim().is_empty());
+                parts.extend(said.iter().filter(says).map(Cow::Borrowed));
             }
             Segment::Result { call, name, content, is_error } => {
                 results.push(Outcome { call, name, content, is_error: *is_error });

@@ -100,7 +100,8 @@ impl Wire for Messages {
     fn echo(&self, _: &Provider, answer: &str, history: &mut History) -> Result<(), Error> {
         let doc = Doc::read(answer)?;
         doc.get("content").ok_or_else(|| Error::garbage("no `content`"))?;
-        let blocks = doc.list("content");
+        let blocks = doc.list("content").into_iter().filter(|block| says(block));
+        let blocks: Vec<&RawValue> = blocks.collect();
         // A reply may be empty; a message may not, but for the last one.
         if blocks.is_empty() {
             return Ok(());
@@ -230,6 +231,13 @@ fn block(part: &Part) -> Value {
 fn wire_id(id: &str) -> String {
     let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     id.chars().map(fits).collect()
+}
+
+/// Whether a block may go back: models write text without a word, and the API takes none.
+fn says(raw: &RawValue) -> bool {
+    let block = Doc::of(raw);
+    block.text("type").as_deref() != Some("text")
+        || block.text("text").is_some_and(|text| !text.trim().is_empty())
 }
 
 /// A block as it came. Only a call whose input is no object goes back without it: the API would refuse

@@ -84,13 +84,14 @@ impl Wire for Gemini {
     fn echo(&self, _: &Provider, answer: &str, history: &mut History) -> Result<(), Error> {
         let doc = Doc::read(answer)?;
         let content = candidate(&doc).ok_or_else(|| Error::garbage("no candidate"))?.doc("content");
-        let Some(parts) = content.get("parts").filter(|_| !content.list("parts").is_empty()) else {
-            return Ok(());
-        };
-        let out = history.message();
-        out.extend_from_slice(b"{\"role\":\"model\",\"parts\":");
-        push(out, parts);
-        out.push(b'}');
+        let parts = content.list("parts").into_iter().filter(|part| says(part));
+        let parts: Vec<&RawValue> = parts.collect();
+        if !parts.is_empty() {
+            let out = history.message();
+            out.extend_from_slice(b"{\"role\":\"model\",\"parts\":");
+            push(out, &parts);
+            out.push(b'}');
+        }
         Ok(())
     }
 
@@ -191,6 +192,14 @@ impl Wire for Gemini {
 
 fn candidate<'a>(answer: &Doc<'a>) -> Option<Doc<'a>> {
     answer.list("candidates").first().map(|raw| Doc::of(raw))
+}
+
+/// Whether a part may go back: streams end with empty text, which the API does not take. Empty text
+/// that carries a signature is another thing.
+fn says(raw: &RawValue) -> bool {
+    let part = Doc::of(raw);
+    let is_plain = part.fields().all(|(name, _)| ["text", "thought"].contains(&name));
+    !is_plain || part.text("text").is_some_and(|text| !text.is_empty())
 }
 
 fn with_id(id: &str, mut value: Value) -> Value {
