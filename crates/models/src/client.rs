@@ -45,9 +45,9 @@ const LINGER_MAX_MS: u64 = 200;
 /// key, may well be said.
 const TELLING_MIN_BYTES: usize = 16;
 
-/// Headers that hold keys: they may not stand in a configuration.
-const KEY_HEADERS: [&str; 6] =
-    ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
+/// Names of headers and of query fields that hold keys have one of these words in them: such may not
+/// stand in a configuration, which anybody may print.
+const KEY_WORDS: [&str; 6] = ["key", "token", "secret", "auth", "password", "cookie"];
 
 /// One configured provider. Keeps the conversations it leads, see the crate's documentation.
 #[derive(Debug)]
@@ -333,6 +333,11 @@ fn is_stream(response: &Response<Incoming>) -> bool {
     kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
+fn names_a_key(name: &str) -> bool {
+    let name = name.to_lowercase();
+    KEY_WORDS.iter().any(|word| name.contains(word))
+}
+
 /// An address that may be asked.
 fn uri(provider: &Provider, text: &str) -> Result<Uri, Error> {
     let name = &provider.name;
@@ -343,6 +348,10 @@ fn uri(provider: &Provider, text: &str) -> Result<Uri, Error> {
     };
     if authority.as_str().contains('@') {
         return Err(bad("holds a name or a password"));
+    }
+    let fields = uri.query().unwrap_or_default().split('&');
+    if fields.filter_map(|field| field.split('=').next()).any(names_a_key) {
+        return Err(bad("holds a key: give it as the provider's key"));
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let is_loopback = host == "localhost"
@@ -366,7 +375,7 @@ fn headers(provider: &Provider) -> Result<HeaderMap, Error> {
         Error::config(format!("header `{name}` of provider `{}` {why}", provider.name))
     };
     for (name, value) in &provider.headers {
-        if KEY_HEADERS.contains(&name.to_lowercase().as_str()) {
+        if names_a_key(name) {
             return Err(bad(name, "holds a key: give it as the provider's key"));
         }
         let header = HeaderName::try_from(name).map_err(|_| bad(name, "has no possible name"))?;
@@ -384,6 +393,9 @@ fn key_header(auth: &Auth, key: &Key) -> Result<Option<(HeaderName, HeaderValue)
     let Some(key) = key.expose() else {
         return Ok(None);
     };
+    if key.is_empty() {
+        return Err(Error::config("the key is empty"));
+    }
     let (name, value) = match auth {
         Auth::None => return Ok(None),
         Auth::Bearer => {

@@ -5,10 +5,13 @@ pub(crate) mod chat;
 pub(crate) mod gemini;
 pub(crate) mod responses;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::OnceCell};
 
 use base64::Engine as _;
-use kernel::conversation::{Item, Part, Prompt, Segment, Stop, Usage};
+use kernel::{
+    conversation::{Item, Part, Prompt, Segment, Stop, Usage},
+    id::Digest,
+};
 use serde_json::Value;
 
 use crate::{
@@ -131,10 +134,22 @@ pub(crate) fn cut_off() -> Error {
 /// other call of the conversation has.
 pub(crate) const OWN_ID: &str = "hcall_";
 
-/// An id for a call that came without one.
-pub(crate) fn own_id(answer: &str, index: usize) -> String {
-    let digest = kernel::id::Digest::of(answer.as_bytes());
-    format!("{OWN_ID}{}_{index}", digest.short())
+/// Ids for calls of one answer that came without one: the same whenever the answer is read.
+pub(crate) struct Ids<'a> {
+    answer: &'a str,
+    digest: OnceCell<String>,
+}
+
+impl<'a> Ids<'a> {
+    pub(crate) fn new(answer: &'a str) -> Self {
+        Self { answer, digest: OnceCell::new() }
+    }
+
+    /// The id of the call that stands at `index`.
+    pub(crate) fn at(&self, index: usize) -> String {
+        let digest = self.digest.get_or_init(|| Digest::of(self.answer.as_bytes()).short());
+        format!("{OWN_ID}{digest}_{index}")
+    }
 }
 
 /// The schema in words, for providers that do not hold an answer to one.

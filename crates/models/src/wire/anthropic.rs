@@ -8,7 +8,7 @@
 use kernel::conversation::{Item, Part, Prompt, Stop, ToolChoice, Usage};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Answer, Listen, Outcome, Stretch, Wire, own_id, stop_of, text_of_file};
+use super::{Answer, Ids, Listen, Outcome, Stretch, Wire, stop_of, text_of_file};
 use crate::{
     buffer::{History, Turn},
     error::Error,
@@ -176,9 +176,9 @@ impl Wire for Messages {
         if doc.get("content").is_none() {
             return Err(Error::garbage("an answer without `content`"));
         }
-        let mut items = Vec::new();
+        let (mut items, ids) = (Vec::new(), Ids::new(answer));
         for (index, raw) in doc.list("content").into_iter().enumerate() {
-            items.extend(item(raw, answer, index));
+            items.extend(item(raw, &ids, index));
         }
         let said = match doc.text("stop_reason").as_deref() {
             Some("end_turn" | "stop_sequence") => Stop::End,
@@ -254,7 +254,7 @@ fn echo_block(raw: &RawValue, out: &mut Vec<u8>) {
     push(out, &fields);
 }
 
-fn item(raw: &RawValue, answer: &str, index: usize) -> Option<Item> {
+fn item(raw: &RawValue, ids: &Ids<'_>, index: usize) -> Option<Item> {
     let block = Doc::of(raw);
     let kind = block.text("type")?;
     match kind.as_str() {
@@ -264,7 +264,7 @@ fn item(raw: &RawValue, answer: &str, index: usize) -> Option<Item> {
         "thinking" => Some(Item::Reasoning { text: block.text("thinking").unwrap_or_default() }),
         "redacted_thinking" => Some(Item::Reasoning { text: String::new() }),
         "tool_use" => {
-            let id = block.text("id").unwrap_or_else(|| own_id(answer, index));
+            let id = block.text("id").unwrap_or_else(|| ids.at(index));
             // Input that was streamed and is no object stands there as text.
             let input = block.get("input").map_or("", RawValue::get);
             let written = block.text("input").unwrap_or_else(|| input.to_owned());

@@ -8,7 +8,7 @@
 use kernel::conversation::{Item, Part, Prompt, Stop, ToolChoice, Usage};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Answer, Listen, OWN_ID, Outcome, Stretch, Wire, own_id, stop_of};
+use super::{Answer, Ids, Listen, OWN_ID, Outcome, Stretch, Wire, stop_of};
 use crate::{
     buffer::{History, Turn},
     error::Error,
@@ -157,9 +157,9 @@ impl Wire for Gemini {
                 None => Error::garbage("an answer without `candidates`"),
             });
         };
-        let mut items = Vec::new();
+        let (mut items, ids) = (Vec::new(), Ids::new(answer));
         for (index, raw) in candidate.doc("content").list("parts").into_iter().enumerate() {
-            add_part(raw, answer, index, &mut items);
+            add_part(raw, &ids, index, &mut items);
         }
         if let Some(grounding) = candidate.get("groundingMetadata") {
             items.push(json::provided("groundingMetadata".to_owned(), grounding));
@@ -224,11 +224,11 @@ fn told_part(part: &Part) -> Value {
     }
 }
 
-fn add_part(raw: &RawValue, answer: &str, index: usize, items: &mut Vec<Item>) {
+fn add_part(raw: &RawValue, ids: &Ids<'_>, index: usize, items: &mut Vec<Item>) {
     let part = Doc::of(raw);
     if let Some(call) = part.get("functionCall").map(Doc::of) {
         let id = call.text("id").filter(|id| !id.is_empty());
-        let id = id.unwrap_or_else(|| own_id(answer, index));
+        let id = id.unwrap_or_else(|| ids.at(index));
         let args = call.get("args").map_or("", RawValue::get);
         items.push(json::call(id, call.text("name").unwrap_or_default(), args));
         return;
