@@ -14,6 +14,7 @@ use kernel::{
     label::Trust,
     operation::Effect,
     planning::Mark,
+    port::Journal,
 };
 use pack::{Intent, Tool, WrittenAgent};
 use schemars::JsonSchema;
@@ -26,7 +27,7 @@ use super::{
     parse_id,
     problem::Problem,
     receipts,
-    runs::{self, RunDetail},
+    runs::{self, RunDetail, RunView},
     shelf::Shelved,
 };
 
@@ -39,6 +40,12 @@ const ASSISTANT: &str = "assistant";
 /// What it is told.
 const INSTRUCTIONS: &str = "Do the task you are given with the tools you have. Where something is \
 missing, say what is missing instead of guessing.";
+
+/// How often a run that pauses is looked at.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Runs that are due at once, of which this may be one.
+const DUE_MAX: usize = 1_024;
 
 /// Longest task, in bytes.
 const TASK_MAX_BYTES: usize = 65_536;
@@ -125,21 +132,45 @@ pub async fn start(app: &App, caller: &Caller, request: StartAgent) -> Result<Ag
     pack.agents.insert(agent.name.clone(), agent);
     pack.intents.insert(TASK.to_owned(), intent);
     let shelved = Arc::new(Shelved { pack, ..shelved.again() });
+    let wait_ms = request.wait_ms;
     let submit = Submit {
         intent: Some(TASK.to_owned()),
         text: None,
         inputs: json!({ "task": request.task }),
         idempotency_key: request.idempotency_key,
-        wait_ms: request.wait_ms,
+        wait_ms,
     };
     let chosen = Chosen::of(shelved, TASK.to_owned());
     let Submitted { new, idempotency_key, run } =
         submit_chosen(app, caller, (submit, chosen), Trust::User).await?;
+    if let Some(wait_ms) = wait_ms {
+        wait_through_pauses(app, caller, &run, wait_ms).await?;
+    }
     let named = || runs::NamedRun { run: run.id.clone() };
     let detail = runs::get(app, caller, named()).await?;
     let receipts = receipts::list(app, caller, named()).await?.items;
     let receipts = receipts.into_iter().map(|line| line.id).collect();
     Ok(AgentRun { new, idempotency_key, receipts, detail })
+}
+
+/// A model that is asked again after a pause parks the run: whoever waits for the task waits through that,
+/// and drives the run on where nobody else does.
+async fn wait_through_pauses(
+    app: &App,
+    caller: &Caller,
+    run: &RunView,
+    wait_ms: u64,
+) -> Result<(), Problem> {
+    let id: RunId = parse_id(&run.id)?;
+    let until = app.now().saturating_add(i64::try_from(wait_ms).unwrap_or(i64::MAX));
+    while app.now() < until && runs::view_of(app, caller, &id).await?.status == "waiting" {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let due = Journal::due(&*app.store, app.now(), DUE_MAX).await?;
+        if due.iter().any(|(tenant, due)| tenant == caller.tenant() && *due == id) {
+            app.engine.run_until_parked(caller.tenant().clone(), id.clone()).await?;
+        }
+    }
+    Ok(())
 }
 
 fn the_pack(app: &App, named: Option<&str>) -> Result<Arc<Shelved>, Problem> {
