@@ -317,16 +317,16 @@ fn cancel_does_not_wait_for_a_model() {
     let office = office(&model);
     let served = Serving::start(&office);
     let inputs = json!({ "account": ACCOUNT }).to_string();
-    let submitted = office
-        .json(&["intent", "submit", "account_analysis", "--json", &inputs])
-        .exits(0)
-        .document();
-    let run = id_of(&submitted);
+    let submit = ["intent", "submit", "account_analysis", "--json", &inputs];
+    let mut waiting = office.command(&submit).stdout(Stdio::null()).spawn().unwrap();
     while model.heard().is_empty() {
         std::thread::yield_now();
     }
+    let listed = office.json(&["run", "list"]).exits(0).document();
+    let run = id_of(&listed["items"][0]);
     let cancelled = office.json(&["run", "cancel", &run]).exits(0).document();
     assert_eq!(cancelled["status"], "cancelled", "{cancelled:#}");
+    assert!(waiting.wait().unwrap().success(), "whoever waited hears of it");
     drop(served);
 }
 
