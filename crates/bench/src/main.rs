@@ -7,18 +7,20 @@
 //! Reading order: this file (what is measured, in order), `report` (figures, goals, the table),
 //! `world` (the one run everything measures), then one file per question: `flow` (engine and
 //! SQLite), `action` (one action through the gate), `bytes`, `process`, `parked`, `service` and `reads` (a server
-//! over its own wire, `served`), `micro`. `floor` holds the
+//! over its own wire, `served`), `agent` (turns against a `model` that answers at once), `micro`. `floor` holds the
 //! bare versions that figures are compared with. `docs/benchmarks.md` says how to read the table.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads clocks and lets processes settle")]
 
 mod action;
+mod agent;
 mod bytes;
 mod error;
 mod floor;
 mod flow;
 mod line;
 mod micro;
+mod model;
 mod options;
 mod parked;
 mod policies;
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
 type Question = (&'static str, fn(&Options, &mut Report) -> Result<(), Broken>);
 
 /// Everything measured, in the order of the table.
-const QUESTIONS: [Question; 9] = [
+const QUESTIONS: [Question; 10] = [
     ("flow", flow::measure),
     ("action", action::measure),
     ("judge", action::measure_judge),
@@ -72,6 +74,7 @@ const QUESTIONS: [Question; 9] = [
     ("parked", parked::measure),
     ("service", service::measure),
     ("reads", reads::measure),
+    ("agent", agent::measure),
     ("micro", micro::measure),
 ];
 

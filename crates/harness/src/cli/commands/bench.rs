@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Agents against a model server that you name: prints one JSON line of turns and seconds
+    ///
+    /// The journal is in memory, or in the folder that --store names; `--store none` is memory too.
     Agent(Agent),
 }
 
@@ -36,24 +38,21 @@ pub struct Agent {
     /// Ask for answers as streams
     #[arg(long)]
     stream: bool,
-    /// Where the journal is: a folder, or `none` for memory
-    #[arg(long, default_value = "none", value_name = "none|PATH")]
-    store: String,
 }
 
 /// Runs the conversations and prints what they cost.
 ///
 /// # Errors
 /// When a conversation does not end with an answer.
-pub(crate) async fn run(verb: Verb) -> Result<u8, Problem> {
-    let Verb::Agent(Agent { base_url, model, agents, convs, stream, store }) = verb;
+pub(crate) async fn run(verb: Verb, store: Option<PathBuf>) -> Result<u8, Problem> {
+    let Verb::Agent(Agent { base_url, model, agents, convs, stream }) = verb;
     let measured = bench::agent(bench::Options {
         base_url,
         model,
         agents,
         convs,
         streaming: if stream { Streaming::On } else { Streaming::Off },
-        store: (store != "none").then(|| PathBuf::from(store)),
+        store: store.filter(|path| path.as_os_str() != "none"),
     })
     .await?;
     let line = serde_json::to_string(&measured).unwrap_or_default() + "\n";

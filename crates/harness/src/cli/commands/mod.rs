@@ -182,7 +182,12 @@ impl Noun {
             Self::Schema(args) => args.outcome(context),
             Self::Serve(args) => Ok(Outcome::Async(Box::pin(serve::run(args, context.clone())))),
             Self::DemoWorld(args) => Ok(Outcome::Async(Box::pin(world::run(args)))),
-            Self::Bench(verb) => Ok(Outcome::Async(Box::pin(bench::run(verb)))),
+            Self::Bench(verb) => {
+                // A store that the environment names is somebody's: only a flag means this one.
+                let named = context.overrides.store.clone();
+                let store = named.filter(|(_, from)| *from == "flag").map(|(path, _)| path);
+                Ok(Outcome::Async(Box::pin(bench::run(verb, store))))
+            }
             Self::Completion(args) => args.outcome(),
             Self::Man(args) => args.outcome(),
         }
