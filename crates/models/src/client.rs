@@ -18,6 +18,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use crate::{
     ask::{Ask, Delta, Embedded, Model, Speaking},
     buffer::Buffer,
+    embed,
     error::Error,
     http::{CONNECTIONS_MAX, Frames, Http},
     key::Key,
@@ -49,7 +50,7 @@ const KEY_HEADERS: [&str; 6] =
 pub struct Client {
     provider: Provider,
     key: Key,
-    pub(crate) uri: Uri,
+    uri: Uri,
     headers: HeaderMap,
     http: Http,
     shelf: Shelf,
@@ -106,8 +107,22 @@ impl Client {
         })
     }
 
+    async fn vectors(&self, texts: &[String], ask: &Ask) -> Result<Embedded, Error> {
+        let (address, body) = embed::request(&self.provider, texts)?;
+        let _place = self.connections.acquire().await;
+        let response = self.post(uri(&self.provider, &address)?, vec![body], ask).await?;
+        let answer = self.body_text(response).await?;
+        if has_error(&answer) {
+            return Err(status::inside(&answer));
+        }
+        let answer = embed::read(self.provider.api, &answer, texts.len())?;
+        let embed::Answer { vectors, usage, model } = answer;
+        let model = model.unwrap_or_else(|| self.provider.model.clone());
+        Ok(Embedded { provider: self.provider.name.clone(), model, vectors, usage })
+    }
+
     /// Sends a body and waits for the head of the answer; anything but a 2xx is an error.
-    pub(crate) async fn post(
+    async fn post(
         &self,
         uri: Uri,
         frames: Vec<Bytes>,
@@ -182,7 +197,7 @@ impl Client {
     }
 
     /// The body as text, within the limit.
-    pub(crate) async fn body_text(&self, response: Response<Incoming>) -> Result<String, Error> {
+    async fn body_text(&self, response: Response<Incoming>) -> Result<String, Error> {
         let (mut body, mut bytes) = (response.into_body(), Vec::new());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Error::unavailable(status::broken(&error)))?;
@@ -271,12 +286,12 @@ impl Model for Client {
         })
     }
 
-    fn embed<'a>(
-        &'a self,
-        _texts: &'a [String],
-        _ask: &'a Ask,
-    ) -> Task<'a, Result<Embedded, Error>> {
-        Box::pin(async move { Err(Error::config("not yet")) })
+    fn embed<'a>(&'a self, texts: &'a [String], ask: &'a Ask) -> Task<'a, Result<Embedded, Error>> {
+        let allowed = Duration::from_millis(ask.timeout_ms);
+        Box::pin(async move {
+            let late = || Error::Timeout(format!("{} ms were allowed", allowed.as_millis()));
+            timeout(allowed, self.vectors(texts, ask)).await.unwrap_or_else(|_| Err(late()))
+        })
     }
 
     fn request_bytes(&self, thread: &Arc<Thread>) -> Result<Vec<u8>, Error> {
@@ -306,7 +321,7 @@ fn has_error(answer: &str) -> bool {
 }
 
 /// An address that may be asked.
-pub(crate) fn uri(provider: &Provider, text: &str) -> Result<Uri, Error> {
+fn uri(provider: &Provider, text: &str) -> Result<Uri, Error> {
     let name = &provider.name;
     let bad = |why: &str| Error::config(format!("the address of provider `{name}` {why}"));
     let uri: Uri = text.parse().map_err(|_| bad("is none"))?;

@@ -15,8 +15,10 @@
 
 mod ask;
 mod buffer;
+mod cassette;
 mod client;
 pub mod clock;
+mod embed;
 mod error;
 mod gauge;
 mod http;
@@ -26,13 +28,16 @@ mod models;
 mod price;
 mod provider;
 mod role;
+mod scripted;
 mod shelf;
 mod sse;
 mod status;
 mod wire;
 
 pub use ask::{Ask, Delta, Embedded, Model, Progress, Speaking};
+pub use cassette::{Cassette, Order};
 pub use client::{BODY_MAX_BYTES, Client, REQUEST_MAX_BYTES};
+pub use embed::TEXTS_MAX;
 pub use error::{Error, MESSAGE_MAX_CHARS};
 pub use gauge::Breaker;
 pub use http::{CONNECTIONS_MAX, Http};
@@ -44,3 +49,4 @@ pub use provider::{
     SystemRole, Tier,
 };
 pub use role::{Purpose, Role, TIMEOUT_DEFAULT_MS, Terms, Weaker};
+pub use scripted::{Line, SCRIPTED_WIRE, ScriptedModel};

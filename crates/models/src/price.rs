@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(cost("EUR", usage(1_000_000, 400_000, 200_000, 0)), 120 + 12 + 75);
         assert_eq!(cost("JPY", usage(1_000_000, 0, 0, 0)), 3);
         assert_eq!(cost("KWD", usage(1_000_000, 0, 0, 0)), 3_000);
-        assert_eq!(cost("EUR", usage(u64::MAX, 0, 0, u64::MAX)), 33_204_139_332_677_192);
+        assert_eq!(cost("EUR", usage(u64::MAX, 0, 0, u64::MAX)), 33_204_139_332_677_193);
     }
 
     #[test]

@@ -183,8 +183,9 @@ pub struct Quirks {
     pub schema: SchemaSupport,
     /// `stream_options.include_usage`.
     pub stream_usage: Field,
-    /// The temperature; some reasoning models refuse it.
-    pub temperature: Field,
+    /// The temperature, which many models refuse; absent = sent but on the Anthropic wire, whose
+    /// current requests have no such field.
+    pub temperature: Option<Field>,
     /// On the Responses wire: asking for sealed reasoning, which only reasoning models give.
     pub sealed_reasoning: Field,
     /// On the Anthropic wire: cache breakpoints.
@@ -301,6 +302,16 @@ impl Provider {
             ApiKind::Anthropic => Auth::Header("x-api-key".to_owned()),
             ApiKind::Gemini => Auth::Header("x-goog-api-key".to_owned()),
         })
+    }
+
+    /// The temperature to send, if any.
+    pub(crate) fn temperature(&self, asked_milli: Option<u32>) -> Option<u32> {
+        let usual = match self.api {
+            ApiKind::Anthropic => Field::Omitted,
+            ApiKind::OpenAi | ApiKind::OpenAiResponses | ApiKind::Gemini => Field::Sent,
+        };
+        let field = self.quirks.temperature.unwrap_or(usual);
+        asked_milli.filter(|_| field == Field::Sent)
     }
 
     pub(crate) fn is_streaming(&self) -> bool {

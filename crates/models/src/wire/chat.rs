@@ -127,8 +127,7 @@ impl Wire for Chat {
             MaxTokens::MaxTokens => push_field(out, "max_tokens", &turn.output_tokens_max),
             MaxTokens::Omitted => {}
         }
-        let sends_temperature = provider.quirks.temperature == Field::Sent;
-        if let Some(temperature) = turn.temperature_milli.filter(|_| sends_temperature) {
+        if let Some(temperature) = provider.temperature(turn.temperature_milli) {
             push_field(out, "temperature", &json::milli(temperature));
         }
         if turn.offers_tools {

@@ -13,7 +13,7 @@ use crate::{
     buffer::{History, Turn},
     error::Error,
     json::{self, Doc, push, push_field},
-    provider::{Field, Provider, SchemaSupport},
+    provider::{Provider, SchemaSupport},
 };
 
 mod stream;
@@ -124,8 +124,7 @@ impl Wire for Gemini {
         let configured = provider.body.get("generationConfig").and_then(Value::as_object);
         let mut config: Map<String, Value> = configured.cloned().unwrap_or_default();
         config.insert("maxOutputTokens".to_owned(), turn.output_tokens_max.into());
-        let sends_temperature = provider.quirks.temperature == Field::Sent;
-        if let Some(temperature) = turn.temperature_milli.filter(|_| sends_temperature) {
+        if let Some(temperature) = provider.temperature(turn.temperature_milli) {
             config.insert("temperature".to_owned(), json::milli(temperature));
         }
         if let Some(schema) = &turn.output {

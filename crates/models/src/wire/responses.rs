@@ -116,8 +116,7 @@ impl Wire for Responses {
     fn end(&self, provider: &Provider, turn: &Turn, out: &mut Vec<u8>) {
         out.push(b']');
         push_field(out, "max_output_tokens", &turn.output_tokens_max);
-        let sends_temperature = provider.quirks.temperature == Field::Sent;
-        if let Some(temperature) = turn.temperature_milli.filter(|_| sends_temperature) {
+        if let Some(temperature) = provider.temperature(turn.temperature_milli) {
             push_field(out, "temperature", &json::milli(temperature));
         }
         if turn.offers_tools {

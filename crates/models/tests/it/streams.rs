@@ -1,0 +1,166 @@
+//! Streams cut at every byte, cut short, hung and abandoned.
+
+use std::sync::Arc;
+
+use kernel::conversation::Stop;
+use models::{ApiKind, Ask, Model, Streaming};
+
+use crate::{
+    server::{Answer, Ending, Server},
+    talk::{Heard, ask, client, opening, say},
+    wires::fixture,
+};
+
+#[tokio::test]
+async fn a_stream_reads_the_same_wherever_it_is_cut() {
+    for api in ApiKind::ALL {
+        let raw = fixture(api, "stream.sse");
+        let bytes = raw.as_bytes();
+        let mut answers = vec![Answer::of(&raw)];
+        for at in 1..bytes.len() {
+            let (left, right) = bytes.split_at(at);
+            answers.push(Answer::stream(vec![left.to_vec(), right.to_vec()]));
+        }
+        answers.push(Answer::stream(bytes.chunks(1).map(<[u8]>::to_vec).collect()));
+        let count = answers.len();
+        let server = Server::script(answers).await;
+        let client = client(api, &server.url, Streaming::On);
+        let thread = say(None, 1, &opening());
+        let whole = client.ask(ask(&thread)).await.unwrap();
+        assert_eq!(whole.raw, raw);
+        assert_eq!(whole.stop, Stop::Tools);
+        assert!(whole.usage.output > 0, "{api}: usage is recorded in streams too");
+        for n in 1..count {
+            let heard = Arc::new(Heard::default());
+            let listened = Ask { progress: Some(Arc::clone(&heard) as _), ..ask(&thread) };
+            assert_eq!(client.ask(listened).await.unwrap(), whole, "{api}: cut {n}");
+            let heard = heard.0.lock().unwrap().concat();
+            assert!(heard.contains("call:add"), "{api}: {heard}");
+            assert!(heard.contains('🙂'), "{api}: {heard}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_is_told_as_soon_as_it_comes() {
+    for (api, expected) in [
+        (ApiKind::OpenAi, "text:Größe |text:🙂.|call:add|call:look_up"),
+        (ApiKind::OpenAiResponses, "reasoning:Größe 🙂|text:Let me see.|call:add"),
+        (
+            ApiKind::Anthropic,
+            "reasoning:Größe |reasoning:🙂|text:Let me |text:see.|call:add|call:look_up",
+        ),
+        (ApiKind::Gemini, "reasoning:Größe 🙂|text:Let |text:me see.|call:add"),
+    ] {
+        let server = Server::script(vec![Answer::of(&fixture(api, "stream.sse"))]).await;
+        let heard = Arc::new(Heard::default());
+        let thread = say(None, 1, &opening());
+        let listened = Ask { progress: Some(Arc::clone(&heard) as _), ..ask(&thread) };
+        client(api, &server.url, Streaming::On).ask(listened).await.unwrap();
+        assert_eq!(heard.0.lock().unwrap().join("|"), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_before_the_answer_does_is_no_answer() {
+    for api in ApiKind::ALL {
+        let raw = fixture(api, "stream.sse");
+        let events: Vec<&str> = raw.split_inclusive("\n\n").collect();
+        // What is cut off after the reason to stop is given may lack its usage, but is an answer.
+        let complete = if api == ApiKind::OpenAi { 3 } else { 1 };
+        for ending in [Ending::Whole, Ending::Cut] {
+            for count in 0..=events.len() - complete {
+                let pieces = vec![events[..count].concat().into_bytes()];
+                let answer = Answer::stream(pieces).ending(ending);
+                let server = Server::script(vec![answer]).await;
+                let client = client(api, &server.url, Streaming::On);
+                let error = client.ask(ask(&say(None, 1, &opening()))).await.unwrap_err();
+                assert_eq!(error.code(), "model_unavailable", "{api} after {count}: {error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_left_in_time_and_one_that_only_does_not_hang_up_is_heard() {
+    for api in ApiKind::ALL {
+        let raw = fixture(api, "stream.sse");
+        let (begun, _) = raw.split_at(raw.find("\n\n").unwrap());
+        let hung = Answer::stream(vec![begun.as_bytes().to_vec()]).ending(Ending::Hang);
+        let lingering = Answer::of(&raw).ending(Ending::Hang);
+        let server = Server::script(vec![hung, lingering]).await;
+        let client = client(api, &server.url, Streaming::On);
+        let thread = say(None, 1, &opening());
+        let short = Ask { timeout_ms: 60, ..ask(&thread) };
+        assert_eq!(client.ask(short).await.unwrap_err().code(), "model_timeout");
+        assert_eq!(client.ask(ask(&thread)).await.unwrap().stop, Stop::Tools);
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_future_hangs_up_and_the_conversation_goes_on() {
+    let api = ApiKind::OpenAi;
+    let raw = fixture(api, "stream.sse");
+    let begun =
+        Answer::stream(vec![raw.split_inclusive("\n\n").take(2).collect::<String>().into_bytes()])
+            .ending(Ending::Hang);
+    let server = Server::script(vec![begun, Answer::of(&raw)]).await;
+    let client = client(api, &server.url, Streaming::On);
+    let thread = say(None, 1, &opening());
+    let heard = Arc::new(Heard::default());
+    let asking = client.ask(Ask { progress: Some(Arc::clone(&heard) as _), ..ask(&thread) });
+    let mut asking = Box::pin(asking);
+    while heard.0.lock().unwrap().is_empty() {
+        tokio::select! {
+            _ = &mut asking => panic!("it hangs"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    drop(asking);
+    while server.hung_up() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.ask(ask(&thread)).await.unwrap().stop, Stop::Tools);
+    let asked = server.asked();
+    assert_eq!(asked[0].body, asked[1].body);
+}
+
+#[tokio::test]
+async fn servers_that_number_calls_their_own_way_are_understood() {
+    let chunk = |delta: &str| format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n");
+    let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let same_index = [
+        chunk(
+            r#"{"tool_calls":[{"index":0,"id":"x","function":{"name":"add","arguments":"{}"}}]}"#,
+        ),
+        chunk(
+            r#"{"tool_calls":[{"index":0,"id":"y","function":{"name":"add","arguments":"{}"}}]}"#,
+        ),
+    ];
+    let no_index = [
+        chunk(r#"{"tool_calls":[{"id":"x","function":{"name":"add","arguments":"{"}}]}"#),
+        chunk(r#"{"tool_calls":[{"function":{"arguments":"}"}}]}"#),
+        chunk(r#"{"tool_calls":[{"id":"y","function":{"name":"add","arguments":""}}]}"#),
+    ];
+    let repeated_id = [
+        chunk(
+            r#"{"role":"assistant","tool_calls":[{"index":0,"id":"x","function":{"name":"add","arguments":"{"}}]}"#,
+        ),
+        chunk(
+            r#"{"role":"assistant","tool_calls":[{"index":0,"id":"x","function":{"arguments":"}"}}]}"#,
+        ),
+        chunk(
+            r#"{"tool_calls":[{"index":1,"id":"y","function":{"name":"add","arguments":null}}]}"#,
+        ),
+    ];
+    for chunks in [same_index.concat(), no_index.concat(), repeated_id.concat()] {
+        let server = Server::script(vec![Answer::of(&(chunks + end))]).await;
+        let client = client(ApiKind::OpenAi, &server.url, Streaming::On);
+        let reply = client.ask(ask(&say(None, 1, &opening()))).await.unwrap();
+        let told: Vec<String> = reply.items.iter().map(|item| format!("{item:?}")).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("\"x\"") && told[1].contains("\"y\""), "{told:?}");
+        assert!(told.iter().all(|call| call.contains("malformed: None")), "{told:?}");
+        assert_eq!(reply.stop, Stop::Tools, "whatever it says, it called");
+    }
+}
