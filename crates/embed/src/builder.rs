@@ -47,6 +47,12 @@ pub const ROLE: &str = "main";
 /// For whom an agent acts where nobody is named.
 pub const REQUESTER: &str = "person:user";
 
+/// What an own policy need not say: whoever gives an agent a model lets it think.
+const MAY_THINK: &str = r#"@id("embed.model")
+@reason("The agent may ask its model.")
+permit (principal, action in Action::"model", resource);
+"#;
+
 /// Runs driven at a time by one agent.
 const RUNS_MAX: usize = 256;
 
@@ -228,8 +234,8 @@ impl Builder {
         self
     }
 
-    /// Cedar text: what is permitted. Absent: reads that stay inside, and no write. What a permitted
-    /// write inherits stands in `policy::INHERITED`: what cannot be taken back asks a person.
+    /// Cedar text: what is permitted beside thinking. Absent: reads that stay inside, and no write. What
+    /// a permitted write inherits stands in `policy::INHERITED`: what cannot be taken back asks a person.
     #[must_use]
     pub fn policy(mut self, cedar: &str) -> Self {
         self.policy = Some(cedar.to_owned());
@@ -339,6 +345,7 @@ impl Builder {
         let (bundle, config) = (Arc::new(self.bundle(&catalogue)?), self.config_digest()?);
         let tools: Vec<&Tool> = sensed.values().map(|one| &one.tool).collect();
         let planned = Planned::new(&self.spec, &tools, &catalogue, (bundle.digest(), config))?;
+        check_plan(&planned, &bundle)?;
         let signer = Arc::new(match self.signer.take() {
             Some(signer) => signer,
             None => self.ephemeral_key()?,
@@ -406,6 +413,7 @@ impl Builder {
         for tool in std::mem::take(&mut self.tools) {
             let wrong =
                 |problem: &str| Error::Tool { tool: tool.name.clone(), problem: problem.into() };
+            tool.check()?;
             let id = crate::tool::id(tool.name()).ok_or_else(|| wrong("its name is no id"))?;
             if sensed.contains_key(&id) {
                 return Err(wrong("two tools have this name; rename one"));
@@ -460,7 +468,10 @@ impl Builder {
         };
         let sources = match &self.policy {
             None => vec![source("starter.cedar", STARTER)],
-            Some(text) => vec![source("inherited.cedar", INHERITED), source("policy", text)],
+            Some(text) => {
+                let inherited = source("inherited.cedar", INHERITED);
+                vec![inherited, source("model.cedar", MAY_THINK), source("policy", text)]
+            }
         };
         Ok(Bundle::load(catalogue, &sources).map_err(Error::Policy)?.bundle)
     }
@@ -491,6 +502,15 @@ impl Builder {
         };
         Ok(Chain { agent, on_behalf_of, tenant: self.chain.0.clone() })
     }
+}
+
+/// That a task can be planned at all: what is wrong with the agent shows now, not in its first run.
+fn check_plan(planned: &Planned, bundle: &Bundle) -> Result<(), Error> {
+    let forecast = |operation: &Operation| bundle.forecast(operation);
+    let plan = Arc::new(planned.compile(&Value::Null, None, &forecast)?);
+    let run = RunId::of_intent(&Tenant::default(), "build", "build");
+    let planner = planner::PlaybookPlanner::new(plan, &run);
+    planner.map(drop).map_err(|e| Error::Agent(e.to_string()))
 }
 
 /// The operations of tools and models.

@@ -1,5 +1,7 @@
 //! How a run ended: the answer, why it stopped, and the proof of what was done.
 
+use std::fmt;
+
 use kernel::{
     Label, RunId,
     agent::StopReason,
@@ -15,7 +17,7 @@ use serde_json::Value;
 use crate::{Error, Trusted, watch::Followed};
 
 /// A signed statement of one action, or of the run's end.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Receipt {
     /// The DSSE envelope, as bytes: what anyone verifies.
     pub envelope: Vec<u8>,
@@ -23,8 +25,14 @@ pub struct Receipt {
     pub says: Stated,
 }
 
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt").field("says", &self.says).finish_non_exhaustive()
+    }
+}
+
 /// A run that is over, or that cannot go on without a person.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outcome<T = String> {
     /// Which run.
     pub run: RunId,
@@ -57,6 +65,20 @@ pub struct Spent {
     pub calls: u32,
     /// Tokens, as the provider counted them.
     pub usage: Usage,
+}
+
+impl<T: fmt::Debug> fmt::Debug for Outcome<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome")
+            .field("run", &self.run)
+            .field("status", &self.status)
+            .field("answer", &self.answer)
+            .field("stop", &self.stop)
+            .field("spent", &self.spent)
+            .field("receipts", &self.receipts.len())
+            .field("records", &self.records.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T> Outcome<T> {

@@ -303,7 +303,8 @@ impl Tool {
         })
     }
 
-    fn check(&self) -> Result<(), Error> {
+    /// What is wrong with it, whatever else the agent has.
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong =
             |problem: &str| Error::Tool { tool: self.name.clone(), problem: problem.into() };
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

@@ -29,7 +29,6 @@ async fn cancel_order(id: String) -> String {
 
 const POLICY: &str = r#"
 @id("orders.read") permit (principal, action == Action::"tool.get_order", resource);
-@id("model.ask") permit (principal, action == Action::"model.main", resource);
 @id("orders.cancel") permit (principal, action == Action::"tool.cancel_order", resource);
 "#;
 
