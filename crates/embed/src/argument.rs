@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use kernel::{exception::Class, label::Label};
-use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use schemars::{
+    JsonSchema,
+    generate::{SchemaGenerator, SchemaSettings},
+};
+use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
 
 use crate::{Failed, IntoFailed, Trusted};
 
@@ -106,13 +109,60 @@ impl<T: Output, E: IntoFailed> Fallible<T, E> {
     }
 }
 
+/// The JSON Schema of a list of arguments, put together one by one.
+#[derive(Debug)]
+pub struct Arguments {
+    generator: SchemaGenerator,
+    properties: Map<String, Value>,
+    required: Vec<Value>,
+}
+
+impl Arguments {
+    /// None yet.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "only the attribute makes one")]
+    pub fn new() -> Self {
+        let generator = SchemaSettings::draft2020_12().into_generator();
+        Self { generator, properties: Map::new(), required: Vec::new() }
+    }
+
+    /// One more. What takes `null` may be left out.
+    pub fn argument<T: Argument>(&mut self, name: &str, description: &str) {
+        let schema = self.generator.subschema_for::<T::Plain>().to_value();
+        // A schema that allows everything is `true`, which has no place for a description.
+        let mut schema = if schema.is_object() { schema } else { json!({}) };
+        if let Some(fields) = schema.as_object_mut().filter(|_| !description.is_empty()) {
+            fields.insert("description".to_owned(), json!(description));
+        }
+        if T::Plain::deserialize(&Value::Null).is_err() {
+            self.required.push(json!(name));
+        }
+        self.properties.insert(name.to_owned(), schema);
+    }
+
+    /// The schema: closed, so that a misspelt argument is told.
+    #[must_use]
+    pub fn schema(mut self) -> Arc<Value> {
+        let mut schema = json!({
+            "type": "object",
+            "properties": self.properties,
+            "required": self.required,
+            "additionalProperties": false,
+        });
+        let definitions = self.generator.take_definitions(true);
+        if let Some(root) = schema.as_object_mut().filter(|_| !definitions.is_empty()) {
+            root.insert("$defs".to_owned(), Value::Object(definitions));
+        }
+        clean(&mut schema);
+        Arc::new(schema)
+    }
+}
+
 /// The JSON Schema of a type: closed, without remarks that only Rust knows.
 #[must_use]
 pub fn schema_of<T: JsonSchema>() -> Arc<Value> {
-    let mut schema = schemars::generate::SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<T>()
-        .to_value();
+    let mut schema =
+        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value();
     if let Some(root) = schema.as_object_mut() {
         root.remove("$schema");
         root.remove("title");
@@ -144,7 +194,6 @@ fn drop_format(map: &mut Map<String, Value>) {
 mod tests {
     use super::*;
     use serde::Deserialize;
-    use serde_json::json;
 
     #[derive(Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]

@@ -1,15 +1,15 @@
 //! What the attributes' expansions name. Not an interface: it may change with them.
 
+pub use crate::{
+    argument::Arguments,
+    registry::{guide, skill},
+};
 pub use inventory;
 pub use kernel::{
     agent::GuideScope,
     label::{Confidentiality, Trust},
     operation::{Critical, Effect, Facts, Retry, Undo},
 };
-pub use schemars;
-pub use serde;
-
-pub use crate::registry::{guide, skill};
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use kernel::{
     Label, LabelMap, RunId,
+    exception::Class,
     gate::Permit,
     id::EffectKey,
     label::{Confidentiality, Trust},
@@ -11,14 +12,15 @@ use kernel::{
         Binding, Companion, Companions, Contract, Critical, Effect, Facts, Operation, Retry,
         TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS, Undo,
     },
+    pointer,
     port::Task,
 };
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Error, Failed, IntoFailed,
+    Argument, Error, Failed, IntoFailed,
     argument::{Fallible, Output, schema_of},
 };
 
@@ -73,13 +75,24 @@ impl Context {
         self.labels.at(pointer)
     }
 
-    /// The arguments, typed.
+    /// One argument, typed; absent is `null`.
+    ///
+    /// # Errors
+    /// When it does not fit the type, or its label not what the type promises; nothing has happened then.
+    pub fn argument<T: Argument>(&self, name: &str) -> Result<T, Failed> {
+        let value = self.args.get(name).unwrap_or(&Value::Null);
+        let unfit = |e| Failed::nothing_happened(Class::InvalidArguments, e);
+        let plain = T::Plain::deserialize(value).map_err(unfit)?;
+        T::accept(plain, || self.label(&format!("/{}", pointer::escape(name))))
+    }
+
+    /// All arguments as one struct.
     ///
     /// # Errors
     /// When they do not fit the type; nothing has happened then.
     pub fn arguments<A: DeserializeOwned>(&self) -> Result<A, Failed> {
-        let class = kernel::exception::Class::InvalidArguments;
-        A::deserialize(&*self.args).map_err(|e| Failed::nothing_happened(class, e))
+        let unfit = |e| Failed::nothing_happened(Class::InvalidArguments, e);
+        A::deserialize(&*self.args).map_err(unfit)
     }
 }
 

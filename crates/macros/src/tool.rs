@@ -3,8 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Error, FnArg, ItemFn, Pat, PatType, Result, ReturnType, Safety, Type,
-    spanned::Spanned as _,
+    Error, FnArg, ItemFn, Pat, PatType, Result, ReturnType, Safety, Type, spanned::Spanned as _,
 };
 
 use crate::{
@@ -40,7 +39,7 @@ struct Says {
 /// One argument.
 enum Argument {
     /// Told to the model.
-    Told { name: Ident, ty: Box<Type>, attributes: Vec<Attribute> },
+    Told { name: Ident, ty: Box<Type>, description: String },
     /// `&Context`.
     Context,
 }
@@ -73,7 +72,7 @@ pub(crate) fn expand(keys: TokenStream, item: TokenStream) -> Result<TokenStream
         arguments.push(argument(input)?);
     }
     let says = says(Keys::parse("tool", KNOWN, keys)?, &ident, &arguments)?;
-    let tool = made(&function, &says, &description, &arguments)?;
+    let tool = made(&function, &says, &description, &arguments);
     let visibility = &function.vis;
     let name = says.name;
     let about = format!("The tool `{name}`, for `Tool::of`.");
@@ -109,7 +108,7 @@ fn check_signature(function: &ItemFn) -> Result<()> {
     Ok(())
 }
 
-/// Reads an argument, and takes away from the function what only its schema needs.
+/// Reads an argument, and takes its doc comment away from the function, where none may stand.
 fn argument(input: &mut FnArg) -> Result<Argument> {
     let typed = match input {
         FnArg::Typed(typed) => typed,
@@ -137,8 +136,13 @@ fn argument(input: &mut FnArg) -> Result<Argument> {
         return Err(Error::new(pat.span(), message));
     };
     let name = name.ident.clone();
-    let attributes = std::mem::take(attrs);
-    Ok(Argument::Told { name, ty: ty.clone(), attributes })
+    if let Some(other) = attrs.iter().find(|attribute| !docs::is_doc(attribute)) {
+        let message =
+            "only a doc comment stands above a tool's argument; `Option<T>` may be left out";
+        return Err(Error::new(other.span(), message));
+    }
+    let description = docs::text(&std::mem::take(attrs));
+    Ok(Argument::Told { name, ty: ty.clone(), description })
 }
 
 fn says(mut keys: Keys, ident: &Ident, arguments: &[Argument]) -> Result<Says> {
@@ -181,27 +185,20 @@ fn plain(ident: &Ident) -> String {
 }
 
 /// The definition and its registration.
-fn made(
-    function: &ItemFn,
-    says: &Says,
-    description: &str,
-    arguments: &[Argument],
-) -> Result<TokenStream> {
+fn made(function: &ItemFn, says: &Says, description: &str, arguments: &[Argument]) -> TokenStream {
     let ident = &function.sig.ident;
     let name = &says.name;
-    let fields = arguments.iter().filter_map(field);
+    let described = arguments.iter().filter_map(described);
     let (output, body) = (output(function), body(function, arguments));
     let more = more(says);
-    Ok(quote! {
+    quote! {
         const _: () = {
-            #[derive(::embed::private::serde::Deserialize, ::embed::private::schemars::JsonSchema)]
-            #[serde(crate = "::embed::private::serde", deny_unknown_fields)]
-            #[schemars(crate = "::embed::private::schemars")]
-            struct Arguments { #(#fields)* }
-
             impl ::embed::Define for #ident {
                 fn define() -> ::embed::Tool {
-                    let schemas = (::embed::schema_of::<Arguments>(), #output);
+                    #[allow(unused_mut, reason = "a tool may have no arguments")]
+                    let mut arguments = ::embed::private::Arguments::new();
+                    #(#described)*
+                    let schemas = (arguments.schema(), #output);
                     ::embed::Tool::made(#name, #description, schemas, #body) #more
                 }
             }
@@ -210,15 +207,14 @@ fn made(
                 ::embed::Registered::Tool(<#ident as ::embed::Define>::define)
             }
         };
-    })
+    }
 }
 
-fn field(argument: &Argument) -> Option<TokenStream> {
-    let Argument::Told { name, ty, attributes } = argument else { return None };
-    Some(quote_spanned! {ty.span()=>
-        #(#attributes)*
-        #name: <#ty as ::embed::Argument>::Plain,
-    })
+/// An argument's place in the schema.
+fn described(argument: &Argument) -> Option<TokenStream> {
+    let Argument::Told { name, ty, description } = argument else { return None };
+    let name = plain(name);
+    Some(quote_spanned!(ty.span()=> arguments.argument::<#ty>(#name, #description);))
 }
 
 /// What is known about the tool, as calls on it.
@@ -298,19 +294,12 @@ fn body(function: &ItemFn, arguments: &[Argument]) -> TokenStream {
             passed.push(quote!(context));
             continue;
         };
-        let (local, pointer) = (format_ident!("argument{at}"), format!("/{}", plain(name)));
+        let (local, name) = (format_ident!("argument{at}"), plain(name));
         accepted.push(quote_spanned! {ty.span()=>
-            let #local = <#ty as ::embed::Argument>::accept(
-                arguments.#name,
-                || context.label(#pointer),
-            )?;
+            let #local = context.argument::<#ty>(#name)?;
         });
         passed.push(quote!(#local));
     }
-    let take = match accepted.is_empty() {
-        true => quote!(let _: Arguments = context.arguments()?;),
-        false => quote!(let arguments: Arguments = context.arguments()?;),
-    };
     let wait = function.sig.asyncness.map(|_| quote!(.await));
     let called = quote!(#ident(#(#passed),*) #wait);
     let value = match may_fail {
@@ -318,7 +307,7 @@ fn body(function: &ItemFn, arguments: &[Argument]) -> TokenStream {
         false => quote_spanned!(span=> <#ty as ::embed::Output>::into_value(answer)),
     };
     let work = quote! {
-        #take
+        let _ = &context;
         #(#accepted)*
         let answer = #called;
         #value

@@ -27,9 +27,10 @@ async fn send_parcel(
     /// In grams.
     weight: u32,
     note: Option<String>,
-    #[serde(default)] express: bool,
+    /// Costs more.
+    express: Option<bool>,
 ) -> Result<String, std::io::Error> {
-    Ok(format!("{} {weight} {note:?} {express}", to.street))
+    Ok(format!("{} {weight} {note:?} {express:?}", to.street))
 }
 
 /// Looks a price up.
@@ -103,7 +104,7 @@ fn name_description_and_schema_come_from_the_function() {
                 "to": { "$ref": "#/$defs/Address", "description": "Where it goes." },
                 "weight": { "type": "integer", "minimum": 0, "description": "In grams." },
                 "note": { "type": ["string", "null"] },
-                "express": { "type": "boolean", "default": false },
+                "express": { "type": ["boolean", "null"], "description": "Costs more." },
             },
             "required": ["to", "weight"],
             "additionalProperties": false,
@@ -149,7 +150,7 @@ fn what_is_said_is_in_the_operation() {
 #[test]
 fn a_function_stays_a_function() {
     let address = Address { street: "Main St 1".to_owned() };
-    let sent = send_parcel(address, 5, None, true);
+    let sent = send_parcel(address, 5, None, Some(true));
     drop(sent);
     assert_eq!(refunds(), "Refunds need a receipt.");
     assert_eq!(TONE.len(), 9);

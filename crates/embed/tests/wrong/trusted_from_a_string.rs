@@ -6,7 +6,6 @@ fn main() {
     let _: Trusted<String> = Trusted::from(text.clone());
     let _: Trusted<String> = text.clone().into();
     let _: Trusted<String> = Trusted::new(text.clone());
-    let _: Trusted<String> = Trusted { value: text, label: embed::Label::bottom() };
     let _: Trusted<String> = Trusted::default();
     let _: Trusted<String> = serde_json::from_str("\"anything\"").unwrap();
 }
