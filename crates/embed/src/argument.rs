@@ -227,6 +227,9 @@ mod tests {
         let user = || Label::new(Trust::User, Confidentiality::Internal);
         assert_eq!(*Trusted::<u8>::accept(7, user).unwrap(), 7);
         let refused = Trusted::<u8>::accept(7, Label::default).unwrap_err();
-        assert_eq!(refused.into_failure(true).landed, kernel::exception::Landed::No);
+        assert_eq!(
+            refused.into_failure(kernel::operation::Effect::Write).landed,
+            kernel::exception::Landed::No
+        );
     }
 }

@@ -50,9 +50,9 @@ impl Connector for Doors {
 
 impl Doors {
     async fn call_tool(&self, permit: Permit) -> Outcome {
-        let is_write = permit.operation().is_write();
+        let effect = permit.operation().facts.effect;
         let called = self.call_checked(&permit).await;
-        called.and_then(|value| returned(value, &permit)).map_err(|f| f.into_failure(is_write))
+        called.and_then(|value| returned(value, &permit)).map_err(|f| f.into_failure(effect))
     }
 
     async fn call_checked(&self, permit: &Permit) -> Result<Value, Failed> {

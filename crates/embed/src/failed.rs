@@ -4,6 +4,7 @@ use std::fmt;
 
 use kernel::{
     exception::{Class, Landed},
+    operation::Effect,
     port::Failure,
 };
 
@@ -15,6 +16,9 @@ pub const MESSAGE_MAX_CHARS: usize = 2_000;
 /// Any error with a `Display` becomes one. It says nothing about the effect, so after a write the
 /// strictest is assumed: nobody knows whether it happened, and a person looks into it. A tool that knows
 /// better says so with [`Failed::nothing_happened`] or [`Failed::happened`].
+///
+/// The message is journaled for people. The model is told the class alone: what it should read is a
+/// result, not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     class: Class,
@@ -47,10 +51,10 @@ impl Failed {
     }
 
     /// What the kernel hears. A read leaves nothing behind, whatever it says.
-    pub(crate) fn into_failure(self, is_write: bool) -> Failure {
-        let landed = match (is_write, self.landed) {
-            (false, _) => Landed::No,
-            (true, landed) => landed.unwrap_or(Landed::Unknown),
+    pub(crate) fn into_failure(self, effect: Effect) -> Failure {
+        let landed = match effect {
+            Effect::Read => Landed::No,
+            Effect::Write => self.landed.unwrap_or(Landed::Unknown),
         };
         Failure {
             class: self.class,
@@ -90,13 +94,14 @@ mod tests {
 
     #[test]
     fn what_a_write_left_behind_is_unknown_unless_it_says_so() {
-        let landed = |failed: Failed, is_write| failed.into_failure(is_write).landed;
-        assert_eq!(landed("x".into_failed(), true), Landed::Unknown);
-        assert_eq!(landed("x".into_failed(), false), Landed::No);
+        let (read, write) = (Effect::Read, Effect::Write);
+        let landed = |failed: Failed, effect| failed.into_failure(effect).landed;
+        assert_eq!(landed("x".into_failed(), write), Landed::Unknown);
+        assert_eq!(landed("x".into_failed(), read), Landed::No);
         let no = Failed::nothing_happened(Class::Permission, "x");
-        assert_eq!(landed(no.clone().into_failed(), true), Landed::No);
-        assert_eq!(no.into_failure(true).class, Class::Permission);
-        assert_eq!(landed(Failed::happened(Class::Timeout, "x"), true), Landed::Yes);
-        assert_eq!(landed(Failed::happened(Class::Timeout, "x"), false), Landed::No);
+        assert_eq!(landed(no.clone().into_failed(), write), Landed::No);
+        assert_eq!(no.into_failure(write).class, Class::Permission);
+        assert_eq!(landed(Failed::happened(Class::Timeout, "x"), write), Landed::Yes);
+        assert_eq!(landed(Failed::happened(Class::Timeout, "x"), read), Landed::No);
     }
 }

@@ -14,6 +14,7 @@ extern crate self as embed;
 
 mod agent;
 mod argument;
+mod assemble;
 mod builder;
 mod doors;
 mod error;

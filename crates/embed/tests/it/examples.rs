@@ -1,9 +1,9 @@
 //! Every example runs offline and says what it should.
 
-use std::{path::PathBuf, process::Command};
+use std::process::Command;
 
 fn run(example: &str) -> String {
-    let mut path = PathBuf::from(std::env::current_exe().unwrap());
+    let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
     let output = Command::new(path.join("examples").join(example)).output().unwrap();

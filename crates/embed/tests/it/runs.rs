@@ -24,16 +24,14 @@ const ALL: &str = "@id(\"all\") permit (principal, action, resource);";
 
 /// Breaks.
 #[tool(egress = false)]
-async fn break_async(read: bool) -> String {
-    assert!(!read && read, "a broken tool");
-    String::new()
+async fn break_async(why: String) -> String {
+    panic!("{why}")
 }
 
 /// Breaks on a thread that may block.
 #[tool(effect = "read", egress = false)]
 fn break_blocking() -> String {
-    let nothing: Option<String> = None;
-    nothing.unwrap()
+    panic!("a broken tool")
 }
 
 /// Never ends.
@@ -53,7 +51,7 @@ async fn charge(amount: u32) -> Result<u32, Failed> {
 }
 
 async fn run(tool: Tool, args: serde_json::Value) -> (Outcome, Vec<(String, bool)>) {
-    let (builder, told) = agent(call_and_answer(&tool.name().to_owned(), args));
+    let (builder, told) = agent(call_and_answer(tool.name(), args));
     let builder = builder.tool(tool).policy(ALL).approver(|_| async { Answer::approve() });
     let outcome = builder.build().unwrap().run("Do it").await.unwrap();
     (outcome, told.results())
@@ -68,7 +66,7 @@ async fn a_panic_in_a_read_is_told_and_the_run_goes_on() {
 
 #[tokio::test]
 async fn a_panic_in_a_write_is_in_doubt_and_a_person_looks_into_it() {
-    let (outcome, _) = run(Tool::of::<break_async>(), json!({ "read": false })).await;
+    let (outcome, _) = run(Tool::of::<break_async>(), json!({ "why": "a broken tool" })).await;
     assert_eq!(outcome.status, Status::NeedsPerson);
     assert_eq!(outcome.exceptions.len(), 1, "{:?}", outcome.exceptions);
     assert!(matches!(outcome.exceptions[0].need, Need::InDoubt), "{:?}", outcome.exceptions);
@@ -184,6 +182,29 @@ async fn time_is_what_the_world_says() {
     assert!(outcome.records.iter().all(|record| record.event.at == 86_400_000));
 }
 
+/// A system without chance.
+#[derive(Debug)]
+struct Empty;
+
+impl engine::Entropy for Empty {
+    fn fill(&self, _: &mut [u8]) -> Result<(), String> {
+        Err("no random bytes".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn without_chance_nothing_begins() {
+    let world = || World::default().by_chance_of(Arc::new(Empty));
+    let (builder, _) = agent(vec![Line::text("Never.")]);
+    let error = builder.world(world()).build().unwrap_err().to_string();
+    assert!(error.contains("no random bytes"), "no key: {error}");
+    let (builder, told) = agent(vec![Line::text("Never.")]);
+    let signer = receipts::key::Signer::from_seed(&[1; 32]);
+    let agent = builder.world(world()).signer(signer).build().unwrap();
+    assert!(agent.run("Begin").await.is_err());
+    assert!(told.text().is_empty());
+}
+
 #[tokio::test]
 async fn a_model_that_cannot_be_reached_is_asked_again_and_then_given_up() {
     let fail = |_: usize, _: &kernel::conversation::Prompt| {
@@ -193,8 +214,6 @@ async fn a_model_that_cannot_be_reached_is_asked_again_and_then_given_up() {
     let outcome = agent.run("Hello").await.unwrap();
     assert_eq!((outcome.stop, outcome.status), (Some(StopReason::ModelFailed), Status::Failed));
     // A passing failure: the run waits for its pause, and whoever waits for it drives it on.
-    let (model, _) = script(vec![]);
-    drop(model);
     let flaky = models::ScriptedModel::new("flaky", |n, _| match n {
         0 => Err(models::Error::Unavailable { message: "x".to_owned(), retry_after_ms: Some(1) }),
         _ => Ok(Line::text("Back.")),

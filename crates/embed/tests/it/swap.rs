@@ -118,14 +118,14 @@ async fn run(with_model: Builder) -> Outcome {
 
 /// What was decided, in order, and which receipts there are.
 fn trace(outcome: &Outcome) -> Vec<String> {
-    let decided = outcome.records.iter().filter_map(|record| match &record.event.body {
-        Body::Proposed { operation, .. } => Some(format!("proposed {operation}")),
-        Body::Judged { decision, .. } => Some(match &decision.verdict {
+    let decided = outcome.records.iter().map(|record| match &record.event.body {
+        Body::Proposed { operation, .. } => format!("proposed {operation}"),
+        Body::Judged { decision, .. } => match &decision.verdict {
             Verdict::Allow => "allow".to_owned(),
             Verdict::Ask(needed) => format!("ask {:?}", needed.approvals),
             Verdict::Deny => "deny".to_owned(),
-        }),
-        other => Some(other.kind().to_owned()),
+        },
+        other => other.kind().to_owned(),
     });
     let receipts = outcome.receipts.iter().map(|receipt| match &receipt.says {
         Stated::Receipt(says) => format!(

@@ -174,6 +174,15 @@ fn tools_that_cannot_work_are_refused_when_the_agent_is_built() {
     assert!(refused(vec![tool("x").timeout_ms(0)]).contains("timeout_ms"));
 }
 
+#[test]
+fn what_looks_at_a_tool_that_is_not_there_is_refused() {
+    let sensor = embed::Sensor::new("s", "nowhere", |_| Signal::Pass);
+    let error = agent(vec![]).0.sensor(sensor).build().unwrap_err().to_string();
+    assert!(error.contains("`s` looks at the tool `nowhere`"), "{error}");
+    let hook = embed::Hook::new("h", |_| embed::Verdict::Pass).on("nowhere");
+    assert!(agent(vec![]).0.hook(hook).build().is_err());
+}
+
 #[tokio::test]
 async fn a_result_reaches_the_model_with_what_sensors_say() {
     let (builder, told) = agent(call_and_answer("price", json!({ "sku": "A-1" })));
