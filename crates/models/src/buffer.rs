@@ -9,7 +9,7 @@
 //! The thread is the truth. A buffer that ends where the thread's predecessor does gets only the new
 //! links; any other is built from the thread, by the same code, to the same bytes.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use kernel::{
@@ -135,6 +135,8 @@ pub(crate) struct Buffer {
     reply: Option<Seq>,
     /// The prompt told after it, and where it begins.
     prompt: Option<(Seq, Place)>,
+    /// The last stream that was read, and the answer it came to.
+    heard: Option<(String, String)>,
 }
 
 impl Buffer {
@@ -190,7 +192,8 @@ impl Buffer {
             Said::Reply(value) => {
                 self.prompt = None;
                 self.reply = Some(link.seq());
-                add_reply(wire, provider, value, &mut self.history)
+                let heard = self.heard.take();
+                add_reply(wire, provider, value, (heard.as_ref(), &mut self.history))
             }
         }
     }
@@ -218,9 +221,15 @@ impl Buffer {
         self.history.frames(wire.marker(provider), &tail)
     }
 
+    /// Keeps a stream that was read, with the answer it came to, until its reply is told.
+    pub(crate) fn keep(&mut self, raw: String, answer: String) {
+        self.heard = Some((raw, answer));
+    }
+
     /// Bytes it holds on to.
     pub(crate) fn size(&self) -> usize {
-        self.history.bytes.capacity()
+        let heard = self.heard.as_ref().map_or(0, |(raw, answer)| raw.len() + answer.len());
+        self.history.bytes.capacity().saturating_add(heard)
     }
 }
 
@@ -229,15 +238,16 @@ fn add_reply(
     wire: &dyn Wire,
     provider: &Provider,
     reply: &Value,
-    history: &mut History,
+    (heard, history): (Option<&(String, String)>, &mut History),
 ) -> Result<(), Error> {
     let text = |name: &str| reply.get(name).and_then(Value::as_str);
     let is_ours = text("wire") == Some(provider.api.name())
         && text("provider") == Some(provider.name.as_str());
     if is_ours && let Some(raw) = text("raw") {
         let place = history.mark();
-        let echoed = wire::answer(wire, raw).and_then(|raw| wire.echo(provider, &raw, history));
-        if echoed.is_ok() {
+        let known = heard.filter(|(heard, _)| heard == raw).map(|(_, answer)| Cow::from(answer));
+        let answer = known.map_or_else(|| wire::answer(wire, raw), Ok);
+        if answer.and_then(|answer| wire.echo(provider, &answer, history)).is_ok() {
             return Ok(());
         }
         history.go_back(place);

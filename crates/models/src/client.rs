@@ -41,9 +41,13 @@ const REFUSAL_MAX_BYTES: usize = 64 * 1024;
 /// How long a complete stream may take to end, in milliseconds.
 const LINGER_MAX_MS: u64 = 200;
 
-/// Headers that hold keys: they may not stand in a configuration.
-const KEY_HEADERS: [&str; 6] =
-    ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
+/// Shortest key that is looked for in answers: a word such as `ollama`, which local servers take for a
+/// key, may well be said.
+const TELLING_MIN_BYTES: usize = 16;
+
+/// Names of headers and of query fields that hold keys have one of these words in them: such may not
+/// stand in a configuration, which anybody may print.
+const KEY_WORDS: [&str; 6] = ["key", "token", "secret", "auth", "password", "cookie"];
 
 /// One configured provider. Keeps the conversations it leads, see the crate's documentation.
 #[derive(Debug)]
@@ -63,6 +67,9 @@ impl Client {
     /// # Errors
     /// [`Error::Config`] when address, headers, body fields or key cannot be used.
     pub fn new(provider: Provider, key: Key, http: &Http) -> Result<Self, Error> {
+        if provider.name.is_empty() || provider.model.is_empty() {
+            return Err(Error::config("a provider needs a `name` and a `model`"));
+        }
         provider.check_body()?;
         let uri = uri(&provider, &provider.endpoint())?;
         let headers = headers(&provider)?;
@@ -85,6 +92,14 @@ impl Client {
         let frames = buffer.frames(&self.provider);
         self.shelf.put(place, buffer, self.http.clock.boot_ms());
         Ok(frames)
+    }
+
+    /// Keeps what a stream came to until the conversation goes on: it need not be put together twice.
+    fn keep(&self, ask: &Ask, raw: &str, answer: String) {
+        let place = (ask.tenant.clone(), ask.run.clone(), ask.conversation.clone());
+        let mut buffer = self.shelf.take(&place);
+        buffer.keep(raw.to_owned(), answer);
+        self.shelf.put(place, buffer, self.http.clock.boot_ms());
     }
 
     async fn converse(&self, ask: Ask) -> Result<Reply, Error> {
@@ -112,9 +127,6 @@ impl Client {
         let _place = self.connections.acquire().await;
         let response = self.post(uri(&self.provider, &address)?, vec![body], ask).await?;
         let answer = self.body_text(response).await?;
-        if has_error(&answer) {
-            return Err(status::inside(&answer));
-        }
         let answer = embed::read(self.provider.api, &answer, texts.len())?;
         let embed::Answer { vectors, usage, model } = answer;
         let model = model.unwrap_or_else(|| self.provider.model.clone());
@@ -169,16 +181,21 @@ impl Client {
         status::refused(status, &self.without_key(&String::from_utf8_lossy(&text)), wait)
     }
 
+    /// The key, if it is long enough to be told from ordinary text.
+    fn telling_key(&self) -> Option<&str> {
+        self.key.expose().filter(|key| key.len() >= TELLING_MIN_BYTES)
+    }
+
     /// A server that repeats the key must not bring it into a message.
     fn without_key(&self, text: &str) -> String {
-        match self.key.expose().filter(|key| !key.is_empty()) {
+        match self.telling_key() {
             Some(key) => text.replace(key, "[key]"),
             None => text.to_owned(),
         }
     }
 
     fn check_no_key(&self, text: &str) -> Result<(), Error> {
-        match self.key.expose().is_some_and(|key| !key.is_empty() && text.contains(key)) {
+        match self.telling_key().is_some_and(|key| text.contains(key)) {
             true => Err(Error::garbage("it repeats the provider's key")),
             false => Ok(()),
         }
@@ -189,9 +206,6 @@ impl Client {
         let wire = wire::of(self.provider.api);
         // A server may answer with a stream that was not asked for, or not say that it does.
         let answer = wire::answer(wire, &raw)?;
-        if has_error(&answer) {
-            return Err(status::inside(&answer));
-        }
         let answer = wire.read(&answer)?;
         Ok(Received { raw, answer })
     }
@@ -232,14 +246,18 @@ impl Client {
             take(&mut bytes, frame.data_ref())?;
             let fragment = frame.data_ref().map_or(&[][..], |data| data);
             let heard = events.feed(fragment, |event| listen.hear(event, &mut tell));
-            heard.map_err(|error| self.cleared(error))?;
+            // What follows a complete answer does not spoil it.
+            if let Err(error) = heard.or_else(|error| listen.is_done().then_some(()).ok_or(error)) {
+                return Err(self.cleared(error));
+            }
         }
         // A last event may lack its empty line; one that was cut off in the middle is no event.
         let _ = events.feed(b"\n\n", |event| listen.hear(event, &mut tell));
         let raw = String::from_utf8(bytes).map_err(|_| Error::garbage("it is not UTF-8"))?;
         self.check_no_key(&raw)?;
-        let answer = listen.finish().map_err(|error| self.cleared(error))?;
-        let answer = wire.read(&answer)?;
+        let told = listen.finish().map_err(|error| self.cleared(error))?;
+        let answer = wire.read(&told)?;
+        self.keep(ask, &raw, told);
         Ok(Received { raw, answer })
     }
 
@@ -312,12 +330,12 @@ fn take(bytes: &mut Vec<u8>, data: Option<&Bytes>) -> Result<(), Error> {
 
 fn is_stream(response: &Response<Incoming>) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_none_or(|kind| !kind.starts_with("application/json"))
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
-/// An answer with a good status that is an error all the same.
-fn has_error(answer: &str) -> bool {
-    crate::json::Doc::read(answer).is_ok_and(|doc| doc.get("error").is_some())
+fn names_a_key(name: &str) -> bool {
+    let name = name.to_lowercase();
+    KEY_WORDS.iter().any(|word| name.contains(word))
 }
 
 /// An address that may be asked.
@@ -330,6 +348,10 @@ fn uri(provider: &Provider, text: &str) -> Result<Uri, Error> {
     };
     if authority.as_str().contains('@') {
         return Err(bad("holds a name or a password"));
+    }
+    let fields = uri.query().unwrap_or_default().split('&');
+    if fields.filter_map(|field| field.split('=').next()).any(names_a_key) {
+        return Err(bad("holds a key: give it as the provider's key"));
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let is_loopback = host == "localhost"
@@ -353,7 +375,7 @@ fn headers(provider: &Provider) -> Result<HeaderMap, Error> {
         Error::config(format!("header `{name}` of provider `{}` {why}", provider.name))
     };
     for (name, value) in &provider.headers {
-        if KEY_HEADERS.contains(&name.to_lowercase().as_str()) {
+        if names_a_key(name) {
             return Err(bad(name, "holds a key: give it as the provider's key"));
         }
         let header = HeaderName::try_from(name).map_err(|_| bad(name, "has no possible name"))?;
@@ -371,6 +393,9 @@ fn key_header(auth: &Auth, key: &Key) -> Result<Option<(HeaderName, HeaderValue)
     let Some(key) = key.expose() else {
         return Ok(None);
     };
+    if key.is_empty() {
+        return Err(Error::config("the key is empty"));
+    }
     let (name, value) = match auth {
         Auth::None => return Ok(None),
         Auth::Bearer => {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Error,
-    json::{Doc, push},
+    json::push,
     provider::{ApiKind, Provider},
 };
 
@@ -69,7 +69,7 @@ pub(crate) struct Answer {
 
 /// Reads an answer to `count` texts.
 pub(crate) fn read(api: ApiKind, answer: &str, count: usize) -> Result<Answer, Error> {
-    let doc = Doc::read(answer)?;
+    let doc = crate::wire::open(answer)?;
     let bad = |e: serde_json::Error| Error::garbage(format!("vectors that are none: {e}"));
     let vectors: Vec<Vec<f32>> = match api {
         ApiKind::Gemini => {

@@ -1,12 +1,15 @@
 //! Reading JSON without knowing all of it, and writing the pieces a request is made of.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use kernel::{
     canon,
     conversation::{Item, Malformed},
 };
-use serde::Serialize;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
 use serde_json::{Value, value::RawValue};
 
 use crate::error::{Error, clip};
@@ -16,25 +19,25 @@ const ARGUMENTS_DEPTH_MAX: usize = canon::DEPTH_MAX - 8;
 
 /// An object whose fields are left as they were written: what nobody asks for is not looked at.
 #[derive(Debug, Default)]
-pub(crate) struct Doc<'a>(BTreeMap<String, &'a RawValue>);
+pub(crate) struct Doc<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Doc<'a> {
     pub(crate) fn read(text: &'a str) -> Result<Self, Error> {
-        let fields = serde_json::from_str(text);
-        fields.map(Self).map_err(|e| Error::garbage(format!("no JSON object: {e}")))
+        serde_json::from_str(text).map_err(|e| Error::garbage(format!("no JSON object: {e}")))
     }
 
     pub(crate) fn of(raw: &'a RawValue) -> Self {
-        Self(serde_json::from_str(raw.get()).unwrap_or_default())
+        serde_json::from_str(raw.get()).unwrap_or_default()
     }
 
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
     }
 
-    /// A field that is there and not null.
+    /// A field that is there and not null; of two with one name the last.
     pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.get(name).copied().filter(|raw| raw.get() != "null")
+        let named = self.0.iter().rev().find(|(known, _)| known == name);
+        named.map(|(_, raw)| *raw).filter(|raw| raw.get() != "null")
     }
 
     pub(crate) fn doc(&self, name: &str) -> Self {
@@ -57,6 +60,33 @@ impl<'a> Doc<'a> {
         self.get(name).is_some_and(|raw| raw.get() == "true")
     }
 }
+
+impl<'de: 'a, 'a> Deserialize<'de> for Doc<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Doc<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Doc<'de>, A::Error> {
+                let mut fields = Vec::with_capacity(12);
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    fields.push((name, value));
+                }
+                Ok(Doc(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// A field's name, borrowed unless it is written with escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 pub(crate) fn text_of(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
@@ -168,4 +198,59 @@ pub(crate) fn error_words(body: &str) -> String {
     let word = |name: &str| error.get(name).and_then(Value::as_str);
     let words = ["type", "code", "status"].into_iter().filter_map(word);
     words.collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_closed_schema_can_be_held_to_strictly() {
+        let closed = json!({"type": "object", "properties": {"a": {"type": "integer"}},
+            "required": ["a"], "additionalProperties": false});
+        let open = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+        let optional = json!({"type": "object", "properties": {"a": {}, "b": {}},
+            "required": ["a"], "additionalProperties": false});
+        assert!(is_strict(&closed) && is_strict(&json!({"type": "string"})));
+        assert!(!is_strict(&open) && !is_strict(&optional));
+        assert!(!is_strict(&json!({"anyOf": [closed, open]})), "wherever it stands");
+    }
+
+    #[test]
+    fn arguments_are_kept_only_where_they_can_be_journaled() {
+        let read = |text: &str| match call(String::new(), String::new(), text) {
+            Item::Call { arguments, malformed, .. } => {
+                assert!(arguments.is_some() != malformed.is_some());
+                arguments.map(|value| value.to_string())
+            }
+            _ => None,
+        };
+        assert_eq!(read("").as_deref(), Some("{}"));
+        assert_eq!(read(" {\"a\": 1.50} ").as_deref(), Some("{\"a\":1.5}"));
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(read(&nested(ARGUMENTS_DEPTH_MAX)).is_some());
+        for bad in
+            ["{", "{\"a\":01}", "1e999", "9007199254740993", &nested(ARGUMENTS_DEPTH_MAX + 1)]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn thousandths_are_written_with_no_more_digits_than_they_need() {
+        for (thousandths, text) in [(0, "0.0"), (1, "0.001"), (700, "0.7"), (2_000, "2.0")] {
+            assert_eq!(milli(thousandths).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn fields_nobody_knows_are_left_as_they_were() {
+        let doc = Doc::read("{\"a\\u0062\": 1.0e1, \"n\": null, \"a\": 1, \"a\": 2}").unwrap();
+        assert_eq!(doc.get("ab").map(RawValue::get), Some("1.0e1"));
+        assert!(doc.get("n").is_none());
+        assert_eq!(doc.count("a"), Some(2), "of two with one name the last");
+        assert!(Doc::read("[]").is_err());
+    }
 }

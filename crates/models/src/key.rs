@@ -1,4 +1,5 @@
-//! A provider's key: wiped when dropped, shown by nothing.
+//! A provider's key: wiped when dropped, shown by nothing. The copy that goes into a request is the HTTP
+//! client's, marked as sensitive; it is not wiped.
 
 use std::{fmt, sync::Arc};
 

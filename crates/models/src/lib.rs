@@ -29,6 +29,7 @@ mod price;
 mod provider;
 mod role;
 mod scripted;
+mod settings;
 mod shelf;
 mod sse;
 mod status;
@@ -50,3 +51,4 @@ pub use provider::{
 };
 pub use role::{Purpose, Role, TIMEOUT_DEFAULT_MS, Terms, Weaker};
 pub use scripted::{Line, SCRIPTED_WIRE, ScriptedModel};
+pub use settings::Settings;

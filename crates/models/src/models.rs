@@ -130,7 +130,8 @@ impl Models {
     /// Asking is a read of a declared system within its clearance, so it is no egress. The operation's
     /// clearance is the highest of the role's providers: those below what is shown are passed over when
     /// it is called. The result says nothing about trust of its own: the kernel joins the arguments'
-    /// labels to it, so a reply is trusted as far as all that the model was shown.
+    /// labels to it, so a reply is trusted as far as all that the model was shown. Therefore whoever
+    /// proposes a turn labels it with all that its conversation holds, not only with what is new.
     #[must_use]
     pub fn operations(&self) -> Vec<Operation> {
         self.roles.iter().filter_map(|(name, role)| self.operation(name, role)).collect()

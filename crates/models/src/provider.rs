@@ -199,6 +199,7 @@ pub struct Quirks {
 #[serde(deny_unknown_fields)]
 pub struct Provider {
     /// What it is called here: in roles, replies and output.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The dialect.
     pub api: ApiKind,
@@ -234,10 +235,11 @@ pub struct Provider {
     /// `{"type": "web_search"}`: offered in every conversation beside ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub provided_tools: Vec<Value>,
-    /// Most tokens it can answer with; a prompt that asks for more gets this.
+    /// Most tokens it can answer with; a prompt that asks for more gets this. Absent = a million, where
+    /// the most that a call can cost is worked out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens_max: Option<u32>,
-    /// Most tokens it can read.
+    /// Most tokens it can read; absent = a million, for the same purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_tokens_max: Option<u64>,
     /// The most confidential thing that may be shown to it; undeclared = only what is public.

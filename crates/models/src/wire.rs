@@ -5,17 +5,23 @@ pub(crate) mod chat;
 pub(crate) mod gemini;
 pub(crate) mod responses;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::OnceCell};
 
-use kernel::conversation::{Item, Part, Prompt, Segment, Stop, Usage};
+use base64::Engine as _;
+use kernel::{
+    conversation::{Item, Part, Prompt, Segment, Stop, Usage},
+    id::Digest,
+};
 use serde_json::Value;
 
 use crate::{
     ask::Delta,
     buffer::{History, Turn},
     error::Error,
+    json,
     provider::{ApiKind, Provider, SchemaSupport},
     sse::{self, Event},
+    status,
 };
 
 /// What an answer says, whatever wire it came over.
@@ -66,7 +72,7 @@ pub(crate) trait Wire: Sync {
         None
     }
 
-    /// Reads an answer that did not come as a stream.
+    /// Reads an answer that did not come as a stream; one that is an error fails.
     fn read(&self, answer: &str) -> Result<Answer, Error>;
 
     /// Puts a stream together.
@@ -102,8 +108,21 @@ pub(crate) fn answer<'a>(wire: &dyn Wire, raw: &'a str) -> Result<Cow<'a, str>, 
         return Ok(Cow::Borrowed(raw));
     }
     let mut listen = wire.listen();
-    sse::each(raw, |event| listen.hear(event, &mut |_| ()))?;
+    let heard = sse::each(raw, |event| listen.hear(event, &mut |_| ()));
+    // What follows a complete answer does not spoil it.
+    if !listen.is_done() {
+        heard?;
+    }
     listen.finish().map(Cow::Owned)
+}
+
+/// An answer opened for reading; one with a good status may be an error all the same.
+pub(crate) fn open(answer: &str) -> Result<json::Doc<'_>, Error> {
+    let doc = json::Doc::read(answer)?;
+    match doc.get("error") {
+        Some(_) => Err(status::inside(answer)),
+        None => Ok(doc),
+    }
 }
 
 /// A stream that ended before its end.
@@ -115,10 +134,22 @@ pub(crate) fn cut_off() -> Error {
 /// other call of the conversation has.
 pub(crate) const OWN_ID: &str = "hcall_";
 
-/// An id for a call that came without one.
-pub(crate) fn own_id(answer: &str, index: usize) -> String {
-    let digest = kernel::id::Digest::of(answer.as_bytes());
-    format!("{OWN_ID}{}_{index}", digest.short())
+/// Ids for calls of one answer that came without one: the same whenever the answer is read.
+pub(crate) struct Ids<'a> {
+    answer: &'a str,
+    digest: OnceCell<String>,
+}
+
+impl<'a> Ids<'a> {
+    pub(crate) fn new(answer: &'a str) -> Self {
+        Self { answer, digest: OnceCell::new() }
+    }
+
+    /// The id of the call that stands at `index`.
+    pub(crate) fn at(&self, index: usize) -> String {
+        let digest = self.digest.get_or_init(|| Digest::of(self.answer.as_bytes()).short());
+        format!("{OWN_ID}{digest}_{index}")
+    }
 }
 
 /// The schema in words, for providers that do not hold an answer to one.
@@ -170,8 +201,10 @@ pub(crate) fn stretches<'a>(provider: &Provider, prompt: &'a Prompt) -> Vec<Stre
         match segment {
             Segment::System { .. } => {}
             Segment::User { parts: said, .. } => {
-                let heard = |part: &&Part| !matches!(part, Part::Text { text } if text.is_empty());
-                parts.extend(said.iter().filter(heard).map(Cow::Borrowed));
+                // Text without a word is refused by some and says nothing to the others.
+                let says =
+                    |part: &&Part| !matches!(part, Part::Text { text } if text.trim().is_empty());
+                parts.extend(said.iter().filter(says).map(Cow::Borrowed));
             }
             Segment::Result { call, name, content, is_error } => {
                 results.push(Outcome { call, name, content, is_error: *is_error });
@@ -187,6 +220,13 @@ pub(crate) fn stretches<'a>(provider: &Provider, prompt: &'a Prompt) -> Vec<Stre
     }
     stretches.extend(end(&mut results, &mut parts));
     stretches
+}
+
+/// A file that is text, as text.
+pub(crate) fn text_of_file(media_type: &str, data: &str) -> Option<String> {
+    let is_text = media_type.starts_with("text/") || media_type == "application/json";
+    let bytes = is_text.then(|| base64::engine::general_purpose::STANDARD.decode(data).ok())??;
+    String::from_utf8(bytes).ok()
 }
 
 /// A data URL.

@@ -8,7 +8,7 @@
 use kernel::conversation::{Item, Part, Prompt, Stop, ToolChoice, Usage};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Answer, Listen, Outcome, Stretch, Wire, own_id, stop_of};
+use super::{Answer, Ids, Listen, Outcome, Stretch, Wire, stop_of, text_of_file};
 use crate::{
     buffer::{History, Turn},
     error::Error,
@@ -36,7 +36,7 @@ impl Wire for Messages {
     }
 
     fn reserved(&self) -> &'static [&'static str] {
-        &["model", "messages", "system", "tools", "max_tokens", "stream"]
+        &["model", "messages", "system", "tools", "max_tokens", "stream", "temperature"]
     }
 
     fn merges(&self, field: &str) -> bool {
@@ -100,7 +100,8 @@ impl Wire for Messages {
     fn echo(&self, _: &Provider, answer: &str, history: &mut History) -> Result<(), Error> {
         let doc = Doc::read(answer)?;
         doc.get("content").ok_or_else(|| Error::garbage("no `content`"))?;
-        let blocks = doc.list("content");
+        let blocks = doc.list("content").into_iter().filter(|block| says(block));
+        let blocks: Vec<&RawValue> = blocks.collect();
         // A reply may be empty; a message may not, but for the last one.
         if blocks.is_empty() {
             return Ok(());
@@ -171,13 +172,13 @@ impl Wire for Messages {
     }
 
     fn read(&self, answer: &str) -> Result<Answer, Error> {
-        let doc = Doc::read(answer)?;
+        let doc = super::open(answer)?;
         if doc.get("content").is_none() {
             return Err(Error::garbage("an answer without `content`"));
         }
-        let mut items = Vec::new();
+        let (mut items, ids) = (Vec::new(), Ids::new(answer));
         for (index, raw) in doc.list("content").into_iter().enumerate() {
-            items.extend(item(raw, answer, index));
+            items.extend(item(raw, &ids, index));
         }
         let said = match doc.text("stop_reason").as_deref() {
             Some("end_turn" | "stop_sequence") => Stop::End,
@@ -216,9 +217,12 @@ fn block(part: &Part) -> Value {
             "type": "base64", "media_type": media_type, "data": data,
         }}),
         Part::File { name, media_type, data } => {
-            json!({"type": "document", "title": name, "source": {
-                "type": "base64", "media_type": media_type, "data": data,
-            }})
+            // Of files only PDFs may be given as bytes.
+            let source = match text_of_file(media_type, data) {
+                Some(text) => json!({"type": "text", "media_type": "text/plain", "data": text}),
+                None => json!({"type": "base64", "media_type": media_type, "data": data}),
+            };
+            json!({"type": "document", "title": name, "source": source})
         }
     }
 }
@@ -227,6 +231,13 @@ fn block(part: &Part) -> Value {
 fn wire_id(id: &str) -> String {
     let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     id.chars().map(fits).collect()
+}
+
+/// Whether a block may go back: models write text without a word, and the API takes none.
+fn says(raw: &RawValue) -> bool {
+    let block = Doc::of(raw);
+    block.text("type").as_deref() != Some("text")
+        || block.text("text").is_some_and(|text| !text.trim().is_empty())
 }
 
 /// A block as it came. Only a call whose input is no object goes back without it: the API would refuse
@@ -243,7 +254,7 @@ fn echo_block(raw: &RawValue, out: &mut Vec<u8>) {
     push(out, &fields);
 }
 
-fn item(raw: &RawValue, answer: &str, index: usize) -> Option<Item> {
+fn item(raw: &RawValue, ids: &Ids<'_>, index: usize) -> Option<Item> {
     let block = Doc::of(raw);
     let kind = block.text("type")?;
     match kind.as_str() {
@@ -253,7 +264,7 @@ fn item(raw: &RawValue, answer: &str, index: usize) -> Option<Item> {
         "thinking" => Some(Item::Reasoning { text: block.text("thinking").unwrap_or_default() }),
         "redacted_thinking" => Some(Item::Reasoning { text: String::new() }),
         "tool_use" => {
-            let id = block.text("id").unwrap_or_else(|| own_id(answer, index));
+            let id = block.text("id").unwrap_or_else(|| ids.at(index));
             // Input that was streamed and is no object stands there as text.
             let input = block.get("input").map_or("", RawValue::get);
             let written = block.text("input").unwrap_or_else(|| input.to_owned());

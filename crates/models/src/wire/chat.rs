@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use kernel::conversation::{Item, Part, Prompt, Stop, ToolChoice, Usage};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Answer, Listen, Outcome, Stretch, Wire, data_url, only_text, own_id, stop_of};
+use super::{
+    Answer, Ids, Listen, Outcome, Stretch, Wire, data_url, only_text, stop_of, text_of_file,
+};
 use crate::{
     ask::Delta,
     buffer::{History, Turn},
@@ -28,7 +30,19 @@ impl Wire for Chat {
     }
 
     fn reserved(&self) -> &'static [&'static str] {
-        &["model", "messages", "tools", "tool_choice", "stream", "stream_options", "n"]
+        &[
+            "model",
+            "messages",
+            "tools",
+            "tool_choice",
+            "stream",
+            "stream_options",
+            "n",
+            "max_tokens",
+            "max_completion_tokens",
+            "temperature",
+            "response_format",
+        ]
     }
 
     fn begin(&self, provider: &Provider, prompt: &Prompt, out: &mut Vec<u8>) {
@@ -68,7 +82,7 @@ impl Wire for Chat {
 
     fn echo(&self, provider: &Provider, answer: &str, history: &mut History) -> Result<(), Error> {
         let message = message(&Doc::read(answer)?);
-        let calls = calls(&message, answer);
+        let calls = calls(&message, &Ids::new(answer));
         let refusal = message.text("refusal").filter(|text| !text.is_empty());
         let out = history.message();
         out.extend_from_slice(b"{\"role\":\"assistant\",\"content\":");
@@ -160,14 +174,14 @@ impl Wire for Chat {
     }
 
     fn read(&self, answer: &str) -> Result<Answer, Error> {
-        let doc = Doc::read(answer)?;
+        let doc = super::open(answer)?;
         let Some(choice) = doc.list("choices").first().map(|choice| Doc::of(choice)) else {
             return Err(Error::garbage("an answer without `choices`"));
         };
         if choice.get("message").is_none() {
             return Err(Error::garbage("a choice without `message`"));
         }
-        let items = items(&choice.doc("message"), answer);
+        let items = items(&choice.doc("message"), &Ids::new(answer));
         let said = match choice.text("finish_reason").as_deref() {
             Some("stop") => Stop::End,
             Some("tool_calls" | "function_call") => Stop::Tools,
@@ -206,9 +220,13 @@ fn content_part(part: &Part) -> Value {
         Part::Image { media_type, data } => {
             json!({"type": "image_url", "image_url": {"url": data_url(media_type, data)}})
         }
-        Part::File { name, media_type, data } => json!({"type": "file", "file": {
-            "filename": name, "file_data": data_url(media_type, data),
-        }}),
+        // Few servers take any file but a PDF.
+        Part::File { name, media_type, data } => match text_of_file(media_type, data) {
+            Some(text) => json!({"type": "text", "text": format!("{name}:\n{text}")}),
+            None => json!({"type": "file", "file": {
+                "filename": name, "file_data": data_url(media_type, data),
+            }}),
+        },
     }
 }
 
@@ -239,12 +257,12 @@ impl Called {
     }
 }
 
-fn calls(message: &Doc<'_>, answer: &str) -> Vec<Called> {
+fn calls(message: &Doc<'_>, ids: &Ids<'_>) -> Vec<Called> {
     let read = |(index, raw): (usize, &RawValue)| {
         let fields: Map<String, Value> = serde_json::from_str(raw.get()).ok()?;
         let function = fields.get("function")?;
         let id = fields.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        let id = id.map_or_else(|| own_id(answer, index), str::to_owned);
+        let id = id.map_or_else(|| ids.at(index), str::to_owned);
         let name = function.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         // Some servers give an object where the wire has text.
         let arguments = match function.get("arguments") {
@@ -269,7 +287,7 @@ fn echoes(provider: &Provider, name: &str, value: &RawValue) -> bool {
     wanted && !["null", "[]"].contains(&value.get())
 }
 
-fn items(message: &Doc<'_>, answer: &str) -> Vec<Item> {
+fn items(message: &Doc<'_>, ids: &Ids<'_>) -> Vec<Item> {
     let mut items = Vec::new();
     // As DeepSeek and vLLM name it, or OpenRouter and Groq.
     let reasoning = message.text("reasoning_content").or_else(|| message.text("reasoning"));
@@ -284,7 +302,7 @@ fn items(message: &Doc<'_>, answer: &str) -> Vec<Item> {
     if let Some(text) = message.text("refusal").filter(|text| !text.is_empty()) {
         items.push(Item::Refusal { text });
     }
-    let called = calls(message, answer).into_iter();
+    let called = calls(message, ids).into_iter();
     items.extend(called.map(|call| json::call(call.id, call.name, &call.arguments)));
     let provided = ["annotations", "executed_tools"].into_iter().flat_map(|name| {
         let list = message.list(name).into_iter();

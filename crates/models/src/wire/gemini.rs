@@ -8,7 +8,7 @@
 use kernel::conversation::{Item, Part, Prompt, Stop, ToolChoice, Usage};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Answer, Listen, OWN_ID, Outcome, Stretch, Wire, own_id, stop_of};
+use super::{Answer, Ids, Listen, OWN_ID, Outcome, Stretch, Wire, stop_of};
 use crate::{
     buffer::{History, Turn},
     error::Error,
@@ -84,13 +84,14 @@ impl Wire for Gemini {
     fn echo(&self, _: &Provider, answer: &str, history: &mut History) -> Result<(), Error> {
         let doc = Doc::read(answer)?;
         let content = candidate(&doc).ok_or_else(|| Error::garbage("no candidate"))?.doc("content");
-        let Some(parts) = content.get("parts").filter(|_| !content.list("parts").is_empty()) else {
-            return Ok(());
-        };
-        let out = history.message();
-        out.extend_from_slice(b"{\"role\":\"model\",\"parts\":");
-        push(out, parts);
-        out.push(b'}');
+        let parts = content.list("parts").into_iter().filter(|part| says(part));
+        let parts: Vec<&RawValue> = parts.collect();
+        if !parts.is_empty() {
+            let out = history.message();
+            out.extend_from_slice(b"{\"role\":\"model\",\"parts\":");
+            push(out, &parts);
+            out.push(b'}');
+        }
         Ok(())
     }
 
@@ -146,7 +147,7 @@ impl Wire for Gemini {
     }
 
     fn read(&self, answer: &str) -> Result<Answer, Error> {
-        let doc = Doc::read(answer)?;
+        let doc = super::open(answer)?;
         let Some(candidate) = candidate(&doc) else {
             let blocked = doc.doc("promptFeedback");
             return Err(match blocked.text("blockReason") {
@@ -156,9 +157,9 @@ impl Wire for Gemini {
                 None => Error::garbage("an answer without `candidates`"),
             });
         };
-        let mut items = Vec::new();
+        let (mut items, ids) = (Vec::new(), Ids::new(answer));
         for (index, raw) in candidate.doc("content").list("parts").into_iter().enumerate() {
-            add_part(raw, answer, index, &mut items);
+            add_part(raw, &ids, index, &mut items);
         }
         if let Some(grounding) = candidate.get("groundingMetadata") {
             items.push(json::provided("groundingMetadata".to_owned(), grounding));
@@ -193,6 +194,14 @@ fn candidate<'a>(answer: &Doc<'a>) -> Option<Doc<'a>> {
     answer.list("candidates").first().map(|raw| Doc::of(raw))
 }
 
+/// Whether a part may go back: streams end with empty text, which the API does not take. Empty text
+/// that carries a signature is another thing.
+fn says(raw: &RawValue) -> bool {
+    let part = Doc::of(raw);
+    let is_plain = part.fields().all(|(name, _)| ["text", "thought"].contains(&name));
+    !is_plain || part.text("text").is_some_and(|text| !text.is_empty())
+}
+
 fn with_id(id: &str, mut value: Value) -> Value {
     if let Some(fields) = value.as_object_mut().filter(|_| !id.starts_with(OWN_ID)) {
         fields.insert("id".to_owned(), id.into());
@@ -215,11 +224,11 @@ fn told_part(part: &Part) -> Value {
     }
 }
 
-fn add_part(raw: &RawValue, answer: &str, index: usize, items: &mut Vec<Item>) {
+fn add_part(raw: &RawValue, ids: &Ids<'_>, index: usize, items: &mut Vec<Item>) {
     let part = Doc::of(raw);
     if let Some(call) = part.get("functionCall").map(Doc::of) {
         let id = call.text("id").filter(|id| !id.is_empty());
-        let id = id.unwrap_or_else(|| own_id(answer, index));
+        let id = id.unwrap_or_else(|| ids.at(index));
         let args = call.get("args").map_or("", RawValue::get);
         items.push(json::call(id, call.text("name").unwrap_or_default(), args));
         return;

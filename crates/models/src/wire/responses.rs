@@ -7,7 +7,7 @@
 use kernel::conversation::{Item, Part, Prompt, Stop, ToolChoice, Usage};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Answer, Listen, Stretch, Wire, data_url, own_id, stop_of};
+use super::{Answer, Ids, Listen, Stretch, Wire, data_url, stop_of};
 use crate::{
     ask::Delta,
     buffer::{History, Turn},
@@ -26,7 +26,16 @@ impl Wire for Responses {
     }
 
     fn reserved(&self) -> &'static [&'static str] {
-        &["model", "input", "instructions", "tools", "tool_choice", "max_output_tokens", "stream"]
+        &[
+            "model",
+            "input",
+            "instructions",
+            "tools",
+            "tool_choice",
+            "max_output_tokens",
+            "stream",
+            "temperature",
+        ]
     }
 
     fn merges(&self, field: &str) -> bool {
@@ -156,13 +165,13 @@ impl Wire for Responses {
     }
 
     fn read(&self, answer: &str) -> Result<Answer, Error> {
-        let doc = Doc::read(answer)?;
+        let doc = super::open(answer)?;
         if doc.get("output").is_none() {
             return Err(Error::garbage("an answer without `output`"));
         }
-        let mut items = Vec::new();
+        let (mut items, ids) = (Vec::new(), Ids::new(answer));
         for (index, raw) in doc.list("output").into_iter().enumerate() {
-            add_item(raw, answer, index, &mut items);
+            add_item(raw, &ids, index, &mut items);
         }
         let reason = doc.doc("incomplete_details").text("reason");
         let said = match (doc.text("status").as_deref(), reason.as_deref()) {
@@ -191,7 +200,7 @@ fn content_part(part: &Part) -> Value {
     }
 }
 
-fn add_item(raw: &RawValue, answer: &str, index: usize, items: &mut Vec<Item>) {
+fn add_item(raw: &RawValue, ids: &Ids<'_>, index: usize, items: &mut Vec<Item>) {
     let item = Doc::of(raw);
     let texts = |name: &str| {
         let parts = item.list(name).into_iter();
@@ -212,7 +221,7 @@ fn add_item(raw: &RawValue, answer: &str, index: usize, items: &mut Vec<Item>) {
             items.push(Item::Reasoning { text: text.join("\n\n") });
         }
         "function_call" => {
-            let id = item.text("call_id").unwrap_or_else(|| own_id(answer, index));
+            let id = item.text("call_id").unwrap_or_else(|| ids.at(index));
             let arguments = item.text("arguments").unwrap_or_default();
             items.push(json::call(id, item.text("name").unwrap_or_default(), &arguments));
         }

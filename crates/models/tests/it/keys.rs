@@ -63,7 +63,9 @@ async fn a_server_that_repeats_the_key_does_not_bring_it_into_anything() {
 
 #[test]
 fn keys_do_not_stand_in_a_configuration() {
-    for name in ["Authorization", "x-api-key", "API-Key", "x-goog-api-key", "Cookie"] {
+    for name in
+        ["Authorization", "x-api-key", "API-Key", "cf-aig-authorization", "Cookie", "X-Token"]
+    {
         let mut configured = provider(ApiKind::OpenAi, "http://127.0.0.1:1", Streaming::On);
         configured.headers = BTreeMap::from([(name.to_owned(), CANARY.to_owned())]);
         let error = Client::new(configured, Key::none(), &Http::default()).unwrap_err();
@@ -74,6 +76,14 @@ fn keys_do_not_stand_in_a_configuration() {
     let odd = Key::new(format!("{CANARY}\nx"));
     let error = Client::new(configured.clone(), odd, &Http::default()).unwrap_err();
     check("an error", &error.to_string());
+    for path in ["/chat?key=", "/chat?v=1&access_token="] {
+        let path = Some(format!("{path}{CANARY}"));
+        let error =
+            Client::new(Provider { path, ..configured.clone() }, Key::none(), &Http::default());
+        check("an error", &error.unwrap_err().to_string());
+    }
+    let empty = Client::new(configured.clone(), Key::new(" \n".to_owned()), &Http::default());
+    assert!(empty.unwrap_err().to_string().contains("empty"));
     let odd = Provider { auth: Some(Auth::Header("no header".to_owned())), ..configured.clone() };
     let error = Client::new(odd, Key::new(CANARY.to_owned()), &Http::default()).unwrap_err();
     check("an error", &error.to_string());

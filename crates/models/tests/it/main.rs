@@ -7,6 +7,8 @@ mod errors;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod noise;
+#[cfg(test)]
 mod recordings;
 #[cfg(test)]
 mod requests;
@@ -18,5 +20,7 @@ mod server;
 mod streams;
 #[cfg(test)]
 mod talk;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod wires;

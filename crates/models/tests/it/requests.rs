@@ -51,6 +51,11 @@ fn pictures() -> Prompt {
             media_type: "application/pdf".to_owned(),
             data: "JVBERi0=".to_owned(),
         },
+        Part::File {
+            name: "a.csv".to_owned(),
+            media_type: "text/csv".to_owned(),
+            data: "YSxiCjEsMgo=".to_owned(),
+        },
     ];
     prompt(0, vec![Segment::User { parts, source: Source::User }])
 }

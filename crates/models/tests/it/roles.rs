@@ -425,3 +425,41 @@ fn replies_are_what_the_catalogue_says() {
         assert!(args.get(name.as_str().unwrap()).is_some(), "{name}");
     }
 }
+
+#[test]
+fn a_configuration_becomes_providers_and_roles() {
+    let settings: models::Settings = serde_json::from_value(json!({
+        "providers": {
+            "claude": {"api": "anthropic", "url": "https://api.anthropic.com/v1",
+                "model": "claude-sonnet-4-5", "clearance": "confidential", "tier": "contracted",
+                "price": {"currency": "USD", "input": "3", "cached": "0.30", "output": "15"}},
+            "local": {"api": "openai", "url": "http://127.0.0.1:11434/v1", "model": "qwen3",
+                "auth": "none", "tier": "own", "clearance": "secret",
+                "rate": {"calls": 10, "per_ms": 1000}},
+        },
+        "roles": {"main": {"providers": ["claude", "local"]},
+            "embed": {"providers": ["local"], "purpose": "embed", "timeout_ms": 30_000}},
+    }))
+    .unwrap();
+    let key = |name: &str| match name {
+        "claude" => Ok(Key::new("k-0123456789abcdef".to_owned())),
+        _ => Ok(Key::none()),
+    };
+    let models = settings.builder(&Http::default(), key).unwrap().build().unwrap();
+    let clearances = models.operations().into_iter().map(|op| op.clearance.confidentiality);
+    let secret = Confidentiality::Secret;
+    assert_eq!(clearances.collect::<Vec<_>>(), [secret, secret]);
+    let back = serde_json::to_value(&settings).unwrap();
+    assert_eq!(serde_json::from_value::<models::Settings>(back).unwrap(), settings);
+
+    let refused = |change: fn(&mut models::Provider)| {
+        let mut settings = settings.clone();
+        change(settings.providers.get_mut("claude").unwrap());
+        settings.builder(&Http::default(), key).unwrap_err().to_string()
+    };
+    assert!(refused(|claude| claude.name = "other".to_owned()).contains("calls itself `other`"));
+    assert!(refused(|claude| claude.model.clear()).contains("`model`"));
+    let keyless = |_: &str| Err(Error::Config("no such secret".to_owned()));
+    let error = settings.builder(&Http::default(), keyless).unwrap_err();
+    assert!(error.to_string().contains("no such secret"));
+}

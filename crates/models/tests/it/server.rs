@@ -87,6 +87,7 @@ pub(crate) struct Server {
     asked: Arc<Mutex<Vec<Asked>>>,
     connections: Arc<AtomicUsize>,
     hung_up: Arc<AtomicUsize>,
+    lines: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -107,16 +108,18 @@ impl Server {
             asked: Arc::default(),
             connections: Arc::default(),
             hung_up: Arc::default(),
+            lines: Arc::default(),
         };
         let (asked, connections) = (Arc::clone(&server.asked), Arc::clone(&server.connections));
         let (answer, hung_up) = (Arc::new(answer), Arc::clone(&server.hung_up));
+        let lines = Arc::clone(&server.lines);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
-                let hung_up = Arc::clone(&hung_up);
+                let (hung_up, lines) = (Arc::clone(&hung_up), Arc::clone(&lines));
                 tokio::spawn(async move {
-                    serve(stream, &asked, &*answer).await;
+                    serve(stream, &asked, &lines, &*answer).await;
                     hung_up.fetch_add(1, Ordering::SeqCst);
                 });
             }
@@ -132,16 +135,26 @@ impl Server {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Lines of requests, complete or not.
+    pub(crate) fn lines(&self) -> usize {
+        self.lines.load(Ordering::SeqCst)
+    }
+
     /// Connections whose other end is gone.
     pub(crate) fn hung_up(&self) -> usize {
         self.hung_up.load(Ordering::SeqCst)
     }
 }
 
-async fn serve(stream: TcpStream, asked: &Mutex<Vec<Asked>>, answer: &impl Fn(&Asked) -> Answer) {
+async fn serve(
+    stream: TcpStream,
+    asked: &Mutex<Vec<Asked>>,
+    lines: &AtomicUsize,
+    answer: &impl Fn(&Asked) -> Answer,
+) {
     stream.set_nodelay(true).unwrap();
     let mut stream = BufReader::new(stream);
-    while let Some(request) = read(&mut stream).await {
+    while let Some(request) = read(&mut stream, lines).await {
         asked.lock().unwrap().push(request.clone());
         let answer = answer(&request);
         let mut head = format!("HTTP/1.1 {} X\r\ntransfer-encoding: chunked\r\n", answer.status);
@@ -170,13 +183,14 @@ async fn serve(stream: TcpStream, asked: &Mutex<Vec<Asked>>, answer: &impl Fn(&A
     }
 }
 
-async fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+async fn read(stream: &mut BufReader<TcpStream>, lines: &AtomicUsize) -> Option<Asked> {
     let (mut path, mut headers) = (String::new(), BTreeMap::new());
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await.ok()? == 0 {
             return None;
         }
+        lines.fetch_add(1, Ordering::SeqCst);
         let line = line.trim_end();
         if line.is_empty() {
             break;

@@ -7,7 +7,7 @@ use models::{ApiKind, Ask, Model, Streaming};
 
 use crate::{
     server::{Answer, Ending, Server},
-    talk::{Heard, ask, client, opening, say},
+    talk::{Heard, ask, client, hear, opening, prompt, say, user},
     wires::fixture,
 };
 
@@ -163,4 +163,29 @@ async fn servers_that_number_calls_their_own_way_are_understood() {
         assert!(told.iter().all(|call| call.contains("malformed: None")), "{told:?}");
         assert_eq!(reply.stop, Stop::Tools, "whatever it says, it called");
     }
+}
+
+#[tokio::test]
+async fn reasoning_that_is_streamed_beside_the_text_goes_back_whole() {
+    let chunk = |delta: &str| format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n");
+    let raw = [
+        chunk(r#"{"role":"assistant","content":null,"reasoning_content":"One "}"#),
+        chunk(r#"{"reasoning_content":"and two."}"#),
+        chunk(r#"{"content":"3","reasoning_details":[{"type":"sealed","data":"a"}]}"#),
+        chunk(r#"{"content":"!","reasoning_details":[{"type":"sealed","data":"b"}]}"#),
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n".to_owned(),
+    ]
+    .concat();
+    let server = Server::script(vec![Answer::of(&raw)]).await;
+    let client = client(ApiKind::OpenAi, &server.url, Streaming::On);
+    let thread = say(None, 1, &opening());
+    let reply = client.ask(ask(&thread)).await.unwrap();
+    let next = prompt(1, vec![user("Sure?")]);
+    client.ask(ask(&say(Some(hear(thread, &reply)), 2, &next))).await.unwrap();
+    assert_eq!(
+        server.asked()[1].json()["messages"][2],
+        serde_json::json!({"role": "assistant", "content": "3!",
+            "reasoning_content": "One and two.",
+            "reasoning_details": [{"type": "sealed", "data": "a"}, {"type": "sealed", "data": "b"}]})
+    );
 }

@@ -386,3 +386,102 @@ async fn one_line_builds_a_client_and_connections_are_kept() {
     open.plaintext = models::Plaintext::Allowed;
     assert!(models::Client::new(open, Key::none(), &Http::default()).is_ok());
 }
+
+/// Wire, what the provider says, and what it means.
+const STOPS: [(ApiKind, &str, Stop); 16] = [
+    (ApiKind::OpenAi, "length", Stop::Length),
+    (ApiKind::OpenAi, "content_filter", Stop::Refusal),
+    (ApiKind::OpenAi, "stop", Stop::End),
+    (ApiKind::OpenAi, "something_new", Stop::Other),
+    (ApiKind::OpenAiResponses, "max_output_tokens", Stop::Length),
+    (ApiKind::OpenAiResponses, "content_filter", Stop::Refusal),
+    (ApiKind::OpenAiResponses, "something_new", Stop::Other),
+    (ApiKind::Anthropic, "max_tokens", Stop::Length),
+    (ApiKind::Anthropic, "model_context_window_exceeded", Stop::Length),
+    (ApiKind::Anthropic, "stop_sequence", Stop::End),
+    (ApiKind::Anthropic, "pause_turn", Stop::Pause),
+    (ApiKind::Anthropic, "something_new", Stop::Other),
+    (ApiKind::Gemini, "MAX_TOKENS", Stop::Length),
+    (ApiKind::Gemini, "PROHIBITED_CONTENT", Stop::Refusal),
+    (ApiKind::Gemini, "MALFORMED_FUNCTION_CALL", Stop::Other),
+    (ApiKind::Gemini, "SOMETHING_NEW", Stop::Other),
+];
+
+#[tokio::test]
+async fn why_a_model_stopped_is_told_on_every_wire() {
+    for (api, reason, stop) in STOPS {
+        let raw = match api {
+            ApiKind::OpenAi => json!({"choices": [{"finish_reason": reason,
+                "message": {"role": "assistant", "content": "x"}}]}),
+            ApiKind::OpenAiResponses => json!({"status": "incomplete", "output": [],
+                "incomplete_details": {"reason": reason}}),
+            ApiKind::Anthropic => json!({"content": [{"type": "text", "text": "x"}],
+                "stop_reason": reason}),
+            ApiKind::Gemini => json!({"candidates": [{"finishReason": reason,
+                "content": {"role": "model", "parts": [{"text": "x"}]}}]}),
+        };
+        let (reply, _) = turn(api, &raw.to_string()).await;
+        assert_eq!((reply.stop, reply.model.as_str()), (stop, "model-1"), "{api} {reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_api_would_refuse_to_take_back_does_not_go_back() {
+    let raw = json!({"stop_reason": "end_turn", "content": [
+        {"type": "text", "text": "\n\n"}, {"type": "text", "text": "x"}, {"type": "text", "text": ""},
+        {"type": "tool_use", "id": "t", "name": "add", "input": "no object"}]});
+    let (reply, next) = turn(ApiKind::Anthropic, &raw.to_string()).await;
+    assert_eq!(
+        next["messages"][1]["content"],
+        json!([{"type": "text", "text": "x"},
+            {"type": "tool_use", "id": "t", "name": "add", "input": {}}])
+    );
+    assert_eq!(malformed(reply.items.last().unwrap()).0, "no object");
+
+    let raw = json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [
+        {"text": "x"}, {"text": ""}, {"text": "", "thoughtSignature": "AA=="}]}}]});
+    let (_, next) = turn(ApiKind::Gemini, &raw.to_string()).await;
+    let parts = &next["contents"][1]["parts"];
+    assert_eq!(*parts, json!([{"text": "x"}, {"text": "", "thoughtSignature": "AA=="}]));
+
+    let raw = json!({"choices": [{"finish_reason": "tool_calls", "message": {"content": null,
+        "tool_calls": [{"id": "", "function": {"name": "add", "arguments": "{"}}]}}]});
+    let (reply, next) = turn(ApiKind::OpenAi, &raw.to_string()).await;
+    let Item::Call { id, .. } = &reply.items[0] else { panic!("{reply:?}") };
+    assert!(id.starts_with("hcall_"), "a call without an id gets one");
+    assert_eq!(
+        next["messages"][2]["tool_calls"],
+        json!([{"id": id, "type": "function", "function": {"name": "add", "arguments": "{}"}}])
+    );
+    assert_eq!(next["messages"][3]["tool_call_id"], json!(id));
+}
+
+#[tokio::test]
+async fn many_conversations_at_once_do_not_mix() {
+    let raw = fixture(ApiKind::OpenAi, "plain.json");
+    let server = Server::start(move |asked| {
+        let said = asked.json()["messages"][0]["content"].as_str().unwrap().to_owned();
+        Answer::json(&raw.replace("1 + 2 is 3.", &said))
+    })
+    .await;
+    let client = std::sync::Arc::new(client(ApiKind::OpenAi, &server.url, Streaming::Off));
+    let talks = (0..200).map(|n: u32| {
+        let client = std::sync::Arc::clone(&client);
+        tokio::spawn(async move {
+            let (mut thread, name) = (None, format!("talk {n}"));
+            for turn in 0..5 {
+                let said = say(thread.take(), u64::from(turn), &prompt(turn, vec![user(&name)]));
+                let mut asking = ask(&said);
+                asking.conversation.clone_from(&name);
+                let reply = client.ask(asking).await.unwrap();
+                assert_eq!(reply.items, [text(&name)]);
+                thread = Some(hear(said, &reply));
+            }
+        })
+    });
+    for talk in talks.collect::<Vec<_>>() {
+        talk.await.unwrap();
+    }
+    assert!(server.connections() <= models::CONNECTIONS_MAX, "{}", server.connections());
+    assert_eq!(server.asked().len(), 1_000);
+}

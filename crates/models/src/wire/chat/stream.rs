@@ -4,11 +4,12 @@
 //! replaced. Servers differ in the calls: some give each fragment the call's id, some no `index`, some
 //! the same `index` to different calls; a new id begins a new call.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
     ask::Delta,
     error::Error,
+    json::{Doc, push, push_field},
     sse::Event,
     wire::{self, Listen},
 };
@@ -16,17 +17,20 @@ use crate::{
 /// Most calls one message may hold: an `index` beyond is no index.
 const CALLS_MAX: usize = 1_024;
 
+/// Most fields beside the choices that are kept.
+const FIELDS_MAX: usize = 64;
+
 /// Fields that are said once or said again, never in pieces.
 const WHOLE: [&str; 5] = ["role", "id", "type", "index", "name"];
 
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
-    top: Map<String, Value>,
+    top: Vec<(String, Box<RawValue>)>,
     message: Map<String, Value>,
     calls: Vec<Map<String, Value>>,
     /// Where the calls with each `index` stand.
     places: Vec<(u64, usize)>,
-    finish_reason: Option<Value>,
+    finish_reason: Option<Box<RawValue>>,
     is_done: bool,
 }
 
@@ -39,22 +43,19 @@ impl Listen for Chunks {
             self.is_done = true;
             return Ok(());
         }
-        let chunk: Map<String, Value> = serde_json::from_str(&event.data)
-            .map_err(|e| Error::garbage(format!("a chunk that is no JSON: {e}")))?;
-        if chunk.get("error").is_some_and(|error| !error.is_null()) {
+        let chunk = Doc::read(&event.data)?;
+        if chunk.get("error").is_some() {
             return Err(crate::status::inside(&event.data));
         }
-        for (name, mut value) in chunk {
-            if name == "choices" {
-                let first = value.get_mut(0).and_then(Value::as_object_mut);
-                if let Some(choice) = first.map(std::mem::take) {
-                    self.add_choice(choice, tell)?;
-                }
-            } else if !value.is_null() {
-                self.top.insert(name, value);
+        for (name, value) in chunk.fields() {
+            if !["choices", "object"].contains(&name) && value.get() != "null" {
+                self.keep(name, value);
             }
         }
-        Ok(())
+        match chunk.list("choices").first() {
+            Some(choice) => self.add_choice(&Doc::of(choice), tell),
+            None => Ok(()),
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -63,32 +64,45 @@ impl Listen for Chunks {
 
     fn finish(mut self: Box<Self>) -> Result<String, Error> {
         // Some servers never say [DONE]; whoever gave a reason to stop has said all the same.
-        if self.finish_reason.is_none() {
+        let Some(reason) = self.finish_reason.take() else {
             return Err(wire::cut_off());
-        }
+        };
         if !self.calls.is_empty() {
             let calls = self.calls.into_iter().map(Value::Object).collect();
             self.message.insert("tool_calls".to_owned(), calls);
         }
-        let choice = json!({
-            "index": 0, "finish_reason": self.finish_reason, "message": self.message,
-        });
-        self.top.insert("object".to_owned(), "chat.completion".into());
-        self.top.insert("choices".to_owned(), json!([choice]));
-        Ok(Value::Object(self.top).to_string())
+        let mut out = b"{\"choices\":[{\"index\":0,\"finish_reason\":".to_vec();
+        push(&mut out, &reason);
+        push_field(&mut out, "message", &self.message);
+        out.extend_from_slice(b"}],\"object\":\"chat.completion\"");
+        self.top.iter().for_each(|(name, value)| push_field(&mut out, name, value));
+        out.push(b'}');
+        String::from_utf8(out).map_err(|_| Error::garbage("it is not UTF-8"))
     }
 }
 
 impl Chunks {
+    /// Keeps a field beside the choices as it was said last; most say the same in every chunk.
+    fn keep(&mut self, name: &str, value: &RawValue) {
+        let has_room = self.top.len() < FIELDS_MAX;
+        match self.top.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) if known.get() == value.get() => {}
+            Some((_, known)) => *known = value.to_owned(),
+            None if has_room => self.top.push((name.to_owned(), value.to_owned())),
+            None => {}
+        }
+    }
+
     fn add_choice(
         &mut self,
-        mut choice: Map<String, Value>,
+        choice: &Doc<'_>,
         tell: &mut dyn FnMut(Delta<'_>),
     ) -> Result<(), Error> {
-        if let Some(reason) = choice.remove("finish_reason").filter(|reason| !reason.is_null()) {
-            self.finish_reason = Some(reason);
+        if let Some(reason) = choice.get("finish_reason") {
+            self.finish_reason = Some(reason.to_owned());
         }
-        let Some(Value::Object(mut delta)) = choice.remove("delta") else {
+        let delta = choice.get("delta").map(|delta| serde_json::from_str(delta.get()));
+        let Some(Ok(Value::Object(mut delta))) = delta else {
             return Ok(());
         };
         super::deltas(&delta, tell);
