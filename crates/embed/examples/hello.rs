@@ -1,8 +1,11 @@
 //! An agent with one tool, offline: `cargo run -p harness-embed --example hello`.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use embed::{Agent, tool};
-use models::{Line, ScriptedModel};
+use embed::{
+    Agent,
+    models::{Line, ScriptedModel},
+    tool,
+};
 
 /// Tells the weather in a city.
 #[tool(effect = "read", egress = false)]

@@ -9,12 +9,12 @@ use kernel::{
     budget::Budget,
     canon,
     event::{Body, Header, MACHINE, Record},
-    id::{PrincipalId, hex},
-    input::{Input, Scope},
+    id::{ExceptionId, PrincipalId, hex},
+    input::{Input, Scope, Settlement},
     label::{Confidentiality, Trust},
     plan::Plan,
     planning::Labelled,
-    principal::{Chain, Grant},
+    principal::{Chain, Grant, Principal},
     run::{Genesis, Replayed, Run, Status, replay},
 };
 use policy::Bundle;
@@ -35,7 +35,7 @@ use crate::{
     people::{Approver, Ask},
     plan::{INTENT, Planned},
     shelf::Shelf,
-    watch::{Following, Watched},
+    watch::{Followed, Following, Watched},
 };
 
 /// Times a run that stands still is driven on before it is given up.
@@ -129,7 +129,7 @@ impl Agent {
     ) -> Result<Outcome<T>, Error> {
         let genesis = self.genesis(task, output).await?;
         let (id, tenant) = (genesis.id.clone(), &self.0.chain.tenant);
-        let mut following = self.0.watched.follow(tenant, &id);
+        let mut following = self.0.watched.follow(tenant, &id, Followed::default());
         let Submitted::New(_) = self.0.engine.submit(genesis).await? else {
             return Err(Error::Agent(format!("{id} exists already: chance repeats itself")));
         };
@@ -261,19 +261,52 @@ impl Agent {
         self.input(run, ("cancel", Input::Cancel { by, reason: reason.to_owned() })).await
     }
 
-    /// Takes back what a run did, newest first, and says where it stands then. Every undo walks the gate
-    /// and has a receipt.
+    /// Takes back what a run did, newest first. Every undo walks the gate and has a receipt.
     ///
     /// # Errors
-    /// When the run cannot be driven.
-    pub async fn roll_back(&self, run: &RunId) -> Result<Status, Error> {
-        let tenant = &self.0.chain.tenant;
-        let mut following = self.0.watched.follow(tenant, run);
+    /// When it cannot be driven.
+    pub async fn roll_back<T>(&self, outcome: Outcome<T>) -> Result<Outcome<T>, Error>
+    where
+        T: DeserializeOwned + Send,
+    {
         let by = self.0.chain.on_behalf_of.clone();
-        let input = Input::Rollback { by, scope: Scope::Run, on_conflict: Default::default() };
-        self.input(run, ("rollback", input)).await?;
-        self.drive(run, &mut following).await?;
-        Ok(self.0.engine.run_until_parked(tenant.clone(), run.clone()).await?)
+        let (scope, on_conflict) = (Scope::Run, Default::default());
+        self.go_on(outcome, ("rollback", Input::Rollback { by, scope, on_conflict })).await
+    }
+
+    /// Decides about something that needs a person, such as an effect in doubt, and goes on. `by` holds
+    /// the role `operator`; `evidence` is how they know.
+    ///
+    /// # Errors
+    /// When the decision does not count, or the run cannot be driven.
+    pub async fn settle<T>(
+        &self,
+        outcome: Outcome<T>,
+        exception: &ExceptionId,
+        settlement: Settlement,
+        (by, evidence): (Principal, &str),
+    ) -> Result<Outcome<T>, Error>
+    where
+        T: DeserializeOwned + Send,
+    {
+        let (exception, evidence) = (exception.clone(), evidence.to_owned());
+        let input = Input::Settle { exception, by, settlement, evidence };
+        self.go_on(outcome, ("settle", input)).await
+    }
+
+    /// Hands an input to a run that came to rest, and follows it to where it rests then.
+    async fn go_on<T>(&self, outcome: Outcome<T>, input: (&str, Input)) -> Result<Outcome<T>, Error>
+    where
+        T: DeserializeOwned + Send,
+    {
+        let id = outcome.run.clone();
+        let mut following = self.0.watched.follow(&self.0.chain.tenant, &id, outcome.into());
+        self.input(&id, input).await?;
+        self.drive(&id, &mut following).await?;
+        let followed = following.look();
+        let run = self.fold(&followed.records).await?;
+        let read = |value: &Value| T::deserialize(value).map_err(|e| e.to_string());
+        crate::outcome::outcome(&run, followed, &self.keys(), read)
     }
 
     /// Drives what is due, also what an earlier process left behind in the same store, until dropped.

@@ -91,20 +91,14 @@ impl<T: Serialize + JsonSchema> Output for T {
 
 /// A `Result` as the macro and closures hand it on: the error is a failure, never a value.
 #[derive(Debug)]
-pub struct Fallible<T, E>(pub Result<T, E>);
+pub(crate) struct Fallible<T, E>(pub(crate) Result<T, E>);
 
 impl<T: Output, E: IntoFailed> Fallible<T, E> {
-    /// JSON Schema of what it returns.
-    #[must_use]
-    pub fn schema() -> Arc<Value> {
-        T::schema()
-    }
-
     /// As JSON.
     ///
     /// # Errors
     /// The tool's own.
-    pub fn into_value(self) -> Result<Value, Failed> {
+    pub(crate) fn into_value(self) -> Result<Value, Failed> {
         self.0.map_err(IntoFailed::into_failed)?.into_value()
     }
 }

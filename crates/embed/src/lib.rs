@@ -35,7 +35,7 @@ mod watch;
 mod world;
 
 pub use agent::Agent;
-pub use argument::{Argument, Fallible, Output, schema_of};
+pub use argument::{Argument, Output, schema_of};
 pub use builder::{Builder, OnTerms, REQUESTER, ROLE};
 pub use doors::RESULT_BYTES_MAX;
 pub use error::Error;
@@ -53,11 +53,14 @@ pub use trusted::Trusted;
 pub use watch::Happening;
 pub use world::{SystemClock, World};
 
-// What a program names beside this crate.
+// What a program names beside this crate: one dependency is enough.
+pub use ::{engine, kernel, models, policy, receipts, store};
 pub use kernel::{
     agent::{Guide, GuideScope, Limits, Results, Skill, StopReason},
     budget::Budget,
     exception::Class,
+    input::Settlement,
     label::{Confidentiality, Label, Trust},
+    principal::Principal,
     run::Status,
 };

@@ -103,6 +103,17 @@ impl Outcome {
     }
 }
 
+impl<T> From<Outcome<T>> for Followed {
+    fn from(outcome: Outcome<T>) -> Self {
+        let receipts = outcome.receipts.into_iter().map(|receipt| receipt.envelope);
+        Self {
+            status: Some(outcome.status),
+            records: outcome.records,
+            receipts: receipts.collect(),
+        }
+    }
+}
+
 /// Reads an outcome off a run that was followed.
 pub(crate) fn outcome<T>(
     run: &Run,

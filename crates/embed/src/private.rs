@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{Failed, Fallible, IntoFailed, Output};
+use crate::{Failed, IntoFailed, Output, argument::Fallible};
 
 /// A `Result`, whatever its alias is called: its error is a failure, never a value.
 #[diagnostic::on_unimplemented(

@@ -77,10 +77,15 @@ impl Watched {
         Self { journal, followed: Mutex::default(), appended, onlooker }
     }
 
-    /// Follows a run until what this returns is dropped.
-    pub(crate) fn follow(self: &Arc<Self>, tenant: &Tenant, run: &RunId) -> Following {
+    /// Follows a run from what is known of it, until what this returns is dropped.
+    pub(crate) fn follow(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        run: &RunId,
+        known: Followed,
+    ) -> Following {
         let key = (tenant.clone(), run.clone());
-        self.lock().insert(key.clone(), Followed::default());
+        self.lock().insert(key.clone(), known);
         Following { watched: Arc::clone(self), key, appended: self.appended.subscribe() }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use embed::{
     Agent, Answer, Class, Confidentiality, Error, Failed, Happening, Limits, Outcome, Results,
-    Status, StopReason, Tool, World, tool,
+    Settlement, Status, StopReason, Tool, World, person, tool,
 };
 use kernel::{exception::Need, input::Now};
 use models::{ApiKind, Key, Line, Models, Role, Terms};
@@ -71,6 +71,87 @@ async fn a_panic_in_a_write_is_in_doubt_and_a_person_looks_into_it() {
     assert_eq!(outcome.exceptions.len(), 1, "{:?}", outcome.exceptions);
     assert!(matches!(outcome.exceptions[0].need, Need::InDoubt), "{:?}", outcome.exceptions);
     assert!(outcome.answer.is_none() && outcome.stop.is_none());
+}
+
+#[tokio::test]
+async fn a_person_settles_a_doubt_and_the_run_goes_on() {
+    let (builder, told) = agent(call_and_answer("charge", json!({ "amount": 1 })));
+    let builder = builder.tool(Tool::of::<charge>()).policy(ALL);
+    let agent = builder.approver(|_| async { Answer::approve() }).build().unwrap();
+    let outcome = agent.run("Charge it").await.unwrap();
+    assert_eq!(outcome.status, Status::NeedsPerson);
+    let doubt = outcome.exceptions[0].id.clone();
+    let stranger = person("person:eve", &[]).unwrap();
+    let refused = agent
+        .settle(outcome.clone(), &doubt, Settlement::DidNotHappen, (stranger, "a guess"))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::Answer { .. }), "{refused}");
+    let mira = person("person:mira", &["operator"]).unwrap();
+    let how = (mira, "the bank's books");
+    let outcome = agent.settle(outcome, &doubt, Settlement::Happened, how).await.unwrap();
+    assert_eq!((outcome.status, outcome.text()), (Status::Succeeded, "Finished."));
+    assert_eq!(told.results().len(), 1);
+    let report = agent.verify(&outcome).await.unwrap();
+    assert_eq!(report.verdict, receipts::verify::Verdict::Verified, "{report:?}");
+}
+
+/// How often the hanging read was called.
+static HUNG: AtomicI64 = AtomicI64::new(0);
+
+/// Hangs when it is called for the first time.
+#[tool(effect = "read", egress = false)]
+async fn hang_once() -> String {
+    if HUNG.fetch_add(1, Ordering::SeqCst) == 0 {
+        std::future::pending::<()>().await;
+    }
+    "read".to_owned()
+}
+
+#[test]
+fn what_a_process_left_behind_the_next_one_finishes() {
+    let store = Arc::new(store::Ram::new());
+    let agent = || {
+        // It answers by what it was told, as a real model does: both processes ask the same.
+        let answer = |_: usize, prompt: &kernel::conversation::Prompt| match prompt.turn {
+            0 => Ok(Line::call("1", "hang_once", json!({}))),
+            _ => Ok(Line::text("Finished.")),
+        };
+        let builder = Agent::builder().model(models::ScriptedModel::new("same", answer));
+        builder.tool(Tool::of::<hang_once>()).store(Arc::clone(&store)).build().unwrap()
+    };
+    let start = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = start();
+    first.block_on(async {
+        let running = agent();
+        tokio::spawn(async move { running.run("Read it").await });
+        while HUNG.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    drop(first);
+    start().block_on(async {
+        let next = agent();
+        let finished = async {
+            loop {
+                let filter = store::RunFilter::default();
+                let tenant = kernel::id::Tenant::default();
+                let runs =
+                    store::Query::runs(&*store, &tenant, filter, store::Page::default()).await;
+                let runs = runs.unwrap();
+                let row = runs.items[0].row.clone().unwrap();
+                if row.status.is_over() {
+                    return row.status;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = next.serve() => unreachable!("it serves until dropped"),
+            status = finished => assert_eq!(status, Status::Succeeded),
+        }
+    });
+    assert_eq!(HUNG.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
@@ -280,8 +361,14 @@ async fn what_can_be_taken_back_needs_nobody_and_is_taken_back_when_asked() {
     assert_eq!(outcome.status, Status::Succeeded);
     assert!(asked.lock().unwrap().is_empty(), "a way back is armed");
     assert_eq!(*SEATS.lock().unwrap(), ["12A"]);
-    assert_eq!(agent.roll_back(&outcome.run).await.unwrap(), Status::RolledBack);
+    let back = agent.roll_back(outcome).await.unwrap();
+    assert_eq!((back.status, back.text()), (Status::RolledBack, "Finished."));
     assert!(SEATS.lock().unwrap().is_empty());
+    assert_eq!(*asked.lock().unwrap(), ["leave_seat"], "what cannot be taken back itself asks");
+    let report = agent.verify(&back).await.unwrap();
+    assert_eq!(report.verdict, receipts::verify::Verdict::Verified, "{report:?}");
+    assert_eq!(back.receipts.len(), 4, "two writes, and a close record after each end");
+    agent.replay(&back.records).await.unwrap();
 }
 
 #[tokio::test]
@@ -381,5 +468,14 @@ fn every_future_may_cross_threads() {
     is_send(&agent.serve());
     let run = kernel::RunId::of_intent(&Default::default(), "x", "x");
     is_send(&agent.cancel(&run, "x"));
-    is_send(&agent.roll_back(&run));
+}
+
+#[tokio::test]
+async fn so_may_those_that_go_on() {
+    let (builder, _) = agent(vec![Line::text("Done.")]);
+    let agent = builder.build().unwrap();
+    let outcome = agent.run("x").await.unwrap();
+    is_send(&agent.roll_back(outcome.clone()));
+    is_send(&agent.verify(&outcome));
+    is_send(&agent.bundle(&outcome));
 }
