@@ -60,7 +60,7 @@ pub(crate) enum Mind {
     Roles(Arc<Models>),
 }
 
-/// Puts an [`Agent`] together. Whatever is left out takes its strictest value.
+/// Puts an [`Agent`](crate::Agent) together. Whatever is left out takes its strictest value.
 #[derive(Debug)]
 pub struct Builder {
     pub(crate) spec: Spec,
