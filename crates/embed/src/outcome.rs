@@ -38,10 +38,9 @@ pub struct Outcome<T = String> {
     pub run: RunId,
     /// Where it stands.
     pub status: Status,
-    /// The answer; `None` where the agent gave none that can be used.
-    pub answer: Option<T>,
-    /// Whose word the answer is, and how far it may travel.
-    pub label: Label,
+    /// Private with its label: what is trusted must not be put together by hand.
+    answer: Option<T>,
+    label: Label,
     /// Why the agent stopped; `None` where it did not.
     pub stop: Option<StopReason>,
     /// What it took.
@@ -86,6 +85,24 @@ impl<T> Outcome<T> {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.stop == Some(StopReason::Done) && self.answer.is_some()
+    }
+
+    /// The answer; `None` where the agent gave none that can be used.
+    #[must_use]
+    pub fn answer(&self) -> Option<&T> {
+        self.answer.as_ref()
+    }
+
+    /// The answer alone.
+    #[must_use]
+    pub fn into_answer(self) -> Option<T> {
+        self.answer
+    }
+
+    /// Whose word the answer is, and how far it may travel.
+    #[must_use]
+    pub fn label(&self) -> &Label {
+        &self.label
     }
 
     /// The answer, if no untrusted input had a part in it.

@@ -70,7 +70,7 @@ async fn a_panic_in_a_write_is_in_doubt_and_a_person_looks_into_it() {
     assert_eq!(outcome.status, Status::NeedsPerson);
     assert_eq!(outcome.exceptions.len(), 1, "{:?}", outcome.exceptions);
     assert!(matches!(outcome.exceptions[0].need, Need::InDoubt), "{:?}", outcome.exceptions);
-    assert!(outcome.answer.is_none() && outcome.stop.is_none());
+    assert!(outcome.answer().is_none() && outcome.stop.is_none());
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn an_answer_has_the_type_that_is_asked_for() {
     let (builder, told) = agent(lines);
     let agent = builder.build().unwrap();
     let outcome = agent.run_as::<Verdict>("Is it good?").await.unwrap();
-    assert_eq!(outcome.answer, Some(Verdict { good: true, reasons: vec!["a".to_owned()] }));
+    assert_eq!(outcome.answer(), Some(&Verdict { good: true, reasons: vec!["a".to_owned()] }));
     assert!(outcome.is_done() && outcome.spent.turns == 2);
     assert!(told.text().contains("Your answer must be JSON"), "the first answer was sent back");
     let trusted = outcome.trusted().unwrap();
@@ -200,7 +200,7 @@ async fn an_answer_that_never_fits_is_an_outcome() {
     let lines = (0..10).map(|_| Line::text("Good!")).collect();
     let (builder, _) = agent(lines);
     let outcome = builder.build().unwrap().run_as::<Verdict>("Is it good?").await.unwrap();
-    assert_eq!((outcome.answer, outcome.stop), (None, Some(StopReason::InvalidModelOutput)));
+    assert_eq!((outcome.answer(), outcome.stop), (None, Some(StopReason::InvalidModelOutput)));
     assert_eq!(outcome.status, Status::Failed);
 }
 
@@ -398,7 +398,7 @@ async fn a_run_is_ended_from_outside() {
     let run = runs.recv().await.unwrap();
     agent.cancel(&run, "enough").await.unwrap();
     let outcome = running.await.unwrap().unwrap();
-    assert_eq!((outcome.status, outcome.answer), (Status::Cancelled, None));
+    assert_eq!((outcome.status, outcome.answer()), (Status::Cancelled, None));
 }
 
 #[test]

@@ -253,5 +253,5 @@ async fn a_trusted_argument_is_refused_once_the_model_has_read_untrusted_text() 
     assert_eq!(results[0], ("5".to_owned(), false), "the person's word");
     assert!(!results[1].1);
     assert!(results[2].1, "after reading: {results:?}");
-    assert!(outcome.label.is_tainted() && outcome.trusted().is_none());
+    assert!(outcome.label().is_tainted() && outcome.trusted().is_none());
 }
