@@ -16,7 +16,7 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
@@ -29,6 +29,14 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("store", &["kernel"]),
     ("connect", &["kernel"]),
     ("models", &["kernel"]),
+    ("macros", &[]),
+    (
+        "embed",
+        &[
+            "kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models",
+            "macros",
+        ],
+    ),
     (
         "harness",
         &[
@@ -39,7 +47,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Heavy or telling dependency → the only crates that may need it.
-const LEAVES: [(&str, &[&str]); 15] = [
+const LEAVES: [(&str, &[&str]); 17] = [
     ("anyhow", &["harness"]),
     ("axum", &["harness", "world"]),
     ("cedar-policy", &["policy"]),
@@ -48,12 +56,14 @@ const LEAVES: [(&str, &[&str]); 15] = [
     ("getrandom", &["engine", "store", "harness"]),
     ("hmac", &["connect"]),
     ("hyper-rustls", &["models"]),
+    ("inventory", &["embed"]),
     ("jsonwebtoken", &["harness"]),
     ("lettre", &["connect"]),
     ("reqwest", &["connect", "harness"]),
     ("rusqlite", &["store", "connect", "world"]),
+    ("syn", &["macros"]),
     ("testkit", &[]),
-    ("tokio", &["engine", "store", "connect", "models", "world", "harness"]),
+    ("tokio", &["engine", "store", "connect", "models", "world", "embed", "harness"]),
     ("tokio-postgres", &["connect"]),
 ];
 

@@ -1,0 +1,6 @@
+use embed::guide;
+
+#[guide]
+const MAX: u32 = 7;
+
+fn main() {}

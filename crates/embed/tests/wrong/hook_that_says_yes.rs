@@ -1,0 +1,8 @@
+use embed::{Call, hook};
+
+#[hook]
+fn allow(_: &Call<'_>) -> bool {
+    true
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use embed::{Verdict, hook};
+
+#[hook]
+fn allow() -> Verdict {
+    Verdict::Pass
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use embed::skill;
+
+#[skill]
+const TONE: &str = "Be brief.";
+
+fn main() {}

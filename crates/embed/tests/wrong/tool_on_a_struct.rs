@@ -1,0 +1,7 @@
+use embed::tool;
+
+/// The weather.
+#[tool]
+struct Weather;
+
+fn main() {}

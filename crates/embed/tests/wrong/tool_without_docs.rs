@@ -1,0 +1,8 @@
+use embed::tool;
+
+#[tool(effect = "read")]
+async fn weather(city: String) -> String {
+    city
+}
+
+fn main() {}

@@ -1,0 +1,5 @@
+use embed::{Label, Trusted};
+
+fn main() {
+    let _ = Trusted::of("anything", Label::bottom());
+}
