@@ -1,7 +1,8 @@
 //! Pure planners: folds from what was observed to what is wanted next.
 //!
-//! One planner so far: [`PlaybookPlanner`] runs steps that people wrote. It computes and never acts: it
-//! proposes moves, and the run machine decides whether they may happen.
+//! [`PlaybookPlanner`] runs steps that people wrote, and the model-driven agents among them
+//! (`playbook/agent`). It computes and never acts: it proposes moves, and the run machine decides whether
+//! they may happen.
 //!
 //! It must not know: IO, a clock, randomness, the catalogue, policies, packs, stores, or any crate of
 //! ours but `kernel` and `expr`. Pauses between tries come from the run id; time is waited for by a

@@ -392,3 +392,18 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
     office.world.performed_nothing_twice();
     office.json(&["run", "replay", &run]).exits(0);
 }
+
+/// The configuration that the documentation shows is one.
+#[test]
+fn the_documented_configuration_loads() {
+    let page = fs::read_to_string(crate::support::root().join("docs/agents.md")).unwrap();
+    let text = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let office = Office::open();
+    let config = fs::read_to_string(office.config()).unwrap();
+    let (models, secrets) = text.split_once("[secrets]\n").unwrap();
+    fs::write(office.config(), format!("{config}{secrets}{models}")).unwrap();
+    let shown = office.json(&["config", "show"]).exits(0).stdout;
+    assert!(shown.contains("providers.cloud") && shown.contains("models.main"), "{shown}");
+    let command = office.command(&["doctor", "-o", "json"]).env("CLOUD_KEY", "k").output().unwrap();
+    assert!(command.status.success(), "{command:?}");
+}

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod agent;
+#[cfg(test)]
+mod agent_interference;
 mod determinism;
 #[cfg(test)]
 mod flow;

@@ -417,7 +417,8 @@ impl Frame {
         let taints = label.is_tainted() && !self.seen.is_tainted();
         let text = shown(&output.value);
         let content = if self.code.sight == Sight::Handles && taints {
-            json!({ HANDLE: handle, "bytes": text.len() }).to_string()
+            // Nothing else: how long it is would be told by whoever wrote it.
+            json!({ HANDLE: handle }).to_string()
         } else {
             self.seen.join_from(&label);
             let max = self.result_bytes_max();
