@@ -39,9 +39,11 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Brok
     let rounds = options.pick(ROUNDS, 1);
     for (turns, goal) in [(10, SHORT_MS), (100, SHORT_MS), (400, LONG_MS)] {
         let convs = options.pick(TURNS, 400) / turns;
-        let bare = Spread::of((0..rounds).map(|_| floor(&model, turns, convs)).collect::<Result<_, _>>()?);
+        let bare =
+            Spread::of((0..rounds).map(|_| floor(&model, turns, convs)).collect::<Result<_, _>>()?);
         let bare = Floor { name: "a bare loop", value: bare };
-        let asked = |_| run(options, &model, (turns, 1, convs), &[]).map(|m| m.cpu_s * 1e3 / m.turns);
+        let asked =
+            |_| run(options, &model, (turns, 1, convs), &[]).map(|m| m.cpu_s * 1e3 / m.turns);
         let cost = Spread::of((0..rounds).map(asked).collect::<Result<_, _>>()?);
         let name = format!("a turn of {turns}, cpu");
         report.add(Figure::new(name, (cost, "ms"), Some(bare), Goal::AtMost(goal)));
@@ -51,7 +53,12 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Brok
             .map(|m| m.cpu_s * 1e3 / m.turns)
     };
     let cost = Spread::of((0..rounds).map(streamed).collect::<Result<_, _>>()?);
-    report.add(Figure::new("a streamed turn of 100, cpu", (cost, "ms"), None, Goal::AtMost(STREAMED_MS)));
+    report.add(Figure::new(
+        "a streamed turn of 100, cpu",
+        (cost, "ms"),
+        None,
+        Goal::AtMost(STREAMED_MS),
+    ));
     many(options, &model, report)
 }
 
@@ -72,7 +79,12 @@ fn many(options: &Options, model: &Model, report: &mut Report) -> Result<(), Bro
     };
     let both: Vec<(f64, f64)> = (0..rounds).map(durable).collect::<Result<_, _>>()?;
     let rates = Spread::of(both.iter().map(|(rate, _)| *rate).collect());
-    report.add(Figure::new("turns of 64 agents, SQLite", (rates, "1/s"), None, Goal::AtLeast(DURABLE)));
+    report.add(Figure::new(
+        "turns of 64 agents, SQLite",
+        (rates, "1/s"),
+        None,
+        Goal::AtLeast(DURABLE),
+    ));
     let bytes = Spread::of(both.iter().map(|(_, bytes)| *bytes).collect());
     report.add(Figure::new("store of a turn", (bytes, "bytes"), None, Goal::AtMost(3_072.0)));
     Ok(())

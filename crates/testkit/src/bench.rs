@@ -49,6 +49,8 @@ pub struct World {
     pub calls: BTreeMap<String, usize>,
     /// Effect key → times it took effect. Keyed targets deduplicate.
     pub effects: BTreeMap<String, usize>,
+    /// For each model call, how many prompts and replies its conversation held, its own prompt included.
+    pub threads: Vec<usize>,
     /// A record that `set`-like operations write and `get`-like ones read.
     pub record: Value,
 }
@@ -255,6 +257,7 @@ impl World {
     }
 
     fn call(&mut self, permit: &Permit) -> Outcome {
+        self.threads.extend(permit.thread().map(|thread| thread.since(|_| false).len()));
         let id = permit.operation().id.to_string();
         let count = self.calls.entry(id.clone()).or_default();
         let index = *count;

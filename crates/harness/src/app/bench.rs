@@ -111,6 +111,11 @@ pub async fn agent(options: Options) -> Result<Measured, Problem> {
         wall_s: seconds(ClockId::Monotonic) - wall,
         cpu_s: seconds(ClockId::ProcessCPUTime) - cpu,
     };
+    for agent in 0..options.agents {
+        for conversation in 0..options.convs {
+            bench.check(agent, conversation).await?;
+        }
+    }
     bench.close().await?;
     Ok(measured)
 }
@@ -191,7 +196,13 @@ impl Bench {
             Genesis { id: id.clone(), header: self.header.clone(), intent, subjects: Vec::new() };
         self.engine.submit(genesis).await?;
         self.engine.settled(&tenant, &id).await;
-        // A conversation that is driven to its end leaves nothing due and says how it ended.
+        Ok(())
+    }
+
+    /// Whether a conversation came to an answer.
+    async fn check(&self, agent: u32, conversation: u32) -> Result<(), Problem> {
+        let tenant = Tenant::default();
+        let id = RunId::of_intent(&tenant, "bench", &format!("{agent}/{conversation}"));
         let ended = self.journal.claim(tenant, id.clone()).await?;
         let finished = ended.records.iter().rev().any(|record| {
             matches!(

@@ -32,10 +32,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("macros", &[]),
     (
         "embed",
-        &[
-            "kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models",
-            "macros",
-        ],
+        &["kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models", "macros"],
     ),
     (
         "harness",
