@@ -95,6 +95,25 @@ impl Pack {
         })
     }
 
+    /// Whether a model-driven agent has a part in serving an intent.
+    #[must_use]
+    pub fn has_agent(&self, intent: &crate::model::Intent) -> bool {
+        let mut todo = vec![intent.playbook.as_str()];
+        let mut seen = std::collections::BTreeSet::new();
+        let mut found = intent.hands_to.is_some();
+        while let Some(name) = todo.pop() {
+            let Some(written) = self.playbooks.get(name).filter(|_| seen.insert(name)) else {
+                continue;
+            };
+            kernel::playbook::visit_steps(&written.steps, &mut |_, step| match &step.work {
+                Work::Agent { .. } => found = true,
+                Work::Playbook { name, .. } => todo.push(name),
+                _ => {}
+            });
+        }
+        found
+    }
+
     /// What serves an intent: its playbook, or one step that hands it to an agent.
     fn serving(&self, intent: &crate::model::Intent) -> Result<Playbook, Problem> {
         let Some(name) = &intent.hands_to else { return self.inline(&intent.playbook) };

@@ -69,10 +69,19 @@ pub struct Options {
     pub agents: u32,
     /// Conversations of each, one after the other.
     pub convs: u32,
-    /// Whether answers come as streams.
-    pub streaming: Streaming,
+    /// How answers come.
+    pub answers: Answers,
     /// A folder for the journal; none = in memory.
     pub store: Option<PathBuf>,
+}
+
+/// How a model's answers come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// In one piece.
+    Whole,
+    /// As streams.
+    Streamed,
 }
 
 /// What it cost.
@@ -227,7 +236,10 @@ fn open_models(options: &Options) -> Result<Arc<Models>, Problem> {
         Problem::usage("bench-model", error.to_string()).next("correct --base-url and --model")
     };
     let mut provider = Provider::new("bench", ApiKind::OpenAi, &options.base_url, &options.model);
-    provider.streaming = options.streaming;
+    provider.streaming = match options.answers {
+        Answers::Whole => Streaming::Off,
+        Answers::Streamed => Streaming::On,
+    };
     provider.plaintext = Plaintext::Loopback;
     provider.clearance = Confidentiality::Confidential;
     let client = Client::new(provider, Key::none(), &Http::default()).map_err(wrong)?;

@@ -1,14 +1,18 @@
 // The files of packs/customer-ops, one a line.
 shipped! {
+    "agents/account-analyst.yaml"
+    "agents/email-drafter.yaml"
     "connectors/billing.yaml"
     "connectors/crm.yaml"
     "connectors/desk.yaml"
     "connectors/mail.yaml"
     "connectors/usage.yaml"
     "exceptions.yaml"
+    "intents/account_analysis.yaml"
     "intents/churn_risk_read.yaml"
     "intents/contract_field_change.yaml"
     "intents/goodwill_refund.yaml"
+    "intents/renewal_mail.yaml"
     "intents/renewal_risk_review.yaml"
     "intents/support_escalation.yaml"
     "kpis.yaml"
@@ -24,4 +28,5 @@ shipped! {
     "playbooks/support_escalation.yaml"
     "policies/customer-ops.cedar"
     "policies/customer-ops.test.yaml"
+    "skills/renewal-mail/SKILL.md"
 }

@@ -12,6 +12,7 @@ pub mod caller;
 pub mod checks;
 pub mod claims;
 pub mod config;
+pub mod contexts;
 pub mod demo;
 pub mod desk;
 pub mod doctor;

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    App, Caller, Right, agents, approvals, backups, checks, claims, config,
+    App, Caller, Right, agents, approvals, backups, checks, claims, config, contexts,
     demo::Told,
     doctor, drill, exceptions, explain, export, gate, halts, identity, intents, kit, kpis,
     migration, packs, policies,
@@ -105,7 +105,7 @@ ops! {
     Own "run.get", "harness.run-detail/v1" => runs::get: runs::NamedRun => runs::RunDetail;
     Own "run.events", "harness.event-list/v1" => timeline::events: timeline::ListEvents => timeline::EventList;
     Propose "run.start", "harness.agent-run/v1" => agents::start: agents::StartAgent => agents::AgentRun;
-    Own "run.context", "harness.context/v1" => agents::context: agents::GetContext => agents::ContextView;
+    Own "run.context", "harness.context/v1" => contexts::context: contexts::GetContext => contexts::ContextView;
     Operate "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
     Operate "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
     Handle "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;

@@ -1,5 +1,6 @@
 //! Showing outside values to people: safely, readably, and never more than asked for.
 
+pub use pack::nearest;
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use bytes::Bytes;

@@ -87,7 +87,14 @@ pub fn test(config: &Config, request: &TestPack) -> Result<PackTested, Problem> 
     let (shelved, policies) = shelve(config, &folder)?;
     let only = request.only.iter().map(|text| Only::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let stage = Stage::new(shelved, config)?;
-    let intents: Vec<&pack::Intent> = stage.shelved.pack.intents.values().collect();
+    // What a model would say is nobody's to make up: agents are tested with scripted models.
+    let (agents, intents): (Vec<&pack::Intent>, Vec<&pack::Intent>) = stage
+        .shelved
+        .pack
+        .intents
+        .values()
+        .partition(|intent| stage.shelved.pack.has_agent(intent));
+    let agents: Vec<String> = agents.iter().map(|intent| intent.name.clone()).collect();
     let rehearsals = side_by_side(&intents, |intent| rehearse(&stage, intent, request.seed));
     let jobs = jobs(&rehearsals, &only);
     if jobs.is_empty() && !only.is_empty() {
@@ -97,7 +104,7 @@ pub fn test(config: &Config, request: &TestPack) -> Result<PackTested, Problem> 
     }
     let found = side_by_side(&jobs, |job| play_case(&rehearsals, job));
     let place = request.pack.clone().unwrap_or_else(|| folder.display().to_string());
-    let results = Results { place, seed: request.seed, rehearsals, jobs, found, only };
+    let results = Results { place, seed: request.seed, agents, rehearsals, jobs, found, only };
     Ok(results.report(&stage, policies))
 }
 
@@ -230,6 +237,7 @@ fn side_by_side<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync) -
 struct Results {
     place: String,
     seed: u64,
+    agents: Vec<String>,
     rehearsals: Vec<Rehearsal>,
     jobs: Vec<Job>,
     found: Vec<Vec<Finding>>,
@@ -261,6 +269,7 @@ impl Results {
             wrong: cells().map(|cell| cell.wrong).sum(),
             probes: PROBES.iter().map(view).collect(),
             unreached: unreached.collect(),
+            handed_to_agents: self.agents.clone(),
             notes: self.rehearsals.iter().flat_map(|r| r.notes.clone()).collect(),
             items,
             failures,

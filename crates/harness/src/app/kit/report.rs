@@ -30,6 +30,9 @@ pub struct PackTested {
     pub failures: Vec<Failure>,
     /// Steps that no setting reached: nothing is known about them.
     pub unreached: Vec<String>,
+    /// Intents that a model-driven agent has a part in: not played, for nobody can make up what it would say.
+    #[serde(default)]
+    pub handed_to_agents: Vec<String>,
     /// What an author should look at.
     pub notes: Vec<String>,
 }

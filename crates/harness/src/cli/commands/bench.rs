@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
-use models::Streaming;
 
 use super::whole_number;
 use crate::{
@@ -51,7 +50,7 @@ pub(crate) async fn run(verb: Verb, store: Option<PathBuf>) -> Result<u8, Proble
         model,
         agents,
         convs,
-        streaming: if stream { Streaming::On } else { Streaming::Off },
+        answers: if stream { bench::Answers::Streamed } else { bench::Answers::Whole },
         store: store.filter(|path| path.as_os_str() != "none"),
     })
     .await?;

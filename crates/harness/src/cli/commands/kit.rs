@@ -117,6 +117,10 @@ fn matrix(answer: &Value, screen: &mut Screen) {
     let legend = "A number counts runs that came out as declared, ✗ those that did not; – has nothing \
                   to do there; ? was never reached.";
     screen.wrapped("", "", legend);
+    for intent in render::list(answer, "/handed_to_agents") {
+        screen
+            .field("not played", &format!("{} is an agent's", intent.as_str().unwrap_or_default()));
+    }
     for step in render::list(answer, "/unreached") {
         screen.field("never reached", step.as_str().unwrap_or_default());
     }

@@ -9,14 +9,14 @@ use super::{Asked, Outcome, duration_ms, json_argument, render, whole_number};
 use crate::{
     app::{
         problem::{Kind, Problem},
-        value::counted,
+        value::{counted, nearest},
     },
     cli::Context,
 };
 
 /// A task for an agent, or a verb.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Run {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -28,6 +28,7 @@ pub struct Run {
 #[derive(Debug, Args)]
 pub(super) struct Start {
     /// What is to be done, in words: an agent does it, with reads alone unless --write is given
+    #[arg(required = true, value_parser = task_in_words)]
     task: Option<String>,
     /// The pack whose operations it may use
     #[arg(long, value_name = "NAME")]
@@ -53,6 +54,18 @@ pub(super) struct Start {
     /// Longest wait, such as 10m
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms, allow_hyphen_values = true)]
     timeout: u64,
+}
+
+/// One word is a verb with a typo far more often than a task.
+fn task_in_words(text: &str) -> Result<String, String> {
+    if text.trim().contains(char::is_whitespace) {
+        return Ok(text.to_owned());
+    }
+    let verbs = Verb::augment_subcommands(clap::Command::new("run"));
+    let names: Vec<&str> = verbs.get_subcommands().map(clap::Command::get_name).collect();
+    let hint = nearest(text, names.iter().copied());
+    let hint = hint.map(|verb| format!("; did you mean `{verb}`?")).unwrap_or_default();
+    Err(format!("a task is said in a sentence, and this is no verb{hint}"))
 }
 
 /// Verbs.
@@ -228,17 +241,7 @@ impl Run {
 
 impl Start {
     fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
-        let Some(task) = self.task else {
-            return Err(Problem::usage("no-task", "say what is to be done, or name a verb").next(
-                "`harness run \"…\"` hands a task to an agent; `harness run --help` lists verbs",
-            ));
-        };
-        // One word is a verb with a typo far more often than a task.
-        if !task.trim().contains(char::is_whitespace) {
-            let detail = format!("`{task}` is neither a verb of `harness run` nor a task");
-            return Err(Problem::usage("one-word-task", detail)
-                .next("`harness run --help` lists verbs; say a task in a sentence"));
-        }
+        let task = self.task.unwrap_or_default();
         let body = json!({
             "task": task, "pack": self.pack, "agent": self.agent, "model": self.model,
             "write": self.write, "turns": self.turns, "tokens": self.budget,

@@ -8,7 +8,13 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{DemoHome, Office, change, id_of, root, run_in};
+use crate::{
+    agents::{
+        self,
+        model::{Model, Says},
+    },
+    support::{DemoHome, Office, Serving, change, id_of, root, run_in},
+};
 
 /// Every published schema by kind, as `harness schema --write` writes them.
 fn published(office: &Office) -> BTreeMap<String, Value> {
@@ -105,7 +111,9 @@ fn hold_what_is_made(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
 
 #[test]
 fn every_answer_validates_against_its_published_schema() {
-    let office = Office::served();
+    let model = Model::start([Says::Text("Nothing to do.")]);
+    let office = agents::office(&model);
+    let served = Serving::start(&office);
     let schemas = published(&office);
     let mut seen = BTreeSet::new();
     let mut hold = |words: &[&str]| {
@@ -133,6 +141,8 @@ fn every_answer_validates_against_its_published_schema() {
         &["intent", "plan", "churn_risk_read", "--input", "account=ACC-0042"],
         &["intent", "submit", "churn_risk_read", "--input", "account=ACC-0007", "--wait"],
         &["plan", "get", &run],
+        &["run", "Look around and report"],
+        &["run", "context", &run],
         &["run", "list"],
         &["run", "get", &run],
         &["run", "get", &waiting],
@@ -176,6 +186,7 @@ fn every_answer_validates_against_its_published_schema() {
     let all: BTreeSet<String> =
         schemas.keys().filter(|kind| !kind.starts_with("file-")).cloned().collect();
     assert_eq!(seen, all, "a kind that no command answers, or the other way round");
+    drop(served);
 }
 
 #[test]
