@@ -404,6 +404,10 @@ fn the_documented_configuration_loads() {
     fs::write(office.config(), format!("{config}{secrets}{models}")).unwrap();
     let shown = office.json(&["config", "show"]).exits(0).stdout;
     assert!(shown.contains("providers.cloud") && shown.contains("models.main"), "{shown}");
-    let command = office.command(&["doctor", "-o", "json"]).env("CLOUD_KEY", "k").output().unwrap();
+    let command = office
+        .command(&["doctor", "-o", "json"])
+        .env("CLOUD_KEY", "a-key-that-is-long-enough")
+        .output()
+        .unwrap();
     assert!(command.status.success(), "{command:?}");
 }

@@ -119,7 +119,6 @@ fn a_new_pack_passes_in_under_sixty_lines_of_yaml() {
     assert_eq!(tested["passed"], true);
     assert_eq!(tested["unreached"], Value::Array(vec![]));
     assert_eq!(cells(&tested, "unreached"), Vec::<String>::new());
-    assert_eq!(tested["handed_to_agents"], serde_json::json!(["account_analysis", "renewal_mail"]));
     let played = cells(&tested, "ok");
     for probe in ["happy", "fail", "again", "refuse", "expire", "crash", "undo", "drift", "restore"]
     {
@@ -167,6 +166,7 @@ fn the_shipped_pack_passes_and_every_step_is_reached() {
             "support_escalation"
         ]
     );
+    assert_eq!(tested["handed_to_agents"], serde_json::json!(["account_analysis", "renewal_mail"]));
     let played = cells(&tested, "ok");
     for cell in [
         "churn:restore",

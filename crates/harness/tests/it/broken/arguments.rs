@@ -8,7 +8,7 @@ use crate::support::{Ran, program, run_in};
 /// The words, one a space; and a word the refusal contains.
 #[rustfmt::skip]
 pub(super) const TABLE: &[(&str, &str)] = &[
-    ("rnu list", "rnu"), ("run lst", "lst"), ("run", "add one of list, get"), ("runs", "runs"),
+    ("rnu list", "rnu"), ("run lst", "lst"), ("run", "<TASK>"), ("runs", "runs"),
     ("run get", "<RUN>"), ("run get a b", "b"), ("run replay", "<RUN>"), ("run rollback", "<RUN>"),
     ("run list --limt 3", "--limt"), ("run list --limit", "--limit"), ("run list --limit many", "whole number"),
     ("run list --limit -1", "'-1' for '--limit"), ("run list --limit 1.5", "whole number"),
