@@ -99,7 +99,7 @@ pub enum Noun {
     #[command(subcommand)]
     Plan(plan::Verb),
     /// Hand a task to an agent; look at runs, steer them, roll them back, replay them
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// Decide what runs ask
     #[command(subcommand)]
     Approval(approval::Verb),
