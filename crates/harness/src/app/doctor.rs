@@ -77,6 +77,7 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
     let halts = super::halts::list(app, caller, Default::default()).await?;
     checks.push(halts_check(&halts));
     checks.push(circuits_check(app));
+    checks.extend(models_check(app));
 
     let stats = app.store.stats(caller.tenant()).await?;
     let queue = format!(
@@ -112,6 +113,41 @@ fn circuits_check(app: &App) -> Check {
         ("warning", trouble.join("; "), Some(fix))
     };
     Check { id: "circuits".to_owned(), result: result.to_owned(), found, fix }
+}
+
+/// Providers of models: which roles they serve, and whether they are left alone for now. Agents go on with
+/// the next one of a role, so trouble is a warning.
+fn models_check(app: &App) -> Option<Check> {
+    let health = app.models.status();
+    if health.is_empty() {
+        return None;
+    }
+    let left_alone = health.iter().filter(|provider| provider.circuit != "closed");
+    let trouble: Vec<String> = left_alone
+        .map(|provider| {
+            let why = provider.last_error.map(|code| format!(": {code}")).unwrap_or_default();
+            format!("{} is {}{why}", provider.provider, provider.circuit.replace('_', " "))
+        })
+        .collect();
+    let unused = health.iter().filter(|provider| provider.roles.is_empty());
+    let unused = unused.map(|provider| format!("{} has no role", provider.provider));
+    let trouble: Vec<String> = trouble.into_iter().chain(unused).collect();
+    let serving = health.iter().map(|provider| {
+        let (name, roles) = (&provider.provider, provider.roles.join(", "));
+        format!(
+            "{name} for {roles} ({}, failed {})",
+            counted(provider.calls, "call"),
+            provider.failed
+        )
+    });
+    let (result, found, fix) = if trouble.is_empty() {
+        ("ok", serving.collect::<Vec<_>>().join("; "), None)
+    } else {
+        let fix =
+            "look at [providers] and [models] in harness.toml, and at the providers".to_owned();
+        ("warning", trouble.join("; "), Some(fix))
+    };
+    Some(Check { id: "models".to_owned(), result: result.to_owned(), found, fix })
 }
 
 /// What could not be told, and what cannot be told at all. Nobody is locked out by it: the lists are whole.

@@ -393,6 +393,53 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
     office.json(&["run", "replay", &run]).exits(0);
 }
 
+/// A playbook and an agent that use the same operation leave the same events of it (C002).
+#[test]
+fn an_agents_actions_are_journaled_like_those_of_a_playbook() {
+    let account = json!({ "account": ACCOUNT });
+    let model = Model::start([
+        Says::Calls(vec![("crm_get_account", account.clone())]),
+        Says::Text("It is a customer."),
+    ]);
+    let office = office(&model);
+    let by_agent = office.json(&["run", "Look ACC-0001 up"]).exits(0).document();
+    let by_agent = by_agent["run"]["id"].as_str().unwrap().to_owned();
+    let by_steps = submit(&office, "churn_risk_read", &account);
+    let told = |run: &str| -> Vec<Value> {
+        let events = office.json(&["run", "events", run]).exits(0).document();
+        let items = events["items"].as_array().unwrap().clone();
+        let proposed = items.iter().find(|event| {
+            event["kind"] == "proposed" && event["body"]["operation"] == "crm.get_account"
+        });
+        let proposed = proposed.unwrap();
+        let about = |event: &&Value| {
+            event["body"]["action"] == proposed["seq"] || event["seq"] == proposed["seq"]
+        };
+        let fields = |event: &Value| {
+            let mut names: Vec<String> =
+                event["body"].as_object().unwrap().keys().cloned().collect();
+            names.sort();
+            json!([event["kind"], names])
+        };
+        items.iter().filter(about).map(fields).collect()
+    };
+    let (agent, steps) = (told(&by_agent), told(&by_steps));
+    assert_eq!(agent.len(), 5, "{agent:#?}");
+    assert_eq!(agent, steps);
+}
+
+/// Doctor says who answers for which role, and who is left alone.
+#[test]
+fn doctor_knows_the_models() {
+    let model = Model::start([]);
+    let office = office(&model);
+    let doctor = office.json(&["doctor"]).exits(0).document();
+    let checks = doctor["checks"].as_array().unwrap();
+    let models = checks.iter().find(|check| check["id"] == "models").unwrap();
+    assert_eq!(models["result"], "ok", "{models:#}");
+    assert!(models["found"].as_str().unwrap().starts_with("scripted for main"), "{models:#}");
+}
+
 /// The configuration that the documentation shows is one.
 #[test]
 fn the_documented_configuration_loads() {
