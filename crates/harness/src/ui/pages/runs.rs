@@ -183,10 +183,11 @@ fn needs(run: &RunDetail) -> Markup {
 
 fn came_of_it(run: &RunDetail) -> Markup {
     html! {
-        @if run.output.is_some() || !run.caveats.is_empty() || !run.switched_off.is_empty() {
+        @if run.output.is_some() || !run.caveats.is_empty() || !run.switched_off.is_empty() || !run.agents.is_empty() {
             section.card aria-labelledby="result" {
                 header { h2 #result { "What came of it" } }
                 @for caveat in &run.caveats { (parts::note(Tone::Warn, Icon::Half, html! { (caveat) })) }
+                @for agent in &run.agents { p.row { (agent_line(agent)) } }
                 @if !run.switched_off.is_empty() { p.row { "Switched off for this run: " (run.switched_off.join(", ")) } }
                 @if let Some(output) = run.output.as_ref().filter(|output| !output.is_null()) {
                     (result(output))
@@ -194,6 +195,19 @@ fn came_of_it(run: &RunDetail) -> Markup {
             }
         }
     }
+}
+
+/// Why an agent stopped, and what its model used.
+fn agent_line(agent: &crate::app::agents::AgentView) -> String {
+    let turns = crate::app::value::counted(agent.turns, "turn");
+    format!(
+        "The agent of step {} stopped: {} after {turns} and {}; {} tokens read, {} written.",
+        agent.step,
+        agent.stopped.replace('_', " "),
+        crate::app::value::counted(agent.calls, "call"),
+        agent.tokens_read,
+        agent.tokens_written,
+    )
 }
 
 /// The fields of a result that are one line each; the whole of it on demand.
