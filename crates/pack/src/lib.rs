@@ -39,7 +39,7 @@ mod yaml;
 
 pub use compile::{Forecast, PLAN_SCHEMA, Pins};
 pub use editor::schemas;
-pub use load::{FILE_BYTES_MAX, FILES_MAX, Loaded, PACK_BYTES_MAX, Pack};
+pub use load::{FILE_BYTES_MAX, FILES_MAX, Loaded, PACK_BYTES_MAX, Pack, SIGNATURE};
 pub use manifest::is_newer;
 pub use model::{
     Asked, Connector, ConnectorKind, Direction, ExceptionRule, Expected, Intent, Kpi, Manifest,

@@ -32,6 +32,12 @@ use crate::{
 /// Largest YAML or policy file, in bytes.
 pub const FILE_BYTES_MAX: usize = 256 * 1024;
 
+/// The file that says who made a pack.
+pub const SIGNATURE: &str = "pack.sig";
+
+/// Longest signature file, in bytes.
+const SIGNATURE_BYTES_MAX: usize = 4_096;
+
 /// Most files of a pack.
 pub const FILES_MAX: usize = 200;
 
@@ -70,6 +76,10 @@ pub struct Pack {
     pub kpis: Vec<Kpi>,
     /// Hash of the canonical listing of its files.
     pub digest: Digest,
+    /// The same without [`SIGNATURE`]: what a signature is about.
+    pub content: Digest,
+    /// The text of [`SIGNATURE`]; who made it is for others to say.
+    pub signature: Option<String>,
 }
 
 /// A pack and what its author should look at.
@@ -98,11 +108,21 @@ impl Pack {
         }
         let warnings = check::check_draft(&draft, &problems);
         let digest = digest_files(&files, &problems);
+        let signature = read_signature(&files, &problems);
+        let content = match signature {
+            None => digest,
+            Some(_) => {
+                let mut others = files.clone();
+                others.remove(SIGNATURE);
+                digest_files(&others, &problems)
+            }
+        };
         let catalogue = draft.catalogue(&problems);
         if !problems.is_empty() {
             return Err(problems.into_sorted());
         }
-        Ok(Loaded { pack: draft.into_pack(catalogue, digest), warnings: warnings.into_sorted() })
+        let pack = draft.into_pack(catalogue, (digest, content, signature));
+        Ok(Loaded { pack, warnings: warnings.into_sorted() })
     }
 }
 
@@ -145,7 +165,11 @@ impl Draft {
         })
     }
 
-    fn into_pack(self, catalogue: Catalogue, digest: Digest) -> Pack {
+    fn into_pack(
+        self,
+        catalogue: Catalogue,
+        (digest, content, signature): (Digest, Digest, Option<String>),
+    ) -> Pack {
         fn named<T>(items: Vec<(String, T)>, name: impl Fn(&T) -> String) -> BTreeMap<String, T> {
             items.into_iter().map(|(_, item)| (name(&item), item)).collect()
         }
@@ -162,6 +186,8 @@ impl Draft {
             exceptions: self.exceptions,
             kpis: self.kpis,
             digest,
+            content,
+            signature,
         }
     }
 }
@@ -199,6 +225,20 @@ fn check_sizes(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) {
         if read && bytes.len() > FILE_BYTES_MAX {
             let message = format!("larger than {FILE_BYTES_MAX} bytes");
             problems.add(Problem::new(path, FIRST, message, "split the file"));
+        }
+    }
+}
+
+/// The signature's text, where there is one.
+fn read_signature(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) -> Option<String> {
+    let bytes = files.get(SIGNATURE)?;
+    match String::from_utf8(bytes.clone()) {
+        Ok(text) if text.len() <= SIGNATURE_BYTES_MAX => Some(text),
+        _ => {
+            let message = format!("no text of at most {SIGNATURE_BYTES_MAX} bytes");
+            let fix = "sign the pack again with `harness pack sign`";
+            problems.add(Problem::new(SIGNATURE, FIRST, message, fix));
+            None
         }
     }
 }
@@ -247,7 +287,7 @@ impl Sort {
                 "pack.yaml" => Self::Manifest,
                 "exceptions.yaml" => Self::Exceptions,
                 "kpis.yaml" => Self::Kpis,
-                _ if name.ends_with(".md") || name == "LICENSE" => Self::Other,
+                _ if name.ends_with(".md") || name == "LICENSE" || name == SIGNATURE => Self::Other,
                 _ => return None,
             },
             "intents" if !nested && name.ends_with(".yaml") => Self::Intent,

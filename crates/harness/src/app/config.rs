@@ -63,6 +63,10 @@ pub struct File {
     /// Roles of models, such as `main` and `small`: which providers are asked, in order.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub models: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    /// Publishers of packs that are trusted, by name: a public key, or `file:PATH` of one.
+    pub publishers: BTreeMap<String, String>,
+    /// Whether packs without a signature of a trusted publisher are refused: `yes` or `no`.
+    pub signed_packs: super::packs::Needed,
     /// Secrets by reference: `env:NAME` or `file:PATH`.
     pub secrets: BTreeMap<String, String>,
     /// Keys by reference.
@@ -202,6 +206,10 @@ pub struct Config {
     pub me: String,
     /// People by name.
     pub people: BTreeMap<String, Person>,
+    /// Publishers of packs that are trusted.
+    pub publishers: BTreeMap<String, String>,
+    /// Whether a pack needs a trusted signature.
+    pub signed_packs: super::packs::Needed,
     /// Who answers when an agent thinks, with the secrets they are shown.
     pub providers: Vec<models::Keyed>,
     /// Roles of models.
@@ -376,6 +384,12 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         operator_policies,
         me,
         people,
+        publishers: file
+            .publishers
+            .iter()
+            .map(|(name, key)| (name.clone(), absolute_reference(key, &place.base)))
+            .collect(),
+        signed_packs: file.signed_packs,
         providers: models::providers(&file.providers)?,
         roles: models::roles(&file.models)?,
         systems: file.systems,

@@ -3,6 +3,7 @@
 mod installed;
 mod record;
 mod review;
+mod signing;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -20,6 +21,7 @@ pub use installed::{
 };
 pub use record::{Did, PackDetail, PackDone, PackRemoved, PackVersion};
 pub use review::{OperationAsk, PackChange, PackFiles, PackReview, review};
+pub use signing::{Needed, PackSigned, Publishers, sign};
 
 /// A pack as lists show it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +36,9 @@ pub struct PackView {
     pub description: String,
     /// Digest of its files.
     pub digest: String,
+    /// Who signed it: `signed by NAME`, `unsigned`, or by a key that nobody declared.
+    #[serde(default)]
+    pub signature: String,
     /// Intents it serves.
     pub intents: Vec<String>,
     /// Operations it asks for.
@@ -192,6 +197,7 @@ fn view(pack: &Pack, warnings: Vec<String>) -> PackView {
         owner: manifest.owner.clone(),
         description: manifest.description.clone(),
         digest: pack.digest.to_string(),
+        signature: if pack.signature.is_some() { "signed" } else { "unsigned" }.to_owned(),
         intents: pack.intents.keys().cloned().collect(),
         operations: manifest.asks.operations.iter().map(ToString::to_string).collect(),
         secrets: manifest.asks.secrets.iter().cloned().collect(),
@@ -210,6 +216,7 @@ fn view_of(shelved: &Shelved) -> PackView {
     PackView {
         origin: shelved.origin.word().to_owned(),
         state: state.to_owned(),
+        signature: shelved.signature.clone(),
         ..view(&shelved.pack, shelved.warnings.clone())
     }
 }

@@ -12,7 +12,7 @@ use pack::{Pack, Router, Schemas};
 use policy::{Bundle, Finding, Layer, Source};
 
 use super::{
-    super::{config::Config, models, problem::Problem},
+    super::{config::Config, models, packs::Publishers, problem::Problem},
     read_folder, unexpected,
 };
 
@@ -108,6 +108,8 @@ pub struct Shelved {
     pub origin: Origin,
     /// Whether it takes new work.
     pub serves: Serves,
+    /// Who signed it, in words.
+    pub signature: String,
 }
 
 impl Shelved {
@@ -124,6 +126,7 @@ impl Shelved {
             warnings: self.warnings.clone(),
             origin: self.origin,
             serves: self.serves,
+            signature: self.signature.clone(),
         }
     }
 
@@ -177,7 +180,10 @@ impl Stock {
         let everything = union(packs.chain(std::iter::once(&models)))?;
         let mut packs = BTreeMap::new();
         for (name, one) in read {
-            packs.insert(name, Arc::new(shelve(one, (&everything, &operator.policies))?));
+            let signature = operator.publishers.check(&one.pack)?;
+            let mut shelved = shelve(one, (&everything, &operator.policies))?;
+            shelved.signature = signature;
+            packs.insert(name, Arc::new(shelved));
         }
         let on = packs.values().filter(|shelved| shelved.serves == Serves::On);
         let router = Router::new(on.map(|shelved: &Arc<Shelved>| &shelved.pack));
@@ -275,6 +281,8 @@ pub struct Operator {
     pub policies: Vec<Source>,
     /// One operation a role.
     pub models: Vec<Operation>,
+    /// Whose packs are trusted.
+    pub publishers: Publishers,
 }
 
 impl Operator {
@@ -284,7 +292,8 @@ impl Operator {
     /// When a policy cannot be read, or what is wrong with the models.
     pub fn of(config: &Config) -> Result<Self, Problem> {
         let policies = operator_layer(&config.operator_policies)?;
-        Ok(Self { policies, models: models::operations(config)? })
+        let publishers = Publishers::of(config)?;
+        Ok(Self { policies, models: models::operations(config)?, publishers })
     }
 
     fn catalogue(&self) -> Result<Catalogue, Problem> {
@@ -329,6 +338,7 @@ pub(in super::super) fn shelve(
         warnings: one.warnings,
         origin: one.origin,
         serves: one.serves,
+        signature: String::new(),
         pack: one.pack,
     })
 }

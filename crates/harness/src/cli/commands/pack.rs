@@ -59,6 +59,14 @@ pub enum Verb {
         /// The folder that holds pack.yaml
         folder: PathBuf,
     },
+    /// Sign a pack, so that whoever installs it knows whose it is
+    Sign {
+        /// The folder that holds pack.yaml
+        folder: PathBuf,
+        /// The private key: file:PATH, made where there is none yet, or env:NAME
+        #[arg(long, value_name = "KEY")]
+        key: String,
+    },
     /// Play every step under every failure, on a made-up world
     Test(kit::Test),
     /// Make a pack that is sound and passes its test
@@ -107,6 +115,20 @@ impl Verb {
             Self::Status => Ok(Outcome::Ask(Asked::new("pack.status", json!({}), trouble::status))),
             Self::Test(test) => test.outcome(context),
             Self::New(new) => new.outcome(),
+            Self::Sign { folder, key } => {
+                let signed = packs::sign(&folder, &key)?;
+                let document = ops::document("harness.pack-signed/v1", &signed)?;
+                let asked = Asked::new("pack.sign", Value::Null, |answer, screen| {
+                    screen.heading(&format!(
+                        "{} {}",
+                        render::text(answer, "/name"),
+                        render::text(answer, "/version")
+                    ));
+                    screen.field("signature", &render::text(answer, "/file"));
+                    screen.field("public key", render::text(answer, "/public_key").trim());
+                });
+                Ok(Outcome::Document { document, asked })
+            }
             Self::Check { folder } => {
                 let found = packs::check(&packs::CheckPack { folder })?;
                 let document = ops::document("harness.pack-checked/v1", &found)?;

@@ -77,7 +77,7 @@ pub(crate) fn detail(frame: &Frame, shown: &Shown<'_>) -> Markup {
             p { a href="/packs" { "All packs" } }
             div.card {
                 header {
-                    div { h1 { (pack.name) " " (pack.version) } p { (pack.description) } p.meta { "owner " strong { (pack.owner) } " · " (parts::digest(&pack.digest)) " " (parts::copy(&pack.digest, "digest")) } }
+                    div { h1 { (pack.name) " " (pack.version) } p { (pack.description) } p.meta { "owner " strong { (pack.owner) } " · " (pack.signature) " · " (parts::digest(&pack.digest)) " " (parts::copy(&pack.digest, "digest")) } }
                     (standing(pack, shown.status))
                 }
                 @for warning in &pack.warnings { (parts::note(Tone::Warn, Icon::Alert, html! { (warning) })) }

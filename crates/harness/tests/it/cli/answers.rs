@@ -87,6 +87,8 @@ fn hold_copies(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     let (made, copy, restored) = (below("made"), below("copy"), below("restored"));
     hold(&["pack", "new", "made", "--dir", &made]);
     hold(&["pack", "test", &format!("{made}/made")]);
+    let key = format!("file:{}", below("publisher.key"));
+    hold(&["pack", "sign", &format!("{made}/made"), "--key", &key]);
     hold(&["backup", "create", &copy]);
     hold(&["backup", "verify", &copy]);
     hold(&["backup", "restore", &copy, "--to", &restored]);

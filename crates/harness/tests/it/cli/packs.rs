@@ -79,3 +79,48 @@ fn a_person_at_the_screen_sees_what_a_pack_asks_for() {
         assert!(text.contains(line), "{line} is missing:\n{text}");
     }
 }
+
+/// C019, C065: a pack says who made it; what was changed after it was signed is never put in force, and
+/// where signatures are needed nothing else is.
+#[test]
+fn a_pack_is_signed_by_somebody_whom_the_operator_trusts() {
+    let office = Office::open();
+    let folder = office.path("packs/customer-ops");
+    let key = format!("file:{}", office.path("publisher.key").display());
+    let signature = |person: &Office| -> String {
+        let listed = person.json(&["pack", "list"]).exits(0).document();
+        listed["items"][0]["signature"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(signature(&office), "unsigned");
+    let sign = ["pack", "sign", folder.to_str().unwrap(), "--key", &key];
+    let signed = office.json(&sign).exits(0).document();
+    assert!(signature(&office).ends_with("whom nobody declared"), "{}", signature(&office));
+
+    let config = fs::read_to_string(office.config()).unwrap();
+    let public = signed["public_key"].as_str().unwrap().trim();
+    let trusted = format!("signed_packs = \"yes\"\n{config}[publishers]\nacme = \"{public}\"\n");
+    fs::write(office.config(), &trusted).unwrap();
+    assert_eq!(signature(&office), "signed by acme");
+
+    // A changed file, and the signature of another version: neither is put in force.
+    let page = office.path("packs/customer-ops/README.md");
+    let text = fs::read_to_string(&page).unwrap();
+    fs::write(&page, format!("{text}\nchanged\n")).unwrap();
+    let refused = office.json(&["pack", "list"]).exits(10).problem();
+    assert_eq!(refused["code"], "pack-signature", "{refused:#}");
+    fs::write(&page, &text).unwrap();
+    assert_eq!(signature(&office), "signed by acme");
+    let manifest = office.path("packs/customer-ops/pack.yaml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("version: 0.1.0", "version: 0.2.0")).unwrap();
+    let refused = office.json(&["pack", "list"]).exits(10).problem();
+    assert_eq!(refused["code"], "pack-signature", "{refused:#}");
+    fs::write(&manifest, &text).unwrap();
+
+    fs::write(office.config(), format!("signed_packs = \"yes\"\n{config}")).unwrap();
+    let refused = office.json(&["pack", "list"]).exits(10).problem();
+    assert_eq!(refused["code"], "pack-publisher", "{refused:#}");
+    fs::remove_file(folder.join("pack.sig")).unwrap();
+    let refused = office.json(&["pack", "list"]).exits(10).problem();
+    assert_eq!(refused["code"], "pack-unsigned", "{refused:#}");
+}
