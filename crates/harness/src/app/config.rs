@@ -384,11 +384,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         operator_policies,
         me,
         people,
-        publishers: file
-            .publishers
-            .iter()
-            .map(|(name, key)| (name.clone(), absolute_reference(key, &place.base)))
-            .collect(),
+        publishers: publishers_of(&file, place),
         signed_packs: file.signed_packs,
         providers: models::providers(&file.providers)?,
         roles: models::roles(&file.models)?,
@@ -413,6 +409,12 @@ fn people_of(file: &File) -> BTreeMap<String, Person> {
         people.insert("me".to_owned(), Person { roles: roles.to_vec() });
     }
     people
+}
+
+/// Publishers with their keys, or with where those are.
+fn publishers_of(file: &File, place: &Place) -> BTreeMap<String, String> {
+    let each = file.publishers.iter();
+    each.map(|(name, key)| (name.clone(), absolute_reference(key, &place.base))).collect()
 }
 
 /// What stands in the file by name: systems with their kinds, secrets with their references.
