@@ -114,6 +114,21 @@
     for (const open of all("details.menu[open], details.who[open]")) if (!open.contains(event.target)) open.removeAttribute("open");
   });
   addEventListener("submit", (event) => { for (const button of all("button", event.target)) setTimeout(() => { button.disabled = true; }); });
+
+  // --- Leaving: a page that is asked for and does not come at once is told; what stands here is the old one.
+  const leaving = (now) => { $("main").setAttribute("aria-busy", String(now)); body.classList.toggle("loading", now); };
+  let slow, slower;
+  addEventListener("beforeunload", () => {
+    for (const timer of [slow, slower]) clearTimeout(timer);
+    slow = setTimeout(() => { say("Loading"); leaving(true); }, 200);
+    slower = setTimeout(() => say("The service is slow to answer. Nothing is lost; loading goes on."), 8000);
+  });
+  // Whoever stops it has the page as it was.
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const timer of [slow, slower]) clearTimeout(timer);
+    leaving(false);
+  }, true);
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   for (const only of all("[data-js]")) only.hidden = false;
   if (toast.dataset.say) say(toast.dataset.say);

@@ -193,6 +193,27 @@ test("a server that is away is told, and what was missed is there once it is bac
   });
 });
 
+test("a list that is slow to come says that it is loading", async () => {
+  await closing(await visit(browser, office, "mira"), async (page) => {
+    await page.goto("/approvals");
+    await live(page);
+    // What people look at while the service holds its answer back: a locator would wait for the next page.
+    const seen = page.evaluate(() => new Promise((seen) => {
+      const look = () => document.body.classList.contains("loading") && seen({
+        busy: document.querySelector("main").getAttribute("aria-busy"),
+        told: document.querySelector("[role=status]").textContent, at: location.pathname,
+      });
+      new MutationObserver(look).observe(document, { attributes: true, childList: true, subtree: true });
+    }));
+    await page.route("**/runs?*", async (route) => { await seen; await route.continue(); });
+    await page.evaluate(() => setTimeout(() => location.assign("/runs?status=failed")));
+    assert.deepEqual(await seen, { busy: "true", told: "Loading", at: "/approvals" });
+    await page.waitForURL("**/runs?*");
+    await live(page);
+    assert.equal(await page.locator("body.loading").count(), 0, "what came is not busy");
+  });
+});
+
 test("what waits is counted live in the bar, and the list fills by itself", async () => {
   await closing(await visit(browser, office, "mira"), async (page) => {
     await live(page);
