@@ -75,6 +75,7 @@ impl Planned {
             hands_to: Some(spec.name.clone()),
             ..Intent::default()
         };
+        let digest = canon::digest(&parts).map_err(unusable)?;
         let skills = spec.skills.iter().map(|skill| (skill.name.clone(), skill.clone()));
         let pack = Pack {
             manifest,
@@ -88,7 +89,9 @@ impl Planned {
             policy_cases: Vec::new(),
             exceptions: Vec::new(),
             kpis: Vec::new(),
-            digest: canon::digest(&parts).map_err(unusable)?,
+            digest,
+            content: digest,
+            signature: None,
         };
         Ok(Self { pack, policy_digest, config_digest })
     }

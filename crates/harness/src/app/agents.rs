@@ -1,13 +1,17 @@
 //! Agents: begun on a task in words, and how they ended. `contexts` shows what their models saw.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kernel::{
     agent::Limits,
     conversation::MODEL_CONNECTOR,
-    event::{Body, Record},
+    event::{Body, Ended, Record},
     id::{OperationId, RunId},
     label::Trust,
+    money::{Currency, Money},
     operation::Effect,
     planning::Mark,
     port::Journal,
@@ -262,6 +266,10 @@ pub struct AgentView {
     pub tokens_cached: u64,
     /// Tokens written, reasoning included.
     pub tokens_written: u64,
+    /// What its model cost by the operator's prices, each call rounded up; one sum a currency, such as
+    /// `EUR 0.30`, and none where no price is set.
+    #[serde(default)]
+    pub costs: Vec<String>,
     /// Effects that its answer claims and no receipt shows.
     pub claims_unproven: u32,
 }
@@ -278,10 +286,35 @@ pub(super) fn agents_of(records: &[Record]) -> Vec<AgentView> {
                 tokens_read: usage.input,
                 tokens_cached: usage.cached,
                 tokens_written: usage.output,
+                costs: costs_of(records, step),
                 claims_unproven: *unproven,
             })
         }
         _ => None,
     });
     each.collect()
+}
+
+/// What the model calls below a step cost, a sum for each currency.
+fn costs_of(records: &[Record], step: &str) -> Vec<String> {
+    let within = |path: &str| path.strip_prefix(step).is_some_and(|rest| rest.starts_with('/'));
+    let mut asked = BTreeSet::new();
+    let mut sums: BTreeMap<Currency, Money> = BTreeMap::new();
+    for record in records {
+        match &record.event.body {
+            Body::Proposed { step, operation, .. }
+                if operation.connector() == MODEL_CONNECTOR && within(step) =>
+            {
+                asked.insert(record.event.seq);
+            }
+            Body::Returned { action, ended: Ended::Done { cost: Some(cost), .. }, .. }
+                if asked.contains(action) =>
+            {
+                let sum = sums.entry(cost.currency).or_insert(Money { minor: 0, ..*cost });
+                sum.minor = sum.minor.saturating_add(cost.minor);
+            }
+            _ => {}
+        }
+    }
+    sums.into_values().map(|sum| sum.to_string()).collect()
 }

@@ -89,7 +89,8 @@ fn the_account_analyst_reads_four_systems_and_recommends() {
             r#"{"summary": "Healthy.", "recommendation": "renew", "evidence": ["usage is steady"]}"#,
         ),
     ]);
-    let office = office(&model);
+    let price = "price = { currency = \"EUR\", input = \"1000\", output = \"0\" }\n";
+    let office = office_with(&[("scripted", &model, &format!("{CLEARED}{price}"))], "");
     let run = submit(&office, "account_analysis", &account);
     let detail = get(&office, &run);
     assert_eq!(detail["run"]["status"], "succeeded", "{detail:#}");
@@ -100,6 +101,7 @@ fn the_account_analyst_reads_four_systems_and_recommends() {
         (&json!("done"), &json!(3), &json!(5))
     );
     assert_eq!(agent["tokens_read"], 300);
+    assert_eq!(agent["costs"], json!(["EUR 0.30"]), "{agent}");
     let heard = model.heard();
     assert_eq!(heard.len(), 3);
     assert_eq!(tools(&heard[0]).len(), 7, "six of its own and `look`");

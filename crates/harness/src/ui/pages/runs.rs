@@ -200,8 +200,12 @@ fn came_of_it(run: &RunDetail) -> Markup {
 /// Why an agent stopped, and what its model used.
 fn agent_line(agent: &crate::app::agents::AgentView) -> String {
     let turns = crate::app::value::counted(agent.turns, "turn");
+    let cost = match agent.costs.join(" and ") {
+        none if none.is_empty() => none,
+        costs => format!(", {costs}"),
+    };
     format!(
-        "The agent of step {} stopped: {} after {turns} and {}; {} tokens read, {} written.",
+        "The agent of step {} stopped: {} after {turns} and {}; {} tokens read, {} written{cost}.",
         agent.step,
         agent.stopped.replace('_', " "),
         crate::app::value::counted(agent.calls, "call"),
