@@ -35,11 +35,6 @@ impl Model {
     pub(crate) fn url(&self, turns: usize) -> String {
         format!("http://{}/{turns}/v1", self.address)
     }
-
-    /// The same for a model that answers nothing after `turns` calls until it is hung up on.
-    pub(crate) fn silent_url(&self, turns: usize) -> String {
-        format!("http://{}/{turns}/silent", self.address)
-    }
 }
 
 fn serve(listener: TcpListener) {
@@ -72,14 +67,9 @@ async fn talk(mut stream: tokio::net::TcpStream) -> Option<()> {
             }
         }
         let request = buffer.get(..whole)?;
-        let (turns, silent) = path_of(request)?;
+        let turns = turns_of(request)?;
         let body = request.get(head..)?;
         let done = memchr::memmem::find_iter(body, RESULT).count();
-        if silent && done >= turns {
-            // Whoever waits is counted; the connection ends with them.
-            let _ended = stream.read_buf(&mut buffer).await;
-            return None;
-        }
         let streamed = memchr::memmem::find(body, br#""stream":true"#).is_some();
         let answer = if streamed { stream_of(turns, done) } else { answer_of(turns, done) };
         buffer.drain(..whole);
@@ -95,12 +85,10 @@ fn head_of(bytes: &[u8]) -> Option<(usize, usize)> {
     Some((end, length))
 }
 
-/// `/TURNS/v1/…`: how many calls are wanted, and whether it falls silent then.
-fn path_of(request: &[u8]) -> Option<(usize, bool)> {
+/// How many calls are wanted: `/TURNS/v1/…`.
+fn turns_of(request: &[u8]) -> Option<usize> {
     let line = request.split(|byte| *byte == b'\r').next()?;
-    let mut parts = std::str::from_utf8(line).ok()?.split('/').skip(1);
-    let turns = parts.next()?.parse().ok()?;
-    Some((turns, parts.next()? == "silent"))
+    std::str::from_utf8(line).ok()?.split('/').nth(1)?.parse().ok()
 }
 
 fn answer_of(turns: usize, done: usize) -> String {
