@@ -109,7 +109,7 @@ fn the_floor_asks_once_and_never_about_a_denial() {
     });
     let rules: Vec<String> = judged.unwrap().rules.into_iter().map(|rule| rule.id).collect();
     assert_eq!(rules.len(), 1, "only what denied it: {rules:?}");
-    assert!(b.world.calls.get("mail.send").is_none());
+    assert!(!b.world.calls.contains_key("mail.send"));
 }
 
 /// C174: a quorum counts distinct people.
