@@ -12,6 +12,8 @@ mod arguments;
 mod expressions;
 mod packs;
 mod proofs;
+#[cfg(feature = "replies")]
+mod replies;
 #[cfg(feature = "rules")]
 mod rules;
 
@@ -28,6 +30,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("answer", answers::take_in),
     #[cfg(feature = "arguments")]
     ("arguments", arguments::parse),
+    #[cfg(feature = "replies")]
+    ("reply", replies::read),
     #[cfg(feature = "rules")]
     ("policy", rules::load),
 ];

@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::{
     error::Error,
     provider::Provider,
+    reading,
     wire::{self, Wire},
 };
 
@@ -246,7 +247,7 @@ fn add_reply(
     if is_ours && let Some(raw) = text("raw") {
         let place = history.mark();
         let known = heard.filter(|(heard, _)| heard == raw).map(|(_, answer)| Cow::from(answer));
-        let answer = known.map_or_else(|| wire::answer(wire, raw), Ok);
+        let answer = known.map_or_else(|| reading::put_together(wire, raw), Ok);
         if answer.and_then(|answer| wire.echo(provider, &answer, history)).is_ok() {
             return Ok(());
         }

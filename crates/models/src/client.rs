@@ -23,14 +23,10 @@ use crate::{
     http::{CONNECTIONS_MAX, Frames, Http},
     key::Key,
     provider::{Auth, Plaintext, Provider},
+    reading::{self, Hearing, Received, take},
     shelf::Shelf,
-    sse::Events,
-    status,
-    wire::{self, Answer, Listen},
+    status, wire,
 };
-
-/// Longest answer, in bytes.
-pub const BODY_MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Longest request, in bytes: what the strictest of the large providers takes.
 pub const REQUEST_MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -110,16 +106,7 @@ impl Client {
             true => self.read_stream(response, &ask).await?,
             false => self.read_whole(response).await?,
         };
-        let Received { raw, answer: Answer { model, items, stop, usage } } = received;
-        Ok(Reply {
-            provider: self.provider.name.clone(),
-            model: model.unwrap_or_else(|| self.provider.model.clone()),
-            wire: self.provider.api.name().to_owned(),
-            items,
-            stop,
-            usage,
-            raw,
-        })
+        Ok(received.into_reply(&self.provider))
     }
 
     async fn vectors(&self, texts: &[String], ask: &Ask) -> Result<Embedded, Error> {
@@ -203,11 +190,7 @@ impl Client {
 
     async fn read_whole(&self, response: Response<Incoming>) -> Result<Received, Error> {
         let raw = self.body_text(response).await?;
-        let wire = wire::of(self.provider.api);
-        // A server may answer with a stream that was not asked for, or not say that it does.
-        let answer = wire::answer(wire, &raw)?;
-        let answer = wire.read(&answer)?;
-        Ok(Received { raw, answer })
+        Received::read(self.provider.api, raw)
     }
 
     /// The body as text, within the limit.
@@ -215,9 +198,9 @@ impl Client {
         let (mut body, mut bytes) = (response.into_body(), Vec::new());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Error::unavailable(status::broken(&error)))?;
-            take(&mut bytes, frame.data_ref())?;
+            take(&mut bytes, frame.data_ref().map_or(&[], |data| data))?;
         }
-        let text = String::from_utf8(bytes).map_err(|_| Error::garbage("it is not UTF-8"))?;
+        let text = reading::text(bytes)?;
         self.check_no_key(&text)?;
         Ok(text)
     }
@@ -228,7 +211,7 @@ impl Client {
         ask: &Ask,
     ) -> Result<Received, Error> {
         let wire = wire::of(self.provider.api);
-        let (mut listen, mut events) = (wire.listen(), Events::default());
+        let mut hearing = Hearing::new(wire);
         let speaking = Speaking {
             tenant: &ask.tenant,
             run: &ask.run,
@@ -241,21 +224,15 @@ impl Client {
             }
         };
         let (mut body, mut bytes) = (response.into_body(), Vec::new());
-        while let Some(frame) = next_frame(&mut body, &*listen).await {
+        while let Some(frame) = next_frame(&mut body, &hearing).await {
             let frame = frame.map_err(|error| Error::unavailable(status::broken(&error)))?;
-            take(&mut bytes, frame.data_ref())?;
-            let fragment = frame.data_ref().map_or(&[][..], |data| data);
-            let heard = events.feed(fragment, |event| listen.hear(event, &mut tell));
-            // What follows a complete answer does not spoil it.
-            if let Err(error) = heard.or_else(|error| listen.is_done().then_some(()).ok_or(error)) {
-                return Err(self.cleared(error));
-            }
+            let piece = frame.data_ref().map_or(&[][..], |data| data);
+            take(&mut bytes, piece)?;
+            hearing.hear(piece, &mut tell).map_err(|error| self.cleared(error))?;
         }
-        // A last event may lack its empty line; one that was cut off in the middle is no event.
-        let _ = events.feed(b"\n\n", |event| listen.hear(event, &mut tell));
-        let raw = String::from_utf8(bytes).map_err(|_| Error::garbage("it is not UTF-8"))?;
+        let raw = reading::text(bytes)?;
         self.check_no_key(&raw)?;
-        let told = listen.finish().map_err(|error| self.cleared(error))?;
+        let told = hearing.finish(&raw, &mut tell).map_err(|error| self.cleared(error))?;
         let answer = wire.read(&told)?;
         self.keep(ask, &raw, told);
         Ok(Received { raw, answer })
@@ -277,18 +254,13 @@ impl Client {
 /// shortly: a connection that is read to its end can be used again, one that hangs cannot.
 async fn next_frame(
     body: &mut Incoming,
-    listen: &dyn Listen,
+    hearing: &Hearing,
 ) -> Option<Result<Frame<Bytes>, hyper::Error>> {
-    if listen.is_done() {
+    if hearing.is_done() {
         let rest = timeout(Duration::from_millis(LINGER_MAX_MS), body.frame()).await;
         return rest.ok().flatten().filter(Result::is_ok);
     }
     body.frame().await
-}
-
-struct Received {
-    raw: String,
-    answer: Answer,
 }
 
 impl Model for Client {
@@ -317,15 +289,6 @@ impl Model for Client {
         buffer.follow(&self.provider, thread)?;
         Ok(buffer.frames(&self.provider).concat())
     }
-}
-
-fn take(bytes: &mut Vec<u8>, data: Option<&Bytes>) -> Result<(), Error> {
-    let data = data.map_or(&[][..], |data| data);
-    if bytes.len().saturating_add(data.len()) > BODY_MAX_BYTES {
-        return Err(Error::TooLarge(format!("an answer of more than {BODY_MAX_BYTES} bytes")));
-    }
-    bytes.extend_from_slice(data);
-    Ok(())
 }
 
 fn is_stream(response: &Response<Incoming>) -> bool {

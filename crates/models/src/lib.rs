@@ -27,6 +27,7 @@ mod key;
 mod models;
 mod price;
 mod provider;
+mod reading;
 mod role;
 mod scripted;
 mod settings;
@@ -37,7 +38,7 @@ mod wire;
 
 pub use ask::{Ask, Delta, Embedded, Model, Progress, Speaking};
 pub use cassette::{Cassette, Order};
-pub use client::{BODY_MAX_BYTES, Client, REQUEST_MAX_BYTES};
+pub use client::{Client, REQUEST_MAX_BYTES};
 pub use embed::TEXTS_MAX;
 pub use error::{Error, MESSAGE_MAX_CHARS};
 pub use gauge::Breaker;
@@ -49,6 +50,9 @@ pub use provider::{
     ApiKind, Auth, Echo, Field, MaxTokens, Plaintext, Provider, Quirks, SchemaSupport, Streaming,
     SystemRole, Tier,
 };
+pub use reading::BODY_MAX_BYTES;
+#[doc(hidden)]
+pub use reading::fuzzing;
 pub use role::{Purpose, Role, TIMEOUT_DEFAULT_MS, Terms, Weaker};
 pub use scripted::{Line, SCRIPTED_WIRE, ScriptedModel};
 pub use settings::Settings;

@@ -88,17 +88,6 @@ impl Events {
     }
 }
 
-/// Every event of a whole stream. A last event without its empty line counts: the journal holds what
-/// was received, and what was received was read to its end.
-pub(crate) fn each(
-    text: &str,
-    mut each: impl FnMut(&Event) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut events = Events::default();
-    events.feed(text.as_bytes(), &mut each)?;
-    events.feed(b"\n\n", each)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

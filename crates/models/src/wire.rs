@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     json,
     provider::{ApiKind, Provider, SchemaSupport},
-    sse::{self, Event},
+    sse::Event,
     status,
 };
 
@@ -100,20 +100,6 @@ pub(crate) fn of(api: ApiKind) -> &'static dyn Wire {
         ApiKind::Anthropic => &anthropic::Messages,
         ApiKind::Gemini => &gemini::Gemini,
     }
-}
-
-/// The answer in `raw`, put together where it came as a stream.
-pub(crate) fn answer<'a>(wire: &dyn Wire, raw: &'a str) -> Result<Cow<'a, str>, Error> {
-    if raw.trim_start().starts_with('{') {
-        return Ok(Cow::Borrowed(raw));
-    }
-    let mut listen = wire.listen();
-    let heard = sse::each(raw, |event| listen.hear(event, &mut |_| ()));
-    // What follows a complete answer does not spoil it.
-    if !listen.is_done() {
-        heard?;
-    }
-    listen.finish().map(Cow::Owned)
 }
 
 /// An answer opened for reading; one with a good status may be an error all the same.

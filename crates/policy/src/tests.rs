@@ -200,6 +200,10 @@ fn evidence_only_grows() {
         let problems = load(&[(Layer::Operator, &rule("r", body))]).expect_err(body);
         assert_eq!(problems[0].line, 3, "{body}: {problems:#?}");
     }
+    let later = "unless { context.evidence.dry_run\n&& context.evidence.approvals.finance < 1 }";
+    let problems = load(&[(Layer::Operator, &rule("r", &forbid(later)))]).unwrap_err();
+    assert_eq!(problems[0].line, 4, "the second mention is at fault: {problems:#?}");
+    assert!(problems[0].message.contains("may not be compared like this"), "{problems:#?}");
 }
 
 #[test]
@@ -433,13 +437,20 @@ fn whatever_cannot_be_evaluated_denies() {
         assert_eq!(short(&ask.of(&bundle)), "deny by kernel/policy.unfit");
     }
     let other = catalogue().get(&"mail.send".parse().unwrap()).unwrap();
-    let mut renamed = (*other.operation).clone();
-    renamed.id = "crm.get_account".parse().unwrap();
-    let posing = get().put(|question| {
-        use kernel::port::Judge;
-        operator(ALL).judge(&Question { operation: &renamed, ..*question })
-    });
-    assert_eq!(short(&posing), "deny by kernel/policy.other-definition");
+    let known = catalogue().get(&"crm.get_account".parse().unwrap()).unwrap();
+    let (known, other) = (&*known.operation, &*other.operation);
+    let mut with_facts = known.clone();
+    with_facts.facts = other.facts.clone();
+    let mut with_resource = known.clone();
+    with_resource.resource = other.resource.clone();
+    for renamed in [with_facts, with_resource] {
+        assert!(renamed.facts != known.facts || renamed.resource != known.resource);
+        let posing = get().put(|question| {
+            use kernel::port::Judge;
+            operator(ALL).judge(&Question { operation: &renamed, ..*question })
+        });
+        assert_eq!(short(&posing), "deny by kernel/policy.other-definition");
+    }
     let mut nowhere = set(1);
     nowhere.args.as_object_mut().unwrap().remove("account");
     assert_eq!(short(&nowhere.of(&operator(ALL))), "deny by kernel/policy.unfit");

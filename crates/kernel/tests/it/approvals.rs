@@ -5,6 +5,8 @@ use kernel::{
     event::Body,
     id::Digest,
     input::{Answer, Input},
+    label::{Confidentiality, Label, Trust},
+    novelty::{Unlike, Unusual},
     operation::{Companion, Effect, Retry, Undo},
     principal::{Kind, Principal},
     run::{Refused, Status},
@@ -77,6 +79,37 @@ fn one_yes_dispatches_once_and_survives_a_restart() {
     assert_eq!(b.world.calls["mail.send"], 1);
     assert!(matches!(b.input(yes), Err(Refused::Answer(Refusal::NotAsked))), "twice is too late");
     assert_eq!(b.world.calls["mail.send"], 1);
+}
+
+/// The floor asks once: what a person approved leaves, and what policy denies is not asked about.
+#[test]
+fn the_floor_asks_once_and_never_about_a_denial() {
+    let held = |taint: Trust, unusual: Vec<Unusual>, rules: Rules| {
+        let op = operation("mail.send", Effect::Write, Undo::None, Retry::Never);
+        let mut step = proposal("a", "mail.send", json!({"to": "x"}));
+        step.existence = Label::new(taint, Confidentiality::Internal);
+        let mut b = Bench::new(vec![op], vec![step], rules);
+        b.header_mut().unusual = unusual;
+        b.start(Crash::Never);
+        b
+    };
+    let far = || vec![Unusual { at: "/to".into(), how: Unlike::OutOfRange }];
+    for (taint, unusual) in [(Trust::Untrusted, vec![]), (Trust::System, far())] {
+        let mut b = held(taint, unusual, Rules::default());
+        assert_eq!(b.run.as_ref().unwrap().status(), Status::Asking);
+        let yes = answer(&b, person("person:lena", &["approver"]), Answer::Approve);
+        b.input(yes).unwrap();
+        assert_eq!(b.run.as_ref().unwrap().status(), Status::Succeeded);
+        assert_eq!(b.world.calls["mail.send"], 1);
+    }
+    let b = held(Trust::Untrusted, far(), Rules::default().deny("mail.send"));
+    let judged = b.records.iter().find_map(|record| match &record.event.body {
+        Body::Judged { decision, .. } => Some(decision.clone()),
+        _ => None,
+    });
+    let rules: Vec<String> = judged.unwrap().rules.into_iter().map(|rule| rule.id).collect();
+    assert_eq!(rules.len(), 1, "only what denied it: {rules:?}");
+    assert!(!b.world.calls.contains_key("mail.send"));
 }
 
 /// C174: a quorum counts distinct people.

@@ -187,6 +187,33 @@ fn tries_of_one_effect_share_one_way_back() {
     b.recover(Crash::Never).unwrap();
 }
 
+/// A further try with other arguments, or of another operation, is an effect of its own: it is not held
+/// to have happened already, and each has its own way back.
+#[test]
+fn a_try_of_something_else_is_another_effect() {
+    let refund = operation("bill.refund", Effect::Write, Undo::None, Retry::Keyed);
+    let mut credit = charge();
+    credit.id = "bill.credit".parse().unwrap();
+    let first = proposal("a", "bill.charge", json!({"amount": 5}));
+    let dearer = proposal("a", "bill.charge", json!({"amount": 7}));
+    let other = proposal("a", "bill.credit", json!({"amount": 5}));
+    for (operation, second) in [("bill.charge", dearer), ("bill.credit", other)] {
+        let second = kernel::action::Proposal { attempt: 2, ..second };
+        let operations = vec![charge(), credit.clone(), refund.clone()];
+        let mut b = Bench::new(operations, vec![first.clone(), second], Rules::default());
+        b.goes_on = true;
+        let landed = failure(Class::Stale, Landed::Yes);
+        b.world.script("bill.charge", vec![landed, Ok(returned(json!({})))]);
+        b.start(Crash::Never);
+        let calls = |b: &Bench, name: &str| b.world.calls.get(name).copied().unwrap_or_default();
+        assert_eq!(calls(&b, "bill.charge") + calls(&b, "bill.credit"), 2);
+        assert_eq!(b.kinds().iter().filter(|k| *k == "armed").count(), 2, "{operation}");
+        b.input(roll_back(OnConflict::Refuse)).unwrap();
+        assert_eq!(b.world.calls["bill.refund"], 2, "{operation}: two effects, two refunds");
+        b.recover(Crash::Never).unwrap();
+    }
+}
+
 /// What was there before is what the first try found, not what it left.
 #[test]
 fn a_second_try_restores_what_was_there_before_the_first() {

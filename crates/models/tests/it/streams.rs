@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kernel::conversation::Stop;
-use models::{ApiKind, Ask, Model, Streaming};
+use models::{ApiKind, Ask, Error, Model, Streaming};
 
 use crate::{
     server::{Answer, Ending, Server},
@@ -188,4 +188,44 @@ async fn reasoning_that_is_streamed_beside_the_text_goes_back_whole() {
             "reasoning_content": "One and two.",
             "reasoning_details": [{"type": "sealed", "data": "a"}, {"type": "sealed", "data": "b"}]})
     );
+}
+
+#[tokio::test]
+async fn what_was_heard_and_what_is_read_again_later_are_the_same() {
+    let whole = fixture(ApiKind::OpenAi, "stream.sse");
+    let whole = whole.trim_end().trim_end_matches("data: [DONE]");
+    let half_an_event = format!("{whole}data: {{\"choi");
+    let server = Server::script(vec![Answer::of(&half_an_event)]).await;
+    let asked = client(ApiKind::OpenAi, &server.url, Streaming::On);
+    let thread = say(None, 1, &opening());
+    let reply = asked.ask(ask(&thread)).await.unwrap();
+    let thread = say(Some(hear(thread, &reply)), 2, &prompt(1, vec![user("Sure?")]));
+    asked.ask(ask(&thread)).await.unwrap();
+    // The client still had the answer; whoever has only the journal asks the same.
+    let again = asked.request_bytes(&thread).unwrap();
+    assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&server.asked()[1].body));
+
+    // What begins like an answer that is all there will be read as one.
+    let both = format!("{{\n\n{whole}data: [DONE]\n\n");
+    let server = Server::script(vec![Answer::stream(vec![both.into_bytes()])]).await;
+    let asked = client(ApiKind::OpenAi, &server.url, Streaming::On);
+    let refused = asked.ask(ask(&say(None, 1, &opening()))).await;
+    assert!(matches!(refused, Err(Error::Garbage(_))), "{refused:?}");
+}
+
+/// What cannot be read after a complete answer ends it for good, however the stream is cut.
+#[tokio::test]
+async fn nothing_is_heard_behind_what_cannot_be_read() {
+    for api in ApiKind::ALL {
+        let whole = fixture(api, "stream.sse");
+        let raw = format!("{whole}data: no JSON\n\n{whole}");
+        let pieces = raw.as_bytes().chunks(1).map(<[u8]>::to_vec).collect();
+        let server = Server::script(vec![Answer::of(&raw), Answer::stream(pieces)]).await;
+        let client = client(api, &server.url, Streaming::On);
+        let thread = say(None, 1, &opening());
+        let at_once = client.ask(ask(&thread)).await.unwrap();
+        let in_pieces = client.ask(ask(&thread)).await.unwrap();
+        assert_eq!(in_pieces.items.len(), at_once.items.len(), "{api}");
+        assert_eq!(in_pieces.usage, at_once.usage, "{api}");
+    }
 }

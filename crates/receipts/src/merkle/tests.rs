@@ -258,6 +258,26 @@ fn flip(digest: &mut Digest, bit: usize) {
     digest.0[bit / 8 % 32] ^= 1 << (bit % 8);
 }
 
+#[test]
+fn the_longest_log_is_one_and_a_longer_one_is_none() {
+    let nodes: &Nodes<'_> = &|_, _| Some(Digest([7; 32]));
+    let edge = |size: u64| {
+        let peaks = vec![Digest([7; 32]); size.count_ones() as usize];
+        let text = serde_json::json!({"size": size, "peaks": peaks});
+        serde_json::from_value::<Frontier>(text)
+    };
+    assert_eq!(edge(LOG_SIZE_MAX).unwrap().size(), LOG_SIZE_MAX);
+    assert!(root(nodes, LOG_SIZE_MAX).is_some());
+    assert!(prove_inclusion(nodes, 0, LOG_SIZE_MAX).is_some());
+    assert!(prove_consistency(nodes, 1, LOG_SIZE_MAX).is_some());
+    for more in [LOG_SIZE_MAX + 1, LOG_SIZE_MAX + 2, u64::MAX] {
+        assert!(edge(more).is_err(), "{more}");
+        assert!(root(nodes, more).is_none());
+        assert!(prove_inclusion(nodes, 0, more).is_none());
+        assert!(prove_consistency(nodes, 1, more).is_none());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 

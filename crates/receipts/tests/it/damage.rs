@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kernel::{Digest, id::Tenant};
 use proptest::{prelude::*, test_runner::RngSeed};
 use receipts::{
-    bundle::{Bundle, Logged},
+    bundle::{Bundle, CONSISTENCY_MAX, Earlier, Logged},
     dsse,
     verify::{Check, Outcome, Verdict},
 };
@@ -414,6 +414,17 @@ fn a_file_that_is_no_bundle() {
         assert_ne!(damaged, text);
         expect_bytes(damaged.as_bytes(), Check::Format);
     }
+}
+
+#[test]
+fn more_proofs_of_consistency_than_a_bundle_may_hold() {
+    let mut bundle = long().bundle;
+    bundle.consistency = vec![Earlier { from: 1, proof: Vec::new() }; CONSISTENCY_MAX];
+    assert_eq!(verify_twice(&bundle.write().unwrap(), None).report.verdict, Verdict::Verified);
+    bundle.consistency.push(Earlier { from: 1, proof: Vec::new() });
+    expect(&bundle, Check::Format);
+    bundle.consistency.push(Earlier { from: 1, proof: Vec::new() });
+    expect(&bundle, Check::Format);
 }
 
 #[test]
