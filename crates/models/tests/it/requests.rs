@@ -137,7 +137,9 @@ fn requests_are_as_they_were() {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(&path, &text).unwrap();
             }
-            if fs::read_to_string(&path).unwrap_or_default() != text {
+            // Values, not text: other crates of a build may have maps keep their order.
+            let kept = fs::read_to_string(&path).unwrap_or_default();
+            if serde_json::from_str::<Value>(&kept).ok() != Some(sent) {
                 changed.push(path);
             }
         }
