@@ -9,6 +9,7 @@ use std::{borrow::Cow, cell::OnceCell};
 
 use base64::Engine as _;
 use kernel::{
+    canon,
     conversation::{Item, Part, Prompt, Segment, Stop, Usage},
     id::Digest,
 };
@@ -141,9 +142,13 @@ impl<'a> Ids<'a> {
 /// The schema in words, for providers that do not hold an answer to one.
 pub(crate) fn told_schema(provider: &Provider, prompt: &Prompt) -> Option<String> {
     let schema: &Value = prompt.output.as_ref()?;
-    (provider.quirks.schema != SchemaSupport::Schema).then(|| {
-        format!("Answer with JSON only, no other text, that fits this JSON Schema:\n{schema}")
-    })
+    if provider.quirks.schema == SchemaSupport::Schema {
+        return None;
+    }
+    // In canonical form: the same words whatever order its maps are in.
+    let canonical = canon::bytes(schema).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let schema = canonical.unwrap_or_else(|| schema.to_string());
+    Some(format!("Answer with JSON only, no other text, that fits this JSON Schema:\n{schema}"))
 }
 
 /// Everything that is standing instructions, in one text.
