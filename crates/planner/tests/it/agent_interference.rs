@@ -99,8 +99,18 @@ fn draw_text(seed: u64, step: &str) -> String {
     format!("{:?}", Draw::of(&[&seed.to_be_bytes(), step.as_bytes(), b"text"]).next(50))
 }
 
-/// Plays one world; the writes that nothing untrusted decided, in order.
-fn play(seed: u64, world: &str) -> (Drive, Vec<String>) {
+/// The writes of one world by what their labels claim, in order. Each claim has to hold alone: policies may
+/// look at either label.
+#[derive(Debug, PartialEq, Eq)]
+struct Clean {
+    /// That nothing untrusted decided that they are made.
+    existing: Vec<String>,
+    /// That nothing untrusted is in their arguments, with these.
+    argued: Vec<String>,
+}
+
+/// Plays one world.
+fn play(seed: u64, world: &str) -> (Drive, Clean) {
     let results = ["auto", "shown", "opaque"][usize::try_from(seed % 3).unwrap()];
     let intent = json!({ "task": format!("task {seed}"), "u": world });
     let mut drive = open(spec(results), intent);
@@ -120,12 +130,12 @@ fn play(seed: u64, world: &str) -> (Drive, Vec<String>) {
         };
         drive.told(Seen::Settled(proposal.step, settled));
     }
-    let clean = drive.proposals().filter(|p| {
-        let is_clean = !p.existence.is_tainted() && !p.arg_labels.join_all().is_tainted();
-        p.operation.connector() == "w" && is_clean
-    });
-    let clean = clean.map(|p| format!("{} {}", p.step, p.args)).collect();
-    (drive, clean)
+    let writes = || drive.proposals().filter(|p| p.operation.connector() == "w");
+    let existing = writes().filter(|p| !p.existence.is_tainted());
+    let existing = existing.map(|p| format!("{} {}", p.step, p.operation)).collect();
+    let argued = writes().filter(|p| !p.arg_labels.join_all().is_tainted());
+    let argued = argued.map(|p| format!("{} {}", p.step, p.args)).collect();
+    (drive, Clean { existing, argued })
 }
 
 #[test]
@@ -134,10 +144,10 @@ fn no_unasked_write_follows_from_untrusted_text() {
     for seed in 0..SEEDS {
         let ((one, clean_one), (two, clean_two)) = (play(seed, "left"), play(seed, "right"));
         assert_eq!(clean_one, clean_two, "seed {seed}");
-        compared += clean_one.len();
+        compared += clean_one.argued.len();
         let writes =
             |drive: &Drive| drive.proposals().filter(|p| p.operation.connector() == "w").count();
-        dirty += writes(&one) - clean_one.len();
+        dirty += writes(&one) - clean_one.argued.len();
         differ += usize::from(moves(&one) != moves(&two));
     }
     // The test would say nothing if the worlds never differed, or nothing clean ever happened.
