@@ -295,7 +295,16 @@ impl Home {
             let read = BufReader::new(stdout.take(64 * 1024)).read_line(&mut line);
             read.map_err(|e| failed("the demo world said nothing", e))?;
         }
-        serde_json::from_str(&line).map_err(|_| failed("the demo world did not start", line.trim()))
+        serde_json::from_str(&line).map_err(|_| {
+            let said = match line.trim() {
+                "" => {
+                    let db = self.dir.join("world.db");
+                    format!("it ended at once; `harness demo-world --db {}` says why", db.display())
+                }
+                said => said.to_owned(),
+            };
+            failed("the demo world did not start", said)
+        })
     }
 
     /// Ends the world this home was written for.
