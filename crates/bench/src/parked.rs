@@ -108,7 +108,7 @@ fn park(world: &Arc<World>, n: usize, at: At) -> Result<Batch, Broken> {
 /// Whole pages, as SQLite counts them; the events and the index that finds them are the runs' own.
 fn space(path: &Path, (parked, own): (usize, usize), report: &mut Report) -> Result<(), Broken> {
     let conn = rusqlite::Connection::open(path).doing("look at the database")?;
-    let sum = "SELECT sum(pgsize) FROM dbstat WHERE name NOT LIKE '%events%'";
+    let sum = "SELECT sum(pgsize) FROM dbstat WHERE name NOT LIKE '%batches%'";
     let bytes: i64 = conn.query_row(sum, [], |row| row.get(0)).doing("count its pages")?;
     let each = |bytes: f64| bytes / parked as f64;
     let beyond = Spread::of(vec![each(bytes as f64)]);

@@ -70,7 +70,8 @@ impl Digest {
     }
 
     /// As it is written, without an allocation: an event holds ten of them.
-    fn ascii(self) -> [u8; 71] {
+    #[must_use]
+    pub fn ascii(self) -> [u8; 71] {
         let mut text = *b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
         let digits = text.iter_mut().skip(DIGEST_PREFIX.len());
         digits.zip(hex_digits(&self.0)).for_each(|(place, digit)| *place = digit);

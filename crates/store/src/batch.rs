@@ -111,11 +111,6 @@ pub(crate) fn interleave<T: PartialEq>(first: Vec<T>, second: Vec<T>, limit: usi
     merged
 }
 
-/// The records' share of a group's byte limit.
-pub(crate) fn weight(records: &[Record]) -> usize {
-    records.iter().map(|record| record.bytes.len() * 2).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

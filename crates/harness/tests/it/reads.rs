@@ -114,9 +114,9 @@ async fn a_changed_journal_is_refused_by_every_page() {
         assert!(page(view).await.is_ok(), "{view}");
     }
     let db = Connection::open(rig.app.config().store.join("harness.db")).unwrap();
-    let changed = db
-        .execute("UPDATE events SET at = at + 1 WHERE run = ?1 AND seq = 450", [run.as_str()])
-        .unwrap();
+    let sql = "UPDATE batches SET hash = zeroblob(32) WHERE run = ?1
+         AND seq = (SELECT max(seq) FROM batches WHERE run = ?1 AND seq <= 450)";
+    let changed = db.execute(sql, [run.as_str()]).unwrap();
     assert_eq!(changed, 1);
     for view in ["timeline", "table", "events"] {
         let refused = page(view).await.unwrap_err();

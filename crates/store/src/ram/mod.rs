@@ -4,14 +4,17 @@ mod documents;
 mod query;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use kernel::{
     event::{Record, check_chain},
     halt::{HaltChange, HaltEvent, Standing},
-    id::{ApprovalId, At, Digest, Epoch, ExceptionId, OperationId, RunId, Seq, Tenant, TokenId},
+    id::{
+        ApprovalId, At, Digest, Epoch, ExceptionId, OperationId, ReceiptId, RunId, Seq, Tenant,
+        TokenId,
+    },
     port::{Batch, Blobs, Journal, JournalError, Loaded, Posted, Task},
     project::{Change, RunRow},
     run::Status,
@@ -42,8 +45,7 @@ struct Memory {
     approvals: BTreeMap<(Tenant, ApprovalId), ApprovalEntry>,
     exceptions: BTreeMap<(Tenant, ExceptionId), ExceptionEntry>,
     tokens: BTreeMap<(Tenant, TokenId), TokenEntry>,
-    /// Per tenant, in log order, with envelopes.
-    logs: BTreeMap<Tenant, Vec<StoredReceipt>>,
+    logs: BTreeMap<Tenant, ReceiptLog>,
     checkpoints: BTreeMap<Tenant, BTreeMap<u64, Checkpoint>>,
     blobs: BTreeMap<(Tenant, Digest), Vec<u8>>,
     halt_logs: BTreeMap<Tenant, Vec<HaltEvent>>,
@@ -60,6 +62,34 @@ struct Held {
     row: Option<RunRow>,
     /// Operations of its proposals.
     proposed: BTreeSet<OperationId>,
+}
+
+/// The receipts of a tenant.
+#[derive(Debug, Default)]
+struct ReceiptLog {
+    /// In order, with envelopes.
+    receipts: Vec<StoredReceipt>,
+    /// Where each of them stands.
+    at: HashMap<ReceiptId, usize>,
+    /// Where those of each run stand.
+    of_runs: HashMap<RunId, Vec<usize>>,
+}
+
+impl ReceiptLog {
+    fn push(&mut self, stored: StoredReceipt) {
+        let at = self.receipts.len();
+        self.at.insert(stored.entry.id.clone(), at);
+        self.of_runs.entry(stored.entry.run.clone()).or_default().push(at);
+        self.receipts.push(stored);
+    }
+
+    fn find(&self, id: &ReceiptId) -> Option<&StoredReceipt> {
+        self.receipts.get(*self.at.get(id)?)
+    }
+
+    fn of_run(&self, run: &RunId) -> &[usize] {
+        self.of_runs.get(run).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Signal ids in the order posted; the item is gone once it is consumed.
@@ -186,30 +216,29 @@ impl Memory {
     }
 
     fn check_receipts(&self, batch: &Batch) -> Result<(), JournalError> {
-        let mut seen: Vec<_> = batch.receipts.iter().map(|receipt| &receipt.draft.id).collect();
-        seen.extend(
-            self.logs.get(&batch.tenant).into_iter().flatten().map(|stored| &stored.entry.id),
-        );
-        for (index, receipt) in batch.receipts.iter().enumerate() {
-            if seen.iter().skip(index + 1).any(|id| **id == receipt.draft.id) {
-                return Err(JournalError::Medium(format!(
-                    "receipt {} exists already",
-                    receipt.draft.id
-                )));
+        let log = self.logs.get(&batch.tenant);
+        let mut seen = HashSet::new();
+        for receipt in &batch.receipts {
+            let id = &receipt.draft.id;
+            if !seen.insert(id) || log.is_some_and(|log| log.at.contains_key(id)) {
+                return Err(JournalError::Medium(format!("receipt {id} exists already")));
             }
         }
         Ok(())
     }
 
     fn append_receipts(&mut self, batch: &Batch) {
+        if batch.receipts.is_empty() {
+            return;
+        }
         let log = self.logs.entry(batch.tenant.clone()).or_default();
         for receipt in &batch.receipts {
             let entry = ReceiptEntry {
                 id: receipt.draft.id.clone(),
                 run: batch.run.clone(),
-                index: log.iter().filter(|stored| stored.entry.run == batch.run).count() as u64,
+                index: log.of_run(&batch.run).len() as u64,
                 action: receipt.draft.action,
-                log_index: log.len() as u64,
+                log_index: log.receipts.len() as u64,
                 leaf: batch::leaf_hash(&receipt.envelope),
                 at: batch::receipt_at(batch, &receipt.draft.id),
             };

@@ -72,7 +72,11 @@ impl Memory {
     }
 
     fn log(&self, tenant: &Tenant) -> &[StoredReceipt] {
-        self.logs.get(tenant).map_or(&[], Vec::as_slice)
+        self.logs.get(tenant).map_or(&[], |log| log.receipts.as_slice())
+    }
+
+    fn receipt(&self, tenant: &Tenant, id: &ReceiptId) -> Option<&StoredReceipt> {
+        self.logs.get(tenant)?.find(id)
     }
 
     fn erase_run(&mut self, key: &Key) -> Result<(), JournalError> {
@@ -154,11 +158,7 @@ impl Query for Ram {
         let memory = self.lock();
         let owner = tenant.clone();
         let found = match thing {
-            Thing::Receipt(id) => memory
-                .log(tenant)
-                .iter()
-                .find(|stored| stored.entry.id == *id)
-                .map(|stored| &stored.entry.run),
+            Thing::Receipt(id) => memory.receipt(tenant, id).map(|stored| &stored.entry.run),
             Thing::Approval(id) => {
                 memory.approvals.get(&(owner, id.clone())).map(|entry| &entry.run)
             }
@@ -244,7 +244,9 @@ impl Query for Ram {
         page: Page,
     ) -> Task<'_, Result<Listed<ReceiptEntry>, Error>> {
         let memory = self.lock();
-        let mine = memory.log(tenant).iter().filter(|stored| stored.entry.run == *run);
+        let log = memory.logs.get(tenant);
+        let places = log.map_or(&[][..], |log| log.of_run(run));
+        let mine = places.iter().filter_map(|at| memory.log(tenant).get(*at));
         let keyed = mine.map(|stored| (place(stored.entry.index, ""), stored.entry.clone()));
         ready(paged("receipts", keyed.collect(), Order::Ascending, &page))
     }
@@ -276,7 +278,7 @@ impl Log for Ram {
         tenant: &Tenant,
         id: &ReceiptId,
     ) -> Task<'_, Result<Option<StoredReceipt>, Error>> {
-        ready(Ok(self.lock().log(tenant).iter().find(|stored| stored.entry.id == *id).cloned()))
+        ready(Ok(self.lock().receipt(tenant, id).cloned()))
     }
 
     fn leaves(

@@ -3,7 +3,7 @@
 use kernel::{
     event::Record,
     id::{At, Digest, Epoch, RunId, Seq, Tenant},
-    port::{Batch, JournalError, Posted},
+    port::{Batch, JournalError, Posted, SignedReceipt},
     project::Change,
     sealed::{Opening, Sealed},
 };
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::batch;
 
-use super::{Fault, cipher::Key, facets, halts, log, project};
+use super::{Fault, cipher::Key, facets, halts, log, packed, project};
 
 /// A tenant's run.
 pub(super) type Place<'a> = (&'a Tenant, &'a RunId);
@@ -21,33 +21,57 @@ pub(super) type Place<'a> = (&'a Tenant, &'a RunId);
 /// Plain values on their way to the cipher.
 type Plain = Zeroizing<Vec<u8>>;
 
-/// A checked batch with everything serialised, so that the writer thread only encrypts and inserts.
+/// A checked batch with everything serialised and packed, so that the writer thread only encrypts and
+/// inserts.
 pub(super) struct Prepared {
     batch: Batch,
-    /// Per record: its openings as JSON when it has any.
-    sides: Vec<Option<Plain>>,
+    /// Its events, packed.
+    events: Vec<u8>,
+    /// Its openings, packed, when any of its events has some.
+    openings: Option<Plain>,
+    /// Of each receipt.
+    envelopes: Vec<Envelope>,
+}
+
+/// A receipt's envelope as the log holds it.
+pub(super) struct Envelope {
+    pub(super) leaf: Digest,
+    pub(super) packed: Vec<u8>,
 }
 
 impl Prepared {
-    /// Checks and serialises.
+    /// Checks, serialises and packs.
     pub(super) fn new(batch: Batch) -> Result<Self, JournalError> {
         batch::check(&batch)?;
-        let sides = batch.records.iter().map(side);
-        let sides = sides.collect::<Result<_, JournalError>>()?;
-        Ok(Self { batch, sides })
+        let events = packed::pack_events(&batch.records)?;
+        let openings = openings(&batch.records)?;
+        let envelope = |receipt: &SignedReceipt| Envelope {
+            leaf: batch::leaf_hash(&receipt.envelope),
+            packed: packed::pack_envelope(&receipt.envelope),
+        };
+        let envelopes = batch.receipts.iter().map(envelope).collect();
+        Ok(Self { batch, events, openings, envelopes })
     }
 
     /// About how many bytes it writes.
     pub(super) fn weight(&self) -> usize {
-        let openings = self.sides.iter().flatten();
-        batch::weight(&self.batch.records) + openings.map(|side| side.len()).sum::<usize>()
+        let openings = self.openings.as_ref().map_or(0, |openings| openings.len());
+        let envelopes = self.envelopes.iter().map(|envelope| envelope.packed.len());
+        (self.events.len() + openings + envelopes.sum::<usize>()) * 2
     }
 }
 
-fn side(record: &Record) -> Result<Option<Plain>, JournalError> {
-    let openings: Vec<Option<&Opening>> =
-        record.event.body.sealed().into_iter().map(Sealed::opening).collect();
-    if openings.is_empty() { Ok(None) } else { plain_json(&openings).map(Some) }
+/// The openings of each record, as a list of lists.
+fn openings(records: &[Record]) -> Result<Option<Plain>, JournalError> {
+    let lists: Vec<Vec<Option<&Opening>>> = records.iter().map(list).collect();
+    if lists.iter().all(Vec::is_empty) {
+        return Ok(None);
+    }
+    Ok(Some(Zeroizing::new(packed::pack(&plain_json(&lists)?))))
+}
+
+fn list(record: &Record) -> Vec<Option<&Opening>> {
+    record.event.body.sealed().into_iter().map(Sealed::opening).collect()
 }
 
 /// JSON of something that will be encrypted.
@@ -103,7 +127,7 @@ pub(super) fn head(conn: &Connection, (tenant, run): Place<'_>) -> Result<Option
     Ok(head.optional()?)
 }
 
-/// What an event's openings are bound to.
+/// What the openings of a batch are bound to: the sequence number of its first event.
 pub(super) fn opening_place<'a>((tenant, run): Place<'a>, seq: &'a [u8; 8]) -> [&'a [u8]; 4] {
     [b"harness/opening/v1", tenant.as_str().as_bytes(), run.as_str().as_bytes(), seq]
 }
@@ -142,8 +166,8 @@ pub(super) fn append(conn: &Connection, prepared: &Prepared) -> Result<(), Fault
     for change in &batch.changes {
         project::apply(conn, place, change)?;
     }
-    for receipt in &batch.receipts {
-        log::append(conn, batch, receipt)?;
+    for (receipt, envelope) in batch.receipts.iter().zip(&prepared.envelopes) {
+        log::append(conn, batch, (receipt, envelope))?;
     }
     Ok(())
 }
@@ -187,29 +211,21 @@ fn open_run(conn: &Connection, (tenant, run): Place<'_>) -> Result<(), Fault> {
 
 fn insert_events(conn: &Connection, prepared: &Prepared) -> Result<(), Fault> {
     let batch = &prepared.batch;
+    let Some(last) = batch.records.last() else { return Ok(()) };
     let place = (&batch.tenant, &batch.run);
-    let mut key = None;
-    let mut insert = conn.prepare_cached(
-        "INSERT INTO events (tenant, run, seq, kind, at, hash, bytes, openings) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
-    for (record, side) in batch.records.iter().zip(&prepared.sides) {
-        let seq = record.event.seq;
-        let sealed = match side {
-            None => None,
-            Some(plain) => {
-                let key = match &mut key {
-                    Some(key) => key,
-                    none => {
-                        none.insert(Key::find_or_make(conn, &batch.tenant, batch.run.as_str())?)
-                    }
-                };
-                Some(key.seal(&opening_place(place, &seq.to_be_bytes()), plain)?)
-            }
-        };
-        let (tenant, run, at) = (batch.tenant.as_str(), batch.run.as_str(), record.event.at);
-        let kind = record.event.body.kind();
-        insert.execute((tenant, run, seq, kind, at, record.hash.0, &record.bytes, sealed))?;
-    }
+    let seq = batch.expected_seq;
+    let sealed = match &prepared.openings {
+        None => None,
+        Some(plain) => {
+            let key = Key::find_or_make(conn, &batch.tenant, batch.run.as_str())?;
+            Some(key.seal(&opening_place(place, &seq.to_be_bytes()), plain)?)
+        }
+    };
+    let (tenant, run) = (batch.tenant.as_str(), batch.run.as_str());
+    conn.prepare_cached(
+        "INSERT INTO batches (tenant, run, seq, hash, events, openings) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute((tenant, run, seq, last.hash.0, &prepared.events, sealed))?;
     Ok(())
 }
 

@@ -58,7 +58,7 @@ fn forget_run(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<(), Fau
         return Err(JournalError::NoRun(run.clone()).into());
     }
     conn.prepare_cached(
-        "UPDATE events SET openings = NULL WHERE tenant = ?1 AND run = ?2 AND openings IS NOT NULL",
+        "UPDATE batches SET openings = NULL WHERE tenant = ?1 AND run = ?2 AND openings IS NOT NULL",
     )?
     .execute(place)?;
     Ok(())

@@ -4,9 +4,11 @@ use kernel::{
     event::{Record, check_chain},
     id::{At, Digest, Epoch, RunId, Seq, Tenant},
     port::{JournalError, Loaded},
+    sealed::Opening,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::{Error, batch};
 
@@ -14,7 +16,7 @@ use super::{
     Fault, Sqlite,
     append::{self, Head, Place, blob_key, blob_place, opening_place},
     cipher::Key,
-    halts,
+    halts, packed,
     project::parse,
 };
 
@@ -70,7 +72,7 @@ fn load_whole(
     head: &Head,
     key: Option<&Key>,
 ) -> Result<Vec<Record>, Fault> {
-    let records = read_events(conn, place, (head, key), (0, u64::MAX >> 1))?;
+    let records = read_events(conn, place, (head, key), (0, usize::MAX))?;
     let run = place.1;
     check_chain(&records)
         .map_err(|damage| JournalError::Tampered(format!("run {run}: {damage}")))?;
@@ -104,8 +106,8 @@ pub(super) fn load_slice(
     let key = Key::find(conn, place.0, place.1.as_str())?;
     // One event earlier, so that the first one asked for is chained too.
     let (start, extra) = from.checked_sub(1).map_or((0, 0), |before| (before, 1));
-    let mut records =
-        read_events(conn, place, (&head, key.as_ref()), (start, limit as u64 + extra))?;
+    let wanted = (start, limit.saturating_add(extra));
+    let mut records = read_events(conn, place, (&head, key.as_ref()), wanted)?;
     let mut previous = if start == 0 { Some(Digest::default()) } else { None };
     for (seq, record) in (start..).zip(&records) {
         if record.event.seq != seq || previous.is_some_and(|hash| hash != record.event.prev_hash) {
@@ -115,65 +117,105 @@ pub(super) fn load_slice(
         }
         previous = Some(record.hash);
     }
-    Ok(records.split_off(records.len().min(extra as usize)))
+    check_end(place.1, &records, wanted, &head)?;
+    Ok(records.split_off(records.len().min(extra)))
 }
 
+/// A slice that is shorter than it might be ends where the run does: events are taken away from the end,
+/// too.
+fn check_end(
+    run: &RunId,
+    records: &[Record],
+    (start, limit): (Seq, usize),
+    head: &Head,
+) -> Result<(), Fault> {
+    let ends = match records.last() {
+        _ if records.len() == limit => true,
+        Some(last) => last.event.seq + 1 == head.next_seq && last.hash == head.hash,
+        None => start >= head.next_seq,
+    };
+    if ends {
+        return Ok(());
+    }
+    let end = start + records.len() as Seq;
+    Err(batch::tampered(run, end, "the journal does not end where its head says").into())
+}
+
+/// Up to `limit` events, the first of them number `from`; what is left of the last batch is read and
+/// checked all the same.
 fn read_events(
     conn: &Connection,
     place: Place<'_>,
     (head, key): (&Head, Option<&Key>),
-    (from, limit): (Seq, u64),
+    (from, limit): (Seq, usize),
 ) -> Result<Vec<Record>, Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT seq, kind, at, hash, bytes, openings FROM events
-         WHERE tenant = ?1 AND run = ?2 AND seq >= ?3 ORDER BY seq LIMIT ?4",
+        "SELECT seq, hash, events, openings FROM batches WHERE tenant = ?1 AND run = ?2 AND seq >=
+           (SELECT coalesce(max(seq), 0) FROM batches WHERE tenant = ?1 AND run = ?2 AND seq <= ?3)
+         ORDER BY seq",
     )?;
-    let mut rows = statement.query((place.0.as_str(), place.1.as_str(), from, limit))?;
+    let mut rows = statement.query((place.0.as_str(), place.1.as_str(), from))?;
     let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        records.push(read_event(row, place, head, key)?);
+    while records.len() < limit {
+        let Some(row) = rows.next()? else { break };
+        let batch = read_batch(row, place, head, key)?;
+        records.extend(batch.into_iter().filter(|record| record.event.seq >= from));
     }
+    records.truncate(limit);
     Ok(records)
 }
 
-fn read_event(
+/// The openings of each event of a batch.
+type Openings = Vec<Vec<Option<Opening>>>;
+
+fn read_batch(
     row: &Row<'_>,
     place: Place<'_>,
     head: &Head,
     key: Option<&Key>,
-) -> Result<Record, Fault> {
+) -> Result<Vec<Record>, Fault> {
     let run = place.1;
-    let seq: Seq = row.get(0)?;
-    let wrong = |problem: &str| Fault::from(batch::tampered(run, seq, problem));
-    let (kind, at, hash): (String, At, [u8; 32]) = (row.get(1)?, row.get(2)?, row.get(3)?);
-    let (bytes, sealed): (Vec<u8>, Option<Vec<u8>>) = (row.get(4)?, row.get(5)?);
-    if Digest::of(&bytes).0 != hash {
-        return Err(wrong("its hash does not match its bytes"));
-    }
-    let openings = match &sealed {
-        None => Vec::new(),
+    let first: Seq = row.get(0)?;
+    let wrong = |seq, problem: &str| Fault::from(batch::tampered(run, seq, problem));
+    let (hash, packed): ([u8; 32], Vec<u8>) = (row.get(1)?, row.get(2)?);
+    let sealed: Option<Vec<u8>> = row.get(3)?;
+    let text = packed::unpack(&packed).ok_or_else(|| wrong(first, "its bytes are not readable"))?;
+    let mut openings = match &sealed {
+        None => Openings::new(),
         Some(sealed) => {
-            let key = key.ok_or_else(|| wrong("the key of its values is missing"))?;
-            let plain = key.open(&opening_place(place, &seq.to_be_bytes()), sealed);
-            let plain = plain.ok_or_else(|| wrong("its values cannot be decrypted"))?;
-            serde_json::from_slice(&plain).map_err(|_| wrong("its values are not readable"))?
+            let key = key.ok_or_else(|| wrong(first, "the key of its values is missing"))?;
+            let plain = key.open(&opening_place(place, &first.to_be_bytes()), sealed);
+            let plain = plain.ok_or_else(|| wrong(first, "its values cannot be decrypted"))?;
+            read_openings(&plain).ok_or_else(|| wrong(first, "its values are not readable"))?
         }
-    };
-    let mut record = Record::read(seq, bytes, openings)
-        .map_err(|damage| JournalError::Tampered(format!("run {run}: {damage}")))?;
-    if record.event.body.kind() != kind {
-        return Err(wrong("its kind is not that of its bytes"));
     }
-    if record.event.at != at {
-        return Err(wrong("its time is not that of its bytes"));
+    .into_iter();
+    let mut records = Vec::new();
+    for (seq, bytes) in (first..).zip(text.split(|byte| *byte == b'\n')) {
+        let opened = openings.next().unwrap_or_default();
+        let is_open = !opened.is_empty();
+        let mut record = Record::read(seq, bytes.to_vec(), opened)
+            .map_err(|damage| JournalError::Tampered(format!("run {run}: {damage}")))?;
+        if record.event.run != *run {
+            return Err(wrong(seq, "it belongs to another run"));
+        }
+        if !is_open && seq >= head.erased_to && !record.event.body.sealed_mut().is_empty() {
+            return Err(wrong(seq, "its values are gone, and nobody erased them"));
+        }
+        records.push(record);
     }
-    if record.event.run != *run {
-        return Err(wrong("it belongs to another run"));
+    if records.last().is_none_or(|last| last.hash.0 != hash) {
+        return Err(wrong(first, "its hash does not match its bytes"));
     }
-    if sealed.is_none() && seq >= head.erased_to && !record.event.body.sealed_mut().is_empty() {
-        return Err(wrong("its values are gone, and nobody erased them"));
+    Ok(records)
+}
+
+/// Openings as [`super::append::Prepared`] packs them, or those of one event as older versions wrote them.
+fn read_openings(plain: &[u8]) -> Option<Openings> {
+    if plain.first() == Some(&b'[') {
+        return Some(vec![serde_json::from_slice(plain).ok()?]);
     }
-    Ok(record)
+    serde_json::from_slice(&Zeroizing::new(packed::unpack(plain)?)).ok()
 }
 
 /// Runs with timers due or inbox items waiting.
@@ -276,9 +318,10 @@ fn check_receipts(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<(),
     )?;
     let mut rows = statement.query((tenant.as_str(), run.as_str()))?;
     while let Some(row) = rows.next()? {
-        let (id, leaf, envelope): (String, [u8; 32], Vec<u8>) =
+        let (id, leaf, packed): (String, [u8; 32], Vec<u8>) =
             (row.get(0)?, row.get(1)?, row.get(2)?);
-        if batch::leaf_hash(&envelope).0 != leaf {
+        let envelope = packed::unpack(&packed);
+        if envelope.is_none_or(|envelope| batch::leaf_hash(&envelope).0 != leaf) {
             let problem =
                 format!("run {run}, receipt {id}: its envelope is not the one in the log");
             return Err(JournalError::Tampered(problem).into());

@@ -11,13 +11,13 @@ use crate::{
     query::{Checkpoint, Log, ReceiptEntry, StoredReceipt},
 };
 
-use super::{Fault, Sqlite, project::parse, query::select};
+use super::{Fault, Sqlite, append::Envelope, packed, project::parse, query::select};
 
 /// Appends one receipt to its run's and its tenant's log.
 pub(super) fn append(
     conn: &Connection,
     batch: &Batch,
-    receipt: &SignedReceipt,
+    (receipt, envelope): (&SignedReceipt, &Envelope),
 ) -> Result<(), Fault> {
     let id = &receipt.draft.id;
     conn.prepare_cached(
@@ -30,8 +30,8 @@ pub(super) fn append(
         id.as_str(),
         batch.run.as_str(),
         receipt.draft.action,
-        batch::leaf_hash(&receipt.envelope).0,
-        &receipt.envelope,
+        envelope.leaf.0,
+        &envelope.packed,
         batch::receipt_at(batch, id),
     ))?;
     Ok(())
@@ -104,17 +104,18 @@ fn read_receipt(
 ) -> Result<Option<StoredReceipt>, Fault> {
     let sql = "SELECT id, run, idx, action, log_index, leaf, at, envelope FROM receipts WHERE tenant = ?1 AND id = ?2";
     let found = select(conn, sql, &[&tenant.as_str(), &id.as_str()], |row| {
-        Ok(StoredReceipt { entry: receipt_entry(row)?, envelope: row.get(7)? })
+        Ok((receipt_entry(row)?, row.get::<_, Vec<u8>>(7)?))
     })?;
-    match found.into_iter().next() {
-        Some(found) if batch::leaf_hash(&found.envelope) != found.entry.leaf => {
-            let problem = format!(
-                "run {}, receipt {id}: its envelope is not the one in the log",
-                found.entry.run
-            );
+    let Some((entry, packed)) = found.into_iter().next() else { return Ok(None) };
+    match packed::unpack(&packed) {
+        Some(envelope) if batch::leaf_hash(&envelope) == entry.leaf => {
+            Ok(Some(StoredReceipt { entry, envelope }))
+        }
+        _ => {
+            let problem =
+                format!("run {}, receipt {id}: its envelope is not the one in the log", entry.run);
             Err(JournalError::Tampered(problem).into())
         }
-        found => Ok(found),
     }
 }
 

@@ -9,6 +9,7 @@ mod facets;
 mod halts;
 mod load;
 mod log;
+mod packed;
 mod project;
 mod query;
 mod readers;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{Error, batch};
 
 pub use load::Integrity;
+pub use packed::unpack;
 use readers::Readers;
 pub use schema::VERSION;
 use writer::{Counters, Job};

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use kernel::{
+    event::Record,
+    id::Tenant,
     port::{Blobs, Journal, JournalError},
     run::Status,
 };
@@ -115,8 +117,8 @@ async fn a_reader_that_holds_the_log_is_reported() {
     let store = folder.open();
     opened(&*store, &tenant, &run, 3).await;
     let reader = Connection::open(folder.path()).unwrap();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM events").unwrap();
-    let count = || reader.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0));
+    reader.execute_batch("BEGIN; SELECT count(*) FROM batches").unwrap();
+    let count = || reader.query_row("SELECT count(*) FROM batches", [], |row| row.get::<_, i64>(0));
     count().unwrap();
     assert!(matches!(store.erase_run(&tenant, &run).await, Err(Error::Lingering)));
     reader.execute_batch("COMMIT").unwrap();
@@ -150,16 +152,33 @@ async fn a_store_of_version_1_is_brought_forward() {
     assert_eq!(version, VERSION);
 }
 
-/// What a store of version 5 had instead of the facets.
+/// What a store of version 5 had instead of the facets and batches.
 const BACK_TO_5: &str = "
     CREATE TABLE subjects (tenant TEXT NOT NULL, subject TEXT NOT NULL, run TEXT NOT NULL,
       PRIMARY KEY (tenant, subject, run)) STRICT, WITHOUT ROWID;
     INSERT INTO subjects SELECT facets.tenant, name, 'run_' || lower(hex(facet_runs.run))
       FROM facets JOIN facet_runs ON facet = id WHERE kind = 'subject';
     DROP TABLE facets; DROP TABLE facets_last; DROP TABLE facet_runs;
+    DROP TABLE batches;
+    CREATE TABLE events (tenant TEXT NOT NULL, run TEXT NOT NULL, seq INTEGER NOT NULL,
+      kind TEXT NOT NULL, at INTEGER NOT NULL, hash BLOB NOT NULL, bytes BLOB NOT NULL, openings BLOB,
+      PRIMARY KEY (tenant, run, seq)) STRICT;
     CREATE INDEX runs_opened ON runs (tenant, opened_at, run);
     CREATE INDEX runs_status ON runs (tenant, status, opened_at, run);
     PRAGMA user_version = 5;";
+
+/// Every event of every run.
+async fn every_event(store: &Sqlite, tenants: &[&Tenant]) -> Vec<(Tenant, Record)> {
+    let mut events = Vec::new();
+    for tenant in tenants.iter().copied() {
+        let runs = store.runs(tenant, RunFilter::default(), Page::default()).await.unwrap();
+        for entry in runs.items {
+            let records = store.events(tenant, &entry.run, 0, 100).await.unwrap();
+            events.extend(records.into_iter().map(|record| (tenant.clone(), record)));
+        }
+    }
+    events
+}
 
 #[tokio::test]
 async fn runs_of_an_older_version_are_found_by_every_filter() {
@@ -196,13 +215,28 @@ async fn runs_of_an_older_version_are_found_by_every_filter() {
         listed
     };
     let before = all(&store).await;
+    let events = every_event(&store, &[&mine, &theirs]).await;
     assert!(before.iter().all(|listed| !listed.items.is_empty()), "a filter that says nothing");
     store.close().await.unwrap();
     drop(store);
-    Connection::open(folder.path()).unwrap().execute_batch(BACK_TO_5).unwrap();
+    let conn = Connection::open(folder.path()).unwrap();
+    conn.execute_batch(BACK_TO_5).unwrap();
+    let sql = "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)";
+    for (tenant, Record { event, hash, bytes }) in &events {
+        let place = (tenant.as_str(), event.run.as_str(), event.seq);
+        let about = (event.body.kind(), event.at, hash.0, bytes);
+        conn.execute(sql, (place.0, place.1, place.2, about.0, about.1, about.2, about.3)).unwrap();
+    }
+    // Their values were erased long ago.
+    conn.execute("UPDATE runs SET erased_to = next_seq", []).unwrap();
+    drop(conn);
     let store = folder.open();
     assert_eq!(store.migrated_from(), Some(5));
     assert_eq!(all(&store).await, before);
+    let after = every_event(&store, &[&mine, &theirs]).await;
+    let hashes =
+        |events: &[(Tenant, Record)]| -> Vec<_> { events.iter().map(|(_, r)| r.hash).collect() };
+    assert_eq!(hashes(&after), hashes(&events));
     // What comes after the migration joins what it filled, and erasing goes by it.
     let fresh = with_row(opening(&mine, &run("new"), 1), row(900, &["customer:1", "customer:new"]));
     store.append(fresh).await.unwrap();
@@ -271,7 +305,7 @@ async fn a_full_disk_is_told_and_leaves_no_half() {
     let (tenant, run) = (tenant("default"), run("a"));
     let before = opened(&*folder.open(), &tenant, &run, 2).await;
     let store = Sqlite::open(&folder.path(), Options { pages_max: Some(60) }).unwrap();
-    let mut large = opening(&tenant, &crate::make::run("large"), 2_000);
+    let mut large = opening(&tenant, &crate::make::run("large"), 12_000);
     large.receipts = vec![receipt(&tenant, &large.run, 0)];
     let next = || batch(&tenant, records(&run, 2, before[1].hash, 1));
     let failed = store.append(large.clone()).await;

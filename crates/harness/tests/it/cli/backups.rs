@@ -118,7 +118,7 @@ fn a_damaged_backup_is_found_before_anything_is_restored() {
     fs::write(&policy, &kept).unwrap();
     office.json(&["backup", "verify", &from]).exits(0);
     // A manifest that was made to fit a changed database: the chains do not.
-    meddle(&database, "UPDATE events SET bytes = zeroblob(length(bytes)) WHERE rowid = 3");
+    meddle(&database, "UPDATE batches SET events = zeroblob(length(events)) WHERE rowid = 3");
     let manifest = Path::new(&from).join("manifest.json");
     let mut document: Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
     let digest = Command::new("sha256sum").arg(&database).output().unwrap();
@@ -192,7 +192,7 @@ fn store_check_finds_what_lists_say_wrongly() {
         ("UPDATE runs SET status = 'failed'", "its status"),
         ("UPDATE receipts SET envelope = CAST('{}' AS BLOB) WHERE log_index = 1", "envelope"),
         ("DELETE FROM receipts WHERE log_index = 1", "receipt"),
-        ("UPDATE events SET at = at + 1 WHERE rowid = 7", "event"),
+        ("UPDATE batches SET hash = zeroblob(32) WHERE rowid = 3", "event"),
     ] {
         meddle(&database, sql);
         let found = office.json(&["store", "check"]).exits(10).document();

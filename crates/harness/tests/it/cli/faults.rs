@@ -102,9 +102,9 @@ fn nothing_is_called_on_a_damaged_journal() {
     let database = office.path("store/harness.db");
     let sound = fs::read(&database).unwrap();
     for sql in [
-        "UPDATE events SET bytes = zeroblob(length(bytes)) WHERE seq = 2",
-        "UPDATE events SET openings = zeroblob(length(openings)) WHERE seq = 1",
-        "DELETE FROM events WHERE seq = 3",
+        "UPDATE batches SET events = zeroblob(length(events)) WHERE seq > 0",
+        "UPDATE batches SET openings = zeroblob(length(openings)) WHERE openings IS NOT NULL",
+        "DELETE FROM batches WHERE seq = (SELECT max(seq) FROM batches)",
         "DELETE FROM keys",
     ] {
         let conn = rusqlite::Connection::open(&database).unwrap();

@@ -74,16 +74,19 @@ fn event_of(kept: &Value) -> Value {
 /// A run's journal as it lies in the database, its chain checked: for thousands of runs a command each would
 /// take longer than the storm.
 fn journal(conn: &Connection, run: &str) -> Vec<Value> {
-    let sql = "SELECT bytes FROM events WHERE tenant = 'default' AND run = ?1 ORDER BY seq";
+    let sql = "SELECT events FROM batches WHERE tenant = 'default' AND run = ?1 ORDER BY seq";
     let mut query = conn.prepare_cached(sql).unwrap();
-    let texts = query.query_map([run], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    let batches = query.query_map([run], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    let batches: Vec<Vec<u8>> =
+        batches.map(|packed| store::unpack(&packed.unwrap()).unwrap()).collect();
+    let texts = batches.iter().flat_map(|batch| batch.split(|byte| *byte == b'\n'));
     let mut before = format!("sha256:{}", "0".repeat(64));
     let mut events = Vec::new();
-    for (index, text) in texts.map(Result::unwrap).enumerate() {
-        let event: Value = serde_json::from_slice(&text).unwrap();
+    for (index, text) in texts.enumerate() {
+        let event: Value = serde_json::from_slice(text).unwrap();
         assert_eq!(event["seq"], index, "{run}: a gap");
         assert_eq!(event["prev_hash"], before.as_str(), "{run}: event {index} does not follow");
-        let hash = Sha256::digest(&text);
+        let hash = Sha256::digest(text);
         before = hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
         events.push(event);
     }
