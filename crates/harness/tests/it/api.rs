@@ -166,7 +166,11 @@ impl<'a> Pages<'a> {
     /// Signed in with a one-time link, as a person at the terminal would.
     pub(crate) fn open(api: &'a Api, person: &str) -> Self {
         let link = api.office.json_as(person, &["token", "link"]).exits(0).document();
-        let link = link["path"].as_str().unwrap().split("link=").nth(1).unwrap().to_owned();
+        Self::with_link(api, link["path"].as_str().unwrap().split("link=").nth(1).unwrap())
+    }
+
+    /// Signed in with the secret of such a link.
+    pub(crate) fn with_link(api: &'a Api, link: &str) -> Self {
         let mut pages = Self { api, cookie: String::new(), form_token: String::new() };
         let signed = pages.send("/sign-in", &format!("link={link}&to=%2Fruns"));
         assert_eq!(signed.status, 303, "{signed:?}");
