@@ -143,6 +143,16 @@ impl Api {
         self.ask(token, ("GET", path), &Value::Null, &[])
     }
 
+    /// The status alone, also of an answer that never ends.
+    pub(crate) fn get_status(&self, token: &str, path: &str) -> u16 {
+        let text = request(&self.host, token, ("GET", path), &Value::Null, &[]);
+        let mut stream = TcpStream::connect(&self.host).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
     pub(crate) fn post(&self, token: &str, path: &str, body: &Value) -> Answer {
         self.ask(token, ("POST", path), body, &[])
     }

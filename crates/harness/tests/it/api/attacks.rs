@@ -27,6 +27,7 @@ fn requests_that_are_not_meant_for_us_or_come_from_elsewhere() {
         assert!(answer.header(name).is_some(), "{name}: {answer:?}");
     }
     assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.header("strict-transport-security"), None, "it is reached without TLS");
 }
 
 #[test]
@@ -174,6 +175,11 @@ fn strangers_are_not_let_in_without_tls_and_tokens() {
     let config = std::fs::read_to_string(office.config()).unwrap();
     let config = config + "[serve]\npublic_url = \"https://harness.example.com\"\n";
     std::fs::write(office.config(), config).unwrap();
+    let exposed = office.json(&["serve", "--listen", "0.0.0.0:0"]).exits(2).problem();
+    assert!(exposed["detail"].as_str().unwrap().contains("tokens"), "{exposed}");
+    // A token that was ended lets nobody in, so it does not count.
+    let made = office.json(&["token", "create", "gone"]).exits(0).document();
+    office.json(&["token", "revoke", made["kept"]["id"].as_str().unwrap()]).exits(0);
     let exposed = office.json(&["serve", "--listen", "0.0.0.0:0"]).exits(2).problem();
     assert!(exposed["detail"].as_str().unwrap().contains("tokens"), "{exposed}");
     let bad = office.json(&["serve", "--listen", "everywhere"]).exits(2).problem();
