@@ -74,7 +74,8 @@ impl Served {
         }
         let config = "store = \"store\"\npacks = [\"pack\"]\nme = \"ann\"\n[people.ann]\n\
              roles = [\"operator\"]\n[keys]\nreceipts = \"file:keys/receipts.key\"\n[serve]\n\
-             requests_per_second = 1000000\n[unusual]\nafter = 0\n[budget]\n\
+             requests_per_second = 1000000\nstreams_per_principal = 10000\n\
+             [unusual]\nafter = 0\n[budget]\n\
              calls_max = 10000\nwrites_max = 50\nwall_max_ms = 2592000000\n";
         let config = format!("{config}{more}");
         std::fs::write(folder.join("harness.toml"), config).doing("write a configuration")?;

@@ -329,6 +329,7 @@ fn header(catalogue: &Catalogue, plan: Digest) -> Result<Header, Broken> {
         mode: Mode::Live,
         owner: "owner".to_owned(),
         unusual: Vec::new(),
+        submitted_by: None,
     })
 }
 

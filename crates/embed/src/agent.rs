@@ -177,6 +177,7 @@ impl Agent {
             mode: Default::default(),
             owner: "operator".to_owned(),
             unusual: Vec::new(),
+            submitted_by: None,
         }
     }
 

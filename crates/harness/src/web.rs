@@ -7,6 +7,7 @@ mod hooks;
 mod limits;
 mod listen;
 mod metrics;
+mod patience;
 mod provider;
 mod server;
 mod signed;
@@ -59,7 +60,7 @@ impl Web {
         let serve = &app.config().serve;
         let hosts = serve.hosts();
         let scheme = if serve.has_tls() { Scheme::Https } else { Scheme::Http };
-        let limits = Limits::new(serve.requests_per_second, serve.strangers_per_second);
+        let limits = Limits::new(serve);
         let metrics = Metrics::default();
         Arc::new(Self { app, metrics, limits, hosts, scheme, ends })
     }

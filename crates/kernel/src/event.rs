@@ -15,8 +15,8 @@ use crate::{
     decision::{Autonomy, Decision, Mode, Requirement},
     exception::{Class, Exception, Landed},
     id::{
-        ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, HaltId, OperationId, ReceiptId,
-        RunId, Seq, TokenId,
+        ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, HaltId, OperationId, PrincipalId,
+        ReceiptId, RunId, Seq, TokenId,
     },
     input::{OnConflict, Scope},
     label::Label,
@@ -74,6 +74,10 @@ pub struct Header {
     /// What about its inputs no earlier run had; see [`crate::novelty`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusual: Vec<Unusual>,
+    /// Who handed it in, where that is another than whom it is done for: an agent with a credential of its
+    /// own. The chain's agent is whoever plans, and may be the same for many that hand in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_by: Option<PrincipalId>,
 }
 
 /// Why an action belongs to the run.

@@ -1,6 +1,6 @@
 //! Everything that can happen to a run. Time, salts and outcomes enter here and nowhere else.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,14 +77,19 @@ pub enum Scope {
 }
 
 /// What to do when the world has moved since an effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnConflict {
     /// Refuse, with the three-way difference.
     #[default]
     Refuse,
-    /// A person has seen the difference and accepts overwriting it.
+    /// Overwrite whatever is there.
     Accept,
+    /// A person has seen what is there now and accepts overwriting exactly that.
+    Seen {
+        /// As [`crate::rollback::Token::seen`] says them.
+        images: BTreeSet<Digest>,
+    },
 }
 
 /// One input to a run.

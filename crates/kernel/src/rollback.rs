@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::{
     action::Resource,
-    id::{At, Seq, TokenId},
+    canon,
+    id::{At, Digest, Seq, TokenId},
     label::LabelMap,
     operation::{Companion, Undo},
 };
@@ -54,4 +55,15 @@ pub struct Token {
     pub state: State,
     /// Whether its effect is known to have happened.
     pub landed: bool,
+}
+
+impl Token {
+    /// Stands for having seen this image of what it takes back: of what is compared in it, and of nothing
+    /// else. `None` where nothing is compared.
+    #[must_use]
+    pub fn seen(&self, now: &Value) -> Option<Digest> {
+        let compared = crate::pointer::project(now, &self.before.as_ref()?.image);
+        let bytes = canon::bytes(&compared).ok()?;
+        Some(Digest::of_parts("harness/seen-image/v1", &[self.id.as_str().as_bytes(), &bytes]))
+    }
 }

@@ -229,6 +229,7 @@ fn header(catalogue: &Catalogue, plan: &Plan) -> Header {
         mode: Mode::Live,
         owner: "owner".into(),
         unusual: Vec::new(),
+        submitted_by: None,
     }
 }
 

@@ -115,6 +115,7 @@ impl Bench {
             mode: Mode::Live,
             owner: "owner".into(),
             unusual: Vec::new(),
+            submitted_by: None,
         };
         Self {
             run: None,

@@ -1,6 +1,9 @@
 //! From a request to an operation and back.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+};
 
 use axum::{
     body::Bytes,
@@ -8,6 +11,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures_util::FutureExt as _;
 use serde_json::{Map, Value};
 
 use super::{
@@ -35,7 +39,7 @@ pub(super) async fn answer(
     Bearer { signed, .. }: Bearer,
     request: Request,
 ) -> Response {
-    match respond(route, &web, &signed.caller, request).await {
+    match respond(route, web, signed.caller, request).await {
         Ok(response) => response,
         Err(told) => told.into_response(),
     }
@@ -51,37 +55,56 @@ struct Asked {
 
 async fn respond(
     route: &'static Route,
-    web: &Web,
-    caller: &Caller,
+    web: Arc<Web>,
+    caller: Caller,
     request: Request,
 ) -> Result<Response, Told> {
     let asked = read(route, request).await?;
-    let Some(key) = header_text(&asked.headers, "idempotency-key")? else {
-        return call(route, web, caller, asked).await;
+    let key = header_text(&asked.headers, "idempotency-key")?;
+    let Some(key) = key.filter(|_| route.verb == Verb::Post) else {
+        return call(route, &web, &caller, asked).await;
     };
-    // Submissions are idempotent in the journal itself.
-    if route.op == "intent.submit" || route.verb != Verb::Post {
-        return call(route, web, caller, with_key(route, asked, key)?).await;
+    // What takes a key itself is idempotent in the journal.
+    if requests::takes_key(route.op) {
+        return call(route, &web, &caller, with_key(asked, key)?).await;
     }
-    let place = replies::Place::new(caller, route.path, &key)?;
-    match replies::begin(&web.app, &place, &asked.digest).await? {
-        Begun::Before(reply) => Ok(reply),
-        Begun::Now(version) => {
-            let response = call(route, web, caller, asked).await;
-            replies::end(&web.app, &place, version, response).await
+    let place = replies::Place::new(&caller, route.path, &key)?;
+    // Whoever asked may be gone before it is done: it is done all the same, and answered when they come back.
+    let done = tokio::spawn(async move { once(route, &web, &caller, (place, asked)).await });
+    match done.await {
+        Ok(response) => response,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(Problem::new(Kind::TryAgain, "shutting-down", "the process ends").into()),
+        },
+    }
+}
+
+/// Does what is asked for unless it was done before, and keeps the answer.
+async fn once(
+    route: &'static Route,
+    web: &Web,
+    caller: &Caller,
+    (place, asked): (replies::Place, Asked),
+) -> Result<Response, Told> {
+    let version = match replies::begin(&web.app, &place, &asked.digest).await? {
+        Begun::Before(reply) => return Ok(reply),
+        Begun::Now(version) => version,
+    };
+    match AssertUnwindSafe(call(route, web, caller, asked)).catch_unwind().await {
+        Ok(response) => replies::end(&web.app, (&place, version), route.shown, response).await,
+        Err(panic) => {
+            replies::drop_claim(&web.app, &place, version).await;
+            resume_unwind(panic)
         }
     }
 }
 
-fn with_key(route: &Route, mut asked: Asked, key: String) -> Result<Asked, Told> {
-    if route.op == "intent.submit" {
-        let given = asked.body.insert("idempotency_key".to_owned(), Value::String(key.clone()));
-        if given.is_some_and(|given| given != Value::String(key)) {
-            let detail = "the header and the body name different idempotency keys";
-            return Err(makes_no_sense(
-                Problem::usage("idempotency-key", detail).next("name it once"),
-            ));
-        }
+fn with_key(mut asked: Asked, key: String) -> Result<Asked, Told> {
+    let given = asked.body.insert("idempotency_key".to_owned(), Value::String(key.clone()));
+    if given.is_some_and(|given| given != Value::String(key)) {
+        let detail = "the header and the body name different idempotency keys";
+        return Err(makes_no_sense(Problem::usage("idempotency-key", detail).next("name it once")));
     }
     Ok(asked)
 }
@@ -178,9 +201,6 @@ async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
         if fields.insert(name.clone(), value).is_some() {
             return Err(unknown(&name));
         }
-    }
-    if let Some(name) = route.hidden.iter().find(|name| fields.contains_key(**name)) {
-        return Err(unknown(name));
     }
     // Whoever wants to wait longer looks again: an answer has to come while the line is there.
     if let Some(wait) = fields.get_mut("wait_ms").filter(|wait| wait.as_u64() > Some(WAIT_MAX_MS)) {

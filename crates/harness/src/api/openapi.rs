@@ -75,7 +75,7 @@ fn describe(route: &Route, op: &Op, shared: &mut Map<String, Value>) -> Value {
         let schema = schema.map_or_else(|| json!({"type": "string", "minLength": 1}), query_schema);
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
     }
-    let free = |name: &str| !taken.contains(&name) && !route.hidden.contains(&name);
+    let free = |name: &str| !taken.contains(&name);
     let fields = request.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
     let required = request.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut described = json!({

@@ -6,7 +6,10 @@ use reqwest::{Client, Method, RequestBuilder, Response, redirect::Policy};
 use serde_json::{Map, Value};
 
 use super::routes::{ROUTES, Route, Verb};
-use crate::app::problem::{Kind, Problem};
+use crate::app::{
+    problem::{Kind, Problem},
+    requests,
+};
 
 /// Largest answer that is read, in bytes: a bundle of a long run.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -85,7 +88,7 @@ impl Remote {
         let request = match route.verb {
             Verb::Get => self.client.get(format!("{url}{}", query(&fields))),
             Verb::Delete => self.client.request(Method::DELETE, url),
-            Verb::Post => self.post(url, fields)?,
+            Verb::Post => self.post(url, route.op, fields)?,
         };
         let request = match route.decides {
             // Whoever decides here has looked at the card; the digest says at which one.
@@ -95,8 +98,16 @@ impl Remote {
         self.answer(request).await.map(|(answer, _)| answer)
     }
 
-    fn post(&self, url: String, mut fields: Map<String, Value>) -> Result<RequestBuilder, Problem> {
-        let key = fields.remove("idempotency_key");
+    fn post(
+        &self,
+        url: String,
+        op: &str,
+        mut fields: Map<String, Value>,
+    ) -> Result<RequestBuilder, Problem> {
+        let key = match requests::takes_key(op) {
+            true => None,
+            false => fields.remove("idempotency_key"),
+        };
         let body = serde_json::to_vec(&fields)
             .map_err(|e| Problem::new(Kind::Unexpected, "unserialisable", e.to_string()))?;
         let request = self.client.post(url).header("content-type", "application/json").body(body);

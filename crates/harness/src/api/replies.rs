@@ -15,6 +15,8 @@ use crate::{
     web::{BODY_BYTES_MAX, Told},
 };
 
+use super::routes::Shown;
+
 /// Where an answer is kept: one key of one caller at one route.
 pub(super) struct Place(String);
 
@@ -65,11 +67,12 @@ pub(super) async fn begin(app: &App, place: &Place, digest: &str) -> Result<Begu
     }
 }
 
-/// Keeps an answer, unless the request may succeed when it is made again.
+/// Keeps the answer of a request that was done. Whatever was refused did nothing: it may be made again under
+/// its key, once it is corrected or the time has come.
 pub(super) async fn end(
     app: &App,
-    place: &Place,
-    version: u64,
+    (place, version): (&Place, u64),
+    shown: Shown,
     response: Result<Response, Told>,
 ) -> Result<Response, Told> {
     let response = match response {
@@ -78,14 +81,33 @@ pub(super) async fn end(
     };
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, BODY_BYTES_MAX * 64).await.unwrap_or_default();
-    let passes = parts.status.is_server_error() || parts.status == StatusCode::TOO_MANY_REQUESTS;
-    let body = String::from_utf8(bytes.to_vec()).unwrap_or_default();
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|k| k.to_str().ok());
-    let answer = Answer {
-        status: parts.status.as_u16(),
-        kind: kind.unwrap_or("application/json").to_owned(),
-        body,
+    let answer = match (parts.status.is_success(), shown) {
+        (false, _) => None,
+        (true, Shown::Once) => Some(shown_once()),
+        (true, Shown::Again) => Some(Answer {
+            status: parts.status.as_u16(),
+            kind: kind.unwrap_or("application/json").to_owned(),
+            body: String::from_utf8_lossy(&bytes).into_owned(),
+        }),
     };
-    app.settle_answer(&place.0, version, (!passes).then_some(answer)).await?;
+    app.settle_answer(&place.0, version, answer).await?;
     Ok(Response::from_parts(parts, Body::from(bytes)))
+}
+
+/// Frees the place of a request that ended without any answer.
+pub(super) async fn drop_claim(app: &App, place: &Place, version: u64) {
+    drop(app.settle_answer(&place.0, version, None).await);
+}
+
+/// What a repeated request is told where the answer holds a secret.
+fn shown_once() -> Answer {
+    let detail = "this was done, and its answer holds a secret that is shown once";
+    let problem = Problem::new(Kind::Conflict, "shown-once", detail)
+        .next("if the answer was lost, end what it made and ask under another key");
+    Answer {
+        status: StatusCode::CONFLICT.as_u16(),
+        kind: "application/problem+json".to_owned(),
+        body: Told::from(problem).body().to_string(),
+    }
 }

@@ -22,10 +22,19 @@ pub(super) struct Route {
     pub(super) summary: &'static str,
     /// A field of the request that the path stands for: its name and value.
     pub(super) fixed: Option<(&'static str, &'static str)>,
-    /// Fields of the request that nobody outside this machine may set.
-    pub(super) hidden: &'static [&'static str],
     /// Whether a decision needs the version it was made from.
     pub(super) decides: Option<Decides>,
+    /// Whether its answer is kept for whoever repeats the request.
+    pub(super) shown: Shown,
+}
+
+/// How often an answer is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// To each repetition of its request.
+    Again,
+    /// It holds a secret: it is kept nowhere.
+    Once,
 }
 
 /// What a decision is about: it is compared with the version that the caller has seen.
@@ -59,7 +68,7 @@ impl Route {
 }
 
 const fn route(verb: Verb, path: &'static str, op: &'static str, summary: &'static str) -> Route {
-    Route { verb, path, op, summary, fixed: None, hidden: &[], decides: None }
+    Route { verb, path, op, summary, fixed: None, decides: None, shown: Shown::Again }
 }
 
 const fn get(path: &'static str, op: &'static str, summary: &'static str) -> Route {
@@ -127,10 +136,7 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/runs/{run}/rollback", "run.rollback", "Take a run's effects back, or show how"),
     post("/v1/runs/{run}/replay", "run.replay", "Replay a run from its journal, without effects"),
     post("/v1/runs/{run}/verify", "receipt.verify", "Verify a run's receipts"),
-    Route {
-        hidden: &["since"],
-        ..post("/v1/runs/{run}/export", "run.export", "A bundle that verifies elsewhere")
-    },
+    post("/v1/runs/{run}/export", "run.export", "A bundle that verifies elsewhere"),
     get("/v1/approvals", "approval.list", "What waits for a decision, soonest expiry first"),
     get("/v1/approvals/{approval}", "approval.get", "The card of an open ask"),
     decide("/v1/approvals/{approval}/approve", "approve", "Yes, to exactly what was shown"),
@@ -200,7 +206,7 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/halts", "halt.set", "Halt everything, a pack, a connector, an agent or a run"),
     post("/v1/halts/{halt}/lift", "halt.lift", "Lift a halt"),
     get("/v1/tokens", "token.list", "Tokens, without their secrets"),
-    post("/v1/tokens", "token.create", "A token, shown this once"),
+    Route { shown: Shown::Once, ..post("/v1/tokens", "token.create", "A token, shown this once") },
     Route { ..route(Verb::Delete, "/v1/tokens/{token}", "token.revoke", "End a token at once") },
     get("/v1/doctor", "doctor", "Whether everything is as it should be"),
     post("/v1/store/check", "store.check", "Verify every chain of the store"),

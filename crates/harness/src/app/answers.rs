@@ -15,9 +15,6 @@ pub(super) const KIND: &str = "answer";
 /// How long an answer is kept, in milliseconds.
 const KEPT_MS: i64 = 24 * 3_600_000;
 
-/// How long a claim without an answer holds: its process may have died. In milliseconds.
-const CLAIM_MS: i64 = 120_000;
-
 /// An answer as it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,9 +43,12 @@ pub enum Claimed {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    /// Of the request.
+    /// Of the request; empty where the place is free again.
     digest: String,
     claimed_at: i64,
+    /// The process that claimed it: without an answer it is at work, or it died.
+    #[serde(default)]
+    by: String,
     answer: Option<Answer>,
 }
 
@@ -66,7 +66,9 @@ impl App {
     /// When the store fails.
     pub async fn claim_answer(&self, place: &str, digest: &str) -> Result<Claimed, Problem> {
         let (tenant, now) = (&self.config.tenant, self.now());
-        let claim = Kept { digest: digest.to_owned(), claimed_at: now, answer: None };
+        let by = self.feed.process();
+        let claim =
+            Kept { digest: digest.to_owned(), claimed_at: now, by: by.clone(), answer: None };
         let claim = document(place, now + KEPT_MS, &claim)?;
         match self.store.keep(tenant, claim.clone(), Expected::Absent).await {
             Ok(version) => return Ok(Claimed::Now(version)),
@@ -77,12 +79,14 @@ impl App {
             return Ok(Claimed::InFlight);
         };
         let kept: Kept = serde_json::from_slice(&found.body).map_err(unreadable)?;
-        if kept.digest != digest {
+        let is_free = kept.digest.is_empty();
+        if kept.digest != digest && !is_free {
             return Ok(Claimed::Other);
         }
         match kept.answer {
             Some(answer) => Ok(Claimed::Before(answer)),
-            None if now - kept.claimed_at < CLAIM_MS => Ok(Claimed::InFlight),
+            // A store has one owner at a time: whoever claimed it is this process, or is gone.
+            None if kept.by == by && !is_free => Ok(Claimed::InFlight),
             None => match self.store.keep(tenant, claim, Expected::Version(found.version)).await {
                 Ok(version) => Ok(Claimed::Now(version)),
                 Err(store::Error::Stale { .. }) => Ok(Claimed::InFlight),
@@ -106,11 +110,12 @@ impl App {
         let kept: Kept = serde_json::from_slice(&found.body).map_err(unreadable)?;
         // An answer that is too large to keep is given once.
         let answer = answer.filter(|answer| answer.body.len() < store::DOCUMENT_BYTES_MAX / 2);
-        if answer.is_none() {
-            self.store.discard(tenant, KIND, place).await?;
-            return Ok(());
-        }
-        let settled = document(place, self.now() + KEPT_MS, &Kept { answer, ..kept })?;
+        let now = self.now();
+        let (kept, due) = match answer {
+            Some(answer) => (Kept { answer: Some(answer), ..kept }, now + KEPT_MS),
+            None => (Kept { digest: String::new(), ..kept }, now),
+        };
+        let settled = document(place, due, &kept)?;
         match self.store.keep(tenant, settled, Expected::Version(version)).await {
             // Somebody took the claim over: theirs counts.
             Ok(_) | Err(store::Error::Stale { .. }) => Ok(()),

@@ -410,6 +410,7 @@ fn header(plan: &Plan, catalogue: &Catalogue) -> Result<Header, Problem> {
         mode: Default::default(),
         owner: "bench".to_owned(),
         unusual: Vec::new(),
+        submitted_by: None,
     })
 }
 

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use kernel::{
-    id::{PrincipalId, Tenant},
+    event::Header,
+    id::{At, Tenant},
     principal::{Kind as Actor, Principal},
 };
 use schemars::JsonSchema;
@@ -81,6 +82,7 @@ pub struct Caller {
     rights: BTreeSet<Right>,
     acts_for: Principal,
     vouched: Vouched,
+    until: At,
 }
 
 /// What stands for somebody being who they say.
@@ -88,7 +90,7 @@ pub struct Caller {
 pub(super) enum Vouched {
     /// The user of this machine who runs the command.
     Terminal,
-    /// A token or a session.
+    /// A token, a session, or a signature of Slack about a person whom the operator listed.
     Credential,
 }
 
@@ -106,7 +108,7 @@ impl Caller {
     pub(super) fn of(tenant: Tenant, principal: Principal, acts_for: Option<Principal>) -> Self {
         let rights = rights_of(principal.kind, &principal.roles);
         let acts_for = acts_for.unwrap_or_else(|| principal.clone());
-        Self { tenant, principal, rights, acts_for, vouched: Vouched::Credential }
+        Self { tenant, principal, rights, acts_for, vouched: Vouched::Credential, until: At::MAX }
     }
 
     /// What stands for them being who they say.
@@ -120,6 +122,19 @@ impl Caller {
     pub(super) fn narrowed_to(mut self, scopes: &BTreeSet<Right>) -> Self {
         self.rights.retain(|right| scopes.contains(right));
         self
+    }
+
+    /// For no longer than their credential is valid.
+    #[must_use]
+    pub(super) fn until(mut self, expires_at: At) -> Self {
+        self.until = expires_at;
+        self
+    }
+
+    /// Until when they may call; a credential that they make ends no later.
+    #[must_use]
+    pub(super) fn ends_at(&self) -> At {
+        self.until
     }
 
     /// Whose data they may see.
@@ -152,10 +167,19 @@ impl Caller {
         self.rights.contains(&right)
     }
 
-    /// Whether somebody else's run is none of their business: they only propose.
+    /// Whether a run is theirs to look at. Who only proposes sees what they handed in themselves, and a person
+    /// what is done for them; of agents of one person none sees what the others, or that person, handed in.
     #[must_use]
-    pub fn may_see(&self, on_behalf_of: &PrincipalId) -> bool {
-        self.may(Right::Read) || self.acts_for.id == *on_behalf_of
+    pub fn may_see(&self, run: &Header) -> bool {
+        let done_for_them = self.principal.id == run.chain.on_behalf_of.id;
+        self.may(Right::Read) || done_for_them || self.handed_in(run)
+    }
+
+    /// Whether they are who handed a run in.
+    #[must_use]
+    pub fn handed_in(&self, run: &Header) -> bool {
+        let by = run.submitted_by.as_ref().unwrap_or(&run.chain.on_behalf_of.id);
+        *by == self.principal.id
     }
 
     /// Refuses unless one of these rights is held.

@@ -1,6 +1,6 @@
 //! `run export`: one file that another machine can verify and replay.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use ::receipts::{
     bundle::{Bundle, Earlier, Entry, Logged, SCHEMA},
@@ -26,9 +26,10 @@ pub struct Export {
     /// Leave the values out: commitments only.
     #[serde(default)]
     pub withhold: bool,
-    /// File with an earlier checkpoint to prove consistency with.
+    /// An earlier checkpoint to prove consistency with, as it was written.
     #[serde(default)]
-    pub since: Option<PathBuf>,
+    #[schemars(length(max = 262_144))]
+    pub since: Option<String>,
 }
 
 /// A bundle.
@@ -56,12 +57,7 @@ fn unexpected(error: impl std::fmt::Display) -> Problem {
 /// When there is no such run, or what it is pinned to is gone.
 pub async fn export(app: &App, caller: &Caller, request: Export) -> Result<Exported, Problem> {
     let id: RunId = parse_id(&request.run)?;
-    let since = request.since.as_ref().map(std::fs::read_to_string).transpose();
-    let since = since.map_err(|e| {
-        Problem::usage("file-unreadable", e.to_string())
-            .next("name the file of an earlier `harness receipt checkpoint`")
-    })?;
-    let mut bundle = bundle(app, caller, &id, since.as_deref()).await?;
+    let mut bundle = bundle(app, caller, &id, request.since.as_deref()).await?;
     if request.withhold {
         bundle.withhold_openings();
     }

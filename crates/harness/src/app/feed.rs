@@ -96,10 +96,10 @@ impl Feed {
     pub fn after(&self, tenant: &Tenant, position: u64, limit: usize) -> (u64, Heard) {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let first = ring.head - ring.entries.len() as u64 + 1;
-        if position + 1 < first || position > ring.head {
-            return (ring.head, Heard::Missed(ring.head));
-        }
-        let skip = usize::try_from(position + 1 - first).unwrap_or(usize::MAX);
+        // A position that never was may be any number.
+        let next = position.checked_add(1).filter(|next| (first..=ring.head + 1).contains(next));
+        let Some(next) = next else { return (ring.head, Heard::Missed(ring.head)) };
+        let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
         let mut at = position;
         let mut found = Vec::new();
         for entry in ring.entries.iter().skip(skip) {
@@ -112,6 +112,12 @@ impl Feed {
             }
         }
         (at, Heard::Changes(found))
+    }
+
+    /// What tells this process from those that owned the store before it.
+    #[must_use]
+    pub(super) fn process(&self) -> String {
+        format!("{:x}", self.epoch)
     }
 
     /// A position as listeners hold it.
@@ -199,7 +205,9 @@ mod tests {
         assert_eq!(heard(&feed, "b", 6), Some(vec![]));
         assert_eq!(feed.position(&feed.mark(4)), Some(4));
         assert_eq!(Feed::new(8).position(&feed.mark(4)), None, "another process");
-        assert_eq!(heard(&feed, "a", 7), None, "a position that never was");
+        for never in [7, u64::MAX - 1, u64::MAX] {
+            assert_eq!(heard(&feed, "a", never), None, "a position that never was: {never}");
+        }
     }
 
     #[test]

@@ -151,7 +151,7 @@ pub async fn take(app: &App, caller: &Caller, request: GateTake) -> Result<GateV
 /// When no such call is under way.
 pub async fn report(app: &App, caller: &Caller, request: GateReport) -> Result<GateView, Problem> {
     let run: RunId = parse_id(&request.run)?;
-    app.own_page(caller, &run, (0, 1)).await?;
+    check_whose(app, caller, &run).await?;
     let said = match request.outcome {
         GateOutcome::Done => Report::Done(request.result),
         GateOutcome::Failed => Report::Failed(request.message),
@@ -192,12 +192,24 @@ fn check_outside(chosen: &intents::Chosen, tool: &str) -> Result<(), Problem> {
     ))
 }
 
+/// A call is taken, and reported, by whoever asked for it: what somebody else says came of it is not known to
+/// them.
+async fn check_whose(app: &App, caller: &Caller, run: &RunId) -> Result<(), Problem> {
+    if caller.handed_in(&app.own_header(caller, run).await?) {
+        return Ok(());
+    }
+    let detail = format!("the call of {run} is another one's to make");
+    Err(Problem::new(Kind::NotAllowed, "not-your-call", detail)
+        .next("take and report it with the credential it was asked for with"))
+}
+
 async fn verdict(
     app: &App,
     caller: &Caller,
     run: &RunId,
     wait_ms: Option<u64>,
 ) -> Result<GateView, Problem> {
+    check_whose(app, caller, run).await?;
     let until = Instant::now() + Duration::from_millis(wait_ms.unwrap_or(WAIT_MS).min(WAIT_MAX_MS));
     let (mut offered, mut changed) = (app.connectors.outside().watch(), app.feed.watch());
     loop {

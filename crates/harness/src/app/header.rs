@@ -34,5 +34,6 @@ pub(crate) fn pin_header(
         mode: Default::default(),
         owner: manifest.owner.clone(),
         unusual: Vec::new(),
+        submitted_by: None,
     }
 }

@@ -1,14 +1,12 @@
 //! Who somebody is: bearer tokens, one-time links, sessions. Only hashes of secrets are kept.
 
+mod known;
 mod oidc;
 mod sessions;
 mod tokens;
 mod typed;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use kernel::{
     Digest,
@@ -16,8 +14,9 @@ use kernel::{
     principal::{Kind as Actor, Principal},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use store::{Document, Documents as _, Expected};
+use store::{Document, Documents as _, Expected, Kept, PAGE_MAX};
 
+pub(super) use known::Known;
 pub(super) use oidc::Provider;
 pub use oidc::{Departure, Returned};
 pub use sessions::{Cookie, LinkView, MakeLink, form_token, link};
@@ -33,12 +32,6 @@ use super::{
     problem::{Kind, Problem},
 };
 
-/// Credentials remembered in memory; beyond it all are read again.
-const REMEMBERED: usize = 10_000;
-
-/// How old the noted time of last use may be before it is written again, in milliseconds.
-const USED_AGAIN_MS: i64 = 3_600_000;
-
 /// A signed-in caller.
 #[derive(Clone, Debug)]
 pub struct Signed {
@@ -48,12 +41,6 @@ pub struct Signed {
     pub credential: String,
     /// When it ends.
     pub expires_at: At,
-}
-
-/// What is remembered of credentials.
-#[derive(Debug, Default)]
-pub(super) struct Identity {
-    known: Mutex<BTreeMap<String, Arc<Credential>>>,
 }
 
 /// A token or a session as it is kept.
@@ -109,7 +96,7 @@ impl Credential {
             kind: Actor::Person,
         });
         let tenant = app.config.tenant.clone();
-        Ok(Caller::of(tenant, principal, acts_for).narrowed_to(&self.scopes))
+        Ok(Caller::of(tenant, principal, acts_for).narrowed_to(&self.scopes).until(self.expires_at))
     }
 }
 
@@ -142,10 +129,9 @@ impl App {
             token.filter(|token| token.revoked_at.is_none()).ok_or_else(refused)?;
         }
         let caller = credential.caller(self)?;
-        if credential.used_at.is_none_or(|at| now - at > USED_AGAIN_MS) {
-            let used = Credential { used_at: Some(now), ..(*credential).clone() };
+        if self.identity.use_is_due(&format!("{kind}/{id}"), credential.used_at, now) {
             // A note for people; that it could not be made must not lock anybody out.
-            drop(self.keep_credential(kind, id, used, Expected::Any).await);
+            drop(self.note_use(kind, id).await);
         }
         Ok(Signed { caller, credential: id.to_owned(), expires_at: credential.expires_at })
     }
@@ -156,15 +142,36 @@ impl App {
         id: &str,
     ) -> Result<Option<Arc<Credential>>, Problem> {
         let key = format!("{kind}/{id}");
-        if let Some(known) = self.known().get(&key) {
-            return Ok(Some(Arc::clone(known)));
-        }
+        let reading = match self.identity.find(&key) {
+            Ok(known) => return Ok(Some(known)),
+            Err(reading) => reading,
+        };
         let Some(kept) = self.store.document(&self.config.tenant, kind, id).await? else {
             return Ok(None);
         };
         let credential: Arc<Credential> = Arc::new(read(&kept.body)?);
-        self.remember(key, Some(Arc::clone(&credential)));
+        self.identity.found(&reading, key, Arc::clone(&credential));
         Ok(Some(credential))
+    }
+
+    /// Notes that a credential was used, in the store alone.
+    async fn note_use(&self, kind: &'static str, id: &str) -> Result<(), Problem> {
+        match self.store.document(&self.config.tenant, kind, id).await? {
+            Some(kept) => self.write_use(kind, kept).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the time of use into what was read. Whatever happened to it since counts more.
+    async fn write_use(&self, kind: &'static str, kept: Kept) -> Result<(), Problem> {
+        let used = Credential { used_at: Some(self.now()), ..read(&kept.body)? };
+        let body = serde_json::to_vec(&used).map_err(unreadable)?;
+        let document = Document { kind, id: kept.id, due: kept.due, body };
+        let expected = Expected::Version(kept.version);
+        match self.store.keep(&self.config.tenant, document, expected).await {
+            Ok(_) | Err(store::Error::Stale { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn keep_credential(
@@ -178,7 +185,7 @@ impl App {
         let due = Some(credential.expires_at);
         let document = Document { kind, id: id.to_owned(), due, body };
         self.store.keep(&self.config.tenant, document, expected).await?;
-        self.remember(format!("{kind}/{id}"), Some(Arc::new(credential)));
+        self.identity.changed(format!("{kind}/{id}"), Some(Arc::new(credential)));
         Ok(())
     }
 
@@ -187,22 +194,20 @@ impl App {
     /// # Errors
     /// When the store cannot be read.
     pub async fn has_credentials(&self) -> Result<bool, Problem> {
-        let tenant = &self.config.tenant;
-        Ok(!self.store.documents(tenant, tokens::KIND, (None, 1)).await?.is_empty())
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Credential>>> {
-        self.identity.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn remember(&self, key: String, credential: Option<Arc<Credential>>) {
-        let mut known = self.known();
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        match credential {
-            Some(credential) => drop(known.insert(key, credential)),
-            None => drop(known.remove(&key)),
+        let (tenant, now) = (&self.config.tenant, self.now());
+        let mut after = None;
+        loop {
+            let page = self.store.documents(tenant, tokens::KIND, (after, PAGE_MAX)).await?;
+            after = page.last().map(|kept| kept.id.clone());
+            for kept in &page {
+                let credential: Credential = read(&kept.body)?;
+                if credential.revoked_at.is_none() && credential.expires_at > now {
+                    return Ok(true);
+                }
+            }
+            if page.len() < PAGE_MAX {
+                return Ok(false);
+            }
         }
     }
 
@@ -216,8 +221,8 @@ impl App {
             };
             let Ok(ended) = self.store.due_documents(kind, before, 1_000).await else { continue };
             for document in ended {
-                self.remember(format!("{kind}/{}", document.id), None);
                 drop(self.store.discard(&document.tenant, kind, &document.id).await);
+                self.identity.changed(format!("{kind}/{}", document.id), None);
             }
         }
     }
@@ -264,4 +269,107 @@ fn unreadable(error: serde_json::Error) -> Problem {
 fn not_signed_in(detail: &str) -> Problem {
     Problem::new(Kind::NotSignedIn, "not-signed-in", detail)
         .next("sign in again, or send a token that is valid: `harness token create`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{
+        config::{Config, Overrides},
+        host::Lock,
+        identity::tokens::{MakeToken, RevokeToken},
+    };
+
+    struct Office {
+        app: Arc<App>,
+        ulla: Caller,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Office {
+        async fn open() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let text = "store = \"store\"\nme = \"ulla\"\n[people.ulla]\nroles = [\"operator\"]\n\
+                        [keys]\nreceipts = \"file:keys/receipts.key\"\n";
+            let file = dir.path().join("harness.toml");
+            std::fs::write(&file, text).unwrap();
+            let overrides = Overrides { config: Some(file), ..Overrides::default() };
+            let config = Config::load(&overrides, dir.path()).unwrap();
+            let ulla = Caller::person(&config, "ulla").unwrap();
+            let lock = Lock::take(&config.store).unwrap().unwrap();
+            let app = App::open(config, lock).await.unwrap();
+            Self { app, ulla, _dir: dir }
+        }
+
+        async fn token(&self) -> (String, String) {
+            let request = MakeToken {
+                name: "a test".to_owned(),
+                sort: "person".to_owned(),
+                ..MakeToken::default()
+            };
+            let made = create_token(&self.app, &self.ulla, request).await.unwrap();
+            (made.kept.id, made.token)
+        }
+
+        async fn kept(&self, id: &str) -> Kept {
+            let tenant = &self.app.config.tenant;
+            self.app.store.document(tenant, tokens::KIND, id).await.unwrap().unwrap()
+        }
+
+        async fn revoke(&self, id: &str) {
+            let request = RevokeToken { token: id.to_owned() };
+            revoke_token(&self.app, &self.ulla, request).await.unwrap();
+        }
+
+        /// Refused as it is remembered, and as it is kept.
+        async fn is_refused(&self, id: &str, token: &str) {
+            assert!(self.app.bearer(token).await.is_err(), "as remembered");
+            self.app.identity.changed(format!("{}/{id}", tokens::KIND), None);
+            assert!(self.app.bearer(token).await.is_err(), "as kept");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_note_of_use_never_undoes_a_revocation() {
+        let office = Office::open().await;
+        let (id, token) = office.token().await;
+        // A request has read the token to note its use; before it writes, the token is revoked.
+        let read_before = office.kept(&id).await;
+        office.revoke(&id).await;
+        office.app.write_use(tokens::KIND, read_before).await.unwrap();
+        office.is_refused(&id, &token).await;
+        // The other way round both stand.
+        let (id, token) = office.token().await;
+        office.app.bearer(&token).await.unwrap();
+        office.revoke(&id).await;
+        office.is_refused(&id, &token).await;
+        let kept: Credential = read(&office.kept(&id).await.body).unwrap();
+        assert!(kept.used_at.is_some() && kept.revoked_at.is_some(), "{kept:?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_revocation_is_not_remembered_after_it() {
+        let office = Office::open().await;
+        let (id, token) = office.token().await;
+        let key = format!("{}/{id}", tokens::KIND);
+        office.app.identity.changed(key.clone(), None);
+        let reading = office.app.identity.find(&key).unwrap_err();
+        let read_before = Arc::new(read(&office.kept(&id).await.body).unwrap());
+        office.revoke(&id).await;
+        office.app.identity.found(&reading, key, read_before);
+        office.is_refused(&id, &token).await;
+    }
+
+    #[tokio::test]
+    async fn a_note_of_use_never_brings_a_session_back() {
+        let office = Office::open().await;
+        let (_, token) = office.token().await;
+        let cookie = office.app.sign_in_with_token(&token).await.unwrap();
+        let id = hash_of(&cookie.secret).hex();
+        let tenant = &office.app.config.tenant;
+        let kept = office.app.store.document(tenant, sessions::KIND, &id).await.unwrap().unwrap();
+        office.app.sign_out(&cookie.secret).await.unwrap();
+        office.app.write_use(sessions::KIND, kept).await.unwrap();
+        assert!(office.app.session(&cookie.secret).await.is_err());
+    }
 }

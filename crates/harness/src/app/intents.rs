@@ -221,11 +221,12 @@ pub(super) async fn submit_chosen(
     let from = (&request.inputs, &*key, trust);
     let mut genesis = genesis(app, caller, (&chosen, &plan, digest), from)?;
     judge_inputs(app, caller, &chosen, (&mut genesis.header, &request.inputs)).await?;
+    let wanted = genesis.header.clone();
     let submitted = app.engine.submit(genesis).await?;
     let id = submitted.run().clone();
     let new = matches!(submitted, engine::Submitted::New(_));
     if !new {
-        check_same(app, caller, &id, &request.inputs).await?;
+        check_same(app, caller, &id, (&wanted, &request.inputs)).await?;
     }
     if let Some(wait_ms) = request.wait_ms {
         runs::wait(app, caller, &id, wait_ms.min(WAIT_MAX_MS)).await;
@@ -384,7 +385,9 @@ fn genesis(
     let chain = Chain { agent, on_behalf_of: caller.acts_for().clone(), tenant: tenant.clone() };
     let limits = (app.config.budget.clone(), app.config.approvers.clone());
     let grant = grant_of(plan, &chosen.shelved);
-    let header = pin_header(chain, &pack.manifest, (plan, digest), grant, limits);
+    let mut header = pin_header(chain, &pack.manifest, (plan, digest), grant, limits);
+    let by = &caller.principal().id;
+    header.submitted_by = Some(by.clone()).filter(|by| *by != caller.acts_for().id);
     let subjects = intent.subjects.iter().filter_map(|(kind, pointer)| {
         let value = inputs.pointer(pointer)?.as_str()?;
         Some(subject(&tenant, kind, value))
@@ -428,8 +431,13 @@ pub(crate) fn grant_of(plan: &Plan, shelved: &Shelved) -> Grant {
     Grant { operations }
 }
 
-/// The same key with other inputs is somebody's mistake, not a retry.
-async fn check_same(app: &App, caller: &Caller, id: &RunId, inputs: &Value) -> Result<(), Problem> {
+/// The same key for something else is somebody's mistake, not a retry.
+async fn check_same(
+    app: &App,
+    caller: &Caller,
+    id: &RunId,
+    (wanted, inputs): (&Header, &Value),
+) -> Result<(), Problem> {
     let records = app.records(caller, id).await?;
     let reused = |how: &str| {
         let detail = format!("this idempotency key was used {how}");
@@ -438,13 +446,25 @@ async fn check_same(app: &App, caller: &Caller, id: &RunId, inputs: &Value) -> R
     let Some(Body::Opened { header, intent, .. }) = records.first().map(|r| &r.event.body) else {
         return Ok(());
     };
-    if !caller.may_see(&header.chain.on_behalf_of.id) {
+    if !caller.may_see(header) {
         return reused("by somebody else");
+    }
+    if !is_same_work(header, wanted) {
+        return reused(&format!("for something else, {id}"));
     }
     match intent.opening() {
         Some(before) if *before.value != *inputs => reused(&format!("with other inputs for {id}")),
         _ => Ok(()),
     }
+}
+
+/// Whether a request means the run that is there: the same pack and, as long as nothing that a plan is made
+/// from was changed since, the same plan.
+fn is_same_work(run: &Header, wanted: &Header) -> bool {
+    let name = |header: &Header| header.pack.split('@').next().map(str::to_owned);
+    let pins = |header: &Header| (header.pack_digest, header.policy, header.config);
+    let same_plan = run.plan == wanted.plan || pins(run) != pins(wanted);
+    name(run) == name(wanted) && run.chain.agent.id == wanted.chain.agent.id && same_plan
 }
 
 fn word<T: Serialize>(value: &T) -> String {

@@ -93,7 +93,7 @@ pub struct App {
     models: Arc<::models::Models>,
     packs: packs::Installing,
     novelty: novelty::Novelty,
-    identity: identity::Identity,
+    identity: identity::Known,
     feed: Arc<Feed>,
     speech: Arc<Speech>,
     notifier: notify::Notifier,
@@ -138,7 +138,7 @@ impl App {
         });
         let notifier = notify::Notifier::new(&config, &connectors)?;
         let provider = identity::Provider::new(config.oidc.as_ref())?;
-        let (novelty, identity) = (novelty::Novelty::default(), identity::Identity::default());
+        let (novelty, identity) = (novelty::Novelty::default(), identity::Known::default());
         let packs = packs::Installing::new(lost);
         Ok(Arc::new(Self {
             config,
@@ -298,12 +298,18 @@ impl App {
     }
 
     async fn check_own(&self, caller: &Caller, run: &RunId) -> Result<(), Problem> {
+        self.own_header(caller, run).await.map(drop)
+    }
+
+    /// What a run was begun with, for callers as those of [`App::own_records`].
+    pub(crate) async fn own_header(
+        &self,
+        caller: &Caller,
+        run: &RunId,
+    ) -> Result<kernel::event::Header, Problem> {
         let first = self.store.events(caller.tenant(), run, 0, 1).await?;
-        let header = first.first().and_then(header_of);
-        if header.is_none_or(|header| !caller.may_see(&header.chain.on_behalf_of.id)) {
-            return Err(Problem::not_found("run", run.as_str()));
-        }
-        Ok(())
+        let header = first.first().and_then(header_of).filter(|header| caller.may_see(header));
+        header.cloned().ok_or_else(|| Problem::not_found("run", run.as_str()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Receipts: list, show, verify, checkpoints.
 
-use std::path::PathBuf;
+use std::{io::Read as _, path::Path};
 
 use ::receipts::{
     bundle::Bundle,
@@ -23,6 +23,12 @@ use super::{
     problem::{Kind, Problem},
     runs::{NamedRun, rfc3339},
 };
+
+/// Longest file of keys or checkpoint that is read, in bytes.
+const TEXT_BYTES_MAX: u64 = 256 * 1024;
+
+/// Largest bundle that is read, in bytes.
+const BUNDLE_BYTES_MAX: u64 = 256 << 20;
 
 /// Name of the receipt log in checkpoints: one log per tenant.
 const ORIGIN: &str = "harness.local/receipts";
@@ -76,18 +82,19 @@ pub struct ReceiptView {
     pub signature: String,
 }
 
-/// What to verify: a bundle file, or a run of this store.
+/// What to verify, and what against. Keys and checkpoints come as text: whoever asks has read their own
+/// files, and no path of theirs means anything here.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verify {
-    /// A bundle written by `run export`.
-    pub bundle: Option<PathBuf>,
     /// A run of this store.
     pub run: Option<String>,
-    /// File with the public key to trust; absent = this store's own.
-    pub key: Option<PathBuf>,
-    /// File with an earlier checkpoint that the log must contain.
-    pub since: Option<PathBuf>,
+    /// The public keys to trust, as a key file holds them; absent = this store's own.
+    #[schemars(length(max = 262_144))]
+    pub key: Option<String>,
+    /// An earlier checkpoint that the log must contain, as it was written.
+    #[schemars(length(max = 262_144))]
+    pub since: Option<String>,
 }
 
 /// What verification found.
@@ -217,32 +224,32 @@ pub async fn verify_run(app: &App, caller: &Caller, request: Verify) -> Result<V
             .next("name a run, or a file with --bundle")
     })?;
     let id: RunId = parse_id(run)?;
-    let since = request.since.as_deref().map(read_text).transpose()?;
-    let bundle = super::export::bundle(app, caller, &id, since.as_deref()).await?;
+    let since = request.since.as_deref();
+    let bundle = super::export::bundle(app, caller, &id, since).await?;
     let keys = match &request.key {
-        Some(path) => read_keys(path)?,
+        Some(text) => parse_keys(text, "the public key")?,
         None => own_keys(app),
     };
-    Ok(report(&bundle, &keys, since.as_deref()))
+    Ok(report(&bundle, &keys, since))
 }
 
 /// Verifies a bundle file with a public key alone: needs no store.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn verify_bundle(request: &Verify) -> Result<Verified, Problem> {
-    let path = request.bundle.as_ref().ok_or_else(|| {
-        Problem::usage("no-bundle", "there is no bundle to verify")
-            .next("name its file with --bundle")
-    })?;
-    let key = request.key.as_ref().ok_or_else(|| {
+pub fn verify_bundle(
+    bundle: &Path,
+    key: Option<&Path>,
+    since: Option<&Path>,
+) -> Result<Verified, Problem> {
+    let key = key.ok_or_else(|| {
         Problem::usage("key-needed", "a bundle is verified with a public key from elsewhere")
             .next("name its file with --key; `harness receipt checkpoint` prints this store's")
     })?;
     let keys = read_keys(key)?;
-    let since = request.since.as_deref().map(read_text).transpose()?;
-    let bytes = std::fs::read(path).map_err(|e| {
-        Problem::usage("bundle-unreadable", format!("{}: {e}", path.display()))
+    let since = since.map(read_text).transpose()?;
+    let bytes = read_most(bundle, BUNDLE_BYTES_MAX).map_err(|e| {
+        Problem::usage("bundle-unreadable", format!("{}: {e}", bundle.display()))
             .next("name a file that `harness run export` wrote")
     })?;
     match Bundle::read(&bytes) {
@@ -253,22 +260,42 @@ pub fn verify_bundle(request: &Verify) -> Result<Verified, Problem> {
     }
 }
 
-fn read_text(path: &std::path::Path) -> Result<String, Problem> {
-    std::fs::read_to_string(path).map_err(|e| {
+/// The text of a key file or a checkpoint, for a command that sends it on.
+///
+/// # Errors
+/// When it cannot be read, or is none by its size.
+pub fn read_text(path: &Path) -> Result<String, Problem> {
+    let read = read_most(path, TEXT_BYTES_MAX).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not text"))
+    });
+    read.map_err(|e| {
         Problem::usage("file-unreadable", format!("{}: {e}", path.display()))
-            .next("name a file that can be read")
+            .next("name the file of a public key or of a checkpoint")
     })
+}
+
+/// A file, unless it is larger than so many bytes.
+fn read_most(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(std::io::Error::other(format!("it has more than {most} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// The public keys of a file.
 ///
 /// # Errors
 /// When it cannot be read or holds none.
-pub fn read_keys(path: &std::path::Path) -> Result<Keys, Problem> {
-    let text = read_text(path)?;
-    Keys::parse(&text).map_err(|e| {
-        Problem::usage("key-invalid", format!("{}: {e}", path.display()))
-            .next("name the file of a public key, as `harness receipt checkpoint` prints it")
+pub fn read_keys(path: &Path) -> Result<Keys, Problem> {
+    parse_keys(&read_text(path)?, &path.display().to_string())
+}
+
+fn parse_keys(text: &str, from: &str) -> Result<Keys, Problem> {
+    Keys::parse(text).map_err(|e| {
+        Problem::usage("key-invalid", format!("{from}: {e}"))
+            .next("give a public key as `harness receipt checkpoint` prints it")
     })
 }
 

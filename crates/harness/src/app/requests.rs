@@ -35,6 +35,12 @@ pub fn schema(op: &str) -> Option<&'static Arc<Value>> {
     ALL.get(op)
 }
 
+/// Whether an operation takes an idempotency key itself: the journal makes its requests one.
+#[must_use]
+pub fn takes_key(op: &str) -> bool {
+    schema(op).is_some_and(|schema| schema.pointer("/properties/idempotency_key").is_some())
+}
+
 /// Refuses a request that does not fit its schema, with the place.
 ///
 /// # Errors
@@ -110,5 +116,13 @@ mod tests {
         let token = "hns_0123456789abcdef_".to_owned() + &"a".repeat(70);
         assert_eq!(check("token.revoke", &json!({"token": token})), Ok(()));
         assert!(check("run.get", &json!({"run": run.as_str(), "more": 1})).is_err());
+    }
+
+    #[test]
+    fn what_begins_a_run_takes_its_key_itself() {
+        for op in ["intent.submit", "gate.call", "run.start"] {
+            assert!(takes_key(op), "{op}");
+        }
+        assert!(!takes_key("approval.decide") && !takes_key("halt.set"));
     }
 }

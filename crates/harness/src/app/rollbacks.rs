@@ -1,6 +1,7 @@
 //! Rollbacks: asking for one, and what the journal tells of the last.
 
 use kernel::{
+    canon,
     event::{Body, Record, Undone},
     id::{RunId, TokenId},
     input::{Input, OnConflict, Scope},
@@ -11,17 +12,20 @@ use serde_json::Value;
 
 use super::{
     App, Caller, parse_id,
-    problem::Problem,
+    problem::{Kind, Problem},
     runs::{RunView, hand_in, view_of},
 };
 
 /// A rollback as the journal tells it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RollbackView {
     /// `complete`, `partial`, `refused`, or `waiting` while it is under way.
     pub result: String,
     /// Each effect: how taking it back ended.
     pub effects: Vec<UndoneView>,
+    /// Stands for the differences it shows, where it met any: whoever accepts them says it.
+    #[serde(default)]
+    pub conflict: Option<String>,
 }
 
 /// Asks to roll back.
@@ -33,9 +37,10 @@ pub struct RollBack {
     /// Only this token.
     #[serde(default)]
     pub token: Option<String>,
-    /// The difference was seen; overwrite what moved since.
+    /// `conflict` of the rollback whose differences were looked at: overwrite what they show, and nothing
+    /// that moved since.
     #[serde(default)]
-    pub accept_conflict: bool,
+    pub accept_conflict: Option<String>,
 }
 
 /// How a rollback ended.
@@ -77,14 +82,47 @@ pub async fn rollback(
         Some(token) => Scope::Token { token: parse_id::<TokenId>(token)? },
         None => Scope::Run,
     };
-    let on_conflict = if request.accept_conflict { OnConflict::Accept } else { OnConflict::Refuse };
+    let on_conflict = match &request.accept_conflict {
+        Some(seen) => accepted(app, caller, &id, seen).await?,
+        None => OnConflict::Refuse,
+    };
     let by = caller.principal().clone();
     hand_in(app, caller, &id, Input::Rollback { by, scope, on_conflict }).await?;
     app.engine.settled(caller.tenant(), &id).await;
     let records = app.records(caller, &id).await?;
     let rollback = rollback_of(&records)
-        .unwrap_or_else(|| RollbackView { result: "waiting".to_owned(), effects: Vec::new() });
+        .unwrap_or_else(|| RollbackView { result: "waiting".to_owned(), ..Default::default() });
     Ok(RolledBack { run: view_of(app, caller, &id).await?, rollback })
+}
+
+/// The differences that somebody has seen: those of the last rollback, if it is the one they name.
+async fn accepted(
+    app: &App,
+    caller: &Caller,
+    id: &RunId,
+    seen: &str,
+) -> Result<OnConflict, Problem> {
+    let records = app.own_records(caller, id).await?;
+    let run = app.fold(id, &records).await?;
+    let last = rollback_of(&records).filter(|last| last.conflict.as_deref() == Some(seen));
+    let Some(last) = last else {
+        let detail = "this is not the difference that the last rollback of the run shows";
+        return Err(Problem::new(Kind::Conflict, "other-difference", detail)
+            .next("`harness run get` shows it; look at it, then accept its `conflict`"));
+    };
+    let images = last.effects.iter().filter_map(|effect| {
+        let token: TokenId = effect.token.as_ref()?.parse().ok()?;
+        run.token_by_id(&token)?.seen(effect.difference.as_ref()?.get("now")?)
+    });
+    Ok(OnConflict::Seen { images: images.collect() })
+}
+
+/// One digest for all differences that a rollback shows.
+fn conflict_of(effects: &[UndoneView]) -> Option<String> {
+    let shown = |effect: &UndoneView| Some((effect.token.clone()?, effect.difference.clone()?));
+    let shown: Vec<(String, Value)> = effects.iter().filter_map(shown).collect();
+    let digest = canon::digest(&serde_json::to_value(&shown).unwrap_or_default()).ok();
+    digest.filter(|_| !shown.is_empty()).map(|digest| digest.to_string())
 }
 
 /// The last rollback a journal tells of.
@@ -150,5 +188,6 @@ pub(crate) fn rollback_of(records: &[Record]) -> Option<RollbackView> {
     if one == Some(true) && result == "partial" && effects.iter().all(back) {
         result = "complete".to_owned();
     }
-    Some(RollbackView { result, effects })
+    let conflict = conflict_of(&effects);
+    Some(RollbackView { result, effects, conflict })
 }

@@ -236,8 +236,9 @@ pub(super) async fn steer(Path(id): Path<String>, sent: Sent) -> Result<Response
 /// Takes a run back.
 pub(super) async fn roll_back(Path(run): Path<String>, sent: Sent) -> Result<Response, Told> {
     let received = receive(sent)?;
-    let accept = received.field("accept_conflict") == "true";
-    let body = json!({ "run": run, "accept_conflict": accept });
+    // A box that is not ticked is not sent.
+    let seen = Some(received.field("accept_conflict")).filter(|seen| !seen.is_empty());
+    let body = json!({ "run": run, "accept_conflict": seen });
     Ok(match received.call("run.rollback", body).await {
         Ok(_) => done("rollback", &run, "rollback"),
         Err(problem) => {

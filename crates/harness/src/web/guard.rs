@@ -16,7 +16,7 @@ use axum::{
 use futures_util::FutureExt as _;
 use tracing::{error, info};
 
-use super::{Told, Web};
+use super::{Scheme, Told, Web};
 use crate::app::problem::{Kind, Problem};
 
 /// How long a request may take until its answer begins.
@@ -25,6 +25,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// What a browser may load and do on our pages: ours, and nothing else.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Where people reach the server over TLS, browsers never go back to doing without: for a year.
+const ONLY_TLS: &str = "max-age=31536000";
 
 /// Guards every route.
 pub(crate) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
@@ -43,7 +46,7 @@ pub(crate) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
     let took = began.elapsed();
     web.metrics.note(&method, &route, status, took);
     info!(request = %id, %method, %route, status, took_us = took.as_micros(), "answered");
-    dress(response.headers_mut(), &id);
+    dress(response.headers_mut(), &id, web.scheme);
     response
 }
 
@@ -104,7 +107,7 @@ fn check_origin(web: &Web, method: &Method, headers: &HeaderMap) -> Option<Told>
     Some(Told::with(StatusCode::FORBIDDEN, problem))
 }
 
-fn dress(headers: &mut HeaderMap, id: &str) {
+fn dress(headers: &mut HeaderMap, id: &str, scheme: Scheme) {
     for (name, value) in [
         ("content-security-policy", CONTENT_POLICY),
         ("x-content-type-options", "nosniff"),
@@ -116,6 +119,9 @@ fn dress(headers: &mut HeaderMap, id: &str) {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    if scheme == Scheme::Https {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONLY_TLS));
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert("x-request-id", id);
@@ -125,6 +131,16 @@ fn dress(headers: &mut HeaderMap, id: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_people_come_over_tls_browsers_stay_with_it() {
+        for (scheme, told) in [(Scheme::Https, Some(ONLY_TLS)), (Scheme::Http, None)] {
+            let mut headers = HeaderMap::new();
+            dress(&mut headers, "1", scheme);
+            let found = headers.get(header::STRICT_TRANSPORT_SECURITY);
+            assert_eq!(found.map(|value| value.to_str().unwrap()), told);
+        }
+    }
 
     #[test]
     fn a_host_is_its_name_without_the_port() {

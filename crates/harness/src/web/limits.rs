@@ -1,19 +1,29 @@
 //! How many requests a credential, or an address nobody has signed in from, may make.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     num::NonZeroU32,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use axum::http::StatusCode;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
 
 use super::Told;
-use crate::app::problem::{Kind, Problem};
+use crate::app::{
+    config::Serve,
+    problem::{Kind, Problem},
+};
 
 /// Requests between two looks for keys that nobody uses any more.
 const SWEEP_EVERY: u32 = 100_000;
+
+/// When somebody with too many streams may ask for another, in seconds.
+const STREAM_AGAIN_S: u64 = 10;
 
 /// The buckets of this process.
 #[derive(Debug)]
@@ -21,16 +31,40 @@ pub(super) struct Limits {
     credentials: DefaultKeyedRateLimiter<String>,
     strangers: DefaultKeyedRateLimiter<IpAddr>,
     counted: AtomicU32,
+    streams: Streams,
+    streams_max: NonZeroU32,
+}
+
+/// Streams that are open, by who listens.
+type Streams = Arc<Mutex<BTreeMap<String, u32>>>;
+
+/// A place among the streams of one principal, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    streams: Streams,
+    principal: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        match streams.get_mut(&self.principal) {
+            Some(open) if *open > 1 => *open -= 1,
+            _ => drop(streams.remove(&self.principal)),
+        }
+    }
 }
 
 impl Limits {
-    pub(super) fn new(per_credential: NonZeroU32, per_stranger: NonZeroU32) -> Self {
+    pub(super) fn new(serve: &Serve) -> Self {
         // A burst of two seconds' worth: a page asks for several things at once.
         let quota = |n: NonZeroU32| Quota::per_second(n).allow_burst(n.saturating_mul(TWO));
         Self {
-            credentials: RateLimiter::keyed(quota(per_credential)),
-            strangers: RateLimiter::keyed(quota(per_stranger)),
+            credentials: RateLimiter::keyed(quota(serve.requests_per_second)),
+            strangers: RateLimiter::keyed(quota(serve.strangers_per_second)),
             counted: AtomicU32::new(0),
+            streams: Streams::default(),
+            streams_max: serve.streams_per_principal,
         }
     }
 
@@ -48,6 +82,21 @@ impl Limits {
         self.strangers
             .check_key(&address)
             .map_err(|until| told(until.wait_time_from(self.strangers.clock().now())))
+    }
+
+    /// Takes a place for one more stream of somebody, whichever credential they use.
+    pub(super) fn stream(&self, principal: &str) -> Result<Place, Told> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = streams.entry(principal.to_owned()).or_default();
+        let most = self.streams_max.get();
+        if *open >= most {
+            let detail = format!("{principal} has {most} streams open: no more are opened");
+            let problem = Problem::new(Kind::TryAgain, "too-many-streams", detail)
+                .next("close one, or have `serve.streams_per_principal` raised");
+            return Err(Told::with(StatusCode::TOO_MANY_REQUESTS, problem).after(STREAM_AGAIN_S));
+        }
+        *open += 1;
+        Ok(Place { streams: Arc::clone(&self.streams), principal: principal.to_owned() })
     }
 
     fn sweep(&self) {

@@ -9,7 +9,7 @@ use axum::response::{
 };
 use futures_util::{Stream, stream::unfold};
 
-use super::{Web, metrics::Listening};
+use super::{Web, limits::Place, metrics::Listening};
 use crate::app::{
     Caller, Right,
     feed::{Changed, Heard},
@@ -44,6 +44,10 @@ pub(crate) fn listen(
     after: Option<String>,
     run: Option<String>,
 ) -> Response {
+    let place = match web.limits.stream(signed.caller.principal().id.as_str()) {
+        Ok(place) => place,
+        Err(told) => return told.into_response(),
+    };
     let feed = web.app.feed();
     let (position, missed) = match after.as_deref().map(|mark| feed.position(mark)) {
         Some(Some(position)) => (position, false),
@@ -56,7 +60,7 @@ pub(crate) fn listen(
     let kind = if missed { "reset" } else { "ready" };
     waiting.push_back(Event::default().event(kind).id(feed.mark(position)).data("{}").retry(RETRY));
     let listener = Listener {
-        _counted: Listening::new(&web),
+        _counted: (Listening::new(&web), place),
         heads: feed.watch(),
         caller: signed.caller,
         held,
@@ -78,7 +82,8 @@ struct Listener {
     run: Option<String>,
     waiting: VecDeque<Event>,
     looked: tokio::time::Instant,
-    _counted: Listening,
+    /// Let go when the stream ends.
+    _counted: (Listening, Place),
 }
 
 impl Listener {

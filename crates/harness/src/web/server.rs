@@ -14,13 +14,16 @@ use tokio::{
 use tower::Service as _;
 use tracing::{debug, warn};
 
-use super::Web;
+use super::{Web, patience::Patience};
 
 /// Connections open at a time, listeners to events included.
 const CONNECTIONS_MAX: usize = 4_096;
 
 /// How long a connection may take to send the head of a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a connection may take nothing of what is written to it.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long answers that were begun may take once the end was told.
 const END_WITHIN: Duration = Duration::from_secs(20);
@@ -57,7 +60,7 @@ pub(crate) async fn serve(web: Arc<Web>, listener: TcpListener, router: Router) 
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WITHIN)
             .max_headers(64)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Patience::new(stream, TAKEN_WITHIN)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

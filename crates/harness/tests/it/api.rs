@@ -143,6 +143,16 @@ impl Api {
         self.ask(token, ("GET", path), &Value::Null, &[])
     }
 
+    /// The status alone, also of an answer that never ends.
+    pub(crate) fn get_status(&self, token: &str, path: &str) -> u16 {
+        let text = request(&self.host, token, ("GET", path), &Value::Null, &[]);
+        let mut stream = TcpStream::connect(&self.host).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
     pub(crate) fn post(&self, token: &str, path: &str, body: &Value) -> Answer {
         self.ask(token, ("POST", path), body, &[])
     }
@@ -166,7 +176,11 @@ impl<'a> Pages<'a> {
     /// Signed in with a one-time link, as a person at the terminal would.
     pub(crate) fn open(api: &'a Api, person: &str) -> Self {
         let link = api.office.json_as(person, &["token", "link"]).exits(0).document();
-        let link = link["path"].as_str().unwrap().split("link=").nth(1).unwrap().to_owned();
+        Self::with_link(api, link["path"].as_str().unwrap().split("link=").nth(1).unwrap())
+    }
+
+    /// Signed in with the secret of such a link.
+    pub(crate) fn with_link(api: &'a Api, link: &str) -> Self {
         let mut pages = Self { api, cookie: String::new(), form_token: String::new() };
         let signed = pages.send("/sign-in", &format!("link={link}&to=%2Fruns"));
         assert_eq!(signed.status, 303, "{signed:?}");

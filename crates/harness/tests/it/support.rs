@@ -156,7 +156,15 @@ impl World {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let system = path.trim_start_matches('/').split('/').next().unwrap();
         let token = if system == "_world" { String::new() } else { self.token(system) };
-        let key = if method == "PATCH" { "Idempotency-Key: by-hand\r\n" } else { "" };
+        let key = match method {
+            "PATCH" => {
+                format!(
+                    "Idempotency-Key: {}\r\n",
+                    kernel::Digest::of(body.to_string().as_bytes()).hex()
+                )
+            }
+            _ => String::new(),
+        };
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let length = body.len();
         write!(

@@ -92,7 +92,7 @@ impl Run {
             }
             Body::Abandoned { .. } | Body::Finished { .. } => self.on_ending(body),
             Body::RollbackRequested { by, scope, on_conflict } => {
-                self.state.rollback = Some((by.clone(), scope.clone(), *on_conflict));
+                self.state.rollback = Some((by.clone(), scope.clone(), on_conflict.clone()));
             }
             Body::Unwinding { tokens, irreversible, doubts, .. } => {
                 self.on_unwinding(tokens, irreversible.len(), doubts);

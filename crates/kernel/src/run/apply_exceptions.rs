@@ -83,7 +83,7 @@ impl Run {
         let asked = self.state.rollback.as_ref();
         let by =
             asked.map_or_else(|| self.state.header.chain.agent.clone(), |(by, _, _)| by.clone());
-        let on_conflict = asked.map(|(_, _, on_conflict)| *on_conflict).unwrap_or_default();
+        let on_conflict = asked.map(|(_, _, on_conflict)| on_conflict.clone()).unwrap_or_default();
         self.state.unwind_scope = asked.map_or(Scope::Run, |(_, scope, _)| scope.clone());
         self.state.recoveries.insert("rollback".to_owned());
         let record = |seq: &Seq| {

@@ -299,7 +299,8 @@ fn input_of(body: &Body) -> Option<Input> {
         Body::Halted { halt } => Input::Halt { halt: halt.clone() },
         Body::Unhalted { halt } => Input::Unhalt { halt: halt.clone() },
         Body::RollbackRequested { by, scope, on_conflict } => {
-            Input::Rollback { by: by.clone(), scope: scope.clone(), on_conflict: *on_conflict }
+            let (by, scope) = (by.clone(), scope.clone());
+            Input::Rollback { by, scope, on_conflict: on_conflict.clone() }
         }
         _ => return None,
     })

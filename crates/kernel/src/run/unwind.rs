@@ -203,8 +203,6 @@ impl Run {
         let Some(token) = token else {
             return Ok(());
         };
-        let accepts =
-            self.state.unwind.as_ref().is_some_and(|u| u.on_conflict == OnConflict::Accept);
         let Some(now) = now.map(|sealed| sealed.value()) else {
             return self.conflict(&token, None, ports);
         };
@@ -218,10 +216,21 @@ impl Run {
             let undone = Undone::Restored;
             return self.emit(Body::Redeemed { token: token.id, undone }).map(|_| ());
         }
-        if same(&token.after_image) || accepts {
+        if same(&token.after_image) || self.is_accepted(&token, &now) {
             return self.undo(&token, &now, ports);
         }
         self.conflict(&token, Some(now), ports)
+    }
+
+    /// Whether somebody accepted to overwrite what is there now. What moved since they looked is not it.
+    fn is_accepted(&self, token: &Token, now: &Value) -> bool {
+        match self.state.unwind.as_ref().map(|unwind| &unwind.on_conflict) {
+            None | Some(OnConflict::Refuse) => false,
+            Some(OnConflict::Accept) => true,
+            Some(OnConflict::Seen { images }) => {
+                token.seen(now).is_some_and(|image| images.contains(&image))
+            }
+        }
     }
 
     fn conflict(

@@ -392,6 +392,7 @@ fn new_stage(story: &Story) -> (Stage, Genesis) {
         mode: Mode::Live,
         owner: "owner".into(),
         unusual: Vec::new(),
+        submitted_by: None,
     };
     let genesis = Genesis {
         id: RunId::of_intent(&Tenant::default(), "test", "key"),
@@ -646,7 +647,12 @@ impl Stage {
 
     fn roll_back(&mut self, pick: u8) -> bool {
         let by = person("person:lena", &[]);
-        let on_conflict = if pick & 1 == 0 { OnConflict::Refuse } else { OnConflict::Accept };
+        let seen = || OnConflict::Seen { images: Default::default() };
+        let on_conflict = match pick % 8 {
+            1 | 3 | 5 => OnConflict::Accept,
+            7 => seen(),
+            _ => OnConflict::Refuse,
+        };
         let tokens = self.run().usable_tokens();
         let token = tokens.get(usize::from(pick / 4) % tokens.len().max(1)).map(|t| t.id.clone());
         let scope = match token {

@@ -105,6 +105,33 @@ fn a_moved_world_is_refused_with_the_three_way_difference() {
     assert_eq!(b.world.record, json!("original"), "a person accepted it");
 }
 
+/// Whoever accepts a difference accepts what it shows: what moved since they looked is shown again.
+#[test]
+fn an_accepted_difference_is_the_one_that_was_seen() {
+    let mut b = bench(&["ours"]);
+    b.start(Crash::Never);
+    let seen = |b: &Bench, difference: &Value| {
+        let run = b.run.as_ref().unwrap();
+        let image = run.usable_tokens()[0].seen(&difference["now"]).unwrap();
+        OnConflict::Seen { images: [image].into() }
+    };
+    let shown = |b: &Bench, nth: usize| {
+        let Undone::Conflict { difference } = undone(b).remove(nth) else { panic!("no conflict") };
+        (*difference.value()).clone()
+    };
+    b.world.record = json!("somebody else's");
+    // Accepted without ever having been shown: refused, and shown.
+    b.input(roll_back(seen(&b, &json!({"now": null})))).unwrap();
+    let first = shown(&b, 0);
+    assert_eq!(first["now"], json!({"value": "somebody else's"}));
+    b.world.record = json!("moved again");
+    b.input(roll_back(seen(&b, &first))).unwrap();
+    assert_eq!(b.world.record, json!("moved again"), "nobody has seen this");
+    let second = shown(&b, 1);
+    b.input(roll_back(seen(&b, &second))).unwrap();
+    assert_eq!(b.world.record, json!("original"), "a person accepted it");
+}
+
 #[test]
 fn partial_is_called_partial() {
     let mut b = bench(&["one", "two"]);

@@ -339,6 +339,7 @@ fn header(tenant: &Tenant) -> Header {
         mode: Mode::Live,
         owner: "ops".into(),
         unusual: Vec::new(),
+        submitted_by: None,
     }
 }
 

@@ -25,6 +25,8 @@ pub struct ServeFile {
     pub requests_per_second: Option<NonZeroU32>,
     /// Requests a second from one address without a valid credential. By default 20.
     pub strangers_per_second: Option<NonZeroU32>,
+    /// Event streams that one person, agent or service may have open. By default 64.
+    pub streams_per_principal: Option<NonZeroU32>,
 }
 
 /// The server, as configured.
@@ -38,6 +40,8 @@ pub struct Serve {
     pub requests_per_second: NonZeroU32,
     /// Requests a second from one address without a valid credential.
     pub strangers_per_second: NonZeroU32,
+    /// Event streams of one principal.
+    pub streams_per_principal: NonZeroU32,
 }
 
 impl Serve {
@@ -52,6 +56,7 @@ impl Serve {
             public_url,
             requests_per_second: count(file.requests_per_second, 200),
             strangers_per_second: count(file.strangers_per_second, 20),
+            streams_per_principal: count(file.streams_per_principal, 64),
         })
     }
 

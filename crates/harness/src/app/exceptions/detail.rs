@@ -16,6 +16,7 @@ use super::{ExceptionView, run_of, view, word};
 use crate::app::{
     App, Caller, parse_id,
     problem::Problem,
+    rollbacks::rollback_of,
     runs::{self, RunView, rfc3339},
     timeline::{ActionLine, action_lines},
     value::visible,
@@ -96,6 +97,8 @@ pub async fn get(
     let open = run.exceptions().iter().any(|open| open.id == id);
     let closed_at = if open { None } else { closed_at(&records, &id) };
     let entry = ExceptionEntry { run: run_id.clone(), exception: exception.clone(), closed_at };
+    let conflict = rollback_of(&records).and_then(|last| last.conflict);
+    let conflict = conflict.unwrap_or_else(|| "DIGEST".to_owned());
     let tried = tried(&records, &exception);
     let said = tried.iter().rev().find_map(|line| line.failure.clone());
     Ok(ExceptionDetail {
@@ -106,7 +109,7 @@ pub async fn get(
         sample: sample(&records, &exception),
         tried,
         steps_back: steps_back(&records, &exception),
-        safe: if open { safe(&run, &run_id, &exception) } else { Vec::new() },
+        safe: if open { safe(&run, &exception, &conflict) } else { Vec::new() },
         answer: run.answer_schema(&exception.step).map(|schema| (*schema).clone()),
     })
 }
@@ -212,7 +215,7 @@ fn summary(exception: &Exception) -> String {
 }
 
 /// The verbs that fit now, the safest first.
-fn safe(run: &Run, id: &RunId, exception: &Exception) -> Vec<VerbView> {
+fn safe(run: &Run, exception: &Exception, conflict: &str) -> Vec<VerbView> {
     let words: &[&str] = match exception.need {
         Need::InDoubt => &["happened", "did_not_happen", "rollback"],
         Need::Escalated => &["retry", "use", "skip", "stop"],
@@ -222,10 +225,10 @@ fn safe(run: &Run, id: &RunId, exception: &Exception) -> Vec<VerbView> {
         Need::Defect if run.status() == kernel::run::Status::NeedsPerson => &["retry", "rollback"],
         Need::Defect => &["close"],
     };
-    words.iter().map(|verb| explained(verb, id, exception)).collect()
+    words.iter().map(|verb| explained(verb, (exception, run.id(), conflict))).collect()
 }
 
-fn explained(verb: &str, run: &RunId, exception: &Exception) -> VerbView {
+fn explained(verb: &str, (exception, run, conflict): (&Exception, &RunId, &str)) -> VerbView {
     let id = &exception.id;
     let undo = matches!(exception.need, Need::UndoFailed | Need::Conflict);
     let reason = "--reason WHY";
@@ -278,7 +281,7 @@ fn explained(verb: &str, run: &RunId, exception: &Exception) -> VerbView {
         "accept" => (
             "overwrite what was changed since",
             "only after you have seen the difference; somebody's change is lost",
-            format!("harness run rollback {run} --accept-conflict"),
+            format!("harness run rollback {run} --accept-conflict {conflict}"),
         ),
         _ => (
             "take it off the queue; nothing is done",

@@ -14,7 +14,7 @@ use store::{Document, Documents as _, Expected};
 use super::{Credential, Signed, fresh_secret, hash_of, name_of, not_signed_in, read, tokens};
 use crate::app::{
     App, Caller,
-    caller::Right,
+    caller::{Right, Vouched},
     problem::{Kind, Problem},
     runs::rfc3339,
 };
@@ -58,7 +58,10 @@ pub struct Cookie {
 
 /// How a session begins.
 pub(super) enum Begun {
-    Link,
+    Link {
+        scopes: BTreeSet<Right>,
+        until: At,
+    },
     /// It ends with the token and can do no more than it.
     With {
         token: String,
@@ -76,6 +79,20 @@ pub(super) enum Begun {
 #[serde(deny_unknown_fields)]
 struct Link {
     person: Principal,
+    /// What whoever asked for it might do: the session does no more. All, at the terminal.
+    #[serde(default = "all_rights")]
+    scopes: BTreeSet<Right>,
+    /// When whatever they asked with ends: the session ends with it.
+    #[serde(default = "never")]
+    until: At,
+}
+
+fn all_rights() -> BTreeSet<Right> {
+    Right::ALL.into()
+}
+
+fn never() -> At {
+    At::MAX
 }
 
 /// Makes a link that signs the caller in, once, within ten minutes.
@@ -89,7 +106,12 @@ pub async fn link(app: &App, caller: &Caller, _: MakeLink) -> Result<LinkView, P
     }
     let (secret, hash) = fresh_secret()?;
     let expires_at = app.now() + LINK_MS;
-    let body = serde_json::to_vec(&Link { person: person.clone() }).map_err(super::unreadable)?;
+    let scopes = match caller.vouched() {
+        Vouched::Terminal => all_rights(),
+        Vouched::Credential => caller.rights().clone(),
+    };
+    let link = Link { person: person.clone(), scopes, until: caller.ends_at() };
+    let body = serde_json::to_vec(&link).map_err(super::unreadable)?;
     let document = Document { kind: LINK, id: hash.hex(), due: Some(expires_at), body };
     app.store.keep(caller.tenant(), document, Expected::Absent).await?;
     let path = format!("/sign-in?link={secret}");
@@ -111,8 +133,8 @@ impl App {
         {
             return Err(refused());
         }
-        let Link { person } = read(&kept.body)?;
-        self.begin_session(person, Begun::Link).await
+        let Link { person, scopes, until } = read(&kept.body)?;
+        self.begin_session(person, Begun::Link { scopes, until }).await
     }
 
     /// Begins a session with a person's token.
@@ -144,7 +166,7 @@ impl App {
         let now = self.now();
         let mut issuer = None;
         let (name, scopes, until, through) = match begun {
-            Begun::Link => ("a one-time link".to_owned(), Right::ALL.into(), At::MAX, None),
+            Begun::Link { scopes, until } => ("a one-time link".to_owned(), scopes, until, None),
             Begun::With { token, scopes, until } => {
                 ("a token".to_owned(), scopes, until, Some(token))
             }
@@ -189,7 +211,7 @@ impl App {
     pub async fn sign_out(&self, secret: &str) -> Result<(), Problem> {
         let id = hash_of(secret).hex();
         self.store.discard(&self.config.tenant, KIND, &id).await?;
-        self.remember(format!("{KIND}/{id}"), None);
+        self.identity.changed(format!("{KIND}/{id}"), None);
         Ok(())
     }
 }

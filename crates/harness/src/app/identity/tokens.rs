@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use kernel::{
     Digest,
+    id::At,
     principal::{Kind as Actor, Principal},
 };
 use schemars::JsonSchema;
@@ -13,7 +14,7 @@ use store::{Documents as _, Expected, PAGE_MAX};
 use super::{Credential, fresh_hex, fresh_secret, hash_of, name_of, read};
 use crate::app::{
     App, Caller,
-    caller::Right,
+    caller::{Right, Vouched},
     intents::Nothing,
     parse_id,
     problem::{Kind, Problem},
@@ -48,11 +49,13 @@ pub struct MakeToken {
     /// Roles: of a person, of those they hold (all when none is named); of a service, `viewer`,
     /// `requester`, `operator` or `admin`. An agent has none: it may only propose.
     pub roles: BTreeSet<String>,
-    /// Rights it may be used for, of those that the roles give; all when none is named.
+    /// Rights it may be used for, of those that the roles give; all when none is named. Of a person's own
+    /// token, those alone that are held by whoever asks: a token for reading makes none for more.
     pub scopes: BTreeSet<Right>,
     /// The declared person an agent acts for: they cannot approve what it proposes.
     pub owner: Option<String>,
-    /// How long it is valid, in ms; 90 days when nothing is said, at most 366.
+    /// How long it is valid, in ms; 90 days when nothing is said, at most 366, and never longer than the
+    /// credential it was asked for with.
     pub valid_ms: Option<i64>,
 }
 
@@ -129,14 +132,10 @@ pub async fn create(app: &App, caller: &Caller, request: MakeToken) -> Result<To
         return Err(Problem::usage("bad-name", "a token's name has 1 to 200 characters")
             .next("say what the token is for"));
     }
-    let valid_ms = request.valid_ms.unwrap_or(VALID_MS);
-    if !(1..=VALID_MAX_MS).contains(&valid_ms) {
-        return Err(Problem::usage("bad-validity", "a token is valid for at most 366 days")
-            .next("ask for less; a new one can be made before it ends"));
-    }
-    let (id, (secret, hash)) = (fresh_hex::<8>()?, fresh_secret()?);
-    let scopes = if request.scopes.is_empty() { Right::ALL.into() } else { request.scopes };
     let now = app.now();
+    let expires_at = ends_at(caller, request.valid_ms, now)?;
+    let scopes = scopes_of(caller, &request)?;
+    let (id, (secret, hash)) = (fresh_hex::<8>()?, fresh_secret()?);
     let credential = Credential {
         name: request.name,
         principal,
@@ -146,7 +145,7 @@ pub async fn create(app: &App, caller: &Caller, request: MakeToken) -> Result<To
         secret: hash,
         created_at: now,
         created_by: caller.principal().id.clone(),
-        expires_at: now + valid_ms,
+        expires_at,
         revoked_at: None,
         used_at: None,
         through: None,
@@ -155,6 +154,46 @@ pub async fn create(app: &App, caller: &Caller, request: MakeToken) -> Result<To
     app.keep_credential(KIND, &id, credential.clone(), Expected::Absent).await?;
     let token = format!("hns_{id}_{secret}{}", check(&id, &secret));
     Ok(TokenMade { token, kept: view(&id, &credential, now) })
+}
+
+/// When a new token ends: no later than whatever its maker called with.
+fn ends_at(caller: &Caller, valid_ms: Option<i64>, now: At) -> Result<At, Problem> {
+    let refused = |detail: String| {
+        Err(Problem::usage("bad-validity", detail)
+            .next("ask for less; a new one can be made before it ends"))
+    };
+    let wanted = valid_ms.unwrap_or(VALID_MS);
+    if !(1..=VALID_MAX_MS).contains(&wanted) {
+        return refused("a token is valid for at most 366 days".to_owned());
+    }
+    let (wanted, most) = (now.saturating_add(wanted), caller.ends_at());
+    if valid_ms.is_some() && wanted > most {
+        let detail =
+            format!("it would outlive the credential you use, which ends {}", rfc3339(most));
+        return refused(detail);
+    }
+    Ok(wanted.min(most))
+}
+
+/// What a new token may be used for. A person's is made by that person, and does no more than what it was
+/// made with; what an agent's or a service's may do is the admin's to say, within their roles.
+fn scopes_of(caller: &Caller, request: &MakeToken) -> Result<BTreeSet<Right>, Problem> {
+    let all = || BTreeSet::from(Right::ALL);
+    let own = request.sort == "person" && caller.vouched() == Vouched::Credential;
+    let most = if own { caller.rights().clone() } else { all() };
+    if request.scopes.is_empty() {
+        return Ok(most);
+    }
+    match request.scopes.difference(&most).next() {
+        None => Ok(request.scopes.clone()),
+        Some(missing) => {
+            let missing = serde_json::to_value(missing).unwrap_or_default();
+            let missing = missing.as_str().unwrap_or_default();
+            let detail = format!("what you call with does not hold the right `{missing}` itself");
+            Err(Problem::new(Kind::NotAllowed, "scope-not-held", detail)
+                .next("name rights that it holds, or ask with a credential that holds more"))
+        }
+    }
 }
 
 /// Who a new token stands for, and whether their roles are looked up whenever it is used.
@@ -247,9 +286,10 @@ pub async fn revoke(
     if credential.principal.id != caller.principal().id {
         caller.needs(&[Right::Admin])?;
     }
-    let now = app.now();
-    let revoked_at = Some(credential.revoked_at.unwrap_or(now));
-    let ended = Credential { revoked_at, ..(*credential).clone() };
+    // As it is kept: what is remembered may not know of its last use.
+    let kept = app.store.document(caller.tenant(), KIND, id).await?.ok_or_else(unknown)?;
+    let (now, kept) = (app.now(), read::<Credential>(&kept.body)?);
+    let ended = Credential { revoked_at: Some(kept.revoked_at.unwrap_or(now)), ..kept };
     app.keep_credential(KIND, id, ended.clone(), Expected::Any).await?;
     Ok(view(id, &ended, now))
 }

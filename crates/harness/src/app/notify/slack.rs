@@ -136,8 +136,11 @@ impl App {
         }
     }
 
+    /// Whom a button was pressed by: Slack's signature and the operator's list vouch for them, as a credential
+    /// does.
     fn person_of(&self, slack: &Slack, user: &str) -> Option<Caller> {
-        slack.users.get(user).and_then(|name| Caller::person(&self.config, name).ok())
+        let person = self.config.person(slack.users.get(user)?).ok()?;
+        Some(Caller::of(self.config.tenant.clone(), person, None))
     }
 
     /// What became of an ask that is not open any more.

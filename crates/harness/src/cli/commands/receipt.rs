@@ -1,9 +1,9 @@
 //! `harness receipt`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Asked, Outcome, render};
 use crate::app::{
@@ -83,17 +83,23 @@ impl Verb {
 }
 
 fn verify(args: Verify) -> Result<Outcome, Problem> {
-    let body = json!({ "run": args.run, "key": args.key, "since": args.since });
-    let mut asked = Asked::new("receipt.verify", body, render::verified);
-    asked.exit = |answer| match render::text(answer, "/verdict").as_str() {
+    let exit = |answer: &Value| match render::text(answer, "/verdict").as_str() {
         "failed" => Kind::VerificationFailed.exit_code(),
         _ => 0,
     };
-    if args.bundle.is_none() {
-        return Ok(Outcome::Ask(asked));
+    let (key, since) = (args.key.as_deref(), args.since.as_deref());
+    if let Some(bundle) = &args.bundle {
+        let found = receipts::verify_bundle(bundle, key, since)?;
+        let mut asked = Asked::new("receipt.verify", Value::Null, render::verified);
+        asked.exit = exit;
+        return Ok(Outcome::Document {
+            document: ops::document("harness.verified/v1", &found)?,
+            asked,
+        });
     }
-    let request =
-        receipts::Verify { bundle: args.bundle, run: None, key: args.key, since: args.since };
-    let found = receipts::verify_bundle(&request)?;
-    Ok(Outcome::Document { document: ops::document("harness.verified/v1", &found)?, asked })
+    let read = |path: Option<&Path>| path.map(receipts::read_text).transpose();
+    let body = json!({ "run": args.run, "key": read(key)?, "since": read(since)? });
+    let mut asked = Asked::new("receipt.verify", body, render::verified);
+    asked.exit = exit;
+    Ok(Outcome::Ask(asked))
 }

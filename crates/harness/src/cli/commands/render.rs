@@ -440,8 +440,12 @@ pub(crate) fn rolled_back(answer: &Value, screen: &mut Screen) {
             for key in ["before", "after", "now"] {
                 screen.field(key, &difference.get(key).map(Value::to_string).unwrap_or_default());
             }
-            screen.field("next", "look at the difference; --accept-conflict overwrites what moved");
         }
+    }
+    let conflict = text(answer, "/conflict");
+    if !conflict.is_empty() {
+        let next = format!("look at the difference; --accept-conflict {conflict} overwrites it");
+        screen.field("next", &next);
     }
 }
 

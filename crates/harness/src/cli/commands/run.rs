@@ -9,6 +9,7 @@ use super::{Asked, Outcome, duration_ms, json_argument, render, whole_number};
 use crate::{
     app::{
         problem::{Kind, Problem},
+        receipts,
         value::{counted, nearest},
     },
     cli::Context,
@@ -197,9 +198,9 @@ pub(super) struct Rollback {
     /// Only this effect
     #[arg(long)]
     token: Option<String>,
-    /// The difference was seen: overwrite what moved since
-    #[arg(long)]
-    accept_conflict: bool,
+    /// Overwrite what the last rollback's difference shows: its `conflict`, once you have looked at it
+    #[arg(long, value_name = "DIGEST")]
+    accept_conflict: Option<String>,
 }
 
 /// What to export.
@@ -313,8 +314,8 @@ impl Verb {
                 ask(asked)
             }
             Self::Export(args) => {
-                let body =
-                    json!({ "run": args.run, "withhold": args.withhold, "since": args.since });
+                let since = args.since.as_deref().map(receipts::read_text).transpose()?;
+                let body = json!({ "run": args.run, "withhold": args.withhold, "since": since });
                 let mut asked = Asked::new("run.export", body, exported);
                 asked.save = Some(("bundle", args.to));
                 ask(asked)

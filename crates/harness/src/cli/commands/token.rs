@@ -42,9 +42,9 @@ pub struct Create {
     /// Only for this: read, propose, operate, decide or admin
     #[arg(long = "scope", value_name = "RIGHT")]
     scopes: Vec<String>,
-    /// How long it is valid
-    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = duration_ms)]
-    valid: u64,
+    /// How long it is valid [default: 90d, and no longer than what you ask with]
+    #[arg(long, value_name = "TIME", value_parser = duration_ms)]
+    valid: Option<u64>,
 }
 
 impl Verb {

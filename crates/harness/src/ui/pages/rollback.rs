@@ -99,10 +99,7 @@ fn reversal(frame: &Frame, effect: &Reversal) -> Markup {
 }
 
 fn ask(frame: &Frame, preview: &RollbackPreview, may: May) -> Markup {
-    let conflict = preview
-        .last
-        .as_ref()
-        .is_some_and(|last| last.effects.iter().any(|effect| effect.result == "conflict"));
+    let conflict = preview.last.as_ref().and_then(|last| last.conflict.as_ref());
     let count = match preview.effects.len() {
         1 => "1 effect".to_owned(),
         many => format!("{many} effects"),
@@ -120,7 +117,7 @@ fn ask(frame: &Frame, preview: &RollbackPreview, may: May) -> Markup {
                 } }
                 form.row.stack method="post" action={ "/rollback/" (preview.run.id) } {
                     (frame.token())
-                    @if conflict { label.tick { input type="checkbox" name="accept_conflict" value="true"; "I have seen the difference; overwrite what was changed since" } }
+                    @if let Some(conflict) = conflict { label.tick { input type="checkbox" name="accept_conflict" value=(conflict); "I have seen the difference; overwrite what was changed since" } }
                     p.actions { button.danger { (Icon::Undo.draw()) "Take back " (count) } a.button href={ "/runs/" (preview.run.id) } { "Leave it" } }
                 }
             }

@@ -27,6 +27,7 @@ fn requests_that_are_not_meant_for_us_or_come_from_elsewhere() {
         assert!(answer.header(name).is_some(), "{name}: {answer:?}");
     }
     assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.header("strict-transport-security"), None, "it is reached without TLS");
 }
 
 #[test]
@@ -78,11 +79,41 @@ fn requests_that_make_no_sense() {
     let answer =
         api.post(&ulla, &format!("{run}/cancel"), &json!({"run": "run_1", "verb": "pause"}));
     assert_eq!(answer.refused(400), "bad-request");
-    let answer = api.post(&ulla, &format!("{run}/export"), &json!({"since": "/etc/passwd"}));
-    assert_eq!(answer.refused(400), "bad-request");
     let key = format!("Idempotency-Key: {}", "k".repeat(300));
     let answer = api.ask(&ulla, ("POST", "/v1/halts"), &json!({"reason": "x"}), &[&key]);
     assert_eq!(answer.refused(400), "bad-header");
+}
+
+/// Keys and checkpoints are texts: a place on the server's disk is not looked at, whatever lies there.
+#[test]
+fn no_file_of_the_server_is_read_for_anybody() {
+    let api = Api::open();
+    let (ulla, lars) = (api.token("ulla", &[]), api.token("lars", &[]));
+    let body = json!({"intent": "churn_risk_read", "inputs": {"account": "ACC-0007"},
+        "wait_ms": 20_000});
+    let run = crate::support::id_of(&api.post(&ulla, "/v1/intents", &body).ok());
+    let (verify, export) = (format!("/v1/runs/{run}/verify"), format!("/v1/runs/{run}/export"));
+    let fifo = api.office.path("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let secret = api.office.path("secrets/crm");
+    for place in ["/dev/zero", "/etc/passwd", fifo.to_str().unwrap(), secret.to_str().unwrap()] {
+        let refused = api.post(&lars, &verify, &json!({"key": place}));
+        assert_eq!(refused.refused(422), "key-invalid", "{place}");
+        assert!(!refused.body.contains("root:"), "{refused:?}");
+        let refused = api.post(&lars, &verify, &json!({"since": place}));
+        assert_eq!(refused.refused(422), "checkpoint-invalid", "{place}");
+        let refused = api.post(&lars, &verify, &json!({"bundle": place}));
+        assert_eq!(refused.refused(400), "bad-request", "{place}");
+        let refused = api.post(&ulla, &export, &json!({"since": place}));
+        assert_eq!(refused.refused(422), "checkpoint-invalid", "{place}");
+    }
+    // The texts themselves say what they are for.
+    let checkpoint = api.get(&lars, "/v1/checkpoint").ok();
+    let both = json!({"key": checkpoint["public_key"], "since": checkpoint["note"]});
+    let verified = api.post(&lars, &verify, &both).ok();
+    assert_eq!(verified["verdict"], "verified", "{verified}");
+    let checks = verified["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|c| c["check"] == "since" && c["outcome"] == "ok"), "{verified}");
 }
 
 /// Texts that would become markup, headers or log lines come back as text.
@@ -144,6 +175,11 @@ fn strangers_are_not_let_in_without_tls_and_tokens() {
     let config = std::fs::read_to_string(office.config()).unwrap();
     let config = config + "[serve]\npublic_url = \"https://harness.example.com\"\n";
     std::fs::write(office.config(), config).unwrap();
+    let exposed = office.json(&["serve", "--listen", "0.0.0.0:0"]).exits(2).problem();
+    assert!(exposed["detail"].as_str().unwrap().contains("tokens"), "{exposed}");
+    // A token that was ended lets nobody in, so it does not count.
+    let made = office.json(&["token", "create", "gone"]).exits(0).document();
+    office.json(&["token", "revoke", made["kept"]["id"].as_str().unwrap()]).exits(0);
     let exposed = office.json(&["serve", "--listen", "0.0.0.0:0"]).exits(2).problem();
     assert!(exposed["detail"].as_str().unwrap().contains("tokens"), "{exposed}");
     let bad = office.json(&["serve", "--listen", "everywhere"]).exits(2).problem();

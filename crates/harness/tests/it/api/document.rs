@@ -50,6 +50,73 @@ fn check_references(whole: &Value, part: &Value, dangling: &mut Vec<String>) {
     }
 }
 
+/// Sources of the facade.
+fn facade(dir: &std::path::Path, all: &mut String) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => facade(&path, all),
+            false => all.push_str(&fs::read_to_string(path).unwrap()),
+        }
+    }
+}
+
+/// What a type is made of, as it is written: its own fields, and those of the types they name.
+fn fields_of(name: &str, sources: &str, seen: &mut BTreeSet<String>) -> String {
+    if !seen.insert(name.to_owned()) {
+        return String::new();
+    }
+    let begins = [format!("pub struct {name} {{"), format!("pub enum {name} {{")];
+    let found = begins.iter().find_map(|begins| sources.split_once(begins.as_str()));
+    let Some((_, rest)) = found else { return String::new() };
+    if rest.starts_with('}') {
+        return String::new();
+    }
+    let lines = rest.split_once("\n}").unwrap().0.lines();
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let mut body: String = lines.filter(is_code).flat_map(|line| [line, "\n"]).collect();
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let words: BTreeSet<String> = body
+        .split(|c| !is_word(c))
+        .filter(|word| word.starts_with(|c: char| c.is_uppercase()))
+        .map(str::to_owned)
+        .collect();
+    for word in words {
+        body += &fields_of(&word, sources, seen);
+    }
+    body
+}
+
+/// Whoever asks over HTTP names no file of the server's machine: a request that has one has no route.
+#[test]
+fn no_request_over_http_names_a_file_of_the_server() {
+    let mut sources = String::new();
+    facade(&root().join("crates/harness/src/app"), &mut sources);
+    let (_, table) = sources.split_once("\nops! {").unwrap();
+    let table = table.split_once("\n}").unwrap().0;
+    let ids: BTreeSet<String> = committed()["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|verbs| verbs.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap().to_owned())
+        .collect();
+    let (mut looked_at, mut with_paths) = (0, Vec::new());
+    for line in table.lines().filter(|line| line.contains("=>")) {
+        let name = line.split('"').nth(1).unwrap();
+        let request = line.split("=>").nth(1).unwrap().split("::").last().unwrap().trim();
+        let fields = fields_of(request, &sources, &mut BTreeSet::new());
+        looked_at += usize::from(!fields.is_empty());
+        if fields.contains("Path") {
+            with_paths.push(name.to_owned());
+        }
+    }
+    assert!(looked_at > 40, "{looked_at}");
+    assert_eq!(with_paths, ["backup.create"], "say what is in the file, not where it is");
+    let routed = |name: &String| ids.iter().any(|id| id.starts_with(&name.replace('.', "_")));
+    assert!(!with_paths.iter().any(routed), "{ids:?}");
+}
+
 /// What a client of the old document would miss in the new one.
 fn taken_back(old: &Value, new: &Value) -> Vec<String> {
     let mut missing = Vec::new();

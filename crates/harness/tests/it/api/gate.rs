@@ -175,6 +175,66 @@ fn a_change_waits_for_a_person_and_then_for_the_agent_to_take_it() {
     assert_eq!(done.ok()["verdict"], "done", "{done:?}");
 }
 
+/// One key is one call, in the header and in the body, over HTTP and with a command of another machine.
+#[test]
+fn a_call_asked_for_twice_under_its_key_is_one_call() {
+    let desk = Desk::open();
+    let call = |key: &str, command: &str| {
+        let body = json!({"tool": "look", "arguments": {"command": command}, "wait_ms": 20_000});
+        let header = format!("Idempotency-Key: {key}");
+        desk.api.ask(&desk.agent, ("POST", "/v1/gate/tool-call"), &body, &[&header])
+    };
+    let first = call("k-1", "ls").ok();
+    assert_eq!(call("k-1", "ls").ok(), first);
+    assert_eq!(call("k-1", "rm").refused(409), "idempotency-key-reused");
+    let words = ["gate", "call", "look", "--args", "{\"command\": \"ls\"}"];
+    let words = [&words[..], &["--idempotency-key", "of a command", "-o", "json"]].concat();
+    let by_command = || {
+        let mut command = desk.api.office.command(&words);
+        command.env("HARNESS_SERVER", format!("http://{}", desk.api.host));
+        command.env("HARNESS_TOKEN", &desk.agent);
+        crate::support::Ran::of(&words, command.output().unwrap()).exits(0).document()
+    };
+    let second = by_command();
+    assert_eq!(by_command(), second);
+    assert_ne!(second["run"], first["run"]);
+    let runs = desk.api.get(&desk.mira, "/v1/runs").ok();
+    assert_eq!(runs["items"].as_array().unwrap().len(), 2, "{runs}");
+}
+
+/// Agents of one person are strangers to each other, and to what that person does themselves; and nobody
+/// else says what came of a call.
+#[test]
+fn a_call_is_taken_and_reported_by_whoever_asked_for_it_alone() {
+    let desk = Desk::open();
+    let (api, ulla) = (&desk.api, desk.api.token("ulla", &[]));
+    let other = api.token("ada", &["--agent", "other", "--owner", "ulla"]);
+    let asked = desk.call("change", "rm -r build");
+    desk.approve(&asked);
+    let run = asked["run"].as_str().unwrap();
+    let (take, report) =
+        (format!("/v1/gate/tool-call/{run}/take"), format!("/v1/gate/tool-call/{run}/report"));
+    let lie = json!({"outcome": "done", "result": {"text": "it went well"}});
+    for path in [format!("/v1/runs/{run}"), format!("/v1/runs/{run}/events")] {
+        assert_eq!(api.get(&other, &path).refused(404), "run-not-found", "{path}");
+    }
+    assert_eq!(api.post(&other, &take, &json!({"wait_ms": 1})).refused(404), "run-not-found");
+    // Who may see it, and owns the agent, does not make its call for it either.
+    assert_eq!(api.post(&ulla, &take, &json!({"wait_ms": 1})).refused(403), "not-your-call");
+    assert_eq!(desk.take(&asked["run"])["verdict"], "allow");
+    assert_eq!(api.post(&other, &report, &lie).refused(404), "run-not-found");
+    assert_eq!(api.post(&ulla, &report, &lie).refused(403), "not-your-call");
+    desk.report(&asked["run"], json!({"outcome": "done", "result": {"text": "gone"}})).ok();
+    // Nor does an agent look at what its owner asked for.
+    let body = json!({"tool": "look", "arguments": {"command": "ls"}, "wait_ms": 20_000,
+        "idempotency_key": "of ulla"});
+    let own = api.post(&ulla, "/v1/gate/tool-call", &body).ok();
+    let path = format!("/v1/runs/{}", own["run"].as_str().unwrap());
+    assert_eq!(api.get(&desk.agent, &path).refused(404), "run-not-found");
+    let reused = api.post(&desk.agent, "/v1/gate/tool-call", &body);
+    assert_eq!(reused.refused(409), "idempotency-key-reused");
+}
+
 #[test]
 fn what_policy_forbids_or_the_harness_does_itself_is_not_left_to_anybody() {
     let desk = Desk::open();

@@ -95,6 +95,48 @@ fn an_agent_only_proposes_and_its_owner_cannot_approve() {
     assert_eq!(approved["status"], "succeeded", "{approved}");
 }
 
+/// Whoever finds a token for reading has found a token for reading, until it ends and no longer.
+#[test]
+fn a_token_makes_none_that_does_more_or_lasts_longer() {
+    let api = Api::open();
+    let reader = api.token("ulla", &["--scope", "read", "--valid", "1h"]);
+    let make = |token: &str, more: Value| {
+        let mut body = json!({"name": "another", "sort": "person"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        api.post(token, "/v1/tokens", &body)
+    };
+    let ends = |made: &Value| made["kept"]["expires_at"].as_str().unwrap().to_owned();
+    let own = api.get(&reader, "/v1/tokens").ok();
+    let own = own["items"][0]["expires_at"].as_str().unwrap().to_owned();
+    let mut token = reader;
+    // Nor does a token of such a token.
+    for _ in 0..2 {
+        let made = make(&token, json!({})).ok();
+        assert_eq!(made["kept"]["scopes"], json!(["read"]), "{made}");
+        assert_eq!(ends(&made), own, "{made}");
+        for scopes in [json!(["propose"]), json!(["read", "decide"])] {
+            assert_eq!(make(&token, json!({"scopes": scopes})).refused(403), "scope-not-held");
+        }
+        assert_eq!(make(&token, json!({"valid_ms": 7_200_000})).refused(422), "bad-validity");
+        token = made["token"].as_str().unwrap().to_owned();
+        assert_eq!(api.post(&token, "/v1/intents", &read("ACC-0007")).refused(403), "not-allowed");
+        let run = json!({"reason": "x"});
+        assert_eq!(api.post(&token, "/v1/halts", &run).refused(403), "not-an-operator");
+    }
+    // What is held is handed on, and less of it.
+    let whole = api.token("ulla", &[]);
+    let made = make(&whole, json!({"scopes": ["propose"], "valid_ms": 60_000})).ok();
+    assert_eq!(made["kept"]["scopes"], json!(["propose"]));
+    let token = made["token"].as_str().unwrap();
+    assert_eq!(api.get(token, "/v1/runs").refused(403), "not-allowed");
+    api.post(token, "/v1/intents", &read("ACC-0007")).ok();
+    // An admin's service lasts no longer than what the admin asked with.
+    let ada = api.token("ada", &["--valid", "1h"]);
+    let ci = json!({"name": "ci", "sort": "service", "principal": "ci", "roles": ["viewer"],
+        "valid_ms": 7_200_000});
+    assert_eq!(api.post(&ada, "/v1/tokens", &ci).refused(422), "bad-validity");
+}
+
 #[test]
 fn a_revoked_token_ends_at_once_and_only_hashes_are_kept() {
     let api = Api::open();
@@ -104,8 +146,20 @@ fn a_revoked_token_ends_at_once_and_only_hashes_are_kept() {
     let (token, id) = (made["token"].as_str().unwrap(), made["kept"]["id"].as_str().unwrap());
     api.get(token, "/v1/runs").ok();
     let secret = token.split('_').next_back().unwrap();
-    for (path, bytes) in crate::support::files(&api.office.path("store")) {
-        assert!(!crate::support::holds(&bytes, &secret[..32]), "{} holds it", path.display());
+    // Also where an answer is kept for whoever asks again: this one is given once.
+    let keyed = json!({"name": "keyed", "sort": "service", "principal": "ci", "roles": ["viewer"]});
+    let keyed = || api.ask(&ada, ("POST", "/v1/tokens"), &keyed, &["Idempotency-Key: made-once"]);
+    let first = keyed().ok()["token"].as_str().unwrap().to_owned();
+    let again = keyed();
+    assert_eq!(again.refused(409), "shown-once");
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let all = api.get(&ada, "/v1/tokens").ok();
+    let named = all["items"].as_array().unwrap().iter().filter(|kept| kept["name"] == "keyed");
+    assert_eq!(named.count(), 1, "{all}");
+    for secret in [secret, first.split('_').next_back().unwrap()] {
+        for (path, bytes) in crate::support::files(&api.office.path("store")) {
+            assert!(!crate::support::holds(&bytes, &secret[..32]), "{} holds it", path.display());
+        }
     }
     // Well-formed, with an id that exists and a secret that is another token's.
     let (other, _) = ulla.rsplit_once('_').unwrap();

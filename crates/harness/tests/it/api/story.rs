@@ -49,6 +49,13 @@ fn an_intent_is_submitted_decided_proven_and_taken_back() {
     assert_eq!(api.decide(&mira, &shown, "approve", &other).refused(409), "refused");
     assert_eq!(api.office.world.hash(), before, "nothing happened yet");
 
+    // A refusal is not what the key stands for: corrected, the same request is done.
+    let stale = ["If-Match: \"0123\"", "Idempotency-Key: yes"];
+    for _ in 0..2 {
+        let refused = api.ask(&mira, ("POST", &approve), &digest, &stale);
+        assert_eq!(refused.refused(412), "changed-meanwhile");
+        assert_eq!(refused.header("idempotency-replayed"), None);
+    }
     let tag = api.get(&mira, &shown).header("etag").unwrap().to_owned();
     let headers = [format!("If-Match: {tag}"), "Idempotency-Key: yes".to_owned()];
     let headers = [&*headers[0], &*headers[1]];
@@ -81,6 +88,44 @@ fn an_intent_is_submitted_decided_proven_and_taken_back() {
     let back = api.post(&ulla, &format!("/v1/runs/{run}/rollback"), &json!({})).ok();
     assert_eq!(back["run"]["status"], "rolled_back", "{back}");
     assert_eq!(api.office.world.hash(), before, "the world is what it was");
+    api.office.world.performed_nothing_twice();
+}
+
+/// Whoever lost the line comes back under the same key: it was done once, and is answered.
+#[test]
+fn a_request_whose_line_is_lost_is_done_once_and_answered_later() {
+    use std::{io::Write as _, net::TcpStream};
+    let api = Api::open();
+    let (ulla, mira) = (api.token("ulla", &[]), api.token("mira", &[]));
+    id_of(&api.post(&ulla, "/v1/intents", &change("ACC-0007", 45)).ok());
+    let waiting = api.get(&mira, "/v1/approvals").ok();
+    let shown = format!("/v1/approvals/{}", waiting["items"][0]["id"].as_str().unwrap());
+    let card = api.get(&mira, &shown);
+    let body = json!({"digest": card.json()["digest"], "wait_ms": 20_000});
+    let tag = format!("If-Match: {}", card.header("etag").unwrap());
+    let headers = [&*tag, "Idempotency-Key: lost"];
+    // The CRM dawdles with its answer, so that the line is lost in the middle.
+    api.office.world.fault(&json!({"system": "crm", "operation": "crm.update_contract",
+        "kind": "slow_drip", "delay_ms": 20}));
+    let path = format!("{shown}/approve");
+    let bytes = super::request(&api.host, &mira, ("POST", &path), &body, &headers);
+    let mut line = TcpStream::connect(&api.host).unwrap();
+    line.write_all(bytes.as_bytes()).unwrap();
+    while api.office.writes().is_empty() {
+        thread::yield_now();
+    }
+    drop(line);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let answer = loop {
+        let again = api.ask(&mira, ("POST", &path), &body, &headers);
+        if again.status != 409 {
+            break again;
+        }
+        assert!(std::time::Instant::now() < until, "it is never answered: {again:?}");
+        thread::yield_now();
+    };
+    assert_eq!(answer.ok()["status"], "succeeded", "{answer:?}");
+    assert_eq!(answer.header("idempotency-replayed"), Some("true"));
     api.office.world.performed_nothing_twice();
 }
 

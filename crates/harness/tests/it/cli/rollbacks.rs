@@ -50,8 +50,16 @@ fn what_somebody_changed_since_is_shown_and_not_overwritten() {
     assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], 77);
     assert_eq!(office.writes(), writes, "nothing was overwritten");
 
-    // Whoever has seen the difference may accept it.
-    let accepted = office.json(&["run", "rollback", &run, "--accept-conflict"]);
+    // Whoever has seen the difference may accept it: this one, and as it was shown.
+    let accept = |seen: &str| office.json(&["run", "rollback", &run, "--accept-conflict", seen]);
+    let seen = held["conflict"].as_str().unwrap();
+    let unseen = accept(&format!("sha256:{}", "0".repeat(64))).exits(5).problem();
+    assert_eq!(unseen["code"], "other-difference", "{unseen}");
+    office.meddle("ACC-0007", &json!({ "Terms": { "PaymentTermsDays": 78 } }));
+    let moved = accept(seen).exits(9).document();
+    assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], 78, "{moved:#}");
+    assert_eq!(accept(seen).exits(5).problem()["code"], "other-difference");
+    let accepted = accept(moved["conflict"].as_str().unwrap());
     let accepted = accepted.exits(0).document();
     assert_eq!(accepted["result"], "complete", "{accepted:#}");
     assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], was);

@@ -96,6 +96,27 @@ fn a_decision_needs_the_persons_token_typed_at_a_terminal() {
     }
 }
 
+/// A link made with a token signs in to what the token may do.
+#[test]
+fn a_link_made_with_a_token_does_no_more_than_the_token() {
+    let office = office();
+    let words = ["token", "create", "mine", "--scope", "read"];
+    let made = without_terminal(&office, "mira", &words).exits(0).document();
+    let typed = made["token"].as_str().unwrap();
+    let shown = at_a_terminal(&office, "mira", typed, &["token", "link"]);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    let link = shown.stdout.split("link=").nth(1).unwrap();
+    let link: String = link.chars().take_while(char::is_ascii_hexdigit).collect();
+    let run = crate::support::id_of(&office.submit_change("ACC-0007", 45, "link"));
+    let (approval, digest) = office.card(&run);
+    let api = crate::api::Api::of(office);
+    let pages = crate::api::Pages::with_link(&api, &link);
+    let fields = [("verb", "approve"), ("digest", digest.as_str())];
+    let answered = pages.submit(&format!("/approvals/{approval}"), &fields);
+    assert_eq!(api.office.card(&run).0, approval, "it is still open: {answered:?}");
+    assert!(api.office.writes().is_empty(), "{answered:?}");
+}
+
 #[test]
 fn a_name_is_enough_where_nothing_else_is_said() {
     let office = Office::open();

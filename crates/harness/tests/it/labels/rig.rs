@@ -217,6 +217,7 @@ impl Rig {
             mode: Mode::Live,
             owner: "owner".into(),
             unusual: Vec::new(),
+            submitted_by: None,
         };
         let genesis = Genesis { header, id: run_id(), intent, subjects: vec![] };
         let (mut salts, at) = (Salted::default(), 1_000);

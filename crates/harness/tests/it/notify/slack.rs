@@ -13,6 +13,10 @@ use crate::{
 const SIGNING: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 
 fn office(peer: &Peer, show: &str) -> Api {
+    office_with(peer, show, "")
+}
+
+fn office_with(peer: &Peer, show: &str, more: &str) -> Api {
     let office = Office::open();
     let signing = secret(&office, "slack", SIGNING);
     let url = secret(&office, "slack-url", &format!("{}/services/T0/B0/x", peer.url()));
@@ -20,7 +24,7 @@ fn office(peer: &Peer, show: &str) -> Api {
         &office,
         &format!(
             "[notify.slack]\nurl = \"{url}\"\nsigning_secret = \"{signing}\"\nshow = \"{show}\"\n\
-             users = {{ U1 = \"mira\", U2 = \"ulla\", U3 = \"lars\", U4 = \"ada\" }}\n"
+             users = {{ U1 = \"mira\", U2 = \"ulla\", U3 = \"lars\", U4 = \"ada\" }}\n{more}"
         ),
     );
     Api::of(office)
@@ -167,6 +171,18 @@ fn a_button_denies_with_a_reason_and_what_somebody_else_decided_stands() {
     approve(&api, &second);
     let told = Press::by("U1", "deny", &value, &peer).at(&api).ok();
     assert!(told["text"].as_str().unwrap().contains("person:mira was faster (approved)"), "{told}");
+}
+
+/// Where a name at the terminal is not enough, Slack's signature about a listed person still is.
+#[test]
+fn a_button_decides_where_the_terminal_needs_a_token() {
+    let peer = Peer::start(&[]);
+    let api = office_with(&peer, "card", "[approvals]\nterminal = \"token\"\n");
+    asks(&api, "ACC-0007");
+    let value = buttons(&peer.next().body).into_iter().find(|(action, _)| action == "approve");
+    let (_, value) = value.unwrap();
+    let told = Press::by("U1", "approve", &value, &peer).at(&api).ok();
+    assert_eq!(told["text"], "Approved by person:mira. It goes on as shown.");
 }
 
 #[test]
