@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, duration_ms, json_argument, render, whole_number};
+use super::{Asked, Outcome, duration_ms, json_argument, render, rollback::Rollback, whole_number};
 use crate::{
     app::{
         problem::{Kind, Problem},
@@ -189,19 +189,6 @@ pub(super) struct List {
     limit: usize,
 }
 
-/// What to take back.
-#[derive(Debug, Args)]
-pub(super) struct Rollback {
-    /// The run
-    run: String,
-    /// Only this effect
-    #[arg(long)]
-    token: Option<String>,
-    /// The difference was seen: overwrite what moved since
-    #[arg(long)]
-    accept_conflict: bool,
-}
-
 /// What to export.
 #[derive(Debug, Args)]
 pub(super) struct Export {
@@ -293,16 +280,7 @@ impl Verb {
                     json!({ "signal": name, "body": body, "wait_ms": duration_ms("10m").unwrap_or(0) }),
                 ))
             }
-            Self::Rollback(args) => {
-                let body = json!({ "run": args.run, "token": args.token, "accept_conflict": args.accept_conflict });
-                let mut asked = Asked::new("run.rollback", body, render::rolled_back);
-                asked.exit = |answer| match render::text(answer, "/result").as_str() {
-                    "complete" => 0,
-                    "waiting" => Kind::WaitingForApproval.exit_code(),
-                    _ => Kind::NeedsPerson.exit_code(),
-                };
-                ask(asked)
-            }
+            Self::Rollback(args) => ask(args.asked()),
             Self::Replay { run, current } => {
                 let body = json!({ "run": run, "current": current });
                 let mut asked = Asked::new("run.replay", body, render::replay);
