@@ -8,12 +8,11 @@ mod remote;
 mod replies;
 mod routes;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::{MethodFilter, get, on},
 };
@@ -26,9 +25,6 @@ use crate::{
     web::{Told, Web},
 };
 use routes::{ROUTES, Verb};
-
-/// How long the body of a request may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(20);
 
 /// Every route of the API, to be served beside the UI.
 pub(crate) fn router() -> Router<Arc<Web>> {
@@ -47,22 +43,7 @@ pub(crate) fn router() -> Router<Arc<Web>> {
         let handle = move |web, signed, request| input::answer(route, web, signed, request);
         router = router.route(route.path, on(filter, handle));
     }
-    router.method_not_allowed_fallback(other_method)
-}
-
-/// What nothing else answers below `/v1`.
-pub(crate) async fn nothing_here(uri: Uri) -> Response {
-    let detail = format!("there is nothing at {}", uri.path());
-    let problem = Problem::new(Kind::NotFound, "no-such-route", detail)
-        .next("`GET /v1/openapi.json` lists what there is");
-    Told::from(problem).into_response()
-}
-
-async fn other_method(uri: Uri) -> Response {
-    let detail = format!("{} does not take this method", uri.path());
-    let problem = Problem::usage("no-such-method", detail)
-        .next("`GET /v1/openapi.json` lists which it takes");
-    Told::with(StatusCode::METHOD_NOT_ALLOWED, problem).into_response()
+    router
 }
 
 /// Whether work is taken: not while the process ends.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
@@ -79,17 +82,20 @@ impl Service {
 
     /// Answers until the end is told, then finishes what was begun.
     pub async fn answer_all(self) {
-        let router: Router<Arc<Web>> = api::router()
-            .merge(web::door())
-            .merge(web::hooks())
-            .merge(web::provider())
-            .merge(ui::router());
-        let router = router
-            .fallback(api::nothing_here)
-            .layer(from_fn_with_state(Arc::clone(&self.web), web::guard))
+        let guarded = from_fn_with_state(Arc::clone(&self.web), web::guard);
+        let router = routes()
+            .method_not_allowed_fallback(web::other_method)
+            .fallback(web::nothing_here)
+            .layer(guarded)
+            .layer(from_fn(ui::for_browsers))
             .with_state(Arc::clone(&self.web));
         web::serve(self.web, self.listener, router).await;
     }
+}
+
+/// Every address of this server.
+fn routes() -> Router<Arc<Web>> {
+    api::router().merge(web::door()).merge(web::hooks()).merge(web::provider()).merge(ui::router())
 }
 
 /// Whoever lets strangers in has TLS in front and somebody who can be told from them.
@@ -109,4 +115,31 @@ async fn check_exposed(app: &App) -> Result<(), Problem> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::routes;
+
+    /// C020: six places and nothing else is served, whether it is linked or not.
+    #[test]
+    fn there_is_no_address_beside_the_six_places() {
+        // The router itself is asked, so that no table can forget what is served.
+        let told = format!("{:?}", routes());
+        let paths: BTreeSet<&str> = told.split('"').filter(|part| part.starts_with('/')).collect();
+        assert!(paths.contains("/v1/runs/{run}") && paths.contains("/approvals/{id}"), "{told}");
+        let roots: BTreeSet<&str> = paths
+            .iter()
+            // What the router itself adds, for what nothing answers.
+            .filter(|path| !path.starts_with("/v1/") && !path.starts_with("/{*__private"))
+            .filter_map(|path| path.split('/').nth(1))
+            .collect();
+        let places = ["approvals", "exceptions", "packs", "receipts", "rollback", "runs"];
+        let beside = ["", "assets", "live", "sign-in", "sign-out"];
+        let programs = ["healthz", "hooks", "metrics", "readyz"];
+        let known: BTreeSet<&str> = places.into_iter().chain(beside).chain(programs).collect();
+        assert_eq!(roots, known);
+    }
 }

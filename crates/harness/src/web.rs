@@ -1,7 +1,9 @@
 //! What the HTTP API and the web UI stand on: the server's limits, the guard every request passes, who is
 //! signed in, and how a problem is told.
 
+mod client;
 mod door;
+mod extract;
 mod guard;
 mod hooks;
 mod limits;
@@ -15,7 +17,9 @@ mod told;
 
 use std::sync::Arc;
 
+pub(crate) use client::Client;
 pub(crate) use door::router as door;
+pub(crate) use extract::{Form, Path, Query, Whole, read_body};
 pub(crate) use guard::guard;
 pub(crate) use hooks::router as hooks;
 pub(crate) use listen::{Held, listen};
@@ -23,7 +27,7 @@ pub(crate) use metrics::metrics;
 pub(crate) use provider::router as provider;
 pub(crate) use server::serve;
 pub(crate) use signed::{Bearer, Session, SignIn};
-pub(crate) use told::Told;
+pub(crate) use told::{Told, nothing_here, other_method};
 
 use crate::app::App;
 use limits::Limits;

@@ -26,7 +26,7 @@ use crate::{
         requests,
         value::fingerprint,
     },
-    web::{BODY_BYTES_MAX, Bearer, Told, Web},
+    web::{Bearer, Told, Web, read_body},
 };
 
 /// Longest that one answer waits for a run, in milliseconds.
@@ -220,29 +220,6 @@ fn unknown(name: &str) -> Told {
         .at(format!("/{}", name.chars().take(64).collect::<String>()))
         .next("`GET /v1/openapi.json` lists the fields of each route");
     problem.into()
-}
-
-async fn read_body(headers: &HeaderMap, body: axum::body::Body) -> Result<Bytes, Told> {
-    let told = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
-    let large = || {
-        let problem =
-            Problem::usage("too-large", format!("a request has at most {BODY_BYTES_MAX} bytes"))
-                .next("send less");
-        Told::with(StatusCode::PAYLOAD_TOO_LARGE, problem)
-    };
-    if told.is_some_and(|n: usize| n > BODY_BYTES_MAX) {
-        return Err(large());
-    }
-    let read = axum::body::to_bytes(body, BODY_BYTES_MAX);
-    match tokio::time::timeout(super::BODY_WITHIN, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(large()),
-        Err(_) => {
-            let problem =
-                Problem::usage("too-slow", "the body did not arrive in time").next("send it again");
-            Err(Told::with(StatusCode::REQUEST_TIMEOUT, problem))
-        }
-    }
 }
 
 fn body_fields(headers: &HeaderMap, bytes: &Bytes) -> Result<Map<String, Value>, Told> {

@@ -133,7 +133,8 @@ pub(super) const ROUTES: &[Route] = &[
     steer("/v1/runs/{run}/pause", "pause", "Hold a run"),
     steer("/v1/runs/{run}/tell", "tell", "Tell whoever plans a run something"),
     steer("/v1/runs/{run}/signal", "signal", "Send a run the signal it waits for"),
-    post("/v1/runs/{run}/rollback", "run.rollback", "Take a run's effects back, or show how"),
+    get("/v1/runs/{run}/rollback", "run.rollback-preview", "What taking a run back would do"),
+    post("/v1/runs/{run}/rollback", "run.rollback", "Take a run's effects back"),
     post("/v1/runs/{run}/replay", "run.replay", "Replay a run from its journal, without effects"),
     post("/v1/runs/{run}/verify", "receipt.verify", "Verify a run's receipts"),
     post("/v1/runs/{run}/export", "run.export", "A bundle that verifies elsewhere"),
@@ -192,6 +193,11 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/pack-reviews", "pack.review", "What a pack asks for, and what would be different"),
     get("/v1/packs/status", "pack.status", "How packs and their systems stand"),
     get("/v1/packs/{pack}", "pack.get", "One pack, its versions and what was done to it"),
+    get(
+        "/v1/packs/{pack}/failures",
+        "pack.failures",
+        "What failed last so that a person was needed",
+    ),
     Route {
         ..route(Verb::Delete, "/v1/packs/{pack}", "pack.remove", "Remove a pack; its runs stay")
     },

@@ -1,6 +1,7 @@
 //! `harness.toml`: what the operator decides. Flag > environment > project file > user file > default.
 
 mod models;
+mod network;
 pub mod notify;
 mod oidc;
 mod serve;
@@ -20,6 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use models::Keyed;
+pub use network::Network;
 pub use notify::{Notify, NotifyFile};
 pub use oidc::{Oidc, OidcFile, Others};
 pub use serve::{Serve, ServeFile, parse_listen};

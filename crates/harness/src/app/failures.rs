@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use store::Query as _;
 
 use super::{
-    App, Caller, Right,
+    App, Caller,
     exceptions::{self, ExceptionView, ListExceptions},
+    packs::{self, NamedPack},
     parse_id,
     problem::Problem,
 };
@@ -39,9 +40,9 @@ pub struct FailureLine {
 /// Lists the last failures of a pack.
 ///
 /// # Errors
-/// When the store does not answer.
-pub async fn list(app: &App, caller: &Caller, pack: &str) -> Result<Failures, Problem> {
-    caller.needs(&[Right::Read])?;
+/// When there is no such pack.
+pub async fn list(app: &App, caller: &Caller, request: NamedPack) -> Result<Failures, Problem> {
+    let pack = packs::get(app, caller, request).await?.pack.name;
     let wanted = ListExceptions { all: true, limit: Some(LOOK_BACK), ..ListExceptions::default() };
     let listed = exceptions::list(app, caller, wanted).await?;
     let looked_at = listed.items.len();
@@ -50,7 +51,7 @@ pub async fn list(app: &App, caller: &Caller, pack: &str) -> Result<Failures, Pr
         let id: RunId = parse_id(&exception.run)?;
         let row = app.store.run(caller.tenant(), &id).await?.and_then(|entry| entry.row);
         let Some(row) = row else { continue };
-        if row.pack.split('@').next() == Some(pack) {
+        if row.pack.split('@').next() == Some(pack.as_str()) {
             items.push(FailureLine { exception, intent: row.intent });
         }
         if items.len() >= TOLD {

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::{
     App, Caller, Right, agents, approvals, backups, checks, claims, config, contexts,
     demo::Told,
-    doctor, drill, exceptions, explain, export, gate, halts, identity, intents, kit, kpis,
-    migration, packs, policies,
+    doctor, drill, exceptions, explain, export, failures, gate, halts, identity, intents, kit,
+    kpis, migration, packs, policies, previews,
     problem::{Kind, Problem},
     receipts, rollbacks, runs, timeline,
 };
@@ -109,6 +109,7 @@ ops! {
     Operate "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
     Operate "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
     Handle "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;
+    Read "run.rollback-preview", "harness.rollback-preview/v1" => previews::preview: previews::PreviewRollback => previews::RollbackPreview;
     Read "run.replay", "harness.replay/v1" => runs::replay: runs::ReplayRun => runs::ReplayView;
     Operate "run.export", "harness.exported/v1" => export::export: export::Export => export::Exported;
     Read "approval.list", "harness.approval-list/v1" => approvals::list: approvals::ListApprovals => approvals::ApprovalList;
@@ -139,6 +140,7 @@ ops! {
     Manage "pack.rollback", "harness.pack/v1" => packs::rollback: packs::RollBackPack => packs::PackDetail;
     Manage "pack.remove", "harness.pack-removed/v1" => packs::remove: packs::NamedPack => packs::PackRemoved;
     Read "pack.status", "harness.pack-status/v1" => packs::status: intents::Nothing => packs::PackStatusList;
+    Read "pack.failures", "harness.pack-failures/v1" => failures::list: packs::NamedPack => failures::Failures;
     Read "policy.check", "harness.policy-check/v1" => policies::check: intents::Nothing => policies::PolicyCheck;
     Read "policy.matrix", "harness.policy-matrix/v1" => policies::matrix: policies::GetMatrix => policies::Matrix;
     Read "policy.explain", "harness.policy-explained/v1" => policies::explain: policies::Ask => policies::Explained;
@@ -151,24 +153,35 @@ ops! {
     Operate "doctor", "harness.diagnosis/v1" => doctor::diagnose: intents::Nothing => doctor::Diagnosis;
 }
 
+fn find(name: &str) -> Result<&'static Op, Problem> {
+    OPS.iter().find(|op| op.name == name).ok_or_else(|| {
+        Problem::new(Kind::NotFound, "no-such-operation", format!("there is no operation `{name}`"))
+            .next("the owner of the store runs another version; use the same one")
+    })
+}
+
+/// Whether somebody may ask for an operation at all: what a surface offers is what the operation takes.
+///
+/// # Errors
+/// Says which right is missing.
+pub fn check(caller: &Caller, name: &str) -> Result<(), Problem> {
+    let op = find(name)?;
+    if op.needs.is_empty() { Ok(()) } else { caller.needs(op.needs) }
+}
+
 /// Calls an operation by name.
 ///
 /// # Errors
 /// What the operation refused, or that there is no such operation.
 pub async fn call(app: &App, caller: &Caller, name: &str, body: Value) -> Result<Value, Problem> {
-    let op = OPS.iter().find(|op| op.name == name).ok_or_else(|| {
-        Problem::new(Kind::NotFound, "no-such-operation", format!("there is no operation `{name}`"))
-            .next("the owner of the store runs another version; use the same one")
-    })?;
+    let op = find(name)?;
     if canon::check_depth(&body).is_err() {
         discard(body);
         let detail = format!("the request of `{name}` is nested deeper than {DEPTH_MAX} levels");
         return Err(Problem::usage("too-deep", detail)
             .next("make it flatter, or put the inner part in as text"));
     }
-    if !op.needs.is_empty() {
-        caller.needs(op.needs)?;
-    }
+    check(caller, name)?;
     identity::check_typed(app, caller, op.name).await?;
     (op.call)(app, caller, body).await
 }

@@ -3,7 +3,7 @@
 
 use kernel::{
     event::{Body, Record},
-    id::RunId,
+    id::{RunId, TokenId},
     operation::Undo,
     rollback::{State as TokenState, Token},
 };
@@ -12,17 +12,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    App, Caller, Right,
+    App, Caller,
     approvals::Change,
     parse_id,
-    problem::Problem,
+    problem::{Kind, Problem},
     rollbacks::{RollbackView, rollback_of},
-    runs::{NamedRun, RunView, rfc3339, view_of},
+    runs::{RunView, rfc3339, view_of},
     value::{plain, summarise},
 };
 
 /// Most lines of one difference.
 const LINES_MAX: usize = 50;
+
+/// Asks what a rollback would do.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRollback {
+    /// The run.
+    pub run: String,
+    /// Only this token.
+    #[serde(default)]
+    pub token: Option<String>,
+}
 
 /// What a rollback of a run would do.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -78,19 +89,28 @@ pub struct Reversal {
 /// Says what a rollback would do.
 ///
 /// # Errors
-/// When there is no such run.
+/// When there is no such run, or it armed no such token.
 pub async fn preview(
     app: &App,
     caller: &Caller,
-    request: NamedRun,
+    request: PreviewRollback,
 ) -> Result<RollbackPreview, Problem> {
-    caller.needs(&[Right::Read])?;
     let id: RunId = parse_id(&request.run)?;
+    let only = request.token.as_deref().map(parse_id::<TokenId>).transpose()?;
     let folded = super::approvals::fold(app, caller, &id).await?;
     let (run, now) = (&folded.run, app.now());
     let mut stays = Vec::new();
     let mut effects = Vec::new();
+    if let Some(token) = only.as_ref().filter(|token| run.token_by_id(token).is_none()) {
+        let detail = format!("run {id} armed no rollback token {token}");
+        return Err(Problem::new(Kind::NotFound, "rollback-token-not-found", detail)
+            .next(format!("`harness run get {id}` lists those it can use")));
+    }
     for (action, token) in run.effects() {
+        // Of one token alone, the rest is not asked about.
+        if only.is_some() && token != only {
+            continue;
+        }
         let (step, summary) = folded.told(action);
         let token = token.as_ref().and_then(|token| run.token_by_id(token));
         match token.map(|token| (token, spent(token, now))) {

@@ -149,6 +149,38 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// Text with what does not show spelled out, and nothing else changed; for whole pages, in their own escapes.
+#[must_use]
+pub fn spelled(page: &str) -> String {
+    let mut shown = String::with_capacity(page.len());
+    for c in page.chars() {
+        match is_hidden(c) {
+            true => shown.push_str(&format!("&lt;U+{:04X}&gt;", u32::from(c))),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// A value as JSON that reads back as the same value, with what does not show written as `\u202e`.
+#[must_use]
+pub fn exact(value: &Value) -> String {
+    let json = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        match is_hidden(c) {
+            true => {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    shown.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 fn is_hidden(c: char) -> bool {
     let control = c.is_control() && c != '\n' && c != '\t';
     let invisible = matches!(u32::from(c),
@@ -210,6 +242,18 @@ mod tests {
         assert_eq!(counted("0", "event"), "0 events");
         assert_eq!(counted(2, "entry"), "2 entries");
         assert_eq!(counted(21, "leaf"), "21 leaves");
+    }
+
+    #[test]
+    fn what_hides_is_spelled_out_and_reads_back() {
+        let value = json!({"to": "a\u{202e}b\u{e0041}", "line": "one\ntwo"});
+        let shown = exact(&value);
+        assert!(shown.contains("a\\u202eb\\udb40\\udc41"), "{shown}");
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+        assert_eq!(
+            spelled("<p>a\u{202e}b\u{200b}</p>\n"),
+            "<p>a&lt;U+202E&gt;b&lt;U+200B&gt;</p>\n"
+        );
     }
 
     #[test]

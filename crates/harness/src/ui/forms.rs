@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use axum::{
-    Form,
-    extract::{Path, State},
+    extract::State,
     response::{Html, IntoResponse, Redirect, Response},
+    routing::{MethodRouter, post},
 };
 use maud::Markup;
 use serde_json::{Value, json};
@@ -19,11 +19,72 @@ use super::{
 };
 use crate::{
     app::{approvals::DecidedBatch, problem::Problem},
-    web::{Session, Told, Web},
+    web::{Form, Path, Session, Told, Web},
 };
 
 /// How long an answer waits for its run before the page shows it going on, in ms.
 const WAIT_MS: u64 = 1_000;
+
+/// A form of a page: where it is sent, the one operation it may ask for, and the verbs it may say.
+#[derive(Clone, Copy)]
+pub struct Sends {
+    /// The place it stands in, and the tail of its address behind what it is about.
+    at: (&'static str, &'static str),
+    /// The operation.
+    pub op: &'static str,
+    /// Its verbs; none where the operation has none.
+    pub verbs: &'static [&'static str],
+    handle: fn() -> MethodRouter<Arc<Web>>,
+}
+
+impl std::fmt::Debug for Sends {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sends").field("op", &self.op).field("verbs", &self.verbs).finish()
+    }
+}
+
+static DECIDE: Sends = Sends {
+    at: ("approvals", ""),
+    op: "approval.decide",
+    verbs: &["approve", "deny", "edit", "reply"],
+    handle: || post(decide),
+};
+static CLAIM: Sends = Sends {
+    at: ("approvals", "/claim"),
+    op: "approval.claim",
+    verbs: &["claim", "assign", "release", "set_aside", "take_up"],
+    handle: || post(claim),
+};
+static TOGETHER: Sends = Sends {
+    at: ("approvals", "/together"),
+    op: "approval.decide-batch",
+    verbs: &["approve", "deny"],
+    handle: || post(decide_together),
+};
+static SETTLE: Sends = Sends {
+    at: ("exceptions", ""),
+    op: "exception.settle",
+    verbs: &["happened", "did_not_happen", "retry", "use", "skip", "stop", "rollback", "close"],
+    handle: || post(settle),
+};
+static LOOK_AFTER: Sends = Sends {
+    at: ("exceptions", "/claim"),
+    op: "exception.claim",
+    verbs: &["claim", "assign", "release", "set_aside", "take_up"],
+    handle: || post(claim_exception),
+};
+static STEER: Sends = Sends {
+    at: ("runs", ""),
+    op: "run.steer",
+    verbs: &["pause", "resume", "cancel"],
+    handle: || post(steer),
+};
+static ROLL_BACK: Sends =
+    Sends { at: ("rollback", ""), op: "run.rollback", verbs: &[], handle: || post(roll_back) };
+
+/// Every form: there is no other address that takes one from a page.
+pub static FORMS: [&Sends; 7] =
+    [&DECIDE, &CLAIM, &TOGETHER, &SETTLE, &LOOK_AFTER, &STEER, &ROLL_BACK];
 
 type Sent = (State<Arc<Web>>, Session, Form<Fields>);
 
@@ -32,21 +93,55 @@ struct Received {
     web: Arc<Web>,
     visitor: Visitor,
     fields: Fields,
+    form: &'static Sends,
 }
 
-fn receive((State(web), session, Form(fields)): Sent) -> Result<Received, Told> {
-    session.check_form(fields.get("form_token").map(String::as_str).unwrap_or_default())?;
-    let visitor = routes::visitor(&session, &Fields::new());
-    Ok(Received { web, visitor, fields })
+impl Sends {
+    /// Its address, `{id}` for what it is about.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/{}/{{id}}{}", self.at.0, self.at.1)
+    }
+
+    pub(super) fn route(&self) -> MethodRouter<Arc<Web>> {
+        (self.handle)()
+    }
+
+    fn receive(
+        &'static self,
+        id: &str,
+        (State(web), session, Form(fields)): Sent,
+    ) -> Result<Received, Told> {
+        session.check_form(fields.get("form_token").map(String::as_str).unwrap_or_default())?;
+        let verb = fields.get("verb").map(String::as_str).unwrap_or_default();
+        if !self.verbs.is_empty() && !self.verbs.contains(&verb) {
+            let next = format!("it sends one of {}", self.verbs.join(", "));
+            return Err(Problem::usage("bad-verb", "this form does not send that")
+                .next(next)
+                .into());
+        }
+        let mut visitor = routes::visitor(&session, &Fields::new());
+        visitor.here = Some(format!("/{}/{}", self.at.0, parts::escape(id)));
+        visitor.asked = Some(self.op);
+        Ok(Received { web, visitor, fields, form: self })
+    }
 }
 
 impl Received {
     fn field(&self, name: &str) -> String {
-        filled(&self.fields, name).unwrap_or_default()
+        // Browsers end the lines of a text area as mail does.
+        filled(&self.fields, name).unwrap_or_default().replace("\r\n", "\n")
     }
 
-    async fn call(&self, op: &str, body: Value) -> Result<Ignored, Problem> {
-        views::ask(&self.web.app, &self.visitor.caller, (op, body)).await
+    /// Asks for what the form stands for, and for nothing else.
+    async fn call(&self, body: Value) -> Result<Ignored, Problem> {
+        views::ask(&self.web.app, &self.visitor.caller, (self.form.op, body)).await
+    }
+
+    /// Back to the page, which says what was done.
+    fn done(&self, said: &str) -> Response {
+        let here = self.visitor.here.as_deref().unwrap_or("/");
+        Redirect::to(&format!("{here}?said={said}")).into_response()
     }
 
     /// The page again, with what was wrong.
@@ -65,13 +160,9 @@ impl Received {
     }
 }
 
-fn done(place: &str, id: &str, said: &str) -> Response {
-    Redirect::to(&format!("/{place}/{}?said={said}", parts::escape(id))).into_response()
-}
-
 /// Answers an ask.
-pub(super) async fn decide(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
-    let received = receive(sent)?;
+async fn decide(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
+    let received = DECIDE.receive(&id, sent)?;
     let verb = received.field("verb");
     let value = fields::read(&received.fields);
     let (value, unreadable) = match (verb.as_str(), value) {
@@ -84,10 +175,10 @@ pub(super) async fn decide(Path(id): Path<String>, sent: Sent) -> Result<Respons
     });
     let answered = match unreadable {
         Some(wrong) => Err(Problem::usage("bad-value", wrong)),
-        None => received.call("approval.decide", body).await,
+        None => received.call(body).await,
     };
     Ok(match answered {
-        Ok(_) => done("approvals", &id, said(&verb)),
+        Ok(_) => received.done(said(&verb)),
         Err(problem) => {
             let page = async |again: &Received| {
                 views::approvals(&again.web.app, &again.visitor, (Some(&id), None)).await
@@ -106,14 +197,15 @@ fn said(verb: &str) -> &'static str {
     }
 }
 
-/// Claims an ask, releases it, sets it aside or takes it up again. It decides nothing.
-pub(super) async fn claim(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
-    let received = receive(sent)?;
+/// Claims an ask, gives it to somebody, releases it, sets it aside or takes it up again. It decides nothing.
+async fn claim(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
+    let received = CLAIM.receive(&id, sent)?;
     let verb = received.field("verb");
-    let body = json!({ "approval": id, "verb": verb });
-    Ok(match received.call("approval.claim", body).await {
+    let (to, note) = (filled(&received.fields, "to"), received.field("note"));
+    let body = json!({ "approval": id, "verb": verb, "to": to, "note": note });
+    Ok(match received.call(body).await {
         Ok(_) if verb == "set_aside" => Redirect::to("/approvals?said=aside").into_response(),
-        Ok(_) => done("approvals", &id, claimed(&verb)),
+        Ok(_) => received.done(claimed(&verb)),
         Err(problem) => {
             let page = async |again: &Received| {
                 views::approvals(&again.web.app, &again.visitor, (Some(&id), None)).await
@@ -126,19 +218,22 @@ pub(super) async fn claim(Path(id): Path<String>, sent: Sent) -> Result<Response
 fn claimed(verb: &str) -> &'static str {
     match verb {
         "claim" => "claimed",
+        "assign" => "assigned",
         "release" => "released",
         "set_aside" => "aside",
         _ => "taken-up",
     }
 }
 
-/// Claims an exception, releases it, sets it aside or takes it up again. It decides nothing.
-pub(super) async fn claim_exception(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
-    let received = receive(sent)?;
+/// Claims an exception, gives it to somebody, releases it, sets it aside or takes it up again. It decides
+/// nothing.
+async fn claim_exception(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
+    let received = LOOK_AFTER.receive(&id, sent)?;
     let verb = received.field("verb");
-    let body = json!({ "exception": id, "verb": verb });
-    Ok(match received.call("exception.claim", body).await {
-        Ok(_) => done("exceptions", &id, claimed(&verb)),
+    let (to, note) = (filled(&received.fields, "to"), received.field("note"));
+    let body = json!({ "exception": id, "verb": verb, "to": to, "note": note });
+    Ok(match received.call(body).await {
+        Ok(_) => received.done(claimed(&verb)),
         Err(problem) => {
             let page = async |again: &Received| {
                 views::exception(&again.web.app, &again.visitor, &id).await
@@ -149,8 +244,8 @@ pub(super) async fn claim_exception(Path(id): Path<String>, sent: Sent) -> Resul
 }
 
 /// Answers those of several asks that were chosen, each bound to the digest it was shown with.
-pub(super) async fn decide_together(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
-    let received = receive(sent)?;
+async fn decide_together(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
+    let received = TOGETHER.receive(&id, sent)?;
     let verb = received.field("verb");
     let chosen = received.fields.iter().filter_map(|(name, digest)| {
         let approval = name.strip_prefix("ask-")?;
@@ -163,7 +258,7 @@ pub(super) async fn decide_together(Path(id): Path<String>, sent: Sent) -> Resul
         true => Err(Problem::usage("none-chosen", "choose what your answer is about")),
         false => {
             let body = json!({ "answers": chosen });
-            let op = "approval.decide-batch";
+            let op = received.form.op;
             let answered: Result<DecidedBatch, Problem> =
                 views::ask(&received.web.app, &received.visitor.caller, (op, body)).await;
             let refused = |answered: DecidedBatch| {
@@ -174,7 +269,7 @@ pub(super) async fn decide_together(Path(id): Path<String>, sent: Sent) -> Resul
         }
     };
     Ok(match answered {
-        Ok(()) => done("approvals", &id, said(&verb)),
+        Ok(()) => received.done(said(&verb)),
         Err(problem) => {
             let page = async |again: &Received| {
                 views::approvals(&again.web.app, &again.visitor, (Some(&id), None)).await
@@ -185,8 +280,8 @@ pub(super) async fn decide_together(Path(id): Path<String>, sent: Sent) -> Resul
 }
 
 /// Decides about an exception.
-pub(super) async fn settle(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
-    let received = receive(sent)?;
+async fn settle(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
+    let received = SETTLE.receive(&id, sent)?;
     let verb = received.field("verb");
     let value = fields::read(&received.fields);
     let settled = match (verb.as_str(), value) {
@@ -196,11 +291,11 @@ pub(super) async fn settle(Path(id): Path<String>, sent: Sent) -> Result<Respons
                 "exception": id, "verb": verb, "evidence": received.field("evidence"),
                 "value": value.unwrap_or_default(),
             });
-            received.call("exception.settle", body).await
+            received.call(body).await
         }
     };
     Ok(match settled {
-        Ok(_) => done("exceptions", &id, "settled"),
+        Ok(_) => received.done("settled"),
         Err(problem) => {
             let page = async |again: &Received| {
                 views::exception(&again.web.app, &again.visitor, &id).await
@@ -211,8 +306,8 @@ pub(super) async fn settle(Path(id): Path<String>, sent: Sent) -> Result<Respons
 }
 
 /// Holds a run, lets it go on, or stops it.
-pub(super) async fn steer(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
-    let received = receive(sent)?;
+async fn steer(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
+    let received = STEER.receive(&id, sent)?;
     let verb = received.field("verb");
     let said = match verb.as_str() {
         "pause" => "pause",
@@ -222,8 +317,8 @@ pub(super) async fn steer(Path(id): Path<String>, sent: Sent) -> Result<Response
     let body = json!({
         "run": id, "verb": verb, "reason": received.field("reason"), "wait_ms": WAIT_MS,
     });
-    Ok(match received.call("run.steer", body).await {
-        Ok(_) => done("runs", &id, said),
+    Ok(match received.call(body).await {
+        Ok(_) => received.done(said),
         Err(problem) => {
             let page = async |again: &Received| {
                 views::run(&again.web.app, &again.visitor, (&id, "", None)).await
@@ -234,13 +329,13 @@ pub(super) async fn steer(Path(id): Path<String>, sent: Sent) -> Result<Response
 }
 
 /// Takes a run back.
-pub(super) async fn roll_back(Path(run): Path<String>, sent: Sent) -> Result<Response, Told> {
-    let received = receive(sent)?;
+async fn roll_back(Path(run): Path<String>, sent: Sent) -> Result<Response, Told> {
+    let received = ROLL_BACK.receive(&run, sent)?;
     // A box that is not ticked is not sent.
     let seen = Some(received.field("accept_conflict")).filter(|seen| !seen.is_empty());
     let body = json!({ "run": run, "accept_conflict": seen });
-    Ok(match received.call("run.rollback", body).await {
-        Ok(_) => done("rollback", &run, "rollback"),
+    Ok(match received.call(body).await {
+        Ok(_) => received.done("rollback"),
         Err(problem) => {
             let page = async |again: &Received| {
                 views::rollback(&again.web.app, &again.visitor, &run).await

@@ -25,42 +25,88 @@
     }
     while (at) { const gone = at; at = at.nextSibling; gone.remove(); }
   }
-  let busy = false, again = false;
+  // --- Coming back: whoever does not answer is asked again, ever less often.
+  const patient = (act) => {
+    let wait = 0, timer;
+    return {
+      again(least = 0) {
+        clearTimeout(timer);
+        wait = Math.min(30000, wait * 2 || 1000);
+        timer = setTimeout(act, Math.max(least, wait * (0.75 + Math.random() / 2)));
+      },
+      good() { wait = 0; clearTimeout(timer); },
+    };
+  };
+  // Where the page stands: an answer to a form has an address that only takes forms.
+  const here = () => body.dataset.here || location.href;
+  let busy = false, again = false, gone = false;
   async function refresh() {
     if (busy) { again = true; return; }
     busy = true;
+    let least = 0;
     try {
-      const answer = await fetch(location.href, { headers: { "X-Live": "1" }, redirect: "manual" });
-      if (answer.type === "opaqueredirect" || answer.status === 401) { location.reload(); return; }
+      const answer = await fetch(here(), { headers: { "X-Live": "1" }, redirect: "manual" });
+      if (answer.type === "opaqueredirect" || answer.status === 401) { signedOut(); return; }
+      least = 1000 * Number(answer.headers.get("retry-after")) || 0;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      // What is no page of ours says nothing about what stands here: a proxy's own, a limit, a fault.
+      if (!page.body.dataset.live || answer.status === 429 || answer.status >= 500) throw new Error(String(answer.status));
       const open = $("#decide") !== null;
       for (const now of all("[data-patch]", page)) {
         const old = document.getElementById(now.id);
         if (old) morph(old, now);
       }
-      body.classList.remove("stale");
+      // What stood here is not to be seen any more: the page says why instead.
+      if (gone || !answer.ok) morph($("main"), $("main", page));
+      gone = !answer.ok;
+      current();
       if (open && !$("#decide") && $("#outcome")) say($("#outcome").textContent.trim());
       clock();
-    } catch { stale(); } finally { busy = false; if (again) { again = false; soon(); } }
+    } catch { stale(); redraw.again(least); } finally { busy = false; if (again) { again = false; soon(); } }
   }
+  const redraw = patient(refresh);
   let pending;
   const soon = () => { clearTimeout(pending); pending = setTimeout(refresh, 120); };
   addEventListener("input", (event) => { if (event.target.dataset) event.target.dataset.touched = ""; });
 
   // --- The stream names what changed; only a page that shows it is drawn again.
   const lampSays = (state, text) => { lamp.className = `live ${state}`; $(".word", lamp).textContent = text; };
-  const stale = () => { body.classList.add("stale"); lampSays("off", "Reconnecting"); };
-  if (body.dataset.live) {
-    const stream = new EventSource(body.dataset.live);
-    let dropped = false;
-    stream.onopen = () => { lampSays("on", "Live"); if (dropped) soon(); dropped = false; };
-    stream.onerror = () => { dropped = true; stale(); };
+  const stale = () => { if (!out) { body.classList.add("stale"); lampSays("off", "Reconnecting"); } };
+  let stream, dropped = false, out = false;
+  function listen() {
+    stream = new EventSource(body.dataset.live);
+    stream.onopen = () => { ear.good(); lampSays("on", "Live"); if (dropped) soon(); dropped = false; };
+    stream.onerror = () => {
+      dropped = true; stale();
+      // A browser comes back by itself after a loss, never after an answer that is no stream: a proxy's 502 ends it.
+      if (stream.readyState === EventSource.CLOSED && !out) { ear.again(); soon(); }
+    };
     const heard = (event) => {
       let about = {};
       try { about = JSON.parse(event.data); } catch { /* look again */ }
       if (!body.dataset.run || !about.run || about.run === body.dataset.run || $("[data-any]")) soon();
     };
     for (const name of ["run", "reset"]) stream.addEventListener(name, heard);
+  }
+  const ear = patient(listen);
+  // What is typed stays where it is; signing in elsewhere and coming back is enough.
+  function signedOut() {
+    if (!out) say("You are signed out. What you typed is still here.");
+    out = true; stream.close(); ear.good(); redraw.good();
+    body.classList.add("stale"); lampSays("off", "Signed out");
+    const back = new URL(here(), location.href), link = $("#signed-out");
+    link.href = `/sign-in?to=${encodeURIComponent(back.pathname + back.search)}`;
+    link.hidden = false;
+  }
+  function current() {
+    redraw.good(); body.classList.remove("stale");
+    if (!out && stream.readyState === EventSource.OPEN) lampSays("on", "Live");
+    if (!out) return;
+    out = false; $("#signed-out").hidden = true; lampSays("off", "Reconnecting"); listen();
+  }
+  if (body.dataset.live) {
+    listen();
+    addEventListener("focus", () => { if (out) soon(); });
   }
 
   // --- Time: what ends is told how long it has, and dies where it stands.

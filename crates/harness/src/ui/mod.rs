@@ -4,6 +4,7 @@
 //! `shell` and `parts`. Start with `pages/card.rs`: the order of the approval card is its design.
 
 pub mod assets;
+mod browser;
 mod forms;
 mod icons;
 mod pages;
@@ -14,4 +15,6 @@ mod shell;
 mod times;
 pub mod views;
 
+pub(crate) use browser::for_browsers;
+pub use forms::{FORMS, Sends};
 pub(crate) use routes::router;

@@ -4,24 +4,29 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    extract::{Path, Query, State},
+    extract::State,
     http::{StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
-    routing::{get, post},
+    routing::get,
 };
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{
-    assets, forms,
+    assets,
+    forms::FORMS,
     icons::Icon,
     parts::{self, Tone},
     shell, views,
     views::Visitor,
 };
 use crate::{
-    app::{exceptions::ListExceptions, problem::Problem, runs::ListRuns},
-    web::{Session, Told, Web},
+    app::{
+        exceptions::ListExceptions,
+        problem::{Kind, Problem},
+        runs::ListRuns,
+    },
+    web::{Path, Query, Session, Told, Web},
 };
 
 /// The fields of a query; those left empty are not there.
@@ -29,25 +34,23 @@ pub(super) type Fields = BTreeMap<String, String>;
 
 /// Every page and form.
 pub(crate) fn router() -> Router<Arc<Web>> {
-    Router::new()
+    let pages = Router::new()
         .route("/", get(|| async { Redirect::to("/approvals") }))
         .route("/sign-in", get(sign_in))
         .route("/assets/{hash}/{name}", get(asset))
         .route("/approvals", get(approvals))
-        .route("/approvals/{id}", get(approval).post(forms::decide))
-        .route("/approvals/{id}/claim", post(forms::claim))
-        .route("/approvals/{id}/together", post(forms::decide_together))
+        .route("/approvals/{id}", get(approval))
         .route("/exceptions", get(exceptions))
-        .route("/exceptions/{id}", get(exception).post(forms::settle))
-        .route("/exceptions/{id}/claim", post(forms::claim_exception))
+        .route("/exceptions/{id}", get(exception))
         .route("/runs", get(runs))
-        .route("/runs/{id}", get(run).post(forms::steer))
+        .route("/runs/{id}", get(run))
         .route("/receipts", get(receipts))
         .route("/receipts/verify", get(verified))
         .route("/receipts/{id}", get(receipt))
-        .route("/rollback/{run}", get(rollback).post(forms::roll_back))
+        .route("/rollback/{id}", get(rollback))
         .route("/packs", get(packs))
-        .route("/packs/{name}", get(pack))
+        .route("/packs/{id}", get(pack));
+    FORMS.iter().fold(pages, |pages, form| pages.route(&form.path(), form.route()))
 }
 
 /// Whoever looks, from their session.
@@ -57,6 +60,8 @@ pub(super) fn visitor(session: &Session, query: &Fields) -> Visitor {
         form_token: session.form_token.clone(),
         said: query.get("said").cloned(),
         wrong: None,
+        here: None,
+        asked: None,
     }
 }
 
@@ -92,7 +97,11 @@ async fn asset(Path((hash, name)): Path<(String, String)>) -> Response {
             ([(header::CONTENT_TYPE, asset.kind), (header::CACHE_CONTROL, kept)], asset.text)
                 .into_response()
         }
-        None => StatusCode::NOT_FOUND.into_response(),
+        None => {
+            let problem = Problem::new(Kind::NotFound, "no-such-asset", "there is no such file")
+                .next("load the page again: a newer version has files of its own");
+            Told::from(problem).into_response()
+        }
     }
 }
 

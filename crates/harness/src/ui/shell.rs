@@ -1,9 +1,13 @@
 //! The page around every page: head, the bar with the places, messages, help.
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{assets::address, icons::Icon, parts, times};
-use crate::app::inbox::Waiting;
+use crate::app::{
+    inbox::Waiting,
+    problem::{Kind, Problem},
+    value::spelled,
+};
 
 /// The places of the product, and nothing else. Taking back is a place too; it is reached from a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub(crate) struct Frame {
     pub(crate) now: i64,
     /// What was just done, as a word of a closed set.
     pub(crate) said: Option<String>,
+    /// Where the page stands, when its address only takes a form.
+    pub(crate) here: Option<String>,
 }
 
 /// One page.
@@ -79,11 +85,11 @@ impl Frame {
     /// The whole document.
     pub(crate) fn page(&self, page: &Page<'_>) -> Markup {
         let said = self.said.as_deref().and_then(said).unwrap_or_default();
-        html! {
+        shown(&html! {
             (DOCTYPE)
             html lang="en" {
                 (head(page.title))
-                body data-live="/live" data-run=[page.run] {
+                body data-live="/live" data-run=[page.run] data-here=[self.here.as_deref()] {
                     a.skip href="#main" { "Skip to content" }
                     (self.top(page.place))
                     main #main class=(page.layout) tabindex="-1" { (page.body) }
@@ -92,7 +98,7 @@ impl Frame {
                     (help())
                 }
             }
-        }
+        })
     }
 
     fn top(&self, place: Place) -> Markup {
@@ -105,6 +111,7 @@ impl Frame {
                     span.lamp {}
                     span.word { "As of " (times::clock(&stamp(self.now), self.now)) }
                 }
+                a #signed-out href="/sign-in" hidden { "Sign in again" }
                 details.who {
                     summary { (Icon::Person.draw()) span.name { (self.me) } span.unseen { "Account" } }
                     div.sheet {
@@ -169,7 +176,7 @@ fn head(title: &str) -> Markup {
 
 /// A page for whoever is not signed in: no places, no stream.
 pub(crate) fn door(title: &str, body: &Markup) -> Markup {
-    html! {
+    shown(&html! {
         (DOCTYPE)
         html lang="en" {
             (head(title))
@@ -178,7 +185,13 @@ pub(crate) fn door(title: &str, body: &Markup) -> Markup {
                 div #toast .toast role="status" {}
             }
         }
-    }
+    })
+}
+
+/// Whoever wrote a text, what hides in it is spelled out on every page: nothing that turns the direction of
+/// writing or stands invisibly between two letters reaches a person unseen.
+fn shown(page: &Markup) -> Markup {
+    PreEscaped(spelled(&page.0))
 }
 
 /// What was just done, in words.
@@ -190,6 +203,7 @@ fn said(word: &str) -> Option<&'static str> {
         "replied" => "Answer recorded.",
         "aside" => "Set aside: nothing is decided, it waits at the end of the list.",
         "claimed" => "You look after it. Others see that; who may decide is unchanged.",
+        "assigned" => "They look after it now. Others see that; who may decide is unchanged.",
         "released" => "Nobody looks after it now.",
         "taken-up" => "Back in its place.",
         "settled" => "Decision recorded.",
@@ -230,14 +244,25 @@ fn help() -> Markup {
 }
 
 /// A page that cannot show what was asked for, and what to do now.
-pub(crate) fn problem(title: &str, detail: &str, next: Option<&str>) -> Markup {
+pub(crate) fn problem(problem: &Problem, here: Option<&str>) -> Markup {
+    let next = problem.next.as_deref();
     html! {
         div.card { header { div {
-            h1 { (title) }
-            p { (parts::prose(&parts::capital(detail))) "." }
+            h1 { (problem_title(problem)) }
+            p { (parts::prose(&parts::capital(&problem.detail))) "." }
             // A hint for a terminal helps nobody here.
-            @if let Some(next) = next.filter(|next| !next.contains("`harness")) { p.meta { (parts::prose(next)) } }
-            p.actions { a.button href="" { "Try again" } a.button href="/approvals" { "Approvals" } }
+            @if let Some(next) = next.filter(|next| !next.contains("`harness")) { p.meta { (parts::prose(&parts::capital(next))) "." } }
+            p.actions { @if let Some(here) = here { a.button href=(here) { "Try again" } } a.button href="/approvals" { "Approvals" } }
         } (parts::tag(parts::Tone::Bad, Icon::Alert, "Not shown")) } }
+    }
+}
+
+/// What such a page is called.
+pub(crate) fn problem_title(problem: &Problem) -> &'static str {
+    match problem.kind {
+        Kind::NotFound => "There is no such thing",
+        Kind::NotAllowed | Kind::Denied => "You may not see this",
+        Kind::TryAgain => "Not now",
+        _ => "This cannot be shown",
     }
 }

@@ -8,24 +8,25 @@ use serde_json::{Value, json};
 
 use super::{
     pages::{self, approvals::Named, rollback::May, runs::Steps},
-    shell::Frame,
+    shell::{self, Frame},
 };
 use crate::app::{
-    App, Caller, Right,
+    App, Caller,
     approvals::{GetApproval, ListApprovals},
     desk::Desk,
     exceptions::{ExceptionDetail, ExceptionList, GetException, ListExceptions},
     explain::Explanations,
-    failures, inbox,
+    failures::Failures,
+    inbox,
     kpis::KpiReport,
     lanes::{self, ListLanes},
     ledger::{self, ListLedger},
     ops,
     packs::{PackDetail, PackList, PackStatusList},
-    previews,
+    previews::RollbackPreview,
     problem::{Kind, Problem},
     receipts::{ReceiptView, Verified},
-    runs::{ListRuns, NamedRun, RunDetail, RunList},
+    runs::{ListRuns, RunDetail, RunList},
     timeline::EventList,
 };
 
@@ -52,6 +53,10 @@ pub struct Visitor {
     pub said: Option<String>,
     /// What was wrong with what was just sent.
     pub wrong: Option<String>,
+    /// The page that a refused form stands on; its own address takes forms only.
+    pub here: Option<String>,
+    /// The operation that a refused form asked for.
+    pub asked: Option<&'static str>,
 }
 
 /// Asks for one operation.
@@ -75,6 +80,7 @@ async fn frame(app: &App, visitor: &Visitor) -> Result<Frame, Problem> {
         waiting,
         now: app.now(),
         said: visitor.said.clone(),
+        here: visitor.here.clone(),
     })
 }
 
@@ -111,6 +117,7 @@ pub async fn approvals(
         run: &detail.run,
         lanes: &lanes,
         wrong: visitor.wrong.as_deref(),
+        asked: visitor.asked,
     };
     let shown = pages::approvals::Shown { inbox: &inbox, opened: Some(opened), named };
     Ok(pages::approvals::page(&frame, &shown))
@@ -162,12 +169,16 @@ pub async fn run(
 ) -> Result<Markup, Problem> {
     let caller = &visitor.caller;
     let frame = frame(app, visitor).await?;
+    let hand = pages::runs::Hand {
+        refused: ops::check(caller, "run.steer").err().map(|problem| problem.detail),
+        wrong: visitor.wrong.as_deref(),
+    };
     if view == "events" {
         let detail: RunDetail = ask(app, caller, ("run.get", json!({ "run": id }))).await?;
         let wanted = json!({ "run": id, "after": after.unwrap_or(0), "limit": EVENTS });
         let list: EventList = ask(app, caller, ("run.events", wanted)).await?;
         let steps = Steps::Events { list: &list, total: detail.run.events };
-        return Ok(pages::runs::detail(&frame, &detail, &steps));
+        return Ok(pages::runs::detail(&frame, &detail, (&steps, &hand)));
     }
     let after = after.filter(|after| *after > 0);
     let wanted = ListLanes { run: id.to_owned(), after, limit: Some(STEPS) };
@@ -176,7 +187,7 @@ pub async fn run(
         "table" => Steps::Table(&lanes),
         _ => Steps::Timeline(&lanes),
     };
-    Ok(pages::runs::detail(&frame, &detail, &steps))
+    Ok(pages::runs::detail(&frame, &detail, (&steps, &hand)))
 }
 
 /// Receipts, of all runs or of one.
@@ -219,9 +230,13 @@ pub async fn verified(app: &App, visitor: &Visitor, run: &str) -> Result<Markup,
 /// # Errors
 /// When there is no such run.
 pub async fn rollback(app: &App, visitor: &Visitor, run: &str) -> Result<Markup, Problem> {
-    let wanted = NamedRun { run: run.to_owned() };
-    let preview = previews::preview(app, &visitor.caller, wanted).await?;
-    let may = if visitor.may_operate() { May::RollBack } else { May::Look };
+    let wanted = json!({ "run": run });
+    let preview: RollbackPreview =
+        ask(app, &visitor.caller, ("run.rollback-preview", wanted)).await?;
+    let may = match ops::check(&visitor.caller, "run.rollback") {
+        Ok(()) => May::RollBack,
+        Err(problem) => May::Look { because: problem.detail },
+    };
     let frame = frame(app, visitor).await?;
     Ok(pages::rollback::page(&frame, &preview, (may, visitor.wrong.as_deref())))
 }
@@ -246,7 +261,7 @@ pub async fn pack(app: &App, visitor: &Visitor, name: &str) -> Result<Markup, Pr
     let pack: PackDetail = ask(app, caller, ("pack.get", json!({ "pack": name }))).await?;
     let status: PackStatusList = ask(app, caller, ("pack.status", Value::Null)).await?;
     let kpis: KpiReport = ask(app, caller, ("kpi.report", json!({ "pack": name }))).await?;
-    let failures = failures::list(app, caller, name).await?;
+    let failures: Failures = ask(app, caller, ("pack.failures", json!({ "pack": name }))).await?;
     let status = status.items.iter().find(|status| status.name == name);
     let shown = pages::packs::Shown { pack: &pack, status, kpis: &kpis, failures: &failures };
     Ok(pages::packs::detail(&frame(app, visitor).await?, &shown))
@@ -254,27 +269,13 @@ pub async fn pack(app: &App, visitor: &Visitor, name: &str) -> Result<Markup, Pr
 
 /// What is shown instead of a page.
 pub async fn trouble(app: &App, visitor: &Visitor, problem: &Problem) -> Markup {
-    let title = match problem.kind {
-        Kind::NotFound => "There is no such thing",
-        Kind::NotAllowed | Kind::Denied => "You may not see this",
-        Kind::TryAgain => "Not now",
-        _ => "This cannot be shown",
-    };
-    let body = super::shell::problem(title, &problem.detail, problem.next.as_deref());
+    let title = shell::problem_title(problem);
+    let body = shell::problem(problem, Some(visitor.here.as_deref().unwrap_or_default()));
     match frame(app, visitor).await {
-        Ok(frame) => frame.page(&super::shell::Page {
-            place: super::shell::Place::Approvals,
-            title,
-            run: None,
-            layout: "",
-            body,
-        }),
-        Err(_) => super::shell::door(title, &body),
-    }
-}
-
-impl Visitor {
-    fn may_operate(&self) -> bool {
-        self.caller.may(Right::Operate)
+        Ok(frame) => {
+            let place = shell::Place::Approvals;
+            frame.page(&shell::Page { place, title, run: None, layout: "", body })
+        }
+        Err(_) => shell::door(title, &body),
     }
 }

@@ -1,17 +1,17 @@
 //! Signing in and out with a browser, and the stream its pages listen to. The page itself is the UI's.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    Form, Router,
-    extract::{ConnectInfo, State},
+    Router,
+    extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
 
-use super::{Held, Session, SignIn, Told, Web, listen};
+use super::{Client, Form, Held, Session, SignIn, Told, Web, listen};
 
 /// What the sign-in page sends.
 #[derive(Debug, Default, Deserialize)]
@@ -42,7 +42,7 @@ pub(crate) fn router() -> Router<Arc<Web>> {
 /// A link is used by a click, not by being looked at: mail programs look at every link.
 async fn sign_in(
     State(web): State<Arc<Web>>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Client(address): Client,
     Form(entry): Form<Entry>,
 ) -> Response {
     if let Err(told) = web.count_sign_in(address) {
@@ -79,8 +79,10 @@ async fn live(
     headers: HeaderMap,
 ) -> Response {
     // A stream cannot be sent to another page: it is told, and the page shows it.
-    let Ok(Session { signed, secret, .. }) = session else {
-        return axum::http::StatusCode::NO_CONTENT.into_response();
+    let Session { signed, secret, .. } = match session {
+        Ok(session) => session,
+        Err(SignIn::Page(_)) => return axum::http::StatusCode::NO_CONTENT.into_response(),
+        Err(SignIn::Told(told)) => return told.into_response(),
     };
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     listen(web, (signed, Held::Session(secret)), last, None)

@@ -37,7 +37,8 @@ pub(crate) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
     // The template, never the path: a path is made of what somebody else wrote.
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "unknown".to_owned());
-    let refused = check_host(&web, headers).or_else(|| check_origin(&web, &method, headers));
+    let refused = check_host(&web, request.uri().path(), headers)
+        .or_else(|| check_origin(&web, &method, headers));
     let mut response = match refused {
         Some(told) => told.into_response(),
         None => answer(next, request, &id).await,
@@ -68,15 +69,26 @@ async fn answer(next: Next, request: Request, id: &str) -> Response {
 }
 
 /// A name that leads here but is not ours is somebody else's page playing with us.
-fn check_host(web: &Web, headers: &HeaderMap) -> Option<Told> {
+fn check_host(web: &Web, path: &str, headers: &HeaderMap) -> Option<Told> {
     let given = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host_name(given);
-    if web.hosts.iter().any(|host| host == &name) {
+    if web.hosts.iter().any(|host| host == &name) || is_for_probes(path, &name) {
         return None;
     }
     let problem = Problem::usage("wrong-host", "this server does not go by that name")
-        .next("use the address it printed, or set serve.public_url");
+        .next("use the address it printed, or name it in serve.public_url or serve.hosts");
     Some(Told::with(StatusCode::MISDIRECTED_REQUEST, problem))
+}
+
+/// Probes ask by the address of a machine or a container, which no configuration knows. Whether the process
+/// lives is no secret. Figures are for whoever came by a bare address: no page of another site can, it has
+/// a name.
+fn is_for_probes(path: &str, host: &str) -> bool {
+    match path {
+        "/healthz" | "/readyz" => true,
+        "/metrics" => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok(),
+        _ => false,
+    }
 }
 
 /// The name of `name:port`, in lower case; brackets of an address stay.

@@ -1,28 +1,27 @@
 //! `POST /hooks/slack`: what somebody pressed in a Slack channel. Slack signs it; there is no token.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
 
-use super::{BODY_BYTES_MAX, Told, Web};
+use super::{Client, Told, Web, Whole};
 use crate::app::notify::{Signed, shown};
 
 pub(crate) fn router() -> Router<Arc<Web>> {
-    Router::new().route("/hooks/slack", post(slack)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    Router::new().route("/hooks/slack", post(slack))
 }
 
 async fn slack(
     State(web): State<Arc<Web>>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Client(address): Client,
     headers: HeaderMap,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Response {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let (seconds, signature) = (text("x-slack-request-timestamp"), text("x-slack-signature"));

@@ -1,17 +1,17 @@
 //! `/sign-in/oidc` and `/sign-in/callback`: to the identity provider and back.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{ConnectInfo, Query, State, rejection::QueryRejection},
+    extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
 use serde::Deserialize;
 
-use super::{Scheme, Told, Web, door::inside, signed};
+use super::{Client, Query, Scheme, Told, Web, door::inside, signed};
 use crate::app::identity::Returned;
 
 /// Longest cookie of somebody who is at the provider, in bytes.
@@ -34,9 +34,9 @@ pub(crate) fn router() -> Router<Arc<Web>> {
 
 async fn depart(
     State(web): State<Arc<Web>>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Client(address): Client,
     headers: HeaderMap,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    wanted: Result<Query<Wanted>, Told>,
 ) -> Response {
     if let Err(told) = web.count_sign_in(address) {
         return told.into_response();
@@ -54,9 +54,9 @@ async fn depart(
 
 async fn come_back(
     State(web): State<Arc<Web>>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Client(address): Client,
     headers: HeaderMap,
-    returned: Result<Query<Returned>, QueryRejection>,
+    returned: Result<Query<Returned>, Told>,
 ) -> Response {
     if let Err(told) = web.count_sign_in(address) {
         return told.into_response();

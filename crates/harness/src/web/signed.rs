@@ -1,17 +1,14 @@
 //! Who asks: a bearer token at the API, a session's cookie in the browser. Never one in the other's place.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts},
+    extract::FromRequestParts,
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Redirect, Response},
 };
 
-use super::{Scheme, Told, Web};
+use super::{Client, Scheme, Told, Web};
 use crate::app::{
     identity::{Cookie, Signed, form_token},
     problem::{Kind, Problem},
@@ -32,7 +29,7 @@ impl FromRequestParts<Arc<Web>> for Bearer {
     type Rejection = Told;
 
     async fn from_request_parts(parts: &mut Parts, web: &Arc<Web>) -> Result<Self, Told> {
-        let address = address_of(parts);
+        let Client(address) = Client::of(parts, web);
         let token = bearer_of(&parts.headers);
         let signed = match token {
             Some(token) => web.app.bearer(token).await,
@@ -58,11 +55,6 @@ fn bearer_of(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = given.split_once(' ')?;
     let fits = scheme.eq_ignore_ascii_case("bearer") && token.len() <= SECRET_BYTES_MAX;
     fits.then_some(token.trim())
-}
-
-fn address_of(parts: &Parts) -> IpAddr {
-    let found = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    found.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(address)| address.ip())
 }
 
 /// A person signed in with a browser.
@@ -103,7 +95,7 @@ impl FromRequestParts<Arc<Web>> for Session {
             None => None,
         };
         let (Some(secret), Some(signed)) = (secret, signed) else {
-            let address = address_of(parts);
+            let Client(address) = Client::of(parts, web);
             web.limits.count_stranger(address).map_err(SignIn::Told)?;
             let wanted = parts.uri.path_and_query().map_or("/", |path| path.as_str());
             let back = if parts.method == axum::http::Method::GET { wanted } else { "/" };
@@ -150,8 +142,8 @@ impl Web {
     }
 
     /// Counts a try to sign in by somebody nobody knows yet.
-    pub(crate) fn count_sign_in(&self, address: SocketAddr) -> Result<(), Told> {
-        self.limits.count_stranger(address.ip())
+    pub(crate) fn count_sign_in(&self, address: IpAddr) -> Result<(), Told> {
+        self.limits.count_stranger(address)
     }
 }
 

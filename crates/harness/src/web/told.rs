@@ -1,7 +1,7 @@
 //! How a problem is told over HTTP: RFC 9457, with the stable code, the next step and the places.
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::app::problem::{Kind, Problem};
 
 /// A problem on its way to whoever asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Told {
     status: StatusCode,
     problem: Box<Problem>,
@@ -26,6 +26,11 @@ impl Told {
     pub(crate) fn after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+
+    /// The problem itself.
+    pub(crate) fn problem(&self) -> &Problem {
+        &self.problem
     }
 
     /// The document.
@@ -83,6 +88,29 @@ impl IntoResponse for Told {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // Whoever is a person is told by a page instead.
+        response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// What nothing else answers.
+pub(crate) async fn nothing_here(uri: Uri) -> Response {
+    let detail = format!("there is nothing at {}", uri.path());
+    let problem = Problem::new(Kind::NotFound, "no-such-route", detail);
+    Told::from(problem.next(what_there_is(&uri))).into_response()
+}
+
+/// An address that is there, asked with a method that it does not take.
+pub(crate) async fn other_method(uri: Uri) -> Response {
+    let detail = format!("{} does not take this method", uri.path());
+    let problem = Problem::usage("no-such-method", detail).next(what_there_is(&uri));
+    Told::with(StatusCode::METHOD_NOT_ALLOWED, problem).into_response()
+}
+
+fn what_there_is(uri: &Uri) -> &'static str {
+    match uri.path().starts_with("/v1") {
+        true => "`GET /v1/openapi.json` lists what there is",
+        false => "the pages begin at /approvals, the API at /v1/openapi.json",
     }
 }

@@ -1,11 +1,14 @@
 //! The HTTP API as somebody outside meets it: a real server, a real store, a socket.
 
 mod attacks;
+mod compare;
 mod desk;
 mod document;
+mod doors;
 mod gate;
 mod identity;
 mod listening;
+mod operate;
 mod packs;
 mod parity;
 mod restarts;

@@ -64,6 +64,8 @@ fn visitor(rig: &Rig) -> Visitor {
         form_token: "form".to_owned(),
         said: None,
         wrong: None,
+        here: None,
+        asked: None,
     }
 }
 

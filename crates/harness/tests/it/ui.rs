@@ -20,6 +20,8 @@ fn visitor(rig: &Rig, who: &str) -> Visitor {
         form_token: "form".to_owned(),
         said: None,
         wrong: None,
+        here: None,
+        asked: None,
     }
 }
 
@@ -208,15 +210,22 @@ async fn exceptions(rig: &Rig) {
 }
 
 async fn rollback(rig: &Rig, done: &str) {
-    let (mira, olaf) = (visitor(rig, "mira"), visitor(rig, "olaf"));
+    let (mira, olaf, lars) = (visitor(rig, "mira"), visitor(rig, "olaf"), visitor(rig, "lars"));
     let page = views::rollback(&rig.app, &olaf, done).await.unwrap();
     says(
         &keep("rollback", &page),
         &["This stays, whatever you do", "It cannot be taken back", "As the run left it"],
     );
-    let page = views::rollback(&rig.app, &mira, done).await.unwrap();
+    let page = views::rollback(&rig.app, &lars, done).await.unwrap();
     says(&keep("rollback-look", &page), &["You cannot ask for this"]);
-    rig.ok("olaf", "run.rollback", json!({ "run": done })).await;
+    let refused = rig.call("lars", "run.rollback", json!({ "run": done })).await.unwrap_err();
+    assert_eq!(&*refused.code, "not-allowed", "what the page says is what the operation says");
+    // An approver takes back: the page offers what the operation takes.
+    let page = views::rollback(&rig.app, &mira, done).await.unwrap();
+    let page = keep("rollback-approver", &page);
+    says(&page, &["Take it back"]);
+    assert!(!page.contains("You cannot ask for this"), "{page}");
+    rig.ok("mira", "run.rollback", json!({ "run": done })).await;
     let page = views::rollback(&rig.app, &olaf, done).await.unwrap();
     says(&keep("rollback-done", &page), &["The last rollback", "Restored"]);
     let page = views::run(&rig.app, &olaf, (done, "timeline", None)).await.unwrap();

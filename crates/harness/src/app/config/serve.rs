@@ -5,6 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Network;
 use crate::app::problem::Problem;
 
 /// Where it listens when nothing is said.
@@ -21,6 +22,11 @@ pub struct ServeFile {
     pub listen: Option<String>,
     /// How people reach it, such as `https://harness.example.com`: what stands in front speaks TLS.
     pub public_url: Option<String>,
+    /// Further names it answers to, such as the name of the service inside a cluster.
+    pub hosts: Vec<String>,
+    /// Addresses and networks of proxies in front, such as `127.0.0.1` or `10.0.0.0/8`: what they say in
+    /// `X-Forwarded-For` is believed. By default none is.
+    pub trusted_proxies: Vec<String>,
     /// Requests a second of one token or session; twice as many at once. By default 200.
     pub requests_per_second: Option<NonZeroU32>,
     /// Requests a second from one address without a valid credential. By default 20.
@@ -36,6 +42,10 @@ pub struct Serve {
     pub listen: SocketAddr,
     /// How people reach it, without a slash at the end.
     pub public_url: Option<String>,
+    /// Further names it answers to, in lower case.
+    further_hosts: Vec<String>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// Requests a second of one token or session.
     pub requests_per_second: NonZeroU32,
     /// Requests a second from one address without a valid credential.
@@ -48,12 +58,22 @@ impl Serve {
     pub(super) fn of(file: &ServeFile) -> Result<Self, Problem> {
         let listen = parse_listen(file.listen.as_deref().unwrap_or(LISTEN))?;
         let public_url = file.public_url.as_deref().map(parse_url).transpose()?;
+        let further_hosts =
+            file.hosts.iter().map(|name| parse_host(name)).collect::<Result<_, _>>()?;
+        let named = |problem: Problem| {
+            let detail = format!("serve.trusted_proxies: {}", problem.detail);
+            Problem { detail, ..problem }
+        };
+        let proxies = file.trusted_proxies.iter().map(|text| text.parse().map_err(named));
+        let trusted_proxies = proxies.collect::<Result<_, _>>()?;
         let count = |given: Option<NonZeroU32>, usual: u32| {
             given.or(NonZeroU32::new(usual)).unwrap_or(NonZeroU32::MIN)
         };
         Ok(Self {
             listen,
             public_url,
+            further_hosts,
+            trusted_proxies,
             requests_per_second: count(file.requests_per_second, 200),
             strangers_per_second: count(file.strangers_per_second, 20),
             streams_per_principal: count(file.streams_per_principal, 64),
@@ -64,7 +84,8 @@ impl Serve {
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
         let own = self.public_url.as_deref().and_then(host_of);
-        LOOPBACK.iter().map(|name| (*name).to_owned()).chain(own).collect()
+        let loopback = LOOPBACK.iter().map(|name| (*name).to_owned());
+        loopback.chain(own).chain(self.further_hosts.iter().cloned()).collect()
     }
 
     /// Whether people reach it over TLS.
@@ -97,6 +118,16 @@ fn parse_url(text: &str) -> Result<String, Problem> {
         .next("write it as https://harness.example.com"))
 }
 
+fn parse_host(text: &str) -> Result<String, Problem> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+    let port = text.rsplit_once(':').is_some() && !text.ends_with(']');
+    if !text.is_empty() && text.bytes().all(fits) && !port {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(Problem::usage("bad-host", format!("serve.hosts: `{text}` is not the name of a host"))
+        .next("write it without scheme and port, as harness.internal"))
+}
+
 fn host_of(url: &str) -> Option<String> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let name = match rest.rfind(':') {
@@ -124,6 +155,20 @@ mod tests {
             ["", "harness.example.com", "https://", "https://a/b", "https://u@h", "ftp://a"]
         {
             assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn further_names_are_names_alone() {
+        let of = |name: &str| {
+            Serve::of(&ServeFile { hosts: vec![name.to_owned()], ..ServeFile::default() })
+        };
+        for name in ["Harness.Internal", "10.0.0.7", "[::1]"] {
+            let hosts = of(name).unwrap().hosts();
+            assert!(hosts.contains(&name.to_ascii_lowercase()), "{hosts:?}");
+        }
+        for wrong in ["", "https://harness.internal", "harness.internal:7411", "a/b", "*"] {
+            assert_eq!(&*of(wrong).unwrap_err().code, "bad-host", "{wrong}");
         }
     }
 }

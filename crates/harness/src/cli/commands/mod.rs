@@ -16,6 +16,7 @@ mod plan;
 mod policy;
 mod receipt;
 pub(super) mod render;
+mod rollback;
 mod run;
 mod schema;
 pub(super) mod serve;

@@ -54,6 +54,11 @@ pub enum Verb {
     },
     /// How the systems of packs stand: pauses asked for, circuits
     Status,
+    /// What failed last in a pack so that a person was needed
+    Failures {
+        /// Its name
+        pack: String,
+    },
     /// Check a folder: every problem with file, line and fix
     Check {
         /// The folder that holds pack.yaml
@@ -113,6 +118,10 @@ impl Verb {
                 Ok(Outcome::Ask(Asked::new("pack.remove", json!({ "pack": pack }), removed)))
             }
             Self::Status => Ok(Outcome::Ask(Asked::new("pack.status", json!({}), trouble::status))),
+            Self::Failures { pack } => {
+                let body = json!({ "pack": pack });
+                Ok(Outcome::Ask(Asked::new("pack.failures", body, trouble::failures)))
+            }
             Self::Test(test) => test.outcome(context),
             Self::New(new) => new.outcome(),
             Self::Sign { folder, key } => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, duration_ms, json_argument, render, whole_number};
+use super::{Asked, Outcome, duration_ms, json_argument, render, rollback::Rollback, whole_number};
 use crate::{
     app::{
         problem::{Kind, Problem},
@@ -190,19 +190,6 @@ pub(super) struct List {
     limit: usize,
 }
 
-/// What to take back.
-#[derive(Debug, Args)]
-pub(super) struct Rollback {
-    /// The run
-    run: String,
-    /// Only this effect
-    #[arg(long)]
-    token: Option<String>,
-    /// Overwrite what the last rollback's difference shows: its `conflict`, once you have looked at it
-    #[arg(long, value_name = "DIGEST")]
-    accept_conflict: Option<String>,
-}
-
 /// What to export.
 #[derive(Debug, Args)]
 pub(super) struct Export {
@@ -294,16 +281,7 @@ impl Verb {
                     json!({ "signal": name, "body": body, "wait_ms": duration_ms("10m").unwrap_or(0) }),
                 ))
             }
-            Self::Rollback(args) => {
-                let body = json!({ "run": args.run, "token": args.token, "accept_conflict": args.accept_conflict });
-                let mut asked = Asked::new("run.rollback", body, render::rolled_back);
-                asked.exit = |answer| match render::text(answer, "/result").as_str() {
-                    "complete" => 0,
-                    "waiting" => Kind::WaitingForApproval.exit_code(),
-                    _ => Kind::NeedsPerson.exit_code(),
-                };
-                ask(asked)
-            }
+            Self::Rollback(args) => ask(args.asked()),
             Self::Replay { run, current } => {
                 let body = json!({ "run": run, "current": current });
                 let mut asked = Asked::new("run.replay", body, render::replay);

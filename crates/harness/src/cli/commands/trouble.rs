@@ -97,3 +97,20 @@ pub(crate) fn status(answer: &Value, screen: &mut Screen) {
         }
     }
 }
+
+/// What failed last in a pack so that a person was needed.
+pub(crate) fn failures(answer: &Value, screen: &mut Screen) {
+    let items = list(answer, "/items");
+    if items.is_empty() {
+        let looked_at = counted(text(answer, "/looked_at"), "exception");
+        screen.line(&format!("None needed a person, of the latest {looked_at}."));
+        return;
+    }
+    let row = |item: &Value| {
+        let of = |at: &str| text(item, &format!("/exception/{at}"));
+        let what = format!("{} in {}", of("class").replace('_', " "), of("step"));
+        vec![of("id"), what, text(item, "/intent"), of("state"), short_time(&of("opened_at"))]
+    };
+    let rows: Vec<Vec<String>> = items.into_iter().map(row).collect();
+    screen.table(&["exception", "failure", "intent", "state", "since"], &rows);
+}

@@ -42,8 +42,10 @@ pub(crate) struct Opened<'a> {
     pub(crate) ask: &'a OpenedAsk,
     pub(crate) run: &'a RunView,
     pub(crate) lanes: &'a Lanes,
-    /// What was wrong with an answer just given.
+    /// What was wrong with what was just sent.
     pub(crate) wrong: Option<&'a str>,
+    /// The operation that it asked for.
+    pub(crate) asked: Option<&'static str>,
 }
 
 /// The whole page.
@@ -157,12 +159,23 @@ pub(super) fn claiming(frame: &Frame, action: &str, claim: &Claim) -> Markup {
                     (Some(by), false) => { strong { (by) } " looks after it" },
                 }
                 @if let Some(at) = &claim.claimed_at { ", since " (parts::time(at, frame.now)) }
+                @if let Some(by) = &claim.assigned_by { ", given by " (by) }
                 @if let Some(by) = &claim.aside_by { " · set aside by " (by) }
                 @if !claim.note.is_empty() { " · " (claim.note) }
             }
             @if claim.claimed_by.is_none() { (button("claim", "Look after it")) }
             @if mine { (button("release", "Release")) }
             @if claim.aside_by.is_some() { (button("take_up", "Take up again")) }
+            details.more #assign {
+                summary { "Have somebody look after it" }
+                form.stack method="post" action={ (action) "/claim" } data-keep {
+                    (frame.token())
+                    input type="hidden" name="verb" value="assign";
+                    label { "Who, as the configuration names them" input name="to" required maxlength="200" autocomplete="off"; }
+                    label { "What they should know" input name="note" maxlength="500" autocomplete="off"; }
+                    p { button { "Have them look after it" } }
+                }
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     app::{
         approvals::{Card, Evidence},
         inbox::AskedTogether,
+        value::exact,
     },
     ui::{
         icons::Icon,
@@ -33,6 +34,7 @@ pub(super) fn open(frame: &Frame, opened: &Opened<'_>, card: &Card) -> Markup {
     html! {
         article.card #{ "card-" (card.approval) } aria-labelledby="card-title" data-expires=(card.expires_at) {
             (header(frame, card))
+            @if let (Some(wrong), None) = (opened.wrong, about_the_answer(opened)) { (parts::note(Tone::Bad, Icon::Alert, html! { span role="alert" { (parts::prose(&parts::capital(wrong))) "." } })) }
             (claiming(frame, &format!("/approvals/{}", card.approval), &opened.ask.claim))
             @if card.question.is_none() { (facts(frame, card)) } @else { (lapses(frame, card)) }
             div.note.warn #expired role="alert" hidden {
@@ -46,11 +48,17 @@ pub(super) fn open(frame: &Frame, opened: &Opened<'_>, card: &Card) -> Markup {
             (together(frame, card, &opened.ask.together))
             @match (opened.ask.may_decide, &card.question) {
                 (false, _) => (not_permitted(&opened.ask.because)),
-                (true, Some(_)) => (fields::reply(frame, card, opened.wrong)),
-                (true, None) => (decide(frame, card, opened.wrong)),
+                (true, Some(_)) => (fields::reply(frame, card, about_the_answer(opened))),
+                (true, None) => (decide(frame, card, about_the_answer(opened))),
             }
         }
     }
+}
+
+/// What was wrong with an answer: it stands where one answers. Everything else stands above.
+fn about_the_answer<'a>(opened: &Opened<'a>) -> Option<&'a str> {
+    let answers = opened.asked.is_none_or(|op| op == "approval.decide");
+    opened.wrong.filter(|_| answers && opened.ask.may_decide)
 }
 
 /// Moves an ask to the end of everybody's list.
@@ -290,7 +298,7 @@ fn exactly(frame: &Frame, card: &Card, editable: Option<&Card>) -> Markup {
                     input type="hidden" name="verb" value="edit";
                     input type="hidden" name="digest" value=(card.digest);
                     label { "Arguments, as JSON. The whole gate is walked again; somebody may be asked again."
-                        textarea.code name="value" spellcheck="false" { (serde_json::to_string_pretty(&card.args).unwrap_or_default()) }
+                        textarea.code name="value" spellcheck="false" { (exact(&card.args)) }
                     }
                     p { button { "Ask again with these" } }
                 }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::{
-    app::approvals::Card,
+    app::{approvals::Card, value::exact},
     ui::{icons::Icon, shell::Frame},
 };
 
@@ -67,9 +67,9 @@ fn one(schema: &Value, name: &str, told: &str) -> Markup {
         return html! { fieldset.stack {
             legend.meta { (told) }
             @if choices.len() <= RADIOS_MAX { div.lines { @for choice in &choices {
-                label.tick { input type="radio" name=(name) value=(choice.to_string()) required; (shown(choice)) }
+                label.tick { input type="radio" name=(name) value=(exact(choice)) required; (shown(choice)) }
             } } } @else {
-                select name=(name) aria-label=(told) { @for choice in &choices { option value=(choice.to_string()) { (shown(choice)) } } }
+                select name=(name) aria-label=(told) { @for choice in &choices { option value=(exact(choice)) { (shown(choice)) } } }
             }
         } };
     }

@@ -15,10 +15,13 @@ use crate::{
 };
 
 /// Whether this person may ask for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum May {
     RollBack,
-    Look,
+    /// They hold no right to it.
+    Look {
+        because: String,
+    },
 }
 
 /// The page.
@@ -37,7 +40,7 @@ pub(crate) fn page(
                 @if let Some(last) = &preview.last { (ended(last)) }
                 @if !preview.stays.is_empty() { (stays(&preview.stays)) }
                 @if !preview.effects.is_empty() { (effects(frame, &preview.effects)) }
-                (ask(frame, preview, may))
+                (ask(frame, preview, &may))
             }
         }
     };
@@ -98,7 +101,7 @@ fn reversal(frame: &Frame, effect: &Reversal) -> Markup {
     }
 }
 
-fn ask(frame: &Frame, preview: &RollbackPreview, may: May) -> Markup {
+fn ask(frame: &Frame, preview: &RollbackPreview, may: &May) -> Markup {
     let conflict = preview.last.as_ref().and_then(|last| last.conflict.as_ref());
     let count = match preview.effects.len() {
         1 => "1 effect".to_owned(),
@@ -107,8 +110,8 @@ fn ask(frame: &Frame, preview: &RollbackPreview, may: May) -> Markup {
     html! {
         @if !preview.possible {
             (parts::note(Tone::Calm, Icon::Lock, html! { (parts::title(&preview.because)) "." }))
-        } @else if may == May::Look {
-            (parts::note(Tone::Calm, Icon::Lock, html! { p.strong { "You cannot ask for this" } p { "It needs the role operator." } }))
+        } @else if let May::Look { because } = may {
+            (parts::note(Tone::Calm, Icon::Lock, html! { p.strong { "You cannot ask for this" } p { (parts::capital(because)) "." } }))
         } @else {
             section.card aria-labelledby="ask" {
                 header { div {

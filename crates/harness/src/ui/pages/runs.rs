@@ -130,8 +130,20 @@ pub(crate) enum Steps<'a> {
     Events { list: &'a EventList, total: u64 },
 }
 
+/// What this person may do with a run, and what was wrong with what they just tried.
+#[derive(Debug)]
+pub(crate) struct Hand<'a> {
+    /// Why they may neither hold nor stop it.
+    pub(crate) refused: Option<String>,
+    pub(crate) wrong: Option<&'a str>,
+}
+
 /// One run.
-pub(crate) fn detail(frame: &Frame, run: &RunDetail, steps: &Steps<'_>) -> Markup {
+pub(crate) fn detail(
+    frame: &Frame,
+    run: &RunDetail,
+    (steps, hand): (&Steps<'_>, &Hand<'_>),
+) -> Markup {
     let view = &run.run;
     let title = parts::title(&view.intent);
     let body = html! {
@@ -147,6 +159,7 @@ pub(crate) fn detail(frame: &Frame, run: &RunDetail, steps: &Steps<'_>) -> Marku
                     }
                     (parts::status(&view.status))
                 }
+                @if let Some(wrong) = hand.wrong { (parts::note(Tone::Bad, Icon::Alert, html! { span #wrong role="alert" { (parts::prose(&parts::capital(wrong))) "." } })) }
                 (needs(run))
                 div.row.actions {
                     a.button href={ "/receipts?run=" (view.id) } { (Icon::Receipt.draw()) "Receipts" }
@@ -156,7 +169,7 @@ pub(crate) fn detail(frame: &Frame, run: &RunDetail, steps: &Steps<'_>) -> Marku
             (came_of_it(run))
             (steps_card(frame, view, steps))
             @if !run.troubles.is_empty() { (troubles(frame, &run.troubles)) }
-            (steer(frame, view))
+            (steer(frame, view, hand))
         }
     };
     frame.page(&Page { place: Place::Runs, title: &title, run: Some(&view.id), layout: "", body })
@@ -327,7 +340,7 @@ pub(super) fn troubles(frame: &Frame, troubles: &[TroubleView]) -> Markup {
     }
 }
 
-fn steer(frame: &Frame, view: &RunView) -> Markup {
+fn steer(frame: &Frame, view: &RunView, hand: &Hand<'_>) -> Markup {
     let over = matches!(
         view.status.as_str(),
         "succeeded" | "partial" | "failed" | "cancelled" | "rolled_back" | "partly_rolled_back"
@@ -336,7 +349,9 @@ fn steer(frame: &Frame, view: &RunView) -> Markup {
     html! {
         @if !over { section.card #steer data-patch aria-labelledby="steer-title" {
             header { h2 #steer-title { "Hold or stop it" } }
-            div.row.verbs {
+            @if let Some(refused) = &hand.refused {
+                (parts::note(Tone::Calm, Icon::Lock, html! { p.strong { "You can neither hold nor stop it" } p { (parts::capital(refused)) "." } }))
+            } @else { div.row.verbs {
                 @if view.status == "paused" {
                     form method="post" action=(action) { (frame.token()) button name="verb" value="resume" { (Icon::Play.draw()) "Let it go on" } }
                 } @else {
@@ -350,7 +365,7 @@ fn steer(frame: &Frame, view: &RunView) -> Markup {
                         button.danger { "Stop this run" }
                     }
                 }
-            }
+            } }
         } }
     }
 }

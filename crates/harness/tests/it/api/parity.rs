@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use harness::app::ops::OPS;
+use harness::{app::ops::OPS, ui::FORMS};
 use serde_json::{Value, json};
 
 use super::{Api, Pages};
@@ -120,23 +120,33 @@ fn the_same_run_over_each_way_in_leaves_the_same_journal() {
     api.office.world.performed_nothing_twice();
 }
 
-/// Every operation of the facade is a route, but for those that belong to the machine.
+/// Operations with routes, each with the verb that a route stands for.
+fn routed(document: &Value) -> BTreeSet<(String, String)> {
+    let verbs = document["paths"].as_object().unwrap().values();
+    let ids = verbs.flat_map(|verbs| verbs.as_object().unwrap().values());
+    let ids = ids.map(|operation| operation["operationId"].as_str().unwrap());
+    let op_of = |id: &str| {
+        let fits = |name: &str| {
+            let base = name.replace('.', "_");
+            let rest = id.strip_prefix(&base)?;
+            let verb = rest.strip_prefix('_').unwrap_or(rest);
+            // `approval_decide-batch` is no `approval_decide`.
+            (rest.is_empty() || rest.starts_with('_')).then(|| (name.to_owned(), verb.to_owned()))
+        };
+        OPS.iter().filter_map(|op| fits(op.name)).max_by_key(|(name, _)| name.len())
+    };
+    ids.filter_map(op_of).collect()
+}
+
+/// C022. Every operation of the facade is a route, but for those that belong to the machine.
 #[test]
 fn every_operation_has_a_route_and_a_command() {
     let api = Api::open();
-    let document = super::document::openapi(&api);
-    let ids: BTreeSet<String> = document["paths"]
-        .as_object()
-        .unwrap()
-        .values()
-        .flat_map(|verbs| verbs.as_object().unwrap().values())
-        .map(|operation| operation["operationId"].as_str().unwrap().to_owned())
-        .collect();
+    let routed = routed(&super::document::openapi(&api));
     // Written to a folder of the server; a link is for the terminal of whoever opens it.
     let local = ["backup.create", "token.link"];
     for op in OPS.iter().filter(|op| !local.contains(&op.name)) {
-        let base = op.name.replace('.', "_");
-        assert!(ids.iter().any(|id| id.starts_with(&base)), "{} has no route", op.name);
+        assert!(routed.iter().any(|(name, _)| name == op.name), "{} has no route", op.name);
     }
     let source = std::fs::read_dir(crate::support::root().join("crates/harness/src/cli/commands"));
     let text: String = source
@@ -146,6 +156,44 @@ fn every_operation_has_a_route_and_a_command() {
     for op in OPS {
         assert!(text.contains(&format!("\"{}\"", op.name)), "{} has no command", op.name);
     }
+}
+
+/// C022. Whatever a form of a page can say, a route and a command can say, too.
+#[test]
+fn every_form_and_verb_has_a_route_and_a_command() {
+    let api = Api::open();
+    let routed = routed(&super::document::openapi(&api));
+    let has_route = |op: &str, verb: &str| routed.contains(&(op.to_owned(), verb.to_owned()));
+    let mut said = 0;
+    for form in FORMS {
+        let verbs = if form.verbs.is_empty() { &[""][..] } else { form.verbs };
+        for verb in verbs {
+            let (op, route_verb) = match (form.op, *verb) {
+                // Each answer of a batch names its verb itself.
+                (op @ "approval.decide-batch", _) => (op, ""),
+                // The same input, handed in by an operation of its own.
+                ("run.steer", "resume") => ("run.resume", ""),
+                other => other,
+            };
+            assert!(has_route(op, route_verb), "{} {verb} has no route", form.op);
+            let noun = form.op.split('.').next().unwrap();
+            let command: Vec<String> = match (form.op, *verb) {
+                ("approval.decide-batch", _) => vec!["batch".to_owned()],
+                ("exception.settle", "use") => vec!["answer".to_owned()],
+                ("exception.settle", verb @ ("happened" | "did_not_happen" | "stop")) => {
+                    vec!["settle".to_owned(), "exc_0".to_owned(), verb.replace('_', "-")]
+                }
+                ("run.rollback", _) => vec!["rollback".to_owned()],
+                (_, verb) => vec![verb.replace('_', "-")],
+            };
+            let words: Vec<&str> =
+                [noun].into_iter().chain(command.iter().map(String::as_str)).collect();
+            let help = api.office.run(&[&words[..], &["--help"]].concat()).exits(0);
+            assert!(help.stdout.contains(&format!("{noun} {}", words[1])), "{help:?}");
+            said += 1;
+        }
+    }
+    assert!(said > 25, "{said}");
 }
 
 #[test]

@@ -106,6 +106,8 @@ pub(super) const TABLE: &[(&str, &str, &str, &str)] = &[
     ("run.rollback", r#"{"run": "run_#", "token": "rbk"}"#, "bad-id", "rbk_"),
     ("run.rollback", r#"{"run": "run_#", "token": "apr_#"}"#, "bad-id", "rbk_"),
     ("run.rollback", r#"{"run": "run_#", "token": "rbk_#"}"#, "run-not-found", "run_"),
+    ("run.rollback-preview", r#"{"run": "run_#"}"#, "run-not-found", "run_"),
+    ("run.rollback-preview", r#"{"run": "run_#", "token": "rbk"}"#, "bad-id", "rbk_"),
     ("run.replay", r#"{"run": "run_#"}"#, "run-not-found", "run_"),
     ("run.export", r#"{"run": "run_#"}"#, "run-not-found", "run_"),
     ("approval.get", r#"{"approval": "apr"}"#, "bad-id", "apr_"),

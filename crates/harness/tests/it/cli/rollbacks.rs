@@ -78,3 +78,38 @@ fn a_run_that_is_not_over_cannot_be_taken_back() {
     assert_eq!(early["kind"], "conflict", "{early}");
     assert!(office.writes().is_empty());
 }
+
+/// C349: what a rollback says it would do is what it does, and saying so does nothing.
+#[test]
+fn what_is_said_beforehand_is_what_is_done() {
+    let office = Office::served();
+    let run = office.changed("ACC-0007", 45, "dry");
+    let writes = office.writes();
+    let events = || office.json(&["run", "get", &run]).exits(0).document()["run"]["events"].clone();
+    let before = events();
+    let told = office.json(&["run", "rollback", &run, "--dry-run"]).exits(0).document();
+    assert_eq!(told["schema"], "harness.rollback-preview/v1", "{told:#}");
+    assert_eq!(told["possible"], true, "{told:#}");
+    let effects = told["effects"].as_array().unwrap();
+    assert_eq!((effects.len(), told["stays"].as_array().unwrap().len()), (1, 0), "{told:#}");
+    let token = effects[0]["token"].as_str().unwrap();
+    let one = office.json(&["run", "rollback", &run, "--dry-run", "--token", token]).exits(0);
+    assert_eq!(one.document()["effects"], told["effects"]);
+    let other = format!("rbk_{}", "0".repeat(32));
+    let none = office.json(&["run", "rollback", &run, "--dry-run", "--token", &other]).exits(3);
+    assert_eq!(none.problem()["code"], "rollback-token-not-found");
+    let both = office.run(&["run", "rollback", &run, "--dry-run", "--accept-conflict"]).exits(2);
+    assert!(both.stderr.contains("--accept-conflict"), "{both:?}");
+    let text = office.run(&["run", "rollback", &run, "--dry-run"]).exits(0).stdout;
+    assert!(text.contains("Would take back 1 effect; 0 would stay"), "{text}");
+    assert!(text.contains("PaymentTermsDays"), "{text}");
+    assert_eq!((office.writes(), events()), (writes, before), "nothing was done");
+
+    let done = office.json(&["run", "rollback", &run]).exits(0).document();
+    let back = done["effects"].as_array().unwrap();
+    assert_eq!(back.len(), effects.len(), "{done:#}");
+    assert_eq!(back[0]["token"], effects[0]["token"]);
+    let after = office.json(&["run", "rollback", &run, "--dry-run"]).exits(0).document();
+    assert_eq!(after["effects"], json!([]), "{after:#}");
+    assert_eq!(after["possible"], false);
+}
