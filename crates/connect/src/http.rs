@@ -112,14 +112,32 @@ pub(crate) async fn call<'r>(
         return Ok((received, pick));
     }
     let retry_after_ms = status::retry_after_ms(response.headers(), wire.departure.now_ms());
+    let scope = status::needed_scope(response.headers());
     let body = read_error(response).await;
     if route.absent_ok && matches!(status.as_u16(), 404 | 410) {
         return Ok((Received::Absent(body).into(), Pick::default()));
     }
     let (class, landed) = status::classify(status.as_u16(), &route.errors, wire.departure.landed());
     let said = crate::ingest::excerpt(&body, &redactor, &call.masks);
-    let message = format!("the target answered {}: {said}", status.as_u16());
+    let mut message = format!("the target answered {}: {said}", status.as_u16());
+    if class == Class::Permission {
+        let told = scope.filter(|_| call.masks.is_empty());
+        message.push_str(&lacking(route, call, told.map(|scope| redactor.scrub_text(&scope))));
+    }
     Err(Failure { class, landed, message, retry_after_ms, sample: None })
+}
+
+/// Who lacks what, for whoever gives rights out.
+fn lacking(route: &Route, call: &Call, scope: Option<String>) -> String {
+    let id = &call.operation.id;
+    let who = match &route.auth {
+        Some(auth) => format!("the secret `{}` does not give the right to `{id}`", auth.secret()),
+        None => format!("`{id}` is called without a secret"),
+    };
+    match scope {
+        Some(scope) => format!("; {who}; the target names the scope `{scope}`"),
+        None => format!("; {who}"),
+    }
 }
 
 async fn send(

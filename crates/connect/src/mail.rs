@@ -238,7 +238,9 @@ async fn connect(wire: &Wire<'_>) -> Result<AsyncSmtpConnection, Unconnected> {
 
 fn explain(error: &SmtpError, masks: &BTreeSet<String>, wire: &Wire<'_>) -> Failure {
     let mut text = error.to_string();
-    if let Some(cause) = std::error::Error::source(error) {
+    // Most errors say their cause themselves.
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    if let Some(cause) = cause.filter(|cause| !text.contains(cause)) {
         text = format!("{text}: {cause}");
     }
     let said = excerpt(text.as_bytes(), &wire.vault.redactor(), masks);

@@ -45,6 +45,9 @@ pub struct Agent {
     /// Whether it sees untrusted results or only handles to them.
     #[serde(default)]
     pub results: Results,
+    /// Whether its answer says what it is without.
+    #[serde(default, skip_serializing_if = "Gaps::are_untold")]
+    pub gaps: Gaps,
     /// Its limits.
     pub limits: Limits,
 }
@@ -65,6 +68,7 @@ impl Agent {
             skills: Vec::new(),
             asks: None,
             results: Results::default(),
+            gaps: Gaps::default(),
             limits: Limits::default(),
         }
     }
@@ -176,6 +180,23 @@ pub enum Results {
     Shown,
     /// A handle to everything that is untrusted, until the agent looks.
     Opaque,
+}
+
+/// Whether an answer says which reads came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gaps {
+    /// No: agents of plans that were made before it could.
+    #[default]
+    Untold,
+    /// A caveat for each read that failed and did not work later.
+    Told,
+}
+
+impl Gaps {
+    fn are_untold(&self) -> bool {
+        *self == Self::Untold
+    }
 }
 
 /// Limits of one agent.

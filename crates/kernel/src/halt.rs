@@ -35,7 +35,7 @@ pub enum Covers {
         /// Which.
         connector: String,
     },
-    /// Runs of an agent.
+    /// Runs of an agent, and what it does as a step of other runs.
     Agent {
         /// Which.
         agent: PrincipalId,
@@ -52,8 +52,8 @@ pub enum Covers {
 pub struct Reach {
     /// Pack and version of the run.
     pub pack: String,
-    /// Who proposes.
-    pub agent: PrincipalId,
+    /// Who proposes: the run's agent, and those whose steps the calls belong to.
+    pub agents: BTreeSet<PrincipalId>,
     /// Connectors called; empty for a run that does not call yet.
     pub connectors: BTreeSet<String>,
 }
@@ -69,7 +69,7 @@ impl Covers {
                 *pack == reach.pack || pack == name
             }
             Self::Connector { connector } => reach.connectors.contains(connector),
-            Self::Agent { agent } => *agent == reach.agent,
+            Self::Agent { agent } => reach.agents.contains(agent),
             Self::Run { run: halted } => halted == run,
         }
     }
@@ -174,10 +174,10 @@ mod tests {
     fn each_scope_covers_what_it_names_and_nothing_else() {
         let run = RunId::of_intent(&Tenant::default(), "a", "1");
         let other = RunId::of_intent(&Tenant::default(), "a", "2");
-        let agent: PrincipalId = "agent:renewals".parse().unwrap();
+        let agent = |name: &str| name.parse::<PrincipalId>().unwrap();
         let reach = Reach {
             pack: "customer-ops@1.0.0".into(),
-            agent: agent.clone(),
+            agents: [agent("agent:renewals"), agent("agent:drafter")].into(),
             connectors: ["crm".to_owned()].into(),
         };
         let pack = |pack: &str| Covers::Pack { pack: pack.into() };
@@ -190,8 +190,9 @@ mod tests {
             (pack("customer"), false),
             (connector("crm"), true),
             (connector("mail"), false),
-            (Covers::Agent { agent }, true),
-            (Covers::Agent { agent: "agent:other".parse().unwrap() }, false),
+            (Covers::Agent { agent: agent("agent:renewals") }, true),
+            (Covers::Agent { agent: agent("agent:drafter") }, true),
+            (Covers::Agent { agent: agent("agent:other") }, false),
             (Covers::Run { run: run.clone() }, true),
             (Covers::Run { run: other }, false),
         ];

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::{
     canon,
-    id::{Digest, OperationId},
+    id::{Digest, OperationId, PrincipalId},
     money::Money,
     operation::Facts,
-    playbook::Playbook,
+    playbook::{Playbook, Work, visit_steps},
 };
 
 /// Whether a step will stop for a person.
@@ -106,5 +106,84 @@ impl Plan {
     #[must_use]
     pub fn step(&self, static_path: &str, operation: &OperationId) -> Option<&PlanStep> {
         self.steps.iter().find(|step| step.path == static_path && step.operation == *operation)
+    }
+
+    /// The agents inside whose steps this static path lies: for halts.
+    #[must_use]
+    pub fn agents_around(&self, static_path: &str) -> BTreeSet<PrincipalId> {
+        let mut around = BTreeSet::new();
+        visit_steps(&self.playbook.steps, &mut |path, step| {
+            let Work::Agent { agent, .. } = &step.work else { return };
+            if static_path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')) {
+                around.extend(format!("agent:{}", agent.name).parse::<PrincipalId>());
+            }
+        });
+        around
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        agent::{Agent, AgentTool, Does},
+        playbook::Step,
+    };
+
+    fn step(id: &str, work: Work) -> Step {
+        Step {
+            id: id.to_owned(),
+            work,
+            when: None,
+            expect: Vec::new(),
+            on_failure: BTreeMap::new(),
+            undo: None,
+            caveat: None,
+        }
+    }
+
+    fn agent(name: &str, tools: Vec<AgentTool>) -> Work {
+        let agent = Box::new(Agent { tools, ..Agent::named(name.to_owned()) });
+        Work::Agent { agent, with: Value::Null }
+    }
+
+    #[test]
+    fn what_an_agent_does_lies_in_its_step_at_any_depth() {
+        let inner = vec![step("think", agent("inner", Vec::new()))];
+        let tool = AgentTool {
+            name: "check".into(),
+            description: String::new(),
+            input: Default::default(),
+            does: Does::Playbook { name: "check".into(), steps: inner },
+        };
+        let turns = Work::ForEach {
+            items: "intent.all".into(),
+            var: "one".into(),
+            max: 9,
+            steps: vec![step("ask", agent("outer", vec![tool]))],
+            collect: None,
+        };
+        let plan = Plan {
+            schema: String::new(),
+            intent: String::new(),
+            inputs: Digest::default(),
+            pack: String::new(),
+            pack_version: String::new(),
+            pack_digest: Digest::default(),
+            policy_digest: Digest::default(),
+            config_digest: Digest::default(),
+            steps: Vec::new(),
+            playbook: Playbook { name: String::new(), steps: vec![step("each", turns)] },
+            constants: Value::Null,
+        };
+        let around = |path: &str| -> Vec<String> {
+            plan.agents_around(path).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(around("each[]/ask/think[]"), ["agent:outer"]);
+        assert_eq!(around("each[]/ask/mail.send[]!before"), ["agent:outer"]);
+        let both = ["agent:inner", "agent:outer"];
+        assert_eq!(around("each[]/ask/check[]/think/crm.get[]"), both);
+        assert_eq!(around("each[]/asked"), Vec::<String>::new());
+        assert_eq!(around("each[]/ask"), Vec::<String>::new(), "the step itself calls nothing");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kernel::{
     Digest,
-    agent::{Agent, AgentTool, Does},
+    agent::{Agent, AgentTool, Does, Gaps},
     canon,
     catalogue::{self, Catalogue, Entry},
     conversation::MODEL_CONNECTOR,
@@ -178,6 +178,7 @@ impl Pack {
             skills: skills.collect(),
             asks: written.asks.clone(),
             results: written.results,
+            gaps: Gaps::Told,
             limits: written.limits.clone(),
         })
     }

@@ -14,7 +14,7 @@ use kernel::{
     label::{Confidentiality, Label, LabelMap, Trust},
     operation::{Effect, Facts, Operation, Retry, Undo},
     plan::{Asks, Plan, PlanStep},
-    planning::{Caveat, Labelled, Move, Observation, Planner, Resolution, Settled},
+    planning::{Caveat, Labelled, Move, Observation, Planner, Resolution, Settled, Wait},
     playbook::Playbook,
     port::{Judge, Salts, Validate, Violation},
     principal::{Kind, Principal},
@@ -118,6 +118,9 @@ pub struct LinePlanner {
     pub caveats: Vec<Caveat>,
     /// A failure does not end it: the next proposal is made, such as a second try of the same step.
     pub goes_on: bool,
+    /// How long it sleeps before each proposal, in milliseconds.
+    pub pause_ms: Option<i64>,
+    rested: bool,
 }
 
 impl LinePlanner {
@@ -134,6 +137,8 @@ impl LinePlanner {
             escalates_to: None,
             caveats: Vec::new(),
             goes_on: false,
+            pause_ms: None,
+            rested: false,
         }
     }
 }
@@ -143,8 +148,10 @@ impl Planner for LinePlanner {
         match seen {
             Observation::Proposed { .. } => {
                 self.current = self.queue.pop_front();
-                self.outstanding = true;
+                (self.outstanding, self.rested) = (true, false);
             }
+            Observation::Waiting { .. } => self.outstanding = true,
+            Observation::Woken { .. } => (self.outstanding, self.rested) = (false, true),
             Observation::Settled { step, settled } => {
                 self.outstanding = false;
                 match settled {
@@ -185,6 +192,10 @@ impl Planner for LinePlanner {
             });
         }
         if let Some(proposal) = self.queue.front() {
+            if let Some(ms) = self.pause_ms.filter(|_| !self.rested) {
+                let step = proposal.step.clone();
+                return Some(Move::Wait { step, wait: Wait::Sleep { ms } });
+            }
             return Some(Move::Propose(proposal.clone()));
         }
         let labels = LabelMap::uniform(clean());

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use kernel::{
+    action::Proposal,
     halt::{Covers, HaltChange},
     id::{Digest, HaltId, Tenant},
     input::{Answer, Input},
@@ -42,17 +43,7 @@ async fn a_parked_run_that_is_woken_under_a_halt_calls_nothing_until_it_is_lifte
     engine.settled(&Tenant::default(), &run).await;
     let halt = brake(&company, Brake::Halt(Covers::Everything)).await;
     // The answer is taken and kept; the call is not made.
-    let folded = Run::fold(&company.records(&run).await, company.pins()).unwrap();
-    let ask = folded.asks().remove(0);
-    let answer = Input::Answer {
-        approval: ask.id,
-        action: ask.action.digest.unwrap(),
-        shown: Digest::default(),
-        by: person("person:lena", &["approver"]),
-        answer: Answer::Approve,
-    };
-    engine.input(at(&run), lena("a1"), answer).await.unwrap().unwrap();
-    engine.settled(&Tenant::default(), &run).await;
+    say_yes(&company, &engine, &run).await;
     assert_eq!(status(&company, &run).await, Status::Halted);
     assert_eq!(company.target.calls("sys.once"), 0);
     // Another process is held by the same row.
@@ -66,6 +57,89 @@ async fn a_parked_run_that_is_woken_under_a_halt_calls_nothing_until_it_is_lifte
     assert_eq!(parked, Status::Succeeded);
     assert_eq!((company.target.calls("sys.once"), company.target.calls("sys.read")), (1, 1));
     company.check_replay(&run).await;
+}
+
+/// What a run is parked on.
+#[derive(Clone, Copy, Debug)]
+enum Parked {
+    Ask,
+    Timer,
+    Retry,
+}
+
+const PAUSE_MS: i64 = 60_000;
+
+fn parked_on(parked: Parked) -> Arc<Company> {
+    let ask = Rules::default().ask("sys.once", "approver", 1);
+    let mut company = match parked {
+        Parked::Ask => Company::new(Place::Memory, &["sys.once"], ask),
+        Parked::Timer => Company::new(Place::Memory, &["sys.keyed"], Rules::default()),
+        Parked::Retry => Company::new(Place::Memory, &["sys.keyed", "sys.keyed"], Rules::default()),
+    };
+    if let Parked::Retry = parked {
+        company.target.script("sys.keyed", vec![Deed::Fail]);
+        company.line[1] = Proposal { attempt: 2, ..company.line[0].clone() };
+    }
+    company.pause_ms = Some(PAUSE_MS).filter(|_| !matches!(parked, Parked::Ask));
+    Arc::new(company)
+}
+
+/// C211: whatever a run waits for, and whatever the halt names, nothing is called until it is lifted.
+#[tokio::test]
+async fn every_scope_holds_a_run_whatever_it_waits_for() {
+    for scope in 0..5 {
+        for parked in [Parked::Ask, Parked::Timer, Parked::Retry] {
+            let company = parked_on(parked);
+            let engine = company.plain_engine();
+            let run = engine.submit(company.genesis("k")).await.unwrap().run().clone();
+            engine.settled(&Tenant::default(), &run).await;
+            if let Parked::Retry = parked {
+                company.clock.advance(PAUSE_MS);
+                let status = engine.run_until_parked(Tenant::default(), run.clone()).await.unwrap();
+                assert_eq!(status, Status::Waiting, "it failed once and waits");
+            }
+            let calls = || company.target.calls("sys.once") + company.target.calls("sys.keyed");
+            let before = calls();
+            let covers = match scope {
+                0 => Covers::Everything,
+                1 => Covers::Pack { pack: "test".into() },
+                2 => Covers::Connector { connector: "sys".into() },
+                3 => Covers::Agent { agent: "agent:test".parse().unwrap() },
+                _ => Covers::Run { run: run.clone() },
+            };
+            let what = format!("{covers:?} on {parked:?}");
+            let halt = brake(&company, Brake::Halt(covers)).await;
+            match parked {
+                Parked::Ask => say_yes(&company, &engine, &run).await,
+                Parked::Timer | Parked::Retry => {
+                    company.clock.advance(PAUSE_MS);
+                    let due = company.journal.due(company.now(), 9).await.unwrap();
+                    assert_eq!(due, [at(&run)], "{what}");
+                    engine.run_until_parked(Tenant::default(), run.clone()).await.unwrap();
+                }
+            }
+            assert_eq!(status(&company, &run).await, Status::Halted, "{what}");
+            assert_eq!(calls(), before, "{what}: nothing is called");
+            brake(&company, Brake::Lift(halt)).await;
+            let ended = engine.run_until_parked(Tenant::default(), run.clone()).await.unwrap();
+            assert_eq!((ended, calls()), (Status::Succeeded, before + 1), "{what}");
+            company.check_replay(&run).await;
+        }
+    }
+}
+
+async fn say_yes(company: &Arc<Company>, engine: &Arc<engine::Engine>, run: &kernel::RunId) {
+    let folded = Run::fold(&company.records(run).await, company.pins()).unwrap();
+    let ask = folded.asks().remove(0);
+    let answer = Input::Answer {
+        approval: ask.id,
+        action: ask.action.digest.unwrap(),
+        shown: Digest::default(),
+        by: person("person:lena", &["approver"]),
+        answer: Answer::Approve,
+    };
+    engine.input(at(run), lena("a1"), answer).await.unwrap().unwrap();
+    engine.settled(&Tenant::default(), run).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use kernel::{
     catalogue::Catalogue,
     decision::{Autonomy, Mode},
     event::{Header, MACHINE, Record},
+    exception::{Class, Landed},
     gate::Permit,
     id::{At, Digest, RunId, Tenant},
     input::Now,
@@ -30,7 +31,7 @@ use kernel::{
 use serde_json::json;
 use store::{Query, Ram, Sqlite, Store};
 use testkit::{
-    LinePlanner, NoSchemas, Rules, clean, operation, person, plan_of, proposal, returned,
+    LinePlanner, NoSchemas, Rules, clean, failure, operation, person, plan_of, proposal, returned,
 };
 use tokio::sync::{Notify, Semaphore};
 
@@ -57,6 +58,8 @@ pub(crate) enum Deed {
     Panic,
     /// Waits at the gate until the test lets it through.
     Wait,
+    /// Fails before anything happened.
+    Fail,
 }
 
 /// A target that counts calls and effects.
@@ -105,6 +108,7 @@ impl Connector for Target {
             let outcome = match deed {
                 None => Ok(returned(json!({}))),
                 Some(Deed::Panic) => panic!("scripted"),
+                Some(Deed::Fail) => failure(Class::Unavailable, Landed::No),
                 Some(Deed::Wait) => {
                     self.waiting.fetch_add(1, Ordering::SeqCst);
                     self.arrived.notify_waiters();
@@ -190,10 +194,12 @@ pub(crate) struct Company {
     pub(crate) target: Arc<Target>,
     pub(crate) clock: Arc<Manual>,
     pub(crate) journal: Arc<Watched>,
+    /// How long its runs sleep before each step, in milliseconds.
+    pub(crate) pause_ms: Option<i64>,
     rules: Rules,
     catalogue: Arc<Catalogue>,
     plan: Arc<Plan>,
-    line: Vec<Proposal>,
+    pub(crate) line: Vec<Proposal>,
     header: Header,
     _folder: Option<tempfile::TempDir>,
 }
@@ -289,6 +295,7 @@ impl Company {
             target: Arc::new(target),
             clock: Arc::new(Manual(AtomicI64::new(1_000))),
             journal: Arc::new(journal),
+            pause_ms: None,
             rules,
             catalogue,
             plan,
@@ -299,10 +306,13 @@ impl Company {
     }
 
     pub(crate) fn pins(&self) -> Pins {
+        let mut planner = LinePlanner::new(&self.line);
+        // Who sleeps between steps tries again.
+        (planner.pause_ms, planner.goes_on) = (self.pause_ms, self.pause_ms.is_some());
         Pins {
             plan: Arc::clone(&self.plan),
             catalogue: Arc::clone(&self.catalogue),
-            planner: Box::new(LinePlanner::new(&self.line)),
+            planner: Box::new(planner),
         }
     }
 

@@ -35,7 +35,7 @@ use super::{
 const TASK: &str = "task";
 
 /// The agent of such a run, where none is named.
-const ASSISTANT: &str = "assistant";
+pub(super) const ASSISTANT: &str = "assistant";
 
 /// What it is told.
 const INSTRUCTIONS: &str = "Do the task you are given with the tools you have. Where something is \

@@ -29,7 +29,7 @@ const MANIFEST_SCHEMA: &str = "harness.backup/v1";
 /// The database in a backup and in a store.
 pub(super) const DATABASE: &str = "harness.db";
 /// The folder of pinned policies in a backup and in a store.
-const POLICIES: &str = "policies";
+pub(super) const POLICIES: &str = "policies";
 /// Most files a backup holds.
 const FILES_MAX: usize = 100_000;
 /// Largest manifest read, in bytes.
@@ -163,14 +163,14 @@ pub(super) fn read(from: &Path) -> Result<Backup, Problem> {
     Ok(backup)
 }
 
-/// Copies a backup into a new store folder, which appears whole or not at all.
-pub(super) fn unpack(backup: &Backup, from: &Path, to: &Path) -> Result<(), Problem> {
+/// Copies a backup into the draft of a new store folder, which appears whole or not at all.
+pub(super) fn unpack(backup: &Backup, from: &Path, to: &Path) -> Result<Draft, Problem> {
     refuse_existing(to)?;
     let draft = Draft::begin(to)?;
     for file in &backup.files {
         copy_file(&from.join(&file.path), &draft.path.join(&file.path))?;
     }
-    draft.finish(to)
+    Ok(draft)
 }
 
 fn damaged(from: &Path, problem: String) -> Problem {
@@ -194,8 +194,8 @@ fn refuse_existing(to: &Path) -> Result<(), Problem> {
 }
 
 /// A folder in the making, removed unless it is finished.
-struct Draft {
-    path: PathBuf,
+pub(super) struct Draft {
+    pub(super) path: PathBuf,
 }
 
 impl Draft {
@@ -216,15 +216,12 @@ impl Draft {
         Ok(draft)
     }
 
-    fn finish(self, to: &Path) -> Result<(), Problem> {
+    /// Gives it its name: from here on it is there.
+    pub(super) fn finish(self, to: &Path) -> Result<(), Problem> {
         for folder in [self.path.join(POLICIES), self.path.clone()] {
             sync_folder(&folder)?;
         }
-        fs::rename(&self.path, to).map_err(|e| failed(to, e))?;
-        match to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            Some(parent) => sync_folder(parent),
-            None => Ok(()),
-        }
+        rename_durably(&self.path, to)
     }
 }
 
@@ -232,6 +229,15 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // After a rename there is nothing left here.
         let _gone = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Renames, and says so only once it outlives the machine.
+pub(super) fn rename_durably(from: &Path, to: &Path) -> Result<(), Problem> {
+    fs::rename(from, to).map_err(|e| failed(to, e))?;
+    match to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ::receipts::{dsse, key::Keys};
 use kernel::{
-    event::Record,
+    event::{Body, Record},
     id::RunId,
     project::{Change, RunRow},
     run::Run,
@@ -38,7 +38,8 @@ pub struct StoreChecked {
     pub log_root: String,
     /// Entries of the halt log.
     pub halts: u64,
-    /// Runs that could not be folded because what they are pinned to is not here.
+    /// Runs that could not be folded because what they are pinned to is not here; one that is not over
+    /// is a problem, too.
     pub not_foldable: Vec<String>,
     /// What is wrong, one sentence each.
     pub problems: Vec<String>,
@@ -77,18 +78,23 @@ pub(super) async fn check_with(
     integrity.problems.into_iter().for_each(|problem| found.wrong(problem));
     check_log(app, caller, &mut found).await?;
     let queues = Queues::load(app, caller).await?;
+    let mut unsure = Vec::new();
     let mut after = None;
     loop {
         let page = Page { after, limit: store::PAGE_MAX };
         let listed = app.store.runs(caller.tenant(), RunFilter::default(), page).await?;
         for entry in &listed.items {
-            check_run(app, caller, (entry, &queues, keys), &mut found).await?;
+            if check_run(app, caller, (entry, &queues, keys), &mut found).await? == Lists::Differ {
+                unsure.push(entry.run.clone());
+            }
         }
         after = listed.next;
         if after.is_none() {
-            return Ok(found);
+            break;
         }
     }
+    compare_again(app, caller, &unsure, &mut found).await?;
+    Ok(found)
 }
 
 async fn check_log(app: &App, caller: &Caller, found: &mut StoreChecked) -> Result<(), Problem> {
@@ -96,6 +102,8 @@ async fn check_log(app: &App, caller: &Caller, found: &mut StoreChecked) -> Resu
         Ok(log) => found.halts = log.len() as u64,
         Err(error) => found.wrong(error.to_string()),
     }
+    // Before the log: whoever writes meanwhile makes checkpoints of what was not read yet.
+    let kept = app.store.checkpoint(caller.tenant()).await?;
     let tree = match receipts::tree(app, caller).await {
         Ok(tree) => tree,
         Err(problem) => {
@@ -105,7 +113,7 @@ async fn check_log(app: &App, caller: &Caller, found: &mut StoreChecked) -> Resu
     };
     let root = tree.root(tree.size());
     found.log_root = root.map(|root| root.to_string()).unwrap_or_default();
-    if let Some(kept) = app.store.checkpoint(caller.tenant()).await?
+    if let Some(kept) = kept
         && tree.root(kept.size) != Some(kept.root)
     {
         found.wrong(format!("the receipt log contradicts its checkpoint of size {}", kept.size));
@@ -150,12 +158,19 @@ impl Queues {
     }
 }
 
+/// Whether the lists say of a run what its journal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lists {
+    Agree,
+    Differ,
+}
+
 async fn check_run(
     app: &App,
     caller: &Caller,
     (entry, queues, keys): (&RunEntry, &Queues, &Keys),
     found: &mut StoreChecked,
-) -> Result<(), Problem> {
+) -> Result<Lists, Problem> {
     let run = &entry.run;
     found.runs += 1;
     let records = match app.records(caller, run).await {
@@ -165,29 +180,80 @@ async fn check_run(
             if found.sound {
                 found.wrong(format!("run {run}: {}", problem.detail));
             }
-            return Ok(());
+            return Ok(Lists::Agree);
         }
     };
     found.events += records.len() as u64;
     check_envelopes(app, caller, (run, keys), found).await?;
-    let Some(header) = records.first().and_then(header_of) else {
-        found.wrong(format!("run {run}: its journal has no beginning"));
-        return Ok(());
-    };
-    let loaded = match app.shelf.pins(run, header).await {
-        Ok(loaded) => loaded,
-        Err(problem) => {
-            found.not_foldable.push(format!("run {run}: {problem}"));
-            return Ok(());
+    match changes(app, run, &records).await {
+        Ok(changes) => {
+            let seen = (entry, queues);
+            let differences = differences(app, caller, seen, (&changes, &records)).await?;
+            return Ok(if differences.is_empty() { Lists::Agree } else { Lists::Differ });
         }
-    };
-    match Run::project(&records, loaded.pins) {
-        Ok(changes) => compare(app, caller, (entry, queues), (&changes, &records), found).await,
-        Err(fault) => {
-            found.wrong(format!("run {run}: {fault}"));
-            Ok(())
+        Err(Unfoldable::Wrong(problem)) => found.wrong(format!("run {run}: {problem}")),
+        Err(Unfoldable::Unpinned(problem)) => {
+            if !is_over(&records) {
+                found.wrong(format!("run {run}: it is not over and cannot go on: {problem}"));
+            }
+            found.not_foldable.push(format!("run {run}: {problem}"));
         }
     }
+    Ok(Lists::Agree)
+}
+
+/// Why a run could not be folded.
+enum Unfoldable {
+    /// Its journal is not in order.
+    Wrong(String),
+    /// What it is pinned to is not here.
+    Unpinned(String),
+}
+
+/// What a journal changed in the lists.
+async fn changes(app: &App, run: &RunId, records: &[Record]) -> Result<Vec<Change>, Unfoldable> {
+    let header = records.first().and_then(header_of);
+    let header =
+        header.ok_or_else(|| Unfoldable::Wrong("its journal has no beginning".to_owned()))?;
+    let loaded = app.shelf.pins(run, header).await.map_err(Unfoldable::Unpinned)?;
+    Run::project(records, loaded.pins).map_err(|fault| Unfoldable::Wrong(fault.to_string()))
+}
+
+/// Whether nothing will follow by itself: closed, and at most looked at since.
+fn is_over(records: &[Record]) -> bool {
+    let looks = |body: &Body| matches!(body, Body::Claimed { .. } | Body::PolicyChanged { .. });
+    let last = records.iter().rev().find(|record| !looks(&record.event.body));
+    last.is_some_and(|record| matches!(record.event.body, Body::Closed { .. }))
+}
+
+/// Runs go on while they are read, and what was compared may be two moments. These are read once more; a
+/// difference counts where the journal stood still meanwhile.
+async fn compare_again(
+    app: &App,
+    caller: &Caller,
+    unsure: &[RunId],
+    found: &mut StoreChecked,
+) -> Result<(), Problem> {
+    let mut entries = Vec::new();
+    for run in unsure {
+        entries.extend(app.store.run(caller.tenant(), run).await?);
+    }
+    let queues =
+        if entries.is_empty() { Queues::default() } else { Queues::load(app, caller).await? };
+    for entry in &entries {
+        let run = &entry.run;
+        let records = app.records(caller, run).await?;
+        let Ok(changes) = changes(app, run, &records).await else { continue };
+        let differences = differences(app, caller, (entry, &queues), (&changes, &records)).await?;
+        let now = app.store.run(caller.tenant(), run).await?;
+        if now.is_none_or(|now| now.head != entry.head) {
+            continue;
+        }
+        for what in differences {
+            found.wrong(format!("run {run}: {what} in the lists are not what its journal says"));
+        }
+    }
+    Ok(())
 }
 
 async fn check_envelopes(
@@ -262,23 +328,18 @@ impl Expected {
     }
 }
 
-async fn compare(
+/// What the lists say of a run that its journal does not.
+async fn differences(
     app: &App,
     caller: &Caller,
     (entry, queues): (&RunEntry, &Queues),
     (changes, records): (&[Change], &[Record]),
-    found: &mut StoreChecked,
-) -> Result<(), Problem> {
+) -> Result<Vec<&'static str>, Problem> {
     let run = &entry.run;
-    // It went on while it was read: what was compared are two moments.
-    if entry.next_seq != records.len() as u64 {
-        return Ok(());
-    }
     let expected = Expected::of(run, changes);
-    let mut differs = |what: &str| {
-        found.wrong(format!("run {run}: {what} in the lists are not what its journal says"));
-    };
-    if expected.row != entry.row {
+    let mut differing = Vec::new();
+    let mut differs = |what: &'static str| differing.push(what);
+    if expected.row != entry.row || entry.next_seq != records.len() as u64 {
         differs("its status and facts");
     }
     if sorted(&expected.queues.approvals, run, |e| e.row.id.to_string())
@@ -295,15 +356,10 @@ async fn compare(
         differs("its rollback tokens");
     }
     let listed = receipts::entries(app, caller, run).await?;
-    if !expected.receipts.iter().eq(listed
-        .iter()
-        .map(|line| line.id.to_string())
-        .collect::<Vec<_>>()
-        .iter())
-    {
+    if !listed.iter().map(|line| line.id.to_string()).eq(expected.receipts) {
         differs("its receipts");
     }
-    Ok(())
+    Ok(differing)
 }
 
 fn sorted<T: Clone>(

@@ -9,6 +9,7 @@ use ::receipts::key::Keys;
 use kernel::{
     Digest, LabelMap, RunId,
     halt::Covers,
+    id::HaltId,
     label::{Confidentiality, Label, Trust},
     plan::Plan,
     planning::Labelled,
@@ -82,8 +83,9 @@ pub async fn verify(
     depth: Depth,
 ) -> Result<BackupVerified, Problem> {
     let backup = backups::read(from)?;
+    check_tenant(config, &backup)?;
     let place = Elsewhere::beside(from);
-    backups::unpack(&backup, from, &place.path)?;
+    backups::unpack(&backup, from, &place.path)?.finish(&place.path)?;
     let (app, caller) = open(config, &place.path).await?;
     let examined = examine(&app, &caller, (&backup, keys), depth).await;
     app.shut_down().await?;
@@ -168,9 +170,9 @@ fn checked(check: &str, problem: Option<String>, good: String) -> receipts::Chec
 async fn take_new_work(app: &App, caller: &Caller) -> receipts::CheckView {
     let stock = app.shelf.stock();
     let Some(shelved) = stock.packs().next() else {
-        let detail = "no pack is configured: there is no work to take".to_owned();
-        let (check, outcome) = ("new-work".to_owned(), "not_possible".to_owned());
-        return receipts::CheckView { check, outcome, detail };
+        let problem = "no pack is configured or enabled: nothing shows that it takes new work; drill it \
+                       under the configuration it would be used with";
+        return checked("new-work", Some(problem.to_owned()), String::new());
     };
     match run_nothing(app, caller, shelved).await {
         Ok(run) => checked("new-work", None, format!("a run without calls succeeded: {run}")),
@@ -239,29 +241,40 @@ fn genesis(
 }
 
 /// Restores a backup as a new store. It comes up halted: calls that were made after the backup are not
-/// in it, and without a look they would be made again.
+/// in it, and without a look they would be made again. The halt is written before the store has its name.
 ///
 /// # Errors
-/// When the backup is damaged, or the folder exists.
+/// When the backup is damaged, or the folder exists, or nobody can be held to the halt.
 pub async fn restore(config: &Config, from: &Path, to: &Path) -> Result<Restored, Problem> {
-    let backup = backups::read(from)?;
-    if backup.tenant != config.tenant.as_str() {
-        let detail = format!("the backup is of tenant {}, not of {}", backup.tenant, config.tenant);
-        return Err(Problem::new(Kind::Conflict, "other-tenant", detail)
-            .next("use the configuration the backup was made under"));
-    }
-    backups::unpack(&backup, from, to)?;
     let caller = Caller::person(config, &config.me)?;
-    let store = Sqlite::open(&to.join(backups::DATABASE), store::Options::default())?;
+    let backup = backups::read(from)?;
+    check_tenant(config, &backup)?;
+    let draft = backups::unpack(&backup, from, to)?;
     let reason =
         format!("restored from the backup of {}: look what was called since", backup.made_at);
-    let halted = halts::put_up(&store, &caller, Covers::Everything, &reason).await;
-    store.close().await?;
-    let halt = halted?.to_string();
+    let halt = halt_all(&draft.path, &caller, &reason).await?;
+    draft.finish(to)?;
     Ok(Restored {
         path: to.display().to_string(),
         made_at: backup.made_at,
-        halt,
+        halt: halt.to_string(),
         runs: backup.runs,
     })
+}
+
+/// Ids, keys of effects, hashes and statements hold the tenant's name: under another nothing would verify.
+fn check_tenant(config: &Config, backup: &backups::Backup) -> Result<(), Problem> {
+    if backup.tenant == config.tenant.as_str() {
+        return Ok(());
+    }
+    let detail = format!("the backup is of tenant {}, not of {}", backup.tenant, config.tenant);
+    Err(Problem::new(Kind::Conflict, "other-tenant", detail)
+        .next("use the configuration the backup was made under"))
+}
+
+async fn halt_all(folder: &Path, caller: &Caller, reason: &str) -> Result<HaltId, Problem> {
+    let store = Sqlite::open(&folder.join(backups::DATABASE), store::Options::default())?;
+    let halted = halts::put_up(&store, caller, Covers::Everything, reason).await;
+    store.close().await?;
+    halted
 }

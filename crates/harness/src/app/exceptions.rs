@@ -5,9 +5,9 @@ mod detail;
 use std::sync::Arc;
 
 use kernel::{
-    event::{Body, Record},
+    event::{Body, Record, Settled},
     exception::{Class, Exception, Need},
-    id::{ExceptionId, RunId},
+    id::{ExceptionId, PrincipalId, RunId},
     input::{Input, Settlement},
     run::verbs,
 };
@@ -205,12 +205,19 @@ pub async fn settle(app: &App, caller: &Caller, request: Settle) -> Result<RunVi
     };
     let by = caller.principal().clone();
     let records = app.records(caller, &id).await?;
-    if let Some(before) = settled_before(&records, &exception) {
-        if before == (by.id.to_string(), request.verb.clone()) {
-            return runs::view_of(app, caller, &id).await;
+    if let Some((who, before)) = settled_before(&records, &exception) {
+        let verb = verb_of(before);
+        let mut detail =
+            format!("{who} settled this exception already: {}", verb.replace('_', " "));
+        match (before, &settlement) {
+            (Settled::Use { value: kept }, Settlement::Use { value }) if kept.value() != *value => {
+                detail.push_str(", with another value");
+            }
+            _ if *who == by.id && verb == request.verb => {
+                return runs::view_of(app, caller, &id).await;
+            }
+            _ => {}
         }
-        let (who, verb) = before;
-        let detail = format!("{who} settled this exception already: {}", verb.replace('_', " "));
         return Err(Problem::new(Kind::Conflict, "settled-already", detail)
             .next(format!("`harness exception get {exception}` shows when and why")));
     }
@@ -230,23 +237,27 @@ fn next_step(exception: &ExceptionId) -> String {
 }
 
 /// Who settled it and how; a rollback leaves a doubt open and so settles it only once it is closed.
-fn settled_before(records: &[Record], wanted: &ExceptionId) -> Option<(String, String)> {
-    let mut found: Option<(String, String)> = None;
-    for record in records {
-        match &record.event.body {
-            Body::Settled { exception, by, settled, .. } if exception == wanted => {
-                let verb = serde_json::to_value(settled).unwrap_or_default();
-                let verb = verb.get("verb").and_then(Value::as_str).unwrap_or_default();
-                found = Some((by.id.to_string(), verb.to_owned()));
-            }
-            _ => {}
+fn settled_before<'a>(
+    records: &'a [Record],
+    wanted: &ExceptionId,
+) -> Option<(&'a PrincipalId, &'a Settled)> {
+    let found = records.iter().rev().find_map(|record| match &record.event.body {
+        Body::Settled { exception, by, settled, .. } if exception == wanted => {
+            Some((&by.id, settled))
         }
-    }
+        _ => None,
+    });
     let doubt = records.iter().any(|record| match &record.event.body {
         Body::Raised { exception, .. } => {
             exception.id == *wanted && exception.need == Need::InDoubt
         }
         _ => false,
     });
-    found.filter(|(_, verb)| !(doubt && verb == "rollback"))
+    found.filter(|(_, settled)| !(doubt && **settled == Settled::Rollback))
+}
+
+/// The verb of a decision, as journals write it.
+fn verb_of(settled: &Settled) -> String {
+    let value = serde_json::to_value(settled).unwrap_or_default();
+    value.get("verb").and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -138,7 +138,8 @@ pub async fn explain(
         }
     }
     let concerns = |trouble: &TroubleView| step.as_ref().is_none_or(|step| *step == trouble.step);
-    let troubles = troubles(&records).into_iter().filter(concerns).collect();
+    let folded = app.fold(&run, &records).await.ok();
+    let troubles = troubles(&records, folded.as_ref()).into_iter().filter(concerns).collect();
     Ok(Explanations { run: run.to_string(), intent, items, troubles })
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use kernel::{
     exception::OPERATOR_ROLE,
     halt::{Covers, HALT_REASON_BYTES_MAX, HaltChange, HaltEvent},
-    id::{HaltId, RunId},
+    id::{HaltId, PrincipalId, RunId},
     label::{Confidentiality, Label, LabelMap, Trust},
     sealed::{Salt, Sealed},
 };
@@ -15,7 +15,9 @@ use serde_json::Value;
 use store::{Brake, HaltNote, Halts as _, Page, Query as _, RunFilter, Sqlite};
 
 use super::{
-    App, Caller, parse_id,
+    App, Caller,
+    agents::ASSISTANT,
+    parse_id,
     problem::{Kind, Problem},
     runs::{rfc3339, view_of},
     value::visible,
@@ -67,11 +69,11 @@ pub struct ListHalts {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Halt {
-    /// Runs of this pack.
+    /// Runs of this pack: `name`, whatever the version, or `name@version`.
     pub pack: Option<String>,
     /// Calls of this connector.
     pub connector: Option<String>,
-    /// Runs of this agent.
+    /// Runs of this agent, and what it does as a step of other runs.
     pub agent: Option<String>,
     /// This run.
     pub run: Option<String>,
@@ -159,17 +161,12 @@ async fn covers_of(app: &App, caller: &Caller, request: &Halt) -> Result<Covers,
     match (&request.pack, &request.connector, &request.agent, &request.run) {
         (None, None, None, None) => Ok(Covers::Everything),
         (Some(pack), None, None, None) => {
-            let name = pack.split_once('@').map_or(pack.as_str(), |(name, _)| name);
-            let stock = app.shelf.stock();
-            let mut packs = stock.all().map(|shelved| shelved.pack.manifest.name.clone());
-            let known = RunFilter { pack: Some(pack.clone()), ..RunFilter::default() };
-            let page = Page { after: None, limit: 1 };
-            let has_runs = !app.store.runs(caller.tenant(), known, page).await?.items.is_empty();
-            if packs.any(|known| known == name) || has_runs {
+            let known = packs(app);
+            let runs = RunFilter { pack: Some(pack.clone()), ..RunFilter::default() };
+            if known.contains(pack) || has_runs(app, caller, runs).await? {
                 return Ok(Covers::Pack { pack: pack.clone() });
             }
-            let names = stock.all().map(|shelved| shelved.pack.manifest.name.clone());
-            Err(unknown("pack", pack, names.collect()))
+            Err(unknown("pack", pack, known))
         }
         (None, Some(connector), None, None) => {
             let stock = app.shelf.stock();
@@ -181,7 +178,15 @@ async fn covers_of(app: &App, caller: &Caller, request: &Halt) -> Result<Covers,
             }
             Err(unknown("connector", connector, known))
         }
-        (None, None, Some(agent), None) => Ok(Covers::Agent { agent: parse_id(agent)? }),
+        (None, None, Some(name), None) => {
+            let agent: PrincipalId = parse_id(name)?;
+            let known = agents(app);
+            let runs = RunFilter { agent: Some(name.clone()), ..RunFilter::default() };
+            if known.contains(name) || has_runs(app, caller, runs).await? {
+                return Ok(Covers::Agent { agent });
+            }
+            Err(unknown("agent", name, known))
+        }
         (None, None, None, Some(run)) => {
             let run: RunId = parse_id(run)?;
             view_of(app, caller, &run).await?;
@@ -190,6 +195,32 @@ async fn covers_of(app: &App, caller: &Caller, request: &Halt) -> Result<Covers,
         _ => Err(Problem::usage("halt-scope", "a halt covers one pack, connector, agent or run")
             .next("name one of them, or none to halt everything; set a second halt for another")),
     }
+}
+
+/// Packs in force, by name and in their version.
+fn packs(app: &App) -> BTreeSet<String> {
+    let stock = app.shelf.stock();
+    let manifests = stock.all().map(|shelved| &shelved.pack.manifest);
+    let each = manifests.flat_map(|m| [m.name.clone(), format!("{}@{}", m.name, m.version)]);
+    each.collect()
+}
+
+/// Agents that packs in force name, as who proposes or as a step, and the one that tasks in words go to.
+fn agents(app: &App) -> BTreeSet<String> {
+    let mut known = BTreeSet::from([format!("agent:{ASSISTANT}")]);
+    for shelved in app.shelf.stock().all() {
+        let pack = &shelved.pack;
+        let named = std::iter::once(&pack.manifest.name).chain(pack.agents.keys());
+        known.extend(named.map(|name| format!("agent:{name}")));
+        let proposers = pack.intents.values().filter_map(|intent| intent.agent.as_ref());
+        known.extend(proposers.map(ToString::to_string));
+    }
+    known
+}
+
+async fn has_runs(app: &App, caller: &Caller, filter: RunFilter) -> Result<bool, Problem> {
+    let page = Page { after: None, limit: 1 };
+    Ok(!app.store.runs(caller.tenant(), filter, page).await?.items.is_empty())
 }
 
 async fn record(app: &App, caller: &Caller, act: Brake, reason: &str) -> Result<HaltId, Problem> {

@@ -53,7 +53,7 @@ pub mod timeline;
 pub mod trouble;
 pub mod value;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use ::receipts::key::Signer;
 use connect::{Connectors, Host, Secrets};
@@ -66,6 +66,7 @@ use kernel::{
 use pack::Schemas;
 use store::{Documents as _, Query, Sqlite};
 
+use backups::{DATABASE, POLICIES};
 use config::Config;
 use feed::{Feed, Watched};
 use host::{Lock, Sealer, SystemClock};
@@ -109,7 +110,7 @@ impl App {
     /// What is wrong with configuration, packs, policies, key or store, with its place.
     pub async fn open(config: Config, lock: Lock) -> Result<Arc<Self>, Problem> {
         let signer = Arc::new(host::signing_key(&config.receipt_key)?);
-        let store = Sqlite::open(&config.store.join("harness.db"), store::Options::default())?;
+        let store = open_store(&config.store)?;
         if let Some(found) = store.migrated_from() {
             let known = store::VERSION;
             tracing::warn!(found, known, "the store was brought forward from an older version");
@@ -340,6 +341,30 @@ pub(crate) fn parse_id<T: std::str::FromStr<Err = kernel::id::BadId>>(
         Problem::usage("bad-id", error.to_string())
             .next("copy the whole id from a list, such as `harness run list -o id`")
     })
+}
+
+/// Opens the database of a store. An empty one is a new store only where there was none: the folder of
+/// policies is made once a database is there, and shows it.
+fn open_store(folder: &Path) -> Result<Arc<Sqlite>, Problem> {
+    let (file, policies) = (folder.join(DATABASE), folder.join(POLICIES));
+    let bytes = std::fs::metadata(&file).map_or(0, |found| found.len());
+    if bytes == 0 && policies.exists() {
+        let detail = format!(
+            "{} is empty, but {} shows that it was not",
+            file.display(),
+            policies.display()
+        );
+        return Err(Problem::new(Kind::VerificationFailed, "store-lost", detail).next(
+            "`harness backup restore` brings a backup back; to begin anew, move the folder away",
+        ));
+    }
+    let store = Sqlite::open(&file, store::Options::default())?;
+    host::make_private_dir(&policies).map_err(|error| {
+        let detail = format!("{}: {error}", policies.display());
+        Problem::new(Kind::TryAgain, "store-unusable", detail)
+            .next("check that its folder can be written; then try again")
+    })?;
+    Ok(store)
 }
 
 fn open_connectors(config: &Config, blobs: Arc<dyn Blobs>) -> Result<Connectors, Problem> {

@@ -357,7 +357,7 @@ pub(super) fn detail_of(entry: &store::RunEntry, run: &Run, records: &[Record]) 
     });
     let asks = run.asks().into_iter().map(|ask| ask.id.to_string());
     let questions = run.questions().into_iter().map(|question| question.id.to_string());
-    let troubles = troubles(records);
+    let troubles = troubles(records, Some(run));
     RunDetail {
         run: view_from(entry, records),
         output: finished.as_ref().map(|(output, _)| (**output).clone()),

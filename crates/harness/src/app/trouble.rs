@@ -8,12 +8,14 @@ use kernel::{
     exception::{Landed, Need},
     id::{ApprovalId, ExceptionId, Seq},
     planning::Mark,
+    run::Run,
+    sealed::Sealed,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{runs::rfc3339, value::visible};
+use super::{exceptions::word, runs::rfc3339, value::visible};
 
 /// One failure and its way out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +44,9 @@ pub struct TroubleView {
     pub recovery: Option<String>,
     /// What a reader of the result must know.
     pub caveat: Option<String>,
+    /// What a fallback answered with.
+    #[serde(default)]
+    pub instead: Option<InsteadView>,
     /// Operations that are switched off for the rest of the run.
     pub forbids: Vec<String>,
     /// Who was asked or handed it.
@@ -50,10 +55,21 @@ pub struct TroubleView {
     pub decided: Option<String>,
 }
 
-/// Every failure of a run, in order.
+/// What stands in for what failed: how far its word goes, and of when it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InsteadView {
+    /// The operation.
+    pub operation: String,
+    /// How far it is trusted: `system`, `operator`, `user`, `verified` or `untrusted`.
+    pub trust: String,
+    /// What it says that it is of; absent where the operation declares no freshness.
+    pub as_of: Option<Value>,
+}
+
+/// Every failure of a run, in order. Without the run, answers of fallbacks do not say of when they are.
 #[must_use]
-pub fn troubles(records: &[Record]) -> Vec<TroubleView> {
-    let mut told = Telling::default();
+pub fn troubles(records: &[Record], run: Option<&Run>) -> Vec<TroubleView> {
+    let mut told = Telling { run, ..Telling::default() };
     for record in records {
         told.take(record);
     }
@@ -71,7 +87,8 @@ pub fn switched_off(troubles: &[TroubleView]) -> Vec<String> {
 }
 
 #[derive(Default)]
-struct Telling {
+struct Telling<'a> {
+    run: Option<&'a Run>,
     troubles: Vec<TroubleView>,
     /// Step, operation and try of each action.
     actions: BTreeMap<Seq, (String, String, u32)>,
@@ -79,7 +96,7 @@ struct Telling {
     exceptions: BTreeMap<ExceptionId, String>,
 }
 
-impl Telling {
+impl Telling<'_> {
     fn take(&mut self, record: &Record) {
         let at = rfc3339(record.event.at);
         match &record.event.body {
@@ -89,6 +106,9 @@ impl Telling {
             }
             Body::Returned { action, ended: Ended::Failed { .. }, .. } => {
                 self.failed(*action, &record.event.body, at);
+            }
+            Body::Returned { action, ended: Ended::Done { output, .. }, .. } => {
+                self.stood_in(*action, output);
             }
             Body::Rejected { action, stage, class, code } if *stage != Stage::Edited => {
                 let said = format!("refused before anything left: {code}");
@@ -155,6 +175,20 @@ impl Telling {
             sample: sample.as_ref().map(|sealed| (*sealed.value()).clone()),
             ..self.of(action, at)
         });
+    }
+
+    /// An answer came; after a fallback it stands in for the one that failed.
+    fn stood_in(&mut self, action: Seq, output: &Sealed) {
+        let Some((step, operation, _)) = self.actions.get(&action).cloned() else { return };
+        let at = self.run.and_then(|run| run.operation(&operation.parse().ok()?));
+        let at = at.and_then(|operation| Some(operation.contract.freshness.as_ref()?.at.clone()));
+        let Some(trouble) = self.last_of(&step) else { return };
+        if trouble.recovery.as_deref() != Some("fallback") || trouble.instead.is_some() {
+            return;
+        }
+        let as_of = at.and_then(|at| output.value().pointer(&at).cloned());
+        let trust = word(output.labels().join_all().trust);
+        trouble.instead = Some(InsteadView { operation, trust, as_of });
     }
 
     fn decided(&mut self, body: &Body, at: &str) {

@@ -253,7 +253,10 @@ fn execute(noun: Noun, context: &Context) -> Result<u8, Problem> {
 /// When the system gives no threads.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    built.map_err(|e| Problem::new(Kind::Unexpected, "runtime", format!("cannot start: {e}")))
+    built.map_err(|e| {
+        Problem::new(Kind::Unexpected, "runtime", format!("cannot start: {e}"))
+            .next("allow more open files and threads (`ulimit -n`, `ulimit -u`), then try again")
+    })
 }
 
 async fn ask(asked: Asked, context: &Context) -> Result<u8, Problem> {

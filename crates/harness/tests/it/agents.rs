@@ -126,6 +126,34 @@ fn the_account_analyst_reads_four_systems_and_recommends() {
     assert_eq!(model.heard().len(), 3, "a replay asks nobody");
 }
 
+/// C345: billing is down, and the model recommends to renew all the same: the answer says what it is without.
+#[test]
+fn a_recommendation_without_billing_says_so() {
+    let account = json!({ "account": ACCOUNT });
+    let model = Model::start([
+        Says::Calls(vec![
+            ("crm_get_account", account.clone()),
+            ("billing_find_customer", account.clone()),
+        ]),
+        Says::Text(
+            r#"{"summary": "Healthy.", "recommendation": "renew", "evidence": ["the CRM says so"]}"#,
+        ),
+    ]);
+    let office = office(&model);
+    office.world.fault(&json!({
+        "system": "billing", "operation": "billing.find_customer", "kind": "5xx", "phase": "before",
+    }));
+    let run = submit(&office, "account_analysis", &account);
+    let detail = get(&office, &run);
+    assert_eq!(detail["run"]["status"], "partial", "{detail:#}");
+    assert_eq!(detail["output"]["recommendation"], "renew", "{detail:#}");
+    let caveats = detail["caveats"].to_string();
+    assert!(caveats.contains("`billing_find_customer` failed (unavailable)"), "{detail:#}");
+    assert!(!caveats.contains("crm_get_account"), "{detail:#}");
+    let replay = office.json(&["run", "replay", &run]).exits(0).document();
+    assert_eq!(replay["identical"], true, "{replay:#}");
+}
+
 /// The mail waits for a person, leaves once, and is receipted; the answer claims what a receipt shows.
 #[test]
 fn a_mail_of_an_agent_waits_for_a_person() {
@@ -157,7 +185,11 @@ fn a_mail_of_an_agent_waits_for_a_person() {
 fn the_email_drafter_asks_when_contract_terms_are_missing() {
     let model = Model::start([
         Says::Calls(vec![("crm_get_contract_terms", json!({ "contract": "CTR-0001" }))]),
-        Says::Calls(vec![("ask_person", json!({ "question": "Which notice period applies?" }))]),
+        // It asks, and would send at once.
+        Says::Calls(vec![
+            ("ask_person", json!({ "question": "Which notice period applies?" })),
+            ("mail_send", mail()),
+        ]),
         Says::Text("The notice period is not known yet, so nothing was sent."),
     ]);
     let office = office(&model);
@@ -171,11 +203,56 @@ fn the_email_drafter_asks_when_contract_terms_are_missing() {
     assert_eq!(detail["run"]["status"], "asking", "{detail:#}");
     assert!(told(&model, 2)[0].contains("lacks what was promised"), "{:?}", told(&model, 2));
     let question = detail["waiting_for"][0].as_str().unwrap();
+    let proposed = |detail: &Value| detail["actions"].to_string().contains("mail.send");
+    assert!(!proposed(&detail), "a write waits for the question before it: {detail:#}");
     let answer = ["approval", "reply", question, "\"Nobody knows; do not send.\""];
-    office.json_as("mira", &answer).exits(0);
+    let answered = office.json_as("mira", &answer);
+    assert!([0, 7].contains(&answered.code), "{answered:#?}");
+    // Now it would send, and that is for a person to decide, too.
     let detail = get(&office, &run);
-    assert_eq!(detail["run"]["status"], "succeeded", "{detail:#}");
+    assert_eq!(detail["run"]["status"], "asking", "{detail:#}");
+    assert!(proposed(&detail) && office.world.mails().is_empty(), "{detail:#}");
+    let (approval, _) = office.card(&run);
+    let deny = ["approval", "deny", &approval, "--reason", "the terms are not known"];
+    office.json_as("mira", &deny);
+    let detail = get(&office, &run);
+    assert_eq!(detail["run"]["status"], "partial", "{detail:#}");
+    assert!(detail["caveats"].to_string().contains("crm_get_contract_terms"), "{detail:#}");
     assert!(office.world.mails().is_empty());
+}
+
+/// C211: a halt of an agent reaches what it does as a step of a run that another agent proposes.
+#[test]
+fn a_halt_of_an_agent_holds_its_step_in_another_agents_run() {
+    let model = Model::start([
+        Says::Calls(vec![("mail_send", mail())]),
+        Says::Text("I have sent the renewal mail to Ana."),
+    ]);
+    let office = office(&model);
+    let intent = office.path("packs/customer-ops/intents/renewal_mail.yaml");
+    let text = fs::read_to_string(&intent).unwrap();
+    fs::write(&intent, text.replace("agent: agent:email-drafter", "agent: agent:renewals"))
+        .unwrap();
+    let inputs = json!({ "account": ACCOUNT, "contract": "CTR-0001" });
+    let run = submit(&office, "renewal_mail", &inputs);
+    let asking = get(&office, &run);
+    assert_eq!(
+        (&asking["run"]["status"], &asking["run"]["agent"]),
+        (&json!("asking"), &json!("agent:renewals"),)
+    );
+    let halt = office.json(&["halt", "--agent", "agent:email-drafter"]).exits(0).document();
+    assert_eq!(office.approve(&run).exits(0).document()["status"], "halted");
+    assert!(office.world.mails().is_empty());
+    // What could not even begin is not begun: not a word reaches its model.
+    let inputs = inputs.to_string();
+    let submit = ["intent", "submit", "renewal_mail", "--json", &inputs];
+    assert_eq!(office.json(&submit).exits(75).problem()["code"], "halted");
+    assert_eq!(model.heard().len(), 1);
+    let halt = halt["id"].as_str().unwrap();
+    office.json(&["halt", "lift", halt]).exits(0);
+    let done = office.json(&["run", "resume", &run]).exits(0).document();
+    assert_eq!(done["status"], "succeeded", "{done:#}");
+    assert_eq!(office.world.mails().len(), 1);
 }
 
 /// An agent from the command line reads; with `--write` it may propose, and policy decides (C105).

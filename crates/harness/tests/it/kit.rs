@@ -298,9 +298,50 @@ fn a_step_that_ignores_drift_is_red() {
 fn a_step_that_can_never_run_is_red() {
     let desk = Desk::new().with(CONNECTOR, ", clearance: {confidentiality: internal}", "");
     let (red, document) = desk.red();
-    assert_eq!(red, ["booking:happy"]);
+    assert_eq!(
+        red,
+        ["booking:happy", "move:happy"],
+        "what nothing came to is not known to be sound"
+    );
     says(&document, &["rejected at clearance", "no setting was found in which the run ends well"]);
+    says(&document, &["no run came to `move`", "--allow-unreached"]);
     assert_eq!(document["unreached"][0], "reschedule/move");
+    let allowed = desk.test(&["--allow-unreached"]).exits(10).document();
+    assert_eq!(cells(&allowed, "wrong"), ["booking:happy"], "what is wrong stays wrong");
+}
+
+/// A step that no world leads to is red, alone, until somebody says that it may be.
+#[test]
+fn a_step_that_nothing_comes_to_is_red_unless_allowed() {
+    let when = "when: steps.booking.output.status == 'confirmed'";
+    let desk = Desk::new().with("playbooks/reschedule.yaml", when, "when: 1 == 2");
+    let (red, document) = desk.red();
+    assert_eq!(red, ["move:happy"], "{document:#}");
+    says(&document, &["no run came to `move`"]);
+    let allowed = desk.test(&["--allow-unreached"]).exits(0).document();
+    assert_eq!(allowed["unreached"][0], "reschedule/move");
+}
+
+/// A pack that only hands to agents has nothing that could be wrong here: that is no pass.
+#[test]
+fn a_pack_of_which_nothing_is_played_does_not_pass_in_silence() {
+    let desk = Desk::new()
+        .with("intents/reschedule.yaml", "playbook: reschedule", "hands_to: planner")
+        .with("pack.yaml", "bookings.get_booking, ", "bookings.get_booking, model.main, ");
+    fs::remove_file(desk.pack().join("playbooks/reschedule.yaml")).unwrap();
+    let agents = desk.pack().join("agents");
+    fs::create_dir(&agents).unwrap();
+    let planner = "schema: harness.agent/v1\nname: planner\ntitle: Planner\ninstructions: Move it.\n\
+                   uses:\n  - {do: bookings.get_booking, description: Reads a booking.}\n  \
+                   - {do: bookings.move_booking, description: Moves a booking.}\n";
+    fs::write(agents.join("planner.yaml"), planner).unwrap();
+    let tested = desk.test(&[]).exits(10).document();
+    assert_eq!((&tested["passed"], &tested["cases"]), (&Value::Bool(false), &Value::from(0)));
+    says(&tested, &["no run was played", "reschedule", "--allow-unreached"]);
+    let allowed = desk.test(&["--allow-unreached"]).exits(0).document();
+    assert_eq!(allowed["handed_to_agents"][0], "reschedule");
+    let shown = desk.run(&["pack", "test", "field-service", "--allow-unreached"]).exits(0).stdout;
+    assert!(shown.contains("nothing was played") && shown.contains("not played"), "{shown}");
 }
 
 /// What checking a pack refuses, testing it refuses in the same words: a retry of a write that nobody

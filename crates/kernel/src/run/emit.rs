@@ -11,6 +11,7 @@ use crate::{
     id::{ApprovalId, At, ExceptionId, Seq, TokenId},
     label::LabelMap,
     operation::Undo,
+    playbook::static_path,
     project::{self, Lookup},
     sealed::Sealed,
 };
@@ -39,9 +40,11 @@ impl Run {
         let Body::Dispatched { action, .. } = body else { return };
         let act = self.state.acts.get(action);
         let connector = act.map(|act| act.operation.id.connector().to_owned());
+        let agents = act.map(|act| self.pins.plan.agents_around(&static_path(&act.step)));
         let fresh = self.pending.reach.take().unwrap_or_else(|| self.reach());
         let reach = self.pending.reach.insert(fresh);
         reach.connectors.extend(connector);
+        reach.agents.extend(agents.into_iter().flatten());
     }
 
     pub(super) fn illegal(&self, problem: &'static str) -> Fault {

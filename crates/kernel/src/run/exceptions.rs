@@ -90,6 +90,27 @@ impl Run {
         Ok(open)
     }
 
+    /// What may be decided about an open exception where the run stands, by whoever may decide.
+    #[must_use]
+    pub fn verbs_now(&self, id: &ExceptionId) -> Vec<&'static str> {
+        let Some(open) = self.state.exceptions.get(id) else { return Vec::new() };
+        let every = [
+            Settlement::Happened,
+            Settlement::DidNotHappen,
+            Settlement::Retry,
+            Settlement::Use { value: Arc::default() },
+            Settlement::Skip,
+            Settlement::Stop,
+            Settlement::Rollback,
+            Settlement::Close,
+        ];
+        let fits = |word: &&&str| {
+            let mut meant = every.iter().filter(|settlement| verb(settlement) == **word);
+            meant.any(|settlement| self.check_now(open, settlement).is_ok())
+        };
+        verbs(open.need).iter().filter(fits).copied().collect()
+    }
+
     /// Whether the run can take the decision where it stands.
     fn check_now(&self, open: &Exception, settlement: &Settlement) -> Result<(), Refused> {
         let busy = self.state.unwind.is_some() || self.state.rollback.is_some();

@@ -15,7 +15,7 @@ use crate::{
     event::{End, Purpose, Role, Unwound},
     exception::Exception,
     halt::Reach,
-    id::{ApprovalId, At, Digest, HaltId, Seq, TokenId},
+    id::{ApprovalId, At, Digest, HaltId, OperationId, Seq, TokenId},
     label::LabelMap,
     operation::{Operation, Undo},
     planning::Move,
@@ -125,7 +125,7 @@ impl Run {
     pub fn reach(&self) -> Reach {
         let header = &self.state.header;
         let (pack, agent) = (header.pack.clone(), header.chain.agent.id.clone());
-        Reach { pack, agent, connectors: BTreeSet::new() }
+        Reach { pack, agents: [agent].into(), connectors: BTreeSet::new() }
     }
 
     /// The halt that holds it.
@@ -190,6 +190,12 @@ impl Run {
     #[must_use]
     pub fn effects(&self) -> Vec<(Seq, Option<TokenId>)> {
         self.state.effects.iter().rev().cloned().collect()
+    }
+
+    /// One operation it may use, as it is pinned.
+    #[must_use]
+    pub fn operation(&self, id: &OperationId) -> Option<&Operation> {
+        self.pins.catalogue.get(id).map(|entry| &*entry.operation)
     }
 
     /// What the planner wants next: the same for the live run and for its fold.

@@ -299,6 +299,7 @@ fn an_undo_has_no_undo_and_what_it_left_is_not_tried_again() {
     roll_back(&mut b);
     let refused = settle(&mut b, Settlement::Retry).unwrap_err();
     assert!(refused.to_string().contains("an undo has no undo"), "{refused}");
+    assert_eq!(run(&b).verbs_now(&open(&b).id), ["close"], "what is refused is not offered");
     assert_eq!(b.world.calls["sys.undo"], 1);
     settle(&mut b, Settlement::Close).unwrap();
     stands(&b);
@@ -386,6 +387,7 @@ fn a_defect_holds_the_run_until_somebody_says_how_it_goes_on() {
     assert_eq!(open(&b).need, Need::Defect);
     let refused = settle(&mut b, Settlement::Close).unwrap_err();
     assert!(matches!(refused, Refused::NotNow(_)), "{refused}");
+    assert_eq!(run(&b).verbs_now(&open(&b).id), ["retry", "rollback"]);
     b.input(Input::Fault { message: "again".into() }).unwrap();
     assert_eq!(open(&b).count, 2);
     settle(&mut b, Settlement::Retry).unwrap();

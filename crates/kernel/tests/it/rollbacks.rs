@@ -89,6 +89,34 @@ fn a_token_is_single_use() {
     assert!(matches!(b.input(redeem()), Err(Refused::NotNow(_))));
 }
 
+/// C208: a way back that has run out takes nothing back, and says so.
+#[test]
+fn a_token_that_has_run_out_calls_nothing_and_says_so() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    for (days, expired) in [(29, false), (31, true)] {
+        let mut b = bench(&["ours"]);
+        b.start(Crash::Never);
+        let calls = b.world.calls.clone();
+        b.at += days * DAY_MS;
+        b.input(roll_back(OnConflict::Refuse)).unwrap();
+        let run = b.run.as_ref().unwrap();
+        if !expired {
+            assert_eq!((undone(&b), run.status()), (vec![Undone::Restored], Status::RolledBack));
+            continue;
+        }
+        assert_eq!(b.world.calls, calls, "nothing is called");
+        assert_eq!(b.world.record, json!("ours"));
+        assert_eq!(undone(&b), [Undone::Expired]);
+        assert_eq!(run.status(), Status::Succeeded, "it is not called taken back");
+        let unwound = b.records.iter().find_map(|r| match &r.event.body {
+            Body::Unwound { unwound } => Some(*unwound),
+            _ => None,
+        });
+        assert_eq!(unwound, Some(Unwound::Refused));
+        assert!(run.usable_tokens().is_empty());
+    }
+}
+
 #[test]
 fn a_moved_world_is_refused_with_the_three_way_difference() {
     let mut b = bench(&["ours"]);

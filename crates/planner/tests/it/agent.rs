@@ -455,6 +455,32 @@ fn a_claim_without_a_receipt_is_a_caveat() {
     assert_eq!(unproven(&drive), Some(0));
 }
 
+/// C345: what an answer is without is said beside it, unless it was had in the end.
+#[test]
+fn a_read_that_came_to_nothing_is_a_caveat() {
+    let gaps = |told: Value, failing: usize| {
+        let mut drive = started(told);
+        for turn in 1..=2 {
+            let items = json!([call("c", "r_usage", json!({ "id": turn.to_string() }))]);
+            says(&mut drive, turn, items);
+            let step = format!("a/r.usage[{turn}]");
+            match turn as usize > failing {
+                true => drive.done(&step, json!("steady")),
+                false => drive.failed(&step, Class::Unavailable),
+            };
+        }
+        says(&mut drive, 3, json!([text("It looks good.")]));
+        let last = drive.lines().last().unwrap().clone();
+        assert!(last.contains("It looks good."), "{last}");
+        last.contains("`r_usage` failed (unavailable): the answer is without it")
+    };
+    let told = json!({ "gaps": "told" });
+    assert!(gaps(told.clone(), 2));
+    assert!(!gaps(told.clone(), 1), "it worked later");
+    assert!(!gaps(told, 0));
+    assert!(!gaps(json!({}), 2), "a plan of before does what it did");
+}
+
 /// A skill's text is told only when it is loaded (C088).
 #[test]
 fn skills_are_told_in_steps() {

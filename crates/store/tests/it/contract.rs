@@ -783,7 +783,7 @@ fn dispatching(
     let mut batch = batch(tenant, vec![Record::new(event).unwrap()]);
     batch.reach = Some(Reach {
         pack: "sales@1.0.0".to_owned(),
-        agent: "agent:seller".parse().unwrap(),
+        agents: ["agent:seller".parse().unwrap()].into(),
         connectors: [connector.to_owned()].into(),
     });
     batch

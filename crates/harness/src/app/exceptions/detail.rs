@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::ExceptionEntry;
 
-use super::{ExceptionView, run_of, view, word};
+use super::{ExceptionView, run_of, verb_of, view, word};
 use crate::app::{
     App, Caller, parse_id,
     problem::Problem,
@@ -101,8 +101,12 @@ pub async fn get(
     let conflict = conflict.unwrap_or_else(|| "DIGEST".to_owned());
     let tried = tried(&records, &exception);
     let said = tried.iter().rev().find_map(|line| line.failure.clone());
+    let mut shown = view(&entry, app.now());
+    if open {
+        shown.verbs = run.verbs_now(&id).into_iter().map(str::to_owned).collect();
+    }
     Ok(ExceptionDetail {
-        exception: view(&entry, app.now()),
+        exception: shown,
         run: runs::view_of(app, caller, &run_id).await?,
         summary: summary(&exception),
         said,
@@ -177,10 +181,8 @@ fn steps_back(records: &[Record], exception: &Exception) -> Vec<StepBack> {
             Body::Settled { exception: other, by, settled, evidence } => {
                 let about = last_raised(records, other);
                 if about.is_some_and(|a| a.step == exception.step && a.need == exception.need) {
-                    let verb = serde_json::to_value(settled).unwrap_or_default();
-                    let verb = verb.get("verb").and_then(Value::as_str).unwrap_or_default();
                     let why = evidence.value().as_str().map(visible);
-                    let (what, by) = (verb.to_owned(), Some(by.id.to_string()));
+                    let (what, by) = (verb_of(settled), Some(by.id.to_string()));
                     done.push(StepBack { at, what, by, why });
                 }
             }
@@ -214,17 +216,16 @@ fn summary(exception: &Exception) -> String {
     if *count > 1 { format!("{what}; it happened {count} times") } else { what }
 }
 
-/// The verbs that fit now, the safest first.
+/// The verbs that fit now, the safest first: what would be refused is not offered.
 fn safe(run: &Run, exception: &Exception, conflict: &str) -> Vec<VerbView> {
-    let words: &[&str] = match exception.need {
-        Need::InDoubt => &["happened", "did_not_happen", "rollback"],
-        Need::Escalated => &["retry", "use", "skip", "stop"],
-        Need::UndoFailed => &["retry", "close"],
-        Need::Conflict => &["retry", "accept", "close"],
-        Need::Unplanned => &["close"],
-        Need::Defect if run.status() == kernel::run::Status::NeedsPerson => &["retry", "rollback"],
-        Need::Defect => &["close"],
-    };
+    let mut words = run.verbs_now(&exception.id);
+    match exception.need {
+        // To overwrite is to take back again, and fits when that does.
+        Need::Conflict if words.first() == Some(&"retry") => words.insert(1, "accept"),
+        // Nothing is held by it any more.
+        Need::Defect if words.contains(&"close") => words.retain(|word| *word == "close"),
+        _ => {}
+    }
     words.iter().map(|verb| explained(verb, (exception, run.id(), conflict))).collect()
 }
 
@@ -273,9 +274,14 @@ fn explained(verb: &str, (exception, run, conflict): (&Exception, &RunId, &str))
             "newest first per record; what cannot be taken back is reported",
             format!("harness exception settle {id} stop --evidence WHY"),
         ),
-        "rollback" => (
+        "rollback" if exception.need == Need::InDoubt => (
             "end the run and take back what it did",
             "a doubt stays open and holds up only its own record",
+            format!("harness exception rollback {id} {reason}"),
+        ),
+        "rollback" => (
+            "end the run and take back what it did",
+            "newest first per record; what cannot be taken back is reported",
             format!("harness exception rollback {id} {reason}"),
         ),
         "accept" => (

@@ -68,6 +68,18 @@ pub struct TestPack {
     pub seed: u64,
     /// Only these: `[intent/]step:probe[=case]`.
     pub only: Vec<String>,
+    /// What a step means that no run came to, and a pack of which nothing was played.
+    pub unreached: Unreached,
+}
+
+/// What it means that something was not played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unreached {
+    /// It is wrong: nothing is known about it.
+    #[default]
+    Wrong,
+    /// It is told.
+    Allowed,
 }
 
 /// One cell's worth of work.
@@ -104,7 +116,8 @@ pub fn test(config: &Config, request: &TestPack) -> Result<PackTested, Problem> 
     }
     let found = side_by_side(&jobs, |job| play_case(&rehearsals, job));
     let place = request.pack.clone().unwrap_or_else(|| folder.display().to_string());
-    let results = Results { place, seed: request.seed, agents, rehearsals, jobs, found, only };
+    let (seed, unreached) = (request.seed, request.unreached);
+    let results = Results { place, seed, agents, rehearsals, jobs, found, only, unreached };
     Ok(results.report(&stage, policies))
 }
 
@@ -242,6 +255,7 @@ struct Results {
     jobs: Vec<Job>,
     found: Vec<Vec<Finding>>,
     only: Vec<Only>,
+    unreached: Unreached,
 }
 
 impl Results {
@@ -253,6 +267,8 @@ impl Results {
             .filter_map(|index| self.intent(index, (&mut failures, &mut told)))
             .collect();
         let cells = || items.iter().flat_map(|item| &item.steps).flat_map(|step| &step.cells);
+        let cases = cells().map(|cell| cell.cases).sum();
+        failures.extend(self.nothing_played(cases));
         let unreached = self.rehearsals.iter().flat_map(|rehearsal| {
             let rows = rehearsal.rows.iter().filter(|row| row.reached.is_none());
             rows.filter(|row| row.tried.is_none())
@@ -265,7 +281,7 @@ impl Results {
             seed: self.seed,
             policies,
             passed: failures.is_empty(),
-            cases: cells().map(|cell| cell.cases).sum(),
+            cases,
             wrong: cells().map(|cell| cell.wrong).sum(),
             probes: PROBES.iter().map(view).collect(),
             unreached: unreached.collect(),
@@ -274,6 +290,23 @@ impl Results {
             items,
             failures,
         }
+    }
+
+    /// A pack that only hands to agents: that nothing was wrong says nothing about it.
+    fn nothing_played(&self, cases: usize) -> Option<Failure> {
+        let silent = cases == 0 && !self.agents.is_empty() && self.only.is_empty();
+        (silent && self.unreached == Unreached::Wrong).then(|| Failure {
+            intent: self.agents.join(", "),
+            step: String::new(),
+            probe: "happy".to_owned(),
+            case: "any".to_owned(),
+            happened:
+                "no run was played: agents serve every intent, and what their models would say \
+                       is not made up here"
+                    .to_owned(),
+            expected: "something to play; --allow-unreached lets it pass without".to_owned(),
+            reproduce: format!("{} --seed {}", self.place, self.seed),
+        })
     }
 
     fn intent(
@@ -358,6 +391,12 @@ impl Results {
                 let finding = Finding::new(happened, "some world lets it do its work");
                 return (cell(CellState::Wrong, 1), vec![("plain".to_owned(), finding)]);
             }
+            (None, None) if known.name == "happy" && self.unreached == Unreached::Wrong => {
+                let happened = format!("no run came to `{}`", step.path);
+                let expected = "some setting leads to it; --allow-unreached lets it pass without";
+                let finding = Finding::new(happened, expected);
+                return (cell(CellState::Wrong, 1), vec![("plain".to_owned(), finding)]);
+            }
             (None, _) => return (cell(CellState::Unreached, 0), Vec::new()),
             (Some(_), _) => {}
         }
@@ -386,12 +425,15 @@ impl Results {
         (probe, case): (&str, String),
         finding: Finding,
     ) -> Failure {
-        let only = format!("{}/{}:{probe}={case}", rehearsal.intent, row.path);
+        // What no run came to cannot be played alone.
+        let only = row.reached.as_ref().map_or_else(String::new, |_| {
+            format!(" --only '{}/{}:{probe}={case}'", rehearsal.intent, row.path)
+        });
         Failure {
             intent: rehearsal.intent.clone(),
             step: row.path.clone(),
             probe: probe.to_owned(),
-            reproduce: format!("{} --seed {} --only '{only}'", self.place, self.seed),
+            reproduce: format!("{} --seed {}{only}", self.place, self.seed),
             case,
             happened: finding.happened,
             expected: finding.expected,

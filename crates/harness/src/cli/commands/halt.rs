@@ -21,7 +21,7 @@ pub struct Args {
     /// Only calls of this connector
     #[arg(long, group = "scope")]
     connector: Option<String>,
-    /// Only runs of this agent
+    /// Only runs of this agent, and what it does as a step of others: `agent:NAME`
     #[arg(long, group = "scope")]
     agent: Option<String>,
     /// Only this run

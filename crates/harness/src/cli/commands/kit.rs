@@ -35,6 +35,9 @@ pub struct Test {
     /// What the made-up world comes from: the same seed, the same result
     #[arg(long, default_value_t = 0, value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     seed: u64,
+    /// Steps that no run comes to are told, and are not wrong; nor is a pack that only hands to agents
+    #[arg(long)]
+    allow_unreached: bool,
     /// Write the result as JUnit XML as well
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -56,9 +59,13 @@ impl Test {
     /// # Errors
     /// When there is no such pack, or it does not load.
     pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
-        let Self { pack, only, seed, junit } = self;
+        let Self { pack, only, seed, allow_unreached, junit } = self;
+        let unreached = match allow_unreached {
+            true => kit::Unreached::Allowed,
+            false => kit::Unreached::Wrong,
+        };
         let config = client::load(&context.overrides)?;
-        let tested = kit::test(&config, &kit::TestPack { pack, seed, only })?;
+        let tested = kit::test(&config, &kit::TestPack { pack, seed, only, unreached })?;
         if let Some(path) = junit {
             kit::write_junit(&tested, &path)?;
         }
@@ -96,10 +103,13 @@ fn made_pack(answer: &Value, screen: &mut Screen) {
 fn matrix(answer: &Value, screen: &mut Screen) {
     let number = |pointer: &str| render::text(answer, pointer);
     let passed = answer.get("passed").and_then(Value::as_bool) == Some(true);
-    let came = if passed {
-        screen.tone(Tone::Good, "everything as declared")
-    } else {
-        screen.tone(Tone::Bad, &format!("{} of them not as declared", number("/wrong")))
+    let came = match (number("/cases").as_str(), passed) {
+        ("0", true) => screen.tone(Tone::Warn, "nothing was played"),
+        ("0", false) => screen.tone(Tone::Bad, "nothing was played"),
+        (_, true) => screen.tone(Tone::Good, "everything as declared"),
+        (_, false) => {
+            screen.tone(Tone::Bad, &format!("{} of them not as declared", number("/wrong")))
+        }
     };
     let name = format!("{} {}", number("/name"), number("/version"));
     screen.line(&format!(

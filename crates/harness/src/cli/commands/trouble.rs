@@ -32,6 +32,9 @@ pub(crate) fn troubles(answer: &Value, screen: &mut Screen) {
         let taken = [
             ("recovery", "/recovery"),
             ("caveat", "/caveat"),
+            ("instead", "/instead/operation"),
+            ("trust", "/instead/trust"),
+            ("as of", "/instead/as_of"),
             ("owner", "/owner"),
             ("decided", "/decided"),
         ];

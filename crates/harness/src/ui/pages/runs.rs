@@ -332,6 +332,10 @@ pub(super) fn troubles(frame: &Frame, troubles: &[TroubleView]) -> Markup {
                     td {
                         (parts::title(trouble.recovery.as_deref().unwrap_or("nothing yet")))
                         @if let Some(caveat) = &trouble.caveat { br; span.meta { (caveat) } }
+                        @if let Some(instead) = &trouble.instead { br; span.meta {
+                            (instead.operation) ", " (instead.trust)
+                            @if let Some(as_of) = &instead.as_of { ", as of " (crate::app::value::plain(as_of)) }
+                        } }
                         @if let Some(decided) = &trouble.decided { br; span.meta { (decided) } }
                     }
                 } } }

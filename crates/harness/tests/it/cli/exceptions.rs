@@ -73,7 +73,7 @@ fn one_exception_says_what_happened_and_what_is_safe() {
     assert!(!detail["said"].as_str().unwrap().is_empty());
     let verbs: Vec<&str> =
         detail["safe"].as_array().unwrap().iter().map(|v| v["verb"].as_str().unwrap()).collect();
-    assert_eq!(verbs, ["retry", "use", "skip", "stop"]);
+    assert_eq!(verbs, ["retry", "use", "skip", "stop", "rollback"]);
     assert!(detail["answer"].is_object(), "an answer has a schema: {detail:#}");
     // For people: nothing is wider than the terminal.
     let told = office.run(&["exception", "get", &id]).exits(0).stdout;
@@ -109,6 +109,14 @@ fn an_answer_must_fit_and_only_its_owner_gives_it() {
     office.json(&words).exits(7);
     let late = office.json(&retry).exits(5).problem();
     assert_eq!(late["code"], "settled-already", "{late}");
+    // So does the same verb with another value: it must not look as if it had been taken.
+    let mut other = office.world.get("/crm/accounts/ACC-0007");
+    other["Name"] = json!("Somebody else");
+    let other = other.to_string();
+    let words = ["exception", "answer", &id, &other, "--reason", "read it once more"];
+    let late = office.json(&words).exits(5).problem();
+    assert_eq!(late["code"], "settled-already", "{late}");
+    assert!(late["detail"].as_str().unwrap().contains("another value"), "{late}");
     assert_eq!(events(), after);
     let detail = office.json(&["exception", "get", &id]).exits(0).document();
     assert_eq!(detail["exception"]["state"], "settled");
@@ -133,8 +141,65 @@ fn retry_skip_and_rollback_do_what_they_say() {
     assert!(listed(&office, &["--run", &run]).is_empty());
     let (run, id) = forbidden(&office, "ACC-0064", "skip");
     let skipped = office.json(&["exception", "skip", &id, "--reason", "not needed"]);
-    assert_ne!(skipped.code, 5, "{skipped:#?}");
+    assert_eq!(skipped.exits(7).document()["status"], "asking", "it goes on without the step");
+    assert!(office.writes().is_empty());
+    let ended = office.approve(&run).exits(0).document();
+    assert_eq!(ended["status"], "partial", "the result says what it is without: {ended}");
+    let detail = office.json(&["run", "get", &run]).exits(0).document();
+    assert!(detail["caveats"].to_string().contains("without this step"), "{detail:#}");
+    assert_eq!(office.contract("ACC-0064")["Terms"]["PaymentTermsDays"], 45);
     let replayed = office.json(&["run", "replay", &run]).exits(0).document();
     assert_eq!(replayed["identical"], true, "{replayed}");
-    assert!(office.writes().is_empty());
+}
+
+/// What a run did before it got stuck is taken back from its exception.
+#[test]
+fn a_rollback_from_an_exception_takes_back_what_was_written() {
+    let office = Office::served();
+    let was = office.contract("ACC-0007")["Terms"]["PaymentTermsDays"].clone();
+    let run = id_of(&office.submit_change("ACC-0007", 45, "stuck"));
+    // The read after the write: the ones before it are its images.
+    office.world.fault(&json!({
+        "system": "crm", "operation": "crm.get_contract", "kind": "403", "on_call": 3,
+    }));
+    let stuck = office.approve(&run).exits(9).document();
+    assert_eq!(stuck["status"], "needs_person", "{stuck:#}");
+    assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], 45, "it was written");
+    office.world.heal();
+    let items = listed(&office, &["--run", &run]);
+    assert_eq!(items[0]["step"], "after", "{items:#?}");
+    let id = items[0]["id"].as_str().unwrap();
+    let back = office.json(&["exception", "rollback", id, "--reason", "not like this"]);
+    assert_eq!(back.exits(0).document()["status"], "rolled_back");
+    assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], was);
+    assert!(listed(&office, &["--run", &run]).is_empty());
+    office.world.performed_nothing_twice();
+    let replayed = office.json(&["run", "replay", &run]).exits(0).document();
+    assert_eq!(replayed["identical"], true, "{replayed}");
+}
+
+/// A conflict that is left as it is leaves the queue, and nothing is called for it.
+#[test]
+fn closing_takes_it_off_the_queue_and_does_nothing() {
+    let office = Office::served();
+    let run = office.changed("ACC-0007", 45, "moved");
+    office.meddle("ACC-0007", &json!({ "Terms": { "PaymentTermsDays": 77 } }));
+    office.json(&["run", "rollback", &run]).exits(9);
+    let items = listed(&office, &["--run", &run]);
+    assert_eq!((items.len(), &items[0]["need"]), (1, &json!("conflict")), "{items:#?}");
+    let id = items[0]["id"].as_str().unwrap();
+    let detail = office.json(&["exception", "get", id]).exits(0).document();
+    let safe = detail["safe"].as_array().unwrap().iter();
+    let safe: Vec<&str> = safe.map(|verb| verb["verb"].as_str().unwrap()).collect();
+    assert_eq!(safe, ["retry", "accept", "close"], "{detail:#}");
+    let writes = office.writes();
+    let closed = office.json(&["exception", "close", id, "--reason", "theirs is right"]);
+    assert_eq!(closed.exits(0).document()["status"], "succeeded", "its effect is still there");
+    assert!(listed(&office, &["--run", &run]).is_empty());
+    assert_eq!(office.writes(), writes);
+    assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], 77);
+    let detail = office.json(&["exception", "get", id]).exits(0).document();
+    assert_eq!(detail["exception"]["state"], "settled");
+    let settled = detail["steps_back"].as_array().unwrap().last().unwrap();
+    assert_eq!((&settled["what"], &settled["why"]), (&json!("close"), &json!("theirs is right")));
 }

@@ -71,6 +71,10 @@ fn without_file_handles_it_says_so_and_leaves_the_store_whole() {
         if ![0, 7].contains(&ran.code) {
             refused += 1;
             fails_clearly(&ran);
+            let problem = ran.problem();
+            let said = problem["detail"].as_str().unwrap();
+            assert!(said.contains("Too many open files"), "with {handles}: {problem}");
+            assert!(problem["next"].is_string(), "with {handles}: {problem}");
         }
     }
     assert!(refused > 0, "the limit was never felt");

@@ -57,13 +57,23 @@ fn a_halt_covers_what_it_names() {
     for (words, code) in [
         (vec!["halt", "--pack", "nowhere"], 3),
         (vec!["halt", "--connector", "nowhere"], 3),
+        (vec!["halt", "--pack", "customer-ops@9.9.9"], 3),
         (vec!["halt", "--agent", "no agent"], 2),
+        (vec!["halt", "--agent", "agent:typo"], 3),
         (vec!["halt", "--run", "run_00000000000000000000000000000000"], 3),
         (vec!["halt", "--pack", "customer-ops", "--run", "run_1"], 2),
         (vec!["halt", "lift", "hlt_00000000000000000000000000000000"], 3),
     ] {
         office.json(&words).exits(code).problem();
     }
+    // What is refused for its name says which there are.
+    let refused = office.json(&["halt", "--pack", "customer-ops@9.9.9"]).exits(3).problem();
+    assert!(refused["next"].as_str().unwrap().contains("customer-ops@"), "{refused:#}");
+    let refused = office.json(&["halt", "--agent", "agent:typo"]).exits(3).problem();
+    for known in ["agent:contracts", "agent:email-drafter", "agent:customer-ops"] {
+        assert!(refused["next"].as_str().unwrap().contains(known), "{refused:#}");
+    }
+    assert_eq!(office.json(&["halt", "list"]).exits(0).document()["items"], json!([]));
     let one = id_of(&office.submit_change("ACC-0007", 45, "one"));
     let two = id_of(&office.submit_change("ACC-0042", 45, "two"));
     office.json(&["halt", "--run", &one]).exits(0);

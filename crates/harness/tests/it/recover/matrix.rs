@@ -308,7 +308,12 @@ fn evidence(failure: Failure, trouble: &Value) {
             assert_eq!(sample["at"], "/companies/0/name", "{shown}");
             assert!(said.contains("name"), "the field is named: {shown}");
         }
-        Failure::Permission => assert!(said.contains("403"), "{shown}"),
+        // C189: what is needed, and who lacks it.
+        Failure::Permission => {
+            assert!(said.contains("403"), "{shown}");
+            let who = "the secret `desk_token` does not give the right to `desk.find_company`";
+            assert!(said.contains(who), "{shown}");
+        }
         Failure::Stale => {
             let (age, most) = (&sample["evidence"]["age_ms"], &sample["evidence"]["max_age_ms"]);
             assert!(age.as_i64().unwrap() > most.as_i64().unwrap(), "{shown}");
@@ -361,6 +366,14 @@ async fn outcome(rig: &Rig, ended: &Value, recovery: Recovery) {
         Recovery::Fallback => {
             assert_eq!(company["Name"], "Northwind Robotics", "{ended:#}");
             assert_eq!(*caveats, json!(["The name is the CRM's."]));
+            // C198: whose word it is, and of when.
+            let instead = &ended["troubles"][0]["instead"];
+            assert_eq!(
+                (&instead["operation"], &instead["trust"]),
+                (&json!("crm.get_account"), &json!("verified")),
+                "{ended:#}"
+            );
+            assert!(instead["as_of"].as_str().is_some_and(|at| at.starts_with("20")), "{ended:#}");
         }
         Recovery::Partial => {
             assert_eq!(*company, json!({"companies": []}), "{ended:#}");

@@ -16,8 +16,10 @@ use crate::support::{Office, World};
 
 /// Runs that are verified and replayed by the program itself, too.
 const VERIFIED_MAX: usize = 12;
-/// The writes of the storm.
-const WRITE: &str = "crm.update_contract";
+/// The writes of the storm: one whose target deduplicates, and one that nobody may repeat.
+const WRITES: [&str; 2] = ["crm.update_contract", "mail.send"];
+/// What a mail server is told a mail is called: its key, and this.
+const MESSAGE: &str = "@harness";
 
 /// What was looked at.
 #[derive(Debug, Default)]
@@ -47,7 +49,67 @@ pub(super) fn runs(office: &Office) -> Vec<(String, String)> {
 pub(super) fn performed(world: &World, key: &str) -> u64 {
     let found = world.get(&format!("/_world/effects?key={key}"));
     let lines = found["effects"].as_array().unwrap().iter();
-    lines.map(|line| line["times_performed"].as_u64().unwrap()).sum()
+    let calls: u64 = lines.map(|line| line["times_performed"].as_u64().unwrap()).sum();
+    let found = world.get(&format!("/_world/mail?message_id={key}{MESSAGE}"));
+    let mails = found["messages"].as_array().unwrap().iter();
+    calls + mails.map(|mail| mail["deliveries"].as_u64().unwrap()).sum::<u64>()
+}
+
+/// The key in what the ledger calls an effect.
+fn key_of(effect: &Value) -> String {
+    let named = effect["key"].as_str().unwrap().trim_matches(['<', '>']);
+    named.strip_suffix(MESSAGE).unwrap_or(named).to_owned()
+}
+
+/// Who owned a run, and who said yes to what in it, as its journal tells.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Epoch of its last owner: each is newer than the one before.
+    owner: u64,
+    /// Approval → the action it is for.
+    given: BTreeMap<String, u64>,
+    /// What policy was last asked about each action, and what people last said yes to.
+    judged: BTreeMap<u64, String>,
+    approved: BTreeMap<u64, String>,
+    /// Actions that ended without a call.
+    rejected: BTreeSet<u64>,
+}
+
+impl Answers {
+    fn take(&mut self, run: &str, body: &Value) {
+        if let Some(epoch) = body["epoch"].as_u64() {
+            assert!(epoch > self.owner, "{run}: epoch {epoch} after {}", self.owner);
+            self.owner = epoch;
+        }
+        let Some(action) = body["action"].as_u64() else { return };
+        let digest = || body["digest"].as_str().unwrap().to_owned();
+        match body["kind"].as_str().unwrap() {
+            "judged" => drop(self.judged.insert(action, digest())),
+            "answered" if body["answer"]["verdict"] == "approved" => {
+                let approval = body["approval"].as_str().unwrap().to_owned();
+                let before = self.given.insert(approval, action);
+                assert_eq!(before, None, "{run}: a yes was taken twice");
+                self.approved.insert(action, digest());
+            }
+            "voided" => drop(self.approved.remove(&action)),
+            "rejected" => drop(self.rejected.insert(action)),
+            _ => {}
+        }
+    }
+
+    /// Every write of the storm asks: it leaves after a yes to exactly it.
+    fn covers(&self, action: u64) -> bool {
+        let said = self.approved.get(&action);
+        said.is_some() && said == self.judged.get(&action)
+    }
+
+    /// Each yes that still stood led to its call, or to a refusal that is told.
+    fn led_somewhere(&self, run: &str, sent: &BTreeMap<u64, String>) {
+        for action in self.approved.keys() {
+            let used = sent.contains_key(action) || self.rejected.contains(action);
+            assert!(used, "{run}: the yes to action {action} led nowhere");
+        }
+    }
 }
 
 /// The key under which an action in doubt was sent last.
@@ -106,7 +168,7 @@ fn check_run(
 ) -> (usize, BTreeSet<String>) {
     let events = journal(conn, run);
     let (mut sent, mut operations) = (BTreeMap::new(), BTreeMap::new());
-    let (mut told, mut given) = (BTreeMap::<String, bool>::new(), BTreeSet::new());
+    let (mut told, mut answers) = (BTreeMap::<String, bool>::new(), Answers::default());
     let (mut finished, mut closed) = (false, false);
     let mut receipted = BTreeMap::<u64, u32>::new();
     let mut spent = BTreeSet::new();
@@ -117,15 +179,24 @@ fn check_run(
         let reopens = ["rollback_requested", "settled"].contains(&kind);
         assert!(!closed || reopens, "{run}: `{kind}` follows the close record");
         closed = kind == "closed";
+        answers.take(run, body);
         match kind {
-            "proposed" => drop(operations.insert(seq, body["operation"].clone())),
-            "answered" => drop(given.insert(body["approval"].as_str().unwrap().to_owned())),
+            "proposed" => {
+                let of_step = body["because"]["role"] == "step";
+                drop(operations.insert(seq, (body["operation"].clone(), of_step)));
+            }
             "dispatched" => {
-                drop(sent.insert(action.unwrap(), body["key"].as_str().unwrap().to_owned()));
+                let action = action.unwrap();
+                let (operation, of_step) = &operations[&action];
+                let asked = *of_step && WRITES.iter().any(|write| operation == write);
+                assert!(!asked || answers.covers(action), "{run}: {action} left without a yes");
+                drop(sent.insert(action, body["key"].as_str().unwrap().to_owned()));
             }
             "receipted" => {
                 *receipted.entry(action.unwrap()).or_default() += 1;
-                if operations[&action.unwrap()] == WRITE && body["landed"] != "unknown" {
+                let (operation, _) = &operations[&action.unwrap()];
+                let write = WRITES.iter().any(|write| operation == write);
+                if write && body["landed"] != "unknown" {
                     let landed = body["landed"] == "yes";
                     *told.entry(sent[&action.unwrap()].clone()).or_default() |= landed;
                 }
@@ -147,6 +218,7 @@ fn check_run(
     assert!(finished && closed, "{run}: it is over and not closed");
     assert!(sent.keys().all(|action| receipted.get(action) == Some(&1)), "{run}: {receipted:?}");
     assert_eq!(sent.len(), receipted.len(), "{run}: a receipt without a call");
+    answers.led_somewhere(run, &sent);
     for (key, landed) in &told {
         let performed =
             ledger.get(key).copied().unwrap_or_else(|| performed(&storm.office.world, key));
@@ -157,7 +229,7 @@ fn check_run(
         );
     }
     for (approval, of) in storm.book().given.iter().filter(|(_, of)| of == run) {
-        assert!(given.contains(approval), "{of}: the yes to {approval} is lost");
+        assert!(answers.given.contains_key(approval), "{of}: the yes to {approval} is lost");
     }
     (events.len(), sent.into_values().collect())
 }
@@ -175,7 +247,7 @@ pub(super) fn everything(storm: &Storm) -> Seen {
     let ledger: BTreeMap<String, u64> = world
         .effects()
         .iter()
-        .map(|e| (e["key"].as_str().unwrap().to_owned(), e["times_performed"].as_u64().unwrap()))
+        .map(|e| (key_of(e), e["times_performed"].as_u64().unwrap()))
         .collect();
     let mut written = BTreeSet::new();
     let mut seen = Seen { runs: runs.len(), ..Seen::default() };

@@ -12,6 +12,7 @@ mod soak;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     io::{BufRead as _, BufReader},
     process::{Child, Stdio},
     sync::{
@@ -32,6 +33,8 @@ const ACCOUNTS: u64 = 60;
 const TURNS_MAX: usize = 400;
 /// Times an owner is started while a command still holds the store.
 const STARTS_MAX: usize = 40;
+/// One submission in so many sends a mail; the others change a contract.
+const NOTES_ONE_IN: u64 = 3;
 /// One command in so many is killed.
 const KILLED_ONE_IN: u64 = 8;
 /// Open asks above which desks answer rather than submit: people keep up, or the load would measure a queue.
@@ -77,6 +80,43 @@ struct Book {
     codes: BTreeMap<i32, u64>,
 }
 
+/// The pack learns to send a note: a mail, which nobody may send twice and nobody can be asked about.
+fn teach_notes(office: &Office) {
+    let place = |name: &str| office.path(&format!("packs/customer-ops/{name}"));
+    fs::write(
+        place("intents/owner_note.yaml"),
+        "schema: harness.intent/v1\nname: owner_note\ntitle: Send a note to an account's owner\n\
+         input:\n  type: object\n  required: [account, text]\n  additionalProperties: false\n  \
+         properties:\n    account: {type: string, pattern: \"^ACC-[0-9]{4}$\"}\n    \
+         text: {type: string, minLength: 1, maxLength: 500}\nplaybook: owner_note\n\
+         agent: agent:notes\ntriggers: [note to the owner]\n\
+         examples: [Send a note to the owner of ACC-0042]\n",
+    )
+    .unwrap();
+    fs::write(
+        place("playbooks/owner_note.yaml"),
+        "schema: harness.playbook/v1\nname: owner_note\ntitle: Note\nsteps:\n  \
+         - {id: account, do: crm.get_account, with: {account: \"${{ intent.account }}\"}}\n  \
+         - id: note\n    do: mail.send\n    with:\n      \
+         to: [\"${{ steps.account.output.OwnerEmail }}\"]\n      subject: A note\n      \
+         text: \"${{ intent.text }}\"\n  \
+         - {id: result, return: {told: \"${{ steps.note.output != null }}\"}}\n",
+    )
+    .unwrap();
+    // Whoever looks into a doubt waits until the call cannot be on its way any more.
+    let mail = fs::read_to_string(place("connectors/mail.yaml")).unwrap();
+    let quick = mail.replace("timeout_ms: 20000", "timeout_ms: 2000");
+    assert_ne!(quick, mail);
+    fs::write(place("connectors/mail.yaml"), quick).unwrap();
+}
+
+/// `intent submit owner_note`, under a key.
+fn note(account: &str, key: &str) -> Vec<String> {
+    let inputs = json!({ "account": account, "text": format!("About {key}.") }).to_string();
+    let words = ["intent", "submit", "owner_note", "--json", &inputs, "--idempotency-key", key];
+    words.map(str::to_owned).to_vec()
+}
+
 /// An office in a storm.
 #[derive(Debug)]
 struct Storm {
@@ -100,8 +140,10 @@ struct Storm {
 impl Storm {
     fn new(minutes: u64) -> Self {
         let seed = asked("HARNESS_SEED", 0x5eed);
+        let office = Office::open_for(minutes);
+        teach_notes(&office);
         Self {
-            office: Office::open_for(minutes),
+            office,
             odd: Odd(AtomicU64::new(seed)),
             seed,
             book: Mutex::default(),
@@ -230,7 +272,13 @@ impl Storm {
         self.book().keys.entry(key.clone()).or_default();
         let account = format!("ACC-{:04}", 3 + number % ACCOUNTS);
         let days = u32::try_from(20 + number % 60).unwrap();
-        if let Some(answer) = self.answer(&change(&account, days, &key).each()) {
+        let answer = if number.is_multiple_of(NOTES_ONE_IN) {
+            let words = note(&account, &key);
+            self.answer(&words.iter().map(String::as_str).collect::<Vec<_>>())
+        } else {
+            self.answer(&change(&account, days, &key).each())
+        };
+        if let Some(answer) = answer {
             self.book().keys.insert(key, Some(id_of(&answer)));
         }
     }
@@ -292,9 +340,11 @@ impl Storm {
             json!({"kind": "429", "retry_after_s": 1}),
         ];
         let mut rule = kinds[self.odd.below(kinds.len() as u64) as usize].clone();
-        let operations = ["crm.update_contract", "crm.get_contract", "crm.get_account"];
-        rule["system"] = json!("crm");
-        rule["operation"] = json!(operations[self.odd.below(3) as usize]);
+        let operations =
+            ["crm.update_contract", "crm.get_contract", "crm.get_account", "mail.send"];
+        let operation = operations[self.odd.below(operations.len() as u64) as usize];
+        rule["system"] = json!(operation.split('.').next());
+        rule["operation"] = json!(operation);
         rule["on_call"] = json!(self.odd.below(3) + 1);
         self.office.world.heal();
         self.office.world.fault(&rule);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kernel::{
     LabelMap,
-    agent::StopReason,
+    agent::{Gaps, StopReason},
     conversation::{Item, Source},
     planning::Labelled,
 };
@@ -50,6 +50,13 @@ impl Frame {
         let unproven = claims::unproven(&text, &self.changed);
         if !unproven.is_empty() {
             desk.note(&self.path, None, UNPROVEN);
+        }
+        if self.code.spec.gaps == Gaps::Told {
+            for (name, class) in &self.missing {
+                let failed = class.name().replace('_', " ");
+                let text = format!("`{name}` failed ({failed}): the answer is without it");
+                desk.note(&self.path, Some(*class), &text);
+            }
         }
         let count = u32::try_from(unproven.len()).unwrap_or(u32::MAX);
         self.mark(desk, StopReason::Done, count);

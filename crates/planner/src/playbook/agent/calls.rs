@@ -7,6 +7,7 @@ use kernel::{
     action::Proposal,
     agent::StopReason,
     conversation::{Item, Segment},
+    exception::Class,
     operation::Effect,
     planning::{Labelled, Move, Question, Settled},
     playbook::call_path,
@@ -382,11 +383,13 @@ impl Frame {
         match met {
             Met::Settled(Settled::Failed { class, code, label, .. }) => {
                 self.seen.join_from(label);
+                self.note_read(index, Some(*class));
                 let content = say::failure(*class, code.as_deref());
                 At::Told { content, is_error: true, refused: code.is_some() }
             }
             Met::Settled(Settled::Done(output)) => {
                 self.note_change(index);
+                self.note_read(index, None);
                 self.show(output)
             }
             Met::Output(output, raise) => {
@@ -407,6 +410,15 @@ impl Frame {
     fn note_change(&mut self, index: usize) {
         let Some(open) = self.open.get(index).filter(|open| !open.is_read) else { return };
         self.changed.insert(open.name.clone());
+    }
+
+    /// A read failed, or worked: the answer is without what it would have told, or is not.
+    fn note_read(&mut self, index: usize, failed: Option<Class>) {
+        let Some(open) = self.open.get(index).filter(|open| open.is_read) else { return };
+        match failed {
+            Some(class) => self.missing.insert(open.name.clone(), class),
+            None => self.missing.remove(&open.name),
+        };
     }
 
     /// Shows a result, or a handle to it where seeing it would taint the agent or it is too long.

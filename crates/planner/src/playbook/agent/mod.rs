@@ -21,7 +21,10 @@ mod say;
 mod stuck;
 mod talk;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kernel::{
     Label, LabelMap,
@@ -131,6 +134,8 @@ pub(super) struct Frame {
     circles: Circles,
     /// Operations that changed something.
     changed: BTreeSet<String>,
+    /// Reads that failed, and have not worked since.
+    missing: BTreeMap<String, Class>,
 }
 
 /// What the fold reads of a reply.
@@ -169,6 +174,7 @@ impl Frame {
             kept: Vec::new(),
             circles: Circles::default(),
             changed: BTreeSet::new(),
+            missing: BTreeMap::new(),
         };
         let progress = frame.think(desk);
         Ok((frame, progress))
