@@ -6,6 +6,7 @@ use kernel::{
     id::{RunId, TokenId},
     operation::Undo,
     rollback::{State as TokenState, Token},
+    run::Run,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,7 +114,8 @@ pub async fn preview(
         }
         let (step, summary) = folded.told(action);
         let token = token.as_ref().and_then(|token| run.token_by_id(token));
-        match token.map(|token| (token, spent(token, now))) {
+        let held = |token| spent(token, now).or_else(|| doubted(run, token));
+        match token.map(|token| (token, held(token))) {
             None => {
                 let because = "it cannot be taken back".to_owned();
                 stays.push(Stays { action, step, summary, because });
@@ -148,6 +150,12 @@ fn spent(token: &Token, now: i64) -> Option<String> {
         }
         TokenState::Armed => None,
     }
+}
+
+/// What the core will not take back before a doubt is settled.
+fn doubted(run: &Run, token: &Token) -> Option<String> {
+    let action = run.doubt_over(token)?;
+    Some(format!("nobody knows whether the later action {action} happened; settle that first"))
 }
 
 fn reversal(token: &Token, (step, summary): (String, String)) -> Reversal {

@@ -23,21 +23,21 @@ const first = (stream) => new Promise((done, fail) => {
 });
 
 export class Office {
-  static async open({ more = "", pack = () => {} } = {}) {
+  static async open({ more = "", pack = () => {}, packs = `["packs/customer-ops"]` } = {}) {
     const office = new Office();
     office.dir = mkdtempSync(join(tmpdir(), "harness-pages-"));
     office.env = { PATH: process.env.PATH, HOME: join(office.dir, "user"), XDG_DATA_HOME: join(office.dir, "data") };
     mkdirSync(office.env.HOME);
     office.world = spawn(bin, ["demo-world", "--minutes", "20"], { env: office.env, stdio: ["ignore", "pipe", "ignore"] });
     office.place = JSON.parse(await first(office.world.stdout));
-    await office.furnish(more);
+    await office.furnish(more, packs);
     cpSync(join(root, "packs/customer-ops"), join(office.dir, "packs/customer-ops"), { recursive: true });
     pack(join(office.dir, "packs/customer-ops"));
     await office.serve();
     return office;
   }
 
-  async furnish(more) {
+  async furnish(more, packs) {
     const { tokens } = await (await fetch(`${this.place.url}/_world`)).json();
     mkdirSync(join(this.dir, "secrets"));
     let systems = "", secrets = "[secrets]\n";
@@ -49,7 +49,7 @@ export class Office {
     }
     writeFileSync(join(this.dir, "operator.cedar"),
       '@id("office.all")\n@reason("The office uses its pack.")\npermit (principal, action, resource);\n');
-    writeFileSync(join(this.dir, "harness.toml"), `store = "store"\npacks = ["packs/customer-ops"]\nme = "ulla"
+    writeFileSync(join(this.dir, "harness.toml"), `store = "store"\npacks = ${packs}\nme = "ulla"
 [people.ulla]\nroles = ["requester", "operator"]
 [people.mira]\nroles = ["approver", "finance"]
 [people.nora]\nroles = ["approver", "finance"]

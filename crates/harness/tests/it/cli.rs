@@ -9,6 +9,7 @@ mod halts;
 mod owner;
 mod packs;
 mod proof;
+mod recipes;
 mod refusals;
 mod rollbacks;
 mod rules;

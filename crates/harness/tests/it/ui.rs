@@ -207,6 +207,19 @@ async fn exceptions(rig: &Rig) {
     says(&keep("exception", &page), &["It happened", "It did not happen", "How do you know?"]);
     let page = views::run(&rig.app, &visitor, (&run, "timeline", None)).await.unwrap();
     says(&keep("run-doubt", &page), &["Open the exception"]);
+
+    // C349: what a doubt holds up is not promised beforehand.
+    let body = json!({ "exception": exception, "verb": "rollback", "evidence": "Take it back." });
+    rig.ok("olaf", "exception.settle", body).await;
+    let told = rig.ok("olaf", "run.rollback-preview", json!({ "run": run })).await;
+    let done = rig.ok("olaf", "run.rollback", json!({ "run": run })).await;
+    let back =
+        |effect: &&Value| effect["result"] == "restored" || effect["result"] == "compensated";
+    let back = done["effects"].as_array().unwrap().iter().filter(back).count();
+    assert_eq!(told["effects"].as_array().unwrap().len(), back, "{told:#} {done:#}");
+    assert_eq!(told["possible"], false, "{told:#}");
+    let page = views::rollback(&rig.app, &visitor, &run).await.unwrap();
+    says(&keep("rollback-doubt", &page), &["Nobody knows whether the later action"]);
 }
 
 async fn rollback(rig: &Rig, done: &str) {
@@ -255,4 +268,60 @@ async fn receipts(rig: &Rig, done: &str) {
     );
     let page = views::verified(&rig.app, &visitor, done).await.unwrap();
     says(&keep("verified", &page), &["Verified", "Holds"]);
+}
+
+/// Places and widths of the bars of these classes, in percent, from left to right.
+fn drawn(page: &str, classes: &[&str]) -> Vec<(f64, f64)> {
+    let number = |rect: &str, name: &str| -> f64 {
+        let (_, rest) = rect.split_once(&format!(" {name}=\"")).unwrap();
+        rest.split('%').next().unwrap().parse().unwrap()
+    };
+    // The legend below the lanes has a bar of each class, too.
+    let lanes = page.split("id=\"lanes\"").nth(1).unwrap().split("</ol>").next().unwrap();
+    let rects = lanes.split("<rect class=\"b-").skip(1);
+    let ours = rects.filter(|rect| classes.contains(&rect.split('"').next().unwrap()));
+    let mut bars: Vec<_> = ours.map(|rect| (number(rect, "x"), number(rect, "width"))).collect();
+    bars.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));
+    bars
+}
+
+/// C016: a bar begins where its call left, and is as long as its answer took, by the journal's own times.
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_stand_where_their_events_were() {
+    let rig = Rig::open(&customer_ops(), Vec::new()).await.unwrap();
+    let once =
+        json!({ "system": "crm", "operation": "crm.get_account", "kind": "5xx", "on_call": 1 });
+    fault(&rig, once).await;
+    let run = rig.submit("churn_risk_read", json!({ "account": "ACC-0042" }), "bars").await;
+    assert_eq!(rig.run(&run).await["run"]["status"], "succeeded");
+    let events = rig.ok("ulla", "run.events", json!({ "run": run, "limit": 500 })).await;
+    let mut calls: Vec<(i64, i64)> = Vec::new();
+    let items = events["items"].as_array().unwrap();
+    let at = |event: &Value| {
+        let at: jiff::Timestamp = event["at"].as_str().unwrap().parse().unwrap();
+        at.as_millisecond()
+    };
+    for sent in items.iter().filter(|event| event["kind"] == "dispatched") {
+        let same = |event: &&Value| {
+            let of = |key: &str| event["body"][key] == sent["body"][key];
+            event["kind"] == "returned" && of("action") && of("attempt")
+        };
+        calls.push((at(sent), at(items.iter().find(same).unwrap())));
+    }
+    calls.sort_unstable();
+    let page =
+        views::run(&rig.app, &visitor(&rig, "ulla"), (&run, "timeline", None)).await.unwrap();
+    let bars = drawn(&keep("run-bars", &page), &["executed", "failed"]);
+    assert_eq!(bars.len(), calls.len(), "{bars:?} {calls:?}");
+    // One scale fits all: from the first call's place to the last one's.
+    let ((from, _), (to, _)) = (calls[0], calls[calls.len() - 1]);
+    let ((left, _), (right, _)) = (bars[0], bars[bars.len() - 1]);
+    let scale = (right - left) / (to - from) as f64;
+    assert!(calls.len() > 5 && scale > 0.0, "{calls:?}");
+    let near = |one: f64, other: f64| (one - other).abs() < 0.05;
+    for ((x, width), (sent, answered)) in bars.iter().zip(&calls) {
+        assert!(near(*x, left + scale * (sent - from) as f64), "{bars:?} {calls:?}");
+        let long = scale * (answered - sent) as f64;
+        assert!(near(*width, long.max(0.6)), "{width} for {long}: {bars:?} {calls:?}");
+    }
 }

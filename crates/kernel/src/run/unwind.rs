@@ -114,13 +114,18 @@ impl Run {
         }
         let free = |id: &&TokenId| {
             let Some(token) = self.state.tokens.get(*id) else { return true };
-            let covers = |(action, record): &(Seq, Option<Resource>)| {
-                let apart = matches!((record, &token.resource), (Some(a), Some(b)) if a != b);
-                *action > token.action && !apart
-            };
-            !unwind.snags.iter().any(covers)
+            !unwind.snags.iter().any(|(action, record)| covers((*action, record.as_ref()), token))
         };
         unwind.queue.iter().find(free).cloned()
+    }
+
+    /// A newer action that may have happened, on the record of this token or on one that is not named: as
+    /// long as it is in doubt, the token takes nothing back.
+    #[must_use]
+    pub fn doubt_over(&self, token: &Token) -> Option<Seq> {
+        let acts = self.state.acts.iter();
+        let mut doubts = acts.filter(|(_, act)| act.phase == Phase::Doubt);
+        doubts.find(|(seq, act)| covers((**seq, act.resource.as_ref()), token)).map(|(seq, _)| *seq)
     }
 
     /// Taking back is under way, and no comparison or undo is: read off the fold, so that a crash or a
@@ -334,4 +339,10 @@ impl Run {
         let action = known.map(|token| token.action);
         self.raise(need, class, ("rollback".to_owned(), action, owner)).map(|_| ())
     }
+}
+
+/// Whether what stays stands in the way of an older effect: it is newer, and not on another record.
+fn covers((action, record): (Seq, Option<&Resource>), token: &Token) -> bool {
+    let apart = matches!((record, &token.resource), (Some(a), Some(b)) if a != b);
+    action > token.action && !apart
 }

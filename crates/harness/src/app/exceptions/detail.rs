@@ -276,7 +276,7 @@ fn explained(verb: &str, (exception, run, conflict): (&Exception, &RunId, &str))
         ),
         "rollback" if exception.need == Need::InDoubt => (
             "end the run and take back what it did",
-            "a doubt stays open and holds up only its own record",
+            "a doubt stays open and holds up its own record; where it names none, all that came before it",
             format!("harness exception rollback {id} {reason}"),
         ),
         "rollback" => (

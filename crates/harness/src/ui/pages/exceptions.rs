@@ -154,7 +154,7 @@ pub(crate) fn detail(
                     (super::approvals::claiming(frame, &action, &standing.claim))
                     @if standing.claim.aside_by.is_none() { (super::card::set_aside(frame, &action)) }
                 } }
-                @if let Some(wrong) = wrong { (parts::note(Tone::Bad, Icon::Alert, html! { span #wrong role="alert" { (wrong) } })) }
+                @if let Some(wrong) = wrong { (parts::note(Tone::Bad, Icon::Alert, html! { span #wrong role="alert" { (parts::prose(&parts::capital(wrong))) "." } })) }
                 @if let Some(settled) = &standing.settled {
                     @if exception.state == "settled" {
                         div.note.ok { (Icon::Check.draw()) div {

@@ -35,7 +35,7 @@ pub(crate) fn page(
         div.stack {
             p { a href={ "/runs/" (run.id) } { "Back to the run" } }
             div.head { h1 { "Take back: " (parts::title(&run.intent)) } (parts::status(&run.status)) }
-            @if let Some(wrong) = wrong { (parts::note(Tone::Bad, Icon::Alert, html! { span role="alert" #wrong { (wrong) } })) }
+            @if let Some(wrong) = wrong { (parts::note(Tone::Bad, Icon::Alert, html! { span role="alert" #wrong { (parts::prose(&parts::capital(wrong))) "." } })) }
             div.stack #rollback data-patch {
                 @if let Some(last) = &preview.last { (ended(last)) }
                 @if !preview.stays.is_empty() { (stays(&preview.stays)) }
