@@ -52,6 +52,46 @@ impl Line {
     }
 }
 
+/// A line as a file has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// Its last word: text, or what a schema asks for.
+    #[serde(default)]
+    says: Option<Value>,
+    /// Tools it calls.
+    #[serde(default)]
+    calls: Vec<WrittenCall>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenCall {
+    tool: String,
+    #[serde(default)]
+    with: Option<Arc<Value>>,
+}
+
+impl Written {
+    /// As the `n`-th answer of a conversation.
+    fn line(self, n: usize) -> Line {
+        let text = self.says.map(|says| match says {
+            Value::String(text) => text,
+            other => other.to_string(),
+        });
+        let calls = (0..).zip(self.calls).map(|(at, call)| Item::Call {
+            id: format!("call_{n}_{at}"),
+            name: call.tool,
+            arguments: Some(call.with.unwrap_or_else(|| Arc::new(json!({})))),
+            malformed: None,
+        });
+        let items: Vec<Item> =
+            text.map(|text| Item::Text { text }).into_iter().chain(calls).collect();
+        let calls = items.iter().any(|item| matches!(item, Item::Call { .. }));
+        Line { items, stop: if calls { Stop::Tools } else { Stop::End }, ..Line::text("") }
+    }
+}
+
 type Script = dyn Fn(usize, &Prompt) -> Result<Line, Error> + Send + Sync;
 
 /// A model that answers the n-th question as its script says.
@@ -73,6 +113,28 @@ impl ScriptedModel {
     pub fn lines(name: &str, lines: Vec<Line>) -> Self {
         let over = |n: usize| Error::Unrecorded(format!("the script has no line {}", n + 1));
         Self::new(name, move |n, _| lines.get(n).cloned().ok_or_else(|| over(n)))
+    }
+
+    /// Answers as a file says: a list of `says` (its last word) and `calls` (tools, each with `tool` and
+    /// `with`), one item for each turn of a conversation. So every conversation hears the same, whoever
+    /// else asks and however often the process began anew.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it is no such list.
+    pub fn written(name: &str, script: Value) -> Result<Self, Error> {
+        let told = |error| Error::config(format!("the script of `{name}`: {error}"));
+        let written = Vec::<Written>::deserialize(script).map_err(told)?;
+        if let Some(n) = written.iter().position(|w| w.says.is_none() && w.calls.is_empty()) {
+            let n = n + 1;
+            let what = format!("the script of `{name}`: item {n} neither `says` nor `calls`");
+            return Err(Error::config(what));
+        }
+        let lines: Vec<Line> = (0..).zip(written).map(|(n, written)| written.line(n)).collect();
+        let over = |n: u32| Error::Unrecorded(format!("the script has no item {}", n + 1));
+        Ok(Self::new(name, move |_, prompt| {
+            let turn = usize::try_from(prompt.turn).ok();
+            turn.and_then(|turn| lines.get(turn)).cloned().ok_or_else(|| over(prompt.turn))
+        }))
     }
 
     /// Answers by a function of how often it was asked before and the prompt.

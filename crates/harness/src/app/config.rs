@@ -20,7 +20,7 @@ use kernel::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use models::Keyed;
+pub use models::Answering;
 pub use network::Network;
 pub use notify::{Notify, NotifyFile};
 pub use oidc::{Oidc, OidcFile, Others};
@@ -213,7 +213,7 @@ pub struct Config {
     /// Whether a pack needs a trusted signature.
     pub signed_packs: super::packs::Needed,
     /// Who answers when an agent thinks, with the secrets they are shown.
-    pub providers: Vec<models::Keyed>,
+    pub providers: Vec<models::Answering>,
     /// Roles of models.
     pub roles: BTreeMap<String, ::models::Role>,
     /// Systems by name.
@@ -388,7 +388,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         people,
         publishers: publishers_of(&file, place),
         signed_packs: file.signed_packs,
-        providers: models::providers(&file.providers)?,
+        providers: models::providers(&file.providers, &place.base)?,
         roles: models::roles(&file.models)?,
         systems: file.systems,
         secrets: file.secrets,
@@ -432,7 +432,8 @@ fn named(file: &File, notify: &Notify, oidc: Option<&Oidc>) -> Vec<(String, Stri
     let providers = file
         .providers
         .iter()
-        .map(|(name, fields)| (format!("providers.{name}"), text(fields.get("model"))));
+        .map(|(name, fields)| (name, fields.get("model").or_else(|| fields.get("script"))))
+        .map(|(name, told)| (format!("providers.{name}"), text(told)));
     let roles = file.models.iter().map(|(name, fields)| {
         let names = fields.get("providers").map(ToString::to_string);
         (format!("models.{name}"), names.unwrap_or_default())

@@ -9,12 +9,20 @@ use kernel::{
     operation::Operation,
     port::{Connector, Outcome, Task},
 };
-use models::{Ask, Client, Embedded, Http, Key, Model, Models, Progress, Terms};
+use models::{
+    Ask, Client, Embedded, Http, Key, Model, Models, Progress, Provider, ScriptedModel, Terms,
+};
 
-use super::{config::Config, problem::Problem};
+use super::{
+    config::{Answering, Config},
+    problem::Problem,
+};
 
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: u64 = 16 * 1024;
+
+/// Longest script, in bytes.
+const SCRIPT_BYTES_MAX: u64 = 1 << 20;
 
 /// The operation of every role, for catalogues: needs neither keys nor connections.
 ///
@@ -22,9 +30,12 @@ const KEY_BYTES_MAX: u64 = 16 * 1024;
 /// What is wrong with `[providers]` and `[models]`.
 pub fn operations(config: &Config) -> Result<Vec<Operation>, Problem> {
     let mut builder = Models::builder();
-    for (provider, _) in &config.providers {
-        let unasked = Arc::new(Unasked(provider.name.clone()));
-        builder = builder.model(unasked, Terms::from(provider));
+    for answering in &config.providers {
+        let (name, terms) = match answering {
+            Answering::Provider(provider, _) => (&provider.name, Terms::from(&**provider)),
+            Answering::Script { name, .. } => (name, Terms::own()),
+        };
+        builder = builder.model(Arc::new(Unasked(name.clone())), terms);
     }
     for (name, role) in &config.roles {
         builder = builder.role(name, role.clone());
@@ -39,17 +50,37 @@ pub fn operations(config: &Config) -> Result<Vec<Operation>, Problem> {
 pub fn open(config: &Config, progress: Arc<dyn Progress>) -> Result<Models, Problem> {
     let http = Http::default();
     let mut builder = Models::builder().progress(progress);
-    for (provider, secret) in &config.providers {
-        let key = match secret {
-            Some(name) => key(config, &provider.name, name)?,
-            None => Key::none(),
+    for answering in &config.providers {
+        builder = match answering {
+            Answering::Provider(provider, secret) => {
+                let key = match secret {
+                    Some(name) => key(config, &provider.name, name)?,
+                    None => Key::none(),
+                };
+                let provider = Provider::clone(provider);
+                builder.client(Client::new(provider, key, &http).map_err(invalid)?)
+            }
+            Answering::Script { name, file } => {
+                builder.model(Arc::new(script(name, file)?), Terms::own())
+            }
         };
-        builder = builder.client(Client::new(provider.clone(), key, &http).map_err(invalid)?);
     }
     for (name, role) in &config.roles {
         builder = builder.role(name, role.clone());
     }
     builder.build().map_err(invalid)
+}
+
+/// A model that answers as a file says.
+fn script(name: &str, file: &Path) -> Result<ScriptedModel, Problem> {
+    let shown = file.display().to_string();
+    let refuse = |what: String| {
+        Problem::usage("script-invalid", format!("provider `{name}`: {what}"))
+            .next("a list of `says: TEXT` and `calls: [{tool, with}]`, one item for each turn")
+    };
+    let text = read_small(file, SCRIPT_BYTES_MAX).map_err(refuse)?;
+    let script = pack::yaml_value(&shown, text.as_bytes()).map_err(|p| refuse(p.to_string()))?;
+    ScriptedModel::written(name, script).map_err(|error| refuse(format!("{shown}: {error}")))
 }
 
 fn invalid(error: models::Error) -> Problem {
@@ -68,7 +99,7 @@ fn key(config: &Config, provider: &str, name: &str) -> Result<Key, Problem> {
     let text = match reference.split_once(':') {
         Some(("env", variable)) => std::env::var(variable)
             .map_err(|_| refuse(format!("the environment variable {variable} is not set")))?,
-        Some(("file", path)) => read_key(Path::new(path)).map_err(refuse)?,
+        Some(("file", path)) => read_small(Path::new(path), KEY_BYTES_MAX).map_err(refuse)?,
         _ => return Err(refuse(format!("`{name}` says neither `env:` nor `file:`"))),
     };
     let text = text.trim();
@@ -78,10 +109,10 @@ fn key(config: &Config, provider: &str, name: &str) -> Result<Key, Problem> {
     Ok(Key::new(text.to_owned()))
 }
 
-fn read_key(path: &Path) -> Result<String, String> {
+fn read_small(path: &Path, bytes_max: u64) -> Result<String, String> {
     let told = |error: std::io::Error| format!("{}: {error}", path.display());
-    if std::fs::metadata(path).map_err(told)?.len() > KEY_BYTES_MAX {
-        return Err(format!("{} is no key: larger than {KEY_BYTES_MAX} bytes", path.display()));
+    if std::fs::metadata(path).map_err(told)?.len() > bytes_max {
+        return Err(format!("{} is larger than {bytes_max} bytes", path.display()));
     }
     std::fs::read_to_string(path).map_err(told)
 }

@@ -278,6 +278,8 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("pack-tested".to_owned(), tested);
     let made = published::<kit::scaffold::PackMade>("harness.pack-made/v1");
     all.insert("pack-made".to_owned(), made);
+    let made = published::<kit::scaffold::PackMade>("harness.project-made/v1");
+    all.insert("project-made".to_owned(), made);
     let signed = published::<packs::PackSigned>("harness.pack-signed/v1");
     all.insert("pack-signed".to_owned(), signed);
     all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());

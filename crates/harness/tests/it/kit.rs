@@ -145,6 +145,43 @@ fn a_new_pack_overwrites_nothing_and_says_what_a_name_is() {
     assert_eq!(fs::read_dir(desk.dir.path()).unwrap().count(), 3, "the pack, `deep`, the user");
 }
 
+/// C105, C106, C330, C336: a new project passes its own test as it is, without a key or a network; what its
+/// agent did is validated, judged, journalled and receipted, and a failure is one of the documented ends.
+#[test]
+fn a_new_project_passes_its_own_test_and_its_agent_answers_offline() {
+    let dir = TempDir::new().unwrap();
+    let made = run_in(dir.path(), &["new", "hello", "-o", "json"]).exits(0).document();
+    validates(&made);
+    let project = dir.path().join("hello");
+    let passed = std::process::Command::new(project.join("test"))
+        .env("HARNESS", env!("CARGO_BIN_EXE_harness"))
+        .env("HOME", dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&passed.stdout).into_owned();
+    assert!(passed.status.success(), "{said}{}", String::from_utf8_lossy(&passed.stderr));
+    assert!(said.contains("19 percent of 250 is 47.5."), "{said}");
+    let words = ["run", "What is 19 percent of 250?", "--agent", "clerk", "-o", "json"];
+    let ran = run_in(&project, &words).exits(0).document();
+    let text = ran.to_string();
+    assert!(text.contains("sums.calculate") && text.contains("rct_"), "{ran:#}");
+    let id = ran["run"]["id"].as_str().or(ran["id"].as_str()).unwrap().to_owned();
+    run_in(&project, &["run", "replay", &id]).exits(0);
+    run_in(&project, &["receipt", "verify", "--run", &id]).exits(0);
+    // A script that has no more to say is a model that failed: an end of its own, and no made-up answer.
+    fs::write(project.join("answers.yaml"), "- calls: [{tool: sums_calculate, with: {}}]\n").unwrap();
+    let words = ["run", "What is 20 percent of 250?", "--agent", "clerk", "-o", "json"];
+    let failed = run_in(&project, &words);
+    assert_eq!(failed.code, 8, "{failed:?}");
+    for broken in ["says: x", "- {}", "- {says: x, more: y}", "- calls: [{with: {}}]"] {
+        fs::write(project.join("answers.yaml"), broken).unwrap();
+        let refused = run_in(&project, &words).exits(2).problem();
+        assert_eq!(refused["code"], "script-invalid", "{broken}: {refused}");
+        assert!(refused["detail"].as_str().unwrap().contains("answers.yaml"), "{refused}");
+    }
+    run_in(dir.path(), &["new", "hello"]).exits(5);
+}
+
 /// C044, C058, C204: every step of every shipped playbook, under every failure.
 #[test]
 fn the_shipped_pack_passes_and_every_step_is_reached() {

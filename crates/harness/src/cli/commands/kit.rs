@@ -1,4 +1,4 @@
-//! `harness pack test` and `harness pack new`.
+//! `harness pack test`, `harness pack new` and `harness new`.
 
 use std::path::PathBuf;
 
@@ -80,24 +80,46 @@ impl Test {
 }
 
 impl New {
-    /// What the command comes to.
+    /// A new pack.
     ///
     /// # Errors
     /// When the name is no name, or the folder exists.
-    pub fn outcome(self) -> Result<Outcome, Problem> {
+    pub fn pack(self) -> Result<Outcome, Problem> {
         let made = kit::scaffold::make(&kit::scaffold::NewPack { name: self.name, dir: self.dir })?;
         let document = ops::document("harness.pack-made/v1", &made)?;
         Ok(Outcome::Document { document, asked: Asked::new("pack.new", Value::Null, made_pack) })
     }
+
+    /// A new project.
+    ///
+    /// # Errors
+    /// As for [`Self::pack`].
+    pub fn project(self) -> Result<Outcome, Problem> {
+        let request = kit::scaffold::NewPack { name: self.name, dir: self.dir };
+        let made = kit::scaffold::make_project(&request)?;
+        let document = ops::document("harness.project-made/v1", &made)?;
+        Ok(Outcome::Document { document, asked: Asked::new("new", Value::Null, made_project) })
+    }
 }
 
-fn made_pack(answer: &Value, screen: &mut Screen) {
+/// Says what was made, and how it is tested.
+fn made(answer: &Value, screen: &mut Screen) -> String {
     let folder = render::text(answer, "/folder");
     screen.heading(&format!("{} is in {folder}", render::text(answer, "/name")));
     for file in render::list(answer, "/files") {
         screen.line(&format!("  {}", file.as_str().unwrap_or_default()));
     }
+    folder
+}
+
+fn made_pack(answer: &Value, screen: &mut Screen) {
+    let folder = made(answer, screen);
     screen.field("next", &format!("harness pack test {folder}"));
+}
+
+fn made_project(answer: &Value, screen: &mut Screen) {
+    let folder = made(answer, screen);
+    screen.field("next", &format!("{folder}/test"));
 }
 
 fn matrix(answer: &Value, screen: &mut Screen) {

@@ -93,6 +93,8 @@ pub enum Outcome {
 pub enum Noun {
     /// Run the whole story once on a demo world: no set-up, no key
     Demo(demo::Args),
+    /// Make a project that runs offline: configuration, policy, a pack, a scripted model
+    New(kit::New),
     /// Say what is wanted: list, plan, submit
     #[command(subcommand)]
     Intent(intent::Verb),
@@ -163,6 +165,7 @@ impl Noun {
     pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
         match self {
             Self::Demo(args) => Ok(Outcome::Async(Box::pin(demo::run(args, context.clone())))),
+            Self::New(new) => new.project(),
             Self::Intent(verb) => verb.outcome(context),
             Self::Plan(verb) => verb.outcome(),
             Self::Run(run) => run.outcome(context),

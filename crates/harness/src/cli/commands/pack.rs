@@ -123,7 +123,7 @@ impl Verb {
                 Ok(Outcome::Ask(Asked::new("pack.failures", body, trouble::failures)))
             }
             Self::Test(test) => test.outcome(context),
-            Self::New(new) => new.outcome(),
+            Self::New(new) => new.pack(),
             Self::Sign { folder, key } => {
                 let signed = packs::sign(&folder, &key)?;
                 let document = ops::document("harness.pack-signed/v1", &signed)?;
@@ -159,8 +159,12 @@ fn checked(answer: &Value, screen: &mut Screen) {
     screen.field("digest", &render::short_digest(&render::text(answer, "/digest")));
     screen.field("intents", &render::joined(answer, "/intents"));
     screen.field("asks for", &render::joined(answer, "/operations"));
-    screen.field("secrets", &render::joined(answer, "/secrets"));
-    screen.field("egress", &render::joined(answer, "/egress"));
+    for (name, pointer) in [("secrets", "/secrets"), ("egress", "/egress")] {
+        let told = render::joined(answer, pointer);
+        if !told.is_empty() {
+            screen.field(name, &told);
+        }
+    }
     for warning in render::list(answer, "/warnings") {
         screen.field("warning", warning.as_str().unwrap_or_default());
     }
