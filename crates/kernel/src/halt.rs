@@ -35,7 +35,7 @@ pub enum Covers {
         /// Which.
         connector: String,
     },
-    /// Runs of an agent, and what it does as a step of other runs.
+    /// Runs that an agent proposes for or handed in, and what it does as a step of other runs.
     Agent {
         /// Which.
         agent: PrincipalId,
@@ -52,7 +52,7 @@ pub enum Covers {
 pub struct Reach {
     /// Pack and version of the run.
     pub pack: String,
-    /// Who proposes: the run's agent, and those whose steps the calls belong to.
+    /// Who proposes: the run's agent, whoever handed it in, and those whose steps the calls belong to.
     pub agents: BTreeSet<PrincipalId>,
     /// Connectors called; empty for a run that does not call yet.
     pub connectors: BTreeSet<String>,

@@ -17,6 +17,7 @@ use store::{Brake, HaltNote, Halts as _, Page, Query as _, RunFilter, Sqlite};
 use super::{
     App, Caller,
     agents::ASSISTANT,
+    identity::token_agents,
     parse_id,
     problem::{Kind, Problem},
     runs::{rfc3339, view_of},
@@ -73,7 +74,7 @@ pub struct Halt {
     pub pack: Option<String>,
     /// Calls of this connector.
     pub connector: Option<String>,
-    /// Runs of this agent, and what it does as a step of other runs.
+    /// Runs of this agent, those it handed in, and what it does as a step of other runs.
     pub agent: Option<String>,
     /// This run.
     pub run: Option<String>,
@@ -180,7 +181,7 @@ async fn covers_of(app: &App, caller: &Caller, request: &Halt) -> Result<Covers,
         }
         (None, None, Some(name), None) => {
             let agent: PrincipalId = parse_id(name)?;
-            let known = agents(app);
+            let known = agents(app, caller).await?;
             let runs = RunFilter { agent: Some(name.clone()), ..RunFilter::default() };
             if known.contains(name) || has_runs(app, caller, runs).await? {
                 return Ok(Covers::Agent { agent });
@@ -205,9 +206,11 @@ fn packs(app: &App) -> BTreeSet<String> {
     each.collect()
 }
 
-/// Agents that packs in force name, as who proposes or as a step, and the one that tasks in words go to.
-fn agents(app: &App) -> BTreeSet<String> {
-    let mut known = BTreeSet::from([format!("agent:{ASSISTANT}")]);
+/// Agents that packs in force name, as who proposes or as a step, those with a credential of their own, and
+/// the one that tasks in words go to.
+async fn agents(app: &App, caller: &Caller) -> Result<BTreeSet<String>, Problem> {
+    let mut known = token_agents(app, caller).await?;
+    known.insert(format!("agent:{ASSISTANT}"));
     for shelved in app.shelf.stock().all() {
         let pack = &shelved.pack;
         let named = std::iter::once(&pack.manifest.name).chain(pack.agents.keys());
@@ -215,7 +218,7 @@ fn agents(app: &App) -> BTreeSet<String> {
         let proposers = pack.intents.values().filter_map(|intent| intent.agent.as_ref());
         known.extend(proposers.map(ToString::to_string));
     }
-    known
+    Ok(known)
 }
 
 async fn has_runs(app: &App, caller: &Caller, filter: RunFilter) -> Result<bool, Problem> {

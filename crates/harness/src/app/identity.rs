@@ -20,6 +20,7 @@ pub(super) use known::Known;
 pub(super) use oidc::Provider;
 pub use oidc::{Departure, Returned};
 pub use sessions::{Cookie, LinkView, MakeLink, form_token, link};
+pub(super) use tokens::agents as token_agents;
 pub use tokens::{
     MakeToken, RevokeToken, TokenList, TokenMade, TokenView, create as create_token,
     list as list_tokens, revoke as revoke_token,

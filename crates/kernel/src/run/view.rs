@@ -124,8 +124,9 @@ impl Run {
     #[must_use]
     pub fn reach(&self) -> Reach {
         let header = &self.state.header;
-        let (pack, agent) = (header.pack.clone(), header.chain.agent.id.clone());
-        Reach { pack, agents: [agent].into(), connectors: BTreeSet::new() }
+        let agents = [&header.chain.agent.id].into_iter().chain(&header.submitted_by);
+        let (pack, agents) = (header.pack.clone(), agents.cloned().collect());
+        Reach { pack, agents, connectors: BTreeSet::new() }
     }
 
     /// The halt that holds it.

@@ -249,22 +249,39 @@ fn principal_of(caller: &Caller, request: &MakeToken) -> Result<(Principal, bool
 /// When the store cannot be read.
 pub async fn list(app: &App, caller: &Caller, _: Nothing) -> Result<TokenList, Problem> {
     let is_admin = caller.may(Right::Admin);
-    let mut items = Vec::new();
+    let mut kept = all(app, caller).await?;
+    kept.retain(|(_, token)| is_admin || token.principal.id == caller.principal().id);
+    let items = kept.iter().map(|(id, token)| view(id, token, app.now())).collect();
+    Ok(TokenList { items })
+}
+
+async fn all(app: &App, caller: &Caller) -> Result<Vec<(String, Credential)>, Problem> {
+    let mut found = Vec::new();
     let mut after = None;
     loop {
         let page = app.store.documents(caller.tenant(), KIND, (after, PAGE_MAX)).await?;
         let full = page.len() == PAGE_MAX;
         after = page.last().map(|kept| kept.id.clone());
         for kept in page {
-            let credential: Credential = read(&kept.body)?;
-            if is_admin || credential.principal.id == caller.principal().id {
-                items.push(view(&kept.id, &credential, app.now()));
-            }
+            found.push((kept.id, read(&kept.body)?));
         }
         if !full {
-            return Ok(TokenList { items });
+            return Ok(found);
         }
     }
+}
+
+/// Agents that have, or had, a token of their own.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(in crate::app) async fn agents(
+    app: &App,
+    caller: &Caller,
+) -> Result<BTreeSet<String>, Problem> {
+    let kept = all(app, caller).await?.into_iter().map(|(_, token)| token.principal);
+    let agents = kept.filter(|principal| principal.kind == Actor::Agent);
+    Ok(agents.map(|principal| principal.id.to_string()).collect())
 }
 
 /// Ends a token at once, also on streams that are open. People end their own, admins every one.

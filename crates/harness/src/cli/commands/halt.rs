@@ -21,7 +21,7 @@ pub struct Args {
     /// Only calls of this connector
     #[arg(long, group = "scope")]
     connector: Option<String>,
-    /// Only runs of this agent, and what it does as a step of others: `agent:NAME`
+    /// Only runs of this agent, those it handed in, and its steps in others: `agent:NAME`
     #[arg(long, group = "scope")]
     agent: Option<String>,
     /// Only this run

@@ -235,6 +235,28 @@ fn a_call_is_taken_and_reported_by_whoever_asked_for_it_alone() {
     assert_eq!(reused.refused(409), "idempotency-key-reused");
 }
 
+/// C211: an agent that is not ours is halted by its own name, and no other with it.
+#[test]
+fn a_halt_holds_what_an_agent_hands_in() {
+    let desk = Desk::open();
+    let other = desk.api.token("ada", &["--agent", "other", "--owner", "ulla"]);
+    let office = &desk.api.office;
+    let call = |token: &str, tool: &str| {
+        let body = json!({"tool": tool, "arguments": {"command": "ls"}, "wait_ms": 20_000});
+        desk.api.post(token, "/v1/gate/tool-call", &body)
+    };
+    let asked = call(&other, "change").ok();
+    office.json(&["halt", "--agent", "agent:nobody"]).exits(3);
+    office.json(&["halt", "--agent", "agent:other"]).exits(0);
+    desk.approve(&asked);
+    let path = format!("/v1/runs/{}", asked["run"].as_str().unwrap());
+    let held = desk.api.get(&desk.mira, &path).ok();
+    assert_eq!(held["run"]["status"], "halted", "{held:#}");
+    assert_eq!(call(&other, "look").refused(503), "halted");
+    // Both run as the pack's agent; the halt is of the one that handed in.
+    assert_eq!(call(&desk.agent, "look").ok()["verdict"], "allow");
+}
+
 #[test]
 fn what_policy_forbids_or_the_harness_does_itself_is_not_left_to_anybody() {
     let desk = Desk::open();

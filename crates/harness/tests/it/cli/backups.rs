@@ -353,37 +353,34 @@ fn store_check_finds_nothing_wrong_while_runs_go_on() {
 
 #[test]
 fn an_older_store_is_brought_forward_with_a_copy_first() {
-    let (office, parked, _) = backed_up();
-    let database = office.path("store/harness.db");
+    let office = Office::open();
+    office.json(&["run", "list"]).exits(0);
     let now = office.json(&["store", "migrate"]).exits(0).document();
     assert_eq!((&now["from"], &now["copy"]), (&now["to"], &Value::Null), "{now}");
-    // As a build before halts left it.
-    let conn = rusqlite::Connection::open(&database).unwrap();
-    conn.execute_batch(
-        "CREATE TABLE subjects (tenant TEXT NOT NULL, subject TEXT NOT NULL, run TEXT NOT NULL, \
-         PRIMARY KEY (tenant, subject, run)) STRICT, WITHOUT ROWID; \
-         DROP TABLE facets; DROP TABLE facets_last; DROP TABLE facet_runs; \
-         CREATE INDEX runs_opened ON runs (tenant, opened_at, run); \
-         CREATE INDEX runs_status ON runs (tenant, status, opened_at, run); \
-         DROP TABLE documents; DROP TABLE halts; DROP TABLE halt_log; PRAGMA user_version = 3;",
-    )
-    .unwrap();
+    // As the first version left it.
+    let old = office.path("old");
+    fs::create_dir(&old).unwrap();
+    let conn = rusqlite::Connection::open(old.join("harness.db")).unwrap();
+    conn.execute_batch(include_str!("../../../../store/tests/it/version_1.sql")).unwrap();
     drop(conn);
     // Killed while it copied, and once more after it had: neither is taken for the copy of now.
-    for left in ["store/before-v3.draft", "store/before-v3.db"] {
-        fs::write(office.path(left), "half a copy").unwrap();
+    for left in ["before-v1.draft", "before-v1.db"] {
+        fs::write(old.join(left), "half a copy").unwrap();
     }
-    let migrated = office.json(&["store", "migrate"]).exits(0).document();
-    assert_eq!((&migrated["from"], &migrated["runs"]), (&json!(3), &json!(2)), "{migrated}");
+    let there = text(&old);
+    let migrated = office.json(&["--store", &there, "store", "migrate"]).exits(0).document();
+    assert_eq!((&migrated["from"], &migrated["runs"]), (&json!(1), &json!(1)), "{migrated}");
+    assert_eq!(migrated["to"], now["to"]);
     let copy = Path::new(migrated["copy"].as_str().unwrap());
     assert_eq!(mode(copy), 0o600);
     let conn = rusqlite::Connection::open(copy).unwrap();
     let runs: u64 = conn.query_row("SELECT count(*) FROM runs", [], |row| row.get(0)).unwrap();
     let version: u64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!((runs, version), (2, 3));
-    assert!(!office.path("store/before-v3.draft").exists());
-    assert_eq!(fs::read(office.path("store/before-v3.db")).unwrap(), b"half a copy");
-    assert_eq!(office.approve(&parked).exits(0).document()["status"], "succeeded");
+    assert_eq!((runs, version), (1, 1));
+    assert!(!old.join("before-v1.draft").exists());
+    assert_eq!(fs::read(old.join("before-v1.db")).unwrap(), b"half a copy");
+    let again = office.json(&["--store", &there, "store", "migrate"]).exits(0).document();
+    assert_eq!((&again["from"], &again["copy"]), (&now["to"], &Value::Null), "{again}");
     let serving = Serving::start(&office);
     assert_eq!(office.json(&["store", "migrate"]).exits(75).problem()["code"], "store-owned");
     drop(serving);
