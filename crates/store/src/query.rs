@@ -118,6 +118,14 @@ pub trait Log: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Task<'_, Result<Vec<Digest>, Error>>;
 
+    /// At most `limit` (and [`PAGE_MAX`]) receipts from position `from` on, checked as [`Log::receipt`].
+    fn logged(
+        &self,
+        tenant: &Tenant,
+        from: u64,
+        limit: usize,
+    ) -> Task<'_, Result<Vec<StoredReceipt>, Error>>;
+
     /// Leaves so far.
     fn log_size(&self, tenant: &Tenant) -> Task<'_, Result<u64, Error>>;
 
@@ -213,7 +221,8 @@ pub struct Page {
 
 impl Page {
     /// The limit in force.
-    pub(crate) fn size(&self) -> usize {
+    #[must_use]
+    pub fn size(&self) -> usize {
         if self.limit == 0 { PAGE_MAX } else { self.limit.min(PAGE_MAX) }
     }
 }
@@ -437,7 +446,8 @@ pub(crate) fn status_name(status: Status) -> String {
 
 impl RunFilter {
     /// Whether a row passes, given the operations its run proposed.
-    pub(crate) fn admits(&self, row: &RunRow, proposed: &BTreeSet<OperationId>) -> bool {
+    #[must_use]
+    pub fn admits(&self, row: &RunRow, proposed: &BTreeSet<OperationId>) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
         self.status.is_none_or(|status| status == row.status)
             && same(&self.intent, &row.intent)

@@ -2,6 +2,7 @@
 
 mod batch;
 mod facts;
+mod queue;
 
 use std::sync::Arc;
 
@@ -18,63 +19,17 @@ use kernel::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Page, Query, State, Thing};
+use store::{Query, Thing};
 
 use super::{
-    App, Caller,
-    claims::Claim,
-    parse_id,
+    App, Caller, parse_id,
     problem::{Kind, Problem},
     runs::{self, RunView, rfc3339},
     value::{plain, summarise, visible},
 };
 
 pub use batch::{DecideBatch, DecidedBatch, NotCounted, OneAnswer, OneDecided, decide_batch};
-
-/// An ask as the inbox shows it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ApprovalView {
-    /// Its id.
-    pub id: String,
-    /// `action` or `question`.
-    pub sort: String,
-    /// The run.
-    pub run: String,
-    /// The step.
-    pub step: String,
-    /// Roles asked.
-    pub roles: Vec<String>,
-    /// Since when.
-    pub opened_at: String,
-    /// Until when.
-    pub expires_at: String,
-    /// `open`, or how it ended.
-    pub state: String,
-    /// Who looks after it.
-    #[serde(flatten)]
-    pub claim: Claim,
-}
-
-/// A page of the inbox.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ApprovalList {
-    /// Soonest expiry first; with `all`, newest first.
-    pub items: Vec<ApprovalView>,
-    /// Cursor of the next page.
-    pub next: Option<String>,
-}
-
-/// Which asks.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ListApprovals {
-    /// Ended ones too.
-    pub all: bool,
-    /// Where the page before ended.
-    pub after: Option<String>,
-    /// How many at most.
-    pub limit: Option<usize>,
-}
+pub use queue::{ApprovalList, ApprovalView, ListApprovals, list};
 
 /// An approval by id.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -220,34 +175,6 @@ pub struct Decide {
     /// How long to wait for the run to park, in ms.
     #[serde(default)]
     pub wait_ms: Option<u64>,
-}
-
-/// Lists asks.
-///
-/// # Errors
-/// A cursor that makes no sense.
-pub async fn list(
-    app: &App,
-    caller: &Caller,
-    request: ListApprovals,
-) -> Result<ApprovalList, Problem> {
-    let state = if request.all { State::All } else { State::Open };
-    let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
-    let listed = app.store.approvals(caller.tenant(), state, page).await?;
-    let ids = listed.items.iter().map(|entry| entry.row.id.to_string());
-    let mut claims = app.claims(caller, ids.collect::<Vec<_>>()).await?;
-    let items = listed.items.into_iter().map(|entry| ApprovalView {
-        claim: claims.remove(entry.row.id.as_str()).unwrap_or_default(),
-        id: entry.row.id.to_string(),
-        sort: entry.row.sort,
-        run: entry.run.to_string(),
-        step: entry.row.step,
-        roles: entry.row.roles,
-        opened_at: rfc3339(entry.row.opened_at),
-        expires_at: rfc3339(entry.row.expires_at),
-        state: entry.state.unwrap_or_else(|| "open".to_owned()),
-    });
-    Ok(ApprovalList { items: items.collect(), next: listed.next })
 }
 
 pub(super) async fn run_of(

@@ -23,7 +23,8 @@ use super::{
     claims::Claim,
     parse_id,
     problem::{Kind, Problem},
-    runs::{self, RunView, rfc3339},
+    queues::{About, Item, PAGES_MAX},
+    runs::{self, ListRuns, RunView, rfc3339},
 };
 
 /// An exception as the queue shows it.
@@ -83,10 +84,43 @@ pub struct ListExceptions {
     pub owner: Option<String>,
     /// Open for at least so long, in ms.
     pub older_than_ms: Option<i64>,
+    /// Of runs of this intent.
+    pub intent: Option<String>,
+    /// Of runs by this agent.
+    pub agent: Option<String>,
+    /// Of runs of this pack: `customer-ops`, or `customer-ops@1.0.0`.
+    pub pack: Option<String>,
+    /// About a call of this operation, such as `billing.create_refund`.
+    pub operation: Option<String>,
+    /// Of runs about this customer.
+    pub customer: Option<String>,
+    /// Of runs about this account.
+    pub account: Option<String>,
+    /// Opened at or after: RFC 3339, or a date in UTC.
+    pub since: Option<String>,
+    /// Opened before: RFC 3339, or a date in UTC.
+    pub until: Option<String>,
     /// Where the page before ended.
     pub after: Option<String>,
-    /// How many at most.
+    /// How many at most; of what is filtered there may be fewer on a page that has a next one.
     pub limit: Option<usize>,
+}
+
+impl ListExceptions {
+    /// What is asked of their runs.
+    fn runs(&self) -> ListRuns {
+        ListRuns {
+            intent: self.intent.clone(),
+            agent: self.agent.clone(),
+            pack: self.pack.clone(),
+            operation: self.operation.clone(),
+            customer: self.customer.clone(),
+            account: self.account.clone(),
+            since: self.since.clone(),
+            until: self.until.clone(),
+            ..ListRuns::default()
+        }
+    }
 }
 
 /// A decision about an exception.
@@ -115,6 +149,7 @@ pub async fn list(
 ) -> Result<ExceptionList, Problem> {
     let state = if request.all { State::All } else { State::Open };
     let now = app.now();
+    let mut about = About::of(caller, None, request.runs())?;
     let filter = ExceptionFilter {
         run: request.run.as_deref().map(parse_id::<RunId>).transpose()?,
         class: request.class.as_deref().map(|text| parse::<Class>("class", text)).transpose()?,
@@ -122,15 +157,29 @@ pub async fn list(
         owner: request.owner,
         until: request.older_than_ms.map(|ms| now.saturating_sub(ms).saturating_add(1)),
     };
-    let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
-    let listed = app.store.exceptions(caller.tenant(), (state, filter), page).await?;
-    let mut items: Vec<ExceptionView> = listed.items.iter().map(|entry| view(entry, now)).collect();
+    let limit = Page { after: None, limit: request.limit.unwrap_or(50) }.size();
+    let mut after = request.after;
+    let mut items: Vec<ExceptionView> = Vec::new();
+    for _ in 0..PAGES_MAX {
+        let (page, wanted) = (Page { after, limit: limit - items.len() }, filter.clone());
+        let listed = app.store.exceptions(caller.tenant(), (state, wanted), page).await?;
+        after = listed.next;
+        for entry in listed.items {
+            let (action, at) = (entry.exception.action, entry.exception.at);
+            if about.admits(app, caller, Item { run: &entry.run, action, at }).await? {
+                items.push(view(&entry, now));
+            }
+        }
+        if after.is_none() || items.len() >= limit {
+            break;
+        }
+    }
     let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
     let mut claims = app.claims(caller, ids).await?;
     for item in &mut items {
         item.claim = Some(claims.remove(&item.id).unwrap_or_default());
     }
-    Ok(ExceptionList { items, next: listed.next })
+    Ok(ExceptionList { items, next: after })
 }
 
 fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Problem> {

@@ -47,7 +47,7 @@ pub struct Exported {
     pub public_key: String,
 }
 
-fn unexpected(error: impl std::fmt::Display) -> Problem {
+pub(super) fn unexpected(error: impl std::fmt::Display) -> Problem {
     Problem::new(Kind::Unexpected, "export", error.to_string())
 }
 

@@ -26,6 +26,22 @@ const RUNS: usize = 15;
 pub struct ListLedger {
     /// Only this run, and all of its receipts.
     pub run: Option<String>,
+    /// Of runs of this intent.
+    pub intent: Option<String>,
+    /// Of runs by this agent.
+    pub agent: Option<String>,
+    /// Of runs of this pack: `customer-ops`, or `customer-ops@1.0.0`.
+    pub pack: Option<String>,
+    /// Of calls of this operation alone, reads too, such as `billing.create_refund`.
+    pub operation: Option<String>,
+    /// Of runs about this customer.
+    pub customer: Option<String>,
+    /// Of runs about this account.
+    pub account: Option<String>,
+    /// Of runs begun at or after: RFC 3339, or a date in UTC.
+    pub since: Option<String>,
+    /// Of runs begun before: RFC 3339, or a date in UTC.
+    pub until: Option<String>,
     /// Where the page before ended.
     pub after: Option<String>,
 }
@@ -75,6 +91,25 @@ pub struct LedgerLine {
     pub approved_by: Vec<String>,
 }
 
+/// Which receipts of a run are told.
+#[derive(Debug, PartialEq, Eq)]
+enum Shown {
+    All,
+    Writes,
+    /// Of one operation.
+    Of(String),
+}
+
+impl Shown {
+    fn has(&self, told: &Predicate) -> bool {
+        match self {
+            Self::All => true,
+            Self::Writes => told.facts.effect == Effect::Write,
+            Self::Of(operation) => told.operation.as_str() == operation,
+        }
+    }
+}
+
 /// Lists receipts run by run, or all of one run.
 ///
 /// # Errors
@@ -85,14 +120,30 @@ pub async fn list(app: &App, caller: &Caller, request: ListLedger) -> Result<Led
     let log_size = app.store.log_size(caller.tenant()).await?;
     if let Some(run) = request.run {
         let view = runs::view_of(app, caller, &parse_id(&run)?).await?;
-        let item = of_run(app, caller, view, usize::MAX).await?;
+        let item = of_run(app, caller, view, &Shown::All).await?;
         return Ok(Ledger { items: vec![item], next: None, log_size });
     }
-    let wanted = ListRuns { after: request.after, limit: Some(RUNS), ..ListRuns::default() };
+    let shown = match request.operation.clone() {
+        Some(operation) => Shown::Of(operation),
+        None => Shown::Writes,
+    };
+    let wanted = ListRuns {
+        intent: request.intent,
+        agent: request.agent,
+        pack: request.pack,
+        operation: request.operation,
+        customer: request.customer,
+        account: request.account,
+        since: request.since,
+        until: request.until,
+        after: request.after,
+        limit: Some(RUNS),
+        ..ListRuns::default()
+    };
     let listed = runs::list(app, caller, wanted).await?;
     let mut items = Vec::new();
     for view in listed.items {
-        items.push(of_run(app, caller, view, PER_RUN).await?);
+        items.push(of_run(app, caller, view, &shown).await?);
     }
     Ok(Ledger { items, next: listed.next, log_size })
 }
@@ -101,7 +152,7 @@ async fn of_run(
     app: &App,
     caller: &Caller,
     run: RunView,
-    most: usize,
+    shown: &Shown,
 ) -> Result<LedgerRun, Problem> {
     let id: RunId = parse_id(&run.id)?;
     let entries = receipts::entries(app, caller, &id).await?;
@@ -114,11 +165,11 @@ async fn of_run(
     };
     let mut items = Vec::new();
     for entry in entries {
-        if items.len() >= most {
+        if items.len() >= PER_RUN && *shown != Shown::All {
             break;
         }
         let line = match receipts::stated(app, caller, &entry.id).await? {
-            Stated::Receipt(told) if most == usize::MAX || told.facts.effect == Effect::Write => {
+            Stated::Receipt(told) if shown.has(&told) => {
                 let catalogue = loaded.as_ref().map(|loaded| &loaded.pins.catalogue);
                 let known = catalogue.and_then(|known| known.get(&told.operation));
                 let template = known.map(|known| known.operation.summary.clone());
@@ -126,7 +177,7 @@ async fn of_run(
                 of_receipt(&entry, &told, summarise(&template.unwrap_or_default(), &args))
             }
             Stated::Receipt(_) => continue,
-            Stated::Close(_) if most == usize::MAX => of_close(&entry),
+            Stated::Close(_) if *shown == Shown::All => of_close(&entry),
             Stated::Close(_) => continue,
         };
         items.push(line);

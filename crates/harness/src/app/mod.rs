@@ -42,6 +42,7 @@ pub mod packs;
 pub mod policies;
 pub mod previews;
 pub mod problem;
+mod queues;
 pub mod receipts;
 pub mod requests;
 pub mod rollbacks;

@@ -10,7 +10,7 @@ use super::{
     App, Caller, Right, agents, approvals, backups, checks, claims, config, contexts,
     demo::Told,
     doctor, drill, exceptions, explain, export, failures, gate, halts, identity, intents, kit,
-    kpis, migration, packs, policies, previews,
+    kpis, ledger, migration, packs, policies, previews,
     problem::{Kind, Problem},
     receipts, rollbacks, runs, timeline,
 };
@@ -126,7 +126,10 @@ ops! {
     Read "halt.list", "harness.halt-list/v1" => halts::list: halts::ListHalts => halts::HaltList;
     Read "receipt.list", "harness.receipt-list/v1" => receipts::list: runs::NamedRun => receipts::ReceiptList;
     Read "receipt.get", "harness.receipt/v1" => receipts::get: receipts::GetReceipt => receipts::ReceiptView;
-    Read "receipt.verify", "harness.verified/v1" => receipts::verify_run: receipts::Verify => receipts::Verified;
+    Read "run.verify", "harness.verified/v1" => receipts::verify_run: receipts::Verify => receipts::Verified;
+    Read "receipt.verify", "harness.receipt-verified/v1" => receipts::verify_one: receipts::VerifyReceipt => receipts::ReceiptVerified;
+    Read "receipt.ledger", "harness.receipt-ledger/v1" => ledger::list: ledger::ListLedger => ledger::Ledger;
+    Read "receipt.export", "harness.receipt-export/v1" => receipts::export_range: receipts::ExportReceipts => receipts::ReceiptExport;
     Read "receipt.checkpoint", "harness.checkpoint/v1" => receipts::checkpoint: intents::Nothing => receipts::CheckpointView;
     Read "explain", "harness.explanations/v1" => explain::explain: explain::Explain => explain::Explanations;
     Read "kpi.report", "harness.kpi-report/v1" => kpis::report: kpis::ReportKpis => kpis::KpiReport;

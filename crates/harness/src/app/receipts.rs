@@ -1,5 +1,7 @@
 //! Receipts: list, show, verify, checkpoints.
 
+mod single;
+
 use std::{io::Read as _, path::Path};
 
 use ::receipts::{
@@ -22,6 +24,11 @@ use super::{
     parse_id,
     problem::{Kind, Problem},
     runs::{NamedRun, rfc3339},
+};
+
+pub use single::{
+    ExportReceipts, ExportedReceipt, ReceiptExport, ReceiptVerified, VerifyReceipt,
+    export as export_range, verify as verify_one,
 };
 
 /// Longest file of keys or checkpoint that is read, in bytes.

@@ -197,20 +197,24 @@ pub struct ReplayView {
 /// # Errors
 /// A filter or cursor that makes no sense.
 pub async fn list(app: &App, caller: &Caller, request: ListRuns) -> Result<RunList, Problem> {
-    let status = request.status.as_deref().map(parse_status).transpose()?;
-    let filter = RunFilter {
-        status,
-        from: request.since.as_deref().map(parse_time).transpose()?,
-        until: request.until.as_deref().map(parse_time).transpose()?,
-        subjects: subjects(caller, &request)?,
-        operation: request.operation.as_deref().map(parse_operation).transpose()?,
-        intent: request.intent,
-        agent: request.agent,
-        pack: request.pack,
-    };
+    let filter = filter(caller, &request)?;
     let page = Page { after: request.after, limit: request.limit.unwrap_or(50) };
     let listed = app.store.runs(caller.tenant(), filter, page).await?;
     Ok(RunList { items: listed.items.iter().map(entry_view).collect(), next: listed.next })
+}
+
+/// What a run must be, in the words of the store.
+pub(super) fn filter(caller: &Caller, request: &ListRuns) -> Result<RunFilter, Problem> {
+    Ok(RunFilter {
+        status: request.status.as_deref().map(parse_status).transpose()?,
+        from: request.since.as_deref().map(parse_time).transpose()?,
+        until: request.until.as_deref().map(parse_time).transpose()?,
+        subjects: subjects(caller, request)?,
+        operation: request.operation.as_deref().map(parse_operation).transpose()?,
+        intent: request.intent.clone(),
+        agent: request.agent.clone(),
+        pack: request.pack.clone(),
+    })
 }
 
 /// The subjects that a run must be about, all of them.

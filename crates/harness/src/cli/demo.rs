@@ -273,7 +273,7 @@ impl Story {
 
     async fn verify(&mut self, run: &str) -> Result<(), Problem> {
         let receipts = self.call("receipt.list", json!({ "run": run })).await?;
-        let found = self.call("receipt.verify", json!({ "run": run })).await?;
+        let found = self.call("run.verify", json!({ "run": run })).await?;
         self.title("Receipts: signed, chained, logged");
         let count = views::list(&receipts, "/items").len();
         self.screen.field("receipts", &format!("{count}, the last one closes the run"));

@@ -18,7 +18,10 @@ use super::{
     views::{self, Visitor},
 };
 use crate::{
-    app::{approvals::DecidedBatch, problem::Problem},
+    app::{
+        approvals::{DecidedBatch, ListApprovals},
+        problem::Problem,
+    },
     web::{Form, Path, Session, Told, Web},
 };
 
@@ -181,7 +184,12 @@ async fn decide(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
         Ok(_) => received.done(said(&verb)),
         Err(problem) => {
             let page = async |again: &Received| {
-                views::approvals(&again.web.app, &again.visitor, (Some(&id), None)).await
+                views::approvals(
+                    &again.web.app,
+                    &again.visitor,
+                    (Some(&id), ListApprovals::default()),
+                )
+                .await
             };
             received.refused(problem, page).await
         }
@@ -208,7 +216,12 @@ async fn claim(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
         Ok(_) => received.done(claimed(&verb)),
         Err(problem) => {
             let page = async |again: &Received| {
-                views::approvals(&again.web.app, &again.visitor, (Some(&id), None)).await
+                views::approvals(
+                    &again.web.app,
+                    &again.visitor,
+                    (Some(&id), ListApprovals::default()),
+                )
+                .await
             };
             received.refused(problem, page).await
         }
@@ -272,7 +285,12 @@ async fn decide_together(Path(id): Path<String>, sent: Sent) -> Result<Response,
         Ok(()) => received.done(said(&verb)),
         Err(problem) => {
             let page = async |again: &Received| {
-                views::approvals(&again.web.app, &again.visitor, (Some(&id), None)).await
+                views::approvals(
+                    &again.web.app,
+                    &again.visitor,
+                    (Some(&id), ListApprovals::default()),
+                )
+                .await
             };
             received.refused(problem, page).await
         }

@@ -22,7 +22,9 @@ use super::{
 };
 use crate::{
     app::{
+        approvals::ListApprovals,
         exceptions::ListExceptions,
+        ledger::ListLedger,
         problem::{Kind, Problem},
         runs::ListRuns,
     },
@@ -155,13 +157,27 @@ type Asked = (State<Arc<Web>>, Session, Query<Fields>);
 
 async fn approvals((State(web), session, Query(query)): Asked) -> Response {
     let visitor = visitor(&session, &query);
-    let page = views::approvals(&web.app, &visitor, (None, filled(&query, "after"))).await;
+    let asked = ListApprovals {
+        all: false,
+        run: filled(&query, "run"),
+        intent: filled(&query, "intent"),
+        agent: filled(&query, "agent"),
+        pack: filled(&query, "pack"),
+        operation: filled(&query, "operation"),
+        customer: filled(&query, "customer"),
+        account: filled(&query, "account"),
+        since: filled(&query, "since"),
+        until: filled(&query, "until"),
+        after: filled(&query, "after"),
+        limit: None,
+    };
+    let page = views::approvals(&web.app, &visitor, (None, asked)).await;
     answer(&web, &visitor, page).await
 }
 
 async fn approval(Path(id): Path<String>, (State(web), session, Query(query)): Asked) -> Response {
     let visitor = visitor(&session, &query);
-    let page = views::approvals(&web.app, &visitor, (Some(&id), None)).await;
+    let page = views::approvals(&web.app, &visitor, (Some(&id), ListApprovals::default())).await;
     answer(&web, &visitor, page).await
 }
 
@@ -173,6 +189,14 @@ async fn exceptions((State(web), session, Query(query)): Asked) -> Response {
         class: filled(&query, "class"),
         need: filled(&query, "need"),
         owner: filled(&query, "owner"),
+        intent: filled(&query, "intent"),
+        agent: filled(&query, "agent"),
+        pack: filled(&query, "pack"),
+        operation: filled(&query, "operation"),
+        customer: filled(&query, "customer"),
+        account: filled(&query, "account"),
+        since: filled(&query, "since"),
+        until: filled(&query, "until"),
         after: filled(&query, "after"),
         ..ListExceptions::default()
     };
@@ -220,8 +244,19 @@ async fn receipts((State(web), session, Query(query)): Asked) -> Response {
     if let Some(receipt) = run.as_deref().filter(|id| id.starts_with("rct_")) {
         return Redirect::to(&format!("/receipts/{}", parts::escape(receipt))).into_response();
     }
-    let after = filled(&query, "after");
-    let page = views::receipts(&web.app, &visitor, (run.as_deref(), after.as_deref())).await;
+    let asked = ListLedger {
+        run,
+        intent: filled(&query, "intent"),
+        agent: filled(&query, "agent"),
+        pack: filled(&query, "pack"),
+        operation: filled(&query, "operation"),
+        customer: filled(&query, "customer"),
+        account: filled(&query, "account"),
+        since: filled(&query, "since"),
+        until: filled(&query, "until"),
+        after: filled(&query, "after"),
+    };
+    let page = views::receipts(&web.app, &visitor, asked).await;
     answer(&web, &visitor, page).await
 }
 

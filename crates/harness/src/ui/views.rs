@@ -20,7 +20,7 @@ use crate::app::{
     inbox,
     kpis::KpiReport,
     lanes::{self, ListLanes},
-    ledger::{self, ListLedger},
+    ledger::{Ledger, ListLedger},
     ops,
     packs::{PackDetail, PackList, PackStatusList},
     previews::RollbackPreview,
@@ -91,10 +91,10 @@ async fn frame(app: &App, visitor: &Visitor) -> Result<Frame, Problem> {
 pub async fn approvals(
     app: &App,
     visitor: &Visitor,
-    (id, after): (Option<&str>, Option<String>),
+    (id, asked): (Option<&str>, ListApprovals),
 ) -> Result<Markup, Problem> {
     let caller = &visitor.caller;
-    let wanted = ListApprovals { all: false, after, limit: Some(ASKS) };
+    let wanted = ListApprovals { all: false, limit: Some(ASKS), ..asked.clone() };
     let mut desk = Desk::default();
     let inbox = inbox::inbox(app, caller, (wanted, &mut desk)).await?;
     let frame = frame(app, visitor).await?;
@@ -102,7 +102,7 @@ pub async fn approvals(
     let first = first.or(inbox.items.first()).map(|line| line.approval.id.as_str());
     let named = if id.is_some() { Named::Ask } else { Named::List };
     let Some(opened) = id.or(first) else {
-        let shown = pages::approvals::Shown { inbox: &inbox, opened: None, named };
+        let shown = pages::approvals::Shown { inbox: &inbox, opened: None, named, asked: &asked };
         return Ok(pages::approvals::page(&frame, &shown));
     };
     let wanted = GetApproval { approval: opened.to_owned() };
@@ -119,7 +119,8 @@ pub async fn approvals(
         wrong: visitor.wrong.as_deref(),
         asked: visitor.asked,
     };
-    let shown = pages::approvals::Shown { inbox: &inbox, opened: Some(opened), named };
+    let shown =
+        pages::approvals::Shown { inbox: &inbox, opened: Some(opened), named, asked: &asked };
     Ok(pages::approvals::page(&frame, &shown))
 }
 
@@ -194,14 +195,9 @@ pub async fn run(
 ///
 /// # Errors
 /// When there is no such run.
-pub async fn receipts(
-    app: &App,
-    visitor: &Visitor,
-    (run, after): (Option<&str>, Option<&str>),
-) -> Result<Markup, Problem> {
-    let wanted = ListLedger { run: run.map(str::to_owned), after: after.map(str::to_owned) };
-    let ledger = ledger::list(app, &visitor.caller, wanted).await?;
-    Ok(pages::receipts::list(&frame(app, visitor).await?, &ledger, run))
+pub async fn receipts(app: &App, visitor: &Visitor, asked: ListLedger) -> Result<Markup, Problem> {
+    let ledger: Ledger = ask(app, &visitor.caller, ("receipt.ledger", json!(asked))).await?;
+    Ok(pages::receipts::list(&frame(app, visitor).await?, &ledger, &asked))
 }
 
 /// One receipt.
@@ -220,8 +216,7 @@ pub async fn receipt(app: &App, visitor: &Visitor, id: &str) -> Result<Markup, P
 /// # Errors
 /// When there is no such run.
 pub async fn verified(app: &App, visitor: &Visitor, run: &str) -> Result<Markup, Problem> {
-    let found: Verified =
-        ask(app, &visitor.caller, ("receipt.verify", json!({ "run": run }))).await?;
+    let found: Verified = ask(app, &visitor.caller, ("run.verify", json!({ "run": run }))).await?;
     Ok(pages::receipts::verified(&frame(app, visitor).await?, run, &found))
 }
 

@@ -15,7 +15,7 @@ sys.path.insert(0, sys.argv[1])
 from harness_client import AuthenticatedClient, models
 from harness_client.api.default import (
     approval_decide_approve, approval_get, approval_list, intent_list, intent_plan, intent_submit, receipt_list,
-    receipt_verify, run_get, run_rollback,
+    run_verify, run_get, run_rollback,
 )
 
 
@@ -57,7 +57,7 @@ def main():
 
     receipts = got(receipt_list.sync_detailed(run, client=asks))
     assert len(receipts.items) > 3, receipts
-    verified = got(receipt_verify.sync_detailed(run, client=asks, body=models.ReceiptVerifyBody.from_dict({})))
+    verified = got(run_verify.sync_detailed(run, client=asks, body=models.RunVerifyBody.from_dict({})))
     assert verified.verdict == "verified", verified
     back = got(run_rollback.sync_detailed(run, client=asks, body=models.RunRollbackBody.from_dict({"wait_ms": 20_000})))
     assert back.run.status == "rolled_back", back

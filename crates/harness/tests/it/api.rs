@@ -11,6 +11,7 @@ mod listening;
 mod operate;
 mod packs;
 mod parity;
+mod receipts;
 mod restarts;
 mod story;
 

@@ -426,6 +426,22 @@ impl Serving {
         (serving, place.split(';').next().unwrap().to_owned())
     }
 
+    /// As [`Serving::listening`], with a log of this level in a file.
+    pub(crate) fn logging(office: &Office, level: &str, log: &Path) -> (Self, String) {
+        let mut command = office.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.env("HARNESS_LOG", level).stderr(fs::File::create(log).unwrap());
+        let mut child = command.spawn().unwrap();
+        loop {
+            let said = fs::read_to_string(log).unwrap();
+            let place = said.lines().find_map(|line| line.split_once(" at http://"));
+            if let Some((_, place)) = place.filter(|(begins, _)| begins.starts_with("serving ")) {
+                return (Self(child), place.split(';').next().unwrap().to_owned());
+            }
+            assert!(child.try_wait().unwrap().is_none(), "{said}");
+            std::thread::yield_now();
+        }
+    }
+
     fn with(office: &Office, args: &[&str]) -> (Self, String) {
         let mut child = office.command(args).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();

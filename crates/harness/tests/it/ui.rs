@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use harness::{
-    app::{Caller, runs::ListRuns},
+    app::{Caller, ledger::ListLedger, runs::ListRuns},
     ui::{assets, views, views::Visitor},
 };
 use maud::Markup;
@@ -77,7 +77,7 @@ async fn every_page_over_a_working_day() {
     let more = "[people.olaf]\nroles = [\"operator\"]\n[people.lars]\nroles = [\"viewer\"]\n";
     let rig = Rig::open_with(&customer_ops(), Vec::new(), more).await.unwrap();
     let mira = visitor(&rig, "mira");
-    let empty = views::approvals(&rig.app, &mira, (None, None)).await.unwrap();
+    let empty = views::approvals(&rig.app, &mira, (None, Default::default())).await.unwrap();
     says(&keep("approvals-empty", &empty), &["Nothing waits for you"]);
     let empty = views::exceptions(&rig.app, &mira, Default::default()).await.unwrap();
     says(&keep("exceptions-empty", &empty), &["Nothing needs a person"]);
@@ -116,7 +116,7 @@ async fn every_page_over_a_working_day() {
 async fn approvals(rig: &Rig, [refunded, changed, asked]: [&str; 3], closed: &str) {
     let mira = visitor(rig, "mira");
     let ask = waiting(rig, refunded).await;
-    let page = views::approvals(&rig.app, &mira, (Some(&ask), None)).await.unwrap();
+    let page = views::approvals(&rig.app, &mira, (Some(&ask), Default::default())).await.unwrap();
     says(
         &keep("approval-refund", &page),
         &[
@@ -132,23 +132,28 @@ async fn approvals(rig: &Rig, [refunded, changed, asked]: [&str; 3], closed: &st
         ],
     );
     let wrong = Visitor { wrong: Some("a denial says why".to_owned()), ..mira.clone() };
-    let page = views::approvals(&rig.app, &wrong, (Some(&ask), None)).await.unwrap();
+    let page = views::approvals(&rig.app, &wrong, (Some(&ask), Default::default())).await.unwrap();
     says(&keep("approval-wrong", &page), &["aria-invalid=\"true\"", "a denial says why"]);
-    let page = views::approvals(&rig.app, &visitor(rig, "lars"), (Some(&ask), None)).await.unwrap();
+    let page = views::approvals(&rig.app, &visitor(rig, "lars"), (Some(&ask), Default::default()))
+        .await
+        .unwrap();
     let page = keep("approval-not-permitted", &page);
     says(&page, &["You cannot decide this", "None of the roles asked for is held"]);
     assert!(!page.contains("Approve: "), "{page}");
-    let page = views::approvals(&rig.app, &mira, (Some(&waiting(rig, changed).await), None))
-        .await
-        .unwrap();
+    let page =
+        views::approvals(&rig.app, &mira, (Some(&waiting(rig, changed).await), Default::default()))
+            .await
+            .unwrap();
     says(
         &keep("approval-change", &page),
         &["What will change", "PaymentTermsDays", "<del>", "<ins>45</ins>"],
     );
     let page =
-        views::approvals(&rig.app, &mira, (Some(&waiting(rig, asked).await), None)).await.unwrap();
+        views::approvals(&rig.app, &mira, (Some(&waiting(rig, asked).await), Default::default()))
+            .await
+            .unwrap();
     says(&keep("approval-question", &page), &["The playbook asks a person"]);
-    let page = views::approvals(&rig.app, &mira, (Some(closed), None)).await.unwrap();
+    let page = views::approvals(&rig.app, &mira, (Some(closed), Default::default())).await.unwrap();
     says(
         &keep("approval-denied", &page),
         &[
@@ -162,13 +167,15 @@ async fn approvals(rig: &Rig, [refunded, changed, asked]: [&str; 3], closed: &st
     rig.call("mira", "approval.claim", json!({"approval": ask, "verb": "set_aside"}))
         .await
         .unwrap();
-    let page = views::approvals(&rig.app, &set, (None, None)).await.unwrap();
+    let page = views::approvals(&rig.app, &set, (None, Default::default())).await.unwrap();
     says(&keep("approvals", &page), &["set aside by you", "soonest expiry first"]);
     // Whoever looks next sees it too, and where it went.
-    let page = views::approvals(&rig.app, &visitor(rig, "lars"), (None, None)).await.unwrap();
+    let page = views::approvals(&rig.app, &visitor(rig, "lars"), (None, Default::default()))
+        .await
+        .unwrap();
     says(&page.0, &["set aside by person:mira"]);
     rig.call("mira", "approval.claim", json!({"approval": ask, "verb": "claim"})).await.unwrap();
-    let page = views::approvals(&rig.app, &mira, (Some(&ask), None)).await.unwrap();
+    let page = views::approvals(&rig.app, &mira, (Some(&ask), Default::default())).await.unwrap();
     says(&page.0, &["You look after it", "Release", "Take up again"]);
 }
 
@@ -247,9 +254,15 @@ async fn rollback(rig: &Rig, done: &str) {
 
 async fn receipts(rig: &Rig, done: &str) {
     let visitor = visitor(rig, "mira");
-    let page = views::receipts(&rig.app, &visitor, (None, None)).await.unwrap();
+    let page = views::receipts(&rig.app, &visitor, Default::default()).await.unwrap();
     says(&keep("receipts", &page), &["approved by"]);
-    let page = views::receipts(&rig.app, &visitor, (Some(done), None)).await.unwrap();
+    let page = views::receipts(
+        &rig.app,
+        &visitor,
+        ListLedger { run: Some(done.to_owned()), ..Default::default() },
+    )
+    .await
+    .unwrap();
     says(&keep("receipts-run", &page), &["close record", "All runs"]);
     let explained = rig.explain(done).await;
     let receipt = explained["items"][0]["receipt"].as_str().unwrap();

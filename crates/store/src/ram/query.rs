@@ -293,6 +293,18 @@ impl Log for Ram {
         ready(Ok(leaves.map(|stored| stored.entry.leaf).collect()))
     }
 
+    fn logged(
+        &self,
+        tenant: &Tenant,
+        from: u64,
+        limit: usize,
+    ) -> Task<'_, Result<Vec<StoredReceipt>, Error>> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let memory = self.lock();
+        let logged = memory.log(tenant).iter().skip(from).take(limit.min(PAGE_MAX));
+        ready(Ok(logged.cloned().collect()))
+    }
+
     fn log_size(&self, tenant: &Tenant) -> Task<'_, Result<u64, Error>> {
         ready(Ok(self.lock().log(tenant).len() as u64))
     }

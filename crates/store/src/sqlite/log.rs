@@ -7,7 +7,7 @@ use kernel::{
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::{
-    Error, LEAVES_MAX, batch,
+    Error, LEAVES_MAX, PAGE_MAX, batch,
     query::{Checkpoint, Log, ReceiptEntry, StoredReceipt},
 };
 
@@ -72,6 +72,18 @@ impl Log for Sqlite {
         })
     }
 
+    fn logged(
+        &self,
+        tenant: &Tenant,
+        from: u64,
+        limit: usize,
+    ) -> Task<'_, Result<Vec<StoredReceipt>, Error>> {
+        let (tenant, limit) = (tenant.clone(), limit.min(PAGE_MAX));
+        Box::pin(async move {
+            Ok(self.read(move |conn| read_logged(conn, &tenant, from, limit)).await?)
+        })
+    }
+
     fn log_size(&self, tenant: &Tenant) -> Task<'_, Result<u64, Error>> {
         let tenant = tenant.clone();
         Box::pin(async move { Ok(self.read(move |conn| log_size(conn, &tenant)).await?) })
@@ -103,20 +115,34 @@ fn read_receipt(
     id: &ReceiptId,
 ) -> Result<Option<StoredReceipt>, Fault> {
     let sql = "SELECT id, run, idx, action, log_index, leaf, at, envelope FROM receipts WHERE tenant = ?1 AND id = ?2";
-    let found = select(conn, sql, &[&tenant.as_str(), &id.as_str()], |row| {
-        Ok((receipt_entry(row)?, row.get::<_, Vec<u8>>(7)?))
-    })?;
-    let Some((entry, packed)) = found.into_iter().next() else { return Ok(None) };
-    match packed::unpack(&packed) {
-        Some(envelope) if batch::leaf_hash(&envelope) == entry.leaf => {
-            Ok(Some(StoredReceipt { entry, envelope }))
-        }
-        _ => {
-            let problem =
-                format!("run {}, receipt {id}: its envelope is not the one in the log", entry.run);
-            Err(JournalError::Tampered(problem).into())
-        }
+    let found = select(conn, sql, &[&tenant.as_str(), &id.as_str()], stored_receipt)?;
+    Ok(found.into_iter().next())
+}
+
+fn read_logged(
+    conn: &Connection,
+    tenant: &Tenant,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<StoredReceipt>, Fault> {
+    // No position is beyond what the file can hold.
+    let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
+    let sql = "SELECT id, run, idx, action, log_index, leaf, at, envelope FROM receipts
+               WHERE tenant = ?1 AND log_index >= ?2 ORDER BY log_index LIMIT ?3";
+    select(conn, sql, &[&tenant.as_str(), &from, &limit], stored_receipt)
+}
+
+/// Columns as [`receipt_entry`], then the envelope, which is the one of its leaf.
+fn stored_receipt(row: &Row<'_>) -> Result<StoredReceipt, Fault> {
+    let entry = receipt_entry(row)?;
+    let packed: Vec<u8> = row.get(7)?;
+    let envelope = packed::unpack(&packed);
+    if let Some(envelope) = envelope.filter(|bytes| batch::leaf_hash(bytes) == entry.leaf) {
+        return Ok(StoredReceipt { entry, envelope });
     }
+    let (run, id) = (&entry.run, &entry.id);
+    let problem = format!("run {run}, receipt {id}: its envelope is not the one in the log");
+    Err(JournalError::Tampered(problem).into())
 }
 
 fn read_leaves(

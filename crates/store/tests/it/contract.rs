@@ -313,6 +313,11 @@ async fn receipts_form_one_dense_log(store: Arc<dyn Store>) {
     assert_eq!(store.log_size(&tenant).await.unwrap(), 40);
     let leaves = store.leaves(&tenant, 0, 100).await.unwrap();
     assert_eq!(store.leaves(&tenant, 10, 5).await.unwrap(), leaves[10..15]);
+    let logged = store.logged(&tenant, 10, 5).await.unwrap();
+    let places: Vec<u64> = logged.iter().map(|stored| stored.entry.log_index).collect();
+    assert_eq!(places, [10, 11, 12, 13, 14]);
+    assert_eq!(logged.iter().map(|s| s.entry.leaf).collect::<Vec<_>>(), leaves[10..15]);
+    assert_eq!(store.logged(&tenant, u64::MAX, 5).await.unwrap(), []);
     let mut positions = Vec::new();
     for run in &runs {
         let listed = store.receipts(&tenant, run, Page { after: None, limit: 1 }).await.unwrap();

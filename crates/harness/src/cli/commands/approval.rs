@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, duration_ms, json_argument, render};
+use super::{Asked, Outcome, about::About, duration_ms, json_argument, render};
 use crate::{app::problem::Problem, cli::screen::Screen};
 
 /// Verbs.
@@ -14,9 +14,11 @@ pub enum Verb {
         /// Decided ones too
         #[arg(long)]
         all: bool,
-        /// Where the page before ended
-        #[arg(long, value_name = "CURSOR")]
-        after: Option<String>,
+        /// Of this run
+        #[arg(long)]
+        run: Option<String>,
+        #[command(flatten)]
+        about: About,
     },
     /// The card: what exactly, why asked, what will change
     Get {
@@ -121,8 +123,8 @@ impl Verb {
         let decide =
             |body| Ok(Outcome::Ask(Asked::new("approval.decide", body, render::run).by_status()));
         match self {
-            Self::List { all, after } => {
-                let body = json!({ "all": all, "after": after });
+            Self::List { all, run, about } => {
+                let body = about.with(json!({ "all": all, "run": run }));
                 Ok(Outcome::Ask(Asked::new("approval.list", body, render::approval_list)))
             }
             Self::Get { approval } => Ok(Outcome::Ask(Asked::new(

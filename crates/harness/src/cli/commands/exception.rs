@@ -3,14 +3,14 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, duration_ms, json_argument, render, whole_number};
+use super::{Asked, Outcome, about::About, duration_ms, json_argument, render, whole_number};
 use crate::{app::problem::Problem, cli::screen::Screen};
 
 /// Verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Runs that need someone, oldest first
-    List(List),
+    List(Box<List>),
     /// One exception: what happened, what was tried, what is safe to do next
     Get {
         /// The exception
@@ -105,9 +105,8 @@ pub struct List {
     /// Open for at least so long, such as 2h
     #[arg(long, value_name = "TIME", value_parser = duration_ms, allow_hyphen_values = true)]
     older_than: Option<u64>,
-    /// Where the page before ended
-    #[arg(long, value_name = "CURSOR")]
-    after: Option<String>,
+    #[command(flatten)]
+    about: About,
     /// How many at most
     #[arg(long, default_value_t = 50, value_parser = whole_number::<usize>, allow_negative_numbers = true)]
     limit: usize,
@@ -141,11 +140,11 @@ impl Verb {
     pub fn outcome(self) -> Result<Outcome, Problem> {
         Ok(match self {
             Self::List(list) => {
-                let body = json!({
+                let list = *list;
+                let body = list.about.with(json!({
                     "all": list.all, "run": list.run, "class": list.class, "need": list.need,
-                    "owner": list.owner, "older_than_ms": list.older_than, "after": list.after,
-                    "limit": list.limit,
-                });
+                    "owner": list.owner, "older_than_ms": list.older_than, "limit": list.limit,
+                }));
                 Outcome::Ask(Asked::new("exception.list", body, exceptions))
             }
             Self::Get { exception } => {

@@ -1,5 +1,6 @@
 //! Every command by noun: one file each, one line in [`Noun`].
 
+mod about;
 mod agent;
 mod approval;
 mod backup;

@@ -2,9 +2,11 @@
 
 use maud::{Markup, html};
 
+use super::about::{self, about};
 use super::{card, timeline};
 use crate::{
     app::{
+        approvals::ListApprovals,
         claims::Claim,
         inbox::{EndedAsk, Inbox, InboxLine, OpenedAsk},
         lanes::Lanes,
@@ -26,6 +28,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) opened: Option<Opened<'a>>,
     /// Whether the address names it: on a narrow screen it is then shown instead of the list.
     pub(crate) named: Named,
+    /// Which asks are listed.
+    pub(crate) asked: &'a ListApprovals,
 }
 
 /// Whether the address names an ask.
@@ -81,6 +85,8 @@ fn rail(frame: &Frame, shown: &Shown<'_>) -> Markup {
     let waiting: Vec<&InboxLine> = shown.inbox.items.iter().filter(|l| !is_aside(l)).collect();
     let aside: Vec<&InboxLine> = shown.inbox.items.iter().filter(is_aside).collect();
     let current = shown.opened.as_ref().map(|opened| opened.id);
+    let about = about!(shown.asked);
+    let filtered = about::is_set(&about);
     html! {
         section.rail aria-labelledby="inbox-title" {
             div.head {
@@ -90,8 +96,20 @@ fn rail(frame: &Frame, shown: &Shown<'_>) -> Markup {
                 }
                 p.meta #inbox-count data-patch { (frame.waiting.approvals) " waiting · soonest expiry first" }
             }
+            @if shown.named == Named::List {
+                details.more open[filtered] {
+                    summary { "Filter" }
+                    form.filters method="get" action="/approvals" role="search" {
+                        (about::inputs(&about))
+                        button { "Filter" }
+                        @if filtered { a href="/approvals" { "Show all" } }
+                    }
+                }
+            }
             div #inbox data-patch data-any {
-                @if shown.inbox.items.is_empty() {
+                @if shown.inbox.items.is_empty() && filtered {
+                    (parts::empty(Icon::Check, "No open ask fits this filter", html! { a href="/approvals" { "Show all" } }))
+                } @else if shown.inbox.items.is_empty() {
                     (parts::empty(Icon::Check, "Nothing waits for you", html! {
                         @match &shown.inbox.last_closed_at {
                             Some(at) => { "The last ask was closed " (parts::time(at, frame.now)) },
@@ -104,7 +122,7 @@ fn rail(frame: &Frame, shown: &Shown<'_>) -> Markup {
                     h2.divider.meta { "Set aside" }
                     ul.list { @for line in aside { (item(frame, line, current)) } }
                 }
-                (parts::pager("/approvals", &[], shown.inbox.next.as_deref()))
+                (parts::pager("/approvals", &about::query(&about), shown.inbox.next.as_deref()))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::about::{self, about};
 use super::fields;
 use crate::{
     app::{
@@ -39,7 +40,8 @@ pub(crate) fn list(frame: &Frame, queue: &ExceptionList, asked: &ListExceptions)
 }
 
 fn nothing(asked: &ListExceptions) -> Markup {
-    let filtered = asked.need.is_some() || asked.owner.is_some() || asked.run.is_some();
+    let own = [&asked.need, &asked.owner, &asked.run, &asked.class];
+    let filtered = own.iter().any(|filter| filter.is_some()) || about::is_set(&about!(asked));
     match filtered {
         true => parts::empty(
             Icon::Check,
@@ -64,6 +66,7 @@ fn filters(asked: &ListExceptions) -> Markup {
                 }
             }
             label { "Owner" input name="owner" value=(asked.owner.as_deref().unwrap_or_default()) autocomplete="off"; }
+            (about::inputs(&about!(asked)))
             label.tick { input type="checkbox" name="all" value="true" checked[asked.all]; "Settled ones too" }
             button { "Filter" }
         }
@@ -74,11 +77,10 @@ fn pager(queue: &ExceptionList, asked: &ListExceptions) -> Markup {
     let all = if asked.all { "true" } else { "" };
     let need = asked.need.as_deref().unwrap_or_default();
     let owner = asked.owner.as_deref().unwrap_or_default();
-    parts::pager(
-        "/exceptions",
-        &[("all", all), ("need", need), ("owner", owner)],
-        queue.next.as_deref(),
-    )
+    let about = about!(asked);
+    let mut query = vec![("all", all), ("need", need), ("owner", owner)];
+    query.extend(about::query(&about));
+    parts::pager("/exceptions", &query, queue.next.as_deref())
 }
 
 fn need_words(need: &str) -> &str {

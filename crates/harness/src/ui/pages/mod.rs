@@ -1,5 +1,6 @@
 //! The pages: each a pure function from what `app` answered to markup.
 
+pub(crate) mod about;
 pub(crate) mod approvals;
 pub(crate) mod card;
 pub(crate) mod exceptions;

@@ -4,10 +4,11 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::about::{self, about};
 use crate::{
     app::{
         explain::{Explanation, Explanations},
-        ledger::{Ledger, LedgerLine, LedgerRun},
+        ledger::{Ledger, LedgerLine, LedgerRun, ListLedger},
         receipts::{ReceiptView, Verified},
     },
     ui::{
@@ -18,25 +19,36 @@ use crate::{
 };
 
 /// The list.
-pub(crate) fn list(frame: &Frame, ledger: &Ledger, run: Option<&str>) -> Markup {
+pub(crate) fn list(frame: &Frame, ledger: &Ledger, asked: &ListLedger) -> Markup {
+    let (run, about) = (asked.run.as_deref(), about!(asked));
+    let filtered = run.is_some() || about::is_set(&about);
     let body = html! {
         div.stack {
             div.head { h1 { "Receipts" } p.meta { (ledger.log_size) " in the log · newest run first" } }
             form.filters method="get" action="/receipts" role="search" {
                 label { "Receipt or run" input name="run" value=(run.unwrap_or_default()) placeholder="rct_… or run_…" autocomplete="off" data-key="search"; }
+                (about::inputs(&about))
                 button { "Find" }
-                @if run.is_some() { a href="/receipts" { "All runs" } }
+                @if filtered { a href="/receipts" { "All runs" } }
             }
             div.stack #ledger data-patch data-any {
                 @for item in ledger.items.iter().filter(|item| run.is_some() || !item.items.is_empty()) { (of_run(frame, item, run)) }
                 @if ledger.items.iter().all(|item| item.items.is_empty()) {
-                    div.card { (parts::empty(Icon::Receipt, "No receipt here yet", html! { "Every action that reaches a system leaves one" })) }
+                    div.card { (nothing(asked)) }
                 }
-                @if ledger.next.is_some() { div.card { (parts::pager("/receipts", &[], ledger.next.as_deref())) } }
+                @if ledger.next.is_some() { div.card { (parts::pager("/receipts", &about::query(&about), ledger.next.as_deref())) } }
             }
         }
     };
     frame.page(&Page { place: Place::Receipts, title: "Receipts", run, layout: "", body })
+}
+
+fn nothing(asked: &ListLedger) -> Markup {
+    let (told, more) = match asked.run.is_some() || about::is_set(&about!(asked)) {
+        true => ("No receipt on this page fits", "Writes are told; a run shows all of its own"),
+        false => ("No receipt here yet", "Every action that reaches a system leaves one"),
+    };
+    parts::empty(Icon::Receipt, told, html! { (more) })
 }
 
 fn of_run(frame: &Frame, item: &LedgerRun, only: Option<&str>) -> Markup {

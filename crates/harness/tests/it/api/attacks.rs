@@ -151,6 +151,54 @@ fn whoever_asks_too_often_waits_and_others_do_not() {
     assert!(guessed.into_iter().any(|status| status == 429), "guessing is slow");
 }
 
+/// A body that never comes is not waited for.
+#[test]
+fn a_body_that_dawdles_is_not_waited_for() {
+    let api = Api::open();
+    let ulla = api.token("ulla", &[]);
+    let head = format!(
+        "POST /v1/halts HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {ulla}\r\n\
+         Content-Type: application/json\r\nContent-Length: 16\r\n\r\n{{\"reason\"",
+        api.host
+    );
+    assert_eq!(send(&api.host, head.as_bytes()).refused(408), "too-slow");
+    assert_eq!(api.get(&ulla, "/v1/halts").ok()["items"], json!([]), "half a request does nothing");
+}
+
+/// The log tells routes and statuses, never who a token is or what somebody wrote.
+#[test]
+fn the_log_holds_no_secret_and_no_value() {
+    let office = crate::support::Office::open();
+    let config = std::fs::read_to_string(office.config()).unwrap();
+    std::fs::write(office.config(), config + "[serve]\nrequests_per_second = 1000\n").unwrap();
+    let log = office.path("log");
+    let (serving, host) = crate::support::Serving::logging(&office, "harness=trace", &log);
+    let api = Api { office, host, serving: Some(serving) };
+    let (ulla, ada) = (api.token("ulla", &[]), api.token("ada", &[]));
+    let reason = "a reason that nobody else reads";
+    let body = json!({"intent": "contract_field_change", "inputs": {"account": "ACC-0007",
+        "field": "PaymentTermsDays", "value": "45", "reason": reason}, "wait_ms": 20_000});
+    let key = "Idempotency-Key: a-key-of-mine";
+    api.ask(&ulla, ("POST", "/v1/intents"), &body, &[key]).ok();
+    let ci = json!({"name": "ci", "sort": "service", "principal": "ci", "roles": ["viewer"]});
+    let made = api.post(&ada, "/v1/tokens", &ci).ok()["token"].as_str().unwrap().to_owned();
+    api.get(&made, "/v1/runs?customer=ACC-0007").ok();
+    api.get(&format!("{made}x"), "/v1/runs").refused(401);
+    api.post(&ulla, "/v1/intents", &json!({"intent": reason})).refused(404);
+    let pages = super::Pages::open(&api, "mira");
+    pages.page("/approvals");
+    let Api { serving, office, .. } = api;
+    serving.unwrap().end("TERM");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("/v1/tokens") && log.contains("answered"), "nothing was logged: {log}");
+    let system = std::fs::read_to_string(office.path("secrets/crm")).unwrap();
+    let secrets =
+        [&ulla, &ada, &made].map(|token| token.split('_').next_back().unwrap()[..64].to_owned());
+    for secret in secrets.iter().map(String::as_str).chain([system.trim(), reason, "link="]) {
+        assert!(!log.contains(secret), "the log holds `{secret}`");
+    }
+}
+
 /// Whoever opens connections and says nothing keeps nobody else out.
 #[test]
 fn dawdlers_hold_nobody_up() {

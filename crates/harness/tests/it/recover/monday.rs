@@ -41,7 +41,7 @@ async fn everything_monday_brings_ends_right_explained_and_once() {
 
     let replayed = rig.ok("ulla", "run.replay", json!({"run": run})).await;
     assert_eq!(replayed["identical"], true, "{replayed:#}");
-    let verified = rig.ok("ulla", "receipt.verify", json!({"run": run})).await;
+    let verified = rig.ok("ulla", "run.verify", json!({"run": run})).await;
     assert_eq!(verified["verdict"], "verified", "{verified:#}");
 
     // What can be taken back is; the mail is told as what it is.
