@@ -77,6 +77,17 @@ test("stop: the run ends as declared", async () => {
   await stands(run, "failed");
 });
 
+test("rollback: what the run had done before it got stuck is taken back", async () => {
+  const run = office.change("rolled", "ACC-0003");
+  // The read after the write; the two before it are its images.
+  await office.fault({ system: "crm", operation: "crm.get_contract", kind: "403", on_call: 3 });
+  office.approveAll(run);
+  await office.heal();
+  const [exception] = (await stands(run, "needs_person")).exceptions;
+  await closing(await visit(browser, office, "ulla"), (page) => decide(page, exception, "rollback", "Not like this."));
+  await stands(run, "rolled_back");
+});
+
 test("did not happen: a no that comes too early does not count; rollback leaves the doubt open", async () => {
   await office.fault({ system: "mail", operation: "*", kind: "reset", phase: "after", on_call: 1 });
   const run = office.submit("renewal_risk_review", { account: "ACC-0042" }, "doubt");

@@ -280,7 +280,14 @@ async fn receipts(rig: &Rig, done: &str) {
         ],
     );
     let page = views::verified(&rig.app, &visitor, done).await.unwrap();
-    says(&keep("verified", &page), &["Verified", "Holds"]);
+    let page = keep("verified", &page);
+    says(&page, &["Verified", "Holds"]);
+    // C017: which bytes were checked stands there, for each check.
+    let found = rig.ok("mira", "receipt.verify", json!({ "run": done })).await;
+    let checks = found["checks"].as_array().unwrap();
+    let details: Vec<&str> = checks.iter().map(|check| check["detail"].as_str().unwrap()).collect();
+    assert!(checks.len() > 3, "{found:#}");
+    says(&page, &details);
 }
 
 /// Places and widths of the bars of these classes, in percent, from left to right.
