@@ -169,7 +169,8 @@ fn a_new_project_passes_its_own_test_and_its_agent_answers_offline() {
     run_in(&project, &["run", "replay", &id]).exits(0);
     run_in(&project, &["receipt", "verify", "--run", &id]).exits(0);
     // A script that has no more to say is a model that failed: an end of its own, and no made-up answer.
-    fs::write(project.join("answers.yaml"), "- calls: [{tool: sums_calculate, with: {}}]\n").unwrap();
+    fs::write(project.join("answers.yaml"), "- calls: [{tool: sums_calculate, with: {}}]\n")
+        .unwrap();
     let words = ["run", "What is 20 percent of 250?", "--agent", "clerk", "-o", "json"];
     let failed = run_in(&project, &words);
     assert_eq!(failed.code, 8, "{failed:?}");
