@@ -39,10 +39,9 @@ pub(crate) async fn for_browsers(request: Request, next: Next) -> Response {
 
 fn is_for_a_person(request: &Request) -> bool {
     let path = request.uri().path();
-    let below = |root: &&str| {
+    let below = |root: &&str| -> bool {
         path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let accepts = request.headers().get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok());
-    !FOR_PROGRAMS.iter().any(|root| below(root))
-        && accepts.is_some_and(|kinds| kinds.contains("text/html"))
+    !FOR_PROGRAMS.iter().any(below) && accepts.is_some_and(|kinds| kinds.contains("text/html"))
 }

@@ -266,3 +266,16 @@ pub(crate) fn problem_title(problem: &Problem) -> &'static str {
         _ => "This cannot be shown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hides_in_a_text_is_spelled_out_wherever_it_stands() {
+        let text = "a\u{202e}gpj.exe\u{200b}";
+        let page = door(text, &html! { p title=(text) { (text) } }).into_string();
+        assert_eq!(page.matches("a&lt;U+202E&gt;gpj.exe&lt;U+200B&gt;").count(), 3, "{page}");
+        assert!(!page.contains(['\u{202e}', '\u{200b}']), "{page}");
+    }
+}
