@@ -170,7 +170,7 @@ fn tamper(office: &Office, run: &str, kind: &str) {
     for (rowid, packed) in batches.map(Result::<(i64, Vec<u8>), _>::unwrap) {
         let text = String::from_utf8(store::unpack(&packed).unwrap()).unwrap();
         let is_it = |line: &&str| line.contains(&format!(r#""kind":"{kind}""#));
-        let Some(line) = text.split('\n').filter(is_it).next_back() else { continue };
+        let Some(line) = text.split('\n').rfind(is_it) else { continue };
         let changed = text.replace(line, &line.replace("action", "actoin"));
         assert_ne!(changed, text);
         // As it is, without compression: the store reads that too.
