@@ -25,7 +25,7 @@ use crate::app::{
     packs::{PackDetail, PackList, PackStatusList},
     previews::RollbackPreview,
     problem::{Kind, Problem},
-    receipts::{ReceiptView, Verified},
+    receipts::{ReceiptVerified, ReceiptView, Verified},
     runs::{ListRuns, RunDetail, RunList},
     timeline::EventList,
 };
@@ -208,7 +208,9 @@ pub async fn receipt(app: &App, visitor: &Visitor, id: &str) -> Result<Markup, P
     let caller = &visitor.caller;
     let view: ReceiptView = ask(app, caller, ("receipt.get", json!({ "receipt": id }))).await?;
     let explained: Explanations = ask(app, caller, ("explain", json!({ "id": id }))).await?;
-    Ok(pages::receipts::detail(&frame(app, visitor).await?, (&view, &explained)))
+    let checked: ReceiptVerified =
+        ask(app, caller, ("receipt.verify", json!({ "receipt": id }))).await?;
+    Ok(pages::receipts::detail(&frame(app, visitor).await?, (&view, &explained, &checked)))
 }
 
 /// The verification of a run's receipts.

@@ -279,11 +279,17 @@ async fn receipts(rig: &Rig, done: &str) {
             "How to take it back",
         ],
     );
+    // C017: which bytes were checked, and against which log.
+    let found = rig.ok("mira", "receipt.verify", json!({ "receipt": receipt })).await;
+    let page = views::receipt(&rig.app, &visitor, receipt).await.unwrap();
+    let named = ["envelope_sha256", "leaf", "root"].map(|name| found[name].as_str().unwrap());
+    says(&page.0, &named);
+    says(&page.0, &["What was verified", "Root of the log"]);
     let page = views::verified(&rig.app, &visitor, done).await.unwrap();
     let page = keep("verified", &page);
     says(&page, &["Verified", "Holds"]);
-    // C017: which bytes were checked stands there, for each check.
-    let found = rig.ok("mira", "receipt.verify", json!({ "run": done })).await;
+    // What was checked stands there, for each check.
+    let found = rig.ok("mira", "run.verify", json!({ "run": done })).await;
     let checks = found["checks"].as_array().unwrap();
     let details: Vec<&str> = checks.iter().map(|check| check["detail"].as_str().unwrap()).collect();
     assert!(checks.len() > 3, "{found:#}");

@@ -9,7 +9,7 @@ use crate::{
     app::{
         explain::{Explanation, Explanations},
         ledger::{Ledger, LedgerLine, LedgerRun, ListLedger},
-        receipts::{ReceiptView, Verified},
+        receipts::{ReceiptVerified, ReceiptView, Verified},
     },
     ui::{
         icons::Icon,
@@ -100,7 +100,10 @@ fn outcome_tag(line: &LedgerLine) -> Markup {
 }
 
 /// One receipt.
-pub(crate) fn detail(frame: &Frame, (receipt, explained): (&ReceiptView, &Explanations)) -> Markup {
+pub(crate) fn detail(
+    frame: &Frame,
+    (receipt, explained, checked): (&ReceiptView, &Explanations, &ReceiptVerified),
+) -> Markup {
     let told = explained.items.first();
     let title = told.map_or("Close record", |told| told.summary.as_str());
     let valid = receipt.signature == "valid";
@@ -128,6 +131,7 @@ pub(crate) fn detail(frame: &Frame, (receipt, explained): (&ReceiptView, &Explan
                     }
                 }
             }
+            (bytes_checked(checked))
             section.card aria-labelledby="signed" {
                 header { div { h2 #signed { "Exactly what is signed" } p.meta { "Values stand as commitments: who holds the value can show that it is the one." } } }
                 div.row { details.more { summary { "Statement" } (parts::value(&receipt.statement)) } }
@@ -136,6 +140,26 @@ pub(crate) fn detail(frame: &Frame, (receipt, explained): (&ReceiptView, &Explan
         }
     };
     frame.page(&Page { place: Place::Receipts, title, run: Some(&receipt.run), layout: "", body })
+}
+
+/// Which bytes were checked, and against which log: what somebody else needs to come to the same.
+fn bytes_checked(checked: &ReceiptVerified) -> Markup {
+    let whole = |digest: &str| html! { code { (digest) } " " (parts::copy(digest, "it")) };
+    html! {
+        section.card aria-labelledby="checked" {
+            header {
+                h2 #checked { "What was verified" }
+                @if checked.verdict == "verified" { (parts::tag(Tone::Good, Icon::Check, "Verified")) }
+                @else { (parts::tag(Tone::Bad, Icon::Cross, "Verification failed")) }
+            }
+            @if !checked.reason.is_empty() { (parts::note(Tone::Bad, Icon::Alert, html! { (parts::capital(&checked.reason)) "." })) }
+            div.row { dl.kv {
+                dt { "Envelope, SHA-256" } dd { (whole(&checked.envelope_sha256)) span.meta { " of " (checked.envelope_bytes) " bytes" } }
+                dt { "Leaf of the log" } dd { (whole(&checked.leaf)) span.meta { " no. " (checked.leaf_index) } }
+                dt { "Root of the log" } dd { (whole(&checked.root)) span.meta { " of " (checked.size) " leaves" } }
+            } }
+        }
+    }
 }
 
 fn facts(
