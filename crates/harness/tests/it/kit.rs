@@ -167,7 +167,7 @@ fn a_new_project_passes_its_own_test_and_its_agent_answers_offline() {
     assert!(text.contains("sums.calculate") && text.contains("rct_"), "{ran:#}");
     let id = ran["run"]["id"].as_str().or(ran["id"].as_str()).unwrap().to_owned();
     run_in(&project, &["run", "replay", &id]).exits(0);
-    run_in(&project, &["receipt", "verify", "--run", &id]).exits(0);
+    run_in(&project, &["receipt", "verify", &id]).exits(0);
     // A script that has no more to say is a model that failed: an end of its own, and no made-up answer.
     fs::write(project.join("answers.yaml"), "- calls: [{tool: sums_calculate, with: {}}]\n")
         .unwrap();

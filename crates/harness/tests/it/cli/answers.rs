@@ -88,6 +88,7 @@ fn hold_copies(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     let below = |name: &str| office.path(name).display().to_string();
     let (made, copy, restored) = (below("made"), below("copy"), below("restored"));
     hold(&["pack", "new", "made", "--dir", &made]);
+    hold(&["new", "project", "--dir", &made]);
     hold(&["pack", "test", &format!("{made}/made")]);
     let key = format!("file:{}", below("publisher.key"));
     hold(&["pack", "sign", &format!("{made}/made"), "--key", &key]);
