@@ -32,7 +32,9 @@ pub const VERSION: u32 = 1;
 /// when one of them is stuck.
 /// 3: nobody may say that an effect in doubt did not happen while its call may still be on its way, and
 /// tries of one effect share its way back.
-pub const MACHINE: u32 = 3;
+/// 4: where a step goes on after its answer broke its contract, that an answer was sound shows in all of
+/// it (planners).
+pub const MACHINE: u32 = 4;
 
 /// The world header: everything that can change behaviour, pinned for the run's whole life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

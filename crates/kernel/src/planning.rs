@@ -182,6 +182,8 @@ pub enum Observation<'a> {
         intent: &'a Labelled,
         /// Public facts of the run, readable as `run`.
         run: &'a Labelled,
+        /// Version of the machine's behaviour that the run is pinned to; planners keep to it too.
+        machine: u32,
     },
     /// A proposal entered the journal at `seq`.
     Proposed {

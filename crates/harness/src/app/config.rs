@@ -148,9 +148,9 @@ pub struct ApprovalsFile {
 #[serde(rename_all = "snake_case")]
 pub enum AtTerminal {
     /// The name alone: whoever may run commands as this user is believed.
-    #[default]
     Name,
     /// A token of the person, typed when it is asked for and kept nowhere.
+    #[default]
     Token,
 }
 

@@ -207,6 +207,7 @@ impl Home {
         let mut text = String::from(
             "# Written by `harness demo`. Two people, so that nobody approves what they asked for.\n\
              store = \"store\"\npacks = [\"packs/customer-ops\"]\nme = \"demo-user\"\n\n\
+             [approvals]\nterminal = \"name\"   # made-up people: elsewhere a decision needs a token\n\n\
              [policy]\noperator = [\"operator.cedar\"]\n\n\
              [keys]\nreceipts = \"file:keys/receipts.key\"\n\n\
              [people.demo-user]\nroles = [\"requester\", \"operator\"]\n\n\

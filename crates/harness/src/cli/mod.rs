@@ -250,13 +250,22 @@ fn execute(noun: Noun, context: &Context) -> Result<u8, Problem> {
 /// The runtime of one command.
 ///
 /// # Errors
-/// When the system gives no threads.
+/// When the system gives no threads or no handles.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
-    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    built.map_err(|e| {
+    let build =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    handles_are_there().and_then(|()| build()).map_err(|e| {
         Problem::new(Kind::Unexpected, "runtime", format!("cannot start: {e}"))
             .next("allow more open files and threads (`ulimit -n`, `ulimit -u`), then try again")
     })
+}
+
+/// Tokio opens a socket for signals on first use and panics when it gets none: as many handles as a
+/// runtime takes are asked for beforehand.
+fn handles_are_there() -> std::io::Result<()> {
+    const HANDLES_OF_A_RUNTIME: usize = 8;
+    let open = |_| std::fs::File::open("/dev/null");
+    (0..HANDLES_OF_A_RUNTIME).map(open).collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 async fn ask(asked: Asked, context: &Context) -> Result<u8, Problem> {

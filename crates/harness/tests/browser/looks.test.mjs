@@ -139,7 +139,7 @@ test("what pages load is ours, for ever, and nothing runs that is written into a
 });
 
 test("an ask that expires while it is open goes dead where it stands", async () => {
-  const brief = await Office.open({ more: "[approvals]\nexpires_ms = 6000" });
+  const brief = await Office.open({ approvals: "expires_ms = 6000" });
   try {
     const ask = brief.ask(brief.refund("brief"));
     const page = await visit(browser, brief, "mira");

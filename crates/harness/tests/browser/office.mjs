@@ -23,14 +23,14 @@ const first = (stream) => new Promise((done, fail) => {
 });
 
 export class Office {
-  static async open({ more = "", pack = () => {}, packs = `["packs/customer-ops"]` } = {}) {
+  static async open({ more = "", approvals = `terminal = "name"`, pack = () => {}, packs = `["packs/customer-ops"]` } = {}) {
     const office = new Office();
     office.dir = mkdtempSync(join(tmpdir(), "harness-pages-"));
     office.env = { PATH: process.env.PATH, HOME: join(office.dir, "user"), XDG_DATA_HOME: join(office.dir, "data") };
     mkdirSync(office.env.HOME);
     office.world = spawn(bin, ["demo-world", "--minutes", "20"], { env: office.env, stdio: ["ignore", "pipe", "ignore"] });
     office.place = JSON.parse(await first(office.world.stdout));
-    await office.furnish(more, packs);
+    await office.furnish(`[approvals]\n${approvals}\n${more}`, packs);
     cpSync(join(root, "packs/customer-ops"), join(office.dir, "packs/customer-ops"), { recursive: true });
     pack(join(office.dir, "packs/customer-ops"));
     await office.serve();

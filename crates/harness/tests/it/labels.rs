@@ -233,6 +233,27 @@ fn the_random_runs_act_ask_and_differ() {
     assert!(compared > 12 && differing > 20 && floored > 20 && ended > 20, "{seen}");
 }
 
+/// Found by the long proof: a call with a trusted part of a sound answer went un-asked, where a broken
+/// answer would have led to a fallback, another value and a person.
+#[test]
+fn whoever_may_break_an_answer_chooses_nothing_that_goes_unasked() {
+    let mut script = vec![
+        0, 190, 110, 66, 32, 67, 69, 0, 19, 0, 0, 35, 103, 68, 0, 188, 16, 31, 63, 1, 10, 89, 0, 0,
+        45, 233, 37, 0, 82, 145, 1, 0, 0, 3, 33, 1, 10, 1, 0, 0, 2, 64, 41, 0, 0, 46, 128, 0, 22,
+        41, 1, 0, 159, 4, 0, 0, 17, 0, 179, 144, 3,
+    ];
+    script.resize(91, 0);
+    let world = |flip| World::new(1_144_762_629_565_852_651, flip, People::ApproveAll);
+    let base = play(&script, world(0));
+    let parallels = parallels(&base.steps);
+    for flip in 1..=2 {
+        let flipped = play(&script, world(flip));
+        for (one, other) in [(&base.rig, &flipped.rig), (&flipped.rig, &base.rig)] {
+            compare(one, other, &parallels).unwrap_or_else(|why| panic!("{why}\n{}", story(one)));
+        }
+    }
+}
+
 /// One step that does something.
 fn act(id: &str, operation: &str, k: Value, x: Value) -> Value {
     json!({"id": id, "work": {"kind": "do", "operation": operation, "with": {"k": k, "x": x}}})
@@ -344,6 +365,41 @@ fn labels_join_through_conditions_loops_and_failures() {
         (
             "a trusted part of a result",
             json!([read(), write("${{ steps.r.output.t }}")]),
+            "w",
+            "un-asked",
+        ),
+        (
+            "a trusted part of a result that a broken one would have stopped the run with",
+            json!([
+                with(read(), "on_failure", json!({"missing_field": [{"recovery": "stop"}]})),
+                write("${{ steps.r.output.t }}")
+            ]),
+            "w",
+            "un-asked",
+        ),
+        (
+            "a trusted part of a result that a broken one would have been replaced with",
+            json!([
+                with(
+                    read(),
+                    "on_failure",
+                    json!({"missing_field": [{"recovery": "log", "caveat": "c"}]})
+                ),
+                write("${{ steps.r.output.t }}")
+            ]),
+            "w",
+            "asked",
+        ),
+        (
+            "a constant after a result that a broken one would have been replaced with",
+            json!([
+                with(
+                    read(),
+                    "on_failure",
+                    json!({"missing_field": [{"recovery": "log", "caveat": "c"}]})
+                ),
+                write("7")
+            ]),
             "w",
             "un-asked",
         ),

@@ -302,6 +302,7 @@ impl Office {
     fn toml(&self, policy: Option<&str>) -> String {
         let mut text = String::from(
             "store = \"store\"\npacks = [\"packs/customer-ops\"]\nme = \"ulla\"\n\
+             approvals.terminal = \"name\"\n\
              [people.ulla]\nroles = [\"requester\", \"approver\", \"operator\"]\n\
              [people.mira]\nroles = [\"approver\", \"finance\"]\n\
              [people.ada]\nroles = [\"admin\"]\n\
@@ -325,6 +326,14 @@ impl Office {
             "[systems.smtp]\nkind = \"smtp\"\naddress = \"{smtp}\"\ntls = \"none\"\n"
         ));
         text + &secrets
+    }
+
+    /// Says something else in the configuration, where it says `from`.
+    #[track_caller]
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(self.config(), text.replacen(from, to, 1)).unwrap();
     }
 
     /// A path below the office's folder.

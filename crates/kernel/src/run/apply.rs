@@ -177,7 +177,8 @@ impl Run {
         self.state.subjects = subjects.to_vec();
         let run = run_value(&self.id, &self.state.header, self.state.opened_at);
         let intent = self.state.intent.clone();
-        self.observe(Observation::Opened { intent: &intent, run: &run });
+        let machine = self.state.header.machine;
+        self.observe(Observation::Opened { intent: &intent, run: &run, machine });
     }
 
     fn on_small(&mut self, body: &Body) -> Result<(), &'static str> {

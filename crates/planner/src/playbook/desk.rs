@@ -8,6 +8,7 @@ use std::{
 
 use kernel::{
     Digest, RunId,
+    event::MACHINE,
     exception::Class,
     id::At,
     planning::{Caveat, Labelled, Mark, Move},
@@ -69,6 +70,7 @@ pub(super) struct Desk {
     known: BTreeSet<Caveat>,
     work: Cell<u64>,
     now: At,
+    machine: u32,
     schemas: Option<Arc<dyn Validate>>,
 }
 
@@ -87,6 +89,7 @@ impl Desk {
             known: BTreeSet::new(),
             work: Cell::new(0),
             now: 0,
+            machine: MACHINE,
             schemas: None,
         }
     }
@@ -104,6 +107,16 @@ impl Desk {
     /// Takes in the time of an observation.
     pub(super) fn set_now(&mut self, at: At) {
         self.now = at;
+    }
+
+    /// Keeps to what a version of the machine does.
+    pub(super) fn set_machine(&mut self, machine: u32) {
+        self.machine = machine;
+    }
+
+    /// Whether the run is pinned to this version of the machine or a later one.
+    pub(super) fn is_machine(&self, version: u32) -> bool {
+        self.machine >= version
     }
 
     /// From here on answers and arguments of agents are checked.

@@ -147,7 +147,10 @@ impl Planner for PlaybookPlanner {
             match stimulus(&seen) {
                 Some(stimulus) => self.advance(stimulus),
                 None => match seen {
-                    Observation::Opened { intent, run } => self.open(intent, run),
+                    Observation::Opened { intent, run, machine } => {
+                        self.desk.set_machine(machine);
+                        self.open(intent, run);
+                    }
                     entered => self.enter(&entered),
                 },
             }

@@ -87,6 +87,9 @@ pub(super) struct Code {
     /// Whether the run may go on when an expression of this step has no result: then that it had one
     /// decides about what the step does.
     pub(super) outlives_evaluation: bool,
+    /// Whether the run may go on when an answer breaks its contract: then that it did not shows in all
+    /// of it.
+    pub(super) outlives_answer: bool,
 }
 
 /// A check on a result.
@@ -149,6 +152,20 @@ pub(super) enum Remedy {
     Log { caveat: String },
 }
 
+impl Remedy {
+    /// Whether the steps after it run with another result in place of the one that failed.
+    pub(super) fn goes_on(&self) -> bool {
+        match self {
+            Self::Fallback { .. }
+            | Self::Partial { .. }
+            | Self::Clarify { .. }
+            | Self::Escalate { .. }
+            | Self::Log { .. } => true,
+            Self::Retry { .. } | Self::Stop => false,
+        }
+    }
+}
+
 /// Compiles the playbook of a plan.
 pub(super) fn compile(plan: &Plan) -> Result<Block, Error> {
     let mut count = 0_usize;
@@ -205,8 +222,21 @@ impl Compiler<'_> {
                 let helps = |recovery: &&Recovery| !matches!(recovery, Recovery::Retry { .. });
                 list.iter().find(helps).is_some_and(|first| !matches!(first, Recovery::Stop))
             });
-        let (id, caveat) = (step.id.clone(), step.caveat.clone());
-        Ok(Code { id, site, when, job, checks, remedies, caveat, may_return, outlives_evaluation })
+        let outlives_answer = remedies
+            .iter()
+            .any(|(class, list)| class.is_about_content() && list.iter().any(Remedy::goes_on));
+        Ok(Code {
+            id: step.id.clone(),
+            site,
+            when,
+            job,
+            checks,
+            remedies,
+            caveat: step.caveat.clone(),
+            may_return,
+            outlives_evaluation,
+            outlives_answer,
+        })
     }
 
     fn job(&self, site: &str, work: &Work) -> Result<Job, Error> {

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use kernel::{
-    Label,
+    Label, LabelMap,
     exception::Class,
     id::OperationId,
-    planning::{Mark, Move, Resolution, Wait},
+    planning::{Labelled, Mark, Move, Resolution, Wait},
 };
 
 use super::{
@@ -74,6 +74,11 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
+    /// Whether a remedy after the one at work goes on.
+    fn leaves_a_way(&self, remedies: &[Remedy]) -> bool {
+        remedies.iter().skip(self.at.saturating_add(1)).any(Remedy::goes_on)
+    }
+
     /// The next remedy for this failure and how often it was used before.
     fn next<'a>(
         &mut self,
@@ -183,6 +188,26 @@ impl Task {
             }
         };
         Ok(flow)
+    }
+
+    /// An answer came and its contract holds. Where the run would have gone on with something else if it
+    /// had been broken, whoever wrote any part of it chose between the two: all of it says so.
+    ///
+    /// A retry does not count: it asks the same target the same thing.
+    pub(super) fn heed_soundness(&self, desk: &Desk, answer: Labelled) -> Labelled {
+        let goes_on = match &self.trouble {
+            None => self.code.outlives_answer,
+            Some(trouble) => {
+                let remedies = self.code.remedies.get(&trouble.class);
+                let cursor = self.cursors.get(&trouble.class);
+                remedies.zip(cursor).is_some_and(|(list, cursor)| cursor.leaves_a_way(list))
+            }
+        };
+        if !goes_on || !desk.is_machine(4) {
+            return answer;
+        }
+        let labels = LabelMap::uniform(answer.labels.join_all());
+        Labelled { value: answer.value, labels }
     }
 
     /// From here on a recovery is at work: if it fails, the next remedy of the same failure is due.

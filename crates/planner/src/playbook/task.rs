@@ -281,7 +281,10 @@ impl Task {
         let entered = |kind| !desk.is_wanted(kind, &self.path);
         match (&self.phase, event) {
             (Phase::Acting, Event::Settled(settled)) if entered(Kind::Propose) => match settled {
-                Settled::Done(output) => self.complete(desk, link, output.clone()),
+                Settled::Done(answer) => {
+                    let answer = self.heed_soundness(desk, answer.clone());
+                    self.complete(desk, link, answer)
+                }
                 Settled::Failed { class, retry_after_ms, label, .. } => {
                     let failure = Failure {
                         class: *class,

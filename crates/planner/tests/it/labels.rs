@@ -1,6 +1,6 @@
 //! Which labels an action gets: of its arguments, and of its existence.
 
-use kernel::{exception::Class, label::Trust, planning::Resolution};
+use kernel::{event::MACHINE, exception::Class, label::Trust, planning::Resolution};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -293,4 +293,59 @@ fn a_playbook_without_a_result_shows_that_it_did_not_return() {
         json!({"u": false}),
     );
     assert_eq!(drive.proposal("a").arg_labels.at("/n").trust, UNTRUSTED);
+}
+
+/// Trust of a trusted part of `step`'s answer, where it is used afterwards.
+fn trust_of_a_part(drive: &Drive) -> Trust {
+    drive.proposal("b").arg_labels.at("/x").trust
+}
+
+fn read_then_write(on_failure: Value) -> Value {
+    json!([
+        with(act("a", "r.get", json!({})), json!({"on_failure": on_failure})),
+        act("b", "w.set", json!({"x": "${{ steps.a.output.t }}"})),
+    ])
+}
+
+#[test]
+fn where_a_broken_answer_is_replaced_a_sound_one_says_so_in_all_its_parts() {
+    let fallback = json!({"recovery": "fallback", "operation": "r.other", "with": {}, "caveat": "c"});
+    let partial = json!({"recovery": "partial", "value": {"t": 2}, "caveat": "c"});
+    let log = json!({"recovery": "log", "caveat": "c"});
+    let clarify = json!({"recovery": "clarify", "question": "?", "answer": {}, "role": "o",
+        "expires_ms": 9});
+    let escalate = json!({"recovery": "escalate", "owner": "o"});
+    for goes_on in [&fallback, &partial, &log, &clarify, &escalate] {
+        for class in Class::ALL {
+            let mut drive = open(read_then_write(json!({class.name(): [goes_on]})), json!({}));
+            drive.done_as("a", mixed(json!({"t": 1, "u": 1}), &["/u"]));
+            let expected = if class.is_about_content() { UNTRUSTED } else { VERIFIED };
+            assert_eq!(trust_of_a_part(&drive), expected, "{} {goes_on}", class.name());
+        }
+    }
+    let again = json!({"recovery": "retry", "times": 2, "delay_ms": 1});
+    for ends in [json!([{"recovery": "stop"}]), json!([again, {"recovery": "stop"}]), json!([])] {
+        let mut drive = open(read_then_write(json!({"stale": ends})), json!({}));
+        drive.done_as("a", mixed(json!({"t": 1, "u": 1}), &["/u"]));
+        assert_eq!(trust_of_a_part(&drive), VERIFIED, "{ends}");
+    }
+    // What stands in for an answer can break too.
+    for (after, expected) in [(None, VERIFIED), (Some(&log), UNTRUSTED)] {
+        let mut list = vec![fallback.clone()];
+        list.extend(after.cloned());
+        let mut drive = open(read_then_write(json!({"unavailable": list})), json!({}));
+        drive.failed("a", Class::Unavailable);
+        drive.done_as("a", mixed(json!({"t": 1, "u": 1}), &["/u"]));
+        assert_eq!(trust_of_a_part(&drive), expected, "then {after:?}");
+    }
+}
+
+#[test]
+fn runs_of_earlier_machines_keep_the_labels_they_had() {
+    let playbook = read_then_write(json!({"missing_field": [{"recovery": "log", "caveat": "c"}]}));
+    for (machine, expected) in [(1, VERIFIED), (3, VERIFIED), (4, UNTRUSTED), (MACHINE, UNTRUSTED)] {
+        let mut drive = open_as(playbook.clone(), json!({}), machine);
+        drive.done_as("a", mixed(json!({"t": 1, "u": 1}), &["/u"]));
+        assert_eq!(trust_of_a_part(&drive), expected, "machine {machine}");
+    }
 }

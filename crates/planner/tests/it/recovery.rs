@@ -1,6 +1,7 @@
 //! Each recovery, alone and after one another.
 
 use kernel::{
+    event::MACHINE,
     exception::Class,
     label::Trust,
     planning::{Observation, Planner as _, Resolution},
@@ -53,7 +54,7 @@ fn a_run_has_a_budget_of_retries() {
             None => json!({"id": "run_1"}),
         };
         let (intent, run) = (labelled(json!({}), USER), labelled(run, Trust::System));
-        drive.planner.observe(0, Observation::Opened { intent: &intent, run: &run });
+        drive.planner.observe(0, Observation::Opened { intent: &intent, run: &run, machine: MACHINE });
         drive.drain();
         for step in ["a", "a", "a", "b", "b", "b"] {
             drive.failed(step, Class::Timeout);

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use kernel::{
     Digest, Label, LabelMap, RunId,
     action::Proposal,
+    event::MACHINE,
     exception::Class,
     id::{OperationId, Tenant},
     label::{Confidentiality, Trust},
@@ -152,9 +153,14 @@ pub(crate) enum Seen {
 
 impl Seen {
     pub(crate) fn tell(&self, planner: &mut PlaybookPlanner) {
+        self.tell_as(planner, MACHINE);
+    }
+
+    /// As a run that is pinned to a version of the machine tells it.
+    fn tell_as(&self, planner: &mut PlaybookPlanner, machine: u32) {
         let run = labelled(json!({"id": "run_1"}), Trust::System);
         let seen = match self {
-            Self::Opened(intent) => Observation::Opened { intent, run: &run },
+            Self::Opened(intent) => Observation::Opened { intent, run: &run, machine },
             Self::Entered("propose", step) => Observation::Proposed { step, seq: 1 },
             Self::Entered("ask", step) => Observation::Asked { step },
             Self::Entered("wait", step) => Observation::Waiting { step },
@@ -284,10 +290,18 @@ impl Drive {
 
 /// Opens a run with this intent, trusted as the user, except the parts under `/u`.
 pub(crate) fn open(playbook: Value, intent: Value) -> Drive {
+    open_as(playbook, intent, MACHINE)
+}
+
+/// The same, pinned to a version of the machine.
+pub(crate) fn open_as(playbook: Value, intent: Value, machine: u32) -> Drive {
     let mut drive = Drive::new(steps(playbook));
     let mut intent = labelled(intent, USER);
     intent.labels.parts.insert("/u".into(), label(UNTRUSTED));
-    drive.told(Seen::Opened(intent));
+    let opened = Seen::Opened(intent);
+    opened.tell_as(&mut drive.planner, machine);
+    drive.seen.push(opened);
+    drive.drain();
     drive
 }
 

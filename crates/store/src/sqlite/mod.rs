@@ -57,6 +57,9 @@ const WRITER_CACHE_KIB: i64 = 16 << 10;
 /// Pages in the write-ahead log that make a commit move them into the file: fewer, larger moves.
 const CHECKPOINT_PAGES: i64 = 8_000;
 
+/// The database, its log, the log's index and its folder.
+const HANDLES_OF_A_DATABASE: usize = 4;
+
 /// How to open a store.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -280,11 +283,22 @@ fn closed() -> JournalError {
 }
 
 fn cannot_open(path: &Path, error: &rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    if matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) {
-        return JournalError::Tampered(format!("{}: {error}", path.display())).into();
-    }
-    Error::Path { path: path.to_owned(), problem: error.to_string() }
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase};
+    let problem = match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            return JournalError::Tampered(format!("{}: {error}", path.display())).into();
+        }
+        Some(CannotOpen) => why_not_open(path).map_or(error.to_string(), |why| why.to_string()),
+        _ => error.to_string(),
+    };
+    Error::Path { path: path.to_owned(), problem }
+}
+
+/// SQLite does not say why the system let it open no file: asks the system again, for as many handles as
+/// a database in use has.
+fn why_not_open(path: &Path) -> Option<std::io::Error> {
+    let open = |_| std::fs::OpenOptions::new().read(true).write(true).open(path);
+    (0..HANDLES_OF_A_DATABASE).map(open).collect::<Result<Vec<_>, _>>().err()
 }
 
 fn pragma<T: FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {

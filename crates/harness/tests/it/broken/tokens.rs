@@ -29,7 +29,7 @@ impl Desk {
         let dir = tempfile::tempdir().unwrap();
         let pack = root().join("packs/customer-ops").canonicalize().unwrap();
         let mut text = format!(
-            "store = \"store\"\npacks = [{:?}]\nme = \"ulla\"\n[people.ulla]\nroles = [\"requester\", \"operator\", \
+            "store = \"store\"\npacks = [{:?}]\nme = \"ulla\"\napprovals.terminal = \"name\"\n[people.ulla]\nroles = [\"requester\", \"operator\", \
              \"approver\"]\n[keys]\nreceipts = \"file:keys/receipts.key\"\n[systems.smtp]\n\
              kind = \"smtp\"\naddress = \"127.0.0.1:9\"\ntls = \"none\"\n",
             pack.display().to_string()

@@ -65,7 +65,7 @@ fn without_file_handles_it_says_so_and_leaves_the_store_whole() {
     let office = Office::open();
     let run = id_of(&office.submit_change("ACC-0007", 45, "before"));
     let mut refused = 0;
-    for handles in [5, 8, 11, 14, 17, 20] {
+    for handles in 5..=20 {
         let words = change("ACC-0042", 45, &format!("with-{handles}"));
         let ran = limited(&office, &format!("ulimit -n {handles}"), &words.each());
         if ![0, 7].contains(&ran.code) {

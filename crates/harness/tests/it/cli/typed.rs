@@ -1,7 +1,7 @@
 //! Decisions at the terminal with a token of the person (C173): typed when it is asked for, never shown,
 //! never kept; a command without a terminal decides nothing.
 
-use std::{fs, process::Command};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -33,8 +33,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 fn office() -> Office {
     let office = Office::open();
-    let config = fs::read_to_string(office.config()).unwrap();
-    fs::write(office.config(), config + "[approvals]\nterminal = \"token\"\n").unwrap();
+    office.reconfigure("approvals.terminal = \"name\"\n", "");
     office
 }
 
@@ -118,7 +117,7 @@ fn a_link_made_with_a_token_does_no_more_than_the_token() {
 }
 
 #[test]
-fn a_name_is_enough_where_nothing_else_is_said() {
+fn a_name_is_enough_where_the_operator_says_so() {
     let office = Office::open();
     let run = crate::support::id_of(&office.submit_change("ACC-0007", 45, "named"));
     let (approval, digest) = office.card(&run);

@@ -54,10 +54,11 @@ fn nobody_answers_so_they_are_reminded_and_the_next_role_is_told_in_time() {
          events = [\"approval.reminder\", \"approval.escalated\", \"approval.closed\"]\n",
         peer.url()
     );
+    office.reconfigure("approvals.terminal", "approvals.expires_ms = 4000\napprovals.terminal");
     configure(
         &office,
         &format!(
-            "[approvals]\nexpires_ms = 4000\n[notify]\nretry_ms = 20\nremind_at = [90, 40]\n\
+            "[notify]\nretry_ms = 20\nremind_at = [90, 40]\n\
              [notify.escalate]\nat = 20\nto = {{ approver = \"chief\" }}\n{MAIL}{hook}"
         ),
     );

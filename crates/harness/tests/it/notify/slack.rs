@@ -13,18 +13,17 @@ use crate::{
 const SIGNING: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 
 fn office(peer: &Peer, show: &str) -> Api {
-    office_with(peer, show, "")
+    told_by_slack(Office::open(), peer, show)
 }
 
-fn office_with(peer: &Peer, show: &str, more: &str) -> Api {
-    let office = Office::open();
+fn told_by_slack(office: Office, peer: &Peer, show: &str) -> Api {
     let signing = secret(&office, "slack", SIGNING);
     let url = secret(&office, "slack-url", &format!("{}/services/T0/B0/x", peer.url()));
     configure(
         &office,
         &format!(
             "[notify.slack]\nurl = \"{url}\"\nsigning_secret = \"{signing}\"\nshow = \"{show}\"\n\
-             users = {{ U1 = \"mira\", U2 = \"ulla\", U3 = \"lars\", U4 = \"ada\" }}\n{more}"
+             users = {{ U1 = \"mira\", U2 = \"ulla\", U3 = \"lars\", U4 = \"ada\" }}\n"
         ),
     );
     Api::of(office)
@@ -177,7 +176,9 @@ fn a_button_denies_with_a_reason_and_what_somebody_else_decided_stands() {
 #[test]
 fn a_button_decides_where_the_terminal_needs_a_token() {
     let peer = Peer::start(&[]);
-    let api = office_with(&peer, "card", "[approvals]\nterminal = \"token\"\n");
+    let office = Office::open();
+    office.reconfigure("approvals.terminal = \"name\"", "approvals.terminal = \"token\"");
+    let api = told_by_slack(office, &peer, "card");
     asks(&api, "ACC-0007");
     let value = buttons(&peer.next().body).into_iter().find(|(action, _)| action == "approve");
     let (_, value) = value.unwrap();

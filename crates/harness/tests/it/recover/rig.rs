@@ -250,7 +250,7 @@ fn write_all(dir: &Path, files: &Files, world: &World, more: &str) {
         "[systems.smtp]\nkind = \"smtp\"\naddress = \"{smtp}\"\ntls = \"none\"\n"
     ));
     let config = format!(
-        "store = \"store\"\npacks = [\"pack\"]\nme = \"ulla\"\n\
+        "store = \"store\"\npacks = [\"pack\"]\nme = \"ulla\"\napprovals.terminal = \"name\"\n\
          [people.ulla]\nroles = [\"requester\", \"operator\"]\n[people.mira]\nroles = [\"approver\", \"finance\"]\n\
          [keys]\nreceipts = \"file:keys/receipts.key\"\n[policy]\noperator = [\"operator.cedar\"]\n\
          {systems}{secrets}{more}"
