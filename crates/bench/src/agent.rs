@@ -1,6 +1,9 @@
 //! What a turn of an agent costs: the built binary against a model that answers at once.
 
-use std::process::Command;
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use serde::Deserialize;
 
@@ -8,8 +11,9 @@ use crate::{
     error::{Broken, Doing as _},
     model::{Model, floor},
     options::Options,
+    process::resident_kib,
     report::{Figure, Floor, Goal, Report},
-    spread::Spread,
+    spread::{Spread, millis, wall},
 };
 
 /// Rounds of each figure.
@@ -24,6 +28,12 @@ const MANY: f64 = 8_000.0;
 const DURABLE: f64 = 3_500.0;
 /// What streaming may add, in ms.
 const STREAMED_MS: f64 = 0.25;
+
+/// From the process's start to the first request, in ms.
+const START_MS: f64 = 10.0;
+/// Memory of the process with one agent, and of each agent beyond it: 20 MB and 40 kB.
+const BASE_MIB: f64 = 19.0;
+const EACH_KIB: f64 = 39.0;
 
 /// One line of `harness bench agent`.
 #[derive(Debug, Deserialize)]
@@ -59,7 +69,73 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Brok
         None,
         Goal::AtMost(STREAMED_MS),
     ));
-    many(options, &model, report)
+    many(options, &model, report)?;
+    started(options, &model, report)?;
+    waiting(options, &model, report)
+}
+
+/// From the start of the process to its first request.
+fn started(options: &Options, model: &Model, report: &mut Report) -> Result<(), Broken> {
+    let (mut took, mut floor) = (Vec::new(), Vec::new());
+    for _ in 0..options.pick(31, 3) {
+        let (bare, _) = wall(|| Command::new("true").status());
+        floor.push(millis(bare));
+        let (_, began) = (model.take_first_asked(), Instant::now());
+        run(options, model, (1, 1, 1), &[])?;
+        let asked = model.take_first_asked();
+        took.extend(asked.map(|asked| millis(asked.saturating_duration_since(began))));
+    }
+    let floor = Floor { name: "starting `true`", value: Spread::of(floor) };
+    let took = (Spread::of(took), "ms");
+    let name = "start to the first request to a model";
+    report.add(Figure::new(name, took, Some(floor), Goal::AtMost(START_MS)));
+    Ok(())
+}
+
+/// What an agent holds while its model thinks, in the middle of a conversation.
+fn waiting(options: &Options, model: &Model, report: &mut Report) -> Result<(), Broken> {
+    let one = held(options, model, 1)?;
+    let base = (Spread::of(vec![one / 1024.0]), "MiB");
+    report.add(Figure::new("memory of one agent", base, None, Goal::AtMost(BASE_MIB)));
+    for agents in [64, 1_000] {
+        let all = held(options, model, agents)?;
+        #[expect(clippy::cast_precision_loss, reason = "a count of agents fits")]
+        let each = (all - one) / (agents - 1) as f64;
+        let name = format!("memory of each of {agents} agents that wait");
+        report.add(Figure::new(
+            name,
+            (Spread::of(vec![each]), "KiB"),
+            None,
+            Goal::AtMost(EACH_KIB),
+        ));
+    }
+    Ok(())
+}
+
+/// Resident KiB of the binary while so many agents wait for their model; their journals are on a disk.
+fn held(options: &Options, model: &Model, agents: usize) -> Result<f64, Broken> {
+    let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
+    let mut child = Command::new(&options.binary)
+        .args(["bench", "agent", "--base-url", &model.held_url(10), "--model", "bench"])
+        .args(["--agents", &agents.to_string(), "--convs", "1", "--store"])
+        .arg(folder.path().join("store"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .doing("start the binary")?;
+    while model.waiting() < agents {
+        if child.try_wait().doing("look at it")?.is_some() {
+            return Err(Broken::new("run agents that wait", "the binary ended before they did"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let resident = resident_kib(&mut child);
+    model.release();
+    let ended = child.wait().doing("wait for the binary")?;
+    if !ended.success() {
+        return Err(Broken::new("run agents that wait", "they did not come to an end"));
+    }
+    resident.ok_or_else(|| Broken::new("run agents that wait", "their memory cannot be read"))
 }
 
 fn many(options: &Options, model: &Model, report: &mut Report) -> Result<(), Broken> {

@@ -1,9 +1,14 @@
 //! A model that answers at once: so many tool calls, then a text. OpenAI's Chat Completions over HTTP/1.1,
-//! plain or streamed. And the least that a client of it can do.
+//! plain or streamed; or holds its answers back until it is told. And the least that a client of it can do.
 
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use rustix::time::{ClockId, clock_gettime};
@@ -15,10 +20,22 @@ use crate::error::{Broken, Doing as _};
 /// What every result of a tool looks like in a request.
 const RESULT: &[u8] = br#""role":"tool""#;
 
+/// Results in a conversation whose next answer is held back.
+const HELD_AFTER: usize = 5;
+
+/// What the server saw, and what it waits for.
+#[derive(Debug, Default)]
+struct Door {
+    waiting: AtomicUsize,
+    open: tokio::sync::Notify,
+    first_asked: Mutex<Option<Instant>>,
+}
+
 /// A scripted server; it ends with the process.
 #[derive(Debug)]
 pub(crate) struct Model {
     address: SocketAddr,
+    door: Arc<Door>,
 }
 
 impl Model {
@@ -27,28 +44,64 @@ impl Model {
         let listener = TcpListener::bind("127.0.0.1:0").doing("listen")?;
         listener.set_nonblocking(true).doing("listen")?;
         let address = listener.local_addr().doing("listen")?;
-        std::thread::spawn(move || serve(listener));
-        Ok(Self { address })
+        let door = Arc::<Door>::default();
+        let behind = Arc::clone(&door);
+        std::thread::spawn(move || serve(listener, &behind));
+        Ok(Self { address, door })
     }
 
     /// The base address of a model that wants this many tool calls.
     pub(crate) fn url(&self, turns: usize) -> String {
         format!("http://{}/{turns}/v1", self.address)
     }
+
+    /// The same, but the answer after some results is held back until [`Model::release`].
+    pub(crate) fn held_url(&self, turns: usize) -> String {
+        format!("http://{}/{turns}/held/v1", self.address)
+    }
+
+    /// How many wait for an answer that is held back.
+    pub(crate) fn waiting(&self) -> usize {
+        self.door.waiting.load(Ordering::Acquire)
+    }
+
+    /// Lets all go on that wait now.
+    pub(crate) fn release(&self) {
+        self.door.open.notify_waiters();
+    }
+
+    /// When it was asked for the first time since this was last asked.
+    pub(crate) fn take_first_asked(&self) -> Option<Instant> {
+        self.door.first_asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
-fn serve(listener: TcpListener) {
+impl Door {
+    fn note_asked(&self) {
+        let mut first = self.first_asked.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(Instant::now);
+    }
+
+    async fn hold(&self) {
+        let opened = self.open.notified();
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        opened.await;
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn serve(listener: TcpListener, door: &Arc<Door>) {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = built else { return };
     runtime.block_on(async {
         let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(talk(stream));
+            tokio::spawn(talk(stream, Arc::clone(door)));
         }
     });
 }
 
-async fn talk(mut stream: tokio::net::TcpStream) -> Option<()> {
+async fn talk(mut stream: tokio::net::TcpStream, door: Arc<Door>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut buffer = Vec::with_capacity(16 * 1024);
     loop {
@@ -66,13 +119,17 @@ async fn talk(mut stream: tokio::net::TcpStream) -> Option<()> {
                 return None;
             }
         }
+        door.note_asked();
         let request = buffer.get(..whole)?;
-        let turns = turns_of(request)?;
+        let (turns, is_held) = wanted_of(request)?;
         let body = request.get(head..)?;
         let done = memchr::memmem::find_iter(body, RESULT).count();
         let streamed = memchr::memmem::find(body, br#""stream":true"#).is_some();
         let answer = if streamed { stream_of(turns, done) } else { answer_of(turns, done) };
         buffer.drain(..whole);
+        if is_held && done == HELD_AFTER {
+            door.hold().await;
+        }
         stream.write_all(answer.as_bytes()).await.ok()?;
     }
 }
@@ -85,10 +142,11 @@ fn head_of(bytes: &[u8]) -> Option<(usize, usize)> {
     Some((end, length))
 }
 
-/// How many calls are wanted: `/TURNS/v1/…`.
-fn turns_of(request: &[u8]) -> Option<usize> {
+/// How many calls are wanted, and whether an answer is held back: `/TURNS/v1/…` or `/TURNS/held/v1/…`.
+fn wanted_of(request: &[u8]) -> Option<(usize, bool)> {
     let line = request.split(|byte| *byte == b'\r').next()?;
-    std::str::from_utf8(line).ok()?.split('/').nth(1)?.parse().ok()
+    let mut parts = std::str::from_utf8(line).ok()?.split('/').skip(1);
+    Some((parts.next()?.parse().ok()?, parts.next()? == "held"))
 }
 
 fn answer_of(turns: usize, done: usize) -> String {

@@ -107,7 +107,7 @@ fn idle(options: &Options, report: &mut Report) -> Result<(), Broken> {
         return Ok(());
     };
     std::thread::sleep(IDLE_AFTER);
-    let resident = resident_mib(&mut child);
+    let resident = resident_kib(&mut child).map(|kibi| kibi / 1024.0);
     // It may have ended by itself.
     let _ended = child.kill();
     child.wait().doing("end the server")?;
@@ -121,16 +121,15 @@ fn idle(options: &Options, report: &mut Report) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Resident memory of a child that still runs.
-fn resident_mib(child: &mut Child) -> Option<f64> {
+/// Resident memory of a child that still runs, in KiB.
+pub(crate) fn resident_kib(child: &mut Child) -> Option<f64> {
     if child.try_wait().ok()?.is_some() {
         return None;
     }
     let path = format!("/proc/{}/status", child.id());
     let status = std::fs::read_to_string(Path::new(&path)).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibi: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kibi / 1024.0)
+    line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
 fn no_binary(options: &Options) -> String {

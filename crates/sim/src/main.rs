@@ -7,6 +7,10 @@ use sim::{
     tally::{Tally, Until, seeds, whole_grid},
 };
 
+/// As the program has it: a run's life is many small values.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How to call it.
 const USAGE: &str = "\
 usage: harness-sim [--threads N] [--stride N] [--seconds N] [--from SEED] [--only CASE]
