@@ -115,17 +115,19 @@ fn waiting(options: &Options, model: &Model, report: &mut Report) -> Result<(), 
 /// Resident KiB of the binary while so many agents wait for their model; their journals are on a disk.
 fn held(options: &Options, model: &Model, agents: usize) -> Result<f64, Broken> {
     let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
+    let said = folder.path().join("said");
     let mut child = Command::new(&options.binary)
         .args(["bench", "agent", "--base-url", &model.held_url(10), "--model", "bench"])
         .args(["--agents", &agents.to_string(), "--convs", "1", "--store"])
         .arg(folder.path().join("store"))
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(&said).doing("make a file")?)
         .spawn()
         .doing("start the binary")?;
     while model.waiting() < agents {
         if child.try_wait().doing("look at it")?.is_some() {
-            return Err(Broken::new("run agents that wait", "the binary ended before they did"));
+            let said = std::fs::read_to_string(&said).doing("read what it said")?;
+            return Err(Broken::new("run agents that wait", said.trim()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

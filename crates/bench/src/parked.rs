@@ -17,6 +17,7 @@ use crate::{
     error::{Broken, Doing as _},
     line::{Line, Sink, Written},
     options::Options,
+    process,
     report::{Figure, Floor, Goal, Report},
     spread::{Spread, micros, millis, process_cpu, wall},
     world::{Deed, OsSalts, World},
@@ -45,12 +46,15 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Brok
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.doing("start a runtime")?;
     let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
-    let path = folder.path().join("store.db");
+    let store = folder.path().join("store");
+    let path = store.join("harness.db");
     let (parked, due) = (options.pick(100_000, 2_000), options.pick(1_000, 100));
     let world = World::asking()?;
     let own = runtime.block_on(fill(&path, &world, (parked, due)))?;
     space(&path, (parked, own), report)?;
     open(options, &path, report)?;
+    let held = process::serving_mib(options, &store)?;
+    report.add(process::serving(format!("memory of `harness serve` over {parked} of them"), held));
     runtime.block_on(wake(&path, &world, due, report))?;
     fold(options, report)
 }

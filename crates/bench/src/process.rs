@@ -97,28 +97,36 @@ fn found_store(said: &[u8]) -> bool {
 }
 
 fn idle(options: &Options, report: &mut Report) -> Result<(), Broken> {
-    let (name, goal) = ("memory of an idle `harness serve`", Goal::AtMost(40.0));
     let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
+    let mib = serving_mib(options, &folder.path().join("store"))?;
+    report.add(serving("memory of an idle `harness serve`".to_owned(), mib));
+    Ok(())
+}
+
+/// What an idle server may hold, whatever waits in its store.
+pub(crate) fn serving(name: String, mib: Option<f64>) -> Figure {
+    let goal = Goal::AtMost(40.0);
+    match mib {
+        Some(mib) => Figure::new(name, (Spread::of(vec![mib]), "MiB"), None, goal),
+        None => {
+            let why = "`harness serve --store DIR` does not stay up".to_owned();
+            Figure::unmeasured(&name, "MiB", (goal, why))
+        }
+    }
+}
+
+/// Resident MiB of a server over a store that nobody asks for anything; none when it does not stay up.
+pub(crate) fn serving_mib(options: &Options, store: &Path) -> Result<Option<f64>, Broken> {
     let mut command = Command::new(&options.binary);
-    command.arg("serve").arg("--store").arg(folder.path().join("store")).current_dir(folder.path());
+    command.arg("serve").arg("--store").arg(store).current_dir(&options.dir);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(mut child) = command.spawn() else {
-        report.add(Figure::unmeasured(name, "MiB", (goal, no_binary(options))));
-        return Ok(());
-    };
+    let Ok(mut child) = command.spawn() else { return Ok(None) };
     std::thread::sleep(IDLE_AFTER);
     let resident = resident_kib(&mut child).map(|kibi| kibi / 1024.0);
     // It may have ended by itself.
     let _ended = child.kill();
     child.wait().doing("end the server")?;
-    report.add(match resident {
-        Some(mib) => Figure::new(name, (Spread::of(vec![mib]), "MiB"), None, goal),
-        None => {
-            let why = "`harness serve --store DIR` does not stay up".to_owned();
-            Figure::unmeasured(name, "MiB", (goal, why))
-        }
-    });
-    Ok(())
+    Ok(resident)
 }
 
 /// Resident memory of a child that still runs, in KiB.

@@ -70,7 +70,12 @@ impl Client {
         let uri = uri(&provider, &provider.endpoint())?;
         let headers = headers(&provider)?;
         key_header(&provider.auth(), &key)?;
-        let (shelf, connections) = (Shelf::default(), Semaphore::new(CONNECTIONS_MAX));
+        let connections = provider.connections_max.map_or(CONNECTIONS_MAX, usize::from);
+        if connections == 0 {
+            let problem = format!("`connections_max` of provider `{}` is 0", provider.name);
+            return Err(Error::config(problem));
+        }
+        let (shelf, connections) = (Shelf::default(), Semaphore::new(connections));
         Ok(Self { provider, key, uri, headers, http: http.clone(), shelf, connections })
     }
 

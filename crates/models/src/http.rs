@@ -29,7 +29,7 @@ use crate::{
     status::broken,
 };
 
-/// Most connections to one provider at a time; whoever comes later waits within its own timeout.
+/// Most connections to one provider at a time where it does not say; idle ones beyond it are closed.
 pub const CONNECTIONS_MAX: usize = 64;
 
 /// How long a connection may take to be made, in milliseconds.

@@ -251,6 +251,10 @@ pub struct Provider {
     /// How often it may be asked; absent = as often as it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Most calls that are on their way to it at a time; whoever comes later waits within its own
+    /// timeout. Absent = [`CONNECTIONS_MAX`](crate::CONNECTIONS_MAX).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u16>,
     /// When it is left alone because nobody answers.
     #[serde(default)]
     pub breaker: Breaker,
@@ -286,6 +290,7 @@ impl Provider {
             clearance: Confidentiality::Public,
             tier: Tier::Public,
             rate: None,
+            connections_max: None,
             breaker: Breaker::default(),
             price: None,
         }

@@ -242,6 +242,7 @@ fn open_models(options: &Options) -> Result<Arc<Models>, Problem> {
     };
     provider.plaintext = Plaintext::Loopback;
     provider.clearance = Confidentiality::Confidential;
+    provider.connections_max = u16::try_from(options.agents).ok().filter(|agents| *agents > 64);
     let client = Client::new(provider, Key::none(), &Http::default()).map_err(wrong)?;
     let models = Models::builder().client(client).role("main", Role::of(&["bench"]));
     Ok(Arc::new(models.build().map_err(wrong)?))

@@ -485,3 +485,30 @@ async fn many_conversations_at_once_do_not_mix() {
     assert!(server.connections() <= models::CONNECTIONS_MAX, "{}", server.connections());
     assert_eq!(server.asked().len(), 1_000);
 }
+
+#[tokio::test]
+async fn a_provider_says_how_many_calls_it_takes_at_a_time() {
+    let raw = fixture(ApiKind::OpenAi, "plain.json");
+    let server = Server::start(move |_| Answer::json(&raw)).await;
+    let mut provider = provider(ApiKind::OpenAi, &server.url, Streaming::Off);
+    provider.connections_max = Some(3);
+    let client = std::sync::Arc::new(client_of(provider.clone()));
+    let talks = (0..40).map(|n: u32| {
+        let client = std::sync::Arc::clone(&client);
+        tokio::spawn(async move {
+            let said = say(None, 0, &prompt(0, vec![user("hello")]));
+            let mut asking = ask(&said);
+            asking.conversation = format!("talk {n}");
+            client.ask(asking).await.unwrap();
+        })
+    });
+    for talk in talks.collect::<Vec<_>>() {
+        talk.await.unwrap();
+    }
+    assert_eq!(server.asked().len(), 40);
+    assert!(server.connections() <= 3, "{}", server.connections());
+    provider.connections_max = Some(0);
+    let refused = models::Client::new(provider, models::Key::none(), &models::Http::default());
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("connections_max"), "{refused}");
+}
