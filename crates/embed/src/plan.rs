@@ -67,6 +67,7 @@ impl Planned {
             owner: OWNER.to_owned(),
             asks: Asked { operations, ..Asked::default() },
             constants: json!({}),
+            hooks: Vec::new(),
             ..Manifest::default()
         };
         let intent = Intent {

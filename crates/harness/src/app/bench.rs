@@ -380,6 +380,7 @@ fn plan(catalogue: &Catalogue, policy: Digest) -> Plan {
             ],
         },
         constants: Value::Null,
+        hooks: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ mod gate;
 mod golden;
 #[cfg(test)]
 mod halts;
+mod hooks;
 #[cfg(test)]
 mod model_calls;
 #[cfg(test)]

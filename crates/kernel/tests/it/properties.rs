@@ -87,7 +87,7 @@ impl Planner for Lanes {
                 lane.tries += 1;
                 lane.failed = None;
             }
-            Observation::Steered { .. } => {}
+            Observation::Steered { .. } | Observation::Told { .. } => {}
             Observation::Settled { step, settled } => {
                 if let Some(lane) = self.lane(step) {
                     match settled {
