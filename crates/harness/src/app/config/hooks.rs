@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -132,6 +133,24 @@ impl Declared {
         let run = self.operation.binding.get("run").map(ToString::to_string).unwrap_or_default();
         let matches = if self.matches.is_empty() { "*" } else { &self.matches };
         format!("{:?} {matches} {run} within {} ms", self.on, self.operation.timeout_ms)
+    }
+
+    /// Its program, where nobody can run it now.
+    #[must_use]
+    pub fn missing_program(&self) -> Option<String> {
+        let text = |at: &str| self.operation.binding.pointer(at).and_then(|text| text.as_str());
+        let (program, folder) = (text("/run/0").unwrap_or_default(), text("/in").unwrap_or("."));
+        let places: Vec<PathBuf> = match program.contains('/') {
+            true => vec![Path::new(folder).join(program)],
+            false => std::env::var_os("PATH").map_or_else(Vec::new, |path| {
+                std::env::split_paths(&path).map(|place| place.join(program)).collect()
+            }),
+        };
+        let runs = |place: &PathBuf| {
+            std::fs::metadata(place)
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        };
+        (!places.iter().any(runs)).then(|| program.to_owned())
     }
 
     /// What it is as an operation: everything that can change what it does.
