@@ -88,8 +88,9 @@ fn a_hook_denies_a_write_of_a_playbook_and_a_replay_needs_no_hook() {
         .collect();
     assert_eq!(proposed.len(), 1, "one call was looked at, the reads were not");
     assert_eq!(proposed[0]["body"]["because"]["purpose"], "gate");
-    let receipts = office.json(&["receipt", "list", &run]);
-    assert!(receipts.code != 0 || receipts.stdout.contains("hook.block"), "{receipts:#?}");
+    let receipts = office.json(&["receipt", "list", &run]).exits(0).document();
+    let receipts = receipts["items"].as_array().unwrap();
+    assert!(receipts.iter().any(|one| one["action"] == proposed[0]["seq"]), "{receipts:#?}");
     replays(&office, &run);
     fs::remove_file(office.path("block.sh")).unwrap();
     replays(&office, &run);
