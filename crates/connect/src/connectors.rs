@@ -71,6 +71,8 @@ pub struct Connectors {
     outside: Outside,
     /// Turns of hooks: each is a process of this machine.
     hooks: Semaphore,
+    /// The hooks that may be run.
+    declared: Vec<Hook>,
 }
 
 #[derive(Debug)]
@@ -137,7 +139,20 @@ impl Connectors {
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
         let hooks = Semaphore::new(hook::AT_A_TIME_MAX);
-        Ok(Self { targets, vault, host, compiled, outside, hooks })
+        let declared = Vec::new();
+        Ok(Self { targets, vault, host, compiled, outside, hooks, declared })
+    }
+
+    /// With these hooks of the operator: no other program is run, whatever a plan says.
+    ///
+    /// # Errors
+    /// A hook that cannot be used as declared.
+    pub fn with_hooks<'o>(
+        self,
+        hooks: impl IntoIterator<Item = &'o Operation>,
+    ) -> Result<Self, Error> {
+        let hooks = hooks.into_iter().map(|one| Hook::compile(&Reader::of(one)?, one));
+        Ok(Self { declared: hooks.collect::<Result<_, _>>()?, ..self })
     }
 
     /// Checks at load that an operation could be called: its binding compiles, its system is declared and
@@ -285,6 +300,9 @@ impl Connectors {
                 Ok((Received::Value(value).into(), Pick::default()))
             }
             Binding::Hook(hook) => {
+                if !hook.is_among(&self.declared) {
+                    return Err(refuse("[[hooks]] of the configuration names no such program"));
+                }
                 let turn = self.hooks.acquire().await;
                 let _turn = turn.map_err(|_| refuse("the process is being shut down"))?;
                 let value = hook.run(call, departure).await?;

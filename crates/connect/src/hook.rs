@@ -75,6 +75,16 @@ impl Hook {
         Ok(Self { on, program, args: run.collect(), folder, env, shown_as })
     }
 
+    /// Whether this is a program that the operator has run as things stand: the same one, at the same place,
+    /// shown no more. What is stored names no program that the configuration does not.
+    pub(crate) fn is_among(&self, declared: &[Self]) -> bool {
+        declared.iter().any(|known| {
+            (&known.program, &known.args, &known.folder)
+                == (&self.program, &self.args, &self.folder)
+                && self.env.iter().all(|name| known.env.contains(name))
+        })
+    }
+
     /// Runs the program and reads what it says. The caller bounds the time: when it gives up, the program
     /// and whatever it started are ended.
     pub(crate) async fn run(&self, call: &Call, departure: &Departure) -> Result<Value, Failure> {

@@ -67,7 +67,6 @@ impl Planned {
             owner: OWNER.to_owned(),
             asks: Asked { operations, ..Asked::default() },
             constants: json!({}),
-            hooks: Vec::new(),
             ..Manifest::default()
         };
         let intent = Intent {

@@ -58,6 +58,7 @@ impl Program {
     async fn trial(&self, on: Moment, change: impl FnOnce(&mut Trial)) -> Outcome {
         let mut trial = self.made(on);
         change(&mut trial);
+        trial.hooks.push(trial.operation.clone());
         trial.run().await
     }
 
@@ -262,7 +263,8 @@ async fn what_a_program_leaves_behind_ends_with_it() {
 #[tokio::test]
 async fn nothing_runs_after_the_dispatch_window() {
     let program = Program::sh("touch ran");
-    let trial = program.made(Moment::Before);
+    let mut trial = program.made(Moment::Before);
+    trial.hooks.push(trial.operation.clone());
     let late = Call { dispatch_by_boot_ms: DISPATCH_BY - 1, ..trial.call() };
     assert_eq!(trial.connectors().run(late).await.unwrap_err().class, Class::Timeout);
     assert!(!program.path("ran").exists());
@@ -284,6 +286,40 @@ async fn only_an_operators_hook_is_a_command() {
     assert!(elsewhere.contains("[[hooks]]"), "{elsewhere}");
     stolen(|trial| trial.operation.facts.effect = Effect::Write);
     assert!(!program.path("ran").exists());
+}
+
+/// What is stored may be an old plan, or come from a backup of somebody else's.
+#[tokio::test]
+async fn a_program_that_the_configuration_does_not_name_now_is_not_run() {
+    let program = Program::sh("touch ran");
+    let declared = |change: fn(&mut Value)| {
+        let mut trial = program.made(Moment::Before);
+        let mut known = trial.operation.clone();
+        let mut binding = (*known.binding).clone();
+        change(&mut binding);
+        known.binding = Arc::new(binding);
+        known.timeout_ms = 1;
+        trial.hooks.push(known);
+        trial
+    };
+    let mut nothing = program.made(Moment::Before);
+    nothing.hooks.clear();
+    let mut shown_more = declared(|_| {});
+    let mut binding = (*shown_more.operation.binding).clone();
+    binding["env"] = json!(["SECRET"]);
+    shown_more.operation.binding = Arc::new(binding);
+    for trial in [
+        nothing,
+        declared(|binding| binding["run"] = json!(["./hook", "-v"])),
+        declared(|binding| binding["in"] = json!("/")),
+        shown_more,
+    ] {
+        assert!(trial.run().await.unwrap_err().message.contains("no such program"));
+    }
+    assert!(!program.path("ran").exists());
+    let other_words = declared(|binding| binding["shown_as"] = json!("Bash"));
+    other_words.run().await.unwrap();
+    assert!(program.path("ran").exists(), "how long and under which name is the plan's");
 }
 
 /// Written as such hooks are written: bash with jq's work done by grep, and Python with `json`.

@@ -1,6 +1,6 @@
 //! Hooks as programs, end to end: real processes around real calls.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,8 @@ use crate::{
 };
 
 const ACCOUNT: &str = "ACC-0001";
+/// Most looks at something that must come.
+const LOOKS_MAX: usize = 2_000_000;
 
 /// As such hooks are written: `jq` where it is there, exit code 2 and a reason.
 const BLOCK: &str = r#"#!/bin/bash
@@ -88,6 +90,10 @@ fn a_hook_denies_a_write_of_a_playbook_and_a_replay_needs_no_hook() {
         .collect();
     assert_eq!(proposed.len(), 1, "one call was looked at, the reads were not");
     assert_eq!(proposed[0]["body"]["because"]["purpose"], "gate");
+    let troubles = office.json(&["run", "get", &run]).exits(0).document()["troubles"].clone();
+    let said = "refused before anything left: hook.block: \
+                “Blocked: crm.update_contract is not for Mondays”";
+    assert_eq!(troubles[0]["said"], said, "{troubles:#}");
     let receipts = office.json(&["receipt", "list", &run]).exits(0).document();
     let receipts = receipts["items"].as_array().unwrap();
     assert!(receipts.iter().any(|one| one["action"] == proposed[0]["seq"]), "{receipts:#?}");
@@ -180,6 +186,24 @@ fn a_hook_that_asks_leads_to_an_approval_whose_card_says_why() {
     replays(&office, &run);
 }
 
+/// A run keeps its hooks; one that the configuration does not name any more is not run, and that is no yes.
+#[test]
+fn a_hook_taken_out_of_the_configuration_denies_in_runs_that_have_it() {
+    let office = Office::open();
+    hook(&office, ("ask.py", "PreToolUse", "crm.get_account"), &decide("ask"), "");
+    hook(&office, ("gone.sh", "PreToolUse", "crm.update_.*"), "#!/bin/sh\ntouch ran\n", "");
+    let asked = office.json(&change(ACCOUNT, 45, "k").each()).document();
+    let run = id_of(&asked);
+    assert_eq!(asked["run"]["status"], "asking", "{asked:#}");
+    let text = fs::read_to_string(office.config()).unwrap();
+    fs::write(office.config(), text.split("[[hooks]]").next().unwrap()).unwrap();
+    office.approve(&run);
+    assert!(office.writes().is_empty());
+    assert!(!office.path("ran").exists());
+    assert_eq!(rejected(&office, &run), ["hook.gone"]);
+    replays(&office, &run);
+}
+
 #[test]
 fn a_hooks_yes_loosens_nothing() {
     let office = Office::open();
@@ -207,11 +231,11 @@ fn is_alive(pid: &str) -> bool {
 
 #[track_caller]
 fn until(what: &str, mut look: impl FnMut() -> bool) {
-    for _ in 0..3_000 {
+    for _ in 0..LOOKS_MAX {
         if look() {
             return;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::yield_now();
     }
     panic!("{what}");
 }

@@ -13,6 +13,7 @@ mod gate;
 mod golden;
 #[cfg(test)]
 mod halts;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod model_calls;
