@@ -303,6 +303,7 @@ fn plan() -> Plan {
         steps: vec![step(Deed::Read), step(Deed::Write)],
         playbook: Playbook { name: "bench".to_owned(), steps: Vec::new() },
         constants: Value::Null,
+        hooks: Vec::new(),
     }
 }
 

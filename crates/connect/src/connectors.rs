@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     error::{Error, hint},
     gauge::{Gauge, Health, Moment},
+    hook::{self, Hook},
     http,
     ingest::{Pick, Received, Rules, ingest},
     mail,
@@ -68,6 +69,10 @@ pub struct Connectors {
     host: Host,
     compiled: Mutex<BTreeMap<OperationId, Vec<Compiled>>>,
     outside: Outside,
+    /// Turns of hooks: each is a process of this machine.
+    hooks: Semaphore,
+    /// The hooks that may be run.
+    declared: Vec<Hook>,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,7 @@ enum Binding {
     Sql(sql::Query),
     Mail(mail::Sender),
     Builtin(Builtin),
+    Hook(Hook),
     Outside,
 }
 
@@ -106,7 +112,7 @@ impl Binding {
             Self::Http(route) => Some(&route.system),
             Self::Sql(query) => Some(&query.system),
             Self::Mail(sender) => Some(&sender.system),
-            Self::Builtin(_) | Self::Outside => None,
+            Self::Builtin(_) | Self::Hook(_) | Self::Outside => None,
         }
     }
 }
@@ -132,7 +138,21 @@ impl Connectors {
             targets.insert(name, Target { system, turns, clients, gauge });
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
-        Ok(Self { targets, vault, host, compiled, outside })
+        let hooks = Semaphore::new(hook::AT_A_TIME_MAX);
+        let declared = Vec::new();
+        Ok(Self { targets, vault, host, compiled, outside, hooks, declared })
+    }
+
+    /// With these hooks of the operator: no other program is run, whatever a plan says.
+    ///
+    /// # Errors
+    /// A hook that cannot be used as declared.
+    pub fn with_hooks<'o>(
+        self,
+        hooks: impl IntoIterator<Item = &'o Operation>,
+    ) -> Result<Self, Error> {
+        let hooks = hooks.into_iter().map(|one| Hook::compile(&Reader::of(one)?, one));
+        Ok(Self { declared: hooks.collect::<Result<_, _>>()?, ..self })
     }
 
     /// Checks at load that an operation could be called: its binding compiles, its system is declared and
@@ -144,14 +164,18 @@ impl Connectors {
         let binding = compile(operation)?;
         let secret = match &binding {
             Binding::Http(route) => route.auth.as_ref().map(http::Auth::secret),
-            Binding::Sql(_) | Binding::Mail(_) | Binding::Builtin(_) | Binding::Outside => None,
+            Binding::Sql(_)
+            | Binding::Mail(_)
+            | Binding::Builtin(_)
+            | Binding::Hook(_)
+            | Binding::Outside => None,
         };
         secret.map_or(Ok(()), |secret| self.vault.secrets().check(secret))?;
         let kinds: &[&str] = match &binding {
             Binding::Http(_) => &["http"],
             Binding::Sql(_) => &["sqlite", "postgres"],
             Binding::Mail(_) => &["smtp"],
-            Binding::Builtin(_) | Binding::Outside => &[],
+            Binding::Builtin(_) | Binding::Hook(_) | Binding::Outside => &[],
         };
         let Some(name) = binding.system() else { return Ok(()) };
         let known = self.targets.keys().map(String::as_str);
@@ -275,6 +299,15 @@ impl Connectors {
                 let value = builtin.run(call, &*self.host.clock)?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
+            Binding::Hook(hook) => {
+                if !hook.is_among(&self.declared) {
+                    return Err(refuse("[[hooks]] of the configuration names no such program"));
+                }
+                let turn = self.hooks.acquire().await;
+                let _turn = turn.map_err(|_| refuse("the process is being shut down"))?;
+                let value = hook.run(call, departure).await?;
+                Ok((Received::Value(value).into(), Pick::default()))
+            }
             Binding::Outside => {
                 let value = self.outside.call(call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
@@ -378,6 +411,8 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
         "sql" => sql::Query::compile(&binding, operation).map(Binding::Sql),
         "mail" => mail::Sender::compile(&binding, operation).map(Binding::Mail),
         "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
+        // Not among the kinds that are suggested: no pack declares one.
+        "hook" => Hook::compile(&binding, operation).map(Binding::Hook),
         "outside" => outside::compile(&binding).map(|()| Binding::Outside),
         other => {
             Err(binding.error("kind", format!("no connector kind `{other}`{}", hint(other, KINDS))))

@@ -1,5 +1,5 @@
-//! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP) and `builtin`, behind
-//! `kernel::port::Connector`; secret references; and [`ingest::ingest`], which every outside byte passes.
+//! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP), `builtin` and the operator's hooks,
+//! behind `kernel::port::Connector`; secret references; and [`ingest::ingest`], which every outside byte passes.
 //!
 //! It must not know: planners, policy, packs, the journal. It reads what to do from a
 //! `kernel::gate::Permit` and nothing else; it cannot make one. A secret's value never leaves it: not in
@@ -23,6 +23,7 @@ mod contract;
 pub mod entity;
 pub mod error;
 mod gauge;
+pub mod hook;
 mod http;
 pub mod ingest;
 mod mail;

@@ -110,6 +110,7 @@ pub(crate) struct Trial {
     pub(crate) blobs: Option<Arc<Blobs>>,
     pub(crate) secret: tempfile::NamedTempFile,
     pub(crate) circuit: CircuitRule,
+    pub(crate) hooks: Vec<Operation>,
 }
 
 impl Trial {
@@ -125,6 +126,7 @@ impl Trial {
             blobs: None,
             secret,
             circuit: CircuitRule::default(),
+            hooks: Vec::new(),
         }
     }
 
@@ -156,7 +158,8 @@ impl Trial {
             circuit: self.circuit,
         };
         let secrets = Secrets::parse([("token", reference.as_str())]).unwrap();
-        Connectors::new(self.systems.clone(), secrets, host).unwrap()
+        let connectors = Connectors::new(self.systems.clone(), secrets, host).unwrap();
+        connectors.with_hooks(&self.hooks).unwrap()
     }
 
     pub(crate) fn call(&self) -> Call {

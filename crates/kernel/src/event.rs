@@ -33,7 +33,7 @@ pub const VERSION: u32 = 1;
 /// 3: nobody may say that an effect in doubt did not happen while its call may still be on its way, and
 /// tries of one effect share its way back.
 /// 4: where a step goes on after its answer broke its contract, that an answer was sound shows in all of
-/// it (planners).
+/// it (planners); hooks of the plan look at calls.
 pub const MACHINE: u32 = 4;
 
 /// The world header: everything that can change behaviour, pinned for the run's whole life.
@@ -115,6 +115,26 @@ pub enum Purpose {
     Probe,
     /// Whether the world has moved since.
     Compare,
+    /// Whether a hook has something against it.
+    Gate,
+    /// What a hook says about how it ended.
+    Watch,
+}
+
+impl Purpose {
+    /// Whether the call is a hook's.
+    #[must_use]
+    pub fn is_hook(self) -> bool {
+        matches!(self, Self::Gate | Self::Watch)
+    }
+}
+
+impl Role {
+    /// Whether it is a hook's call.
+    #[must_use]
+    pub fn is_hook(&self) -> bool {
+        matches!(self, Self::Companion { purpose, .. } if purpose.is_hook())
+    }
 }
 
 /// The check an action did not pass before any judge was asked.

@@ -19,6 +19,7 @@ pub mod event;
 pub mod exception;
 pub mod gate;
 pub mod halt;
+pub mod hook;
 pub mod id;
 pub mod input;
 pub mod label;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     canon,
+    hook::Hook,
     id::{Digest, OperationId, PrincipalId},
     money::Money,
     operation::Facts,
@@ -91,6 +92,9 @@ pub struct Plan {
     pub playbook: Playbook,
     /// Constants of the pack, readable as `pack`.
     pub constants: Value,
+    /// Who looks at its calls, in the order in which they are asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
 }
 
 impl Plan {
@@ -175,6 +179,7 @@ mod tests {
             steps: Vec::new(),
             playbook: Playbook { name: String::new(), steps: vec![step("each", turns)] },
             constants: Value::Null,
+            hooks: Vec::new(),
         };
         let around = |path: &str| -> Vec<String> {
             plan.agents_around(path).iter().map(ToString::to_string).collect()

@@ -199,6 +199,13 @@ pub enum Observation<'a> {
         /// How.
         settled: &'a Settled,
     },
+    /// A hook has something to say about an action of a step.
+    Told {
+        /// The step.
+        step: &'a str,
+        /// What.
+        text: &'a Labelled,
+    },
     /// A question entered the journal.
     Asked {
         /// The step.

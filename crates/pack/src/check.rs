@@ -7,6 +7,7 @@ use kernel::{
     conversation::MODEL_CONNECTOR,
     decision::Evidence,
     exception::Class,
+    hook::HOOK_CONNECTOR,
     id::OperationId,
     operation::{Companions, Effect, Operation},
     playbook::{Recovery, Step, Work},
@@ -315,6 +316,10 @@ fn check_agents(context: Context<'_>) {
     for (file, connector) in &context.draft.connectors {
         if connector.name == MODEL_CONNECTOR {
             let message = format!("`{MODEL_CONNECTOR}` names the operator's models");
+            context.wrong((file, "/name"), message, "give the connector another name");
+        }
+        if connector.name == HOOK_CONNECTOR {
+            let message = format!("`{HOOK_CONNECTOR}` names the operator's hooks");
             context.wrong((file, "/name"), message, "give the connector another name");
         }
     }

@@ -77,6 +77,7 @@ impl Pack {
             steps,
             playbook,
             constants: self.manifest.constants.clone(),
+            hooks: Vec::new(),
         })
     }
 

@@ -202,6 +202,7 @@ fn plan_of(steps: Vec<Step>) -> Plan {
         steps: held,
         playbook: Playbook { name: "sim".into(), steps },
         constants: json!({}),
+        hooks: Vec::new(),
     }
 }
 

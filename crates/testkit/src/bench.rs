@@ -13,6 +13,7 @@ use kernel::{
     event::{Header, MACHINE, Record},
     exception::{Class, Landed},
     gate::Permit,
+    hook::Hook,
     id::{At, Digest, Tenant},
     input::{Input, Now},
     label::LabelMap,
@@ -136,6 +137,13 @@ impl Bench {
             appends: 0,
             calls: 0,
         }
+    }
+
+    /// Has these look at its calls; before the first `open`.
+    pub fn look(&mut self, hooks: Vec<Hook>) {
+        let plan = Plan { hooks, ..(*self.plan).clone() };
+        self.header.plan = plan.digest().expect("a plan");
+        self.plan = Arc::new(plan);
     }
 
     /// The header, to change before the first `open`.

@@ -10,5 +10,5 @@ mod parts;
 
 pub use bench::{Bench, Crash, World, failure, returned};
 pub use parts::{
-    LinePlanner, NoSchemas, Rules, Salted, clean, operation, person, plan_of, proposal,
+    LinePlanner, NoSchemas, Rules, Salted, clean, hook, operation, person, plan_of, proposal,
 };

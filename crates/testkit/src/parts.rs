@@ -10,6 +10,7 @@ use kernel::{
     action::Proposal,
     decision::{Decision, Question, Requirement, Rule, Verdict},
     exception::Class,
+    hook::{HOOK_CONNECTOR, Hook, Moment},
     id::{At, Digest},
     label::{Confidentiality, Label, LabelMap, Trust},
     operation::{Effect, Facts, Operation, Retry, Undo},
@@ -50,6 +51,15 @@ pub fn operation(id: &str, effect: Effect, undo: Undo, retry: Retry) -> Operatio
         rate: None,
         binding: Arc::new(Value::Null),
     }
+}
+
+/// A hook that looks at calls of these operations.
+#[must_use]
+pub fn hook(name: &str, on: Moment, looks_at: &[&str]) -> Hook {
+    let looks_at = looks_at.iter().map(|id| id.parse().expect("an operation id")).collect();
+    let id = format!("{HOOK_CONNECTOR}.{name}");
+    let operation = Arc::new(operation(&id, Effect::Read, Undo::None, Retry::Keyed));
+    Hook { on, looks_at, operation }
 }
 
 /// A person holding these roles.
@@ -100,6 +110,7 @@ pub fn plan_of(proposals: &[Proposal]) -> Plan {
         steps: steps.collect(),
         playbook: Playbook { name: "test".into(), steps: Vec::new() },
         constants: Value::Null,
+        hooks: Vec::new(),
     }
 }
 
@@ -151,6 +162,12 @@ impl Planner for LinePlanner {
                 (self.outstanding, self.rested) = (true, false);
             }
             Observation::Waiting { .. } => self.outstanding = true,
+            // It shows in the end: what hooks had to say, and how far it is to be trusted.
+            Observation::Told { step, text } => {
+                let told = text.value.as_str().unwrap_or_default();
+                let text = format!("{:?}: {told}", text.labels.join_all().trust);
+                self.caveats.push(Caveat { step: step.to_owned(), class: None, text });
+            }
             Observation::Woken { .. } => (self.outstanding, self.rested) = (false, true),
             Observation::Settled { step, settled } => {
                 self.outstanding = false;

@@ -28,6 +28,9 @@ use super::{
     value::{plain, summarise, visible},
 };
 
+/// Most of a hook's own words on a card, in characters.
+const HOOK_SAID_MAX_CHARS: usize = 500;
+
 pub use batch::{DecideBatch, DecidedBatch, NotCounted, OneAnswer, OneDecided, decide_batch};
 pub use queue::{ApprovalList, ApprovalView, ListApprovals, list};
 
@@ -349,6 +352,11 @@ fn action_card(run: &Run, ask: &AskView, step_of: (usize, usize)) -> Card {
         let mut reason = visible(&rule.reason);
         if rule.layer == "kernel" && rule.id == kernel::run::UNUSUAL_RULE {
             reason = format!("{reason}: {}", unusual.join("; "));
+        }
+        let hook = action.hooks.iter().find(|(hook, _)| hook.as_str() == rule.id);
+        if let Some(said) = hook.and_then(|(_, why)| why.value.as_str()) {
+            let said: String = said.chars().take(HOOK_SAID_MAX_CHARS).collect();
+            reason = format!("{reason}: “{}”", visible(&said));
         }
         Why { rule: format!("{}/{}", rule.layer, rule.id), reason }
     };

@@ -381,6 +381,7 @@ fn plan(catalogue: &Catalogue, policy: Digest) -> Plan {
             ],
         },
         constants: Value::Null,
+        hooks: Vec::new(),
     }
 }
 

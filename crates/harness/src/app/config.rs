@@ -1,5 +1,6 @@
 //! `harness.toml`: what the operator decides. Flag > environment > project file > user file > default.
 
+pub mod hooks;
 mod models;
 mod network;
 pub mod notify;
@@ -78,6 +79,8 @@ pub struct File {
     /// Limits of every run.
     #[schemars(with = "Option<serde_json::Value>")]
     pub budget: Option<Budget>,
+    /// Programs that look at calls, in the order in which they are asked.
+    pub hooks: Vec<hooks::HookFile>,
     /// When operations that nobody answers are not called any more.
     pub circuit: CircuitFile,
     /// Inputs unlike those of earlier runs.
@@ -228,6 +231,8 @@ pub struct Config {
     pub terminal: AtTerminal,
     /// Limits of every run.
     pub budget: Budget,
+    /// Programs that look at calls.
+    pub hooks: Vec<hooks::Declared>,
     /// When circuits open.
     pub circuit: CircuitRule,
     /// From how many runs on inputs are compared with earlier ones; 0 = never.
@@ -374,7 +379,8 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     let oidc =
         file.oidc.as_ref().map(|oidc| Oidc::of(oidc, |text| absolute_reference(text, &place.base)));
     let oidc = oidc.transpose()?;
-    for (name, value) in named(&file, &notify, oidc.as_ref()) {
+    let hooks = hooks::read(&file, (&notify, &receipt_key), (&place.base, &place.origin))?;
+    for (name, value) in named(&file, (&notify, &hooks), oidc.as_ref()) {
         note(&name, value, &place.origin);
     }
     Ok(Config {
@@ -396,6 +402,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         approvers,
         terminal: file.approvals.terminal,
         budget,
+        hooks,
         circuit,
         unusual_after: file.unusual.after(),
         serve: Serve::of(&file.serve)?,
@@ -420,7 +427,11 @@ fn publishers_of(file: &File, place: &Place) -> BTreeMap<String, String> {
 }
 
 /// What stands in the file by name: systems with their kinds, secrets with their references.
-fn named(file: &File, notify: &Notify, oidc: Option<&Oidc>) -> Vec<(String, String)> {
+fn named(
+    file: &File,
+    (notify, hooks): (&Notify, &[hooks::Declared]),
+    oidc: Option<&Oidc>,
+) -> Vec<(String, String)> {
     let systems = file.systems.iter();
     let systems =
         systems.map(|(name, system)| (format!("systems.{name}"), system.kind().to_owned()));
@@ -438,7 +449,8 @@ fn named(file: &File, notify: &Notify, oidc: Option<&Oidc>) -> Vec<(String, Stri
         let names = fields.get("providers").map(ToString::to_string);
         (format!("models.{name}"), names.unwrap_or_default())
     });
-    let systems = systems.chain(providers).chain(roles);
+    let hooks = hooks.iter().map(|hook| (format!("hooks.{}", hook.name), hook.words()));
+    let systems = systems.chain(providers).chain(roles).chain(hooks);
     let oidc = oidc.map(|oidc| ("oidc.issuer".to_owned(), oidc.issuer.clone()));
     systems.chain(secrets).chain(notify.secrets.iter().cloned()).chain(oidc).collect()
 }

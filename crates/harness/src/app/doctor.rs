@@ -78,6 +78,7 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
     checks.push(halts_check(&halts));
     checks.push(circuits_check(app));
     checks.extend(models_check(app));
+    checks.extend(hooks_check(app));
 
     let stats = app.store.stats(caller.tenant()).await?;
     let queue = format!(
@@ -113,6 +114,30 @@ fn circuits_check(app: &App) -> Check {
         ("warning", trouble.join("; "), Some(fix))
     };
     Check { id: "circuits".to_owned(), result: result.to_owned(), found, fix }
+}
+
+/// Hooks that cannot look at anything, or whose program cannot be run, so that their calls are denied.
+fn hooks_check(app: &App) -> Option<Check> {
+    let declared = &app.config.hooks;
+    if declared.is_empty() {
+        return None;
+    }
+    let stock = app.shelf.stock();
+    let known: Vec<_> = stock.everything().iter().map(|(id, _)| id).collect();
+    let idle = declared.iter().filter(|hook| !known.iter().any(|id| hook.looks_at(id)));
+    let idle = idle.map(|hook| {
+        format!("hook {} looks at nothing: no operation fits `{}`", hook.name, hook.matches)
+    });
+    let gone = declared.iter().filter_map(|hook| {
+        Some(format!("hook {}: {} cannot be run", hook.name, hook.missing_program()?))
+    });
+    let trouble: Vec<String> = gone.chain(idle).collect();
+    let (result, found, fix) = if trouble.is_empty() {
+        ("ok", counted(declared.len() as u64, "hook"), None)
+    } else {
+        ("warning", trouble.join("; "), Some("correct [[hooks]] in harness.toml".to_owned()))
+    };
+    Some(Check { id: "hooks".to_owned(), result: result.to_owned(), found, fix })
 }
 
 /// Providers of models: which roles they serve, and whether they are left alone for now. Agents go on with

@@ -215,6 +215,7 @@ fn plan_of_nothing(shelved: &Shelved) -> Plan {
         steps: Vec::new(),
         playbook: Playbook { name: "backup_drill".to_owned(), steps: Vec::new() },
         constants: Value::Null,
+        hooks: Vec::new(),
     }
 }
 

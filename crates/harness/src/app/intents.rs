@@ -307,10 +307,15 @@ fn compile(app: &App, caller: &Caller, chosen: &Chosen, inputs: &Value) -> Resul
     let pins =
         Pins { policy_digest: shelved.bundle.digest(), config_digest: config_digest(app, caller) };
     let forecast = |operation: &kernel::operation::Operation| shelved.bundle.forecast(operation);
-    shelved.pack.compile(&chosen.intent, inputs, pins, &forecast).map_err(|problem| {
+    let compiled = shelved.pack.compile(&chosen.intent, inputs, pins, &forecast);
+    let mut plan = compiled.map_err(|problem| {
         Problem::usage("inputs-invalid", problem.message.clone())
             .next("`harness intent list -o json` shows the schema of the inputs")
-    })
+    })?;
+    // A run keeps the hooks it was opened with: they stand in its plan.
+    plan.hooks =
+        super::config::hooks::for_plan(&app.config.hooks, &grant_of(&plan, shelved).operations);
+    Ok(plan)
 }
 
 /// What a run's pack, as configured now, would have the run do.
@@ -357,13 +362,17 @@ pub(crate) fn plan_now(
 /// Digest of the configuration that can change what a run does.
 fn config_digest(app: &App, caller: &Caller) -> Digest {
     let config = &app.config;
-    let pinned = json!({
+    let mut pinned = json!({
         "tenant": caller.tenant(),
         "budget": config.budget,
         "approvers": config.approvers,
         "models": app.shelf.stock().operator().models,
         "systems": config.systems.iter().map(|(name, s)| (name, s.kind())).collect::<std::collections::BTreeMap<_, _>>(),
     });
+    let hooks: Vec<_> = config.hooks.iter().map(|one| (one.operation(), &one.matches)).collect();
+    if let (Some(pinned), false) = (pinned.as_object_mut(), hooks.is_empty()) {
+        pinned.insert("hooks".to_owned(), json!(hooks));
+    }
     kernel::canon::digest(&pinned).unwrap_or_default()
 }
 

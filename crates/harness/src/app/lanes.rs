@@ -394,6 +394,7 @@ fn purpose_word(purpose: Purpose) -> String {
         Purpose::After => "after",
         Purpose::Probe => "probe",
         Purpose::Compare => "compare",
+        Purpose::Gate | Purpose::Watch => "hook",
     }
     .to_owned()
 }

@@ -382,5 +382,7 @@ fn open_connectors(config: &Config, blobs: Arc<dyn Blobs>) -> Result<Connectors,
         blobs: Some(Arc::new(value::StoreSink(blobs))),
         circuit: config.circuit,
     };
-    Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)
+    let hooks = config.hooks.iter().map(config::hooks::Declared::operation);
+    let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;
+    connectors.with_hooks(hooks).map_err(invalid)
 }

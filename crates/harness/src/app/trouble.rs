@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use kernel::{
-    event::{Body, Ended, Record, Settled, Stage},
+    event::{Body, Ended, Record, Role, Settled, Stage},
     exception::{Landed, Need},
     id::{ApprovalId, ExceptionId, Seq},
     planning::Mark,
@@ -94,24 +94,40 @@ struct Telling<'a> {
     actions: BTreeMap<Seq, (String, String, u32)>,
     questions: BTreeMap<ApprovalId, String>,
     exceptions: BTreeMap<ExceptionId, String>,
+    /// Looks of hooks, and at which action.
+    looks: BTreeMap<Seq, Seq>,
+    /// Why a hook is against an action, in its own words.
+    words: BTreeMap<(Seq, String), String>,
 }
 
 impl Telling<'_> {
     fn take(&mut self, record: &Record) {
         let at = rfc3339(record.event.at);
         match &record.event.body {
-            Body::Proposed { step, operation, attempt, .. } => {
+            Body::Proposed { step, operation, attempt, because, .. } => {
+                if let Role::Companion { of, .. } = because
+                    && because.is_hook()
+                {
+                    self.looks.insert(record.event.seq, *of);
+                }
                 let seen = (step.clone(), operation.to_string(), *attempt);
                 self.actions.insert(record.event.seq, seen);
             }
             Body::Returned { action, ended: Ended::Failed { .. }, .. } => {
                 self.failed(*action, &record.event.body, at);
             }
+            Body::Returned { action, ended: Ended::Done { output, .. }, .. }
+                if self.looks.contains_key(action) =>
+            {
+                self.looked(*action, output);
+            }
             Body::Returned { action, ended: Ended::Done { output, .. }, .. } => {
                 self.stood_in(*action, output);
             }
             Body::Rejected { action, stage, class, code } if *stage != Stage::Edited => {
-                let said = format!("refused before anything left: {code}");
+                let words = self.words.get(&(*action, code.clone()));
+                let words = words.map(|words| format!(": “{words}”")).unwrap_or_default();
+                let said = format!("refused before anything left: {code}{words}");
                 let trouble =
                     TroubleView { class: class.name().to_owned(), said, ..self.of(*action, at) };
                 self.troubles.push(TroubleView { landed: Some("no".to_owned()), ..trouble });
@@ -175,6 +191,18 @@ impl Telling<'_> {
             sample: sample.as_ref().map(|sealed| (*sealed.value()).clone()),
             ..self.of(action, at)
         });
+    }
+
+    /// A hook has looked at an action.
+    fn looked(&mut self, look: Seq, answer: &Sealed) {
+        let (Some(of), Some((_, hook, _))) = (self.looks.get(&look), self.actions.get(&look))
+        else {
+            return;
+        };
+        let answer = answer.value();
+        if let Some(reason) = answer.get("reason").and_then(Value::as_str) {
+            self.words.insert((*of, hook.clone()), visible(reason));
+        }
     }
 
     /// An answer came; after a fallback it stands in for the one that failed.

@@ -15,6 +15,8 @@ mod crash;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod kit;
 #[cfg(test)]
 mod labels;

@@ -212,7 +212,7 @@ impl Run {
             return Err("not a proposal");
         };
         // An operation that does not exist is rejected at once and never looked into.
-        let entry = self.pins.catalogue.get(operation);
+        let entry = self.entry(operation, because);
         let operation =
             entry.map(|e| Arc::clone(&e.operation)).unwrap_or_else(|| unknown(operation));
         let resource_root = resource.as_ref().map(|r| r.commitment().root).unwrap_or_default();
@@ -235,6 +235,7 @@ impl Run {
             transforms: Default::default(),
             captures: Default::default(),
             missed: Default::default(),
+            hooks: Default::default(),
             ask: None,
             asks: 0,
             approvals: Vec::new(),
@@ -298,6 +299,7 @@ impl Run {
                 let settled = Settled::Failed { class, code, retry_after_ms: None, label };
                 self.observe(Observation::Settled { step: &act.step, settled: &settled });
             }
+            Role::Companion { of, purpose } if purpose.is_hook() => self.hook_ended(*of, &act),
             Role::Companion { of, purpose } => self.companion_missed(*of, *purpose),
             Role::Undo { token, .. } => self.set_token(token, TokenState::Armed),
         }
@@ -484,6 +486,9 @@ impl Run {
                     self.state.note_effect(*action, &act, *landed);
                 }
                 self.settle_step(&act, *landed, *class);
+            }
+            Role::Companion { of, purpose } if purpose.is_hook() => {
+                self.hook_ended(*of, &act);
             }
             Role::Companion { of, purpose } => {
                 if class.is_some() {

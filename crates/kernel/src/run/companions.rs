@@ -41,6 +41,8 @@ impl Run {
                 .or(companions.before.as_ref()),
             Purpose::Before | Purpose::After | Purpose::Compare => companions.before.as_ref(),
             Purpose::Probe => companions.probe.as_ref().map(|probe| &probe.call),
+            // Hooks stand in the plan, not with the operation; see `Run::consult`.
+            Purpose::Gate | Purpose::Watch => None,
         }
     }
 

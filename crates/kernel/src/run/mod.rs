@@ -1,7 +1,8 @@
 //! The run machine: `decide` an input into events, `apply` events into state, yield what is `next`.
 //!
 //! Reading order: this file (the surface), `state` (what events fold to), `apply` (how), `propose`
-//! (the gate, in order), `settle` (outcomes and receipts), `people` (answers and the clock),
+//! (the gate, in order), `settle` (outcomes and receipts), `people` (answers and the clock), `hooks` (who
+//! looks at calls),
 //! `exceptions` (what people decide about them), `unwind` (taking back), `replay`.
 //!
 //! State is only ever the fold of events; whatever `decide` concludes is emitted as an event first.
@@ -13,6 +14,7 @@ mod apply_waits;
 mod companions;
 mod emit;
 mod exceptions;
+mod hooks;
 mod people;
 mod propose;
 mod replay;
@@ -38,11 +40,11 @@ pub use view::{ActionView, AskView, QuestionView};
 use crate::{
     approval::Refusal,
     canon,
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Entry},
     event::{Body, Damage, Header, MACHINE, Purpose, Record, check_chain},
     gate::{DISPATCH_WINDOW_MS, Permit},
     halt::Reach,
-    id::{At, Digest, RunId, Seq, Tenant},
+    id::{At, Digest, OperationId, RunId, Seq, Tenant},
     input::{Input, Now},
     label::LabelMap,
     operation::Companion,
@@ -268,6 +270,8 @@ pub struct Run {
     tenant: Tenant,
     pins: Pins,
     undo_overrides: BTreeMap<String, Companion>,
+    /// The hooks of the plan as operations, by name.
+    hooks: BTreeMap<OperationId, Entry>,
     state: State,
     pending: Pending,
     committed: Seq,
@@ -374,6 +378,7 @@ impl Run {
                 undo_overrides.insert(path.to_owned(), companion.clone());
             }
         });
+        let hooks = hooks::entries(&pins.plan)?;
         let intent = Labelled { value: intent.value(), labels: intent.labels() };
         let tenant = header.chain.tenant.clone();
         let state = State::new((**header).clone(), intent, at);
@@ -382,6 +387,7 @@ impl Run {
             tenant,
             pins,
             undo_overrides,
+            hooks,
             state,
             pending: Pending::default(),
             committed: 0,

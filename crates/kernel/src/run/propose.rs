@@ -9,6 +9,7 @@ use super::{
     ACTIONS_OPEN_MAX, ASKS_MAX, Fault, MOVES_MAX, Ports, Run,
     companions::same_image,
     emit::seal,
+    hooks::narrow,
     state::{Act, Origin, Phase, undo_companion},
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     event::{Body, End, Purpose, Role, Stage},
     exception::{Class, Landed, Need},
     gate::DISPATCH_WINDOW_MS,
+    hook,
     id::{ApprovalId, Digest, EffectKey, Seq, TokenId},
     label::LabelMap,
     novelty::Unusual,
@@ -32,7 +34,7 @@ use crate::{
 pub const UNUSUAL_RULE: &str = "unusual-input";
 
 /// The role asked when the kernel itself wants a person, whatever policy says.
-const FLOOR_ROLE: &str = "approver";
+pub(super) const FLOOR_ROLE: &str = "approver";
 
 /// What the gate found an open action needs next.
 enum Step {
@@ -146,7 +148,7 @@ impl Run {
         ports: &mut Ports<'_>,
     ) -> Result<Seq, Fault> {
         let seq = self.state.next_seq;
-        let entry = self.pins.catalogue.get(&proposal.operation).cloned();
+        let entry = self.entry(&proposal.operation, &because).cloned();
         // Salts are drawn in the order of `Body::sealed_mut`, or a replay would mix them up.
         let args = seal(ports, Arc::clone(&proposal.args), proposal.arg_labels.clone())?;
         let resource = entry.as_ref().and_then(|e| Resource::of(&e.operation, &proposal.args));
@@ -197,7 +199,7 @@ impl Run {
         ports: &Ports<'_>,
     ) -> Option<(Stage, Class, String)> {
         let refuse = |stage, class, code: &str| Some((stage, class, code.to_owned()));
-        let Some(entry) = self.pins.catalogue.get(&proposal.operation) else {
+        let Some(entry) = self.entry(&proposal.operation, because) else {
             return refuse(Stage::Unknown, Class::UnknownField, "unknown-operation");
         };
         let operation = &entry.operation;
@@ -206,7 +208,8 @@ impl Run {
             return refuse(Stage::Unplanned, Class::PolicyError, "unplanned");
         }
         let header = &self.state.header;
-        if !header.grant.allows(&operation.id) {
+        // What a run is granted is what planners may use; who looks at it stands in the plan.
+        if !because.is_hook() && !header.grant.allows(&operation.id) {
             return refuse(Stage::Grant, Class::PolicyError, "not-granted");
         }
         if header.autonomy == Autonomy::L1 && operation.is_write() {
@@ -285,6 +288,11 @@ impl Run {
                 Some(decision) => decision,
                 None => self.judge(action, ports)?,
             };
+            if let Some(hook) = self.gate_due(action, &decision) {
+                self.consult(action, (hook, Purpose::Gate), ports)?;
+                self.resume_parents(ports)?;
+                continue;
+            }
             match self.next_step(action, &decision) {
                 Step::Reject(stage, class, code) => return self.reject(action, stage, class, code),
                 Step::Rewrite(requirement) => {
@@ -337,8 +345,12 @@ impl Run {
             evidence: &evidence,
             current_policy: self.state.current_policy,
         };
-        let mut decision = ports.judge.judge(&question);
+        let mut decision = match act.role.is_hook() {
+            true => hook::configured(&act.operation.id),
+            false => ports.judge.judge(&question),
+        };
         hold(&mut decision, (act, &labels), &header.unusual, &evidence);
+        narrow(&mut decision, act, &evidence);
         self.emit(Body::Judged { action, digest, decision: decision.clone() })?;
         Ok(decision)
     }

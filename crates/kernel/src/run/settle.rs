@@ -50,17 +50,32 @@ impl Run {
                 self.help(action, Purpose::After, ports)?;
                 self.resume_parents(ports)
             }
-            Some(Ended::Done { .. }) => self.receipt(action, Landed::Yes, None, ports),
+            Some(Ended::Done { .. }) => self.account(action, Landed::Yes, None, ports),
             Some(Ended::Failed { class, landed, .. }) => {
                 let (class, landed) = (*class, self.landed_at_all(act, *landed));
                 if act.operation.is_write() && landed == Landed::Unknown {
                     return self.doubt(action, ports);
                 }
                 let landed = if act.operation.is_write() { landed } else { Landed::No };
-                self.receipt(action, landed, Some(class), ports)
+                self.account(action, landed, Some(class), ports)
             }
             None => Err(self.illegal("it settles a call that has not ended")),
         }
+    }
+
+    /// Has hooks look at how an action ended, one after the other, then accounts for it.
+    fn account(
+        &mut self,
+        action: Seq,
+        landed: Landed,
+        class: Option<Class>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Fault> {
+        let Some(hook) = self.watch_due(action, class) else {
+            return self.receipt(action, landed, class, ports);
+        };
+        self.consult(action, (hook, Purpose::Watch), ports)?;
+        self.resume_parents(ports)
     }
 
     /// What the failure of the latest call says about the whole effect: a keyed call that certainly
@@ -286,14 +301,20 @@ impl Run {
         if !self.state.acts.contains_key(&of) {
             return Ok(());
         }
-        if let (Some(output), false) = (&output, purpose == Purpose::Probe) {
+        let is_image = purpose != Purpose::Probe && !purpose.is_hook();
+        if let (Some(output), true) = (&output, is_image) {
             let image = seal(ports, output.value(), output.labels())?;
             self.emit(Body::Captured { action: of, purpose, image })?;
         }
         match purpose {
-            Purpose::After => self.receipt(of, Landed::Yes, None, ports),
+            Purpose::After => self.account(of, Landed::Yes, None, ports),
+            Purpose::Watch => self.settle(of, ports),
             Purpose::Probe => self.probed(of, output, ports),
-            Purpose::Before | Purpose::Preview | Purpose::Refresh | Purpose::Compare => {
+            Purpose::Before
+            | Purpose::Preview
+            | Purpose::Refresh
+            | Purpose::Compare
+            | Purpose::Gate => {
                 if self.state.is_stopping() && self.state.unwind.is_none() {
                     return Ok(());
                 }

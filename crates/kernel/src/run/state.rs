@@ -15,6 +15,7 @@ use crate::{
     decision::{Decision, Requirement},
     event::{End, Ended, Header, Purpose, Role, Undone, Unwound},
     exception::{Class, Exception, Landed, Need},
+    hook::Opinion,
     id::{
         ApprovalId, At, Digest, EffectKey, Epoch, ExceptionId, HaltId, OperationId, Seq, TokenId,
     },
@@ -76,6 +77,14 @@ pub(crate) fn conversation_of(act: &Act) -> String {
     args.get("conversation").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
+/// What a hook said.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    pub(crate) said: Opinion,
+    /// Why, in its own words, for people.
+    pub(crate) reason: Option<Labelled>,
+}
+
 /// An open ask.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
@@ -113,6 +122,8 @@ pub(crate) struct Act {
     pub(crate) transforms: BTreeSet<String>,
     pub(crate) captures: BTreeMap<Purpose, Sealed>,
     pub(crate) missed: BTreeSet<Purpose>,
+    /// What hooks said about it, in the order of their names.
+    pub(crate) hooks: BTreeMap<OperationId, Heard>,
     pub(crate) ask: Option<Ask>,
     pub(crate) asks: u32,
     pub(crate) approvals: Vec<Approval>,

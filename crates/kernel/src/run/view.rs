@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Run, Status,
-    state::{Act, Phase},
+    state::{Act, Heard, Phase},
 };
 use crate::{
     action::Resource,
@@ -18,7 +18,7 @@ use crate::{
     id::{ApprovalId, At, Digest, HaltId, OperationId, Seq, TokenId},
     label::LabelMap,
     operation::{Operation, Undo},
-    planning::Move,
+    planning::{Labelled, Move},
     rollback::{State as TokenState, Token},
 };
 
@@ -53,6 +53,8 @@ pub struct ActionView {
     pub undo: Undo,
     /// Approvals given so far.
     pub approvals: Vec<Approval>,
+    /// What hooks want people to know about it, by the hook's name.
+    pub hooks: Vec<(OperationId, Labelled)>,
 }
 
 /// An open ask.
@@ -196,7 +198,8 @@ impl Run {
     /// One operation it may use, as it is pinned.
     #[must_use]
     pub fn operation(&self, id: &OperationId) -> Option<&Operation> {
-        self.pins.catalogue.get(id).map(|entry| &*entry.operation)
+        let entry = self.pins.catalogue.get(id).or_else(|| self.hooks.get(id));
+        entry.map(|entry| &*entry.operation)
     }
 
     /// What the planner wants next: the same for the live run and for its fold.
@@ -228,6 +231,11 @@ impl Run {
             transforms: act.transforms.clone(),
             undo: self.undo_class(act),
             approvals: act.approvals.clone(),
+            hooks: act.hooks.iter().filter_map(told).collect(),
         }
     }
+}
+
+fn told((hook, heard): (&OperationId, &Heard)) -> Option<(OperationId, Labelled)> {
+    Some((hook.clone(), heard.reason.clone()?))
 }

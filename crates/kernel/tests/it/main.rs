@@ -14,6 +14,8 @@ mod golden;
 #[cfg(test)]
 mod halts;
 #[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod model_calls;
 #[cfg(test)]
 mod properties;

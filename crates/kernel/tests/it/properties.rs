@@ -11,9 +11,10 @@ use kernel::{
     budget::Budget,
     catalogue::Catalogue,
     decision::{Autonomy, Decision, Mode, Question, Requirement, Rule, Verdict},
-    event::{Answered, Body, Header, MACHINE, Purpose, Record, Role, check_chain},
+    event::{Answered, Body, Ended, Header, MACHINE, Purpose, Record, Role, check_chain},
     exception::{Class, Landed, Need},
     gate::Permit,
+    hook::{Hook, Moment},
     id::{Digest, RunId, Tenant},
     input::{Answer, Input, Now, OnConflict, Scope, Settlement},
     label::LabelMap,
@@ -28,7 +29,7 @@ use kernel::{
 };
 use proptest::{prelude::*, test_runner::RngSeed};
 use serde_json::{Value, json};
-use testkit::{NoSchemas, Salted, clean, operation, person, plan_of, proposal, returned};
+use testkit::{NoSchemas, Salted, clean, hook, operation, person, plan_of, proposal, returned};
 
 /// What a lane does when an action of it fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,7 +88,7 @@ impl Planner for Lanes {
                 lane.tries += 1;
                 lane.failed = None;
             }
-            Observation::Steered { .. } => {}
+            Observation::Steered { .. } | Observation::Told { .. } => {}
             Observation::Settled { step, settled } => {
                 if let Some(lane) = self.lane(step) {
                     match settled {
@@ -249,6 +250,7 @@ struct Story {
     budget: Option<u8>,
     outcomes: Vec<u8>,
     happenings: Vec<(u8, u8)>,
+    hooks: Vec<u8>,
 }
 
 fn facts() -> impl Strategy<Value = Facts> {
@@ -273,14 +275,16 @@ fn story() -> impl Strategy<Value = Story> {
         prop::option::weighted(0.2, 1..12_u8),
         prop::collection::vec(any::<u8>(), 0..30),
         prop::collection::vec((0..19_u8, any::<u8>()), 0..45),
+        prop::collection::vec(any::<u8>(), 0..4),
     )
-        .prop_map(|(writes, reads, lanes, budget, outcomes, happenings)| Story {
+        .prop_map(|(writes, reads, lanes, budget, outcomes, happenings, hooks)| Story {
             writes,
             reads,
             lanes,
             budget,
             outcomes,
             happenings,
+            hooks,
         })
 }
 
@@ -359,6 +363,20 @@ fn lanes_of(story: &Story) -> Vec<Lane> {
     lanes.collect()
 }
 
+fn hooks_of(story: &Story) -> Vec<Hook> {
+    let hook_of = |(n, byte): (usize, &u8)| {
+        let on = [Moment::Before, Moment::Before, Moment::After, Moment::Failure];
+        let looks_at: &[&str] = match byte / 4 % 4 {
+            0 => &["sys.write0"],
+            1 => &["sys.write1", "sys.undo1", "sys.get"],
+            2 => &["sys.undo0", "sys.write1"],
+            _ => &["sys.get", "sys.preview", "sys.find", "sys.write0"],
+        };
+        hook(&format!("h{n}"), on[usize::from(byte % 4)], looks_at)
+    };
+    story.hooks.iter().enumerate().map(hook_of).collect()
+}
+
 fn new_stage(story: &Story) -> (Stage, Genesis) {
     let (table, operations) = world_of(story);
     let planner = Lanes { lanes: lanes_of(story), opened: false };
@@ -368,7 +386,7 @@ fn new_stage(story: &Story) -> (Stage, Genesis) {
         .flat_map(|lane| lane.jobs.iter())
         .filter_map(|(_, job)| if let Job::Do(p) = job { Some(p.clone()) } else { None })
         .collect();
-    let plan = Arc::new(plan_of(&proposals));
+    let plan = Arc::new(Plan { hooks: hooks_of(story), ..plan_of(&proposals) });
     let catalogue = Arc::new(Catalogue::new(operations).unwrap());
     let agent = Principal {
         id: "agent:test".parse().unwrap(),
@@ -531,6 +549,15 @@ impl Stage {
             return match choice % 8 {
                 6 => fail(Class::Unavailable, Landed::No),
                 7 => fail(Class::Timeout, Landed::Unknown),
+                _ if permit.operation().id.connector() == "hook" => {
+                    let verdict = match choice % 32 {
+                        1 => "ask",
+                        2 => "deny",
+                        3 => "nonsense",
+                        _ => "pass",
+                    };
+                    Ok(returned(json!({ "verdict": verdict })))
+                }
                 _ => Ok(self.read(permit)),
             };
         }
@@ -786,13 +813,40 @@ impl Stage {
         assert_eq!(self.run().events(), events, "a run at rest keeps no trace of a visit");
     }
 
+    /// Nothing is written that a hook should have looked at and did not, or that it denied.
+    fn check_looked_at(&self, before: &[Record], of: u64) {
+        let Body::Proposed { operation: written, .. } = &before[of as usize].event.body else {
+            panic!("{of} is no proposal")
+        };
+        let looks = self.plan.hooks.iter().filter(|hook| hook.on == Moment::Before);
+        for hook in looks.filter(|hook| hook.looks_at.contains(written)) {
+            let look = before.iter().find(|record| match &record.event.body {
+                Body::Proposed {
+                    operation, because: Role::Companion { of: served, .. }, ..
+                } => *operation == hook.operation.id && *served == of,
+                _ => false,
+            });
+            let look = look.unwrap_or_else(|| panic!("nobody looked at {of}\n{}", self.text()));
+            let said = before.iter().find_map(|record| match &record.event.body {
+                Body::Returned { action, ended: Ended::Done { output, .. }, .. }
+                    if *action == look.event.seq =>
+                {
+                    Some(output.value()["verdict"].clone())
+                }
+                _ => None,
+            });
+            let clear = [Some(json!("pass")), Some(json!("ask"))];
+            assert!(clear.contains(&said), "{of} was written over {said:?}\n{}", self.text());
+        }
+    }
+
     /// What the journal must show, whatever happened.
     fn check_journal(&self) {
         check_chain(&self.records).unwrap();
         let mut writes = BTreeSet::new();
         for (index, record) in self.records.iter().enumerate() {
             if let Body::Proposed { operation, because, .. } = &record.event.body
-                && self.catalogue.get(operation).unwrap().operation.is_write()
+                && self.catalogue.get(operation).is_some_and(|entry| entry.operation.is_write())
             {
                 assert!(!matches!(because, Role::Companion { .. }));
                 writes.insert(index as u64);
@@ -801,6 +855,7 @@ impl Stage {
                 && writes.contains(action)
             {
                 check_allowed(&self.records[..index], *action);
+                self.check_looked_at(&self.records[..index], *action);
             }
         }
         for (key, (_, times)) in &self.effects {
@@ -924,6 +979,7 @@ fn an_undo_that_failed_does_not_hide_a_doubt_beside_it() {
         budget: None,
         outcomes: vec![237, 55, 10, 217, 77, 155, 109],
         happenings: vec![(15, 71), (0, 0), (0, 0), (10, 154), (0, 0), (0, 0), (0, 0)],
+        hooks: vec![],
     });
 }
 
@@ -947,6 +1003,7 @@ fn a_rejected_companion_does_not_leave_the_planner_waiting() {
         budget: Some(1),
         outcomes: vec![],
         happenings: vec![(5, 0), (0, 0), (0, 0), (5, 0), (11, 0)],
+        hooks: vec![],
     });
 }
 
@@ -969,5 +1026,6 @@ fn a_run_cancelled_while_paused_ends() {
         budget: None,
         outcomes: vec![],
         happenings: vec![(0, 0), (9, 0), (5, 0), (14, 8), (12, 0), (16, 4)],
+        hooks: vec![],
     });
 }

@@ -10,6 +10,8 @@ use kernel::{
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event<'a> {
     Settled(&'a Settled),
+    /// A hook has something to say about its action, which has not ended yet.
+    Told(&'a Labelled),
     Answered(Option<&'a Labelled>),
     Woken(Option<&'a Labelled>),
     Resolved(&'a Resolution),

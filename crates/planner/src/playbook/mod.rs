@@ -178,6 +178,7 @@ impl PlaybookPlanner {
             Observation::Escalated { step } => (Kind::Escalate, step),
             Observation::Opened { .. }
             | Observation::Settled { .. }
+            | Observation::Told { .. }
             | Observation::Answered { .. }
             | Observation::Woken { .. }
             | Observation::Steered { .. }
@@ -192,6 +193,7 @@ fn stimulus<'a>(seen: &Observation<'a>) -> Option<Stimulus<'a>> {
     let (path, event) = match *seen {
         Observation::Steered { text } => return Some(Stimulus::Told { text }),
         Observation::Settled { step, settled } => (step, Event::Settled(settled)),
+        Observation::Told { step, text } => (step, Event::Told(text)),
         Observation::Answered { step, answer } => (step, Event::Answered(answer)),
         Observation::Woken { step, signal } => (step, Event::Woken(signal)),
         Observation::Resolved { step, resolution } => (step, Event::Resolved(resolution)),

@@ -277,6 +277,33 @@ fn a_denied_call_is_told_and_can_be_routed_around() {
     assert_eq!(concluded(&drive), "done");
 }
 
+/// What a hook says about a call is told after its result, and taints as far as what it looked at.
+#[test]
+fn a_hooks_words_are_told_beside_the_result() {
+    let mut drive = started(json!({}));
+    says(&mut drive, 1, json!([call("c1", "w_send", json!({ "id": "1" }))]));
+    let hooked = |drive: &mut Drive, step: &str, trust: Trust| {
+        drive.told(Seen::Told(step.to_owned(), labelled(json!("not on Mondays"), trust)));
+    };
+    hooked(&mut drive, "a/w.send[1]", VERIFIED);
+    assert!(!drive.proposals().any(|p| p.step == "a/think[2]"), "the call has not ended yet");
+    denied(&mut drive, "a/w.send[1]", "hook.check");
+    assert_eq!(results(&drive, 2)[0].1, "denied by policy; it was not called (hook.check)");
+    let said = "A hook of the operator says about the call of `w_send`: not on Mondays";
+    assert_eq!(told_by(&drive, 2, Source::Sensor), [said]);
+    assert!(!drive.proposal("a/think[2]").existence.is_tainted());
+
+    says(&mut drive, 2, json!([call("c2", "r_usage", json!({ "id": "1" }))]));
+    hooked(&mut drive, "a/r.usage[2]", UNTRUSTED);
+    drive.done("a/r.usage[2]", json!(1));
+    let told = told_by(&drive, 3, Source::Sensor).remove(0);
+    assert!(told.ends_with(r#"{"$result":"r3"}"#), "a handle, as for untrusted results: {told}");
+    assert!(!drive.proposal("a/think[3]").existence.is_tainted());
+    says(&mut drive, 3, json!([call("c3", "look", json!({ "result": "r3" }))]));
+    assert_eq!(results(&drive, 4)[0].1, "not on Mondays");
+    assert!(drive.proposal("a/think[4]").existence.is_tainted());
+}
+
 /// A model that fails for a while is asked the same again, later; the pause is the target's at least.
 #[test]
 fn a_model_that_fails_is_asked_again() {

@@ -83,6 +83,7 @@ pub(crate) fn plan(steps: Vec<Step>) -> Plan {
         steps: held,
         playbook: Playbook { name: "test".into(), steps },
         constants: json!({"limit": 7}),
+        hooks: Vec::new(),
     }
 }
 
@@ -149,6 +150,7 @@ pub(crate) enum Seen {
     Woken(String, Option<Labelled>),
     Resolved(String, Resolution),
     Steered(Labelled),
+    Told(String, Labelled),
 }
 
 impl Seen {
@@ -171,6 +173,7 @@ impl Seen {
             Self::Woken(step, signal) => Observation::Woken { step, signal: signal.as_ref() },
             Self::Resolved(step, resolution) => Observation::Resolved { step, resolution },
             Self::Steered(text) => Observation::Steered { text },
+            Self::Told(step, text) => Observation::Told { step, text },
         };
         planner.observe(0, seen);
     }

@@ -107,6 +107,7 @@ pub(crate) fn plan(catalogue: &Catalogue, steps: Vec<Step>) -> Plan {
         steps: rows,
         playbook: Playbook { name: "test".into(), steps },
         constants: json!({}),
+        hooks: Vec::new(),
     }
 }
 

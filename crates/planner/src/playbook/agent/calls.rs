@@ -6,7 +6,7 @@ use kernel::{
     Digest, Label, LabelMap,
     action::Proposal,
     agent::StopReason,
-    conversation::{Item, Segment},
+    conversation::{Item, Segment, Source},
     exception::Class,
     operation::Effect,
     planning::{Labelled, Move, Question, Settled},
@@ -26,7 +26,7 @@ use super::{
     code::{ASK_PERSON, LOAD_SKILL, LOOK, Sight, ToolCode},
     nearest::nearest,
     say, stuck,
-    talk::head,
+    talk::{head, message},
 };
 
 /// Calls under way side by side.
@@ -55,6 +55,8 @@ pub(super) struct Open {
     is_read: bool,
     step: String,
     at: At,
+    /// What hooks had to say about it.
+    heard: Vec<Labelled>,
 }
 
 /// Where a call stands.
@@ -99,7 +101,7 @@ impl Frame {
                 None => self.check(desk, name, &args),
             };
             let (id, name) = (id.clone(), name.clone());
-            self.open.push(Open { id, name, args, is_read, step, at });
+            self.open.push(Open { id, name, args, is_read, step, at, heard: Vec::new() });
         }
         self.mode = super::Mode::Calling;
         self.go_on_calling(desk)
@@ -355,6 +357,10 @@ impl Frame {
                 Ok(None) => return Progress::Blocked,
                 Err(progress) => return progress,
             },
+            (At::Acting, Stimulus::At { event: Event::Told(text), .. }) => {
+                open.heard.push(text.clone());
+                return Progress::Blocked;
+            }
             (At::Acting, Stimulus::At { event: Event::Settled(settled), .. })
                 if !desk.is_wanted(Kind::Propose, &open.step) =>
             {
@@ -445,6 +451,12 @@ impl Frame {
         At::Told { content, is_error: false, refused: false }
     }
 
+    /// A hook's words about a call, or a handle to them, as for results: what it looked at speaks in them.
+    fn hear_of(&mut self, name: &str, text: &Labelled) {
+        let At::Told { content, .. } = self.show(text) else { return };
+        self.talk.add(message(say::of_hook(name, &content), Source::Sensor));
+    }
+
     fn result_bytes_max(&self) -> usize {
         usize::try_from(self.code.spec.limits.result_bytes_max).unwrap_or(usize::MAX)
     }
@@ -453,6 +465,7 @@ impl Frame {
     fn tell(&mut self, desk: &mut Desk) -> Progress {
         let open = std::mem::take(&mut self.open);
         let mut turn = stuck::Turn::default();
+        let mut heard = Vec::new();
         let (mut all_unknown, mut all_refused, mut any_error) = (true, true, false);
         for call in open {
             let At::Told { content, is_error, refused } = call.at else { continue };
@@ -461,7 +474,11 @@ impl Frame {
             all_refused &= refused;
             any_error |= is_error && !refused;
             let (id, name) = (call.id, call.name);
+            heard.extend(call.heard.into_iter().map(|text| (name.clone(), text)));
             self.talk.add(Segment::Result { call: id, name, content, is_error });
+        }
+        for (name, text) in heard {
+            self.hear_of(&name, &text);
         }
         let count = |streak: u32, goes_on: bool| if goes_on { streak.saturating_add(1) } else { 0 };
         self.streaks.unknown = count(self.streaks.unknown, all_unknown);

@@ -154,6 +154,11 @@ pub(super) fn summary_wanted(path: &str, number: u32, old: String) -> Prompt {
     }
 }
 
+/// What a hook has to say about a call. The words are the hook's.
+pub(super) fn of_hook(name: &str, text: &str) -> String {
+    format!("A hook of the operator says about the call of `{name}`: {text}")
+}
+
 /// What the model is told when a call was refused or failed. Nothing from outside stands in it.
 pub(super) fn failure(class: Class, code: Option<&str>) -> String {
     let why = match code {
