@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{id::OperationId, operation::Effect, playbook::Step};
+use crate::{extract::Extract, id::OperationId, operation::Effect, playbook::Step};
 
 /// Most turns of one agent, whatever its limits say.
 pub const TURNS_MAX: u32 = 10_000;
@@ -48,6 +48,15 @@ pub struct Agent {
     /// Whether its answer says what it is without.
     #[serde(default, skip_serializing_if = "Gaps::are_untold")]
     pub gaps: Gaps,
+    /// Questions it may have answered about results that it does not see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extracts: Vec<Extract>,
+    /// Which model answers them; absent = its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extract_role: Option<String>,
+    /// Whether it may have a person endorse a value.
+    #[serde(default, skip_serializing_if = "Endorsing::is_never")]
+    pub endorsing: Endorsing,
     /// Its limits.
     pub limits: Limits,
 }
@@ -69,6 +78,9 @@ impl Agent {
             asks: None,
             results: Results::default(),
             gaps: Gaps::default(),
+            extracts: Vec::new(),
+            extract_role: None,
+            endorsing: Endorsing::default(),
             limits: Limits::default(),
         }
     }
@@ -196,6 +208,23 @@ pub enum Gaps {
 impl Gaps {
     fn are_untold(&self) -> bool {
         *self == Self::Untold
+    }
+}
+
+/// Whether an agent may have a person endorse a value that it must not trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endorsing {
+    /// No: agents that ask nobody, and those of plans that were made before it could.
+    #[default]
+    Never,
+    /// By the role that answers its questions.
+    Asked,
+}
+
+impl Endorsing {
+    fn is_never(&self) -> bool {
+        *self == Self::Never
     }
 }
 

@@ -17,6 +17,7 @@ pub mod conversation;
 pub mod decision;
 pub mod event;
 pub mod exception;
+pub mod extract;
 pub mod gate;
 pub mod halt;
 pub mod id;

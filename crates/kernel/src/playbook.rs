@@ -245,6 +245,12 @@ pub fn think_path(agent: &str) -> String {
     format!("{agent}/think[]")
 }
 
+/// Static path of the model calls that answer an agent's questions about what it does not see.
+#[must_use]
+pub fn extract_path(agent: &str) -> String {
+    call_path(agent, "extract")
+}
+
 /// Static path of an agent's calls of one operation or playbook.
 #[must_use]
 pub fn call_path(agent: &str, what: &str) -> String {

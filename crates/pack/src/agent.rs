@@ -8,6 +8,7 @@ use kernel::{
 };
 
 use crate::{
+    agent_extracts::read_extracts,
     model::{Tool, WrittenAgent},
     problem::Place,
     read::{Fields, NAME_MAX, Reader},
@@ -40,6 +41,7 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
         guides: fields.get("guides").map(|node| read_guides(node, reader)).unwrap_or_default(),
         skills: fields.texts("skills"),
         asks: fields.name("asks"),
+        extracts: fields.get("extracts").map(|n| read_extracts(n, reader)).unwrap_or_default(),
         results: fields.choice("results", &RESULTS).unwrap_or_default(),
         limits: fields.get("limits").map(|node| read_limits(node, reader)).unwrap_or_default(),
     };
@@ -146,9 +148,17 @@ fn read_limits(node: &Node, reader: Reader<'_>) -> Limits {
     limits
 }
 
+/// Tools that an agent has of its own.
+fn own_names(agent: &WrittenAgent) -> Vec<&'static str> {
+    let mut names = vec!["look", "load_skill", "ask_person"];
+    names.extend((!agent.extracts.is_empty()).then_some("extract"));
+    names.extend(agent.asks.is_some().then_some("endorse"));
+    names
+}
+
 /// Providers take letters, digits, `_` and `-` only, and a name may stand once.
 fn check_wire_names(agent: &WrittenAgent, doc: &Doc, reader: Reader<'_>) {
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeSet<String> = own_names(agent).into_iter().map(str::to_owned).collect();
     let lists = [("uses", &agent.operations), ("playbooks", &agent.playbooks)];
     for (list, tools) in lists {
         for (index, tool) in tools.iter().enumerate() {

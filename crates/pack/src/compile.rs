@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kernel::{
     Digest,
-    agent::{Agent, AgentTool, Does, Gaps},
+    agent::{Agent, AgentTool, Does, Endorsing, Gaps},
     canon,
     catalogue::{self, Catalogue, Entry},
     conversation::MODEL_CONNECTOR,
@@ -12,12 +12,15 @@ use kernel::{
     money::Money,
     operation::{Companion, Operation},
     plan::{Asks, Plan, PlanStep},
-    playbook::{Playbook, Recovery, STEPS_MAX, Step, Work, call_path, join_path, think_path},
+    playbook::{
+        Playbook, Recovery, STEPS_MAX, Step, Work, call_path, extract_path, join_path, think_path,
+    },
     port::Validate,
 };
 use serde_json::Value;
 
 use crate::{
+    check_agents::extract_role,
     load::Pack,
     problem::{Place, Problem, did_you_mean},
     read::cut,
@@ -179,6 +182,12 @@ impl Pack {
             asks: written.asks.clone(),
             results: written.results,
             gaps: Gaps::Told,
+            extracts: written.extracts.clone(),
+            extract_role: extract_role(written, &self.manifest.asks.operations),
+            endorsing: match written.asks {
+                Some(_) => Endorsing::Asked,
+                None => Endorsing::Never,
+            },
             limits: written.limits.clone(),
         })
     }
@@ -377,6 +386,13 @@ impl Lister<'_> {
             self.row(&think_path(path), &id, turns)?;
         }
         let calls = reach.maybe().times(u64::from(agent.limits.calls_max));
+        if !agent.extracts.is_empty() {
+            let role = agent.extract_role.as_ref().unwrap_or(&agent.role);
+            let id = format!("{MODEL_CONNECTOR}.{role}").parse::<OperationId>();
+            let id = id.map_err(|e| refuse(e.to_string(), "rename the role"))?;
+            let asked_again = u64::from(agent.limits.repairs_max).saturating_add(1);
+            self.row(&extract_path(path), &id, calls.times(asked_again))?;
+        }
         for tool in &agent.tools {
             match &tool.does {
                 Does::Operation { operation, .. } => {

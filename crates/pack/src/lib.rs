@@ -10,8 +10,10 @@
 //! against JSON Schemas for everybody; [`schemas`] gives editors the schema of each kind of file.
 
 mod agent;
+mod agent_extracts;
 mod binding;
 mod check;
+mod check_agents;
 mod check_operations;
 mod check_steps;
 mod checker;

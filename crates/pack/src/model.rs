@@ -10,6 +10,7 @@ use kernel::{
     agent::{Acceptance, Guide, Limits, Results},
     decision::{Autonomy, Evidence, Mode},
     exception::Class,
+    extract::Extract,
     id::{OperationId, PrincipalId},
     label::Label,
     operation::Operation,
@@ -115,6 +116,8 @@ pub struct WrittenAgent {
     pub skills: Vec<String>,
     /// Role that answers its questions.
     pub asks: Option<String>,
+    /// Questions it may have answered about results that it does not see.
+    pub extracts: Vec<Extract>,
     /// Whether it sees untrusted results.
     pub results: Results,
     /// Its limits.

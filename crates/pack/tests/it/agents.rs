@@ -2,7 +2,7 @@
 
 use kernel::{
     Digest,
-    agent::{Agent, Does, GuideScope},
+    agent::{Agent, Does, Endorsing, GuideScope},
     operation::{Effect, Operation},
     plan::Asks,
     playbook::Work,
@@ -32,6 +32,10 @@ guides:
   - {name: refunds, task: [refund], text: Ask first.}
 skills: [leveling]
 asks: approver
+extracts:
+  renews_on: {ask: When does it renew?, as: date}
+  mood: {ask: How does it sound?, as: {one_of: [calm, angry]}}
+  seats: {ask: How many seats?, as: {number: {min: 0, max: 10000}}}
 limits: {turns: 7, calls: 9, tokens: 1000, time: 5m, repairs: 1}
 ";
 
@@ -122,6 +126,28 @@ fn an_intent_handed_to_an_agent_compiles_into_its_envelope() {
     assert_eq!(compiled(&pack()).unwrap().digest().unwrap(), plan.digest().unwrap());
 }
 
+/// Questions about what it does not see go to the small model where the pack asks for it, and are in the plan.
+#[test]
+fn questions_are_answered_by_the_small_model_where_there_is_one() {
+    let plan = compiled(&pack()).unwrap();
+    let agent = agent_of(&plan);
+    assert_eq!((agent.extract_role.as_deref(), agent.extracts.len()), (None, 3));
+    assert_eq!(agent.endorsing, Endorsing::Asked);
+    let of = |plan: &kernel::plan::Plan| {
+        let step = plan.steps.iter().find(|s| s.path == "agent/extract[]").unwrap();
+        (step.operation.to_string(), step.times_max)
+    };
+    assert_eq!(of(&plan), ("model.main".to_owned(), 18), "nine calls, each asked again once");
+    let mut files = with_agent();
+    edit(&mut files, "pack.yaml", "    - model.main\n", "    - model.main\n    - model.small\n");
+    let small = Operation { id: "model.small".parse().unwrap(), ..model() };
+    let loaded = load(&files).unwrap_or_else(|problems| panic!("\n{}", show(&problems)));
+    let plan = compiled(&loaded.pack.with_models([model(), small]).unwrap()).unwrap();
+    assert_eq!(of(&plan).0, "model.small");
+    let small = agent_of(&plan).extract_role.as_deref();
+    assert_eq!(small, Some("small"));
+}
+
 #[test]
 fn without_a_model_the_plan_says_what_to_configure() {
     let pack = load(&with_agent()).unwrap().pack;
@@ -164,6 +190,17 @@ fn what_an_agent_names_must_exist() {
         ("turns: 7", "turn: 7", "unknown key `turn`"),
         ("as: raise_level", "as: crm_get", "two tools are called `crm_get`"),
         ("task: [refund]", "task: [refund], files: [a]", "not to both"),
+        ("as: date}", "as: text}", "agents/analyst.yaml:22:45: `text` is no type of an answer"),
+        ("as: date}", "as: 7}", "free text would bring its author's words"),
+        ("one_of: [calm, angry]", "one_of: [calm]", "has 1 words, not 2 to 32"),
+        ("one_of: [calm, angry]", "one_of: [calm, calm]", "`calm` is no word of its own"),
+        ("{min: 0, max: 10000}", "{min: 9, max: 1}", "`min` must be less than `max`"),
+        ("{min: 0, max: 10000}", "{min: 0}", "`max` is missing"),
+        ("ask: When", "asks: When", "unknown key `asks`"),
+        ("When does it renew?", "\"When ${{ intent.account }}?\"", "a question is fixed text"),
+        ("renews_on:", "Renews On:", "the name of a question is not a name"),
+        ("as: raise_level", "as: extract", "two tools are called `extract`"),
+        ("as: raise_level", "as: endorse", "two tools are called `endorse`"),
     ];
     for (from, to, says) in cases {
         let mut files = with_agent();

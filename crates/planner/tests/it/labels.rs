@@ -309,7 +309,8 @@ fn read_then_write(on_failure: Value) -> Value {
 
 #[test]
 fn where_a_broken_answer_is_replaced_a_sound_one_says_so_in_all_its_parts() {
-    let fallback = json!({"recovery": "fallback", "operation": "r.other", "with": {}, "caveat": "c"});
+    let fallback =
+        json!({"recovery": "fallback", "operation": "r.other", "with": {}, "caveat": "c"});
     let partial = json!({"recovery": "partial", "value": {"t": 2}, "caveat": "c"});
     let log = json!({"recovery": "log", "caveat": "c"});
     let clarify = json!({"recovery": "clarify", "question": "?", "answer": {}, "role": "o",
@@ -343,7 +344,8 @@ fn where_a_broken_answer_is_replaced_a_sound_one_says_so_in_all_its_parts() {
 #[test]
 fn runs_of_earlier_machines_keep_the_labels_they_had() {
     let playbook = read_then_write(json!({"missing_field": [{"recovery": "log", "caveat": "c"}]}));
-    for (machine, expected) in [(1, VERIFIED), (3, VERIFIED), (4, UNTRUSTED), (MACHINE, UNTRUSTED)] {
+    for (machine, expected) in [(1, VERIFIED), (3, VERIFIED), (4, UNTRUSTED), (MACHINE, UNTRUSTED)]
+    {
         let mut drive = open_as(playbook.clone(), json!({}), machine);
         drive.done_as("a", mixed(json!({"t": 1, "u": 1}), &["/u"]));
         assert_eq!(trust_of_a_part(&drive), expected, "machine {machine}");

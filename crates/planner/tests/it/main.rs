@@ -4,6 +4,7 @@
 mod agent;
 #[cfg(test)]
 mod agent_interference;
+mod agent_quarantine;
 mod determinism;
 #[cfg(test)]
 mod flow;

@@ -54,7 +54,9 @@ fn a_run_has_a_budget_of_retries() {
             None => json!({"id": "run_1"}),
         };
         let (intent, run) = (labelled(json!({}), USER), labelled(run, Trust::System));
-        drive.planner.observe(0, Observation::Opened { intent: &intent, run: &run, machine: MACHINE });
+        drive
+            .planner
+            .observe(0, Observation::Opened { intent: &intent, run: &run, machine: MACHINE });
         drive.drain();
         for step in ["a", "a", "a", "b", "b", "b"] {
             drive.failed(step, Class::Timeout);

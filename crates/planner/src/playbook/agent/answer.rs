@@ -121,7 +121,7 @@ pub(super) fn text_of(items: &[Item]) -> String {
 }
 
 /// A text without the fence that models like to put around JSON.
-fn unfenced(text: &str) -> &str {
+pub(super) fn unfenced(text: &str) -> &str {
     let text = text.trim();
     let inside = text.strip_prefix(FENCE).and_then(|rest| rest.strip_suffix(FENCE));
     match inside {

@@ -16,7 +16,9 @@ mod answer;
 mod calls;
 mod claims;
 mod code;
+mod extract;
 mod nearest;
+mod own;
 mod say;
 mod stuck;
 mod talk;
@@ -127,6 +129,10 @@ pub(super) struct Frame {
     /// Prompts so far, summaries included: each is a step of its own.
     prompts: u32,
     open: Vec<Open>,
+    /// Questions asked about what the agent does not see, those asked again included.
+    extractions: u32,
+    /// The label of what these took: how much that was may tell about what the agent does not see.
+    unseen: Label,
     /// What people said since the model was asked.
     steering: Vec<String>,
     /// Results, by handle.
@@ -170,6 +176,8 @@ impl Frame {
             asked: None,
             prompts: 0,
             open: Vec::new(),
+            extractions: 0,
+            unseen: Label::bottom(),
             steering: Vec::new(),
             kept: Vec::new(),
             circles: Circles::default(),
@@ -207,7 +215,8 @@ impl Frame {
     /// Asks the model, unless a limit is reached.
     fn think(&mut self, desk: &mut Desk) -> Progress {
         if let Some(reason) = self.used_up(desk.now()) {
-            return self.conclude(desk, reason, self.seen.clone());
+            let label = self.seen.join(&self.unseen);
+            return self.conclude(desk, reason, label);
         }
         for text in std::mem::take(&mut self.steering) {
             self.talk.pin(message(text, Source::Steering));
