@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{extract::Extract, id::OperationId, operation::Effect, playbook::Step};
+use crate::{extract::Extract, id::OperationId, operation::Effect, playbook::Step, sensor::Sensor};
 
 /// Most turns of one agent, whatever its limits say.
 pub const TURNS_MAX: u32 = 10_000;
@@ -48,6 +48,9 @@ pub struct Agent {
     /// Whether its answer says what it is without.
     #[serde(default, skip_serializing_if = "Gaps::are_untold")]
     pub gaps: Gaps,
+    /// What looks at its results and its answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sensors: Vec<Sensor>,
     /// Questions it may have answered about results that it does not see.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extracts: Vec<Extract>,
@@ -78,6 +81,7 @@ impl Agent {
             asks: None,
             results: Results::default(),
             gaps: Gaps::default(),
+            sensors: Vec::new(),
             extracts: Vec::new(),
             extract_role: None,
             endorsing: Endorsing::default(),

@@ -37,6 +37,7 @@ pub mod receipt;
 pub mod rollback;
 pub mod run;
 pub mod sealed;
+pub mod sensor;
 pub mod summary;
 
 pub use id::{Digest, RunId, Seq};

@@ -13,6 +13,7 @@ use crate::{
     extract::AnswerType,
     id::{At, OperationId, Seq},
     label::{Label, LabelMap},
+    sensor::{Sensed, SensorKind},
 };
 
 /// A value with the labels of its parts.
@@ -117,6 +118,20 @@ pub enum Mark {
         /// The label of what was asked about.
         before: Label,
         /// The label of the answer.
+        after: Label,
+    },
+    /// A sensor looked at a result or at an answer.
+    Sensed {
+        /// Which.
+        sensor: String,
+        /// What kind it is.
+        kind: SensorKind,
+        /// What it said.
+        verdict: Sensed,
+        /// The label of what it said.
+        before: Label,
+        /// The label of what the agent was told of it: of what the agent does not see it is told the verdict
+        /// and what the pack's author wrote.
         after: Label,
     },
     /// A person endorsed a value: the question and the answer of the same step say which, and who.

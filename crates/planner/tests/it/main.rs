@@ -4,7 +4,11 @@
 mod agent;
 #[cfg(test)]
 mod agent_interference;
+#[cfg(test)]
 mod agent_quarantine;
+#[cfg(test)]
+mod agent_sensors;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod flow;

@@ -134,7 +134,7 @@ fn an_endorsed_value_is_used_as_a_persons_word() {
     let items = events["items"].as_array().unwrap();
     let asked = items.iter().find(|event| event["kind"] == "questioned").unwrap();
     let question = asked["body"]["question"].as_str().unwrap();
-    office.json_as("mira", &["approval", "reply", question, "--value", "\"yes\""]).exits(0);
+    office.json_as("mira", &["approval", "reply", question, "\"yes\""]).exits(0);
     let detail = get(&office, &run);
     assert_eq!(detail["run"]["status"], "succeeded", "{detail:#}");
     assert_eq!(told(&model, 3).last().unwrap(), "{\"$result\":\"r2\"}", "the value stays unread");

@@ -8,6 +8,7 @@ use kernel::{
     agent::StopReason,
     conversation::{Item, Segment},
     exception::Class,
+    id::OperationId,
     operation::Effect,
     planning::{Labelled, Move, Question, Settled},
     playbook::call_path,
@@ -19,14 +20,16 @@ use super::{
     super::{
         desk::{Desk, Kind},
         flow::{Event, Flow, Stimulus},
-        scope::Scope,
+        scope::{Link, Scope},
         seq::Sequence,
     },
     Frame, Progress,
     code::{ASK_PERSON, ENDORSE, EXTRACT, LOAD_SKILL, LOOK, Sight, ToolCode},
     extract::Extraction,
     nearest::nearest,
-    say, stuck,
+    say,
+    sense::Landed,
+    stuck,
     talk::head,
 };
 
@@ -52,6 +55,8 @@ pub(super) struct Open {
     args: Value,
     is_read: bool,
     pub(super) step: String,
+    /// The operation and its arguments, where sensors watch it.
+    sent: Option<(OperationId, Labelled)>,
     pub(super) at: At,
 }
 
@@ -87,7 +92,7 @@ pub(super) enum Wanted {
 
 impl Frame {
     /// The model wants tools: checks every call and begins those that may begin.
-    pub(super) fn call(&mut self, desk: &mut Desk, items: &[Item]) -> Progress {
+    pub(super) fn call(&mut self, desk: &mut Desk, link: Link<'_>, items: &[Item]) -> Progress {
         let calls = items.iter().filter(|item| matches!(item, Item::Call { .. }));
         for item in calls.take(CALLS_A_TURN_MAX) {
             let Item::Call { id, name, arguments, malformed } = item else { continue };
@@ -103,10 +108,21 @@ impl Frame {
                 None => self.check(desk, name, &args),
             };
             let (id, name) = (id.clone(), name.clone());
-            self.open.push(Open { id, name, args, is_read, step, at });
+            let sent = self.watched(&at);
+            self.open.push(Open { id, name, args, is_read, step, sent, at });
         }
         self.mode = super::Mode::Calling;
-        self.go_on_calling(desk)
+        self.go_on_calling(desk, link)
+    }
+
+    /// What sensors will want to know of a call.
+    fn watched(&self, at: &At) -> Option<(OperationId, Labelled)> {
+        let At::Waiting(wanted) = at else { return None };
+        let Wanted::Operation(proposal) = &**wanted else { return None };
+        let (value, labels) = (Arc::clone(&proposal.args), &proposal.arg_labels);
+        let is_watched = self.code.watched.contains(&proposal.operation);
+        let args = || Labelled { value, labels: labels.clone() };
+        is_watched.then(|| (proposal.operation.clone(), args()))
     }
 
     /// What a call will do, or why it will not.
@@ -247,7 +263,7 @@ impl Frame {
     }
 
     /// Begins what may begin; once everything is answered the model is told.
-    pub(super) fn go_on_calling(&mut self, desk: &mut Desk) -> Progress {
+    pub(super) fn go_on_calling(&mut self, desk: &mut Desk, link: Link<'_>) -> Progress {
         let mut busy = 0_usize;
         for index in 0..self.open.len() {
             let is_first = busy == 0;
@@ -276,11 +292,16 @@ impl Frame {
                 break;
             }
         }
-        if busy > 0 { Progress::Blocked } else { self.tell(desk) }
+        if busy > 0 { Progress::Blocked } else { self.tell(desk, link) }
     }
 
     /// Something may have happened to a call.
-    pub(super) fn meet_call(&mut self, desk: &mut Desk, stimulus: Stimulus<'_>) -> Progress {
+    pub(super) fn meet_call(
+        &mut self,
+        desk: &mut Desk,
+        link: Link<'_>,
+        stimulus: Stimulus<'_>,
+    ) -> Progress {
         if self.mode != super::Mode::Calling {
             return Progress::Blocked;
         }
@@ -310,7 +331,7 @@ impl Frame {
             (At::Extracting(_), Stimulus::At { event: Event::Settled(settled), .. })
                 if !desk.is_wanted(Kind::Propose, &open.step) =>
             {
-                return self.meet_extraction(desk, index, settled);
+                return self.meet_extraction((desk, link), index, settled);
             }
             (At::Endorsing(value), Stimulus::At { event: Event::Answered(answer), .. })
                 if !desk.is_wanted(Kind::Ask, &open.step) =>
@@ -318,13 +339,13 @@ impl Frame {
                 let (value, step) = ((**value).clone(), open.step.clone());
                 let at = self.endorsed(desk, &step, (value, answer));
                 self.set(index, at);
-                return self.go_on_calling(desk);
+                return self.go_on_calling(desk, link);
             }
             _ => return Progress::Blocked,
         };
         let at = self.told(index, met);
         self.set(index, at);
-        self.go_on_calling(desk)
+        self.go_on_calling(desk, link)
     }
 
     pub(super) fn set(&mut self, index: usize, at: At) {
@@ -345,6 +366,7 @@ impl Frame {
             Met::Settled(Settled::Done(output)) => {
                 self.note_change(index);
                 self.note_read(index, None);
+                self.note_landed(index, output);
                 self.show(output)
             }
             Met::Output(output, raise) => {
@@ -365,6 +387,14 @@ impl Frame {
     fn note_change(&mut self, index: usize) {
         let Some(open) = self.open.get(index).filter(|open| !open.is_read) else { return };
         self.changed.insert(open.name.clone());
+    }
+
+    /// A call worked that sensors watch.
+    fn note_landed(&mut self, index: usize, result: &Labelled) {
+        let Some(open) = self.open.get_mut(index) else { return };
+        let Some((operation, args)) = open.sent.take() else { return };
+        let (written, result) = (open.args.clone(), result.clone());
+        self.landed.push(Landed { operation, written, args, result });
     }
 
     /// A read failed, or worked: the answer is without what it would have told, or is not.
@@ -405,7 +435,7 @@ impl Frame {
     }
 
     /// Every call of the turn is answered: the model is told, unless it should stop.
-    fn tell(&mut self, desk: &mut Desk) -> Progress {
+    fn tell(&mut self, desk: &mut Desk, link: Link<'_>) -> Progress {
         let open = std::mem::take(&mut self.open);
         let mut turn = stuck::Turn::default();
         let (mut all_unknown, mut all_refused, mut any_error) = (true, true, false);
@@ -432,10 +462,13 @@ impl Frame {
             return self.conclude(desk, StopReason::PolicyDenied, self.seen.clone());
         }
         let watched = self.code.spec.limits.circles == kernel::agent::Circles::Stop;
-        if watched && self.circles.closes(turn) {
-            return self.in_circles(desk);
+        if watched
+            && self.circles.closes(turn)
+            && let Some(stopped) = self.in_circles(desk)
+        {
+            return stopped;
         }
-        self.think(desk)
+        self.sense_results(desk, link)
     }
 }
 

@@ -1,6 +1,9 @@
 //! An agent compiled: its texts put together, its tools by name, its checks parsed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kernel::{
     agent::{Agent, AgentTool, Does, Endorsing, Results},
@@ -10,6 +13,7 @@ use kernel::{
     operation::Effect,
     plan::{Asks, Plan},
     playbook::{call_path, think_path},
+    sensor::{Sense, Sensor, Stage},
 };
 use serde_json::{Value, json};
 
@@ -61,6 +65,9 @@ pub(in super::super) struct AgentCode {
     /// Answers questions about what the agent does not see.
     pub(super) extract_model: OperationId,
     pub(super) extracts: Vec<Arc<Extract>>,
+    pub(super) sensors: Vec<Arc<SensorCode>>,
+    /// Operations whose results sensors look at.
+    pub(super) watched: BTreeSet<OperationId>,
     pub(super) task: Formula,
     pub(super) accept: Vec<(Formula, String)>,
     /// Wire name → place in the agent's tools, and the compiled playbook behind it.
@@ -71,6 +78,17 @@ pub(in super::super) struct AgentCode {
     pub(super) rules: String,
     /// How untrusted results come.
     pub(super) sight: Sight,
+}
+
+/// A compiled sensor.
+#[derive(Debug)]
+pub(super) struct SensorCode {
+    pub(super) spec: Sensor,
+    /// The expression, or the arguments of the read.
+    pub(super) look: Option<Formula>,
+    pub(super) fix: Option<Formula>,
+    /// Who judges, where a model does.
+    pub(super) model: OperationId,
 }
 
 /// A compiled tool.
@@ -98,11 +116,7 @@ impl AgentCode {
     ) -> Result<Self, Error> {
         let wrong = |problem: String| Error::Agent { step: site.to_owned(), problem };
         let expression = |place, source| Error::Expression { step: site.to_owned(), place, source };
-        let model = |role: &str| {
-            format!("{MODEL_CONNECTOR}.{role}")
-                .parse::<OperationId>()
-                .map_err(|_| wrong(format!("`{role}` is no name for a role of a model")))
-        };
+        let model = |role: &str| model_of(site, role);
         let mut tools = BTreeMap::new();
         let mut offered = Vec::new();
         for tool in &spec.tools {
@@ -138,8 +152,15 @@ impl AgentCode {
             let that = Formula::expression(&check.that).map_err(|e| expression("accept", e))?;
             accept.push((that, check.say.clone()));
         }
+        let sensors = spec.sensors.iter().map(|sensor| sensor_code(site, spec, sensor));
+        let watched = spec.sensors.iter().filter_map(|sensor| match &sensor.stage {
+            Stage::Result { operations } => Some(operations.iter().cloned()),
+            Stage::Answer => None,
+        });
         Ok(Self {
             model: model(&spec.role)?,
+            sensors: sensors.collect::<Result<_, _>>()?,
+            watched: watched.flatten().collect(),
             summary: spec.summary_role.as_deref().map(model).transpose()?,
             extract_model: model(spec.extract_role.as_deref().unwrap_or(&spec.role))?,
             extracts: spec.extracts.iter().cloned().map(Arc::new).collect(),
@@ -162,6 +183,27 @@ impl AgentCode {
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.offered.iter().map(|tool| tool.name.as_str())
     }
+}
+
+/// The operation that is a call of the model with this role.
+fn model_of(site: &str, role: &str) -> Result<OperationId, Error> {
+    let wrong = |_| Error::Agent {
+        step: site.to_owned(),
+        problem: format!("`{role}` is no name for a role of a model"),
+    };
+    format!("{MODEL_CONNECTOR}.{role}").parse().map_err(wrong)
+}
+
+fn sensor_code(site: &str, agent: &Agent, spec: &Sensor) -> Result<Arc<SensorCode>, Error> {
+    let wrong = |source| Error::Expression { step: site.to_owned(), place: "sensors", source };
+    let (look, role) = match &spec.sense {
+        Sense::That { that } => (Some(Formula::expression(that).map_err(wrong)?), &agent.role),
+        Sense::Do { with, .. } => (Some(Formula::template(with).map_err(wrong)?), &agent.role),
+        Sense::Judge { role, .. } => (None, role),
+    };
+    let fix = spec.fix.as_ref().map(|fix| Formula::template(&fix.with).map_err(wrong));
+    let (model, fix) = (model_of(site, role)?, fix.transpose()?);
+    Ok(Arc::new(SensorCode { spec: spec.clone(), look, fix, model }))
 }
 
 fn endorses(spec: &Agent, sight: Sight) -> bool {

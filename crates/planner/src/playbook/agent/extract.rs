@@ -24,7 +24,7 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{
-    super::desk::Desk,
+    super::{desk::Desk, scope::Link},
     Frame, Heard, Progress,
     answer::{text_of, unfenced},
     calls::{At, Wanted, Wrong, numbered, shown, told_error},
@@ -149,7 +149,7 @@ impl Frame {
     /// unless it is an answer.
     pub(super) fn meet_extraction(
         &mut self,
-        desk: &mut Desk,
+        (desk, link): (&mut Desk, Link<'_>),
         index: usize,
         settled: &Settled,
     ) -> Progress {
@@ -198,7 +198,7 @@ impl Frame {
             }
         };
         self.set(index, at);
-        self.go_on_calling(desk)
+        self.go_on_calling(desk, link)
     }
 }
 

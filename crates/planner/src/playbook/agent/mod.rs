@@ -20,6 +20,7 @@ mod extract;
 mod nearest;
 mod own;
 mod say;
+mod sense;
 mod stuck;
 mod talk;
 
@@ -29,7 +30,7 @@ use std::{
 };
 
 use kernel::{
-    Label, LabelMap,
+    Digest, Label, LabelMap,
     action::Proposal,
     agent::StopReason,
     conversation::{Item, Source, Stop, Usage},
@@ -45,6 +46,7 @@ pub(super) use code::AgentCode;
 use self::{
     calls::Open,
     code::think_step,
+    sense::{Landed, Sensing},
     stuck::Circles,
     talk::{Talk, message},
 };
@@ -89,6 +91,8 @@ enum Mode {
     Summing,
     /// What it called.
     Calling,
+    /// What looks at a result or an answer.
+    Sensing,
 }
 
 /// What it has used.
@@ -131,7 +135,16 @@ pub(super) struct Frame {
     open: Vec<Open>,
     /// Questions asked about what the agent does not see, those asked again included.
     extractions: u32,
-    /// The label of what these took: how much that was may tell about what the agent does not see.
+    /// Results of this turn, for those sensors that watch their operations.
+    landed: Vec<Landed>,
+    sensing: Option<Box<Sensing>>,
+    /// How often a sensor looked.
+    sensed: u32,
+    /// What was told last, by sensor and call.
+    told_by_sensors: BTreeMap<Digest, Digest>,
+    /// Findings for which a fix was proposed.
+    fixed: BTreeSet<Digest>,
+    /// The label of what questions and judges took: how much that was may tell about what the agent does not see.
     unseen: Label,
     /// What people said since the model was asked.
     steering: Vec<String>,
@@ -178,6 +191,11 @@ impl Frame {
             open: Vec::new(),
             extractions: 0,
             unseen: Label::bottom(),
+            landed: Vec::new(),
+            sensing: None,
+            sensed: 0,
+            told_by_sensors: BTreeMap::new(),
+            fixed: BTreeSet::new(),
             steering: Vec::new(),
             kept: Vec::new(),
             circles: Circles::default(),
@@ -204,7 +222,8 @@ impl Frame {
             Stimulus::At { path, event } if path == self.think_step() => {
                 self.meet(desk, link, event)
             }
-            Stimulus::Poll | Stimulus::At { .. } => self.meet_call(desk, stimulus),
+            _ if self.mode == Mode::Sensing => self.meet_sensor(desk, link, stimulus),
+            Stimulus::Poll | Stimulus::At { .. } => self.meet_call(desk, link, stimulus),
         }
     }
 
@@ -345,7 +364,7 @@ impl Frame {
             Stop::Length if !wants_tools => {
                 self.send_back(desk, say::CUT_OFF.to_owned(), StopReason::InvalidModelOutput)
             }
-            _ if wants_tools => self.call(desk, &items),
+            _ if wants_tools => self.call(desk, link, &items),
             _ => self.answer(desk, link, &items),
         }
     }
