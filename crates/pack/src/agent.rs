@@ -5,10 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use kernel::{
     agent::{Acceptance, Circles, Guide, GuideScope, Limits, Results, TURNS_MAX},
     id::OperationId,
+    sensor::Sensor,
 };
 
 use crate::{
     agent_extracts::read_extracts,
+    agent_sensors::{read_acceptance, read_sensors},
     model::{Tool, WrittenAgent},
     problem::Place,
     read::{Fields, NAME_MAX, Reader},
@@ -27,6 +29,11 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
         return WrittenAgent::default();
     };
     fields.get("schema");
+    let (accept, mut sensors) = match fields.get("accept") {
+        Some(node) => read_accept(node, reader),
+        None => Default::default(),
+    };
+    sensors.extend(fields.get("sensors").map(|n| read_sensors(n, reader)).unwrap_or_default());
     let agent = WrittenAgent {
         name: fields.need_name("name"),
         title: fields.text("title"),
@@ -37,7 +44,8 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
         operations: read_tools(&mut fields, ("uses", "do")),
         playbooks: read_tools(&mut fields, ("playbooks", "playbook")),
         output: fields.value("output").map(Arc::new),
-        accept: fields.get("accept").map(|node| read_accept(node, reader)).unwrap_or_default(),
+        accept,
+        sensors,
         guides: fields.get("guides").map(|node| read_guides(node, reader)).unwrap_or_default(),
         skills: fields.texts("skills"),
         asks: fields.name("asks"),
@@ -88,16 +96,22 @@ fn read_tools(fields: &mut Fields<'_, '_>, (list, key): (&'static str, &'static 
     tools
 }
 
-fn read_accept(node: &Node, reader: Reader<'_>) -> Vec<Acceptance> {
-    let mut checks = Vec::new();
-    for item in reader.list(node, "accept") {
+/// Checks of the answer: conditions, and those that an operation makes.
+fn read_accept(node: &Node, reader: Reader<'_>) -> (Vec<Acceptance>, Vec<Sensor>) {
+    let (mut checks, mut made) = (Vec::new(), Vec::new());
+    for (index, item) in reader.list(node, "accept").iter().enumerate() {
         let Some(mut fields) = reader.fields(item, "a check") else { continue };
+        if fields.names().any(|name| name == "do") {
+            made.extend(read_acceptance(&mut fields, index));
+            fields.done();
+            continue;
+        }
         let that = fields.need("that").and_then(|node| read_expression(node, "that", reader));
         let say = fields.need_text("say");
         fields.done();
         checks.extend(that.map(|that| Acceptance { that, say }));
     }
-    checks
+    (checks, made)
 }
 
 fn read_guides(node: &Node, reader: Reader<'_>) -> Vec<Guide> {

@@ -7,14 +7,17 @@ use kernel::{
     conversation::MODEL_CONNECTOR,
     id::OperationId,
     playbook::{Step, Work},
+    sensor::{Sense, Sensor, Stage, Voice},
 };
 
 use crate::{
+    agent_sensors::JUDGE_ROLE,
     check::{Context, check_playbook_name, used_operations},
     checker::Checker,
     load::Draft,
     model::WrittenAgent,
     problem::did_you_mean,
+    schema::leads_somewhere,
 };
 
 /// The role that answers an agent's questions about what it does not see, where the pack asks for it.
@@ -30,10 +33,23 @@ pub(crate) fn extract_role(agent: &WrittenAgent, asked: &BTreeSet<OperationId>) 
 /// Operations that an agent names, its models among them.
 pub(crate) fn agent_operations(draft: &Draft, agent: &WrittenAgent) -> Vec<OperationId> {
     let small = extract_role(agent, &draft.manifest.asks.operations);
+    let judge = JUDGE_ROLE.to_owned();
+    let judges = agent.sensors.iter().any(|s| matches!(s.sense, Sense::Judge { .. }));
     let roles = std::iter::once(&agent.role).chain(&agent.summary_role).chain(&small);
+    let roles = roles.chain(judges.then_some(&judge));
     let models = roles.map(|role| format!("{MODEL_CONNECTOR}.{role}"));
     let tools = agent.operations.iter().map(|tool| tool.what.clone());
-    models.chain(tools).filter_map(|id| id.parse().ok()).collect()
+    let named = models.chain(tools).filter_map(|id| id.parse().ok());
+    named.chain(agent.sensors.iter().flat_map(sensor_operations)).collect()
+}
+
+/// What a sensor calls, its fix included; who judges is a role.
+fn sensor_operations(sensor: &Sensor) -> Vec<OperationId> {
+    let looks = match &sensor.sense {
+        Sense::Do { operation, .. } => Some(operation.clone()),
+        Sense::That { .. } | Sense::Judge { .. } => None,
+    };
+    looks.into_iter().chain(sensor.fix.iter().map(|fix| fix.operation.clone())).collect()
 }
 
 /// Every operation that an agent may use: its own, those of the playbooks it calls, and companions.
@@ -84,9 +100,84 @@ pub(crate) fn check_agents(context: Context<'_>) {
                 checker.schema((file, at), schema);
             }
         }
-        let output = agent.output.as_ref().map_or(Type::String, |output| Type::from_schema(output));
-        for (index, check) in agent.accept.iter().enumerate() {
-            checker.accept((file, &format!("/accept/{index}/that")), &check.that, &output);
+        check_answer(&checker, file, agent);
+    }
+}
+
+/// What looks at an agent's results and its answer.
+fn check_answer(checker: &Checker<'_>, file: &str, agent: &WrittenAgent) {
+    let output = agent.output.as_ref().map_or(Type::String, |output| Type::from_schema(output));
+    // Both kinds of checks stand in one list of the file.
+    let sealed = |sensor: &&Sensor| sensor.voice == Voice::Sealed;
+    let by_operation: BTreeSet<&str> =
+        agent.sensors.iter().filter(sealed).map(|sensor| sensor.name.as_str()).collect();
+    let places = (0..).filter(|index| !by_operation.contains(format!("accept-{index}").as_str()));
+    for (check, index) in agent.accept.iter().zip(places) {
+        checker.accept((file, &format!("/accept/{index}/that")), &check.that, &output);
+    }
+    let mut number = 0_usize;
+    for sensor in &agent.sensors {
+        let at = match (sensor.voice, sensor.name.strip_prefix("accept-")) {
+            (Voice::Sealed, Some(index)) => format!("/accept/{index}"),
+            _ => {
+                number = number.saturating_add(1);
+                format!("/sensors/{}", number.saturating_sub(1))
+            }
+        };
+        check_sensor(checker, (file, &at), (sensor, agent), &output);
+    }
+}
+
+fn check_sensor(
+    checker: &Checker<'_>,
+    (file, at): (&str, &str),
+    (sensor, agent): (&Sensor, &WrittenAgent),
+    output: &Type,
+) {
+    let context = checker.context;
+    let mut result = output.clone();
+    if let Stage::Result { operations } = &sensor.stage {
+        for operation in operations {
+            let found = context.operation(operation, (file, &format!("{at}/after")));
+            result = found.map_or(Type::Any, |found| Type::from_schema(&found.output));
+            if !agent.operations.iter().any(|tool| tool.what == operation.as_str()) {
+                let message = format!("the agent does not use `{operation}`");
+                let names = agent.operations.iter().map(|tool| tool.what.as_str());
+                let fix = did_you_mean(operation.as_str(), names);
+                context.wrong((file, &format!("{at}/after")), message, fix);
+            }
+        }
+        // Of several operations it is not known which result it is.
+        if operations.len() != 1 {
+            result = Type::Any;
+        }
+    }
+    let seen = checker.sensing(result);
+    let none = BTreeSet::new();
+    match &sensor.sense {
+        Sense::That { that } => checker.condition((file, &format!("{at}/that")), that, &seen),
+        Sense::Do { operation, with } => {
+            let spot = format!("{at}/do");
+            if let Some(found) = context.operation(operation, (file, &spot)) {
+                if found.is_write() {
+                    let message = format!("`{operation}` changes something: a sensor only looks");
+                    context.wrong((file, &spot), message, "name a read; what changes is a `fix`");
+                }
+                if !leads_somewhere(&found.output, "/verdict") {
+                    let message = format!("the output of `{operation}` has no `verdict`");
+                    let fix = "a sensor returns `{verdict: pass|fail|not_run, message, findings?}`";
+                    context.wrong((file, &spot), message, fix);
+                }
+                checker.args((file, &format!("{at}/with")), with, (&seen, &none), found);
+            }
+        }
+        Sense::Judge { .. } => {}
+    }
+    if let Some(fix) = &sensor.fix {
+        let found = context.operation(&fix.operation, (file, &format!("{at}/fix/do")));
+        if let Some(found) = found {
+            let seen = seen.with("findings", Type::Any);
+            checker.args((file, &format!("{at}/fix/with")), &fix.with, (&seen, &none), found);
         }
     }
 }

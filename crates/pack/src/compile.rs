@@ -13,9 +13,11 @@ use kernel::{
     operation::{Companion, Operation},
     plan::{Asks, Plan, PlanStep},
     playbook::{
-        Playbook, Recovery, STEPS_MAX, Step, Work, call_path, extract_path, join_path, think_path,
+        Playbook, Recovery, STEPS_MAX, Step, Work, call_path, extract_path, fix_path, join_path,
+        sense_path, think_path,
     },
     port::Validate,
+    sensor::{Sense, Sensor},
 };
 use serde_json::Value;
 
@@ -182,6 +184,7 @@ impl Pack {
             asks: written.asks.clone(),
             results: written.results,
             gaps: Gaps::Told,
+            sensors: written.sensors.clone(),
             extracts: written.extracts.clone(),
             extract_role: extract_role(written, &self.manifest.asks.operations),
             endorsing: match written.asks {
@@ -393,6 +396,9 @@ impl Lister<'_> {
             let asked_again = u64::from(agent.limits.repairs_max).saturating_add(1);
             self.row(&extract_path(path), &id, calls.times(asked_again))?;
         }
+        for sensor in &agent.sensors {
+            self.sensor(path, sensor, calls)?;
+        }
         for tool in &agent.tools {
             match &tool.does {
                 Does::Operation { operation, .. } => {
@@ -404,6 +410,27 @@ impl Lister<'_> {
                     self.walk(&call_path(path, name), steps, calls)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What a sensor calls, and what it may have put right.
+    fn sensor(&mut self, path: &str, sensor: &Sensor, calls: Reach) -> Result<(), Problem> {
+        let looks = match &sensor.sense {
+            Sense::That { .. } => None,
+            Sense::Do { operation, .. } => Some(operation.clone()),
+            Sense::Judge { role, .. } => {
+                let id = format!("{MODEL_CONNECTOR}.{role}").parse::<OperationId>();
+                Some(id.map_err(|e| refuse(e.to_string(), "rename the role"))?)
+            }
+        };
+        let fixes = sensor.fix.as_ref().map(|fix| (fix_path(path), fix.operation.clone()));
+        for (path, id) in looks.map(|id| (sense_path(path), id)).into_iter().chain(fixes) {
+            if self.rows.iter().any(|row| row.path == path && row.operation == id) {
+                continue;
+            }
+            let operation = self.row(&path, &id, calls)?;
+            self.companions(&path, &operation, None, calls)?;
         }
         Ok(())
     }

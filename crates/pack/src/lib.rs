@@ -11,6 +11,7 @@
 
 mod agent;
 mod agent_extracts;
+mod agent_sensors;
 mod binding;
 mod check;
 mod check_agents;

@@ -15,6 +15,7 @@ use kernel::{
     label::Label,
     operation::Operation,
     playbook::{Recovery, Step},
+    sensor::Sensor,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -116,6 +117,8 @@ pub struct WrittenAgent {
     pub skills: Vec<String>,
     /// Role that answers its questions.
     pub asks: Option<String>,
+    /// What looks at its results and its answer, acceptance checks that an operation makes included.
+    pub sensors: Vec<Sensor>,
     /// Questions it may have answered about results that it does not see.
     pub extracts: Vec<Extract>,
     /// Whether it sees untrusted results.

@@ -6,6 +6,7 @@ use kernel::{
     operation::{Effect, Operation},
     plan::Asks,
     playbook::Work,
+    sensor::Voice,
 };
 use pack::{Pack, Pins, read_skill};
 use serde_json::json;
@@ -190,7 +191,7 @@ fn what_an_agent_names_must_exist() {
         ("turns: 7", "turn: 7", "unknown key `turn`"),
         ("as: raise_level", "as: crm_get", "two tools are called `crm_get`"),
         ("task: [refund]", "task: [refund], files: [a]", "not to both"),
-        ("as: date}", "as: text}", "agents/analyst.yaml:22:45: `text` is no type of an answer"),
+        ("as: date}", "as: text}", "agents/analyst.yaml:21:45: `text` is no type of an answer"),
         ("as: date}", "as: 7}", "free text would bring its author's words"),
         ("one_of: [calm, angry]", "one_of: [calm]", "has 1 words, not 2 to 32"),
         ("one_of: [calm, angry]", "one_of: [calm, calm]", "`calm` is no word of its own"),
@@ -226,6 +227,106 @@ fn what_an_agent_names_must_exist() {
     let mut files = with_agent();
     edit(&mut files, "connectors/crm.yaml", "name: crm\n", "name: model\n");
     assert!(show(&load(&files).unwrap_err()).contains("names the operator's models"));
+}
+
+const SENSORS: &str = "\
+sensors:
+  - name: leveled
+    after: crm.get
+    that: result.level != '' && args.account != ''
+    say: The level is missing.
+  - name: linted
+    after: [crm.get, crm.set]
+    do: crm.lint
+    with: {account: \"${{ args.account }}\"}
+    fix: {do: crm.set, with: {account: \"${{ args.account }}\", level: low}}
+  - {name: polite, after: answer, judge: Is it polite?}
+";
+
+const LINT: &str = "operations:
+  lint:
+    effect: read
+    summary: Look at {/account}.
+    request: {method: GET, path: \"/lint/{account}\"}
+    input:
+      type: object
+      required: [account]
+      additionalProperties: false
+      properties: {account: {type: string}}
+    output:
+      type: object
+      required: [verdict, message]
+      properties: {verdict: {enum: [pass, fail, not_run]}, message: {type: string}}
+";
+
+fn with_sensors() -> Files {
+    let mut files = with_agent();
+    edit(&mut files, "connectors/crm.yaml", "operations:\n", LINT);
+    edit(
+        &mut files,
+        "pack.yaml",
+        "    - crm.set\n",
+        "    - crm.lint\n    - crm.set\n    - model.judge\n",
+    );
+    let accept =
+        "accept:\n  - {do: crm.lint, with: {account: \"${{ result.level }}\"}, say: Name one.}\n";
+    edit(&mut files, "agents/analyst.yaml", "accept:\n", accept);
+    edit(&mut files, "agents/analyst.yaml", "guides:\n", &format!("{SENSORS}guides:\n"));
+    files
+}
+
+/// Sensors, their fixes and checks by an operation stand in the plan with all they may call.
+#[test]
+fn sensors_compile_into_the_plan() {
+    let loaded = load(&with_sensors()).unwrap_or_else(|problems| panic!("\n{}", show(&problems)));
+    let judge = Operation { id: "model.judge".parse().unwrap(), ..model() };
+    let plan = compiled(&loaded.pack.with_models([model(), judge]).unwrap()).unwrap();
+    let has = |path: &str, operation: &str| {
+        plan.steps.iter().any(|s| s.path == path && s.operation.as_str() == operation)
+    };
+    assert!(has("agent/sense[]", "crm.lint") && has("agent/sense[]", "model.judge"));
+    assert!(has("agent/fix[]", "crm.set") && has("agent/fix[]!before", "crm.get"));
+    let sensors = &agent_of(&plan).sensors;
+    let names: Vec<&str> = sensors.iter().map(|sensor| sensor.name.as_str()).collect();
+    assert_eq!(names, ["accept-0", "leveled", "linted", "polite"]);
+    assert_eq!(sensors[0].voice, Voice::Sealed);
+    assert_eq!(agent_of(&plan).accept.len(), 1);
+}
+
+/// One mistake at a time, with its place.
+#[test]
+fn what_a_sensor_names_must_exist_and_fit() {
+    let cases = [
+        ("after: crm.get\n", "after: crm.list\n", "the agent does not use `crm.list`"),
+        ("after: crm.get\n", "after: crm.gett\n", "no operation `crm.gett`"),
+        ("result.level != '' && args", "result.lvel != '' && args", "`lvel`"),
+        ("result.level != '' && args.account != ''", "result.level", "expected true or false"),
+        ("    say: The level is missing.\n", "", "`say` is missing"),
+        ("    do: crm.lint\n", "    do: crm.set\n", "a sensor only looks"),
+        ("    do: crm.lint\n", "    do: crm.get\n", "the output of `crm.get` has no `verdict`"),
+        ("judge: Is it polite?", "judge: Is it polite?, that: 'true', say: x", "looks in one way"),
+        ("judge: Is it polite?", "say: x", "looks in one way"),
+        ("name: linted", "name: leveled", "two sensors are called `leveled`"),
+        ("level: low}}", "level: lowest}}", "`level` of `crm.set`"),
+        ("level: low}}", "lvel: low}}", "agents/analyst.yaml"),
+        ("{do: crm.lint, with", "{do: crm.lnt, with", "no operation `crm.lnt`"),
+        (", say: Name one.}", "}", "`say` is missing"),
+        (
+            "result.level != ''\n    say: Name a level.",
+            "result.lvel != ''\n    say: Name a level.",
+            "agents/analyst.yaml:14",
+        ),
+    ];
+    for (from, to, says) in cases {
+        let mut files = with_sensors();
+        edit(&mut files, "agents/analyst.yaml", from, to);
+        let said = load(&files).map_or_else(|problems| show(&problems), |_| "nothing".into());
+        assert!(said.contains(says), "{from} -> {to}: {said}");
+    }
+    let mut files = with_sensors();
+    edit(&mut files, "pack.yaml", "    - model.judge\n", "");
+    let said = show(&load(&files).unwrap_err());
+    assert!(said.contains("uses `model.judge`, which the pack does not ask for"), "{said}");
 }
 
 /// An agent that calls the playbook it stands in would call itself.

@@ -39,7 +39,7 @@ fn helped(model: &Model) -> Office {
 }
 
 fn ticket() -> Says {
-    Says::Calls(vec![("desk_get_ticket", json!({ "ticket": 1 }))])
+    Says::Calls(vec![("desk_get_ticket", json!({ "ticket": 7_000_421 }))])
 }
 
 fn mark(reason: Value) -> Says {
@@ -52,7 +52,7 @@ fn body() -> Value {
 }
 
 fn start(office: &Office, code: i32) -> String {
-    let ran = ["run", "Look at ticket 1", "--agent", "ticket-helper", "--write"];
+    let ran = ["run", "Look at the ticket", "--agent", "ticket-helper", "--write"];
     let ran = office.json(&ran).exits(code).document();
     ran["run"]["id"].as_str().unwrap().to_owned()
 }
@@ -142,4 +142,46 @@ fn an_endorsed_value_is_used_as_a_persons_word() {
     let events = office.json(&["run", "events", &run]).exits(0).document().to_string();
     assert!(events.contains("\"endorsed\""), "{events}");
     office.json(&["run", "replay", &run]).exits(0);
+}
+
+const SENSORS: &str = "sensors:
+  - name: solved
+    after: desk.get_ticket
+    that: result.status == 'none'
+    say: The account is at risk while its ticket is open.
+    fix:
+      do: crm.mark_churn_risk
+      with: {account: ACC-0001, level: high, reason: a ticket is open}
+  - name: says-so
+    after: answer
+    that: result.contains('marked')
+    say: Say that the account is marked.
+";
+
+/// A sensor looks at what a call brought; what it found is put right through the gate without asking the
+/// model, and told; one at the answer sends it back.
+#[test]
+fn a_sensor_puts_right_what_it_finds_and_gates_the_answer() {
+    let model =
+        Model::start([ticket(), Says::Text("I am done."), Says::Text("The account is marked.")]);
+    let office = helped(&model);
+    let path = office.path("packs/customer-ops/agents/ticket-helper.yaml");
+    fs::write(path, HELPER.replace("extracts:", &format!("{SENSORS}extracts:"))).unwrap();
+    let run = start(&office, 0);
+    let detail = get(&office, &run);
+    assert_eq!(detail["output"], "The account is marked.", "{detail:#}");
+    assert_eq!(office.writes().len(), 1, "put right without asking the model");
+    assert!(kinds(&office, &run).contains(&"receipted".to_owned()));
+    let second = model.messages(2);
+    let last: Vec<&str> =
+        second.iter().rev().take(2).map(|m| m["content"].as_str().unwrap()).collect();
+    assert!(last[1].contains("at risk while its ticket is open"), "{second:#?}");
+    assert!(last[0].contains("`crm.mark_churn_risk` was called"), "{second:#?}");
+    assert!(
+        model.messages(3).last().unwrap().to_string().contains("Say that the account is marked")
+    );
+    let context = office.json(&["run", "context", &run]).exits(0).document();
+    assert!(context["calls"][1]["bytes"]["sensor"].as_u64().unwrap() > 0, "{context:#}");
+    let replay = office.json(&["run", "replay", &run]).exits(0).document();
+    assert_eq!(replay["identical"], true, "{replay:#}");
 }
