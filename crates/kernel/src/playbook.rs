@@ -251,6 +251,12 @@ pub fn extract_path(agent: &str) -> String {
     call_path(agent, "extract")
 }
 
+/// Static path of the read that an agent is reminded by.
+#[must_use]
+pub fn memory_path(agent: &str) -> String {
+    call_path(agent, "memory")
+}
+
 /// Static path of what an agent's sensors call.
 #[must_use]
 pub fn sense_path(agent: &str) -> String {

@@ -9,6 +9,7 @@ use kernel::{
 };
 
 use crate::{
+    agent_context::read_context,
     agent_extracts::read_extracts,
     agent_sensors::{read_acceptance, read_sensors},
     model::{Tool, WrittenAgent},
@@ -44,6 +45,7 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
         operations: read_tools(&mut fields, ("uses", "do")),
         playbooks: read_tools(&mut fields, ("playbooks", "playbook")),
         output: fields.value("output").map(Arc::new),
+        context: fields.get("context").map(|n| read_context(n, reader)).unwrap_or_default(),
         accept,
         sensors,
         guides: fields.get("guides").map(|node| read_guides(node, reader)).unwrap_or_default(),

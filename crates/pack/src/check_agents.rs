@@ -40,7 +40,8 @@ pub(crate) fn agent_operations(draft: &Draft, agent: &WrittenAgent) -> Vec<Opera
     let models = roles.map(|role| format!("{MODEL_CONNECTOR}.{role}"));
     let tools = agent.operations.iter().map(|tool| tool.what.clone());
     let named = models.chain(tools).filter_map(|id| id.parse().ok());
-    named.chain(agent.sensors.iter().flat_map(sensor_operations)).collect()
+    let reminded = agent.context.memory.iter().map(|memory| memory.operation.clone());
+    named.chain(agent.sensors.iter().flat_map(sensor_operations)).chain(reminded).collect()
 }
 
 /// What a sensor calls, its fix included; who judges is a role.
@@ -101,7 +102,25 @@ pub(crate) fn check_agents(context: Context<'_>) {
             }
         }
         check_answer(&checker, file, agent);
+        check_context(&checker, file, agent);
     }
+}
+
+/// What is put before an agent besides its task.
+fn check_context(checker: &Checker<'_>, file: &str, agent: &WrittenAgent) {
+    let (types, none) = (checker.before(), BTreeSet::new());
+    for (name, value) in agent.context.state.iter().flat_map(|state| &state.values) {
+        let at = format!("/context/state/values/{}", kernel::pointer::escape(name));
+        checker.template((file, &at), value, (&types, &none));
+    }
+    let Some(memory) = &agent.context.memory else { return };
+    let spot = (file, "/context/memory/do");
+    let Some(found) = checker.context.operation(&memory.operation, spot) else { return };
+    if found.is_write() {
+        let message = format!("`{}` changes something: nobody remembers by that", found.id);
+        checker.context.wrong(spot, message, "name a read");
+    }
+    checker.args((file, "/context/memory/with"), &memory.with, (&types, &none), found);
 }
 
 /// What looks at an agent's results and its answer.

@@ -95,13 +95,17 @@ impl<'d> Checker<'d> {
         self.condition(spot, that, &self.around(answer.clone()));
     }
 
-    /// What an expression over a result may read.
-    fn around(&self, result: Type) -> Types {
+    /// What can be read before an agent has begun.
+    pub(crate) fn before(&self) -> Types {
         let roots = ["intent", "steps", "run"].iter();
         roots
             .fold(Types::new(), |types, root| types.with(*root, Type::Any))
             .with("pack", self.pack.clone())
-            .with("result", result)
+    }
+
+    /// What an expression over a result may read.
+    fn around(&self, result: Type) -> Types {
+        self.before().with("result", result)
     }
 
     /// What a sensor may read.

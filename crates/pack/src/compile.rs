@@ -14,7 +14,7 @@ use kernel::{
     plan::{Asks, Plan, PlanStep},
     playbook::{
         Playbook, Recovery, STEPS_MAX, Step, Work, call_path, extract_path, fix_path, join_path,
-        sense_path, think_path,
+        memory_path, sense_path, think_path,
     },
     port::Validate,
     sensor::{Sense, Sensor},
@@ -184,6 +184,7 @@ impl Pack {
             asks: written.asks.clone(),
             results: written.results,
             gaps: Gaps::Told,
+            context: written.context.clone(),
             sensors: written.sensors.clone(),
             extracts: written.extracts.clone(),
             extract_role: extract_role(written, &self.manifest.asks.operations),
@@ -395,6 +396,9 @@ impl Lister<'_> {
             let id = id.map_err(|e| refuse(e.to_string(), "rename the role"))?;
             let asked_again = u64::from(agent.limits.repairs_max).saturating_add(1);
             self.row(&extract_path(path), &id, calls.times(asked_again))?;
+        }
+        if let Some(memory) = &agent.context.memory {
+            self.row(&memory_path(path), &memory.operation, reach.maybe())?;
         }
         for sensor in &agent.sensors {
             self.sensor(path, sensor, calls)?;

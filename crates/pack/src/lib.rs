@@ -10,6 +10,7 @@
 //! against JSON Schemas for everybody; [`schemas`] gives editors the schema of each kind of file.
 
 mod agent;
+mod agent_context;
 mod agent_extracts;
 mod agent_sensors;
 mod binding;

@@ -7,7 +7,7 @@ use std::{
 
 use kernel::{
     LabelMap,
-    agent::{Acceptance, Guide, Limits, Results},
+    agent::{Acceptance, Context, Guide, Limits, Results},
     decision::{Autonomy, Evidence, Mode},
     exception::Class,
     extract::Extract,
@@ -117,6 +117,8 @@ pub struct WrittenAgent {
     pub skills: Vec<String>,
     /// Role that answers its questions.
     pub asks: Option<String>,
+    /// What is put before it besides its task.
+    pub context: Context,
     /// What looks at its results and its answer, acceptance checks that an operation makes included.
     pub sensors: Vec<Sensor>,
     /// Questions it may have answered about results that it does not see.

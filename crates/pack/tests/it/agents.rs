@@ -329,6 +329,43 @@ fn what_a_sensor_names_must_exist_and_fit() {
     assert!(said.contains("uses `model.judge`, which the pack does not ask for"), "{said}");
 }
 
+const CONTEXT: &str = "\
+context:
+  state: {tokens: 50, values: {account: \"${{ intent.account }}\", of: \"${{ pack }}\"}}
+  memory: {do: crm.get, with: {account: \"${{ intent.account }}\"}, tokens: 90}
+";
+
+/// What is put before an agent is in its plan, and what is wrong with it has its place.
+#[test]
+fn context_is_read_compiled_and_checked() {
+    let with_context = || {
+        let mut files = with_agent();
+        edit(&mut files, "agents/analyst.yaml", "guides:\n", &format!("{CONTEXT}guides:\n"));
+        files
+    };
+    let loaded = load(&with_context()).unwrap_or_else(|problems| panic!("\n{}", show(&problems)));
+    let plan = compiled(&loaded.pack.with_models([model()]).unwrap()).unwrap();
+    assert!(plan.steps.iter().any(|s| s.path == "agent/memory[]" && s.times_max == 1));
+    let context = &agent_of(&plan).context;
+    assert_eq!(context.state.as_ref().unwrap().tokens_max, 50);
+    assert_eq!(context.memory.as_ref().unwrap().tokens_max, 90);
+    let cases = [
+        ("tokens: 50", "tokens: 0", "tokens must be a whole number from 1"),
+        ("values: {", "value: {", "`values` is missing"),
+        (", of: ", ", Of It: ", "the name of a value is not a name"),
+        ("\"${{ pack }}\"", "\"${{ result }}\"", "`result`"),
+        ("do: crm.get,", "do: crm.set,", "nobody remembers by that"),
+        ("do: crm.get,", "do: crm.gett,", "no operation `crm.gett`"),
+        ("memory: {do", "memories: {do", "unknown key `memories`"),
+    ];
+    for (from, to, says) in cases {
+        let mut files = with_context();
+        edit(&mut files, "agents/analyst.yaml", from, to);
+        let said = load(&files).map_or_else(|problems| show(&problems), |_| "nothing".into());
+        assert!(said.contains(says), "{from} -> {to}: {said}");
+    }
+}
+
 /// An agent that calls the playbook it stands in would call itself.
 #[test]
 fn an_agent_cannot_be_called_in_a_circle() {

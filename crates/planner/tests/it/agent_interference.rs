@@ -6,7 +6,8 @@
 //! results on without seeing them, has declared questions answered about them, and answers. Results are
 //! trusted, untrusted or mixed, at random.
 //!
-//! One thing may differ, and nothing else: the answers to declared questions. Where these are the same, so is
+//! One thing may differ, and nothing else: the answers to declared questions, and the verdicts of sensors,
+//! which are such answers in three words. Where these are the same, so is
 //! every call that nothing untrusted decided; and up to the first answer that is not.
 
 use kernel::{
@@ -57,6 +58,10 @@ fn spec(results: &str) -> Value {
             { "name": "angry", "ask": "Is the writer angry?", "answer": { "type": "boolean" } },
             { "name": "seats", "ask": "How many?", "answer": { "type": "number", "min": 0, "max": 9 } },
         ],
+        "sensors": [{
+            "name": "lint", "stage": { "after": "result", "operations": ["r.one"] },
+            "sense": { "by": "do", "operation": "r.lint", "with": "${{ args }}" }, "say": "Again.",
+        }],
         "limits": {
             "turns_max": TURNS, "calls_max": 100, "tokens_max": 1_000_000, "wall_max_ms": 1_000_000,
             "repairs_max": 20, "output_tokens_max": 100, "context_tokens_max": 1_000_000,
@@ -140,6 +145,15 @@ enum Answers {
     OfWorld,
 }
 
+impl Answers {
+    fn by(self, seed: u64, step: &str, world: &str) -> String {
+        match self {
+            Self::Same => format!("{seed} {step}"),
+            Self::OfWorld => format!("{world} {seed} {step}"),
+        }
+    }
+}
+
 /// The writes of one world by what their labels claim, in order. Each claim has to hold alone: policies may
 /// look at either label.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -175,13 +189,20 @@ fn play(seed: u64, world: &str, answers: Answers) -> (Drive, Clean) {
                 reply_of(reply(&shown))
             }
             "model.small" => {
-                let by = match answers {
-                    Answers::Same => format!("{seed} {}", proposal.step),
-                    Answers::OfWorld => format!("{world} {seed} {}", proposal.step),
-                };
+                let by = answers.by(seed, &proposal.step, world);
                 let (said, text) = answer(&by, &proposal.args);
                 clean.answered.push((clean.existing.len(), clean.argued.len(), text));
                 reply_of(said)
+            }
+            // Its words are the text's own; only what it comes to may be the same.
+            "r.lint" => {
+                let passes =
+                    Draw::of(&[answers.by(seed, &proposal.step, world).as_bytes()]).next(2) == 0;
+                let text = format!(r#"{{"answer": {passes}}}"#);
+                clean.answered.push((clean.existing.len(), clean.argued.len(), text));
+                let verdict = if passes { "pass" } else { "fail" };
+                let said = json!({ "verdict": verdict, "message": world, "findings": [world] });
+                Settled::Done(labelled(said, UNTRUSTED))
             }
             _ => result(seed, &proposal.step, world),
         };

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod agent_context;
+#[cfg(test)]
 mod agent_interference;
 #[cfg(test)]
 mod agent_quarantine;

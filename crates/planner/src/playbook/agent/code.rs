@@ -68,6 +68,10 @@ pub(in super::super) struct AgentCode {
     pub(super) sensors: Vec<Arc<SensorCode>>,
     /// Operations whose results sensors look at.
     pub(super) watched: BTreeSet<OperationId>,
+    /// Values of the run that are put before it, by name.
+    pub(super) state: Vec<(String, Formula)>,
+    /// The arguments of what it is reminded by.
+    pub(super) memory: Option<Formula>,
     pub(super) task: Formula,
     pub(super) accept: Vec<(Formula, String)>,
     /// Wire name → place in the agent's tools, and the compiled playbook behind it.
@@ -157,6 +161,8 @@ impl AgentCode {
             Stage::Result { operations } => Some(operations.iter().cloned()),
             Stage::Answer => None,
         });
+        let context = |value| Formula::template(value).map_err(|e| expression("context", e));
+        let state = spec.context.state.iter().flat_map(|state| &state.values);
         Ok(Self {
             model: model(&spec.role)?,
             sensors: sensors.collect::<Result<_, _>>()?,
@@ -164,6 +170,10 @@ impl AgentCode {
             summary: spec.summary_role.as_deref().map(model).transpose()?,
             extract_model: model(spec.extract_role.as_deref().unwrap_or(&spec.role))?,
             extracts: spec.extracts.iter().cloned().map(Arc::new).collect(),
+            state: state
+                .map(|(name, value)| context(value).map(|value| (name.clone(), value)))
+                .collect::<Result<_, _>>()?,
+            memory: spec.context.memory.as_ref().map(|memory| context(&memory.with)).transpose()?,
             task: Formula::template(with).map_err(|e| expression("with", e))?,
             accept,
             tools,

@@ -16,6 +16,7 @@ mod answer;
 mod calls;
 mod claims;
 mod code;
+mod context;
 mod extract;
 mod nearest;
 mod own;
@@ -46,6 +47,7 @@ pub(super) use code::AgentCode;
 use self::{
     calls::Open,
     code::think_step,
+    context::State,
     sense::{Landed, Sensing},
     stuck::Circles,
     talk::{Talk, message},
@@ -93,6 +95,8 @@ enum Mode {
     Calling,
     /// What looks at a result or an answer.
     Sensing,
+    /// What is remembered.
+    Recalling,
 }
 
 /// What it has used.
@@ -138,6 +142,7 @@ pub(super) struct Frame {
     /// Results of this turn, for those sensors that watch their operations.
     landed: Vec<Landed>,
     sensing: Option<Box<Sensing>>,
+    state: State,
     /// How often a sensor looked.
     sensed: u32,
     /// What was told last, by sensor and call.
@@ -193,6 +198,7 @@ impl Frame {
             unseen: Label::bottom(),
             landed: Vec::new(),
             sensing: None,
+            state: State::default(),
             sensed: 0,
             told_by_sensors: BTreeMap::new(),
             fixed: BTreeSet::new(),
@@ -202,7 +208,8 @@ impl Frame {
             changed: BTreeSet::new(),
             missing: BTreeMap::new(),
         };
-        let progress = frame.think(desk);
+        frame.look_at_state(desk, link);
+        let progress = frame.recall(desk, link);
         Ok((frame, progress))
     }
 
@@ -213,6 +220,9 @@ impl Frame {
         link: Link<'_>,
         stimulus: Stimulus<'_>,
     ) -> Progress {
+        if !self.code.state.is_empty() {
+            self.look_at_state(desk, link);
+        }
         match stimulus {
             Stimulus::Told { text } => {
                 self.seen.join_from(&text.labels.join_all());
@@ -222,6 +232,7 @@ impl Frame {
             Stimulus::At { path, event } if path == self.think_step() => {
                 self.meet(desk, link, event)
             }
+            _ if self.mode == Mode::Recalling => self.meet_memory(desk, stimulus),
             _ if self.mode == Mode::Sensing => self.meet_sensor(desk, link, stimulus),
             Stimulus::Poll | Stimulus::At { .. } => self.meet_call(desk, link, stimulus),
         }
@@ -250,6 +261,7 @@ impl Frame {
         {
             return progress;
         }
+        self.tell_state();
         let mut prompt = self.talk.prompt(&code.offered, limits.output_tokens_max);
         prompt.output = code.spec.output.clone();
         self.mode = Mode::Thinking;
