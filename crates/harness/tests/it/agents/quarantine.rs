@@ -97,6 +97,8 @@ fn a_declared_answer_is_acted_on_and_the_text_is_not() {
     );
     let context = office.json(&["run", "context", &run]).exits(0).document();
     let calls = context["calls"].as_array().unwrap();
+    assert_eq!(calls[2]["raised"], Value::Null, "no answer yet");
+    assert_eq!(calls[3]["raised"], "angry: untrusted to verified", "{context:#}");
     let trust = |n: usize| calls[n]["trust"].as_str().unwrap();
     assert_eq!((trust(2), trust(4)), ("untrusted", "verified"), "{context:#}");
     let replay = office.json(&["run", "replay", &run]).exits(0).document();
@@ -173,15 +175,41 @@ fn a_sensor_puts_right_what_it_finds_and_gates_the_answer() {
     assert_eq!(office.writes().len(), 1, "put right without asking the model");
     assert!(kinds(&office, &run).contains(&"receipted".to_owned()));
     let second = model.messages(2);
-    let last: Vec<&str> =
-        second.iter().rev().take(2).map(|m| m["content"].as_str().unwrap()).collect();
-    assert!(last[1].contains("at risk while its ticket is open"), "{second:#?}");
-    assert!(last[0].contains("`crm.mark_churn_risk` was called"), "{second:#?}");
+    let told = second.last().unwrap()["content"].as_str().unwrap();
+    assert!(told.contains("at risk while its ticket is open"), "{second:#?}");
+    assert!(told.contains("`crm.mark_churn_risk` was called"), "{second:#?}");
     assert!(
         model.messages(3).last().unwrap().to_string().contains("Say that the account is marked")
     );
     let context = office.json(&["run", "context", &run]).exits(0).document();
     assert!(context["calls"][1]["bytes"]["sensor"].as_u64().unwrap() > 0, "{context:#}");
+    let replay = office.json(&["run", "replay", &run]).exits(0).document();
+    assert_eq!(replay["identical"], true, "{replay:#}");
+}
+
+const CONTEXT: &str = "context:
+  state: {tokens: 60, values: {asked: \"${{ intent.task }}\"}}
+  memory: {do: crm.get_account, with: {account: ACC-0001}, tokens: 80}
+";
+
+/// What an agent is reminded by and the values of its run are shown under their sources, within budget.
+#[test]
+fn context_shows_memory_and_state_under_their_sources() {
+    let model = Model::start([Says::Text("I know it already.")]);
+    let office = helped(&model);
+    let path = office.path("packs/customer-ops/agents/ticket-helper.yaml");
+    fs::write(path, HELPER.replace("extracts:", &format!("{CONTEXT}extracts:"))).unwrap();
+    let run = start(&office, 0);
+    let exact = ["run", "context", &run, "--turn", "1", "--request"];
+    let context = office.json(&exact).exits(0).document();
+    let call = &context["calls"][0];
+    let bytes = |source: &str| call["bytes"][source].as_u64().unwrap();
+    assert!((100..280).contains(&bytes("memory")) && bytes("state") > 20, "{call:#}");
+    let seen = call["seen"].as_array().unwrap().iter();
+    let sources: Vec<&str> = seen.map(|piece| piece["source"].as_str().unwrap()).collect();
+    assert_eq!(sources, ["system", "policy", "memory", "user", "state"], "{call:#}");
+    let request: Value = serde_json::from_str(call["request"].as_str().unwrap()).unwrap();
+    assert_eq!(request, model.heard()[0]);
     let replay = office.json(&["run", "replay", &run]).exits(0).document();
     assert_eq!(replay["identical"], true, "{replay:#}");
 }
