@@ -51,7 +51,7 @@ pub enum Sense {
         /// It.
         that: String,
     },
-    /// A read whose output is `{verdict, message, findings?}`.
+    /// A read whose output is `{verdict, message, findings?, fix?}`.
     Do {
         /// Which.
         operation: OperationId,
@@ -84,7 +84,7 @@ impl Sense {
 pub struct Fix {
     /// What is proposed.
     pub operation: OperationId,
-    /// Its arguments: as [`Sense::Do`], and over `findings`.
+    /// Its arguments: as [`Sense::Do`], and over `findings` and `fix` of what the sensor said.
     pub with: Value,
 }
 

@@ -195,7 +195,7 @@ fn check_sensor(
     if let Some(fix) = &sensor.fix {
         let found = context.operation(&fix.operation, (file, &format!("{at}/fix/do")));
         if let Some(found) = found {
-            let seen = seen.with("findings", Type::Any);
+            let seen = seen.with("findings", Type::Any).with("fix", Type::Any);
             checker.args((file, &format!("{at}/fix/with")), &fix.with, (&seen, &none), found);
         }
     }

@@ -13,11 +13,11 @@
 use kernel::{
     Digest,
     label::Trust,
-    planning::{Move, Settled},
+    planning::{Move, Planner as _, Settled},
 };
 use serde_json::{Value, json};
 
-use crate::support::{Drive, Seen, UNTRUSTED, VERIFIED, labelled, mixed, open};
+use crate::support::{Drive, Seen, UNTRUSTED, VERIFIED, labelled, mixed, open, planner, steps};
 
 /// Seeds tried.
 const SEEDS: u64 = 1_500;
@@ -270,6 +270,28 @@ fn an_unasked_write_differs_by_declared_answers_alone() {
         split += usize::from(apart.is_some() && one.argued != two.argued);
     }
     assert!(compared > 1_000 && split > 50, "{compared} {split}");
+}
+
+/// Questions, sensors and handles are folded from what was observed and from nothing else: stop anywhere,
+/// fold again, and the same is wanted.
+#[test]
+fn any_prefix_folds_to_the_same_moves() {
+    for seed in 0..40 {
+        let results = ["auto", "shown", "opaque"][usize::try_from(seed % 3).unwrap()];
+        let drive = play(seed, "left", Answers::OfWorld).0;
+        let fresh = || planner(steps(spec(results)));
+        let mut first = fresh();
+        let mut wanted = Vec::new();
+        for seen in &drive.seen {
+            seen.tell(&mut first);
+            wanted.push(first.next());
+        }
+        for cut in (0..drive.seen.len()).step_by(1 + drive.seen.len() / 8) {
+            let mut again = fresh();
+            drive.seen[..=cut].iter().for_each(|seen| seen.tell(&mut again));
+            assert_eq!(again.next(), wanted[cut], "seed {seed}, after {cut} observations");
+        }
+    }
 }
 
 fn moves(drive: &Drive) -> Vec<String> {

@@ -35,7 +35,8 @@ fn lines(drive: &Drive, about: &str) -> Vec<String> {
 }
 
 fn verdict(verdict: &str, message: &str) -> Value {
-    json!({ "verdict": verdict, "message": message, "findings": [{ "line": 7 }] })
+    json!({ "verdict": verdict, "message": message, "findings": [{ "line": 7 }],
+        "fix": { "by": "wrapping" } })
 }
 
 fn by_read(more: Value) -> Value {
@@ -105,7 +106,7 @@ fn a_sensor_that_cannot_look_did_not_pass() {
 
 fn fixing() -> Drive {
     let fix = json!({ "operation": "w.format", "with": {
-        "path": "${{ args.id }}", "lines": "${{ findings.map(f, f.line) }}",
+        "path": "${{ args.id }}", "lines": "${{ findings.map(f, f.line) }}", "by": "${{ fix.by }}",
     } });
     sensing(by_read(json!({ "fix": fix })))
 }
@@ -119,7 +120,7 @@ fn a_fix_is_proposed_once_and_told() {
     let fix = drive.proposal("a/fix[2]").clone();
     assert_eq!(
         (fix.operation.as_str(), &*fix.args),
-        ("w.format", &json!({ "path": "acme", "lines": [7] }))
+        ("w.format", &json!({ "path": "acme", "lines": [7], "by": "wrapping" }))
     );
     assert!(!fix.existence.is_tainted());
     drive.done("a/fix[2]", json!({}));

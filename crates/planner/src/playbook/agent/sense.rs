@@ -118,6 +118,8 @@ struct Found {
     verdict: Sensed,
     message: String,
     findings: Value,
+    /// What it would do about it.
+    hint: Value,
     label: Label,
 }
 
@@ -129,12 +131,15 @@ struct Said {
     message: String,
     #[serde(default)]
     findings: Value,
+    #[serde(default)]
+    fix: Value,
 }
 
 impl Found {
     /// A verdict without a word.
     fn plain(verdict: Sensed, label: Label) -> Self {
-        Self { verdict, message: String::new(), findings: Value::Null, label }
+        let (message, findings, hint) = (String::new(), Value::Null, Value::Null);
+        Self { verdict, message, findings, hint, label }
     }
 
     fn not_run(label: Label) -> Self {
@@ -143,7 +148,9 @@ impl Found {
 
     fn read(value: Option<&Value>, label: Label) -> Self {
         match value.and_then(|value| Said::deserialize(value).ok()) {
-            Some(Said { verdict, message, findings }) => Self { verdict, message, findings, label },
+            Some(Said { verdict, message, findings, fix: hint }) => {
+                Self { verdict, message, findings, hint, label }
+            }
             None => Self::not_run(label),
         }
     }
@@ -383,8 +390,10 @@ impl Frame {
             return Next::Goes;
         }
         let labels = LabelMap::uniform(found.label.clone());
-        let findings = Labelled { value: Arc::new(found.findings.clone()), labels };
-        let more = [("args", &check.of.args), ("findings", &findings)];
+        let said =
+            |value: &Value| Labelled { value: Arc::new(value.clone()), labels: labels.clone() };
+        let (findings, hint) = (said(&found.findings), said(&found.hint));
+        let more = [("args", &check.of.args), ("findings", &findings), ("fix", &hint)];
         let Ok(args) = with.eval(&desk.scene(link, Some(&check.of.result)).with(&more)) else {
             return Next::Goes;
         };
@@ -461,12 +470,10 @@ impl SensorCode {
         };
         let mut text = format!("`{}`: {}{judged}", self.spec.name, said.verdict.word());
         let say = self.spec.say.as_deref().filter(|_| said.verdict == Sensed::Fail);
-        let findings = match &said.findings {
-            Value::Null => None,
-            findings => Some(findings.to_string()),
-        };
+        let text_of = |value: &Value| (!value.is_null()).then(|| value.to_string());
+        let (findings, hint) = (text_of(&said.findings), text_of(&said.hint));
         let message = Some(said.message.as_str()).filter(|message| !message.is_empty());
-        for more in [say, message, findings.as_deref()].into_iter().flatten() {
+        for more in [say, message, findings.as_deref(), hint.as_deref()].into_iter().flatten() {
             text.push('\n');
             text.push_str(head(more, SAID_MAX_BYTES));
         }
