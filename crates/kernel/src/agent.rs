@@ -1,12 +1,15 @@
 //! A compiled agent: what a model is told, what it may use, and when it is done. Data, pinned with the
 //! plan that holds it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{id::OperationId, operation::Effect, playbook::Step};
+use crate::{extract::Extract, id::OperationId, operation::Effect, playbook::Step, sensor::Sensor};
+
+/// Most values of a run that are put before an agent.
+pub const STATE_VALUES_MAX: usize = 32;
 
 /// Most turns of one agent, whatever its limits say.
 pub const TURNS_MAX: u32 = 10_000;
@@ -48,6 +51,21 @@ pub struct Agent {
     /// Whether its answer says what it is without.
     #[serde(default, skip_serializing_if = "Gaps::are_untold")]
     pub gaps: Gaps,
+    /// What is put before it besides its task.
+    #[serde(default, skip_serializing_if = "Context::is_empty")]
+    pub context: Context,
+    /// What looks at its results and its answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sensors: Vec<Sensor>,
+    /// Questions it may have answered about results that it does not see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extracts: Vec<Extract>,
+    /// Which model answers them; absent = its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extract_role: Option<String>,
+    /// Whether it may have a person endorse a value.
+    #[serde(default, skip_serializing_if = "Endorsing::is_never")]
+    pub endorsing: Endorsing,
     /// Its limits.
     pub limits: Limits,
 }
@@ -69,6 +87,11 @@ impl Agent {
             asks: None,
             results: Results::default(),
             gaps: Gaps::default(),
+            context: Context::default(),
+            sensors: Vec::new(),
+            extracts: Vec::new(),
+            extract_role: None,
+            endorsing: Endorsing::default(),
             limits: Limits::default(),
         }
     }
@@ -124,6 +147,46 @@ pub struct Acceptance {
     pub that: String,
     /// What the agent is told when it is not.
     pub say: String,
+}
+
+/// What is put before an agent besides its task, each source with a budget of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// Values of the run, told again when they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateSource>,
+    /// What a read remembers, told once before the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemorySource>,
+}
+
+impl Context {
+    fn is_empty(&self) -> bool {
+        self.state.is_none() && self.memory.is_none()
+    }
+}
+
+/// Values of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateSource {
+    /// By name: JSON in which strings may hold `${{ … }}`.
+    pub values: BTreeMap<String, Value>,
+    /// Most tokens that they may take at once.
+    pub tokens_max: u32,
+}
+
+/// What a read remembers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemorySource {
+    /// The read.
+    pub operation: OperationId,
+    /// Its arguments: JSON in which strings may hold `${{ … }}`.
+    pub with: Value,
+    /// Most tokens that what it returns may take.
+    pub tokens_max: u32,
 }
 
 /// Text that is put before the model where it helps.
@@ -196,6 +259,23 @@ pub enum Gaps {
 impl Gaps {
     fn are_untold(&self) -> bool {
         *self == Self::Untold
+    }
+}
+
+/// Whether an agent may have a person endorse a value that it must not trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endorsing {
+    /// No: agents that ask nobody, and those of plans that were made before it could.
+    #[default]
+    Never,
+    /// By the role that answers its questions.
+    Asked,
+}
+
+impl Endorsing {
+    fn is_never(&self) -> bool {
+        *self == Self::Never
     }
 }
 

@@ -17,6 +17,7 @@ pub mod conversation;
 pub mod decision;
 pub mod event;
 pub mod exception;
+pub mod extract;
 pub mod gate;
 pub mod halt;
 pub mod hook;
@@ -37,6 +38,7 @@ pub mod receipt;
 pub mod rollback;
 pub mod run;
 pub mod sealed;
+pub mod sensor;
 pub mod summary;
 
 pub use id::{Digest, RunId, Seq};

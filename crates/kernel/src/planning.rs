@@ -10,8 +10,10 @@ use crate::{
     agent::StopReason,
     conversation::Usage,
     exception::Class,
+    extract::AnswerType,
     id::{At, OperationId, Seq},
     label::{Label, LabelMap},
+    sensor::{Sensed, SensorKind},
 };
 
 /// A value with the labels of its parts.
@@ -103,6 +105,52 @@ pub enum Mark {
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         forbid: BTreeSet<OperationId>,
     },
+    /// A declared question about a value was answered, and the answer is trusted further than the value.
+    /// The model call of the same step holds what was asked about and what was answered, both sealed: a
+    /// digest of a yes or no would be the yes or no.
+    Extracted {
+        /// The question's name.
+        question: String,
+        /// What an answer could be.
+        answer: AnswerType,
+        /// Whether there was one.
+        found: Found,
+        /// The label of what was asked about.
+        before: Label,
+        /// The label of the answer.
+        after: Label,
+    },
+    /// A sensor looked at a result or at an answer.
+    Sensed {
+        /// Which.
+        sensor: String,
+        /// What kind it is.
+        kind: SensorKind,
+        /// What it said.
+        verdict: Sensed,
+        /// The label of what it said.
+        before: Label,
+        /// The label of what the agent was told of it: of what the agent does not see it is told the verdict
+        /// and what the pack's author wrote.
+        after: Label,
+    },
+    /// A person endorsed a value: the question and the answer of the same step say which, and who.
+    Endorsed {
+        /// Its label until then.
+        before: Label,
+        /// Its label from then on.
+        after: Label,
+    },
+}
+
+/// Whether a declared question was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Found {
+    /// With a value of its type.
+    Answered,
+    /// Not: the model could not be asked, or said something else.
+    Unanswered,
 }
 
 fn is_zero(count: &u32) -> bool {

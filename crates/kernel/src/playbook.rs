@@ -245,6 +245,30 @@ pub fn think_path(agent: &str) -> String {
     format!("{agent}/think[]")
 }
 
+/// Static path of the model calls that answer an agent's questions about what it does not see.
+#[must_use]
+pub fn extract_path(agent: &str) -> String {
+    call_path(agent, "extract")
+}
+
+/// Static path of the read that an agent is reminded by.
+#[must_use]
+pub fn memory_path(agent: &str) -> String {
+    call_path(agent, "memory")
+}
+
+/// Static path of what an agent's sensors call.
+#[must_use]
+pub fn sense_path(agent: &str) -> String {
+    call_path(agent, "sense")
+}
+
+/// Static path of what is proposed to put right what an agent's sensors found.
+#[must_use]
+pub fn fix_path(agent: &str) -> String {
+    call_path(agent, "fix")
+}
+
 /// Static path of an agent's calls of one operation or playbook.
 #[must_use]
 pub fn call_path(agent: &str, what: &str) -> String {

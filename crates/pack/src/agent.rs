@@ -5,9 +5,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use kernel::{
     agent::{Acceptance, Circles, Guide, GuideScope, Limits, Results, TURNS_MAX},
     id::OperationId,
+    sensor::Sensor,
 };
 
 use crate::{
+    agent_context::read_context,
+    agent_extracts::read_extracts,
+    agent_sensors::{read_acceptance, read_sensors},
     model::{Tool, WrittenAgent},
     problem::Place,
     read::{Fields, NAME_MAX, Reader},
@@ -26,6 +30,11 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
         return WrittenAgent::default();
     };
     fields.get("schema");
+    let (accept, mut sensors) = match fields.get("accept") {
+        Some(node) => read_accept(node, reader),
+        None => Default::default(),
+    };
+    sensors.extend(fields.get("sensors").map(|n| read_sensors(n, reader)).unwrap_or_default());
     let agent = WrittenAgent {
         name: fields.need_name("name"),
         title: fields.text("title"),
@@ -36,10 +45,13 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
         operations: read_tools(&mut fields, ("uses", "do")),
         playbooks: read_tools(&mut fields, ("playbooks", "playbook")),
         output: fields.value("output").map(Arc::new),
-        accept: fields.get("accept").map(|node| read_accept(node, reader)).unwrap_or_default(),
+        context: fields.get("context").map(|n| read_context(n, reader)).unwrap_or_default(),
+        accept,
+        sensors,
         guides: fields.get("guides").map(|node| read_guides(node, reader)).unwrap_or_default(),
         skills: fields.texts("skills"),
         asks: fields.name("asks"),
+        extracts: fields.get("extracts").map(|n| read_extracts(n, reader)).unwrap_or_default(),
         results: fields.choice("results", &RESULTS).unwrap_or_default(),
         limits: fields.get("limits").map(|node| read_limits(node, reader)).unwrap_or_default(),
     };
@@ -86,16 +98,22 @@ fn read_tools(fields: &mut Fields<'_, '_>, (list, key): (&'static str, &'static 
     tools
 }
 
-fn read_accept(node: &Node, reader: Reader<'_>) -> Vec<Acceptance> {
-    let mut checks = Vec::new();
-    for item in reader.list(node, "accept") {
+/// Checks of the answer: conditions, and those that an operation makes.
+fn read_accept(node: &Node, reader: Reader<'_>) -> (Vec<Acceptance>, Vec<Sensor>) {
+    let (mut checks, mut made) = (Vec::new(), Vec::new());
+    for (index, item) in reader.list(node, "accept").iter().enumerate() {
         let Some(mut fields) = reader.fields(item, "a check") else { continue };
+        if fields.names().any(|name| name == "do") {
+            made.extend(read_acceptance(&mut fields, index));
+            fields.done();
+            continue;
+        }
         let that = fields.need("that").and_then(|node| read_expression(node, "that", reader));
         let say = fields.need_text("say");
         fields.done();
         checks.extend(that.map(|that| Acceptance { that, say }));
     }
-    checks
+    (checks, made)
 }
 
 fn read_guides(node: &Node, reader: Reader<'_>) -> Vec<Guide> {
@@ -146,9 +164,17 @@ fn read_limits(node: &Node, reader: Reader<'_>) -> Limits {
     limits
 }
 
+/// Tools that an agent has of its own.
+fn own_names(agent: &WrittenAgent) -> Vec<&'static str> {
+    let mut names = vec!["look", "load_skill", "ask_person"];
+    names.extend((!agent.extracts.is_empty()).then_some("extract"));
+    names.extend(agent.asks.is_some().then_some("endorse"));
+    names
+}
+
 /// Providers take letters, digits, `_` and `-` only, and a name may stand once.
 fn check_wire_names(agent: &WrittenAgent, doc: &Doc, reader: Reader<'_>) {
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeSet<String> = own_names(agent).into_iter().map(str::to_owned).collect();
     let lists = [("uses", &agent.operations), ("playbooks", &agent.playbooks)];
     for (list, tools) in lists {
         for (index, tool) in tools.iter().enumerate() {

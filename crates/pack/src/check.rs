@@ -2,18 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use expr::Type;
 use kernel::{
     conversation::MODEL_CONNECTOR,
     decision::Evidence,
     exception::Class,
-    hook::HOOK_CONNECTOR,
     id::OperationId,
     operation::{Companions, Effect, Operation},
     playbook::{Recovery, Step, Work},
 };
 
 use crate::{
+    check_agents::{agent_operations, agent_uses, check_agents},
     check_operations::check_connectors,
     checker::Checker,
     load::Draft,
@@ -253,7 +252,8 @@ pub(crate) fn used_operations(
     let mut todo: Vec<OperationId> = Vec::new();
     kernel::playbook::visit_steps(steps, &mut |_, step| {
         if let Work::Agent { agent, .. } = &step.work {
-            todo.extend(draft.agent(&agent.name).into_iter().flat_map(agent_operations));
+            let agents = draft.agent(&agent.name).into_iter();
+            todo.extend(agents.flat_map(|agent| agent_operations(draft, agent)));
         }
         let Work::Do { operation, .. } = &step.work else { return };
         todo.push(operation.clone());
@@ -280,77 +280,10 @@ pub(crate) fn used_operations(
     used
 }
 
-/// Operations that an agent names, its models among them.
-fn agent_operations(agent: &WrittenAgent) -> Vec<OperationId> {
-    let roles = std::iter::once(&agent.role).chain(&agent.summary_role);
-    let models = roles.map(|role| format!("{MODEL_CONNECTOR}.{role}"));
-    let tools = agent.operations.iter().map(|tool| tool.what.clone());
-    models.chain(tools).filter_map(|id| id.parse().ok()).collect()
-}
-
 fn companion_operations(companions: &Companions) -> Vec<OperationId> {
     let probe = companions.probe.iter().map(|probe| &probe.call);
     let others = [&companions.before, &companions.preview, &companions.undo_with];
     probe.chain(others.into_iter().flatten()).map(|call| call.operation.clone()).collect()
-}
-
-/// Every operation that an agent may use: its own, those of the playbooks it calls, and companions.
-fn agent_uses(draft: &Draft, agent: &WrittenAgent) -> BTreeSet<OperationId> {
-    let step = Step {
-        id: agent.name.clone(),
-        work: Work::Agent {
-            agent: Box::new(kernel::agent::Agent::named(agent.name.clone())),
-            with: serde_json::Value::Null,
-        },
-        when: None,
-        expect: Vec::new(),
-        on_failure: BTreeMap::new(),
-        undo: None,
-        caveat: None,
-    };
-    used_operations(draft, &agent.name, &[step])
-}
-
-fn check_agents(context: Context<'_>) {
-    let checker = Checker::new(context);
-    for (file, connector) in &context.draft.connectors {
-        if connector.name == MODEL_CONNECTOR {
-            let message = format!("`{MODEL_CONNECTOR}` names the operator's models");
-            context.wrong((file, "/name"), message, "give the connector another name");
-        }
-        if connector.name == HOOK_CONNECTOR {
-            let message = format!("`{HOOK_CONNECTOR}` names the operator's hooks");
-            context.wrong((file, "/name"), message, "give the connector another name");
-        }
-    }
-    for (file, agent) in &context.draft.agents {
-        for (index, tool) in agent.operations.iter().enumerate() {
-            let Ok(id) = tool.what.parse::<OperationId>() else { continue };
-            context.operation(&id, (file, &format!("/uses/{index}")));
-        }
-        for (index, tool) in agent.playbooks.iter().enumerate() {
-            check_playbook_name(context, &tool.what, (file, &format!("/playbooks/{index}")));
-        }
-        for (index, name) in agent.skills.iter().enumerate() {
-            if !context.draft.skills.contains_key(name) {
-                let fix = did_you_mean(name, context.draft.skills.keys().map(String::as_str));
-                let spot = format!("/skills/{index}");
-                context.wrong((file, &spot), format!("no skill `{name}`"), fix);
-            }
-        }
-        if let Some(role) = &agent.asks {
-            context.role(role, (file, "/asks"));
-        }
-        for (at, schema) in [("/input", &agent.input), ("/output", &agent.output)] {
-            if let Some(schema) = schema {
-                checker.schema((file, at), schema);
-            }
-        }
-        let output = agent.output.as_ref().map_or(Type::String, |output| Type::from_schema(output));
-        for (index, check) in agent.accept.iter().enumerate() {
-            checker.accept((file, &format!("/accept/{index}/that")), &check.that, &output);
-        }
-    }
 }
 
 fn check_asks(context: Context<'_>) {
@@ -470,7 +403,7 @@ fn check_exceptions(context: Context<'_>) {
     }
 }
 
-fn check_playbook_name(context: Context<'_>, name: &str, spot: (&str, &str)) {
+pub(crate) fn check_playbook_name(context: Context<'_>, name: &str, spot: (&str, &str)) {
     if context.draft.playbook(name).is_some() {
         return;
     }

@@ -92,13 +92,31 @@ impl<'d> Checker<'d> {
 
     /// Checks a condition on an agent's answer.
     pub(crate) fn accept(&self, spot: Spot<'_>, that: &str, answer: &Type) {
-        let types = ["intent", "steps", "run"]
-            .iter()
+        self.condition(spot, that, &self.around(answer.clone()));
+    }
+
+    /// What can be read before an agent has begun.
+    pub(crate) fn before(&self) -> Types {
+        let roots = ["intent", "steps", "run"].iter();
+        roots
             .fold(Types::new(), |types, root| types.with(*root, Type::Any))
             .with("pack", self.pack.clone())
-            .with("result", answer.clone());
+    }
+
+    /// What an expression over a result may read.
+    fn around(&self, result: Type) -> Types {
+        self.before().with("result", result)
+    }
+
+    /// What a sensor may read.
+    pub(crate) fn sensing(&self, result: Type) -> Types {
+        self.around(result).with("args", Type::Any)
+    }
+
+    /// Checks an expression that must be true or false.
+    pub(crate) fn condition(&self, spot: Spot<'_>, that: &str, types: &Types) {
         let parsed = Expr::parse(that).and_then(|expr| {
-            let ty = expr.check(&types)?;
+            let ty = expr.check(types)?;
             Ok((ty, expr.estimate(LIST_ASSUMED)))
         });
         match parsed {

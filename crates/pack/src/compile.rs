@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kernel::{
     Digest,
-    agent::{Agent, AgentTool, Does, Gaps},
+    agent::{Agent, AgentTool, Does, Endorsing, Gaps},
     canon,
     catalogue::{self, Catalogue, Entry},
     conversation::MODEL_CONNECTOR,
@@ -12,12 +12,17 @@ use kernel::{
     money::Money,
     operation::{Companion, Operation},
     plan::{Asks, Plan, PlanStep},
-    playbook::{Playbook, Recovery, STEPS_MAX, Step, Work, call_path, join_path, think_path},
+    playbook::{
+        Playbook, Recovery, STEPS_MAX, Step, Work, call_path, extract_path, fix_path, join_path,
+        memory_path, sense_path, think_path,
+    },
     port::Validate,
+    sensor::{Sense, Sensor},
 };
 use serde_json::Value;
 
 use crate::{
+    check_agents::extract_role,
     load::Pack,
     problem::{Place, Problem, did_you_mean},
     read::cut,
@@ -180,6 +185,14 @@ impl Pack {
             asks: written.asks.clone(),
             results: written.results,
             gaps: Gaps::Told,
+            context: written.context.clone(),
+            sensors: written.sensors.clone(),
+            extracts: written.extracts.clone(),
+            extract_role: extract_role(written, &self.manifest.asks.operations),
+            endorsing: match written.asks {
+                Some(_) => Endorsing::Asked,
+                None => Endorsing::Never,
+            },
             limits: written.limits.clone(),
         })
     }
@@ -378,6 +391,19 @@ impl Lister<'_> {
             self.row(&think_path(path), &id, turns)?;
         }
         let calls = reach.maybe().times(u64::from(agent.limits.calls_max));
+        if !agent.extracts.is_empty() {
+            let role = agent.extract_role.as_ref().unwrap_or(&agent.role);
+            let id = format!("{MODEL_CONNECTOR}.{role}").parse::<OperationId>();
+            let id = id.map_err(|e| refuse(e.to_string(), "rename the role"))?;
+            let asked_again = u64::from(agent.limits.repairs_max).saturating_add(1);
+            self.row(&extract_path(path), &id, calls.times(asked_again))?;
+        }
+        if let Some(memory) = &agent.context.memory {
+            self.row(&memory_path(path), &memory.operation, reach.maybe())?;
+        }
+        for sensor in &agent.sensors {
+            self.sensor(path, sensor, calls)?;
+        }
         for tool in &agent.tools {
             match &tool.does {
                 Does::Operation { operation, .. } => {
@@ -389,6 +415,27 @@ impl Lister<'_> {
                     self.walk(&call_path(path, name), steps, calls)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What a sensor calls, and what it may have put right.
+    fn sensor(&mut self, path: &str, sensor: &Sensor, calls: Reach) -> Result<(), Problem> {
+        let looks = match &sensor.sense {
+            Sense::That { .. } => None,
+            Sense::Do { operation, .. } => Some(operation.clone()),
+            Sense::Judge { role, .. } => {
+                let id = format!("{MODEL_CONNECTOR}.{role}").parse::<OperationId>();
+                Some(id.map_err(|e| refuse(e.to_string(), "rename the role"))?)
+            }
+        };
+        let fixes = sensor.fix.as_ref().map(|fix| (fix_path(path), fix.operation.clone()));
+        for (path, id) in looks.map(|id| (sense_path(path), id)).into_iter().chain(fixes) {
+            if self.rows.iter().any(|row| row.path == path && row.operation == id) {
+                continue;
+            }
+            let operation = self.row(&path, &id, calls)?;
+            self.companions(&path, &operation, None, calls)?;
         }
         Ok(())
     }

@@ -10,8 +10,12 @@
 //! against JSON Schemas for everybody; [`schemas`] gives editors the schema of each kind of file.
 
 mod agent;
+mod agent_context;
+mod agent_extracts;
+mod agent_sensors;
 mod binding;
 mod check;
+mod check_agents;
 mod check_operations;
 mod check_steps;
 mod checker;

@@ -7,13 +7,15 @@ use std::{
 
 use kernel::{
     LabelMap,
-    agent::{Acceptance, Guide, Limits, Results},
+    agent::{Acceptance, Context, Guide, Limits, Results},
     decision::{Autonomy, Evidence, Mode},
     exception::Class,
+    extract::Extract,
     id::{OperationId, PrincipalId},
     label::Label,
     operation::Operation,
     playbook::{Recovery, Step},
+    sensor::Sensor,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -115,6 +117,12 @@ pub struct WrittenAgent {
     pub skills: Vec<String>,
     /// Role that answers its questions.
     pub asks: Option<String>,
+    /// What is put before it besides its task.
+    pub context: Context,
+    /// What looks at its results and its answer, acceptance checks that an operation makes included.
+    pub sensors: Vec<Sensor>,
+    /// Questions it may have answered about results that it does not see.
+    pub extracts: Vec<Extract>,
     /// Whether it sees untrusted results.
     pub results: Results,
     /// Its limits.

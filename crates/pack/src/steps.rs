@@ -140,7 +140,7 @@ fn read_work(fields: &mut Fields<'_, '_>) -> Work {
     }
 }
 
-fn read_with(fields: &mut Fields<'_, '_>) -> Value {
+pub(crate) fn read_with(fields: &mut Fields<'_, '_>) -> Value {
     let Some(node) = fields.get("with") else { return Value::Object(Map::new()) };
     if !matches!(node.kind, Kind::Map(_)) {
         fields.reader.wrong(node.place, "`with` must be a map", "write `argument: value` pairs");

@@ -7,6 +7,7 @@ use kernel::{
     conversation::{Item, MODEL_CONNECTOR, Part, Prompt, Reply, Said, Segment, Thread, Usage},
     event::{Body, Ended, Record},
     id::{RunId, Seq},
+    planning::Mark,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,10 @@ pub struct ModelCallView {
     pub reply: Option<ReplyView>,
     /// Why it did not answer.
     pub failed: Option<String>,
+    /// Where it answered a declared question: which, and how far its answer is trusted instead of what it is
+    /// about, such as `angry: untrusted to verified`.
+    #[serde(default)]
+    pub raised: Option<String>,
     /// The exact request, as text.
     pub request: Option<String>,
 }
@@ -156,6 +161,7 @@ struct Talk {
     prompt: Option<Prompt>,
     reply: Option<Reply>,
     failed: Option<String>,
+    raised: Option<String>,
     thread: Arc<Thread>,
 }
 
@@ -183,6 +189,7 @@ fn talks(records: &[Record]) -> Vec<Talk> {
                     prompt,
                     reply: None,
                     failed: None,
+                    raised: None,
                 });
             }
             // A further try says the same again under a number of its own.
@@ -210,6 +217,12 @@ fn talks(records: &[Record]) -> Vec<Talk> {
                         }
                     }
                     Ended::Failed { class, .. } => talk.failed = Some(class.name().to_owned()),
+                }
+            }
+            Body::Marked { step, mark: Mark::Extracted { question, before, after, .. } } => {
+                if let Some(talk) = talks.iter_mut().rev().find(|talk| talk.step == *step) {
+                    let (before, after) = (word(&before.trust), word(&after.trust));
+                    talk.raised = Some(format!("{question}: {before} to {after}"));
                 }
             }
             _ => {}
@@ -242,6 +255,7 @@ impl Talk {
             seen: Vec::new(),
             reply: self.reply.as_ref().map(reply_view),
             failed: self.failed.clone(),
+            raised: self.raised.clone(),
             request: None,
         }
     }

@@ -1,6 +1,7 @@
 //! Model-driven agents, end to end: a scripted model over real HTTP, the demo companies, the built binary.
 
 pub(crate) mod model;
+mod quarantine;
 
 use std::{fs, process::Stdio};
 

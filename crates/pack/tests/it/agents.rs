@@ -2,10 +2,11 @@
 
 use kernel::{
     Digest,
-    agent::{Agent, Does, GuideScope},
+    agent::{Agent, Does, Endorsing, GuideScope},
     operation::{Effect, Operation},
     plan::Asks,
     playbook::Work,
+    sensor::Voice,
 };
 use pack::{Pack, Pins, read_skill};
 use serde_json::json;
@@ -32,6 +33,10 @@ guides:
   - {name: refunds, task: [refund], text: Ask first.}
 skills: [leveling]
 asks: approver
+extracts:
+  renews_on: {ask: When does it renew?, as: date}
+  mood: {ask: How does it sound?, as: {one_of: [calm, angry]}}
+  seats: {ask: How many seats?, as: {number: {min: 0, max: 10000}}}
 limits: {turns: 7, calls: 9, tokens: 1000, time: 5m, repairs: 1}
 ";
 
@@ -122,6 +127,28 @@ fn an_intent_handed_to_an_agent_compiles_into_its_envelope() {
     assert_eq!(compiled(&pack()).unwrap().digest().unwrap(), plan.digest().unwrap());
 }
 
+/// Questions about what it does not see go to the small model where the pack asks for it, and are in the plan.
+#[test]
+fn questions_are_answered_by_the_small_model_where_there_is_one() {
+    let plan = compiled(&pack()).unwrap();
+    let agent = agent_of(&plan);
+    assert_eq!((agent.extract_role.as_deref(), agent.extracts.len()), (None, 3));
+    assert_eq!(agent.endorsing, Endorsing::Asked);
+    let of = |plan: &kernel::plan::Plan| {
+        let step = plan.steps.iter().find(|s| s.path == "agent/extract[]").unwrap();
+        (step.operation.to_string(), step.times_max)
+    };
+    assert_eq!(of(&plan), ("model.main".to_owned(), 18), "nine calls, each asked again once");
+    let mut files = with_agent();
+    edit(&mut files, "pack.yaml", "    - model.main\n", "    - model.main\n    - model.small\n");
+    let small = Operation { id: "model.small".parse().unwrap(), ..model() };
+    let loaded = load(&files).unwrap_or_else(|problems| panic!("\n{}", show(&problems)));
+    let plan = compiled(&loaded.pack.with_models([model(), small]).unwrap()).unwrap();
+    assert_eq!(of(&plan).0, "model.small");
+    let small = agent_of(&plan).extract_role.as_deref();
+    assert_eq!(small, Some("small"));
+}
+
 #[test]
 fn without_a_model_the_plan_says_what_to_configure() {
     let pack = load(&with_agent()).unwrap().pack;
@@ -164,6 +191,17 @@ fn what_an_agent_names_must_exist() {
         ("turns: 7", "turn: 7", "unknown key `turn`"),
         ("as: raise_level", "as: crm_get", "two tools are called `crm_get`"),
         ("task: [refund]", "task: [refund], files: [a]", "not to both"),
+        ("as: date}", "as: text}", "agents/analyst.yaml:21:45: `text` is no type of an answer"),
+        ("as: date}", "as: 7}", "free text would bring its author's words"),
+        ("one_of: [calm, angry]", "one_of: [calm]", "has 1 words, not 2 to 32"),
+        ("one_of: [calm, angry]", "one_of: [calm, calm]", "`calm` is no word of its own"),
+        ("{min: 0, max: 10000}", "{min: 9, max: 1}", "`min` must be less than `max`"),
+        ("{min: 0, max: 10000}", "{min: 0}", "`max` is missing"),
+        ("ask: When", "asks: When", "unknown key `asks`"),
+        ("When does it renew?", "\"When ${{ intent.account }}?\"", "a question is fixed text"),
+        ("renews_on:", "Renews On:", "the name of a question is not a name"),
+        ("as: raise_level", "as: extract", "two tools are called `extract`"),
+        ("as: raise_level", "as: endorse", "two tools are called `endorse`"),
     ];
     for (from, to, says) in cases {
         let mut files = with_agent();
@@ -189,6 +227,143 @@ fn what_an_agent_names_must_exist() {
     let mut files = with_agent();
     edit(&mut files, "connectors/crm.yaml", "name: crm\n", "name: model\n");
     assert!(show(&load(&files).unwrap_err()).contains("names the operator's models"));
+}
+
+const SENSORS: &str = "\
+sensors:
+  - name: leveled
+    after: crm.get
+    that: result.level != '' && args.account != ''
+    say: The level is missing.
+  - name: linted
+    after: [crm.get, crm.set]
+    do: crm.lint
+    with: {account: \"${{ args.account }}\"}
+    fix: {do: crm.set, with: {account: \"${{ args.account }}\", level: low}}
+  - {name: polite, after: answer, judge: Is it polite?}
+";
+
+const LINT: &str = "operations:
+  lint:
+    effect: read
+    summary: Look at {/account}.
+    request: {method: GET, path: \"/lint/{account}\"}
+    input:
+      type: object
+      required: [account]
+      additionalProperties: false
+      properties: {account: {type: string}}
+    output:
+      type: object
+      required: [verdict, message]
+      properties: {verdict: {enum: [pass, fail, not_run]}, message: {type: string}}
+";
+
+fn with_sensors() -> Files {
+    let mut files = with_agent();
+    edit(&mut files, "connectors/crm.yaml", "operations:\n", LINT);
+    edit(
+        &mut files,
+        "pack.yaml",
+        "    - crm.set\n",
+        "    - crm.lint\n    - crm.set\n    - model.judge\n",
+    );
+    let accept =
+        "accept:\n  - {do: crm.lint, with: {account: \"${{ result.level }}\"}, say: Name one.}\n";
+    edit(&mut files, "agents/analyst.yaml", "accept:\n", accept);
+    edit(&mut files, "agents/analyst.yaml", "guides:\n", &format!("{SENSORS}guides:\n"));
+    files
+}
+
+/// Sensors, their fixes and checks by an operation stand in the plan with all they may call.
+#[test]
+fn sensors_compile_into_the_plan() {
+    let loaded = load(&with_sensors()).unwrap_or_else(|problems| panic!("\n{}", show(&problems)));
+    let judge = Operation { id: "model.judge".parse().unwrap(), ..model() };
+    let plan = compiled(&loaded.pack.with_models([model(), judge]).unwrap()).unwrap();
+    let has = |path: &str, operation: &str| {
+        plan.steps.iter().any(|s| s.path == path && s.operation.as_str() == operation)
+    };
+    assert!(has("agent/sense[]", "crm.lint") && has("agent/sense[]", "model.judge"));
+    assert!(has("agent/fix[]", "crm.set") && has("agent/fix[]!before", "crm.get"));
+    let sensors = &agent_of(&plan).sensors;
+    let names: Vec<&str> = sensors.iter().map(|sensor| sensor.name.as_str()).collect();
+    assert_eq!(names, ["accept-0", "leveled", "linted", "polite"]);
+    assert_eq!(sensors[0].voice, Voice::Sealed);
+    assert_eq!(agent_of(&plan).accept.len(), 1);
+}
+
+/// One mistake at a time, with its place.
+#[test]
+fn what_a_sensor_names_must_exist_and_fit() {
+    let cases = [
+        ("after: crm.get\n", "after: crm.list\n", "the agent does not use `crm.list`"),
+        ("after: crm.get\n", "after: crm.gett\n", "no operation `crm.gett`"),
+        ("result.level != '' && args", "result.lvel != '' && args", "`lvel`"),
+        ("result.level != '' && args.account != ''", "result.level", "expected true or false"),
+        ("    say: The level is missing.\n", "", "`say` is missing"),
+        ("    do: crm.lint\n", "    do: crm.set\n", "a sensor only looks"),
+        ("    do: crm.lint\n", "    do: crm.get\n", "the output of `crm.get` has no `verdict`"),
+        ("judge: Is it polite?", "judge: Is it polite?, that: 'true', say: x", "looks in one way"),
+        ("judge: Is it polite?", "say: x", "looks in one way"),
+        ("name: linted", "name: leveled", "two sensors are called `leveled`"),
+        ("level: low}}", "level: lowest}}", "`level` of `crm.set`"),
+        ("level: low}}", "lvel: low}}", "agents/analyst.yaml"),
+        ("{do: crm.lint, with", "{do: crm.lnt, with", "no operation `crm.lnt`"),
+        (", say: Name one.}", "}", "`say` is missing"),
+        (
+            "result.level != ''\n    say: Name a level.",
+            "result.lvel != ''\n    say: Name a level.",
+            "agents/analyst.yaml:14",
+        ),
+    ];
+    for (from, to, says) in cases {
+        let mut files = with_sensors();
+        edit(&mut files, "agents/analyst.yaml", from, to);
+        let said = load(&files).map_or_else(|problems| show(&problems), |_| "nothing".into());
+        assert!(said.contains(says), "{from} -> {to}: {said}");
+    }
+    let mut files = with_sensors();
+    edit(&mut files, "pack.yaml", "    - model.judge\n", "");
+    let said = show(&load(&files).unwrap_err());
+    assert!(said.contains("uses `model.judge`, which the pack does not ask for"), "{said}");
+}
+
+const CONTEXT: &str = "\
+context:
+  state: {tokens: 50, values: {account: \"${{ intent.account }}\", of: \"${{ pack }}\"}}
+  memory: {do: crm.get, with: {account: \"${{ intent.account }}\"}, tokens: 90}
+";
+
+/// What is put before an agent is in its plan, and what is wrong with it has its place.
+#[test]
+fn context_is_read_compiled_and_checked() {
+    let with_context = || {
+        let mut files = with_agent();
+        edit(&mut files, "agents/analyst.yaml", "guides:\n", &format!("{CONTEXT}guides:\n"));
+        files
+    };
+    let loaded = load(&with_context()).unwrap_or_else(|problems| panic!("\n{}", show(&problems)));
+    let plan = compiled(&loaded.pack.with_models([model()]).unwrap()).unwrap();
+    assert!(plan.steps.iter().any(|s| s.path == "agent/memory[]" && s.times_max == 1));
+    let context = &agent_of(&plan).context;
+    assert_eq!(context.state.as_ref().unwrap().tokens_max, 50);
+    assert_eq!(context.memory.as_ref().unwrap().tokens_max, 90);
+    let cases = [
+        ("tokens: 50", "tokens: 0", "tokens must be a whole number from 1"),
+        ("values: {", "value: {", "`values` is missing"),
+        (", of: ", ", Of It: ", "the name of a value is not a name"),
+        ("\"${{ pack }}\"", "\"${{ result }}\"", "`result`"),
+        ("do: crm.get,", "do: crm.set,", "nobody remembers by that"),
+        ("do: crm.get,", "do: crm.gett,", "no operation `crm.gett`"),
+        ("memory: {do", "memories: {do", "unknown key `memories`"),
+    ];
+    for (from, to, says) in cases {
+        let mut files = with_context();
+        edit(&mut files, "agents/analyst.yaml", from, to);
+        let said = load(&files).map_or_else(|problems| show(&problems), |_| "nothing".into());
+        assert!(said.contains(says), "{from} -> {to}: {said}");
+    }
 }
 
 /// An agent that calls the playbook it stands in would call itself.

@@ -96,7 +96,7 @@ impl Desk {
 
     /// What expressions see from `link`.
     pub(super) fn scene<'a>(&'a self, link: Link<'a>, result: Option<&'a Labelled>) -> Scene<'a> {
-        Scene { link, run: &self.run, pack: &self.pack, result, work: &self.work }
+        Scene { link, run: &self.run, pack: &self.pack, result, more: &[], work: &self.work }
     }
 
     /// The time of the last observation.

@@ -30,8 +30,21 @@ pub(super) struct Scene<'a> {
     pub(super) run: &'a Labelled,
     pub(super) pack: &'a Labelled,
     pub(super) result: Option<&'a Labelled>,
+    /// Further roots, by name.
+    pub(super) more: &'a [(&'static str, &'a Labelled)],
     /// Counts the steps spent.
     pub(super) work: &'a Cell<u64>,
+}
+
+impl<'a> Scene<'a> {
+    /// The same with further roots.
+    pub(super) fn with(self, more: &'a [(&'static str, &'a Labelled)]) -> Self {
+        Self { more, ..self }
+    }
+
+    fn more(&self, name: &str) -> Option<&'a Labelled> {
+        self.more.iter().find(|(root, _)| *root == name).map(|(_, value)| *value)
+    }
 }
 
 #[derive(Debug)]
@@ -182,7 +195,10 @@ impl Env for View<'_> {
             "run" => Some(&self.scene.run.value),
             "pack" => Some(&self.scene.pack.value),
             "result" => self.scene.result.map(|result| &*result.value),
-            name => self.scene.link.item(name).map(|(value, _)| value),
+            name => match self.scene.more(name) {
+                Some(more) => Some(&more.value),
+                None => self.scene.link.item(name).map(|(value, _)| value),
+            },
         }
     }
 
@@ -194,10 +210,13 @@ impl Env for View<'_> {
             "run" => Some(at(self.scene.run)),
             "pack" => Some(at(self.scene.pack)),
             "result" => self.scene.result.map(at),
-            name => self.scene.link.item(name).map(|(_, item)| {
-                let inside = pointer_of(path);
-                item.list.labels.at(&format!("/{}{inside}", item.index))
-            }),
+            name => match self.scene.more(name) {
+                Some(more) => Some(at(more)),
+                None => self.scene.link.item(name).map(|(_, item)| {
+                    let inside = pointer_of(path);
+                    item.list.labels.at(&format!("/{}{inside}", item.index))
+                }),
+            },
         };
         Tag(label.unwrap_or_default())
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{Drive, Seen, UNTRUSTED, USER, VERIFIED, give, label, labelled, open};
 
 /// An agent with a read (`r.look`), a second read, and a write (`w.send`).
-fn agent(more: Value) -> Value {
+pub(crate) fn agent(more: Value) -> Value {
     let tool = |name: &str, operation: &str, effect: &str| {
         json!({
             "name": name,
@@ -49,25 +49,30 @@ fn agent(more: Value) -> Value {
     json!({ "id": "a", "work": { "kind": "agent", "agent": spec, "with": "${{ intent.task }}" } })
 }
 
-fn started(more: Value) -> Drive {
+pub(crate) fn started(more: Value) -> Drive {
     let end = give(json!("${{ steps.a.output }}"));
     open(json!([agent(more), end]), json!({ "task": "Look into Acme", "u": "x" }))
 }
 
-fn call(id: &str, name: &str, arguments: Value) -> Value {
+pub(crate) fn call(id: &str, name: &str, arguments: Value) -> Value {
     json!({ "item": "call", "id": id, "name": name, "arguments": arguments })
 }
 
-fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     json!({ "item": "text", "text": text })
 }
 
 /// The model's `turn`-th reply.
-fn says(drive: &mut Drive, turn: u32, items: Value) {
+pub(crate) fn says(drive: &mut Drive, turn: u32, items: Value) {
     says_as(drive, turn, (items, "end", 10), USER);
 }
 
-fn says_as(drive: &mut Drive, turn: u32, (items, stop, tokens): (Value, &str, u64), trust: Trust) {
+pub(crate) fn says_as(
+    drive: &mut Drive,
+    turn: u32,
+    (items, stop, tokens): (Value, &str, u64),
+    trust: Trust,
+) {
     let reply = json!({
         "provider": "p", "model": "m", "wire": "openai", "items": items, "stop": stop,
         "usage": { "input": tokens, "output": 1 }, "raw": "",
@@ -77,13 +82,13 @@ fn says_as(drive: &mut Drive, turn: u32, (items, stop, tokens): (Value, &str, u6
 }
 
 /// What the model was asked in its `turn`-th call.
-fn prompt(drive: &Drive, turn: u32) -> Prompt {
+pub(crate) fn prompt(drive: &Drive, turn: u32) -> Prompt {
     let proposal = drive.proposal(&format!("a/think[{turn}]"));
     serde_json::from_value((*proposal.args).clone()).unwrap()
 }
 
 /// The results told in a prompt: (call, content, is_error).
-fn results(drive: &Drive, turn: u32) -> Vec<(String, String, bool)> {
+pub(crate) fn results(drive: &Drive, turn: u32) -> Vec<(String, String, bool)> {
     let segments = prompt(drive, turn).segments.into_iter();
     segments
         .filter_map(|segment| match segment {
@@ -93,7 +98,7 @@ fn results(drive: &Drive, turn: u32) -> Vec<(String, String, bool)> {
         .collect()
 }
 
-fn told_by(drive: &Drive, turn: u32, source: Source) -> Vec<String> {
+pub(crate) fn told_by(drive: &Drive, turn: u32, source: Source) -> Vec<String> {
     let segments = prompt(drive, turn).segments.into_iter();
     segments
         .filter_map(|segment| match segment {
@@ -105,7 +110,7 @@ fn told_by(drive: &Drive, turn: u32, source: Source) -> Vec<String> {
         .collect()
 }
 
-fn concluded(drive: &Drive) -> String {
+pub(crate) fn concluded(drive: &Drive) -> String {
     let mark = drive.moves.iter().find_map(|wanted| match wanted {
         Move::Mark { mark: Mark::Concluded { reason, .. }, .. } => Some(reason.to_string()),
         _ => None,

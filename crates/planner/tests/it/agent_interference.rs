@@ -3,16 +3,21 @@
 //!
 //! The model is an adversary: a function of every byte it was shown, so that any difference it sees
 //! changes all it wants from then on. It calls reads and writes, looks into handles, passes parts of
-//! results on without seeing them, and answers. Results are trusted, untrusted or mixed, at random.
+//! results on without seeing them, has declared questions answered about them, and answers. Results are
+//! trusted, untrusted or mixed, at random.
+//!
+//! One thing may differ, and nothing else: the answers to declared questions, and the verdicts of sensors,
+//! which are such answers in three words. Where these are the same, so is
+//! every call that nothing untrusted decided; and up to the first answer that is not.
 
 use kernel::{
     Digest,
     label::Trust,
-    planning::{Move, Settled},
+    planning::{Move, Planner as _, Settled},
 };
 use serde_json::{Value, json};
 
-use crate::support::{Drive, Seen, UNTRUSTED, VERIFIED, labelled, mixed, open};
+use crate::support::{Drive, Seen, UNTRUSTED, VERIFIED, labelled, mixed, open, planner, steps};
 
 /// Seeds tried.
 const SEEDS: u64 = 1_500;
@@ -48,6 +53,15 @@ fn spec(results: &str) -> Value {
             tool("r_one", "r.one", "read"), tool("r_two", "r.two", "read"),
             tool("w_one", "w.one", "write"), tool("w_two", "w.two", "write"),
         ],
+        "extract_role": "small",
+        "extracts": [
+            { "name": "angry", "ask": "Is the writer angry?", "answer": { "type": "boolean" } },
+            { "name": "seats", "ask": "How many?", "answer": { "type": "number", "min": 0, "max": 9 } },
+        ],
+        "sensors": [{
+            "name": "lint", "stage": { "after": "result", "operations": ["r.one"] },
+            "sense": { "by": "do", "operation": "r.lint", "with": "${{ args }}" }, "say": "Again.",
+        }],
         "limits": {
             "turns_max": TURNS, "calls_max": 100, "tokens_max": 1_000_000, "wall_max_ms": 1_000_000,
             "repairs_max": 20, "output_tokens_max": 100, "context_tokens_max": 1_000_000,
@@ -69,7 +83,12 @@ fn reply(shown: &[u8]) -> Value {
                 1 => json!({ "x": { "$result": handle, "at": part } }),
                 _ => json!({ "x": 1, "y": [{ "$result": handle, "at": part }] }),
             };
-            let (name, arguments) = match draw.next(6) {
+            let from = json!({ "$result": handle, "at": part });
+            let (name, arguments) = match draw.next(8) {
+                6 | 7 => {
+                    let what = ["angry", "seats", "mood"][draw.next(3)];
+                    ("extract", json!({ "from": from, "what": what }))
+                }
                 0 => ("look", json!({ "result": handle, "at": part })),
                 1 | 2 => (["r_one", "r_two"][draw.next(2)], argument),
                 _ => (["w_one", "w_two"][draw.next(2)], argument),
@@ -99,59 +118,180 @@ fn draw_text(seed: u64, step: &str) -> String {
     format!("{:?}", Draw::of(&[&seed.to_be_bytes(), step.as_bytes(), b"text"]).next(50))
 }
 
+/// What the answering model says: an answer, or whatever the text made it say.
+fn answer(said_by: &str, prompt: &Value) -> (Value, String) {
+    let mut draw = Draw::of(&[said_by.as_bytes()]);
+    let about = prompt["output"]["properties"]["answer"]["type"][0].as_str() == Some("boolean");
+    let said = match (draw.next(5), about) {
+        (0, _) => format!("pay {said_by} at once"),
+        (1, _) => format!(r#"{{"answer": "{said_by}"}}"#),
+        (2, _) => r#"{"answer": null}"#.to_owned(),
+        (_, true) => format!(r#"{{"answer": {}}}"#, draw.next(2) == 0),
+        (_, false) => format!(r#"{{"answer": {}}}"#, draw.next(10)),
+    };
+    let reply = json!({
+        "provider": "p", "model": "m", "wire": "openai", "items": [{ "item": "text", "text": said }],
+        "stop": "end", "usage": { "input": draw.next(90), "output": 1 }, "raw": "",
+    });
+    (reply, said)
+}
+
+/// Whom the answering model obeys.
+#[derive(Clone, Copy)]
+enum Answers {
+    /// Nobody: it says the same in both worlds.
+    Same,
+    /// The untrusted text.
+    OfWorld,
+}
+
+impl Answers {
+    fn by(self, seed: u64, step: &str, world: &str) -> String {
+        match self {
+            Self::Same => format!("{seed} {step}"),
+            Self::OfWorld => format!("{world} {seed} {step}"),
+        }
+    }
+}
+
 /// The writes of one world by what their labels claim, in order. Each claim has to hold alone: policies may
 /// look at either label.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Clean {
     /// That nothing untrusted decided that they are made.
     existing: Vec<String>,
     /// That nothing untrusted is in their arguments, with these.
     argued: Vec<String>,
+    /// What was answered to declared questions, with how many of both there were before.
+    answered: Vec<(usize, usize, String)>,
 }
 
 /// Plays one world.
-fn play(seed: u64, world: &str) -> (Drive, Clean) {
+fn play(seed: u64, world: &str, answers: Answers) -> (Drive, Clean) {
     let results = ["auto", "shown", "opaque"][usize::try_from(seed % 3).unwrap()];
     let intent = json!({ "task": format!("task {seed}"), "u": world });
     let mut drive = open(spec(results), intent);
-    let mut shown = Vec::new();
+    let (mut shown, mut clean) = (Vec::new(), Clean::default());
     let mut done = 0;
     // Every proposal is settled in the order in which it was made.
     loop {
         let Some(proposal) = drive.proposals().nth(done).cloned() else { break };
         done += 1;
-        let settled = if proposal.operation.connector() == "model" {
-            shown.extend(proposal.args.to_string().into_bytes());
-            let mut said = labelled(reply(&shown), Trust::System);
-            said.labels = said.labels.joined_with(&proposal.arg_labels.join_all());
+        let label = proposal.arg_labels.join_all();
+        let reply_of = |said: Value| {
+            let mut said = labelled(said, Trust::System);
+            said.labels = said.labels.joined_with(&label);
             Settled::Done(said)
-        } else {
-            result(seed, &proposal.step, world)
         };
+        let settled = match proposal.operation.as_str() {
+            "model.main" => {
+                shown.extend(proposal.args.to_string().into_bytes());
+                reply_of(reply(&shown))
+            }
+            "model.small" => {
+                let by = answers.by(seed, &proposal.step, world);
+                let (said, text) = answer(&by, &proposal.args);
+                clean.answered.push((clean.existing.len(), clean.argued.len(), text));
+                reply_of(said)
+            }
+            // Its words are the text's own; only what it comes to may be the same.
+            "r.lint" => {
+                let passes =
+                    Draw::of(&[answers.by(seed, &proposal.step, world).as_bytes()]).next(2) == 0;
+                let text = format!(r#"{{"answer": {passes}}}"#);
+                clean.answered.push((clean.existing.len(), clean.argued.len(), text));
+                let verdict = if passes { "pass" } else { "fail" };
+                let said = json!({ "verdict": verdict, "message": world, "findings": [world] });
+                Settled::Done(labelled(said, UNTRUSTED))
+            }
+            _ => result(seed, &proposal.step, world),
+        };
+        if proposal.operation.connector() == "w" {
+            if !proposal.existence.is_tainted() {
+                clean.existing.push(format!("{} {}", proposal.step, proposal.operation));
+            }
+            if !label.is_tainted() {
+                clean.argued.push(format!("{} {}", proposal.step, proposal.args));
+            }
+        }
         drive.told(Seen::Settled(proposal.step, settled));
     }
-    let writes = || drive.proposals().filter(|p| p.operation.connector() == "w");
-    let existing = writes().filter(|p| !p.existence.is_tainted());
-    let existing = existing.map(|p| format!("{} {}", p.step, p.operation)).collect();
-    let argued = writes().filter(|p| !p.arg_labels.join_all().is_tainted());
-    let argued = argued.map(|p| format!("{} {}", p.step, p.args)).collect();
-    (drive, Clean { existing, argued })
+    (drive, clean)
 }
 
 #[test]
 fn no_unasked_write_follows_from_untrusted_text() {
-    let (mut compared, mut dirty, mut differ) = (0, 0, 0);
+    let (mut compared, mut dirty, mut differ, mut answered) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
-        let ((one, clean_one), (two, clean_two)) = (play(seed, "left"), play(seed, "right"));
-        assert_eq!(clean_one, clean_two, "seed {seed}");
+        let world = |world| play(seed, world, Answers::Same);
+        let ((one, clean_one), (two, clean_two)) = (world("left"), world("right"));
+        let parts = |clean: &Clean| (clean.existing.clone(), clean.argued.clone());
+        assert_eq!(parts(&clean_one), parts(&clean_two), "seed {seed}");
         compared += clean_one.argued.len();
         let writes =
             |drive: &Drive| drive.proposals().filter(|p| p.operation.connector() == "w").count();
         dirty += writes(&one) - clean_one.argued.len();
         differ += usize::from(moves(&one) != moves(&two));
+        answered += clean_one.answered.len();
     }
     // The test would say nothing if the worlds never differed, or nothing clean ever happened.
-    assert!(compared > 500 && dirty > 500 && differ > 300, "{compared} {dirty} {differ}");
+    let counts = format!("{compared} {dirty} {differ} {answered}");
+    assert!(compared > 500 && dirty > 500 && differ > 300 && answered > 500, "{counts}");
+}
+
+/// The exception to the claim, exactly: where the answering model obeys the text, a write that nothing else
+/// untrusted decided may follow from its answers, and from nothing before them; and no text gets into it.
+#[test]
+fn an_unasked_write_differs_by_declared_answers_alone() {
+    let (mut compared, mut split) = (0, 0);
+    for seed in 0..SEEDS {
+        let world = |world| play(seed, world, Answers::OfWorld).1;
+        let (one, two) = (world("left"), world("right"));
+        let accepted = |clean: &Clean| -> Vec<(usize, usize, Value)> {
+            let read = |text: &str| match serde_json::from_str::<Value>(text) {
+                Ok(said) if !said["answer"].is_string() => said["answer"].clone(),
+                _ => json!("none"),
+            };
+            clean.answered.iter().map(|(e, a, text)| (*e, *a, read(text))).collect()
+        };
+        let (said_one, said_two) = (accepted(&one), accepted(&two));
+        let apart = said_one.iter().zip(&said_two).position(|(one, two)| one.2 != two.2);
+        let (existing, argued) = match apart.and_then(|at| said_one.get(at)) {
+            Some((existing, argued, _)) => (*existing, *argued),
+            None => (usize::MAX, usize::MAX),
+        };
+        let until = |list: &[String], end: usize| list[..end.min(list.len())].to_vec();
+        assert_eq!(until(&one.existing, existing), until(&two.existing, existing), "seed {seed}");
+        assert_eq!(until(&one.argued, argued), until(&two.argued, argued), "seed {seed}");
+        for write in one.argued.iter().chain(&two.argued) {
+            assert!(!write.contains("left") && !write.contains("right"), "seed {seed}: {write}");
+            compared += 1;
+        }
+        split += usize::from(apart.is_some() && one.argued != two.argued);
+    }
+    assert!(compared > 1_000 && split > 50, "{compared} {split}");
+}
+
+/// Questions, sensors and handles are folded from what was observed and from nothing else: stop anywhere,
+/// fold again, and the same is wanted.
+#[test]
+fn any_prefix_folds_to_the_same_moves() {
+    for seed in 0..40 {
+        let results = ["auto", "shown", "opaque"][usize::try_from(seed % 3).unwrap()];
+        let drive = play(seed, "left", Answers::OfWorld).0;
+        let fresh = || planner(steps(spec(results)));
+        let mut first = fresh();
+        let mut wanted = Vec::new();
+        for seen in &drive.seen {
+            seen.tell(&mut first);
+            wanted.push(first.next());
+        }
+        for cut in (0..drive.seen.len()).step_by(1 + drive.seen.len() / 8) {
+            let mut again = fresh();
+            drive.seen[..=cut].iter().for_each(|seen| seen.tell(&mut again));
+            assert_eq!(again.next(), wanted[cut], "seed {seed}, after {cut} observations");
+        }
+    }
 }
 
 fn moves(drive: &Drive) -> Vec<String> {

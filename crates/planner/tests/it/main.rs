@@ -3,7 +3,14 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod agent_context;
+#[cfg(test)]
 mod agent_interference;
+#[cfg(test)]
+mod agent_quarantine;
+#[cfg(test)]
+mod agent_sensors;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod flow;

@@ -342,6 +342,16 @@ fn line(wanted: &Move) -> String {
         Move::Mark { step, mark: Mark::Concluded { reason, turns, calls, .. } } => {
             format!("{reason} {step} {turns}/{calls}")
         }
+        Move::Mark { step, mark: Mark::Extracted { question, found, before, after, .. } } => {
+            format!("{found:?} {step} {question} {:?}>{:?}", before.trust, after.trust)
+        }
+        Move::Mark { step, mark: Mark::Sensed { sensor, verdict, before, after, .. } } => {
+            let (before, after) = (before.trust, after.trust);
+            format!("{} {step} {sensor} {before:?}>{after:?}", verdict.word())
+        }
+        Move::Mark { step, mark: Mark::Endorsed { before, after } } => {
+            format!("endorsed {step} {:?}>{:?}", before.trust, after.trust)
+        }
         Move::Escalate { step, class, owner } => {
             format!("escalate {step} {} to {owner}", class.name())
         }

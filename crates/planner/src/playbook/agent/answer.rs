@@ -47,7 +47,16 @@ impl Frame {
         if let Some(why) = self.objection(desk, link, &answer) {
             return self.send_back(desk, why, StopReason::InvalidModelOutput);
         }
-        let unproven = claims::unproven(&text, &self.changed);
+        self.sense_answer(desk, link, (answer, text))
+    }
+
+    /// The answer stands; what it is without is said with it.
+    pub(super) fn stand(&mut self, desk: &mut Desk, answer: Labelled, text: &str) -> Progress {
+        if !self.steering.is_empty() {
+            // Somebody said something while sensors looked.
+            return self.think(desk);
+        }
+        let unproven = claims::unproven(text, &self.changed);
         if !unproven.is_empty() {
             desk.note(&self.path, None, UNPROVEN);
         }
@@ -97,14 +106,14 @@ impl Frame {
     }
 
     /// Tells the model, once, that it goes round in circles; the second time it stops.
-    pub(super) fn in_circles(&mut self, desk: &mut Desk) -> Progress {
+    pub(super) fn in_circles(&mut self, desk: &mut Desk) -> Option<Progress> {
         self.streaks.circles = self.streaks.circles.saturating_add(1);
         if self.streaks.circles > 1 {
-            return self.conclude(desk, StopReason::Stuck, self.seen.clone());
+            return Some(self.conclude(desk, StopReason::Stuck, self.seen.clone()));
         }
         self.circles.forget();
         self.talk.add(message(say::CIRCLES, Source::Sensor));
-        self.think(desk)
+        None
     }
 }
 
@@ -121,7 +130,7 @@ pub(super) fn text_of(items: &[Item]) -> String {
 }
 
 /// A text without the fence that models like to put around JSON.
-fn unfenced(text: &str) -> &str {
+pub(super) fn unfenced(text: &str) -> &str {
     let text = text.trim();
     let inside = text.strip_prefix(FENCE).and_then(|rest| rest.strip_suffix(FENCE));
     match inside {

@@ -8,6 +8,7 @@ use kernel::{
     agent::StopReason,
     conversation::{Item, Segment, Source},
     exception::Class,
+    id::OperationId,
     operation::Effect,
     planning::{Labelled, Move, Question, Settled},
     playbook::call_path,
@@ -19,13 +20,16 @@ use super::{
     super::{
         desk::{Desk, Kind},
         flow::{Event, Flow, Stimulus},
-        scope::Scope,
+        scope::{Link, Scope},
         seq::Sequence,
     },
     Frame, Progress,
-    code::{ASK_PERSON, LOAD_SKILL, LOOK, Sight, ToolCode},
+    code::{ASK_PERSON, ENDORSE, EXTRACT, LOAD_SKILL, LOOK, Sight, ToolCode},
+    extract::Extraction,
     nearest::nearest,
-    say, stuck,
+    say,
+    sense::Landed,
+    stuck,
     talk::{head, message},
 };
 
@@ -35,14 +39,11 @@ const PARALLEL_MAX: usize = 16;
 /// Calls of one turn; more are told to wait.
 const CALLS_A_TURN_MAX: usize = 64;
 
-/// How long a question of an agent stays open, in milliseconds.
-const QUESTION_EXPIRES_MS: i64 = 24 * 3_600_000;
-
 /// Deepest arguments in which handles are looked for.
 const HANDLE_DEPTH_MAX: usize = 32;
 
 /// The key that makes an object a reference to a result.
-const HANDLE: &str = "$result";
+pub(super) const HANDLE: &str = "$result";
 
 /// A call on its way.
 #[derive(Debug)]
@@ -53,20 +54,26 @@ pub(super) struct Open {
     /// As the model wrote them.
     args: Value,
     is_read: bool,
-    step: String,
-    at: At,
+    pub(super) step: String,
+    /// The operation and its arguments, where sensors watch it.
+    sent: Option<(OperationId, Labelled)>,
+    pub(super) at: At,
     /// What hooks had to say about it.
     heard: Vec<Labelled>,
 }
 
 /// Where a call stands.
 #[derive(Debug)]
-enum At {
+pub(super) enum At {
     /// It waits for those before it.
     Waiting(Box<Wanted>),
     Acting,
     Asking,
     Inside(Box<Sequence>),
+    /// A question about a value that the agent does not see.
+    Extracting(Box<Extraction>),
+    /// A person looks at a value.
+    Endorsing(Box<Labelled>),
     /// What the model is told.
     Told {
         content: String,
@@ -77,15 +84,17 @@ enum At {
 
 /// What a checked call will do.
 #[derive(Debug)]
-enum Wanted {
+pub(super) enum Wanted {
     Operation(Proposal),
     Question(Question),
     Playbook(Sequence),
+    Extraction(Extraction),
+    Endorsement(Question, Labelled),
 }
 
 impl Frame {
     /// The model wants tools: checks every call and begins those that may begin.
-    pub(super) fn call(&mut self, desk: &mut Desk, items: &[Item]) -> Progress {
+    pub(super) fn call(&mut self, desk: &mut Desk, link: Link<'_>, items: &[Item]) -> Progress {
         let calls = items.iter().filter(|item| matches!(item, Item::Call { .. }));
         for item in calls.take(CALLS_A_TURN_MAX) {
             let Item::Call { id, name, arguments, malformed } = item else { continue };
@@ -101,10 +110,22 @@ impl Frame {
                 None => self.check(desk, name, &args),
             };
             let (id, name) = (id.clone(), name.clone());
-            self.open.push(Open { id, name, args, is_read, step, at, heard: Vec::new() });
+            let sent = self.watched(&at);
+            let heard = Vec::new();
+            self.open.push(Open { id, name, args, is_read, step, sent, at, heard });
         }
         self.mode = super::Mode::Calling;
-        self.go_on_calling(desk)
+        self.go_on_calling(desk, link)
+    }
+
+    /// What sensors will want to know of a call.
+    fn watched(&self, at: &At) -> Option<(OperationId, Labelled)> {
+        let At::Waiting(wanted) = at else { return None };
+        let Wanted::Operation(proposal) = &**wanted else { return None };
+        let (value, labels) = (Arc::clone(&proposal.args), &proposal.arg_labels);
+        let is_watched = self.code.watched.contains(&proposal.operation);
+        let args = || Labelled { value, labels: labels.clone() };
+        is_watched.then(|| (proposal.operation.clone(), args()))
     }
 
     /// What a call will do, or why it will not.
@@ -117,6 +138,8 @@ impl Frame {
                 return (self.load_skill(args), String::new(), true);
             }
             ASK_PERSON if code.spec.asks.is_some() => return self.question(args),
+            EXTRACT if !code.spec.extracts.is_empty() => return self.extraction(args),
+            ENDORSE if code.endorses() => return self.endorsement(args),
             _ => {}
         }
         let Some(tool) = code.tools.get(name) else {
@@ -225,7 +248,7 @@ impl Frame {
         })
     }
 
-    fn referred(&self, fields: &Map<String, Value>) -> Result<(Value, LabelMap), Wrong> {
+    pub(super) fn referred(&self, fields: &Map<String, Value>) -> Result<(Value, LabelMap), Wrong> {
         let handle = fields.get(HANDLE).and_then(Value::as_str).unwrap_or_default();
         let at = fields.get("at").and_then(Value::as_str).unwrap_or_default();
         let kept = self.kept(handle).map_err(Wrong::plain)?;
@@ -236,78 +259,14 @@ impl Frame {
         Ok((value.clone(), LabelMap::uniform(kept.labels.at(at))))
     }
 
-    fn kept(&self, handle: &str) -> Result<&Labelled, String> {
+    pub(super) fn kept(&self, handle: &str) -> Result<&Labelled, String> {
         let index = handle.strip_prefix('r').and_then(|n| n.parse::<usize>().ok());
         let kept = index.and_then(|n| self.kept.get(n.checked_sub(1)?));
         kept.ok_or_else(|| format!("there is no result `{handle}`"))
     }
 
-    /// Opens a handle: from here on the agent has seen what is in it.
-    fn look(&mut self, args: &Value) -> At {
-        let handle = args.get("result").and_then(Value::as_str).unwrap_or_default();
-        let at = args.get("at").and_then(Value::as_str).unwrap_or_default();
-        let from = args.get("from").and_then(Value::as_u64).unwrap_or_default();
-        let found = self.kept(handle).map(|kept| match kept.value.pointer(at) {
-            Some(part) => (Some(shown(part)), kept.labels.at(at)),
-            None => (None, kept.labels.join_all()),
-        });
-        let (text, label) = match found {
-            Ok(found) => found,
-            Err(problem) => return told_error(problem),
-        };
-        self.seen.join_from(&label);
-        let Some(text) = text else {
-            return told_error(format!("`{handle}` holds nothing at `{at}`"));
-        };
-        let mut start = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
-        while !text.is_char_boundary(start) {
-            start = start.saturating_sub(1);
-        }
-        let rest = text.get(start..).unwrap_or_default();
-        let part = head(rest, self.result_bytes_max());
-        let left = rest.len().saturating_sub(part.len());
-        let more = if left == 0 {
-            String::new()
-        } else {
-            format!("\n[{left} bytes follow, from {}]", start.saturating_add(part.len()))
-        };
-        At::Told { content: format!("{part}{more}"), is_error: false, refused: false }
-    }
-
-    fn load_skill(&self, args: &Value) -> At {
-        let name = args.get("name").and_then(Value::as_str).unwrap_or_default();
-        let skills = &self.code.spec.skills;
-        match skills.iter().find(|skill| skill.name == name) {
-            Some(skill) => {
-                At::Told { content: skill.text.clone(), is_error: false, refused: false }
-            }
-            None => {
-                let hint = nearest(name, skills.iter().map(|skill| skill.name.as_str()));
-                let hint = hint.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
-                told_error(format!("there is no skill `{name}`{hint}"))
-            }
-        }
-    }
-
-    fn question(&self, args: &Value) -> (At, String, bool) {
-        let text = args.get("question").and_then(Value::as_str).unwrap_or_default();
-        if text.is_empty() {
-            return (told_error("`question` is missing".to_owned()), String::new(), true);
-        }
-        let step = numbered(&call_path(&self.path, ASK_PERSON), self.spent.calls);
-        let labels = LabelMap::uniform(self.seen.clone());
-        let question = Question {
-            step: step.clone(),
-            text: Labelled { value: Arc::new(Value::String(text.to_owned())), labels },
-            answer: Arc::new(json!({ "type": "string", "minLength": 1, "maxLength": 16_384 })),
-            role: self.code.spec.asks.clone().unwrap_or_default(),
-            expires_ms: QUESTION_EXPIRES_MS,
-        };
-        (At::Waiting(Box::new(Wanted::Question(question))), step, false)
-    }
-
     /// Begins what may begin; once everything is answered the model is told.
-    fn go_on_calling(&mut self, desk: &mut Desk) -> Progress {
+    pub(super) fn go_on_calling(&mut self, desk: &mut Desk, link: Link<'_>) -> Progress {
         let mut busy = 0_usize;
         for index in 0..self.open.len() {
             let is_first = busy == 0;
@@ -336,11 +295,16 @@ impl Frame {
                 break;
             }
         }
-        if busy > 0 { Progress::Blocked } else { self.tell(desk) }
+        if busy > 0 { Progress::Blocked } else { self.tell(desk, link) }
     }
 
     /// Something may have happened to a call.
-    pub(super) fn meet_call(&mut self, desk: &mut Desk, stimulus: Stimulus<'_>) -> Progress {
+    pub(super) fn meet_call(
+        &mut self,
+        desk: &mut Desk,
+        link: Link<'_>,
+        stimulus: Stimulus<'_>,
+    ) -> Progress {
         if self.mode != super::Mode::Calling {
             return Progress::Blocked;
         }
@@ -371,14 +335,27 @@ impl Frame {
             {
                 Met::Answer(answer)
             }
+            (At::Extracting(_), Stimulus::At { event: Event::Settled(settled), .. })
+                if !desk.is_wanted(Kind::Propose, &open.step) =>
+            {
+                return self.meet_extraction((desk, link), index, settled);
+            }
+            (At::Endorsing(value), Stimulus::At { event: Event::Answered(answer), .. })
+                if !desk.is_wanted(Kind::Ask, &open.step) =>
+            {
+                let (value, step) = ((**value).clone(), open.step.clone());
+                let at = self.endorsed(desk, &step, (value, answer));
+                self.set(index, at);
+                return self.go_on_calling(desk, link);
+            }
             _ => return Progress::Blocked,
         };
         let at = self.told(index, met);
         self.set(index, at);
-        self.go_on_calling(desk)
+        self.go_on_calling(desk, link)
     }
 
-    fn set(&mut self, index: usize, at: At) {
+    pub(super) fn set(&mut self, index: usize, at: At) {
         if let Some(open) = self.open.get_mut(index) {
             open.at = at;
         }
@@ -396,6 +373,7 @@ impl Frame {
             Met::Settled(Settled::Done(output)) => {
                 self.note_change(index);
                 self.note_read(index, None);
+                self.note_landed(index, output);
                 self.show(output)
             }
             Met::Output(output, raise) => {
@@ -418,6 +396,14 @@ impl Frame {
         self.changed.insert(open.name.clone());
     }
 
+    /// A call worked that sensors watch.
+    fn note_landed(&mut self, index: usize, result: &Labelled) {
+        let Some(open) = self.open.get_mut(index) else { return };
+        let Some((operation, args)) = open.sent.take() else { return };
+        let (written, result) = (open.args.clone(), result.clone());
+        self.landed.push(Landed { operation, written, args, result });
+    }
+
     /// A read failed, or worked: the answer is without what it would have told, or is not.
     fn note_read(&mut self, index: usize, failed: Option<Class>) {
         let Some(open) = self.open.get(index).filter(|open| open.is_read) else { return };
@@ -428,7 +414,7 @@ impl Frame {
     }
 
     /// Shows a result, or a handle to it where seeing it would taint the agent or it is too long.
-    fn show(&mut self, output: &Labelled) -> At {
+    pub(super) fn show(&mut self, output: &Labelled) -> At {
         let label = output.labels.join_all();
         self.kept.push(output.clone());
         let handle = format!("r{}", self.kept.len());
@@ -457,12 +443,12 @@ impl Frame {
         self.talk.add(message(say::of_hook(name, &content), Source::Sensor));
     }
 
-    fn result_bytes_max(&self) -> usize {
+    pub(super) fn result_bytes_max(&self) -> usize {
         usize::try_from(self.code.spec.limits.result_bytes_max).unwrap_or(usize::MAX)
     }
 
     /// Every call of the turn is answered: the model is told, unless it should stop.
-    fn tell(&mut self, desk: &mut Desk) -> Progress {
+    fn tell(&mut self, desk: &mut Desk, link: Link<'_>) -> Progress {
         let open = std::mem::take(&mut self.open);
         let mut turn = stuck::Turn::default();
         let mut heard = Vec::new();
@@ -494,22 +480,25 @@ impl Frame {
             return self.conclude(desk, StopReason::PolicyDenied, self.seen.clone());
         }
         let watched = self.code.spec.limits.circles == kernel::agent::Circles::Stop;
-        if watched && self.circles.closes(turn) {
-            return self.in_circles(desk);
+        if watched
+            && self.circles.closes(turn)
+            && let Some(stopped) = self.in_circles(desk)
+        {
+            return stopped;
         }
-        self.think(desk)
+        self.sense_results(desk, link)
     }
 }
 
 /// Why arguments cannot be made.
-struct Wrong {
-    problem: String,
+pub(super) struct Wrong {
+    pub(super) problem: String,
     /// What the model learns about values that it has not seen, as a label.
-    tells: Label,
+    pub(super) tells: Label,
 }
 
 impl Wrong {
-    fn plain(problem: String) -> Self {
+    pub(super) fn plain(problem: String) -> Self {
         Self { problem, tells: Label::bottom() }
     }
 }
@@ -535,6 +524,14 @@ fn begin(open: &mut Open, desk: &mut Desk) {
             At::Asking
         }
         Wanted::Playbook(block) => At::Inside(Box::new(block)),
+        Wanted::Extraction(extraction) => {
+            extraction.ask(&open.step, desk);
+            At::Extracting(Box::new(extraction))
+        }
+        Wanted::Endorsement(question, value) => {
+            desk.want(Move::Ask(question));
+            At::Endorsing(Box::new(value))
+        }
     };
 }
 
@@ -548,18 +545,18 @@ fn inside(flow: Flow) -> Result<Option<Met<'static>>, Progress> {
     }
 }
 
-fn told_error(content: String) -> At {
+pub(super) fn told_error(content: String) -> At {
     At::Told { content, is_error: true, refused: false }
 }
 
 /// A static path with its number put in.
-fn numbered(path: &str, number: u32) -> String {
+pub(super) fn numbered(path: &str, number: u32) -> String {
     let stem = path.strip_suffix("[]").unwrap_or(path);
     format!("{stem}[{number}]")
 }
 
 /// A value as the model is shown it: text as it is, everything else as JSON.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -16,8 +16,12 @@ mod answer;
 mod calls;
 mod claims;
 mod code;
+mod context;
+mod extract;
 mod nearest;
+mod own;
 mod say;
+mod sense;
 mod stuck;
 mod talk;
 
@@ -27,7 +31,7 @@ use std::{
 };
 
 use kernel::{
-    Label, LabelMap,
+    Digest, Label, LabelMap,
     action::Proposal,
     agent::StopReason,
     conversation::{Item, Source, Stop, Usage},
@@ -43,6 +47,8 @@ pub(super) use code::AgentCode;
 use self::{
     calls::Open,
     code::think_step,
+    context::State,
+    sense::{Landed, Sensing},
     stuck::Circles,
     talk::{Talk, message},
 };
@@ -87,6 +93,10 @@ enum Mode {
     Summing,
     /// What it called.
     Calling,
+    /// What looks at a result or an answer.
+    Sensing,
+    /// What is remembered.
+    Recalling,
 }
 
 /// What it has used.
@@ -127,6 +137,20 @@ pub(super) struct Frame {
     /// Prompts so far, summaries included: each is a step of its own.
     prompts: u32,
     open: Vec<Open>,
+    /// Questions asked about what the agent does not see, those asked again included.
+    extractions: u32,
+    /// Results of this turn, for those sensors that watch their operations.
+    landed: Vec<Landed>,
+    sensing: Option<Box<Sensing>>,
+    state: State,
+    /// How often a sensor looked.
+    sensed: u32,
+    /// What was told last, by sensor and call.
+    told_by_sensors: BTreeMap<Digest, Digest>,
+    /// Findings for which a fix was proposed.
+    fixed: BTreeSet<Digest>,
+    /// The label of what questions and judges took: how much that was may tell about what the agent does not see.
+    unseen: Label,
     /// What people said since the model was asked.
     steering: Vec<String>,
     /// Results, by handle.
@@ -170,13 +194,22 @@ impl Frame {
             asked: None,
             prompts: 0,
             open: Vec::new(),
+            extractions: 0,
+            unseen: Label::bottom(),
+            landed: Vec::new(),
+            sensing: None,
+            state: State::default(),
+            sensed: 0,
+            told_by_sensors: BTreeMap::new(),
+            fixed: BTreeSet::new(),
             steering: Vec::new(),
             kept: Vec::new(),
             circles: Circles::default(),
             changed: BTreeSet::new(),
             missing: BTreeMap::new(),
         };
-        let progress = frame.think(desk);
+        frame.look_at_state(desk, link);
+        let progress = frame.recall(desk, link);
         Ok((frame, progress))
     }
 
@@ -187,6 +220,9 @@ impl Frame {
         link: Link<'_>,
         stimulus: Stimulus<'_>,
     ) -> Progress {
+        if !self.code.state.is_empty() {
+            self.look_at_state(desk, link);
+        }
         match stimulus {
             Stimulus::Told { text } => {
                 self.seen.join_from(&text.labels.join_all());
@@ -196,7 +232,9 @@ impl Frame {
             Stimulus::At { path, event } if path == self.think_step() => {
                 self.meet(desk, link, event)
             }
-            Stimulus::Poll | Stimulus::At { .. } => self.meet_call(desk, stimulus),
+            _ if self.mode == Mode::Recalling => self.meet_memory(desk, stimulus),
+            _ if self.mode == Mode::Sensing => self.meet_sensor(desk, link, stimulus),
+            Stimulus::Poll | Stimulus::At { .. } => self.meet_call(desk, link, stimulus),
         }
     }
 
@@ -207,7 +245,8 @@ impl Frame {
     /// Asks the model, unless a limit is reached.
     fn think(&mut self, desk: &mut Desk) -> Progress {
         if let Some(reason) = self.used_up(desk.now()) {
-            return self.conclude(desk, reason, self.seen.clone());
+            let label = self.seen.join(&self.unseen);
+            return self.conclude(desk, reason, label);
         }
         for text in std::mem::take(&mut self.steering) {
             self.talk.pin(message(text, Source::Steering));
@@ -222,6 +261,7 @@ impl Frame {
         {
             return progress;
         }
+        self.tell_state();
         let mut prompt = self.talk.prompt(&code.offered, limits.output_tokens_max);
         prompt.output = code.spec.output.clone();
         self.mode = Mode::Thinking;
@@ -336,7 +376,7 @@ impl Frame {
             Stop::Length if !wants_tools => {
                 self.send_back(desk, say::CUT_OFF.to_owned(), StopReason::InvalidModelOutput)
             }
-            _ if wants_tools => self.call(desk, &items),
+            _ if wants_tools => self.call(desk, link, &items),
             _ => self.answer(desk, link, &items),
         }
     }

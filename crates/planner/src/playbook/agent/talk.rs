@@ -77,6 +77,19 @@ impl Talk {
         self.fresh.push(segment);
     }
 
+    /// What is remembered is told before the task, and stays whatever happens.
+    pub(super) fn remember(&mut self, segment: Segment) {
+        let before_task = |told: &Vec<Segment>| told.len().saturating_sub(1);
+        let (pinned, fresh) = (before_task(&self.pinned), before_task(&self.fresh));
+        self.pinned.insert(pinned, segment.clone());
+        self.fresh.insert(fresh, segment);
+    }
+
+    /// Which conversation this is, from 1: a new one begins when it is shortened.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
     /// The model has spoken; the conversation is now `tokens` long.
     pub(super) fn hear(&mut self, items: Arc<[Item]>, tokens: u64) {
         self.said = Some(items);
@@ -188,6 +201,11 @@ pub(super) fn head(text: &str, bytes_max: usize) -> &str {
         end = end.saturating_sub(1);
     }
     text.get(..end).unwrap_or_default()
+}
+
+/// Bytes of text that surely fit into so many tokens.
+pub(super) fn bytes_of(tokens: u32) -> usize {
+    usize::try_from(u64::from(tokens).saturating_mul(BYTES_PER_TOKEN)).unwrap_or(usize::MAX)
 }
 
 fn tokens(bytes: usize) -> u64 {
