@@ -273,6 +273,7 @@ fn purpose(role: &str) -> &str {
         "after" => "what is there after",
         "probe" => "whether it happened",
         "compare" => "whether the world moved",
+        "hook" => "what a hook says",
         other => other,
     }
 }
