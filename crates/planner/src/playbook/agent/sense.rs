@@ -364,7 +364,15 @@ impl Frame {
                 given.hear(&check.sensor, &said);
             }
         }
-        if found.verdict == Sensed::Fail { self.fix(desk, link, check, found) } else { Next::Goes }
+        if found.verdict != Sensed::Fail {
+            return Next::Goes;
+        }
+        // By what is put right again the agent could tell what is the same: it counts what it was told.
+        let findings = said.findings.to_string();
+        let written = check.of.written.to_string();
+        let parts = [&*check.sensor.spec.name, &said.message, &findings, &written];
+        let finding = Digest::of_parts("agent/finding", &parts.map(str::as_bytes));
+        self.fix(desk, link, (check, found), finding)
     }
 
     /// Tells the model, unless it was told exactly this about exactly this call.
@@ -380,12 +388,14 @@ impl Frame {
     }
 
     /// Proposes the declared fix, once for each finding.
-    fn fix(&mut self, desk: &mut Desk, link: Link<'_>, check: &mut Check, found: Found) -> Next {
+    fn fix(
+        &mut self,
+        desk: &mut Desk,
+        link: Link<'_>,
+        (check, found): (&mut Check, Found),
+        finding: Digest,
+    ) -> Next {
         let Some((fix, with)) = check.sensor.fix() else { return Next::Goes };
-        let findings = found.findings.to_string();
-        let written = check.of.written.to_string();
-        let parts = [&*check.sensor.spec.name, &found.message, &findings, &written];
-        let finding = Digest::of_parts("agent/finding", &parts.map(str::as_bytes));
         if self.spent.calls >= self.code.spec.limits.calls_max || !self.fixed.insert(finding) {
             return Next::Goes;
         }
@@ -394,8 +404,14 @@ impl Frame {
             |value: &Value| Labelled { value: Arc::new(value.clone()), labels: labels.clone() };
         let (findings, hint) = (said(&found.findings), said(&found.hint));
         let more = [("args", &check.of.args), ("findings", &findings), ("fix", &hint)];
-        let Ok(args) = with.eval(&desk.scene(link, Some(&check.of.result)).with(&more)) else {
-            return Next::Goes;
+        let scene = desk.scene(link, Some(&check.of.result)).with(&more);
+        let args = match with.eval(&scene) {
+            Ok(args) => args,
+            Err(unknown) => {
+                // That nothing is put right tells something about what it would have been made of.
+                self.seen.join_from(&unknown.label);
+                return Next::Goes;
+            }
         };
         self.spent.calls = self.spent.calls.saturating_add(1);
         let step = numbered(&fix_path(&self.path), self.spent.calls);
