@@ -27,6 +27,8 @@ mod notify;
 #[cfg(test)]
 mod oidc;
 #[cfg(test)]
+mod onboarding;
+#[cfg(test)]
 mod reads;
 #[cfg(test)]
 mod recover;
