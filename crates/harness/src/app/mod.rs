@@ -52,6 +52,7 @@ pub mod socket;
 pub mod speech;
 pub mod timeline;
 pub mod trouble;
+pub mod turns;
 pub mod value;
 
 use std::{path::Path, sync::Arc};

@@ -9,6 +9,8 @@ mod arrows;
 #[cfg(test)]
 mod broken;
 #[cfg(test)]
+mod chat;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crash;
