@@ -8,7 +8,7 @@ import { Office, browser as launch, findings, picture, visit } from "./office.mj
 const script = `- calls: [{tool: mail_send, with: {to: [ana@example.com], subject: Hello, text: Hello Ana.}}]
 - says: Understood.
 `;
-const models = `[providers.script]\napi = "scripted"\nscript = "answers.yaml"\nclearance = "confidential"
+const models = `[providers.script]\napi = "scripted"\nscript = "answers.yaml"
 [models.main]\nproviders = ["script"]\n`;
 
 let office, browser;
@@ -33,7 +33,7 @@ test("an operator says something to an agent, with a script and without", async 
       await picture(page, "run-tell");
     }
     await page.getByRole("button", { name: "Say it" }).click();
-    await page.getByText("The agent hears it before its next step.").waitFor();
+    await page.waitForURL(/said=told/);
     assert.equal(told(run), count + 1);
     await page.context().close();
   }

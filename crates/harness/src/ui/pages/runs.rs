@@ -350,11 +350,11 @@ fn tell(frame: &Frame, run: &RunDetail, hand: &Hand<'_>) -> Markup {
     html! {
         div #hears data-patch { @if run.hears && hand.refused.is_none() { section.card #tell aria-labelledby="tell-title" {
             header { h2 #tell-title { "Say something to the agent" } }
-            form method="post" action={ "/runs/" (run.run.id) } {
+            form.row.verbs method="post" action={ "/runs/" (run.run.id) } {
                 (frame.token()) input type="hidden" name="verb" value="tell";
                 p.meta { "It hears this before its next step, as a person's word. It approves nothing: what asks a person still asks." }
                 label { "What it should know" textarea name="text" required maxlength="4000" {} }
-                button { (Icon::Person.draw()) "Say it" }
+                div { button { (Icon::Person.draw()) "Say it" } }
             }
         } } }
     }
