@@ -72,16 +72,35 @@ pub(crate) struct Doc {
     pub(crate) root: Node,
 }
 
+/// What a plain scalar is, and how lists and maps may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    /// YAML 1.2 core values.
+    Core,
+    /// StrictYAML: every scalar is text as it stands, and nothing is written in brackets or braces.
+    Strict,
+}
+
 impl Doc {
     /// Parses one file.
     pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Self, Problem> {
+        Self::parse_as(file, bytes, Dialect::Core)
+    }
+
+    /// Parses one file of StrictYAML, in which every scalar is text.
+    pub(crate) fn parse_strict(file: &str, bytes: &[u8]) -> Result<Self, Problem> {
+        Self::parse_as(file, bytes, Dialect::Strict)
+    }
+
+    fn parse_as(file: &str, bytes: &[u8], dialect: Dialect) -> Result<Self, Problem> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before =
                 String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
             let place = place_of_offset(&before, before.len());
             Problem::new(file, place, "not UTF-8 text", "save the file as UTF-8")
         })?;
-        let mut builder = Builder { file, text, parser: Parser::new_from_str(text), nodes: 0 };
+        let mut builder =
+            Builder { file, text, parser: Parser::new_from_str(text), nodes: 0, dialect };
         let root = builder.document()?;
         Ok(Self { file: file.to_owned(), root })
     }
@@ -210,6 +229,7 @@ struct Builder<'t> {
     text: &'t str,
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
     nodes: usize,
+    dialect: Dialect,
 }
 
 impl<'t> Builder<'t> {
@@ -291,6 +311,10 @@ impl<'t> Builder<'t> {
         if tag {
             return Err(self.problem(place, "tags are refused", "leave the tag out"));
         }
+        if self.dialect == Dialect::Strict && self.is_flow(&seen) {
+            let fix = "write a line for each entry, indented below its key";
+            return Err(self.problem(place, "lists and maps in brackets are refused here", fix));
+        }
         let kind = match seen.event {
             Event::Scalar(text, style, _, _) => self.scalar(text, style, seen.start, seen.end)?,
             Event::SequenceStart(..) => self.list(depth)?,
@@ -300,6 +324,17 @@ impl<'t> Builder<'t> {
             }
         };
         Ok(Node { place, kind })
+    }
+
+    /// Whether a list or map begins with its bracket; a block begins with its first entry.
+    fn is_flow(&self, seen: &Seen<'t>) -> bool {
+        let bracket = match seen.event {
+            Event::SequenceStart(..) => '[',
+            Event::MappingStart(..) => '{',
+            _ => return false,
+        };
+        let line = self.text.lines().nth(seen.start.line().saturating_sub(1));
+        line.and_then(|line| line.chars().nth(seen.start.col())) == Some(bracket)
     }
 
     fn list(&mut self, depth: usize) -> Result<Kind, Problem> {
@@ -353,6 +388,7 @@ impl<'t> Builder<'t> {
     ) -> Result<Kind, Problem> {
         let one_line = start.line() == end.line();
         let style = match style {
+            ScalarStyle::Plain if self.dialect == Dialect::Strict => Style::Line { skip: 0 },
             ScalarStyle::Plain => {
                 if let Some(kind) = self.plain(&text, place_of(start))? {
                     return Ok(kind);

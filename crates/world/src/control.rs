@@ -53,6 +53,13 @@ async fn dispatch(world: &Shared, request: Request) -> Result<(u16, Value), Refu
             Ok((200, json!({"now": clock::rfc3339(now)})))
         }
         ("POST", "/_world/clock") => advance_clock(world, read_body(body).await?).await,
+        ("POST", "/_world/usage") => {
+            let body = read_body(body).await?;
+            let set = move |tx: &rusqlite::Transaction<'_>| {
+                crate::usage::set_active(Records::new(tx), &body)
+            };
+            Ok((200, world.db.with(set).await?))
+        }
         ("GET", "/_world/faults") => Ok((200, json!({"faults": world.faults.list()}))),
         ("POST", "/_world/faults") => {
             let rule = Value::Object(read_body(body).await?);

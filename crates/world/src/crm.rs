@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::check::{Field, Shape, check_change, merge, optional};
+use crate::check::{Field, Shape, check, check_change, merge, optional, required};
 use crate::problem::{Problem, Refusal};
-use crate::records::{Doc, Kind, Record, Records, Window, text};
+use crate::records::{Doc, Kind, Record, Records, Window, object, text};
 use crate::route::{Call, Reply, Route};
 
 const DEFAULT_PAGE: usize = 25;
@@ -106,6 +106,30 @@ pub(crate) static ROUTES: &[Route] = &[
         field: "/Level",
         run: |records, call| patch(records, call, Kind::ChurnRisk, RISK_FIELDS),
     },
+    Route {
+        method: "GET",
+        path: "/crm/accounts/{}/notes",
+        operation: "crm.list_notes",
+        list: "records",
+        field: "/records/*/Text",
+        run: |records, call| list_children(records, call, Kind::Note),
+    },
+    Route {
+        method: "POST",
+        path: "/crm/accounts/{}/notes",
+        operation: "crm.add_note",
+        list: "",
+        field: "/Id",
+        run: add_note,
+    },
+    Route {
+        method: "POST",
+        path: "/crm/notes/{}/withdraw",
+        operation: "crm.withdraw_note",
+        list: "",
+        field: "/Status",
+        run: withdraw_note,
+    },
 ];
 
 const MAX_MINOR: i64 = 1_000_000_000_000;
@@ -144,6 +168,8 @@ static RISK_FIELDS: &[Field] = &[
     optional("Reason", Shape::TextOrNull(2000)),
 ];
 
+static NOTE_FIELDS: &[Field] = &[required("Text", Shape::Text(5000))];
+
 fn with_version(mut record: Record) -> Value {
     record.doc.insert("Version".to_owned(), record.version.into());
     Value::Object(record.doc)
@@ -181,6 +207,33 @@ fn patch(
     record.version = records.update(kind, id, &record.doc)?;
     let version = Some(record.version);
     Ok(Reply { version, ..Reply::ok(with_version(record)) })
+}
+
+fn add_note(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
+    let account = call.param(0);
+    find(records, Kind::Account, account)?;
+    check(&call.body, NOTE_FIELDS)?;
+    let id = format!("NOTE-{}", records.next_seq(Kind::Note)?);
+    let doc = object(json!({
+        "Id": id, "AccountId": account, "Text": call.text("Text"), "Status": "active",
+    }));
+    records.insert(Kind::Note, &id, Some(account), &doc)?;
+    let record = find(records, Kind::Note, &id)?;
+    Ok(Reply::created(with_version(record)))
+}
+
+/// The row stays, as with everything that was said once.
+fn withdraw_note(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
+    let id = call.param(0);
+    let mut record = find(records, Kind::Note, id)?;
+    check(&call.body, &[])?;
+    if text(&record.doc, "Status") != "active" {
+        let message = format!("note {id} is already withdrawn");
+        return Err(Refusal::new(Problem::BadParameter, message).on("Status"));
+    }
+    record.doc.insert("Status".to_owned(), "withdrawn".into());
+    record.version = records.update(Kind::Note, id, &record.doc)?;
+    Ok(Reply::ok(with_version(record)))
 }
 
 fn list_accounts(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {

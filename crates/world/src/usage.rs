@@ -85,6 +85,36 @@ fn get_usage(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     Ok(Reply::ok(Value::Object(doc)))
 }
 
+/// How many weeks back the change is measured over, and how large a figure may be.
+const CHANGE_WEEKS: usize = 8;
+const MAX_ACTIVE: i64 = 1_000_000;
+
+pub(crate) static SERIES_FIELDS: &[Field] =
+    &[required("account", Shape::Text(20)), required("active", Shape::Whole(0, MAX_ACTIVE))];
+
+/// The customer's life goes on: the newest week of its series reads so many active users from now on.
+pub(crate) fn set_active(records: Records<'_>, body: &Doc) -> Result<Value, Refusal> {
+    check(body, SERIES_FIELDS)?;
+    let account = body.get("account").and_then(Value::as_str).unwrap_or_default();
+    let active = body.get("active").and_then(Value::as_i64).unwrap_or_default();
+    let mut doc = find(records, account)?;
+    let mut before = None;
+    if let Some(Value::Array(series)) = doc.get_mut("series") {
+        let back = series.len().checked_sub(CHANGE_WEEKS + 1);
+        before = back.and_then(|at| series.get(at)).and_then(|week| week.get("value")).cloned();
+        if let Some(Value::Object(week)) = series.last_mut() {
+            week.insert("value".to_owned(), format!("{active}.0").into());
+        }
+    }
+    let before: f64 =
+        before.as_ref().and_then(Value::as_str).and_then(|t| t.parse().ok()).unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "at most MAX_ACTIVE")]
+    let change = if before > 0.0 { (active as f64 / before - 1.0) * 100.0 } else { 0.0 };
+    doc.insert("change_8w_pct".to_owned(), format!("{change:.1}").into());
+    records.update(Kind::Usage, account, &doc)?;
+    Ok(json!({"account": account, "active": active}))
+}
+
 fn create_annotation(records: Records<'_>, call: &Call) -> Result<Reply, Refusal> {
     check(&call.body, ANNOTATION_FIELDS)?;
     let account = call.text("account");

@@ -6,6 +6,7 @@ use std::{
 };
 
 use kernel::{
+    LabelMap,
     agent::Limits,
     conversation::MODEL_CONNECTOR,
     event::{Body, Ended, Record},
@@ -19,16 +20,17 @@ use kernel::{
 use pack::{Intent, Tool, WrittenAgent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     App, Caller,
-    intents::{Chosen, Submit, Submitted, submit_chosen},
+    intents::{Chosen, Submit, Submitted, of_trust, submit_chosen},
     parse_id,
     problem::Problem,
     receipts,
     runs::{self, RunDetail, RunView},
     shelf::Shelved,
+    turns,
 };
 
 /// The intent of a run that begins with a task in words.
@@ -74,6 +76,10 @@ pub struct StartAgent {
     /// Most tokens, read and written.
     #[serde(default)]
     pub tokens: Option<u64>,
+    /// The run that this one goes on from: what was said and answered up to its end is told as well, under
+    /// the labels it had. It began with a task in words, too, and has ended.
+    #[serde(default)]
+    pub after: Option<String>,
     /// The same key is the same run; absent = a fresh one.
     #[serde(default)]
     pub idempotency_key: Option<String>,
@@ -112,16 +118,10 @@ pub async fn start(app: &App, caller: &Caller, request: StartAgent) -> Result<Ag
     let roles = std::iter::once(&agent.role).chain(&agent.summary_role);
     let models = roles.filter_map(|role| format!("{MODEL_CONNECTOR}.{role}").parse().ok());
     pack.manifest.asks.operations.extend(models);
-    let input = json!({
-        "type": "object",
-        "required": ["task"],
-        "additionalProperties": false,
-        "properties": { "task": { "type": "string", "minLength": 1 } },
-    });
     let intent = Intent {
         name: TASK.to_owned(),
         title: "A task in words".to_owned(),
-        input: Arc::new(input),
+        input: Arc::new(input_schema()),
         hands_to: Some(agent.name.clone()),
         agent: Some(parse_id(&format!("agent:{}", agent.name))?),
         ..Intent::default()
@@ -130,16 +130,17 @@ pub async fn start(app: &App, caller: &Caller, request: StartAgent) -> Result<Ag
     pack.intents.insert(TASK.to_owned(), intent);
     let shelved = Arc::new(Shelved { pack, ..shelved.again() });
     let wait_ms = request.wait_ms;
+    let (inputs, labels) = told(app, caller, &request).await?;
     let submit = Submit {
         intent: Some(TASK.to_owned()),
         text: None,
-        inputs: json!({ "task": request.task }),
+        inputs,
         idempotency_key: request.idempotency_key,
         wait_ms,
     };
     let chosen = Chosen::of(shelved, TASK.to_owned());
     let Submitted { new, idempotency_key, run } =
-        submit_chosen(app, caller, (submit, chosen), Trust::User).await?;
+        submit_chosen(app, caller, (submit, chosen), labels).await?;
     if let Some(wait_ms) = wait_ms {
         wait_through_pauses(app, caller, &run, wait_ms).await?;
     }
@@ -148,6 +149,39 @@ pub async fn start(app: &App, caller: &Caller, request: StartAgent) -> Result<Ag
     let receipts = receipts::list(app, caller, named()).await?.items;
     let receipts = receipts.into_iter().map(|line| line.id).collect();
     Ok(AgentRun { new, idempotency_key, receipts, detail })
+}
+
+/// What such a run is told.
+fn input_schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["task"],
+        "additionalProperties": false,
+        "properties": {
+            "task": { "type": "string", "minLength": 1 },
+            "earlier": { "type": "array", "items": { "type": "object" } },
+            "left_out": { "type": "integer", "minimum": 0 },
+        },
+    })
+}
+
+/// The task, with what was said before it. An answer keeps its label: what untrusted text had a part in does
+/// not become a person's word by being told again.
+async fn told(
+    app: &App,
+    caller: &Caller,
+    request: &StartAgent,
+) -> Result<(Value, LabelMap), Problem> {
+    let mut labels = of_trust(Trust::User);
+    let Some(after) = &request.after else {
+        return Ok((json!({ "task": request.task }), labels));
+    };
+    let before = turns::before(app, caller, (after, TASK)).await?;
+    labels.parts.insert("/earlier".to_owned(), before.label);
+    let inputs = json!({
+        "task": request.task, "earlier": before.earlier, "left_out": before.left_out,
+    });
+    Ok((inputs, labels))
 }
 
 /// A model that is asked again after a pause parks the run: whoever waits for the task waits through that,

@@ -38,6 +38,10 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Tries of failed steps beyond their first that one run may do, where `[budget]` does not say.
 const RETRIES_PER_RUN_MAX: u32 = 100;
 
+/// How long a run may take, all waiting included, where `[budget]` does not say: an onboarding takes a month,
+/// and people take their time to answer within it.
+const RUN_MAX_MS: i64 = 90 * 24 * 3_600_000;
+
 /// Runs that ended well before inputs are compared with theirs, where `[unusual]` does not say.
 const UNUSUAL_AFTER: u32 = 20;
 
@@ -457,7 +461,7 @@ fn named(
 
 /// The limits of every run; one that says nothing about retries may do a hundred.
 fn budget_of(file: Option<Budget>) -> Budget {
-    let budget = file.unwrap_or_default();
+    let budget = file.unwrap_or_else(|| Budget { wall_max_ms: RUN_MAX_MS, ..Budget::default() });
     Budget { retries_max: budget.retries_max.or(Some(RETRIES_PER_RUN_MAX)), ..budget }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use world::{Tokens, World, WorldConfig};
+use world::{AsOf, Tokens, World, WorldConfig};
 
 use super::{
     explain::Explanations,
@@ -367,6 +367,8 @@ pub struct WorldOptions {
     pub seed: u64,
     /// How long it lives, in minutes; none = until told to end.
     pub minutes: Option<u64>,
+    /// Which clock its answers tell as the time their data are of: `wall`, or its own, `world`.
+    pub as_of: Option<String>,
 }
 
 /// Runs a world until `end` or its time is up; says where it is once it listens.
@@ -378,8 +380,19 @@ pub async fn run_world(
     ready: impl FnOnce(&Place),
     end: impl Future<Output = ()>,
 ) -> Result<(), Problem> {
-    let WorldOptions { listen, smtp_listen, db, seed, minutes } = options;
-    let config = WorldConfig { seed, listen, smtp_listen, db, ..WorldConfig::default() };
+    let WorldOptions { listen, smtp_listen, db, seed, minutes, as_of } = options;
+    let as_of = match as_of.as_deref() {
+        None | Some("wall") => AsOf::Wall,
+        Some("world") => AsOf::World,
+        Some(other) => {
+            return Err(Problem::usage(
+                "no-such-clock",
+                format!("`{other}` is no clock of a world"),
+            )
+            .next("write `wall` or `world`"));
+        }
+    };
+    let config = WorldConfig { seed, listen, smtp_listen, db, as_of, ..WorldConfig::default() };
     let world = World::start(config).await.map_err(|e| failed("cannot start the demo world", e))?;
     let place = Place {
         url: world.base_url(),

@@ -133,7 +133,9 @@ pub async fn call(app: &App, caller: &Caller, request: GateCall) -> Result<GateV
     let chosen = intents::choose(app, &submit)?;
     check_outside(&chosen, &request.tool)?;
     // Whatever an agent says may have come from anybody it has read.
-    let submitted = intents::submit_chosen(app, caller, (submit, chosen), Trust::Untrusted).await?;
+    let submitted =
+        intents::submit_chosen(app, caller, (submit, chosen), intents::of_trust(Trust::Untrusted))
+            .await?;
     verdict(app, caller, &parse_id(&submitted.run.id)?, request.wait_ms).await
 }
 

@@ -36,6 +36,20 @@ impl engine::Clock for SystemClock {
     }
 }
 
+/// The engine's clock for connectors: what is fresh is judged by the same time as what is due.
+#[derive(Clone, Debug)]
+pub(super) struct OneClock(pub(super) Arc<dyn engine::Clock>);
+
+impl connect::clock::Clock for OneClock {
+    fn now_ms(&self) -> i64 {
+        self.0.now().at
+    }
+
+    fn boot_ms(&self) -> u64 {
+        self.0.now().boot_ms
+    }
+}
+
 /// Wraps statements in DSSE envelopes under one key.
 #[derive(Clone, Debug)]
 pub struct Sealer(pub Arc<Signer>);

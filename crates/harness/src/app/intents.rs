@@ -194,15 +194,20 @@ pub async fn get_plan(app: &App, caller: &Caller, request: GetPlan) -> Result<Pl
 /// When no single intent is meant, the inputs do not fit, or the key was used with other inputs.
 pub async fn submit(app: &App, caller: &Caller, request: Submit) -> Result<Submitted, Problem> {
     let chosen = choose(app, &request)?;
-    submit_chosen(app, caller, (request, chosen), Trust::User).await
+    submit_chosen(app, caller, (request, chosen), of_trust(Trust::User)).await
 }
 
-/// As [`submit`], for an intent that is chosen already, with inputs of this trust.
+/// Labels of inputs that somebody of this trust gives.
+pub(super) fn of_trust(trust: Trust) -> LabelMap {
+    LabelMap::uniform(Label::new(trust, Confidentiality::Internal))
+}
+
+/// As [`submit`], for an intent that is chosen already, with inputs under these labels.
 pub(super) async fn submit_chosen(
     app: &App,
     caller: &Caller,
     (request, chosen): (Submit, Chosen),
-    trust: Trust,
+    labels: LabelMap,
 ) -> Result<Submitted, Problem> {
     let plan = compile(app, caller, &chosen, &request.inputs)?;
     app.shelf.keep(caller.tenant(), &chosen.shelved).await?;
@@ -218,7 +223,7 @@ pub(super) async fn submit_chosen(
         Some(key) => key.clone(),
         None => uuid::Uuid::now_v7().to_string(),
     };
-    let from = (&request.inputs, &*key, trust);
+    let from = (&request.inputs, &*key, labels);
     let mut genesis = genesis(app, caller, (&chosen, &plan, digest), from)?;
     judge_inputs(app, caller, &chosen, (&mut genesis.header, &request.inputs)).await?;
     let wanted = genesis.header.clone();
@@ -380,7 +385,7 @@ fn genesis(
     app: &App,
     caller: &Caller,
     (chosen, plan, digest): (&Chosen, &Plan, Digest),
-    (inputs, key, trust): (&Value, &str, Trust),
+    (inputs, key, labels): (&Value, &str, LabelMap),
 ) -> Result<Genesis, Problem> {
     let pack = &chosen.shelved.pack;
     let intent = pack.intents.get(&chosen.intent);
@@ -401,11 +406,10 @@ fn genesis(
         let value = inputs.pointer(pointer)?.as_str()?;
         Some(subject(&tenant, kind, value))
     });
-    let label = Label::new(trust, Confidentiality::Internal);
     Ok(Genesis {
         id: RunId::of_intent(&tenant, &chosen.intent, key),
         header,
-        intent: Labelled { value: Arc::new(inputs.clone()), labels: LabelMap::uniform(label) },
+        intent: Labelled { value: Arc::new(inputs.clone()), labels },
         subjects: subjects.collect(),
     })
 }

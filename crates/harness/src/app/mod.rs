@@ -52,6 +52,7 @@ pub mod socket;
 pub mod speech;
 pub mod timeline;
 pub mod trouble;
+pub mod turns;
 pub mod value;
 
 use std::{path::Path, sync::Arc};
@@ -98,6 +99,7 @@ pub struct App {
     identity: identity::Known,
     feed: Arc<Feed>,
     speech: Arc<Speech>,
+    clock: Arc<dyn engine::Clock>,
     notifier: notify::Notifier,
     provider: Option<identity::Provider>,
     signer: Arc<Signer>,
@@ -110,6 +112,19 @@ impl App {
     /// # Errors
     /// What is wrong with configuration, packs, policies, key or store, with its place.
     pub async fn open(config: Config, lock: Lock) -> Result<Arc<Self>, Problem> {
+        Self::open_at(config, lock, Arc::new(SystemClock)).await
+    }
+
+    /// As [`App::open`], by another clock for runs and timers: a rehearsal of a month takes seconds. What a
+    /// call may take is measured by the machine's own, so its boot time must be this machine's.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub async fn open_at(
+        config: Config,
+        lock: Lock,
+        clock: Arc<dyn engine::Clock>,
+    ) -> Result<Arc<Self>, Problem> {
         let signer = Arc::new(host::signing_key(&config.receipt_key)?);
         let store = open_store(&config.store)?;
         if let Some(found) = store.migrated_from() {
@@ -118,11 +133,12 @@ impl App {
         }
         let blobs: Arc<dyn Blobs> = Arc::clone(&store) as Arc<dyn Blobs>;
         let (stock, lost) = packs::stock(&config, &store).await?;
-        let connectors = Arc::new(open_connectors(&config, Arc::clone(&blobs))?);
+        let connectors =
+            Arc::new(open_connectors(&config, Arc::clone(&blobs), Arc::clone(&clock))?);
         packs::check_systems(&connectors, &stock)?;
         let shelf = Arc::new(Shelf::new(&config, stock, blobs));
         let journal = Arc::clone(&store) as Arc<dyn Journal>;
-        let began = engine::Clock::now(&SystemClock).at.unsigned_abs();
+        let began = clock.now().at.unsigned_abs();
         let feed = Arc::new(Feed::new(began));
         let speech = Arc::new(Speech::default());
         let models = Arc::new(models::open(&config, Arc::clone(&speech) as _)?);
@@ -134,7 +150,7 @@ impl App {
             }),
             loader: Arc::clone(&shelf) as Arc<dyn engine::Loader>,
             seal: Arc::new(Sealer(Arc::clone(&signer))),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&clock),
             entropy: Arc::new(OsEntropy),
             runs_max: RUNS_MAX,
         });
@@ -154,6 +170,7 @@ impl App {
             identity,
             feed,
             speech,
+            clock,
             notifier,
             provider,
             signer,
@@ -181,7 +198,7 @@ impl App {
 
     /// The wall clock, in ms.
     pub(crate) fn now(&self) -> i64 {
-        engine::Clock::now(&SystemClock).at
+        self.clock.now().at
     }
 
     /// Whether the store answers.
@@ -368,7 +385,11 @@ fn open_store(folder: &Path) -> Result<Arc<Sqlite>, Problem> {
     Ok(store)
 }
 
-fn open_connectors(config: &Config, blobs: Arc<dyn Blobs>) -> Result<Connectors, Problem> {
+fn open_connectors(
+    config: &Config,
+    blobs: Arc<dyn Blobs>,
+    clock: Arc<dyn engine::Clock>,
+) -> Result<Connectors, Problem> {
     let declared =
         config.secrets.iter().map(|(name, reference)| (name.as_str(), reference.as_str()));
     let invalid = |error: connect::Error| {
@@ -377,7 +398,7 @@ fn open_connectors(config: &Config, blobs: Arc<dyn Blobs>) -> Result<Connectors,
     };
     let secrets = Secrets::parse(declared).map_err(invalid)?;
     let host = Host {
-        clock: Arc::new(connect::clock::SystemClock),
+        clock: Arc::new(host::OneClock(clock)),
         validate: Arc::new(Schemas::new()) as Arc<dyn Validate>,
         blobs: Some(Arc::new(value::StoreSink(blobs))),
         circuit: config.circuit,

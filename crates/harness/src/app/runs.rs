@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kernel::{
+    conversation::MODEL_CONNECTOR,
     event::{Body, Record},
     id::{OperationId, PrincipalId, RunId},
     input::Input,
@@ -129,6 +130,9 @@ pub struct RunDetail {
     /// Agents that stopped, and why.
     #[serde(default)]
     pub agents: Vec<AgentView>,
+    /// Whether an agent has a part in it, to which something can be said while the run is under way.
+    #[serde(default)]
+    pub hears: bool,
     /// Open asks and questions.
     pub waiting_for: Vec<String>,
     /// Open exceptions.
@@ -370,11 +374,18 @@ pub(super) fn detail_of(entry: &store::RunEntry, run: &Run, records: &[Record]) 
         troubles,
         actions: action_lines(records),
         agents: agents_of(records),
+        hears: hears(run),
         waiting_for: asks.chain(questions).collect(),
         exceptions: run.exceptions().into_iter().map(|e| e.id.to_string()).collect(),
         tokens: run.usable_tokens().into_iter().map(|t| t.id.to_string()).collect(),
         rollback: rollback_of(records),
     }
+}
+
+/// A run that may ask a model has an agent. What is over hears nothing.
+fn hears(run: &Run) -> bool {
+    let mut granted = run.header().grant.operations.iter();
+    !run.status().is_over() && granted.any(|id| id.connector() == MODEL_CONNECTOR)
 }
 
 /// Waits until the run parks, at most so long.

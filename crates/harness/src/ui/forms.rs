@@ -79,7 +79,7 @@ static LOOK_AFTER: Sends = Sends {
 static STEER: Sends = Sends {
     at: ("runs", ""),
     op: "run.steer",
-    verbs: &["pause", "resume", "cancel"],
+    verbs: &["pause", "resume", "cancel", "tell"],
     handle: || post(steer),
 };
 static ROLL_BACK: Sends =
@@ -323,17 +323,19 @@ async fn settle(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
     })
 }
 
-/// Holds a run, lets it go on, or stops it.
+/// Holds a run, lets it go on, stops it, or tells its agent something.
 async fn steer(Path(id): Path<String>, sent: Sent) -> Result<Response, Told> {
     let received = STEER.receive(&id, sent)?;
     let verb = received.field("verb");
     let said = match verb.as_str() {
         "pause" => "pause",
         "resume" => "resume",
+        "tell" => "told",
         _ => "cancel",
     };
     let body = json!({
-        "run": id, "verb": verb, "reason": received.field("reason"), "wait_ms": WAIT_MS,
+        "run": id, "verb": verb, "reason": received.field("reason"),
+        "text": received.field("text"), "wait_ms": WAIT_MS,
     });
     Ok(match received.call(body).await {
         Ok(_) => received.done(said),

@@ -211,6 +211,7 @@ fn said(word: &str) -> Option<&'static str> {
         "cancel" => "The run is being stopped.",
         "pause" => "The run is held.",
         "resume" => "The run goes on.",
+        "told" => "Said. The agent hears it before its next step.",
         _ => return None,
     })
 }

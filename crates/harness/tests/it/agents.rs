@@ -20,6 +20,16 @@ pub(crate) fn office(model: &Model) -> Office {
 /// An office with these providers, all behind the role `main` in this order.
 fn office_with(providers: &[(&str, &Model, &str)], role: &str) -> Office {
     let office = Office::open();
+    furnish(&office, providers, role);
+    office
+}
+
+/// Lets the agents of an office think with this model.
+pub(crate) fn think_with(office: &Office, model: &Model) {
+    furnish(office, &[("scripted", model, CLEARED)], "");
+}
+
+fn furnish(office: &Office, providers: &[(&str, &Model, &str)], role: &str) {
     let mut config = fs::read_to_string(office.config()).unwrap();
     let mut names = Vec::new();
     for (name, model, terms) in providers {
@@ -32,7 +42,6 @@ fn office_with(providers: &[(&str, &Model, &str)], role: &str) -> Office {
     }
     config.push_str(&format!("[models.main]\nproviders = [{}]\n{role}", names.join(", ")));
     fs::write(office.config(), config).unwrap();
-    office
 }
 
 /// Submits and waits until the run parks: its id.

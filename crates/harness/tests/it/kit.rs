@@ -204,7 +204,10 @@ fn the_shipped_pack_passes_and_every_step_is_reached() {
             "support_escalation"
         ]
     );
-    assert_eq!(tested["handed_to_agents"], serde_json::json!(["account_analysis", "renewal_mail"]));
+    assert_eq!(
+        tested["handed_to_agents"],
+        serde_json::json!(["account_analysis", "onboarding", "renewal_mail"])
+    );
     let played = cells(&tested, "ok");
     for cell in [
         "churn:restore",

@@ -9,6 +9,8 @@ mod arrows;
 #[cfg(test)]
 mod broken;
 #[cfg(test)]
+mod chat;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crash;
@@ -28,6 +30,8 @@ mod mutants;
 mod notify;
 #[cfg(test)]
 mod oidc;
+#[cfg(test)]
+mod onboarding;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]

@@ -118,8 +118,13 @@ impl World {
 
     /// A world that ends by itself after so many minutes at the latest.
     pub(crate) fn start_for(dir: &Path, minutes: u64) -> Self {
+        Self::start_with(dir, &["--minutes", &minutes.to_string()])
+    }
+
+    fn start_with(dir: &Path, more: &[&str]) -> Self {
         let mut child = program(dir)
-            .args(["demo-world", "--minutes", &minutes.to_string()])
+            .arg("demo-world")
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -273,6 +278,13 @@ impl Office {
     pub(crate) fn open_for(minutes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = World::start_for(dir.path(), minutes);
+        Self::furnished(dir, world, Some(PERMIT_ALL))
+    }
+
+    /// As [`Office::open`], in a world whose data are of its own time, which stands still unless moved.
+    pub(crate) fn out_of_time() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::start_with(dir.path(), &["--minutes", "20", "--as-of", "world"]);
         Self::furnished(dir, world, Some(PERMIT_ALL))
     }
 

@@ -380,7 +380,7 @@ fn an_agent_cannot_be_called_in_a_circle() {
     assert!(said.contains("calls itself"), "{said}");
 }
 
-/// The verdicts of the reference validator of agentskills.io on the same texts.
+/// Some verdicts of agentskills.io; `tests/skills/run` asks its reference validator about many more.
 #[test]
 fn skills_are_judged_as_their_format_says() {
     let judge = |folder: &str, text: &str| read_skill("skills/x/SKILL.md", folder, text.as_bytes());
@@ -391,7 +391,7 @@ fn skills_are_judged_as_their_format_says() {
     let good = [
         ("a", skill("a", "d", "")),
         ("pdf-forms2", skill("pdf-forms2", "Fills forms.", "license: MIT\n")),
-        ("a", skill("a", "d", "metadata: {version: '1'}\nallowed-tools: Read Bash\n")),
+        ("a", skill("a", "d", "metadata:\n  version: 1\nallowed-tools: Read Bash\n")),
         ("a", skill("a", "d", "compatibility: needs git\n")),
     ];
     for (folder, text) in &good {
@@ -408,6 +408,9 @@ fn skills_are_judged_as_their_format_says() {
         (&long, skill(&long, "d", ""), "64"),
         ("a", skill("a", &"d".repeat(1_025), ""), "1024"),
         ("a", skill("a", "d", "author: me\n"), "no key of a skill"),
+        ("a", skill("a", "d", "metadata: {version: 1}\n"), "brackets"),
+        ("a", skill("a", "x --- y", ""), "within a line"),
+        ("a", skill("a", "\n  - d", ""), "is a list, not text"),
         ("a", skill("a", "d", &format!("compatibility: {}\n", "c".repeat(501))), "500"),
     ];
     for (folder, text, says) in &bad {

@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 
 use kernel::{
-    Label, LabelMap,
+    Label,
     exception::Class,
     id::OperationId,
+    label::Confidentiality,
     planning::{Labelled, Mark, Move, Resolution, Wait},
 };
 
@@ -193,7 +194,8 @@ impl Task {
     /// An answer came and its contract holds. Where the run would have gone on with something else if it
     /// had been broken, whoever wrote any part of it chose between the two: all of it says so.
     ///
-    /// A retry does not count: it asks the same target the same thing.
+    /// How confidential each part is stays: that an answer was sound tells next to nothing of it. A retry
+    /// does not count: it asks the same target the same thing.
     pub(super) fn heed_soundness(&self, desk: &Desk, answer: Labelled) -> Labelled {
         let goes_on = match &self.trouble {
             None => self.code.outlives_answer,
@@ -206,7 +208,8 @@ impl Task {
         if !goes_on || !desk.is_machine(4) {
             return answer;
         }
-        let labels = LabelMap::uniform(answer.labels.join_all());
+        let trust = answer.labels.join_all().trust;
+        let labels = answer.labels.joined_with(&Label::new(trust, Confidentiality::Public));
         Labelled { value: answer.value, labels }
     }
 

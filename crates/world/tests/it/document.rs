@@ -56,6 +56,11 @@ async fn the_examples_of_writes_are_real_answers() {
     same("P", write(&world, "POST /desk/tickets/7000421/replies", reply).await.expect(201));
     let refund = json!({"invoice": "in_000042_1", "amount": 50_000, "currency": "eur", "reason": "goodwill"});
     same("N", write(&world, "POST /billing/refunds", refund).await.expect(200));
+    let note = write(&world, "POST /crm/accounts/ACC-0042/notes", json!({"Text": "t"})).await;
+    same("M", note.expect(201));
+    let withdrawn = write(&world, "POST /crm/notes/NOTE-1/withdraw", json!({})).await.expect(200);
+    assert_eq!(withdrawn["Status"], "withdrawn");
+    write(&world, "POST /crm/notes/NOTE-1/withdraw", json!({})).await.expect(400);
     let annotation = json!({"account": "ACC-0042", "text": "t", "client_ref": "c"});
     same("X", write(&world, "POST /usage/annotations", annotation).await.expect(201));
 }

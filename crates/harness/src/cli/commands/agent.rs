@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::Value;
-use tokio::sync::broadcast::Receiver;
+use tokio::{sync::broadcast::Receiver, task::JoinHandle};
 
 use super::{Asked, render};
 use crate::{
@@ -24,12 +24,7 @@ const FIRST_WORDS: usize = 60;
 /// What the facade refused.
 pub(super) async fn run(body: Value, context: Context) -> Result<u8, Problem> {
     let client = Client::open(&context.overrides).await?;
-    let watching = match &client {
-        Client::Local { app, .. } if std::io::stderr().is_terminal() && !context.quiet => {
-            Some(tokio::spawn(watch(app.speech().listen())))
-        }
-        _ => None,
-    };
+    let watching = watched(&client, &context);
     let asked = Asked::new("run.start", body, ended).by_status();
     let answer = client.call(asked.op, asked.body.clone()).await;
     if let Some(watching) = watching {
@@ -40,6 +35,16 @@ pub(super) async fn run(body: Value, context: Context) -> Result<u8, Problem> {
     let answer = answer?;
     closed?;
     print(&answer, &asked, &context)
+}
+
+/// Shows what is said meanwhile, where somebody sees it.
+pub(super) fn watched(client: &Client, context: &Context) -> Option<JoinHandle<()>> {
+    match client {
+        Client::Local { app, .. } if std::io::stderr().is_terminal() && !context.quiet => {
+            Some(tokio::spawn(watch(app.speech().listen())))
+        }
+        _ => None,
+    }
 }
 
 /// Writes what models say as they say it. Who falls behind loses pieces, never the answer.

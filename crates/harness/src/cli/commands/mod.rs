@@ -5,6 +5,7 @@ mod agent;
 mod approval;
 mod backup;
 mod bench;
+mod chat;
 mod config;
 mod exception;
 mod gate;
@@ -104,6 +105,8 @@ pub enum Noun {
     Plan(plan::Verb),
     /// Hand a task to an agent; look at runs, steer them, roll them back, replay them
     Run(Box<run::Run>),
+    /// Talk with an agent: each message is governed as a task of `harness run` is
+    Chat(Box<chat::Chat>),
     /// Decide what runs ask
     #[command(subcommand)]
     Approval(approval::Verb),
@@ -170,6 +173,7 @@ impl Noun {
             Self::Intent(verb) => verb.outcome(context),
             Self::Plan(verb) => verb.outcome(),
             Self::Run(run) => run.outcome(context),
+            Self::Chat(chat) => chat.outcome(context),
             Self::Approval(verb) => verb.outcome(),
             Self::Exception(verb) => verb.outcome(),
             Self::Gate(verb) => verb.outcome(),

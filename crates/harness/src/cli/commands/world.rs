@@ -31,6 +31,9 @@ pub struct Args {
     /// End by itself after so many minutes
     #[arg(long, value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     minutes: Option<u64>,
+    /// Whose time its data are of: this machine's (`wall`), or its own, which stands still (`world`)
+    #[arg(long, value_name = "CLOCK")]
+    as_of: Option<String>,
 }
 
 /// Plays the companies until told to end.
@@ -38,9 +41,9 @@ pub struct Args {
 /// # Errors
 /// When it cannot start.
 pub(crate) async fn run(args: Args) -> Result<u8, Problem> {
-    let Args { listen, smtp_listen, db, seed, minutes } = args;
+    let Args { listen, smtp_listen, db, seed, minutes, as_of } = args;
     let mut ends = Ends::new()?;
-    let options = WorldOptions { listen, smtp_listen, db, seed, minutes };
+    let options = WorldOptions { listen, smtp_listen, db, seed, minutes, as_of };
     let ready = |place: &crate::app::demo::Place| {
         let line = serde_json::to_string(place).unwrap_or_default() + "\n";
         // Whoever started it may have gone; the world plays on.

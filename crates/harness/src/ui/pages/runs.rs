@@ -169,6 +169,7 @@ pub(crate) fn detail(
             (came_of_it(run))
             (steps_card(frame, view, steps))
             @if !run.troubles.is_empty() { (troubles(frame, &run.troubles)) }
+            (tell(frame, run, hand))
             (steer(frame, view, hand))
         }
     };
@@ -341,6 +342,21 @@ pub(super) fn troubles(frame: &Frame, troubles: &[TroubleView]) -> Markup {
                 } } }
             } }
         }
+    }
+}
+
+/// A word to the agent on its way. Nothing is shown where nobody hears it, or to those who may not.
+fn tell(frame: &Frame, run: &RunDetail, hand: &Hand<'_>) -> Markup {
+    html! {
+        div #hears data-patch { @if run.hears && hand.refused.is_none() { section.card #tell aria-labelledby="tell-title" {
+            header { h2 #tell-title { "Say something to the agent" } }
+            form.row.verbs method="post" action={ "/runs/" (run.run.id) } {
+                (frame.token()) input type="hidden" name="verb" value="tell";
+                p.meta { "It hears this before its next step, as a person's word. It approves nothing: what asks a person still asks." }
+                label { "What it should know" textarea name="text" required maxlength="4000" {} }
+                div { button { (Icon::Person.draw()) "Say it" } }
+            }
+        } } }
     }
 }
 
