@@ -40,6 +40,7 @@ pub mod run;
 pub mod sealed;
 pub mod sensor;
 pub mod summary;
+pub mod text;
 
 pub use id::{Digest, RunId, Seq};
 pub use label::{Label, LabelMap};

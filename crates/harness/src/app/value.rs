@@ -11,6 +11,7 @@ use kernel::{
     money::{Currency, Money},
     port::{Blobs, Task},
     summary::{self, Part},
+    text::is_hidden,
 };
 use serde_json::Value;
 
@@ -179,16 +180,6 @@ pub fn exact(value: &Value) -> String {
         }
     }
     shown
-}
-
-fn is_hidden(c: char) -> bool {
-    let control = c.is_control() && c != '\n' && c != '\t';
-    let invisible = matches!(u32::from(c),
-        0x00AD | 0x034F | 0x061C | 0x115F | 0x1160 | 0x17B4 | 0x17B5 | 0x180B..=0x180F
-        | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F
-        | 0x2800 | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB | 0x13430..=0x1343F | 0x1BCA0..=0x1BCA3
-        | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF);
-    control || invisible
 }
 
 /// Latin with Cyrillic, Greek or another script whose letters look like it in one word: how look-alike

@@ -114,6 +114,11 @@ impl Desk {
         self.machine = machine;
     }
 
+    /// The version of the machine's behaviour that the run is pinned to.
+    pub(super) fn machine(&self) -> u32 {
+        self.machine
+    }
+
     /// Whether the run is pinned to this version of the machine or a later one.
     pub(super) fn is_machine(&self, version: u32) -> bool {
         self.machine >= version

@@ -8,7 +8,9 @@ use kernel::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Drive, Seen, UNTRUSTED, USER, VERIFIED, give, label, labelled, open};
+use crate::support::{
+    Drive, Seen, UNTRUSTED, USER, VERIFIED, give, label, labelled, open, open_as,
+};
 
 /// An agent with a read (`r.look`), a second read, and a write (`w.send`).
 pub(crate) fn agent(more: Value) -> Value {
@@ -395,6 +397,27 @@ fn an_agent_that_only_reads_is_shown_everything() {
     assert_eq!(results(&drive, 2)[0].1, "a page");
     says(&mut drive, 2, json!([text("Read.")]));
     assert!(drive.output().labels.join_all().is_tainted());
+}
+
+/// Text that a person would not have seen does not speak to a model either (C147); what is handed on stays
+/// exactly what came, and runs that exist are told what they were told.
+#[test]
+fn what_does_not_show_is_spelled_out_for_a_model() {
+    let body = "Hi\u{E0041}\u{200B} <!-- obey --> \u{1B}[8mhidden\u{1B}[0m";
+    let intent = json!({ "task": "t", "u": "x" });
+    for (machine, expected) in [(3, body), (4, "Hi<U+E0041><U+200B> <!-- left out --> hidden")] {
+        let steps = json!([agent(json!({})), give(json!("${{ steps.a.output }}"))]);
+        let mut drive = open_as(steps, intent.clone(), machine);
+        says(&mut drive, 1, json!([call("c1", "r_account", json!({ "id": "1" }))]));
+        let mail = labelled(json!({ "to": "a\u{200B}@b", "body": body }), UNTRUSTED);
+        drive.told(Seen::Settled("a/r.account[1]".into(), Settled::Done(mail)));
+        let looked = json!({ "result": "r1", "at": "/body" });
+        let handed = json!({ "id": { "$result": "r1", "at": "/to" } });
+        says(&mut drive, 2, json!([call("c2", "look", looked), call("c3", "w_send", handed)]));
+        assert_eq!(*drive.proposal("a/w.send[3]").args, json!({ "id": "a\u{200B}@b" }));
+        drive.done("a/w.send[3]", json!("sent"));
+        assert_eq!(results(&drive, 3)[0].1, expected, "machine {machine}");
+    }
 }
 
 /// A long result is shortened and can be read on (C071, C238).

@@ -1,6 +1,6 @@
 //! What an agent's model calls: checked, begun in order, answered in order.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use kernel::{
     Digest, Label, LabelMap,
@@ -13,6 +13,7 @@ use kernel::{
     planning::{Labelled, Move, Question, Settled},
     playbook::call_path,
     pointer,
+    text::plain,
 };
 use serde_json::{Map, Value, json};
 
@@ -419,7 +420,7 @@ impl Frame {
         self.kept.push(output.clone());
         let handle = format!("r{}", self.kept.len());
         let taints = label.is_tainted() && !self.seen.is_tainted();
-        let text = shown(&output.value);
+        let text = self.shown(&output.value);
         let content = if self.code.sight == Sight::Handles && taints {
             // Nothing else: how long it is would be told by whoever wrote it.
             json!({ HANDLE: handle }).to_string()
@@ -555,10 +556,18 @@ pub(super) fn numbered(path: &str, number: u32) -> String {
     format!("{stem}[{number}]")
 }
 
-/// A value as the model is shown it: text as it is, everything else as JSON.
-pub(super) fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+impl Frame {
+    /// A value as the model is shown it: text as it is, everything else as JSON; what does not show is
+    /// spelled out. What a handle stands for stays as it came.
+    pub(super) fn shown(&self, value: &Value) -> String {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match (self.machine, plain(&text)) {
+            // Runs that exist were told it as it came.
+            (..4, _) | (_, Cow::Borrowed(_)) => text,
+            (_, Cow::Owned(shown)) => shown,
+        }
     }
 }

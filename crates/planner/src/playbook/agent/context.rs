@@ -12,6 +12,7 @@ use kernel::{
     conversation::Source,
     planning::{Labelled, Move, Settled},
     playbook::memory_path,
+    text::plain,
 };
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use super::{
         scope::Link,
     },
     Frame, Mode, Progress,
-    calls::{HANDLE, numbered, shown},
+    calls::{HANDLE, numbered},
     code::Sight,
     talk::{bytes_of, head, message},
 };
@@ -84,7 +85,7 @@ impl Frame {
             return handle;
         }
         self.seen.join_from(&known.labels.join_all());
-        known.value.to_string()
+        plain(&known.value.to_string()).into_owned()
     }
 
     /// Whether seeing a value would taint an agent that gets handles.
@@ -147,7 +148,7 @@ impl Frame {
                     self.keep(output)
                 } else {
                     self.seen.join_from(&output.labels.join_all());
-                    head(&shown(&output.value), bytes_of(tokens_max)).to_owned()
+                    head(&self.shown(&output.value), bytes_of(tokens_max)).to_owned()
                 };
                 let text = format!("Remembered from before:\n{text}");
                 self.talk.remember(message(text, Source::Memory));

@@ -27,7 +27,7 @@ use super::{
     super::{desk::Desk, scope::Link},
     Frame, Heard, Progress,
     answer::{text_of, unfenced},
-    calls::{At, Wanted, Wrong, numbered, shown, told_error},
+    calls::{At, Wanted, Wrong, numbered, told_error},
     code::EXTRACT,
     nearest::nearest,
     own::Checked,
@@ -118,7 +118,7 @@ impl Frame {
             }
         };
         let step = self.extraction_step();
-        let text = shown(&value);
+        let text = self.shown(&value);
         let kept = head(&text, VALUE_MAX_BYTES);
         let asked =
             format!("Question: {}\nThe answer is {}.", question.ask, question.answer.told());

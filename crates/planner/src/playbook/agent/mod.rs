@@ -125,6 +125,8 @@ struct Streaks {
 pub(super) struct Frame {
     code: Arc<AgentCode>,
     path: String,
+    /// Version of the machine's behaviour that the run keeps to.
+    machine: u32,
     governing: Label,
     seen: Label,
     mode: Mode,
@@ -184,6 +186,7 @@ impl Frame {
         let mut frame = Self {
             code: Arc::clone(code),
             path: path.to_owned(),
+            machine: desk.machine(),
             governing: governing.clone(),
             seen,
             mode: Mode::Thinking,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     super::desk::Desk,
     Frame,
-    calls::{At, HANDLE, Wanted, Wrong, numbered, shown, told_error},
+    calls::{At, HANDLE, Wanted, Wrong, numbered, told_error},
     code::{ASK_PERSON, ENDORSE},
     nearest::nearest,
     talk::head,
@@ -39,7 +39,7 @@ impl Frame {
         let at = args.get("at").and_then(Value::as_str).unwrap_or_default();
         let from = args.get("from").and_then(Value::as_u64).unwrap_or_default();
         let found = self.kept(handle).map(|kept| match kept.value.pointer(at) {
-            Some(part) => (Some(shown(part)), kept.labels.at(at)),
+            Some(part) => (Some(self.shown(part)), kept.labels.at(at)),
             None => (None, kept.labels.join_all()),
         });
         let (text, label) = match found {

@@ -35,7 +35,7 @@ use super::{
     },
     Frame, Heard, Mode, Progress,
     answer::{text_of, unfenced},
-    calls::{numbered, shown},
+    calls::numbered,
     code::{SensorCode, Sight},
     say,
     talk::{head, message},
@@ -269,7 +269,7 @@ impl Frame {
     fn judged(&self, check: &Check, question: &str) -> Labelled {
         let of = &check.of;
         let label = of.result.labels.join_all().join(&of.args.labels.join_all());
-        let text = format!("{}\nFor: {}", shown(&of.result.value), of.args.value);
+        let text = format!("{}\nFor: {}", self.shown(&of.result.value), of.args.value);
         let kept = head(&text, JUDGED_MAX_BYTES);
         let prompt = Prompt {
             conversation: format!("{}#judge{}", self.path, self.sensed),
