@@ -396,8 +396,9 @@ impl Storm {
     /// Whether the action in doubt was performed; none when its journal could not be had.
     fn landed(&self, exception: &Value) -> Option<bool> {
         let run = exception["run"].as_str().unwrap();
-        let path =
-            self.office.path(&format!("{id}.bundle", id = exception["id"].as_str().unwrap()));
+        // Two may look into the same exception at once.
+        let own = self.serial.fetch_add(1, Ordering::Relaxed);
+        let path = self.office.path(&format!("looked-into-{own}.bundle"));
         self.answer(&["run", "export", run, "--to", path.to_str().unwrap()])?;
         let key = check::key_in_doubt(&check::bundle(&path), &exception["action"]);
         Some(check::performed(&self.office.world, &key) > 0)
