@@ -69,7 +69,11 @@ impl Options {
                 "--check" => options.missed = Missed::Fails,
                 "--only" => options.only.push(value()?),
                 "--dir" => options.dir = value()?.into(),
-                "--binary" => options.binary = value()?.into(),
+                // It is started from other folders too.
+                "--binary" => {
+                    let named = std::path::absolute(value()?);
+                    options.binary = named.map_err(|e| format!("{arg}: {e}"))?;
+                }
                 _ => return Err(format!("{arg} is not an option")),
             }
         }
