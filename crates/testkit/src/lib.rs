@@ -11,4 +11,5 @@ mod parts;
 pub use bench::{Bench, Crash, World, failure, returned};
 pub use parts::{
     LinePlanner, NoSchemas, Rules, Salted, clean, hook, operation, person, plan_of, proposal,
+    restorable_set,
 };

@@ -13,7 +13,7 @@ use kernel::{
     hook::{HOOK_CONNECTOR, Hook, Moment},
     id::{At, Digest},
     label::{Confidentiality, Label, LabelMap, Trust},
-    operation::{Effect, Facts, Operation, Retry, Undo},
+    operation::{Binding, Companion, Effect, Facts, Operation, Retry, Undo},
     plan::{Asks, Plan, PlanStep},
     planning::{Caveat, Labelled, Move, Observation, Planner, Resolution, Settled, Wait},
     playbook::Playbook,
@@ -51,6 +51,23 @@ pub fn operation(id: &str, effect: Effect, undo: Undo, retry: Retry) -> Operatio
         rate: None,
         binding: Arc::new(Value::Null),
     }
+}
+
+/// `crm.set`, whose before-image `crm.get` reads and which it puts back by itself.
+#[must_use]
+pub fn restorable_set() -> Operation {
+    let mut set = operation("crm.set", Effect::Write, Undo::Restore, Retry::Keyed);
+    set.companions.before = Some(Companion {
+        operation: "crm.get".parse().expect("an operation id"),
+        with: Default::default(),
+        image: vec!["/value".into()],
+    });
+    set.companions.undo_with = Some(Companion {
+        operation: set.id.clone(),
+        with: [("value".to_owned(), Binding::From("/before/value".into()))].into(),
+        image: vec![],
+    });
+    set
 }
 
 /// A hook that looks at calls of these operations.

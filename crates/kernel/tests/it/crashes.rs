@@ -4,24 +4,16 @@
 use kernel::{
     id::Digest,
     input::{Answer, Input, OnConflict, Scope},
-    operation::{Binding, Companion, Effect, Operation, Retry, Undo},
+    operation::{Effect, Operation, Retry, Undo},
     run::{Divergence, Status, replay},
 };
 use serde_json::json;
-use testkit::{Bench, Crash, NoSchemas, Rules, operation, person, proposal, returned};
+use testkit::{
+    Bench, Crash, NoSchemas, Rules, operation, person, proposal, restorable_set, returned,
+};
 
 fn operations() -> Vec<Operation> {
-    let mut set = operation("crm.set", Effect::Write, Undo::Restore, Retry::Keyed);
-    set.companions.before = Some(Companion {
-        operation: "crm.get".parse().unwrap(),
-        with: Default::default(),
-        image: vec!["/value".into()],
-    });
-    set.companions.undo_with = Some(Companion {
-        operation: "crm.set".parse().unwrap(),
-        with: [("value".to_owned(), Binding::From("/before/value".into()))].into(),
-        image: vec![],
-    });
+    let set = restorable_set();
     let get = operation("crm.get", Effect::Read, Undo::None, Retry::Keyed);
     let mut mail = operation("mail.send", Effect::Write, Undo::None, Retry::Never);
     mail.resource =

@@ -9,13 +9,14 @@ use kernel::{
     id::{Digest, Seq},
     input::{Answer, Input, OnConflict, Scope},
     label::{Confidentiality, Label, LabelMap, Trust},
-    operation::{Binding, Companion, Effect, Operation, Retry, Undo},
+    operation::{Effect, Operation, Retry, Undo},
     planning::Caveat,
     run::{Run, Status, replay},
 };
 use serde_json::{Value, json};
 use testkit::{
-    Bench, Crash, NoSchemas, Rules, failure, hook, operation, person, proposal, returned,
+    Bench, Crash, NoSchemas, Rules, failure, hook, operation, person, proposal, restorable_set,
+    returned,
 };
 
 fn write(id: &str) -> Operation {
@@ -278,17 +279,7 @@ fn a_failure_is_looked_at_by_its_own_hooks() {
 /// Reads around an action are the harness's own; taking back is a call like others.
 #[test]
 fn taking_back_is_looked_at_and_images_are_not() {
-    let mut set = operation("crm.set", Effect::Write, Undo::Restore, Retry::Keyed);
-    set.companions.before = Some(Companion {
-        operation: "crm.get".parse().unwrap(),
-        with: Default::default(),
-        image: vec!["/value".into()],
-    });
-    set.companions.undo_with = Some(Companion {
-        operation: "crm.set".parse().unwrap(),
-        with: [("value".to_owned(), Binding::From("/before/value".into()))].into(),
-        image: vec![],
-    });
+    let set = restorable_set();
     let get = operation("crm.get", Effect::Read, Undo::None, Retry::Keyed);
     let run = |second: &str| {
         let steps = vec![proposal("set", "crm.set", json!({"value": "new"}))];

@@ -6,28 +6,15 @@ use kernel::{
     run::{Refused, Status},
 };
 use serde_json::{Value, json};
-use testkit::{Bench, Crash, Rules, failure, operation, person, proposal, returned};
-
-fn set() -> Operation {
-    let mut set = operation("crm.set", Effect::Write, Undo::Restore, Retry::Keyed);
-    set.companions.before = Some(Companion {
-        operation: "crm.get".parse().unwrap(),
-        with: Default::default(),
-        image: vec!["/value".into()],
-    });
-    set.companions.undo_with = Some(Companion {
-        operation: "crm.set".parse().unwrap(),
-        with: [("value".to_owned(), Binding::From("/before/value".into()))].into(),
-        image: vec![],
-    });
-    set
-}
+use testkit::{
+    Bench, Crash, Rules, failure, operation, person, proposal, restorable_set, returned,
+};
 
 fn bench(values: &[&str]) -> Bench {
     let get = operation("crm.get", Effect::Read, Undo::None, Retry::Keyed);
     let steps = values.iter().enumerate();
     let steps = steps.map(|(n, v)| proposal(&format!("s{n}"), "crm.set", json!({"value": v})));
-    let mut b = Bench::new(vec![set(), get], steps.collect(), Rules::default());
+    let mut b = Bench::new(vec![restorable_set(), get], steps.collect(), Rules::default());
     b.world.script("crm.get", vec![Ok(returned(json!("record")))]);
     b.world.record = json!("original");
     b
@@ -275,7 +262,7 @@ fn a_second_try_restores_what_was_there_before_the_first() {
     let get = operation("crm.get", Effect::Read, Undo::None, Retry::Keyed);
     let first = proposal("a", "crm.set", json!({"value": "new"}));
     let second = kernel::action::Proposal { attempt: 2, ..first.clone() };
-    let mut b = Bench::new(vec![set(), get], vec![first, second], Rules::default());
+    let mut b = Bench::new(vec![restorable_set(), get], vec![first, second], Rules::default());
     b.goes_on = true;
     b.world.script("crm.get", vec![Ok(returned(json!("record")))]);
     b.world.script("crm.set", vec![failure(Class::Stale, Landed::Yes), Ok(returned(json!({})))]);
