@@ -13,7 +13,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Asked, Outcome, agent, duration_ms, render, whole_number};
+use super::{Asked, Outcome, agent, duration_ms, render, run::Terms};
 use crate::{
     app::{
         problem::{Kind, Problem},
@@ -36,24 +36,8 @@ An empty line looks again at a turn that waits. Ctrl-C stops a turn, not the cha
 /// Options.
 #[derive(Debug, Args)]
 pub struct Chat {
-    /// An agent of the pack
-    #[arg(long, value_name = "NAME")]
-    agent: Option<String>,
-    /// The pack whose operations it may use
-    #[arg(long, value_name = "NAME")]
-    pack: Option<String>,
-    /// The role of the model it thinks with, as `[models]` names it
-    #[arg(long, value_name = "ROLE")]
-    model: Option<String>,
-    /// It may propose changes too; policy and people decide about each
-    #[arg(long)]
-    write: bool,
-    /// Most turns of its model for one message
-    #[arg(long, value_parser = whole_number::<u32>, allow_negative_numbers = true)]
-    turns: Option<u32>,
-    /// Most tokens for one message, read and written
-    #[arg(long, value_name = "TOKENS", value_parser = whole_number::<u64>, allow_negative_numbers = true)]
-    budget: Option<u64>,
+    #[command(flatten)]
+    terms: Terms,
     /// Go on after this run, the last one of an earlier chat; what it may do is said again
     #[arg(long, value_name = "RUN")]
     resume: Option<String>,
@@ -138,17 +122,7 @@ impl Talk {
         let interrupts = signal(SignalKind::interrupt()).map_err(|e| {
             Problem::new(Kind::Unexpected, "signals", format!("cannot listen for signals: {e}"))
         })?;
-        let mut terms = Map::new();
-        for (name, value) in [
-            ("pack", json!(chat.pack)),
-            ("agent", json!(chat.agent)),
-            ("model", json!(chat.model)),
-            ("write", json!(chat.write)),
-            ("turns", json!(chat.turns)),
-            ("tokens", json!(chat.budget)),
-        ] {
-            terms.insert(name.to_owned(), value);
-        }
+        let terms = chat.terms.into_fields();
         let timeout_ms = chat.timeout;
         let mut talk = Self { context, terms, timeout_ms, last: None, interrupts, code: 0 };
         if let Some(run) = chat.resume {

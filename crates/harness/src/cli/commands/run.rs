@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Asked, Outcome, duration_ms, json_argument, render, rollback::Rollback, whole_number};
 use crate::{
@@ -31,6 +31,19 @@ pub(super) struct Start {
     /// What is to be done, in words: an agent does it, with reads alone unless --write is given
     #[arg(required = true, value_parser = task_in_words)]
     task: Option<String>,
+    #[command(flatten)]
+    terms: Terms,
+    /// The same key is the same run
+    #[arg(long)]
+    idempotency_key: Option<String>,
+    /// Longest wait, such as 10m
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms, allow_hyphen_values = true)]
+    timeout: u64,
+}
+
+/// What an agent that takes a task, or one message of a chat, may do.
+#[derive(Debug, Args)]
+pub(super) struct Terms {
     /// The pack whose operations it may use
     #[arg(long, value_name = "NAME")]
     pack: Option<String>,
@@ -49,12 +62,21 @@ pub(super) struct Start {
     /// Most tokens, read and written
     #[arg(long, value_name = "TOKENS", value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     budget: Option<u64>,
-    /// The same key is the same run
-    #[arg(long)]
-    idempotency_key: Option<String>,
-    /// Longest wait, such as 10m
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms, allow_hyphen_values = true)]
-    timeout: u64,
+}
+
+impl Terms {
+    /// As the facade names them.
+    pub(super) fn into_fields(self) -> Map<String, Value> {
+        let fields = [
+            ("pack", json!(self.pack)),
+            ("agent", json!(self.agent)),
+            ("model", json!(self.model)),
+            ("write", json!(self.write)),
+            ("turns", json!(self.turns)),
+            ("tokens", json!(self.budget)),
+        ];
+        fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    }
 }
 
 /// One word is a verb with a typo far more often than a task.
@@ -229,13 +251,11 @@ impl Run {
 
 impl Start {
     fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
-        let task = self.task.unwrap_or_default();
-        let body = json!({
-            "task": task, "pack": self.pack, "agent": self.agent, "model": self.model,
-            "write": self.write, "turns": self.turns, "tokens": self.budget,
-            "idempotency_key": self.idempotency_key, "wait_ms": self.timeout,
-        });
-        Ok(Outcome::Async(Box::pin(super::agent::run(body, context.clone()))))
+        let mut body = self.terms.into_fields();
+        body.insert("task".to_owned(), json!(self.task.unwrap_or_default()));
+        body.insert("idempotency_key".to_owned(), json!(self.idempotency_key));
+        body.insert("wait_ms".to_owned(), json!(self.timeout));
+        Ok(Outcome::Async(Box::pin(super::agent::run(body.into(), context.clone()))))
     }
 }
 
