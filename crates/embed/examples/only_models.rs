@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         tenant,
         run,
         conversation: "demo".to_owned(),
-        thread: Thread::after(None, 0, Said::Prompt(prompt)),
+        thread: Thread::after(None, 0, Said::Prompt(prompt.into())),
         timeout_ms: 60_000,
         dispatch_by_boot_ms: u64::MAX,
         progress: None,

@@ -146,7 +146,8 @@ impl Agent {
         let plan = Arc::new(parts.planned.compile(&task, output, &forecast)?);
         let bytes = canon::bytes(&*plan).map_err(|e| Error::Plan(e.to_string()))?;
         let digest = parts.world.blobs.put(parts.chain.tenant.clone(), bytes).await?;
-        parts.shelf.keep(digest, Arc::clone(&plan));
+        let kept = parts.shelf.keep(digest, Arc::clone(&plan));
+        kept.map_err(Error::Plan)?;
         let mut chance = [0_u8; 16];
         parts.world.entropy.fill(&mut chance).map_err(Error::Agent)?;
         let label = Label::new(Trust::User, parts.task);

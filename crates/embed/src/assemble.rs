@@ -85,7 +85,7 @@ impl Builder {
             policy: bundle.digest(),
             validate: Arc::new(Schemas::new()) as Arc<dyn Validate>,
             blobs: Arc::clone(&self.world.blobs),
-            plans: Mutex::new(HashMap::new()),
+            programs: Mutex::new(HashMap::new()),
         });
         let clock = Arc::clone(&self.world.clock);
         let engine = Engine::new(Options {

@@ -15,7 +15,7 @@ use kernel::{
     port::{Blobs, Judge, Task, Validate},
     run::Pins,
 };
-use planner::PlaybookPlanner;
+use planner::Program;
 
 /// Most plans kept in memory; all of them are in the store.
 const PLANS_MAX: usize = 256;
@@ -28,31 +28,34 @@ pub(crate) struct Shelf {
     pub(crate) policy: Digest,
     pub(crate) validate: Arc<dyn Validate>,
     pub(crate) blobs: Arc<dyn Blobs>,
-    pub(crate) plans: Mutex<HashMap<Digest, Arc<Plan>>>,
+    pub(crate) programs: Mutex<HashMap<Digest, Arc<Program>>>,
 }
 
 impl Shelf {
-    /// Keeps a plan that is in the store.
-    pub(crate) fn keep(&self, digest: Digest, plan: Arc<Plan>) {
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if plans.len() >= PLANS_MAX {
-            plans.clear();
+    /// Keeps a plan that is in the store, compiled.
+    pub(crate) fn keep(&self, digest: Digest, plan: Arc<Plan>) -> Result<Arc<Program>, String> {
+        let program = Arc::new(Program::compile(plan).map_err(|e| e.to_string())?);
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if programs.len() >= PLANS_MAX {
+            programs.clear();
         }
-        plans.insert(digest, plan);
+        programs.insert(digest, Arc::clone(&program));
+        Ok(program)
     }
 
-    async fn plan(&self, tenant: &Tenant, digest: Digest) -> Result<Arc<Plan>, String> {
-        let kept = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
-        if let Some(plan) = kept {
-            return Ok(plan);
+    fn kept(&self, digest: &Digest) -> Option<Arc<Program>> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    async fn program(&self, tenant: &Tenant, digest: Digest) -> Result<Arc<Program>, String> {
+        if let Some(program) = self.kept(&digest) {
+            return Ok(program);
         }
         let bytes = self.blobs.get(tenant.clone(), digest).await.map_err(|e| e.to_string())?;
         let bytes = bytes.ok_or_else(|| format!("plan {digest} is not in the store"))?;
         let plan: Plan =
             serde_json::from_slice(&bytes).map_err(|e| format!("plan {digest}: {e}"))?;
-        let plan = Arc::new(plan);
-        self.keep(digest, Arc::clone(&plan));
-        Ok(plan)
+        self.keep(digest, Arc::new(plan))
     }
 
     /// Everything a header pins.
@@ -63,15 +66,15 @@ impl Shelf {
         if header.policy != self.policy {
             return Err("it began under another policy than this agent has".to_owned());
         }
-        let plan = self.plan(&header.chain.tenant, header.plan).await?;
+        let program = self.program(&header.chain.tenant, header.plan).await?;
+        let plan = Arc::clone(program.plan());
         for step in &plan.steps {
             let known = self.catalogue.get(&step.operation).map(|entry| entry.digest);
             if known != Some(step.definition) {
                 return Err(format!("`{}` has changed since it began", step.operation));
             }
         }
-        let planner = PlaybookPlanner::new(Arc::clone(&plan), run).map_err(|e| e.to_string())?;
-        let planner = planner.with_schemas(Arc::clone(&self.validate));
+        let planner = program.planner(run).with_schemas(Arc::clone(&self.validate));
         let catalogue = Arc::clone(&self.catalogue);
         Ok(Loaded {
             pins: Pins { plan, catalogue, planner: Box::new(planner) },

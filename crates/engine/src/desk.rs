@@ -22,7 +22,8 @@ pub(crate) type Reply = oneshot::Sender<Result<Taken, Error>>;
 /// A message for a run that somebody drives.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    pub(crate) posted: Posted,
+    /// Boxed: a mailbox is laid out for thirty-two deliveries, and most runs never get one.
+    pub(crate) posted: Box<Posted>,
     pub(crate) reply: Option<Reply>,
     /// Seats it came too late for.
     pub(crate) missed: u8,
@@ -56,7 +57,7 @@ impl Desk {
     fn accept(&mut self, delivery: Delivery) {
         let Delivery { posted, reply, .. } = delivery;
         self.replies.entry(posted.signal_id.clone()).or_default().extend(reply);
-        self.waiting.push_back(posted);
+        self.waiting.push_back(*posted);
     }
 
     /// Takes in what has been delivered so far; true when something waits.

@@ -33,7 +33,8 @@ pub(crate) struct Shell {
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
-/// A run in memory, with everything needed to decide.
+/// A run in memory, with everything needed to decide. Boxed wherever it is handed on: each task that it
+/// passes through would have room for another one.
 pub(crate) struct Driver {
     shell: Arc<Shell>,
     tenant: Tenant,
@@ -85,14 +86,14 @@ impl Driver {
         shell: Arc<Shell>,
         genesis: kernel::run::Genesis,
         loaded: Loaded,
-    ) -> Result<Self, Error> {
+    ) -> Result<Box<Self>, Error> {
         let mut pool = Pool::new(Arc::clone(&shell.entropy));
         let (pins, loaded) = split(loaded);
         let mut ports = ports(&loaded, &mut pool);
         let run = Run::open(genesis, pins, shell.clock.now(), &mut ports)?;
         check_salts(&pool, &run)?;
         let (tenant, id) = (run.header().chain.tenant.clone(), run.id().clone());
-        let mut driver = Self {
+        let mut driver = Box::new(Self {
             shell,
             tenant,
             id,
@@ -106,7 +107,7 @@ impl Driver {
             unsaved: vec![],
             reads: vec![],
             stopped: false,
-        };
+        });
         driver.commit().await?;
         Ok(driver)
     }
@@ -118,14 +119,14 @@ impl Driver {
         (tenant, id): (Tenant, RunId),
         carried: Carried,
         desk: &mut Desk,
-    ) -> Result<Self, Error> {
+    ) -> Result<Box<Self>, Error> {
         let stored = shell.journal.claim(tenant.clone(), id.clone()).await?;
         let loaded = load(&shell, &id, &stored.records).await?;
         let (pins, loaded) = split(loaded);
         let run = Run::fold(&stored.records, pins)?;
         let pool = Pool::new(Arc::clone(&shell.entropy));
         let epoch = stored.epoch;
-        let mut driver = Self {
+        let mut driver = Box::new(Self {
             shell,
             tenant,
             id,
@@ -139,7 +140,7 @@ impl Driver {
             unsaved: vec![],
             reads: vec![],
             stopped: false,
-        };
+        });
         desk.open_inbox(stored.inbox);
         driver.consumed = desk.take_poison();
         let fault = carried.fault.map(|message| Input::Fault { message });

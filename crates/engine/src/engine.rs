@@ -168,7 +168,7 @@ impl Engine {
         }
     }
 
-    fn go_on_with(self: &Arc<Self>, key: Key, seat: Option<Seat>, driver: Driver) {
+    fn go_on_with(self: &Arc<Self>, key: Key, seat: Option<Seat>, driver: Box<Driver>) {
         if let Some(driven) = self.lock(&self.active).get_mut(&key) {
             driven.stage = DrivenStage::Going;
         }
@@ -201,7 +201,10 @@ impl Engine {
         let posted = Posted { signal_id, input, by };
         self.shell.journal.post(tenant.clone(), run.clone(), posted.clone()).await?;
         let (reply, taken) = oneshot::channel();
-        self.deliver((tenant, run), Delivery { posted, reply: Some(reply), missed: 0 });
+        self.deliver(
+            (tenant, run),
+            Delivery { posted: Box::new(posted), reply: Some(reply), missed: 0 },
+        );
         // The driver ended before it came to this; the inbox holds it.
         taken.await.unwrap_or(Err(Error::Draining))
     }
@@ -275,7 +278,7 @@ impl Engine {
             let by = SYSTEM.parse::<PrincipalId>();
             let Ok(by) = by else { continue };
             let posted = Posted { signal_id: format!("hold-{n}"), input: Input::Hold, by };
-            let _gone = mailbox.send(Delivery { posted, reply: None, missed: 0 });
+            let _gone = mailbox.send(Delivery { posted: Box::new(posted), reply: None, missed: 0 });
         }
         loop {
             let changed = self.changed.notified();
@@ -353,7 +356,7 @@ struct Seat {
 
 impl Seat {
     /// Drives the run until it parks, ends or cannot go on.
-    async fn drive(mut self, opened: Option<Driver>) -> Result<Status, Error> {
+    async fn drive(mut self, opened: Option<Box<Driver>>) -> Result<Status, Error> {
         let slots = Arc::clone(&self.engine.slots);
         let slot = slots.acquire().await;
         let driven = self.drive_through_failures(opened).await;
@@ -379,7 +382,7 @@ impl Seat {
 
     async fn drive_through_failures(
         &mut self,
-        mut opened: Option<Driver>,
+        mut opened: Option<Box<Driver>>,
     ) -> Result<Status, Error> {
         let mut carried = Carried::default();
         let mut last = Error::Draining;
@@ -409,7 +412,7 @@ impl Seat {
 
     async fn drive_once(
         &mut self,
-        opened: Option<Driver>,
+        opened: Option<Box<Driver>>,
         carried: &mut Carried,
     ) -> Result<Status, Error> {
         let mut driver = match opened {
@@ -419,7 +422,8 @@ impl Seat {
                 self.desk.collect();
                 let shell = Arc::clone(&self.engine.shell);
                 let first = carried.clone();
-                Driver::claim(shell, self.key.clone(), first, &mut self.desk).await?
+                // Boxed: what claiming takes is not kept while the run waits.
+                Box::pin(Driver::claim(shell, self.key.clone(), first, &mut self.desk)).await?
             }
         };
         *carried = Carried::default();

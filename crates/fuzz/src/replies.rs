@@ -56,7 +56,7 @@ fn go_on(provider: &Provider, reply: &Reply) {
         Segment::Result { call, name, content, is_error: false }
     });
     let opening = Thread::after(None, 1, said(0, Vec::new()));
-    let reply = Said::Reply(Arc::new(value));
+    let reply = Said::Reply(Arc::new(value).into());
     let heard = Thread::after(Some(opening), 2, reply);
     let thread = Thread::after(Some(heard), 3, said(1, answer.into_iter().collect()));
     let request = fuzzing::request(provider, &thread);
@@ -76,5 +76,5 @@ fn said(turn: u32, segments: Vec<Segment>) -> Said {
         output_tokens_max: 1_000,
         temperature_milli: None,
     };
-    Said::Prompt(Arc::new(serde_json::to_value(prompt).unwrap_or_default()))
+    Said::Prompt(Arc::new(serde_json::to_value(prompt).unwrap_or_default()).into())
 }

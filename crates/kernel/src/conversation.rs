@@ -310,9 +310,47 @@ pub struct Thread {
 #[derive(Clone, Debug)]
 pub enum Said {
     /// A [`Prompt`], as journaled.
-    Prompt(Arc<Value>),
+    Prompt(Word),
     /// A [`Reply`], as journaled.
-    Reply(Arc<Value>),
+    Reply(Word),
+}
+
+/// A journaled value that a thread holds: as it is while it is news, and packed as JSON text from then
+/// on. A small object takes about ten times its text as a value, and an agent that waits holds them all.
+#[derive(Clone, Debug)]
+pub struct Word(Kept);
+
+#[derive(Clone, Debug)]
+enum Kept {
+    Value(Arc<Value>),
+    Text(Box<str>),
+}
+
+impl From<Arc<Value>> for Word {
+    fn from(value: Arc<Value>) -> Self {
+        Self(Kept::Value(value))
+    }
+}
+
+impl Word {
+    /// Packed.
+    #[must_use]
+    pub fn packed(value: Arc<Value>) -> Self {
+        match serde_json::to_string(&value) {
+            Ok(text) => Self(Kept::Text(text.into())),
+            Err(_) => Self(Kept::Value(value)),
+        }
+    }
+
+    /// The value; read again where it is packed.
+    #[must_use]
+    pub fn value(&self) -> Arc<Value> {
+        match &self.0 {
+            Kept::Value(value) => Arc::clone(value),
+            // It is text of our own making: it can be read.
+            Kept::Text(text) => Arc::new(serde_json::from_str(text).unwrap_or_default()),
+        }
+    }
 }
 
 impl Thread {
@@ -373,12 +411,22 @@ mod tests {
     fn a_long_thread_is_walked_and_dropped_without_recursion() {
         let mut thread = None;
         for seq in 0..200_000 {
-            thread = Some(Thread::after(thread, seq, Said::Reply(Arc::new(Value::Null))));
+            thread = Some(Thread::after(thread, seq, Said::Reply(Arc::new(Value::Null).into())));
         }
         let thread = thread.unwrap();
         let seqs = |links: Vec<Arc<Thread>>| links.iter().map(|l| l.seq()).collect::<Vec<_>>();
         assert_eq!(seqs(thread.since(|link| link.seq() == 199_996)), [199_997, 199_998, 199_999]);
         assert_eq!(thread.since(|_| false).len(), 200_000);
         drop(thread);
+    }
+
+    #[test]
+    fn a_packed_word_is_the_same_value() {
+        let value = serde_json::json!({
+            "text": "a \u{1f600} \"b\"\n", "n": [0, -1, u64::MAX, 1.5, 1e300, 0.1], "none": null,
+        });
+        let value = Arc::new(value);
+        assert_eq!(Word::packed(Arc::clone(&value)).value(), value);
+        assert_eq!(Word::from(Arc::clone(&value)).value(), value);
     }
 }

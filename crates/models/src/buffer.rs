@@ -184,17 +184,17 @@ impl Buffer {
     fn add(&mut self, provider: &Provider, link: &Thread) -> Result<(), Error> {
         let wire = wire::of(provider.api);
         match link.said() {
-            Said::Prompt(value) => {
-                let prompt = Prompt::deserialize(&**value);
+            Said::Prompt(word) => {
+                let prompt = Prompt::deserialize(&*word.value());
                 let prompt = prompt.map_err(|e| Error::Thread(format!("no prompt: {e}")))?;
                 self.add_prompt(wire, provider, &prompt, link.seq());
                 Ok(())
             }
-            Said::Reply(value) => {
+            Said::Reply(word) => {
                 self.prompt = None;
                 self.reply = Some(link.seq());
                 let heard = self.heard.take();
-                add_reply(wire, provider, value, (heard.as_ref(), &mut self.history))
+                add_reply(wire, provider, &word.value(), (heard.as_ref(), &mut self.history))
             }
         }
     }

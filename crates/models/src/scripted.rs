@@ -153,10 +153,11 @@ impl ScriptedModel {
     }
 
     fn answer(&self, ask: &Ask) -> Result<Reply, Error> {
-        let Said::Prompt(value) = ask.thread.said() else {
+        let Said::Prompt(word) = ask.thread.said() else {
             return Err(Error::Thread("it does not end with a prompt".to_owned()));
         };
-        let prompt = Prompt::deserialize(&**value).map_err(|e| Error::Thread(e.to_string()))?;
+        let prompt =
+            Prompt::deserialize(&*word.value()).map_err(|e| Error::Thread(e.to_string()))?;
         let n = self.calls.fetch_add(1, Ordering::SeqCst);
         let Line { items, stop, usage } = (self.script)(n, &prompt)?;
         if let Some(progress) = &ask.progress {
@@ -202,8 +203,8 @@ impl Model for ScriptedModel {
     fn request_bytes(&self, thread: &Arc<Thread>) -> Result<Vec<u8>, Error> {
         let links = thread.since(|_| false);
         let said = links.iter().map(|link| match link.said() {
-            Said::Prompt(prompt) => json!({"prompt": **prompt}),
-            Said::Reply(reply) => json!({"items": reply.get("items")}),
+            Said::Prompt(prompt) => json!({"prompt": *prompt.value()}),
+            Said::Reply(reply) => json!({"items": reply.value().get("items")}),
         });
         let said: Vec<Value> = said.collect();
         canon::bytes(&said).map_err(|e| Error::Thread(e.to_string()))

@@ -15,5 +15,5 @@ mod playbook;
 
 pub use playbook::{
     ACTIVE_MAX, CAVEATS_MAX, COLLECT_COST_MAX, ESCALATIONS_MAX, EVALUATION_COST_MAX, Error,
-    PAUSE_MAX_MS, PlaybookPlanner, TURNS_MAX, WANTED_MAX,
+    PAUSE_MAX_MS, PlaybookPlanner, Program, TURNS_MAX, WANTED_MAX,
 };

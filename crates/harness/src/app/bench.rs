@@ -37,7 +37,7 @@ use kernel::{
 };
 use models::{ApiKind, Client, Http, Key, Models, Plaintext, Provider, Role, Streaming};
 use pack::Schemas;
-use planner::PlaybookPlanner;
+use planner::Program;
 use policy::{Bundle, Layer, Source};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -174,8 +174,9 @@ impl Bench {
             None => Arc::new(Ram::new()),
         };
         let added = Arc::new(AtomicU64::new(0));
+        let program = Program::compile(Arc::new(plan)).map_err(|e| broken(e.to_string()))?;
         let shelf = Shelf {
-            plan: Arc::new(plan),
+            program,
             catalogue: Arc::new(catalogue),
             bundle,
             schemas: Arc::new(Schemas::new()),
@@ -203,7 +204,8 @@ impl Bench {
         let intent = Labelled { value: Arc::new(json!(task)), labels: LabelMap::uniform(label) };
         let genesis =
             Genesis { id: id.clone(), header: self.header.clone(), intent, subjects: Vec::new() };
-        self.engine.submit(genesis).await?;
+        // Boxed: what submitting takes is not kept while the conversation goes on.
+        Box::pin(self.engine.submit(genesis)).await?;
         self.engine.settled(&tenant, &id).await;
         Ok(())
     }
@@ -419,7 +421,7 @@ fn header(plan: &Plan, catalogue: &Catalogue) -> Result<Header, Problem> {
 /// What every conversation is pinned to.
 #[derive(Debug)]
 struct Shelf {
-    plan: Arc<Plan>,
+    program: Program,
     catalogue: Arc<Catalogue>,
     bundle: Arc<Bundle>,
     schemas: Arc<Schemas>,
@@ -427,18 +429,16 @@ struct Shelf {
 
 impl engine::Loader for Shelf {
     fn load<'a>(&'a self, run: &'a RunId, _: &'a Header) -> Task<'a, Result<Loaded, String>> {
-        let loaded = PlaybookPlanner::new(Arc::clone(&self.plan), run).map(|planner| {
-            let schemas = Arc::clone(&self.schemas) as Arc<dyn Validate>;
-            let planner = Box::new(planner.with_schemas(Arc::clone(&schemas)));
-            let (plan, catalogue) = (Arc::clone(&self.plan), Arc::clone(&self.catalogue));
-            Loaded {
-                pins: Pins { plan, catalogue, planner },
-                judge: Arc::clone(&self.bundle) as Arc<dyn Judge>,
-                validate: schemas,
-                current_policy: self.bundle.digest(),
-            }
-        });
-        Box::pin(async move { loaded.map_err(|e| e.to_string()) })
+        let schemas = Arc::clone(&self.schemas) as Arc<dyn Validate>;
+        let planner = Box::new(self.program.planner(run).with_schemas(Arc::clone(&schemas)));
+        let (plan, catalogue) = (Arc::clone(self.program.plan()), Arc::clone(&self.catalogue));
+        let loaded = Loaded {
+            pins: Pins { plan, catalogue, planner },
+            judge: Arc::clone(&self.bundle) as Arc<dyn Judge>,
+            validate: schemas,
+            current_policy: self.bundle.digest(),
+        };
+        Box::pin(async move { Ok(loaded) })
     }
 }
 

@@ -185,7 +185,7 @@ fn talks(records: &[Record]) -> Vec<Talk> {
                     seq,
                     role: operation.as_str().split_once('.').map_or("", |(_, r)| r).to_owned(),
                     label: args.commitment().label.clone(),
-                    thread: Thread::after(prev, seq, Said::Prompt(args.value())),
+                    thread: Thread::after(prev, seq, Said::Prompt(args.value().into())),
                     prompt,
                     reply: None,
                     failed: None,
@@ -199,7 +199,7 @@ fn talks(records: &[Record]) -> Vec<Talk> {
                 if let Some(talk) = talks.iter_mut().rev().find(|talk| talk.step == *step) {
                     let prev = talk.thread.prev().cloned();
                     talk.seq = seq;
-                    talk.thread = Thread::after(prev, seq, Said::Prompt(args.value()));
+                    talk.thread = Thread::after(prev, seq, Said::Prompt(args.value().into()));
                 }
             }
             Body::Returned { action, ended, .. } => {
@@ -210,7 +210,7 @@ fn talks(records: &[Record]) -> Vec<Talk> {
                     Ended::Done { output, .. } => {
                         talk.failed = None;
                         talk.reply = serde_json::from_value((*output.value()).clone()).ok();
-                        let said = Said::Reply(output.value());
+                        let said = Said::Reply(output.value().into());
                         let thread = Thread::after(Some(Arc::clone(&talk.thread)), *action, said);
                         if let Some(prompt) = &talk.prompt {
                             threads.insert(prompt.conversation.clone(), thread);
@@ -272,7 +272,7 @@ impl Talk {
     fn prompts(&self) -> Vec<Prompt> {
         let links = self.thread.since(|_| false);
         let prompt = |link: &Arc<Thread>| match link.said() {
-            Said::Prompt(value) => serde_json::from_value((**value).clone()).ok(),
+            Said::Prompt(word) => Prompt::deserialize(&*word.value()).ok(),
             Said::Reply(_) => None,
         };
         links.iter().filter_map(prompt).collect()
@@ -283,13 +283,13 @@ impl Talk {
         let mut pieces = Vec::new();
         for link in self.thread.since(|_| false) {
             match link.said() {
-                Said::Prompt(value) => {
-                    let prompt = serde_json::from_value::<Prompt>((**value).clone());
+                Said::Prompt(word) => {
+                    let prompt = Prompt::deserialize(&*word.value());
                     let segments = prompt.map(|prompt| prompt.segments).unwrap_or_default();
                     pieces.extend(segments.iter().map(piece));
                 }
-                Said::Reply(value) => {
-                    let reply = serde_json::from_value::<Reply>((**value).clone());
+                Said::Reply(word) => {
+                    let reply = Reply::deserialize(&*word.value());
                     let items = reply.map(|reply| reply.items).unwrap_or_default();
                     pieces.push(("model".to_owned(), items_text(&items)));
                 }

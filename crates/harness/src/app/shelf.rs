@@ -20,7 +20,7 @@ use kernel::{
     run::Pins,
 };
 use pack::{Pack, Schemas};
-use planner::PlaybookPlanner;
+use planner::Program;
 use policy::{Bundle, Layer, Pair, Source};
 use serde::{Deserialize, Serialize};
 
@@ -52,13 +52,20 @@ pub struct Shelf {
     blobs: Arc<dyn Blobs>,
     /// Pinned packs and policies that were loaded before, by digest, under the stock that is in force.
     loaded: Mutex<HashMap<(Digest, Digest), Arc<Held>>>,
-    plans: Mutex<HashMap<Digest, Arc<Plan>>>,
+    plans: Mutex<HashMap<Digest, Kept>>,
     /// Packs and policies that were kept for a tenant by this process. One at a time is kept.
     kept: tokio::sync::Mutex<HashSet<(Tenant, Digest, Digest)>>,
 }
 
 /// Most pinned plans kept in memory.
 const PLANS_MAX: usize = 1_024;
+
+/// A pinned plan, and its playbook once a run of it was driven.
+#[derive(Clone, Debug)]
+struct Kept {
+    plan: Arc<Plan>,
+    program: Option<Arc<Program>>,
+}
 
 /// A pinned pack under one policy.
 #[derive(Debug)]
@@ -248,8 +255,8 @@ impl Shelf {
     /// # Errors
     /// A sentence for a person.
     pub async fn plan(&self, tenant: &Tenant, digest: Digest) -> Result<Arc<Plan>, String> {
-        if let Some(plan) = lock(&self.plans).get(&digest) {
-            return Ok(Arc::clone(plan));
+        if let Some(kept) = lock(&self.plans).get(&digest) {
+            return Ok(Arc::clone(&kept.plan));
         }
         let bytes = self.blobs.get(tenant.clone(), digest).await.map_err(|e| e.to_string())?;
         let bytes = bytes.ok_or_else(|| format!("plan {digest} is not in the store"))?;
@@ -260,8 +267,22 @@ impl Shelf {
         if plans.len() >= PLANS_MAX {
             plans.clear();
         }
-        plans.insert(digest, Arc::clone(&plan));
+        plans.insert(digest, Kept { plan: Arc::clone(&plan), program: None });
         Ok(plan)
+    }
+
+    /// The compiled playbook of a run.
+    async fn program(&self, tenant: &Tenant, digest: Digest) -> Result<Arc<Program>, String> {
+        let kept = lock(&self.plans).get(&digest).and_then(|kept| kept.program.clone());
+        if let Some(program) = kept {
+            return Ok(program);
+        }
+        let plan = self.plan(tenant, digest).await?;
+        let program = Arc::new(Program::compile(plan).map_err(|e| e.to_string())?);
+        if let Some(kept) = lock(&self.plans).get_mut(&digest) {
+            kept.program = Some(Arc::clone(&program));
+        }
+        Ok(program)
     }
 
     /// Everything a header pins, for driving a run.
@@ -274,9 +295,10 @@ impl Shelf {
         header: &Header,
     ) -> Result<engine::Loaded, String> {
         let held = self.held(header).await?;
-        let plan = self.plan(&header.chain.tenant, header.plan).await?;
-        let planner = PlaybookPlanner::new(Arc::clone(&plan), run).map_err(|e| e.to_string())?;
-        let planner = planner.with_schemas(Arc::clone(&held.schemas) as Arc<dyn Validate>);
+        let program = self.program(&header.chain.tenant, header.plan).await?;
+        let schemas = Arc::clone(&held.schemas) as Arc<dyn Validate>;
+        let planner = program.planner(run).with_schemas(schemas);
+        let plan = Arc::clone(program.plan());
         let pins =
             Pins { plan, catalogue: Arc::clone(&held.catalogue), planner: Box::new(planner) };
         let current_policy = held.current.digest();

@@ -14,7 +14,6 @@ use super::{
 use crate::{
     action::Resource,
     approval::Approval,
-    conversation::{Said, Thread},
     decision::{Decision, Verdict},
     event::{Answered, Body, Ended, Purpose, Record, Role, Stage, Unwound},
     exception::{Class, Landed, Need},
@@ -166,7 +165,8 @@ impl Run {
     }
 
     fn act(&mut self, action: Seq) -> Result<&mut Act, &'static str> {
-        self.state.acts.get_mut(&action).ok_or("it names an action that is not open")
+        let act = self.state.acts.get_mut(&action);
+        act.map(|act| &mut **act).ok_or("it names an action that is not open")
     }
 
     pub(super) fn observe(&mut self, seen: Observation<'_>) {
@@ -245,7 +245,7 @@ impl Run {
             ended: None,
             probe_at: None,
         };
-        self.state.acts.insert(seq, act);
+        self.state.acts.insert(seq, Box::new(act));
         match because {
             Role::Step if self.state.replacing.remove(step) => {}
             Role::Step => self.observe(Observation::Proposed { step, seq }),
@@ -458,8 +458,7 @@ impl Run {
         let Some(act) = self.state.acts.remove(&action) else { return };
         let class = match ended {
             Ended::Done { output, .. } => {
-                let asked = self.state.thread(action, &act);
-                let said = Thread::after(Some(asked), action, Said::Reply(output.value()));
+                let said = self.state.answered(action, &act, output.value());
                 self.state.threads.insert(conversation_of(&act), said);
                 None
             }

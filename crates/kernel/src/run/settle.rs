@@ -126,14 +126,15 @@ impl Run {
         let state = &self.state;
         let probed = |seq: Seq| {
             let probe = |act: &Act| matches!(act.role, Role::Companion { of, purpose: Purpose::Probe } if of == seq);
-            state.acts.values().any(probe)
+            state.acts.values().any(|act| probe(act))
         };
         let raised = |seq: Seq| state.exceptions.values().any(|e| e.action == Some(seq));
-        let idle = |(seq, act): &(&Seq, &Act)| {
-            let waits = act.probe_at.is_some() || probed(**seq) || raised(**seq);
+        let idle = |seq: Seq, act: &Act| {
+            let waits = act.probe_at.is_some() || probed(seq) || raised(seq);
             act.phase == Phase::Doubt && !waits
         };
-        let idle: Vec<Seq> = state.acts.iter().filter(idle).map(|(seq, _)| *seq).collect();
+        let acts = state.acts.iter().filter(|(seq, act)| idle(**seq, act));
+        let idle: Vec<Seq> = acts.map(|(seq, _)| *seq).collect();
         for action in idle {
             self.doubt(action, ports)?;
         }

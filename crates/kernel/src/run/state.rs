@@ -11,7 +11,7 @@ use crate::{
     action::Resource,
     approval::Approval,
     budget::Spent,
-    conversation::{Said, Thread},
+    conversation::{Said, Thread, Word},
     decision::{Decision, Requirement},
     event::{End, Ended, Header, Purpose, Role, Undone, Unwound},
     exception::{Class, Exception, Landed, Need},
@@ -207,7 +207,8 @@ pub(crate) struct State {
     pub(crate) next_seq: Seq,
     pub(crate) head: Digest,
     pub(crate) current_policy: Option<Digest>,
-    pub(crate) acts: BTreeMap<Seq, Act>,
+    /// Boxed: a node of the map has room for eleven.
+    pub(crate) acts: BTreeMap<Seq, Box<Act>>,
     pub(crate) asks: BTreeMap<ApprovalId, Seq>,
     pub(crate) questions: BTreeMap<ApprovalId, OpenQuestion>,
     pub(crate) waits: BTreeMap<String, OpenWait>,
@@ -304,10 +305,20 @@ impl State {
 
     /// What a model call says and what it follows.
     pub(crate) fn thread(&self, action: Seq, act: &Act) -> Arc<Thread> {
+        Thread::after(self.said_before(act), action, Said::Prompt(act.args.value().into()))
+    }
+
+    /// A model call that was answered, and the answer. Nobody is waiting for them any more: packed.
+    pub(crate) fn answered(&self, action: Seq, act: &Act, output: Arc<Value>) -> Arc<Thread> {
+        let asked = Said::Prompt(Word::packed(act.args.value()));
+        let asked = Thread::after(self.said_before(act), action, asked);
+        Thread::after(Some(asked), action, Said::Reply(Word::packed(output)))
+    }
+
+    fn said_before(&self, act: &Act) -> Option<Arc<Thread>> {
         let args = act.args.value();
         let begins = args.get("turn").and_then(Value::as_u64).unwrap_or_default() == 0;
-        let prev = self.threads.get(&conversation_of(act)).filter(|_| !begins).cloned();
-        Thread::after(prev, action, Said::Prompt(args))
+        self.threads.get(&conversation_of(act)).filter(|_| !begins).cloned()
     }
 
     /// Nothing new may be dispatched for now.

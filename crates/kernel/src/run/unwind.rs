@@ -134,7 +134,7 @@ impl Run {
         let compares =
             |act: &Act| matches!(act.role, Role::Companion { purpose: Purpose::Compare, .. });
         let busy = |act: &Act| act.undo_of().is_some() || compares(act);
-        self.state.unwind.is_some() && !self.state.acts.values().any(busy)
+        self.state.unwind.is_some() && !self.state.acts.values().any(|act| busy(act))
     }
 
     /// Begins with the next token, or reports how taking back ended.

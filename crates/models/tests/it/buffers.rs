@@ -188,7 +188,8 @@ async fn a_thread_that_is_none_is_refused() {
     let thread = hear(say(None, 1, &opening()), &foreign());
     assert_eq!(client.ask(ask(&thread)).await.unwrap_err().code(), "model_thread");
     let broken = serde_json::json!({"conversation": 1});
-    let broken = Thread::after(None, 1, kernel::conversation::Said::Prompt(Arc::new(broken)));
+    let broken =
+        Thread::after(None, 1, kernel::conversation::Said::Prompt(Arc::new(broken).into()));
     assert_eq!(client.request_bytes(&broken).unwrap_err().code(), "model_thread");
     assert_eq!(provider(ApiKind::OpenAi, "u", Streaming::Off).endpoint(), "u/chat/completions");
 }

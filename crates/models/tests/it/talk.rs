@@ -63,12 +63,16 @@ pub(crate) fn opening() -> Prompt {
 }
 
 pub(crate) fn say(prev: Option<Arc<Thread>>, seq: u64, prompt: &Prompt) -> Arc<Thread> {
-    Thread::after(prev, seq, Said::Prompt(Arc::new(serde_json::to_value(prompt).unwrap())))
+    Thread::after(prev, seq, Said::Prompt(Arc::new(serde_json::to_value(prompt).unwrap()).into()))
 }
 
 pub(crate) fn hear(prev: Arc<Thread>, reply: &Reply) -> Arc<Thread> {
     let seq = prev.seq();
-    Thread::after(Some(prev), seq, Said::Reply(Arc::new(serde_json::to_value(reply).unwrap())))
+    Thread::after(
+        Some(prev),
+        seq,
+        Said::Reply(Arc::new(serde_json::to_value(reply).unwrap()).into()),
+    )
 }
 
 pub(crate) fn run_id() -> RunId {

@@ -74,6 +74,43 @@ use program::Block;
 use scope::Scope;
 use seq::Sequence;
 
+/// The playbook of one plan, compiled: every expression once, for all of its runs.
+#[derive(Debug)]
+pub struct Program {
+    plan: Arc<Plan>,
+    block: Block,
+    /// The pack's constants.
+    pack: Labelled,
+}
+
+impl Program {
+    /// Compiles the plan's playbook.
+    ///
+    /// # Errors
+    /// When the playbook cannot be run; see [`Error`].
+    pub fn compile(plan: Arc<Plan>) -> Result<Self, Error> {
+        let block = program::compile(&plan)?;
+        let pack = Labelled {
+            value: Arc::new(plan.constants.clone()),
+            labels: LabelMap::uniform(labels::of_pack()),
+        };
+        Ok(Self { plan, block, pack })
+    }
+
+    /// What it was compiled from.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// A planner for one run, at its beginning.
+    #[must_use]
+    pub fn planner(&self, run_id: &RunId) -> PlaybookPlanner {
+        let desk = Desk::new(run_id.clone(), task::null(), self.pack.clone());
+        PlaybookPlanner { program: Arc::clone(&self.block), desk, root: None, end: None }
+    }
+}
+
 /// Runs the playbook of one plan.
 #[derive(Debug)]
 pub struct PlaybookPlanner {
@@ -85,18 +122,12 @@ pub struct PlaybookPlanner {
 }
 
 impl PlaybookPlanner {
-    /// Compiles the plan's playbook, every expression once.
+    /// A planner for the only run of a plan; many runs share a [`Program`].
     ///
     /// # Errors
     /// When the playbook cannot be run; see [`Error`].
     pub fn new(plan: Arc<Plan>, run_id: &RunId) -> Result<Self, Error> {
-        let program = program::compile(&plan)?;
-        let pack = Labelled {
-            value: Arc::new(plan.constants.clone()),
-            labels: LabelMap::uniform(labels::of_pack()),
-        };
-        let desk = Desk::new(run_id.clone(), task::null(), pack);
-        Ok(Self { program, desk, root: None, end: None })
+        Program::compile(plan).map(|program| program.planner(run_id))
     }
 
     /// Checks the answers of agents and the arguments of what they call by these schemas. Without them no
