@@ -1,0 +1,170 @@
+use std::{io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// What a profile may need of the machine, named in refusals and reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// Landlock rules for files, TCP, abstract sockets and signals (ABI 6, Linux 6.12).
+    Landlock,
+    /// Filters over system calls.
+    Seccomp,
+    /// User namespaces that this user may make.
+    UserNamespace,
+    /// Mount, process, network, IPC, host name and cgroup namespaces.
+    Namespaces,
+    /// A fresh `/proc` inside of a process namespace.
+    Proc,
+    /// A control group that counts processes.
+    PidsCgroup,
+    /// `overlay` mounts.
+    Overlay,
+    /// Running as another account, which only root may.
+    RunAs,
+    /// A Unix socket that is the only one reachable.
+    ProxySocket,
+    /// The program that starts sandboxes.
+    Launcher,
+}
+
+impl Feature {
+    /// Its name in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
+            Self::UserNamespace => "user namespaces",
+            Self::Namespaces => "namespaces",
+            Self::Proc => "a fresh /proc",
+            Self::PidsCgroup => "a pids control group",
+            Self::Overlay => "overlay mounts",
+            Self::RunAs => "running as another account",
+            Self::ProxySocket => "a proxy socket",
+            Self::Launcher => "the launcher",
+        }
+    }
+}
+
+/// Why nothing was run, or why what ran is not known to have ended well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The profile contradicts itself, or asks for something that has no meaning.
+    #[error("profile: {field}: {problem}")]
+    Profile {
+        /// The field, as it is written in the profile.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The paths of a profile say something that this tier cannot hold.
+    #[error(
+        "profile: {inner} may do less than {outer} around it, which the {tier} tier cannot enforce"
+    )]
+    Inexpressible {
+        /// The path with the narrower access.
+        inner: PathBuf,
+        /// The path with the wider access that it lies in.
+        outer: PathBuf,
+        /// The tier that was asked.
+        tier: &'static str,
+    },
+    /// The machine lacks what the profile needs: nothing was run.
+    #[error("this machine cannot enforce the profile: {} missing: {why}", feature.name())]
+    Unenforceable {
+        /// What is missing.
+        feature: Feature,
+        /// How that showed.
+        why: String,
+    },
+    /// A step of the set-up failed: the program was not started.
+    #[error("the sandbox could not be set up at `{step}`: {problem}")]
+    Setup {
+        /// The step that failed.
+        step: String,
+        /// What the system said.
+        problem: String,
+    },
+    /// The program itself could not be executed inside.
+    #[error("{program}: cannot be executed inside of the sandbox: {source}")]
+    Exec {
+        /// The program as it was named.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The guard of a sandbox ended without saying how the program ended. What it guarded was killed.
+    #[error("the guard of the sandbox ended before its program did; the program was killed")]
+    GuardLost,
+    /// Talking to the guard, or reading what the program wrote, failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// A stable name for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Profile { .. } => "sandbox.profile",
+            Self::Inexpressible { .. } => "sandbox.inexpressible",
+            Self::Unenforceable { .. } => "sandbox.unenforceable",
+            Self::Setup { .. } => "sandbox.setup",
+            Self::Exec { .. } => "sandbox.exec",
+            Self::GuardLost => "sandbox.guard_lost",
+            Self::Io { .. } => "sandbox.io",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::Profile { .. } => "correct that field of the profile",
+            Self::Inexpressible { .. } => {
+                "use the isolated tier, or name the folders beside it instead of the one around it"
+            }
+            Self::Unenforceable { feature, .. } => match feature {
+                Feature::Landlock => {
+                    "run on Linux 6.12 or newer with landlock among its security modules"
+                }
+                Feature::Seccomp => "run on a kernel built with CONFIG_SECCOMP_FILTER",
+                Feature::UserNamespace | Feature::Namespaces => {
+                    "allow user namespaces for this user, or use the restricted tier"
+                }
+                Feature::Proc => "run where /proc is not masked, or use the restricted tier",
+                Feature::PidsCgroup => {
+                    "name an account in `run_as`, or mount a writable pids control group"
+                }
+                Feature::Overlay => "put `upper` on a file system that overlayfs can write to",
+                Feature::RunAs => "run as root, or leave `run_as` out",
+                Feature::ProxySocket => "use the isolated tier for what needs the proxy",
+                Feature::Launcher => "call `sandbox::launcher::main_if_asked` first in `main`",
+            },
+            Self::Setup { .. } => "run the self-test to see what this machine enforces",
+            Self::Exec { .. } => {
+                "check that the program and its interpreter are readable by the profile"
+            }
+            Self::GuardLost => "look for the out-of-memory killer, then try again",
+            Self::Io { .. } => "try again",
+        }
+    }
+
+    pub(crate) fn profile(field: &str, problem: impl Into<String>) -> Self {
+        Self::Profile { field: field.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn lacking(feature: Feature, why: impl ToString) -> Self {
+        Self::Unenforceable { feature, why: why.to_string() }
+    }
+
+    pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+}

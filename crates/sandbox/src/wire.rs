@@ -1,0 +1,177 @@
+//! What a supervisor and the guard of one sandbox say to each other, over a socket pair.
+//!
+//! The supervisor sends one order with three descriptors (the program's input, output and errors) and then nothing:
+//! when its end closes, because it asked so or because it died, everything is killed. The guard answers one line
+//! when the program runs or could not be started, and one when all of it has ended.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::{self, BufRead, IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::PathBuf,
+};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    Tier,
+    cgroup::Groups,
+    child::Outcome,
+    control::Omitted,
+    paths::Rules,
+    profile::{Account, Limits, Mounts},
+};
+
+/// Longest order, in bytes: arguments and environment have a limit of their own in the kernel.
+const ORDER_MAX: u64 = 8 << 20;
+
+/// Longest line that a guard says, in bytes.
+const LINE_MAX: u64 = 64 << 10;
+
+/// Everything the guard needs to know. Nothing in it is resolved again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) tier: Tier,
+    /// Unpredictable; part of the names of what is made on the host.
+    pub(crate) id: String,
+    pub(crate) program: OsString,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) rules: Rules,
+    pub(crate) mounts: Mounts,
+    pub(crate) proxy: Option<PathBuf>,
+    pub(crate) limits: Limits,
+    pub(crate) run_as: Option<Account>,
+    /// The account of the program, as the host counts.
+    pub(crate) account: Account,
+    /// The private temporary folder on the host; none where it is in memory.
+    pub(crate) scratch: Option<PathBuf>,
+    pub(crate) groups: Groups,
+    /// Whether processes are counted by a user namespace of its own (restricted tier, ordinary user).
+    pub(crate) own_user_namespace: OwnUserNamespace,
+    pub(crate) omitted: Omitted,
+}
+
+/// Whether a program gets a user namespace of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum OwnUserNamespace {
+    Yes,
+    No,
+}
+
+/// What a guard says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Word {
+    /// The program runs; the number is its process, or the first process of its namespace, as the host counts.
+    Started(i32),
+    /// It does not, and nothing is left.
+    Failed(Fault),
+    /// All of it has ended.
+    Ended(Outcome),
+}
+
+/// A step of the set-up that failed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Fault {
+    pub(crate) step: String,
+    /// The system's error number, or 0.
+    pub(crate) errno: i32,
+    pub(crate) problem: String,
+}
+
+impl Fault {
+    pub(crate) fn new(step: impl Into<String>, problem: impl ToString) -> Self {
+        Self { step: step.into(), errno: 0, problem: problem.to_string() }
+    }
+}
+
+/// Names the step at which a call failed.
+pub(crate) trait At<T> {
+    fn at(self, step: &str) -> Result<T, Fault>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, step: &str) -> Result<T, Fault> {
+        self.map_err(|error| {
+            let error: io::Error = error.into();
+            let errno = error.raw_os_error().unwrap_or(0);
+            Fault { step: step.to_owned(), errno, problem: error.to_string() }
+        })
+    }
+}
+
+pub(crate) fn send_order(
+    mut socket: &UnixStream,
+    order: &Order,
+    stdio: [OwnedFd; 3],
+) -> io::Result<()> {
+    let text = serde_json::to_vec(order)?;
+    let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    if length > ORDER_MAX {
+        let problem = format!("program, arguments and environment exceed {ORDER_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let borrowed = stdio.each_ref().map(AsFd::as_fd);
+    if !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+        return Err(io::Error::other("no room for three descriptors"));
+    }
+    let length = length.to_le_bytes();
+    sendmsg(socket, &[IoSlice::new(&length)], &mut control, SendFlags::NOSIGNAL)?;
+    socket.write_all(&text)
+}
+
+pub(crate) fn receive_order(socket: &UnixStream) -> io::Result<(Order, [OwnedFd; 3])> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut length = [0_u8; 8];
+    let got = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut length)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL,
+    )?;
+    let descriptors: Vec<OwnedFd> = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let stdio = <[OwnedFd; 3]>::try_from(descriptors);
+    let length = u64::from_le_bytes(length);
+    let (8, Ok(stdio), ..=ORDER_MAX) = (got.bytes, stdio, length) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no order"));
+    };
+    let mut text = Vec::new();
+    socket.take(length).read_to_end(&mut text)?;
+    Ok((serde_json::from_slice(&text)?, stdio))
+}
+
+pub(crate) fn say<T: Serialize>(mut to: impl Write, word: &T) -> io::Result<()> {
+    let mut line = serde_json::to_vec(word)?;
+    line.push(b'\n');
+    to.write_all(&line)
+}
+
+/// The next line, or nothing where the other side is gone.
+pub(crate) fn hear<T: DeserializeOwned>(from: impl BufRead) -> io::Result<Option<T>> {
+    let mut line = String::new();
+    from.take(LINE_MAX).read_line(&mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_str(&line)?))
+}

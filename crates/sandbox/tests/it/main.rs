@@ -1,0 +1,92 @@
+//! The tiers as a caller meets them, on this machine's kernel: as root, where the tests run as root, and as an ordinary
+//! user.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by panicking; shared steps are not marked as tests"
+)]
+
+mod abuse;
+mod corpus;
+mod endings;
+mod profiles;
+mod trees;
+mod workspaces;
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process,
+};
+
+use sandbox::{Child, Command, Finished, Local, Profile, Sandbox, Tier};
+
+const TIERS: [Tier; 2] = [Tier::Restricted, Tier::Isolated];
+
+/// The account that stands for an ordinary user where the tests run as root.
+const ORDINARY: u32 = 65534;
+
+/// The program that carries the guard and the probe.
+fn launcher() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_sandbox-probe"))
+}
+
+fn local(tier: Tier) -> Local {
+    Local::with_launcher(tier, launcher())
+}
+
+fn run(tier: Tier, profile: &Profile, command: Command) -> Finished {
+    local(tier).spawn(profile, command).and_then(Child::wait).unwrap()
+}
+
+/// A shell script, with the default profile or what the test made of it.
+fn sh(tier: Tier, profile: &Profile, script: &str) -> Finished {
+    run(tier, profile, Command::new("/bin/sh").arguments(["-c", script]))
+}
+
+/// The probe by its hidden argument, with the profile it needs to be found.
+fn probe(words: &[&str]) -> Command {
+    let hidden = "--harness-sandbox-probe";
+    Command::new(launcher()).arguments([hidden].iter().chain(words))
+}
+
+fn with_probe(mut profile: Profile) -> Profile {
+    profile.paths.read.push(launcher());
+    profile
+}
+
+fn text(finished: &Finished) -> String {
+    format!("{}{}", finished.output.text(), finished.errors.text())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A folder that everybody can reach.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix("sandbox-test-").tempdir_in("/tmp").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// Starts a program as an ordinary user.
+fn as_ordinary_user(copy: &Path) -> process::Command {
+    let mut command = process::Command::new(copy);
+    if is_root() {
+        command.uid(ORDINARY).gid(ORDINARY);
+    }
+    command
+}
+
+/// The launcher, where an ordinary user can reach it.
+fn reachable_launcher(folder: &Path) -> PathBuf {
+    let copy = folder.join("launcher");
+    fs::copy(launcher(), &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    copy
+}
