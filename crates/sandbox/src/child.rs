@@ -15,8 +15,9 @@ use crate::{
     Tier,
     capture::{Captured, Reading},
     error::Error,
+    local::Holder,
     scratch,
-    wire::{Order, Word, hear},
+    wire::{Order, Started, Word, hear},
 };
 
 /// How a program in a sandbox ended, and everything it started with it.
@@ -103,7 +104,7 @@ pub struct Finished {
 pub struct Child {
     pub(crate) socket: BufReader<UnixStream>,
     pub(crate) guard: process::Child,
-    pub(crate) process: i32,
+    pub(crate) started: Started,
     pub(crate) order: Order,
     pub(crate) output: Option<Reading>,
     pub(crate) errors: Option<Reading>,
@@ -114,7 +115,14 @@ impl Child {
     /// Its process number on the host; in the isolated tier that of the first process of its namespace.
     #[must_use]
     pub fn id(&self) -> i32 {
-        self.process
+        self.started.process
+    }
+
+    /// What holds the number of its processes. An ordinary user who may not make user namespaces has only
+    /// [`Holder::SharedAccount`], which shows when it starts.
+    #[must_use]
+    pub fn processes_held_by(&self) -> Holder {
+        self.started.processes
     }
 
     /// The process number of its guard.
@@ -146,6 +154,7 @@ impl Child {
             return Ok(outcome.clone());
         }
         let word = hear::<Word>(&mut self.socket);
+        // It ends right after its last word.
         let reaped = self.guard.wait();
         if let (Ok(Some(Word::Ended(outcome))), Ok(_)) = (word, reaped) {
             self.outcome = Some(outcome.clone());
@@ -166,7 +175,7 @@ impl Child {
 
     /// What the guard would have done.
     fn clear_up(&self) {
-        if let Some(process) = Pid::from_raw(self.process) {
+        if let Some(process) = Pid::from_raw(self.started.process) {
             // In the isolated tier the kernel did it already: the first process dies with the guard.
             if self.order.tier == Tier::Restricted {
                 kill_process_group(process, Signal::KILL).unwrap_or(());

@@ -130,6 +130,8 @@ pub enum Holder {
     EachProcess,
     /// A resource limit, for all processes together: they have a user namespace, or an account, of their own.
     Account,
+    /// A resource limit over all processes of the account, those outside included: as many as were there, and these.
+    SharedAccount,
     /// The size of a file system in memory.
     FileSystem,
     /// The guard, which looks several times a second: more can be used until it did.
@@ -238,6 +240,7 @@ impl Local {
             scratch,
             groups,
             own_user_namespace,
+            counted_besides: 0,
             omitted: self.omitted.clone(),
         })
     }
@@ -328,8 +331,8 @@ impl Sandbox for Local {
             Ok(()) => hear::<Word>(&mut socket),
             Err(error) => Err(error),
         };
-        let process = match word {
-            Ok(Some(Word::Started(process))) => process,
+        let started = match word {
+            Ok(Some(Word::Started(started))) => started,
             answer => {
                 drop(socket);
                 guard.wait().map_err(Error::io("waiting for the guard"))?;
@@ -339,7 +342,7 @@ impl Sandbox for Local {
         // From here on dropping it clears up.
         let outcome = None;
         let mut child =
-            Child { socket, guard, process, order, output: None, errors: None, outcome };
+            Child { socket, guard, started, order, output: None, errors: None, outcome };
         let read = |from: OwnedFd| {
             Reading::start(from, most).map_err(Error::io("a thread that reads output"))
         };

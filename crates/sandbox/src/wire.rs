@@ -27,6 +27,7 @@ use crate::{
     cgroup::Groups,
     child::Outcome,
     control::Omitted,
+    local::Holder,
     paths::Rules,
     profile::{Account, Limits, Mounts},
 };
@@ -59,6 +60,8 @@ pub(crate) struct Order {
     pub(crate) groups: Groups,
     /// Whether processes are counted by a user namespace of its own (restricted tier, ordinary user).
     pub(crate) own_user_namespace: OwnUserNamespace,
+    /// Processes of the same account that are counted too, though they are none of ours.
+    pub(crate) counted_besides: u64,
     pub(crate) omitted: Omitted,
 }
 
@@ -72,12 +75,21 @@ pub(crate) enum OwnUserNamespace {
 /// What a guard says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Word {
-    /// The program runs; the number is its process, or the first process of its namespace, as the host counts.
-    Started(i32),
+    /// The program runs.
+    Started(Started),
     /// It does not, and nothing is left.
     Failed(Fault),
     /// All of it has ended.
     Ended(Outcome),
+}
+
+/// A program that runs.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Started {
+    /// Its process, or the first process of its namespace, as the host counts.
+    pub(crate) process: i32,
+    /// What holds the number of its processes.
+    pub(crate) processes: Holder,
 }
 
 /// A step of the set-up that failed.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sandbox::{
-    Command, Control, Error, Ground, Local, Sandbox, Tier,
+    Command, Control, Error, Ground, Local, Profile, Sandbox, Tier,
     probe::{Tried, attempts},
     selftest,
 };
@@ -25,7 +25,9 @@ fn main() -> ExitCode {
             ["mutations", "restricted"] => mutate(&own, Tier::Restricted).map_err(said),
             ["mutations", "isolated"] => mutate(&own, Tier::Isolated).map_err(said),
             ["supervise", tier, beat] => supervise(&own, tier, beat).map_err(said),
-            _ => Err("selftest, mutations or supervise".to_owned()),
+            ["nested", "restricted"] => nest(&own, Tier::Restricted).map_err(said),
+            ["nested", "isolated"] => nest(&own, Tier::Isolated).map_err(said),
+            _ => Err("selftest, mutations, supervise or nested".to_owned()),
         }
     });
     match done {
@@ -80,5 +82,18 @@ fn supervise(own: &Path, tier: &str, beat: &str) -> Result<(), Error> {
     let child = Local::with_launcher(tier, own).spawn(&profile, command)?;
     println!("{} {}", child.guard_id(), child.id());
     let _end = std::io::stdin().read_to_end(&mut Vec::new());
+    Ok(())
+}
+
+/// Starts a sandbox from inside of one.
+fn nest(own: &Path, tier: Tier) -> Result<(), Error> {
+    let script = "echo hello; for n in 1 2 3 4 5 6 7 8 9 10; do sleep 5 & done";
+    let mut profile = Profile::default();
+    profile.limits.processes = 6;
+    let command = Command::new("/bin/sh").arguments(["-c", script]);
+    let child = Local::with_launcher(tier, own).spawn(&profile, command)?;
+    let held_by = child.processes_held_by();
+    let finished = child.wait()?;
+    println!("{held_by:?} {}{}", finished.output.text(), finished.errors.text());
     Ok(())
 }

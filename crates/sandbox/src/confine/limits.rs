@@ -32,7 +32,7 @@ pub(super) fn set(order: &Order) -> Result<(), Fault> {
     }
     if kept(Control::Processes) {
         // One more than the profile says: the first process of a namespace is ours.
-        let most = limits.processes.saturating_add(1);
+        let most = limits.processes.saturating_add(1).saturating_add(order.counted_besides);
         both(Resource::Nproc, most, most).at("limit of processes")?;
     }
     Ok(())

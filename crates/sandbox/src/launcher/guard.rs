@@ -6,7 +6,10 @@ use std::{
     io::{self, Read, Write},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::{fs::DirBuilderExt, net::UnixStream},
+        unix::{
+            fs::{DirBuilderExt, MetadataExt},
+            net::UnixStream,
+        },
     },
     path::Path,
     process::exit,
@@ -32,9 +35,10 @@ use crate::{
     Tier, cgroup,
     child::{End, Limit, Outcome},
     control::Control,
+    local::Holder,
     scratch,
     sys::{Closing, Side, children_usage, close_range, fork},
-    wire::{At, Fault, Order, OwnUserNamespace, Word, hear, receive_order, say},
+    wire::{At, Fault, Order, OwnUserNamespace, Started, Word, hear, receive_order, say},
     workspace::WORK,
 };
 
@@ -44,14 +48,17 @@ const SCRATCH_EVERY: Duration = Duration::from_millis(200);
 /// How long killed processes may take to be gone before they are reported as left behind.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
+/// How much rather than others a program in a sandbox is killed for memory, of 1000.
+const OOM_SCORE: &str = "500";
+
 pub(super) fn run() -> i32 {
     let Ok(socket) = take_socket() else {
         return 1;
     };
-    let Ok((order, stdio)) = receive_order(&socket) else {
+    let Ok((mut order, stdio)) = receive_order(&socket) else {
         return 1;
     };
-    let word = guard(&order, stdio, &socket);
+    let word = guard(&mut order, stdio, &socket);
     order.groups.remove(&order.id);
     if let Some(folder) = &order.scratch {
         scratch::remove(folder);
@@ -76,6 +83,37 @@ fn take_socket() -> io::Result<UnixStream> {
     Ok(socket)
 }
 
+/// Where no user namespace can be made, processes are counted for the whole account: those that are there now are added
+/// to the limit.
+fn fork_or_count(order: &mut Order) -> io::Result<Side> {
+    let forked = fork(namespaces(order));
+    let alone = order.tier == Tier::Restricted && order.own_user_namespace == OwnUserNamespace::Yes;
+    if forked.is_ok() || !alone {
+        return forked;
+    }
+    order.own_user_namespace = OwnUserNamespace::No;
+    order.counted_besides = tasks_of(order.account.uid);
+    fork(namespaces(order))
+}
+
+/// Processes and threads of an account.
+fn tasks_of(uid: u32) -> u64 {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let own = processes.filter(|entry| entry.metadata().is_ok_and(|held| held.uid() == uid));
+    let tasks = own.filter_map(|entry| fs::read_dir(entry.path().join("task")).ok());
+    tasks.map(|tasks| u64::try_from(tasks.count()).unwrap_or(0)).sum()
+}
+
+fn holder(order: &Order) -> Holder {
+    if order.groups.pids.is_some() {
+        return Holder::ControlGroup;
+    }
+    let alone = order.tier == Tier::Isolated
+        || order.run_as.is_some()
+        || order.own_user_namespace == OwnUserNamespace::Yes;
+    if alone { Holder::Account } else { Holder::SharedAccount }
+}
+
 /// What the guard holds of the program once it runs.
 struct Program {
     process: Pid,
@@ -86,7 +124,7 @@ struct Program {
     _alive: File,
 }
 
-fn guard(order: &Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Word {
+fn guard(order: &mut Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Word {
     let started = match start(order, stdio, socket) {
         Ok(started) => started,
         Err(fault) => return Word::Failed(fault),
@@ -100,11 +138,12 @@ fn guard(order: &Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Word {
         }
     };
     // A supervisor that is gone is seen below.
-    say(socket, &Word::Started(process)).unwrap_or(());
+    let started_word = Started { process, processes: holder(order) };
+    say(socket, &Word::Started(started_word)).unwrap_or(());
     Word::Ended(watch(order, started, reaper, socket))
 }
 
-fn start(order: &Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Result<Program, Fault> {
+fn start(order: &mut Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Result<Program, Fault> {
     let began = Instant::now();
     if order.omitted.keeps(Control::Descriptors) {
         close_inherited(&stdio, socket)?;
@@ -118,11 +157,13 @@ fn start(order: &Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Result<Prog
     let (failure, failure_there) = pair().at("pipe")?;
     let (status, status_there) = pair().at("pipe")?;
     let doors = order.groups.doors(&order.id).at("control group")?;
-    let process = match fork(namespaces(order)).at("namespaces")? {
+    let process = match fork_or_count(order).at("namespaces")? {
         Side::Parent(process) => process,
         Side::Child => {
             drop((alive, failure, status));
             let ends = init::Ends { failure: failure_there, status: status_there };
+            // Where memory runs out on the whole machine, this goes first. Raising it needs no right.
+            fs::write("/proc/self/oom_score_adj", OOM_SCORE).unwrap_or(());
             let entered = cgroup::enter(doors).at("control group");
             if let Err(fault) = entered.and_then(|()| wait_for_guard(&alive_there)) {
                 say(&ends.failure, &fault).unwrap_or(());

@@ -12,6 +12,7 @@
 mod abuse;
 mod corpus;
 mod endings;
+mod neighbours;
 mod profiles;
 mod trees;
 mod workspaces;
