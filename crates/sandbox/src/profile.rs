@@ -62,7 +62,8 @@ impl Default for Profile {
 pub struct Paths {
     /// Which part of the system is readable.
     pub system: System,
-    /// May be read and executed.
+    /// May be read and executed. In the isolated tier a Unix socket that lies in there can be connected to: name no
+    /// folder of sockets.
     pub read: Vec<PathBuf>,
     /// May be read, executed, written, made and removed.
     pub write: Vec<PathBuf>,
@@ -85,11 +86,12 @@ pub enum System {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Memory of all its processes, in bytes; of each one's address space where there is no control group.
+    /// Memory of all its processes, in bytes. Where there is no control group it is the address space of each one, and
+    /// memory outside of address spaces (`memfd_create`, System V segments) is refused.
     pub memory_bytes: u64,
     /// Processor time of each process, in seconds.
     pub cpu_seconds: u64,
-    /// Size of one file it writes, in bytes.
+    /// Size of one file it writes, in bytes. How many it writes into folders of the host is not limited.
     pub file_bytes: u64,
     /// Size of its private temporary folder, in bytes.
     pub scratch_bytes: u64,

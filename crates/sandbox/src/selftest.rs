@@ -146,7 +146,7 @@ pub struct Ground {
     program: PathBuf,
     folder: PathBuf,
     victim: Process,
-    _sockets: (TcpListener, UdpSocket, UnixListener, UnixListener, UnixDatagram),
+    _sockets: (TcpListener, UdpSocket, [UnixListener; 3], UnixDatagram),
     _leaked: File,
     _segment: Segment,
 }
@@ -188,6 +188,7 @@ impl Ground {
         let udp = UdpSocket::bind("127.0.0.1:0")?;
         let named = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name)?)?;
         let by_path = UnixListener::bind(outside.join("socket"))?;
+        let readable_socket = UnixListener::bind(readable.join("socket"))?;
         let datagrams = UnixDatagram::bind(outside.join("datagrams"))?;
         // Inheritable on purpose. It holds nothing but the canary, in case somebody else inherits it.
         let leaked = File::open(outside.join("secret"))?;
@@ -219,7 +220,7 @@ impl Ground {
             program,
             folder: folder.to_owned(),
             victim,
-            _sockets: (tcp, udp, named, by_path, datagrams),
+            _sockets: (tcp, udp, [named, by_path, readable_socket], datagrams),
             _leaked: leaked,
             _segment: segment,
         })

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             ["mutations", "restricted"] => mutate(&own, Tier::Restricted).map_err(said),
             ["mutations", "isolated"] => mutate(&own, Tier::Isolated).map_err(said),
             ["supervise", tier, beat] => supervise(&own, tier, beat).map_err(said),
+            ["abuse", tier, word, without @ ..] => abuse(&own, tier, word, without).map_err(said),
             ["nested", "restricted"] => nest(&own, Tier::Restricted).map_err(said),
             ["nested", "isolated"] => nest(&own, Tier::Isolated).map_err(said),
             _ => Err("selftest, mutations, supervise or nested".to_owned()),
@@ -82,6 +83,20 @@ fn supervise(own: &Path, tier: &str, beat: &str) -> Result<(), Error> {
     let child = Local::with_launcher(tier, own).spawn(&profile, command)?;
     println!("{} {}", child.guard_id(), child.id());
     let _end = std::io::stdin().read_to_end(&mut Vec::new());
+    Ok(())
+}
+
+/// Runs one of the probe's abuses, without these controls, and says how it ended.
+fn abuse(own: &Path, tier: &str, word: &str, without: &[&str]) -> Result<(), Error> {
+    let tier = if tier == "isolated" { Tier::Isolated } else { Tier::Restricted };
+    let without: Vec<Control> =
+        Control::ALL.into_iter().filter(|c| without.contains(&format!("{c:?}").as_str())).collect();
+    let ground = Ground::make(own)?;
+    let mut profile = ground.profile();
+    profile.limits.file_bytes = 8 << 20;
+    let command = Command::new(own).arguments(["--harness-sandbox-probe", word]);
+    let sandbox = Local::with_launcher(tier, own).without(&without);
+    println!("{:?}", sandbox.spawn(&profile, command)?.wait()?.outcome.end);
     Ok(())
 }
 

@@ -238,6 +238,10 @@ fn refused(order: &Order) -> Result<Rules, seccompiler::BackendError> {
     for (_, calls) in REFUSED.iter().chain(on_the_host).filter(|(control, _)| kept(*control)) {
         rules.extend(calls.iter().map(|call| (*call, Vec::new())));
     }
+    // Memory that belongs to no address space is held by nothing but a control group.
+    if kept(Control::Memory) && order.groups.memory.is_none() {
+        rules.extend([libc::SYS_memfd_create, libc::SYS_shmget].map(|call| (call, Vec::new())));
+    }
     let mut add = |call: c_long, conditions: Vec<SeccompCondition>| {
         let rule = SeccompRule::new(conditions)?;
         // An empty chain refuses whatever the arguments are; a rule in it would narrow that.

@@ -78,6 +78,46 @@ fn touch(bytes: usize) -> bool {
     held.iter().step_by(4096).all(|byte| *byte == 1)
 }
 
+/// Holds a bit more than `all` in files without a name, half of it in another process: each has too few descriptors for
+/// all of it.
+fn hold_in_two_processes(each: u64, all: u64) -> bool {
+    let count = all / each / 2 + 4;
+    let (Ok((hold, held)), Ok((done_there, done))) = (rustix::pipe::pipe(), rustix::pipe::pipe())
+    else {
+        return false;
+    };
+    match sys::fork(0) {
+        Err(_) => false,
+        Ok(Side::Child) => {
+            drop((hold, done));
+            let files = memory_files(count, each);
+            let answer = if files.is_some() { [1] } else { [0] };
+            let _said = rustix::io::write(&held, &answer);
+            let _until_done = rustix::io::read(&done_there, &mut [0; 1]);
+            std::process::exit(0)
+        }
+        Ok(Side::Parent(_)) => {
+            drop((held, done_there));
+            let mut answer = [0];
+            let _said = rustix::io::read(&hold, &mut answer);
+            let both = answer == [1] && memory_files(count, each).is_some();
+            drop(done);
+            both
+        }
+    }
+}
+
+fn memory_files(count: u64, bytes: u64) -> Option<Vec<File>> {
+    let chunk = vec![7; usize::try_from(bytes).ok()?];
+    let make = |_| {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::memfd_create("probe", flags).ok()?);
+        file.write_all(&chunk).ok()?;
+        Some(file)
+    };
+    (0..count).map(make).collect()
+}
+
 fn write_bytes(path: &Path, bytes: u64) -> bool {
     let Ok(mut file) = File::create(path) else {
         return false;
@@ -130,6 +170,10 @@ pub(super) fn run(name: &str, word: Option<&str>) -> i32 {
             loop {
                 held.push(vec![1; 16 << 20]);
             }
+        }
+        "memory-files" => {
+            // Twice as much as the tests give.
+            return if hold_in_two_processes(4 << 20, 384 << 20) { 42 } else { 1 };
         }
         "fill" => {
             let folder = std::env::temp_dir();

@@ -140,6 +140,12 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         run: |f| unless(UnixStream::connect(f.outside.join("socket")), "connected"),
     },
     Attempt {
+        name: "unix.below-readable",
+        restricted: Some(&[SocketNames]),
+        isolated: None,
+        run: |f| unless(UnixStream::connect(f.readable.join("socket")), "connected"),
+    },
+    Attempt {
         name: "unix.datagram-pair",
         restricted: Some(&[SocketNames]),
         isolated: Some(&[Root]),

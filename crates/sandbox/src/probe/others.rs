@@ -12,7 +12,7 @@ use rustix::{
 use super::{Attempt, Fixture, Tried, unless};
 use crate::{
     control::Control::{
-        self, Capabilities, CoreDumps, Descriptors, Environment, HostName, Ipc, Neighbours,
+        self, Capabilities, CoreDumps, Descriptors, Environment, HostName, Ipc, Memory, Neighbours,
         NewNamespaces, Pids, Sessions, SharedIpc, Signals,
     },
     sys::{self, Side, raw},
@@ -40,6 +40,7 @@ const WITHOUT_NEW_PRIVILEGES: &[Control] = &[
     Control::Sessions,
     Control::SharedIpc,
     Control::ForeignCalls,
+    Control::Memory,
     Control::Files,
     Control::Ports,
     Control::AbstractSockets,
@@ -205,12 +206,12 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         let own = std::process::id();
         if own < 10 { Tried::Held(own.to_string()) } else { Tried::Reached(own.to_string()) }
     }),
-    split("ipc.shared-memory", Some(&[SharedIpc]), Some(&[Ipc]), |f| {
+    split("ipc.shared-memory", Some(&[SharedIpc, Memory]), Some(&[Ipc, Memory]), |f| {
         let key = usize::try_from(f.segment).unwrap_or(0);
         let done = raw(libc::SYS_shmget, [key, 0, 0, 0, 0, 0]);
         unless(done.map_err(io::Error::from_raw_os_error), "found the host's")
     }),
-    split("ipc.new-shared-memory", Some(&[SharedIpc]), None, |_| {
+    split("ipc.new-shared-memory", Some(&[SharedIpc, Memory]), None, |_| {
         let done = raw(libc::SYS_shmget, [0, 4096, 0o1600, 0, 0, 0]);
         if let Ok(id) = done {
             // Taken away again: it would outlive this process.

@@ -1,6 +1,9 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
-use sandbox::{Account, Bind, Command, Feature, Mounts, Profile, Sandbox, Tier, Tmpfs};
+use sandbox::{
+    Account, Bind, Child, Command, End, Feature, Mounts, Profile, Sandbox, Tier, Tmpfs,
+    probe::attempts,
+};
 
 use super::{TIERS, folder, is_root, local, sh, text};
 
@@ -145,4 +148,26 @@ fn as_another_account_files_and_processes_are_that_ones() {
         let finished = sh(tier, &profile, "id -u; id -g; id -G; echo x > f && stat -c %u f");
         assert_eq!(finished.output.text(), "65534\n65534\n65534\n65534\n", "{}", text(&finished));
     }
+}
+
+#[test]
+fn a_program_that_runs_as_its_owner_does_not() {
+    use std::os::unix::fs::PermissionsExt;
+    if !is_root() {
+        return println!("skipped: only root can make a program that runs as root");
+    }
+    let folder = folder();
+    let program = super::reachable_launcher(folder.path());
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o4755)).unwrap();
+    let mut profile =
+        Profile { run_as: Some(Account { uid: 65534, gid: 65534 }), ..Profile::default() };
+    profile.paths.read = vec![program.clone()];
+    let whoami = || Command::new(&program).arguments(["--harness-sandbox-probe", "euid"]);
+    for tier in TIERS {
+        assert_eq!(super::run(tier, &profile, whoami()).outcome.end, End::Exit(0), "{tier:?}");
+    }
+    let held_by = attempts().into_iter().find(|attempt| attempt.name == "privileges.new").unwrap();
+    let loose = local(Tier::Restricted).without(held_by.restricted.unwrap());
+    let outcome = loose.spawn(&profile, whoami()).and_then(Child::wait).unwrap().outcome;
+    assert_eq!(outcome.end, End::Exit(1), "without its controls it is root");
 }
