@@ -3,6 +3,7 @@
 
 mod calls;
 mod files;
+mod filter;
 mod limits;
 mod privileges;
 

@@ -6,39 +6,29 @@
 use std::collections::BTreeMap;
 
 use libc::c_long;
-use seccompiler::{
-    SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter, sock_filter,
-};
+use seccompiler::apply_filter;
 
+use super::filter::{Check, Filter, Test};
 use crate::{
     Tier,
     control::Control,
     wire::{Fault, Order},
 };
 
-#[cfg(target_arch = "x86_64")]
-const MACHINE: (TargetArch, u32) = (TargetArch::x86_64, 0xC000_003E);
-#[cfg(target_arch = "aarch64")]
-const MACHINE: (TargetArch, u32) = (TargetArch::aarch64, 0xC000_00B7);
-
 /// The newest call this list was written against (Linux 6.10).
 const NEWEST: c_long = libc::SYS_mseal;
 
-/// Numbers from here on are the x32 interface to the same calls, which no rule below would match.
-const X32: u32 = 0x4000_0000;
-
 /// Bits of `clone` and `unshare` that make namespaces.
-const NAMESPACES: [i32; 8] = [
-    libc::CLONE_NEWNS,
-    libc::CLONE_NEWCGROUP,
-    libc::CLONE_NEWUTS,
-    libc::CLONE_NEWIPC,
-    libc::CLONE_NEWUSER,
-    libc::CLONE_NEWPID,
-    libc::CLONE_NEWNET,
-    0x80, // CLONE_NEWTIME, only for unshare: clone has its exit signal there
-];
+const NAMESPACES: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET;
+
+/// CLONE_NEWTIME, only for `unshare`: `clone` has its exit signal there.
+const TIME_NAMESPACE: i32 = 0x80;
 
 /// Refused whatever the arguments are.
 const REFUSED: &[(Control, &[c_long])] = &[
@@ -192,133 +182,103 @@ const NEIGHBOURS: &[(c_long, u8)] = &[
     (libc::SYS_ioprio_set, 1),
 ];
 
-/// Installs the filters. They stay for everything that this process starts.
+/// Installs the filter. It stays for everything that this process starts.
 pub(super) fn filter(order: &Order) -> Result<(), Fault> {
-    let fault = |error: &dyn std::fmt::Display| Fault::new("seccomp", error);
     let kept = |control| order.omitted.keeps(control);
-    let mut rules = refused(order).map_err(|error| fault(&error))?;
+    let mut filter = Filter::default();
+    if kept(Control::ForeignCalls) {
+        filter.newest = Some(NEWEST);
+    }
     // What glibc falls back from must look absent, not forbidden.
-    let mut absent = BTreeMap::new();
     if kept(Control::NewNamespaces) {
-        absent.insert(libc::SYS_clone3, Vec::new());
+        filter.absent.push(libc::SYS_clone3);
     }
     if kept(Control::SetIdFiles) {
-        absent.insert(libc::SYS_openat2, Vec::new()); // its mode stands in memory
+        filter.absent.push(libc::SYS_openat2); // its mode stands in memory
     }
-    rules.retain(|call, _| !absent.contains_key(call));
-    for (rules, errno) in [(rules, libc::EPERM), (absent, libc::ENOSYS)] {
-        if rules.is_empty() {
-            continue;
-        }
-        let action = SeccompAction::Errno(errno.unsigned_abs());
-        let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, MACHINE.0);
-        let filter = filter.map_err(|error| fault(&error))?;
-        let program: Vec<sock_filter> = filter.try_into().map_err(|error| {
-            let error: seccompiler::BackendError = error;
-            fault(&error)
-        })?;
-        apply_filter(&program).map_err(|error| fault(&error))?;
-    }
-    // Last: it is about numbers that the ones above never look at.
-    if kept(Control::ForeignCalls) {
-        apply_filter(&known_calls()).map_err(|error| fault(&error))?;
-    }
-    Ok(())
-}
-
-type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
-
-fn refused(order: &Order) -> Result<Rules, seccompiler::BackendError> {
-    let kept = |control| order.omitted.keeps(control);
-    let mut rules = Rules::new();
     let on_the_host = match order.tier {
         Tier::Restricted => REFUSED_ON_THE_HOST,
         Tier::Isolated => &[],
     };
     for (_, calls) in REFUSED.iter().chain(on_the_host).filter(|(control, _)| kept(*control)) {
-        rules.extend(calls.iter().map(|call| (*call, Vec::new())));
+        filter.refused.extend(*calls);
     }
     // Memory that belongs to no address space is held by nothing but a control group.
     if kept(Control::Memory) && order.groups.memory.is_none() {
-        rules.extend([libc::SYS_memfd_create, libc::SYS_shmget].map(|call| (call, Vec::new())));
+        filter.refused.extend([libc::SYS_memfd_create, libc::SYS_shmget]);
     }
-    let mut add = |call: c_long, conditions: Vec<SeccompCondition>| {
-        let rule = SeccompRule::new(conditions)?;
-        // An empty chain refuses whatever the arguments are; a rule in it would narrow that.
-        if rules.get(&call).is_none_or(|chain| !chain.is_empty()) {
-            rules.entry(call).or_default().push(rule);
-        }
-        Ok::<(), seccompiler::BackendError>(())
+    filter.refused_if = refused_by_argument(order);
+    if filter.is_empty() {
+        return Ok(());
+    }
+    let program = filter.compile().map_err(|call| {
+        Fault::new("seccomp", format!("the rules about call {call} are too long"))
+    })?;
+    apply_filter(&program).map_err(|error| Fault::new("seccomp", error))
+}
+
+/// Call → the rules of which one must match; a rule is checks of which all must.
+type Rules = BTreeMap<c_long, Vec<Vec<Check>>>;
+
+fn refused_by_argument(order: &Order) -> Rules {
+    let kept = |control| order.omitted.keeps(control);
+    let on_the_host = order.tier == Tier::Restricted;
+    let mut rules = Rules::new();
+    let mut add = |call: c_long, checks: &[Check]| {
+        rules.entry(call).or_default().push(checks.to_vec());
     };
     if kept(Control::NewNamespaces) {
-        for bit in NAMESPACES {
-            add(libc::SYS_unshare, vec![bits(0, bit)?])?;
-        }
-        for bit in NAMESPACES.into_iter().filter(|bit| *bit != 0x80) {
-            add(libc::SYS_clone, vec![bits(0, bit)?])?;
-        }
+        add(libc::SYS_unshare, &[Check(0, Test::AnyBit(word(NAMESPACES | TIME_NAMESPACE)))]);
+        add(libc::SYS_clone, &[Check(0, Test::AnyBit(word(NAMESPACES)))]);
     }
     if kept(Control::TerminalInput) {
-        for request in [libc::TIOCSTI, libc::TIOCLINUX] {
-            add(libc::SYS_ioctl, vec![low(1, Op::Eq, request)?])?;
+        for request in [0x5412, 0x541C] {
+            add(libc::SYS_ioctl, &[Check(1, Test::Is(request))]); // TIOCSTI, TIOCLINUX
         }
     }
     if kept(Control::Personality) {
         // 0 is what it has, and all ones asks for it.
-        let others = vec![low(0, Op::Ne, 0)?, low(0, Op::Ne, u64::from(u32::MAX))?];
-        add(libc::SYS_personality, others)?;
+        let others = [Check(0, Test::IsNot(0)), Check(0, Test::IsNot(u32::MAX))];
+        add(libc::SYS_personality, &others);
     }
     if kept(Control::SetIdFiles) {
-        add_set_id(&mut add)?;
+        add_set_id(&mut add);
     }
-    add_sockets(order, &mut add)?;
-    if order.tier == Tier::Restricted && kept(Control::Neighbours) {
+    let unix = word(libc::AF_UNIX);
+    if kept(Control::Sockets) {
+        for call in [libc::SYS_socket, libc::SYS_socketpair] {
+            add(call, &[Check(0, Test::IsNot(unix))]);
+        }
+    }
+    if on_the_host && kept(Control::SocketNames) {
+        // A stream pair is connected for good; a datagram one can still send to any name.
+        add(libc::SYS_socket, &[Check(0, Test::Is(unix))]);
+        for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+            add(libc::SYS_socketpair, &[Check(1, Test::Masked(0xf, word(kind)))]);
+        }
+    }
+    if on_the_host && kept(Control::Neighbours) {
         for (call, whom) in NEIGHBOURS {
-            add(*call, vec![low(*whom, Op::Ne, 0)?])?;
+            add(*call, &[Check(*whom, Test::IsNot(0))]);
         }
     }
     // Times by path; by descriptor the path is a null pointer.
-    if order.tier == Tier::Restricted && kept(Control::Metadata) {
-        add(libc::SYS_utimensat, vec![SeccompCondition::new(1, Len::Qword, Op::Ne, 0)?])?;
+    if on_the_host && kept(Control::Metadata) {
+        add(libc::SYS_utimensat, &[Check(1, Test::IsNoNull)]);
     }
-    Ok(rules)
-}
-
-type Add<'a> =
-    dyn FnMut(c_long, Vec<SeccompCondition>) -> Result<(), seccompiler::BackendError> + 'a;
-
-fn add_sockets(order: &Order, add: &mut Add<'_>) -> Result<(), seccompiler::BackendError> {
-    let kept = |control| order.omitted.keeps(control);
-    let unix = u64::from(libc::AF_UNIX.unsigned_abs());
-    if kept(Control::Sockets) {
-        for call in [libc::SYS_socket, libc::SYS_socketpair] {
-            add(call, vec![low(0, Op::Ne, unix)?])?;
-        }
-    }
-    if order.tier == Tier::Restricted && kept(Control::SocketNames) {
-        // A stream pair is connected for good; a datagram one can still send to any name.
-        add(libc::SYS_socket, vec![low(0, Op::Eq, unix)?])?;
-        for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
-            let kind = u64::from(kind.unsigned_abs());
-            add(libc::SYS_socketpair, vec![low(1, Op::MaskedEq(0xf), kind)?])?;
-        }
-    }
-    Ok(())
+    rules
 }
 
 /// Bits of a mode that make a file run as its owner or group, wherever a call takes a mode.
-fn add_set_id(add: &mut Add<'_>) -> Result<(), seccompiler::BackendError> {
+fn add_set_id(add: &mut impl FnMut(c_long, &[Check])) {
     let modes: &[(c_long, u8)] = &[
         (libc::SYS_fchmod, 1),
         (libc::SYS_fchmodat, 2),
         (libc::SYS_fchmodat2, 2),
-        (libc::SYS_openat, 3),
         (libc::SYS_mkdirat, 2),
         (libc::SYS_mknodat, 2),
         #[cfg(target_arch = "x86_64")]
         (libc::SYS_chmod, 1),
-        #[cfg(target_arch = "x86_64")]
-        (libc::SYS_open, 2),
         #[cfg(target_arch = "x86_64")]
         (libc::SYS_creat, 1),
         #[cfg(target_arch = "x86_64")]
@@ -326,59 +286,17 @@ fn add_set_id(add: &mut Add<'_>) -> Result<(), seccompiler::BackendError> {
         #[cfg(target_arch = "x86_64")]
         (libc::SYS_mknod, 1),
     ];
-    for (call, argument) in modes {
-        for bit in [libc::S_ISUID, libc::S_ISGID] {
-            let bit = u64::from(bit);
-            let mut conditions = vec![low(*argument, Op::MaskedEq(bit), bit)?];
-            // The mode of an open that makes no file is whatever the register held.
-            let flags = match *call {
-                libc::SYS_openat => Some(2),
-                #[cfg(target_arch = "x86_64")]
-                libc::SYS_open => Some(1),
-                _ => None,
-            };
-            if let Some(flags) = flags {
-                let creates = u64::from(libc::O_CREAT.unsigned_abs());
-                let unnamed = u64::from((libc::O_TMPFILE & !libc::O_DIRECTORY).unsigned_abs());
-                let mut other = conditions.clone();
-                other.push(low(flags, Op::MaskedEq(unnamed), unnamed)?);
-                add(*call, other)?;
-                conditions.push(low(flags, Op::MaskedEq(creates), creates)?);
-            }
-            add(*call, conditions)?;
-        }
+    let set_id = Test::AnyBit(libc::S_ISUID | libc::S_ISGID);
+    for (call, mode) in modes {
+        add(*call, &[Check(*mode, set_id)]);
     }
-    Ok(())
+    // The mode of an open that makes no file is whatever the register held.
+    let makes = Test::AnyBit(word(libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY)));
+    add(libc::SYS_openat, &[Check(2, makes), Check(3, set_id)]);
+    #[cfg(target_arch = "x86_64")]
+    add(libc::SYS_open, &[Check(1, makes), Check(2, set_id)]);
 }
 
-/// Compares the lower half of an argument: the kernel takes no more of these.
-fn low(argument: u8, how: Op, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(argument, Len::Dword, how, value)
-}
-
-fn bits(argument: u8, bits: i32) -> Result<SeccompCondition, seccompiler::BackendError> {
-    let bits = u64::from(bits.unsigned_abs());
-    SeccompCondition::new(argument, Len::Qword, Op::MaskedEq(bits), bits)
-}
-
-/// Kills calls of another architecture and of the x32 interface; those newer than the list do not exist.
-fn known_calls() -> Vec<sock_filter> {
-    const LOAD: u16 = 0x20; // a word of `seccomp_data`: the number at 0, the architecture at 4
-    const EQUAL: u16 = 0x15;
-    const ABOVE: u16 = 0x25;
-    const AT_LEAST: u16 = 0x35;
-    const RETURN: u16 = 0x06;
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    let newest = u32::try_from(NEWEST).unwrap_or(0);
-    vec![
-        step(LOAD, 0, 0, 4),
-        step(EQUAL, 1, 0, MACHINE.1),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
-        step(LOAD, 0, 0, 0),
-        step(AT_LEAST, 0, 1, X32),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
-        step(ABOVE, 0, 1, newest),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs()),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ]
+fn word(bits: i32) -> u32 {
+    bits.cast_unsigned()
 }
