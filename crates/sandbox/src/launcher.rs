@@ -13,6 +13,7 @@ mod root;
 use std::{ffi::OsStr, process::exit};
 
 pub(crate) use payload::EXEC;
+pub(crate) use root::OVERLAY;
 
 /// The argument that makes the host program the guard of one sandbox.
 pub(crate) const GUARD: &str = "--harness-sandbox-guard";

@@ -20,9 +20,9 @@ use crate::{
     child::Child,
     control::{Control, Omitted},
     error::{Error, Feature},
-    launcher::{self, EXEC},
+    launcher::{self, EXEC, OVERLAY},
     paths::{Rules, resolve},
-    profile::{Account, Profile},
+    profile::{Account, Mounts, Profile},
     sys,
     wire::{Fault, Order, OwnUserNamespace, Word, hear, send_order},
 };
@@ -232,7 +232,7 @@ impl Local {
             environment: profile.environment.clone(),
             folder: profile.folder.clone(),
             rules,
-            mounts: profile.mounts.clone(),
+            mounts: resolve_mounts(&profile.mounts)?,
             proxy: profile.proxy.as_deref().map(|path| resolve("proxy", path)).transpose()?,
             limits: profile.limits,
             run_as: profile.run_as,
@@ -308,6 +308,7 @@ impl Sandbox for Local {
         profile.check()?;
         self.check_tier(profile)?;
         Rules::compile(&profile.paths, self.tier)?;
+        resolve_mounts(&profile.mounts)?;
         self.enforcement(profile, &Groups::detect())
     }
 
@@ -352,6 +353,23 @@ impl Sandbox for Local {
     }
 }
 
+/// Mounts with the paths they come from as they are now.
+fn resolve_mounts(mounts: &Mounts) -> Result<Mounts, Error> {
+    let mut mounts = mounts.clone();
+    for bind in &mut mounts.read {
+        bind.from = resolve("mounts.read.from", &bind.from)?;
+    }
+    if let Some(workspace) = &mut mounts.workspace {
+        workspace.lower = resolve("mounts.workspace.lower", &workspace.lower)?;
+        workspace.upper = resolve("mounts.workspace.upper", &workspace.upper)?;
+        if workspace.upper.starts_with(&workspace.lower) {
+            let problem = "lies in `lower`, which would change with it";
+            return Err(Error::profile("mounts.workspace.upper", problem));
+        }
+    }
+    Ok(mounts)
+}
+
 /// What the guard's answer means, if it is not that the program runs.
 fn refusal(answer: io::Result<Option<Word>>, program: &OsStr) -> Error {
     let fault = match answer {
@@ -379,6 +397,7 @@ fn refusal(answer: io::Result<Option<Word>>, program: &OsStr) -> Error {
         "account map" => Feature::UserNamespace,
         "mounting /proc" => Feature::Proc,
         "seccomp" => Feature::Seccomp,
+        OVERLAY => Feature::Overlay,
         step if step.starts_with("landlock") => Feature::Landlock,
         _ => return Error::Setup { step, problem },
     };

@@ -53,6 +53,9 @@ enum Layer {
     Processes,
 }
 
+/// The step at which overlay mounts are what is missing.
+pub(crate) const OVERLAY: &str = "overlay";
+
 /// Leaves this process with a root of its own, in its own mount namespace.
 pub(super) fn build(order: &Order) -> Result<(), Fault> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
@@ -64,8 +67,11 @@ pub(super) fn build(order: &Order) -> Result<(), Fault> {
     attach(&memory(TREE_BYTES, "0755").at("root")?, base).at("root")?;
     let places: Vec<PathBuf> = layers.iter().map(|(path, _)| path.clone()).collect();
     for (path, layer) in layers {
-        let step = format!("mounting {}", path.display());
-        put(base, &path, layer, &places).map_err(|fault| Fault { step, ..fault })?;
+        let at = format!("mounting {}", path.display());
+        put(base, &path, layer, &places).map_err(|fault| match fault.step.as_str() {
+            "" => Fault { step: at, ..fault },
+            _ => fault,
+        })?;
     }
     let aliases = order.rules.aliases.iter().map(|(path, real)| (path.as_path(), real.as_path()));
     let links = LINKS.iter().map(|(path, real)| (Path::new(*path), Path::new(*real)));
@@ -156,14 +162,14 @@ fn overlay(workspace: &Workspace) -> Result<Layer, Fault> {
     for name in [DIFF, WORK] {
         match fs::create_dir(workspace.upper.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error).at("overlay");
+                return Err(error).at(OVERLAY);
             }
             _ => {}
         }
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let lower = open(&workspace.lower, flags, Mode::empty()).at("overlay")?;
-    let upper = open(&workspace.upper, flags, Mode::empty()).at("overlay")?;
+    let lower = open(&workspace.lower, flags, Mode::empty()).at(OVERLAY)?;
+    let upper = open(&workspace.upper, flags, Mode::empty()).at(OVERLAY)?;
     Ok(Layer::Overlay { lower, upper })
 }
 
@@ -191,9 +197,9 @@ fn put(base: &Path, path: &Path, layer: Layer, places: &[PathBuf]) -> Result<(),
             let options = format!(
                 "lowerdir={lower},upperdir={upper}/{DIFF},workdir={upper}/{WORK},userxattr"
             );
-            let options = std::ffi::CString::new(options).map_err(io::Error::from).at("")?;
+            let options = std::ffi::CString::new(options).map_err(io::Error::from).at(OVERLAY)?;
             let flags = MountFlags::NOSUID | MountFlags::NODEV;
-            mount("overlay", &at, "overlay", flags, Some(options.as_c_str())).at("")
+            mount("overlay", &at, "overlay", flags, Some(options.as_c_str())).at(OVERLAY)
         }
         Layer::Processes => {
             make(true).at("")?;

@@ -1,6 +1,6 @@
 use std::{fs, path::PathBuf};
 
-use sandbox::{Change, Kind, Profile, Tier, Workspace, diff};
+use sandbox::{Change, Command, Kind, Profile, Sandbox, Tier, Workspace, diff};
 
 use super::{folder, sh, text};
 
@@ -69,4 +69,25 @@ fn two_workspaces_on_one_folder_do_not_see_each_other() {
     assert_eq!(sh(Tier::Isolated, &two, "ls").output.text(), "");
     assert_eq!(sh(Tier::Isolated, &one, "cat file").output.text(), "1\n");
     assert_eq!(fs::read_dir(&lower).unwrap().count(), 0);
+}
+
+#[test]
+fn a_workspace_that_cannot_be_is_refused_by_name() {
+    let folder = folder();
+    let (lower, upper) = (folder.path().join("lower"), folder.path().join("upper"));
+    fs::create_dir(&lower).unwrap();
+    let mut profile = Profile::default();
+    let mut refuses = |upper: &PathBuf, code: &str, what: &str| {
+        let at = PathBuf::from("/job");
+        let workspace = Workspace { lower: lower.clone(), upper: upper.clone(), at };
+        profile.mounts.workspace = Some(workspace);
+        let command = Command::new("/usr/bin/true");
+        let error = super::local(Tier::Isolated).spawn(&profile, command).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+    };
+    refuses(&upper, "sandbox.profile", "mounts.workspace.upper");
+    refuses(&lower, "sandbox.profile", "mounts.workspace.upper");
+    // Nothing can be made in there.
+    refuses(&PathBuf::from("/proc/sys"), "sandbox.unenforceable", "overlay");
 }
