@@ -8,5 +8,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // First of all: it may have been started to guard a sandbox, and has one thread and no secrets then.
+    sandbox::launcher::main_if_asked();
     harness::cli::run(std::env::args_os())
 }

@@ -47,6 +47,7 @@ pub mod receipts;
 pub mod requests;
 pub mod rollbacks;
 pub mod runs;
+pub mod sandbox;
 pub mod shelf;
 pub mod socket;
 pub mod speech;

@@ -12,7 +12,7 @@ use super::{
     doctor, drill, exceptions, explain, export, failures, gate, halts, identity, intents, kit,
     kpis, ledger, migration, packs, policies, previews,
     problem::{Kind, Problem},
-    receipts, rollbacks, runs, timeline,
+    receipts, rollbacks, runs, sandbox, timeline,
 };
 
 /// Deepest nesting of a request: what is accepted from outside at all.
@@ -283,6 +283,12 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("pack-made".to_owned(), made);
     let made = published::<kit::scaffold::PackMade>("harness.project-made/v1");
     all.insert("project-made".to_owned(), made);
+    let proven = published::<sandbox::Proven>("harness.sandbox-proven/v1");
+    all.insert("sandbox-proven".to_owned(), proven);
+    let explained = published::<sandbox::Explained>("harness.sandbox-explained/v1");
+    all.insert("sandbox-explained".to_owned(), explained);
+    let ended = published::<sandbox::Ended>("harness.sandbox-ended/v1");
+    all.insert("sandbox-ended".to_owned(), ended);
     let signed = published::<packs::PackSigned>("harness.pack-signed/v1");
     all.insert("pack-signed".to_owned(), signed);
     all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());

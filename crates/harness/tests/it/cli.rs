@@ -13,4 +13,5 @@ mod recipes;
 mod refusals;
 mod rollbacks;
 mod rules;
+mod sandbox;
 mod typed;

@@ -20,6 +20,7 @@ mod receipt;
 pub(super) mod render;
 mod rollback;
 mod run;
+mod sandbox;
 mod schema;
 pub(super) mod serve;
 mod single;
@@ -143,6 +144,9 @@ pub enum Noun {
     Store(store::Verb),
     /// Check that this installation can keep its promises
     Doctor(single::Doctor),
+    /// Hold a program to a profile: doctor, run, explain
+    #[command(subcommand)]
+    Sandbox(sandbox::Verb),
     /// Show the configuration in force
     #[command(subcommand)]
     Config(config::Verb),
@@ -187,6 +191,7 @@ impl Noun {
             Self::Token(verb) => verb.outcome(),
             Self::Store(verb) => verb.outcome(context),
             Self::Doctor(args) => args.outcome(),
+            Self::Sandbox(verb) => verb.outcome(context),
             Self::Config(verb) => verb.outcome(context),
             Self::Schema(args) => args.outcome(context),
             Self::Serve(args) => Ok(Outcome::Async(Box::pin(serve::run(args, context.clone())))),

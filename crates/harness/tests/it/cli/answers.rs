@@ -41,6 +41,9 @@ const ALONE: &[&[&str]] = &[
     &["token", "link"],
     &["doctor"],
     &["config", "show"],
+    &["sandbox", "doctor"],
+    &["sandbox", "explain"],
+    &["sandbox", "run", "--", "true"],
     &["schema"],
 ];
 

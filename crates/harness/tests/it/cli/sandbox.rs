@@ -1,0 +1,140 @@
+//! `harness sandbox`: a program at the terminal, held to a profile. What holds it is proven in the crate `sandbox`;
+//! here is what a person sees of it, and that the harness's own things are out of its reach.
+
+use std::{fs, net::TcpListener, path::Path};
+
+use serde_json::Value;
+
+use crate::support::{Office, Ran};
+
+/// Runs a script in a sandbox, and gives how it ended.
+fn script(office: &Office, options: &[&str], text: &str) -> Value {
+    let run = [&["sandbox", "run"], options, &["--", "/bin/sh", "-c", text]].concat();
+    office.json(&run).document()
+}
+
+fn profile(office: &Office, name: &str, text: &str) -> String {
+    let path = office.path(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// C031, C217: from inside there is no store, no key, no configuration, no variable, no network and no server.
+#[test]
+fn what_is_the_harness_own_is_out_of_reach() {
+    let office = Office::served();
+    office.changed("ACC-0007", 45, "something to steal");
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = door.local_addr().unwrap().port();
+    let root = office.path("");
+    let kept: Vec<String> = files(&root).iter().map(|path| path.display().to_string()).collect();
+    assert!(kept.iter().any(|path| path.ends_with("harness.db")), "{kept:?}");
+    assert!(kept.iter().any(|path| path.ends_with("harness.toml")), "{kept:?}");
+    for tier in ["restricted", "isolated"] {
+        for path in &kept {
+            let ended = script(&office, &["--tier", tier], &format!("cat '{path}' >/dev/null"));
+            assert_ne!(ended["number"], 0, "{tier}: {path}: {ended:#}");
+            let ended = script(&office, &["--tier", tier], &format!(": >>'{path}'"));
+            assert_ne!(ended["number"], 0, "{tier}: {path} is written: {ended:#}");
+        }
+        let dial = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+        let words = ["sandbox", "run", "--tier", tier, "--", "/bin/bash", "-c", &dial];
+        assert_ne!(office.json(&words).document()["number"], 0, "{tier} reaches a port");
+        let seen = script(&office, &["--tier", tier], "env | cut -d= -f1 | sort | tr '\\n' ' '");
+        let seen = seen["output"].as_str().unwrap();
+        let known = ["LANG", "OLDPWD", "PATH", "PWD", "SHLVL", "TMPDIR", "_"];
+        assert!(seen.split_whitespace().all(|name| known.contains(&name)), "{tier}: {seen}");
+    }
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false if path.metadata().is_ok_and(|file| file.is_file()) => found.push(path),
+            false => {}
+        }
+    }
+    found
+}
+
+/// The exit code of the program is the command's, streams go through, and nothing else is printed.
+#[test]
+fn a_program_runs_as_if_it_stood_there_alone() {
+    let office = Office::open();
+    for (text, code) in [("exit 0", 0), ("exit 3", 3), ("exit 75", 75), ("kill -9 $$", 137)] {
+        let ran = office.run(&["sandbox", "run", "--", "/bin/sh", "-c", text]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{text}: {ran:#?}");
+        assert_eq!(ran.stderr, "", "{text}");
+    }
+    let ran =
+        office.run(&["sandbox", "run", "--", "/bin/sh", "-c", "echo out; echo err >&2; exit 4"]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (4, "out\n", "err\n"));
+    let missing = office.json(&["sandbox", "run", "--", "no-such-program"]).exits(2).problem();
+    assert_eq!(missing["code"], "sandbox.exec", "{missing}");
+}
+
+/// What a profile opens is open, and a limit that is reached is named.
+#[test]
+fn a_profile_opens_what_it_names_and_limits_the_rest() {
+    let office = Office::open();
+    let (given, taken) = (office.path("given"), office.path("taken"));
+    fs::create_dir(&given).unwrap();
+    fs::create_dir(&taken).unwrap();
+    fs::write(given.join("fact"), "seven").unwrap();
+    let text = format!(
+        "[paths]\nread = [{:?}]\nwrite = [{:?}]\n[environment]\nPATH = \"/usr/bin:/bin\"\nGREETING = \"hello\"\n\
+         [limits]\ndeadline_ms = 500\n",
+        given.display().to_string(),
+        taken.display().to_string()
+    );
+    let named = profile(&office, "narrow.toml", &text);
+    for tier in ["restricted", "isolated"] {
+        let options = ["--profile", &named, "--tier", tier];
+        let copy = format!(
+            "cat {0}/fact >{1}/{tier} && echo $GREETING && ! touch {0}/more",
+            given.display(),
+            taken.display()
+        );
+        let ended = script(&office, &options, &copy);
+        assert_eq!(ended["number"], 0, "{tier}: {ended:#}");
+        assert_eq!(ended["output"], "hello\n", "{tier}: {ended:#}");
+        assert_eq!(fs::read_to_string(taken.join(tier)).unwrap(), "seven", "{tier}");
+        let slow = script(&office, &options, "sleep 600");
+        assert_eq!(slow["limits"], serde_json::json!(["deadline_ms"]), "{tier}: {slow:#}");
+        assert_eq!(slow["end"], "signal", "{tier}: {slow:#}");
+    }
+}
+
+#[test]
+fn a_profile_that_cannot_be_held_runs_nothing() {
+    let office = Office::open();
+    let mark = office.path("ran");
+    let touch = format!("touch {}", mark.display());
+    let refused = |name: &str, text: &str, tier: &str, code: i32| {
+        let named = profile(&office, name, text);
+        let words =
+            ["sandbox", "run", "--profile", &named, "--tier", tier, "--", "/bin/sh", "-c", &touch];
+        let ran: Ran = office.json(&words).exits(code);
+        assert!(!mark.exists(), "{name} ran");
+        ran.problem()
+    };
+    let typo = refused("typo.toml", "[limits]\nmemory = 5\n", "isolated", 2);
+    assert!(typo["detail"].as_str().unwrap().contains("memory_bytes"), "{typo}");
+    let json = refused("odd.json", "{\"paths\": 1}", "isolated", 2);
+    assert_eq!(json["code"], "profile", "{json}");
+    let zero = refused("zero.toml", "[limits]\nprocesses = 0\n", "isolated", 2);
+    assert_eq!(zero["code"], "sandbox.profile", "{zero}");
+    let inner =
+        format!("[paths]\nwrite = ['{0}']\nnone = ['{0}/packs']\n", office.path("").display());
+    let narrow = refused("inner.toml", &inner, "restricted", 2);
+    assert_eq!(narrow["code"], "sandbox.inexpressible", "{narrow}");
+    assert!(narrow["next"].as_str().unwrap().contains("isolated"), "{narrow}");
+    let gone = ["sandbox", "explain", "--profile", "/no/such/profile.toml"];
+    office.json(&gone).exits(2);
+    let explained = office.json(&["sandbox", "explain"]).exits(0).document();
+    assert_eq!(explained["profile"]["limits"]["processes"], 64, "{explained:#}");
+}
