@@ -1,7 +1,8 @@
-//! Hooks as commands: programs that speak the hook contract of Claude Code, run around calls of a run.
+//! Hooks as commands: programs that speak the hook contract of Claude Code, run around calls of a run and at
+//! moments of its agents.
 //!
 //! A program reads one JSON object on its standard input and answers by its exit code and one JSON object
-//! on its standard output. It may say no, or that a person should decide; its yes changes nothing. It gets
+//! on its standard output, or by plain text where that is something to tell an agent. It may say no, or that a person should decide; its yes changes nothing. It gets
 //! a process group of its own, which ends with it; an environment of `PATH`, `HOME` and what is declared;
 //! and so much time as its operation has.
 
@@ -38,6 +39,9 @@ pub const STDERR_MAX_BYTES: usize = 16 * 1024;
 /// Longest reason or hint that is taken from a hook, in characters.
 pub const TEXT_MAX_CHARS: usize = 4_000;
 
+/// Longest text that is told to an agent beside what a person says, in characters.
+pub const CONTEXT_MAX_CHARS: usize = 10_000;
+
 /// Most hooks that run at the same time, over all runs.
 pub(crate) const AT_A_TIME_MAX: usize = 8;
 
@@ -66,7 +70,7 @@ impl Hook {
             return Err(binding.error("kind", text));
         }
         let on = binding.get("on").and_then(|on| serde_json::from_value(on.clone()).ok());
-        let on = on.ok_or_else(|| binding.error("on", "must be before, after or failure"))?;
+        let on = on.ok_or_else(|| binding.error("on", "is no moment that a hook can look at"))?;
         let mut run = texts(binding, "run")?.into_iter();
         let program = run.next().ok_or_else(|| binding.error("run", "must name a program"))?;
         let folder = PathBuf::from(binding.text("in")?);
@@ -110,28 +114,39 @@ impl Hook {
 
     /// What the program reads: the contract's object.
     fn input(&self, call: &Call) -> Result<Vec<u8>, Failure> {
-        let seen = |name: &str| call.args.get(name).cloned();
-        let operation = seen("operation").unwrap_or_default();
-        let tool = self.shown_as.clone().map_or(operation, Value::String);
-        let folder = self.folder.display().to_string();
-        let action = seen("action").unwrap_or_default();
+        let seen = |name: &str| call.args.get(name).cloned().unwrap_or_default();
+        let tool = || self.shown_as.clone().map_or_else(|| seen("operation"), Value::String);
+        let action = seen("action");
+        let use_id = || json!(format!("{}-{action}", call.run.as_str()));
+        let about = || [("tool_name", tool()), ("tool_input", seen("args"))].into_iter();
+        let of_agent = [("agent_type", seen("agent"))].into_iter();
+        let more: Vec<(&str, Value)> = match self.on {
+            Moment::Before => about().chain([("tool_use_id", use_id())]).collect(),
+            Moment::After => {
+                let ended = [("tool_use_id", use_id()), ("tool_response", seen("output"))];
+                about().chain(ended).collect()
+            }
+            Moment::Failure => {
+                let ended = [("tool_use_id", use_id()), ("error", seen("failed"))];
+                about().chain(ended).collect()
+            }
+            // A run that goes on asks nobody again: what was said stands in its journal.
+            Moment::Start => of_agent.chain([("source", json!("startup"))]).collect(),
+            Moment::Prompt => of_agent.chain([("prompt", seen("prompt"))]).collect(),
+            Moment::Stop => {
+                let active = ("stop_hook_active", seen("active"));
+                of_agent.chain([active, ("last_assistant_message", seen("answer"))]).collect()
+            }
+        };
         let mut input = json!({
             "session_id": call.run.as_str(),
             "transcript_path": "",
-            "cwd": folder,
+            "cwd": self.folder.display().to_string(),
             "permission_mode": "default",
             "hook_event_name": event(self.on),
-            "tool_name": tool,
-            "tool_input": seen("args").unwrap_or_default(),
-            "tool_use_id": format!("{}-{action}", call.run.as_str()),
         });
-        let more = match self.on {
-            Moment::Before => None,
-            Moment::After => Some(("tool_response", seen("output").unwrap_or_default())),
-            Moment::Failure => Some(("error", seen("failed").unwrap_or_default())),
-        };
-        if let (Some(input), Some((name, value))) = (input.as_object_mut(), more) {
-            input.insert(name.to_owned(), value);
+        if let Some(input) = input.as_object_mut() {
+            input.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
         serde_json::to_vec(&input).map_err(|e| refuse(format!("no hook can be shown this: {e}")))
     }
@@ -140,6 +155,8 @@ impl Hook {
     fn read(&self, ended: &Ended) -> Result<Value, Failure> {
         match ended.code {
             Some(0) => self.read_answer(&ended.stdout),
+            // There is nothing to say no to, and what it complains of is for its operator.
+            Some(NO) if self.on == Moment::Start => Ok(answer("pass", "", "")),
             Some(NO) => {
                 let why = limited(&ended.stderr);
                 Ok(answer("deny", &why, &why))
@@ -158,17 +175,31 @@ impl Hook {
             return Ok(answer("pass", "", ""));
         }
         let said: Option<Map<String, Value>> = serde_json::from_slice(stdout).ok();
-        let Some(said) = said else {
-            // A program that looks at what is over may say what it likes.
-            return match self.on {
-                Moment::Before => Err(failed("the hook's answer is no JSON object".to_owned())),
-                Moment::After | Moment::Failure => Ok(answer("pass", "", "")),
-            };
-        };
+        let Some(said) = said else { return self.read_text(stdout) };
         Ok(match self.on {
             Moment::Before => read_gate(&said)?,
+            Moment::Prompt => read_of_agent(&said)?,
+            Moment::Stop => read_of_agent(&without_end(said))?,
+            Moment::Start => answer("pass", "", &context_of(&said)),
             Moment::After | Moment::Failure => read_watch(&said),
         })
+    }
+
+    /// What is no JSON object: something to tell, nothing that counts, or no answer.
+    fn read_text(&self, stdout: &[u8]) -> Result<Value, Failure> {
+        let text = std::str::from_utf8(stdout).ok().filter(|text| !text.starts_with('{'));
+        match (self.on, text) {
+            (Moment::Before | Moment::Stop, _) | (Moment::Prompt, None) => {
+                Err(failed("the hook's answer is no JSON object".to_owned()))
+            }
+            (Moment::Start | Moment::Prompt, Some(text)) => {
+                Ok(answer("pass", "", &cut(text, CONTEXT_MAX_CHARS)))
+            }
+            // A program that looks at what is over may say what it likes.
+            (Moment::Start, None) | (Moment::After | Moment::Failure, _) => {
+                Ok(answer("pass", "", ""))
+            }
+        }
     }
 }
 
@@ -178,7 +209,22 @@ fn event(on: Moment) -> &'static str {
         Moment::Before => "PreToolUse",
         Moment::After => "PostToolUse",
         Moment::Failure => "PostToolUseFailure",
+        Moment::Start => "SessionStart",
+        Moment::Prompt => "UserPromptSubmit",
+        Moment::Stop => "Stop",
     }
+}
+
+/// What a hook says about an answer, without its wish that the agent ends: it ends anyway, unless it is sent on.
+fn without_end(mut said: Map<String, Value>) -> Map<String, Value> {
+    said.remove("continue");
+    said
+}
+
+/// What is to be told to an agent.
+fn context_of(said: &Map<String, Value>) -> String {
+    let context = said.get("hookSpecificOutput").and_then(|own| own.get("additionalContext"));
+    cut(context.and_then(Value::as_str).unwrap_or_default(), CONTEXT_MAX_CHARS)
 }
 
 /// What a hook says before a call. The strictest of what it says counts; a word that is not known is
@@ -220,6 +266,18 @@ fn read_gate(said: &Map<String, Value>) -> Result<Value, Failure> {
     Ok(answer(verdict, &why, &told))
 }
 
+/// What a hook says about what an agent is told, or answers. Nobody is asked about that: who would have a
+/// person asked says no.
+fn read_of_agent(said: &Map<String, Value>) -> Result<Value, Failure> {
+    let gate = read_gate(said)?;
+    let of = |name: &str| gate.get(name).and_then(Value::as_str).unwrap_or_default();
+    Ok(match of("verdict") {
+        "pass" => answer("pass", "", &context_of(said)),
+        "ask" => answer("deny", of("reason"), &joined(&[of("reason"), of("told")])),
+        _ => gate,
+    })
+}
+
 /// What a hook says about how a call ended: it changes nothing, whatever it says.
 fn read_watch(said: &Map<String, Value>) -> Value {
     let context = said.get("hookSpecificOutput").and_then(|own| own.get("additionalContext"));
@@ -247,7 +305,11 @@ fn first_text(places: &[Option<&Value>]) -> String {
 }
 
 fn limited(text: &str) -> String {
-    text.trim().chars().take(TEXT_MAX_CHARS).collect()
+    cut(text, TEXT_MAX_CHARS)
+}
+
+fn cut(text: &str, chars_max: usize) -> String {
+    text.trim().chars().take(chars_max).collect()
 }
 
 fn joined(texts: &[&str]) -> String {

@@ -45,6 +45,8 @@ pub enum Source {
     Steering,
     /// What sensors and acceptance checks saw.
     Sensor,
+    /// What hooks of the operator say beside the task, or beside what a person says.
+    Hook,
 }
 
 /// A part of what a person says.

@@ -1,7 +1,8 @@
-//! Hooks: what the operator has look at calls. They may only narrow what happens.
+//! Hooks: what the operator has look at calls, and at moments of agents. They may only narrow what happens.
 //!
-//! A hook is a catalogued read that serves another action, like an image or a probe. Which hooks look at
-//! which operations is part of the plan: a run keeps those it was opened with.
+//! A hook is a catalogued read that serves another action, like an image or a probe, or that an agent's
+//! step has made at a moment of its own. Which hooks look at which operations and agents is part of the
+//! plan: a run keeps those it was opened with.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -30,6 +31,24 @@ pub enum Moment {
     After,
     /// After a call that failed; as [`Moment::After`].
     Failure,
+    /// When an agent begins: it may say something to it.
+    Start,
+    /// Before an agent's model is told its task or what a person says: it may keep that from it, or say
+    /// something beside it.
+    Prompt,
+    /// When an agent gives an answer that would stand: it may send the agent on.
+    Stop,
+}
+
+impl Moment {
+    /// Whether it is a moment of an agent, not of a call.
+    #[must_use]
+    pub fn is_of_agent(self) -> bool {
+        match self {
+            Self::Before | Self::After | Self::Failure => false,
+            Self::Start | Self::Prompt | Self::Stop => true,
+        }
+    }
 }
 
 /// A hook of a plan.
@@ -40,12 +59,16 @@ pub struct Hook {
     pub on: Moment,
     /// At calls of which operations.
     pub looks_at: BTreeSet<OperationId>,
+    /// At moments of which agents, by their names.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub agents: BTreeSet<String>,
     /// The read that looks, `hook.<name>`.
     pub operation: Arc<Operation>,
 }
 
 /// What a hook said. There is no yes: whatever is nothing against a call changes nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Opinion {
     /// Nothing against it.
     Pass,

@@ -11,7 +11,7 @@ use crate::{
     id::{Digest, OperationId, PrincipalId},
     money::Money,
     operation::Facts,
-    playbook::{Playbook, Work, visit_steps},
+    playbook::{Playbook, Work, look_path, visit_steps},
 };
 
 /// Whether a step will stop for a person.
@@ -92,7 +92,7 @@ pub struct Plan {
     pub playbook: Playbook,
     /// Constants of the pack, readable as `pack`.
     pub constants: Value,
-    /// Who looks at its calls, in the order in which they are asked.
+    /// Who looks at its calls and agents, in the order in which they are asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
 }
@@ -110,6 +110,19 @@ impl Plan {
     #[must_use]
     pub fn step(&self, static_path: &str, operation: &OperationId) -> Option<&PlanStep> {
         self.steps.iter().find(|step| step.path == static_path && step.operation == *operation)
+    }
+
+    /// Whether this is a hook of the plan, and the static path one where it looks at a moment of an agent.
+    #[must_use]
+    pub fn looks(&self, static_path: &str, hook: &OperationId) -> bool {
+        let is_it = |known: &&Hook| known.on.is_of_agent() && known.operation.id == *hook;
+        let Some(hook) = self.hooks.iter().find(is_it) else { return false };
+        let mut found = false;
+        visit_steps(&self.playbook.steps, &mut |path, step| {
+            let Work::Agent { agent, .. } = &step.work else { return };
+            found |= hook.agents.contains(&agent.name) && look_path(path) == static_path;
+        });
+        found
     }
 
     /// The agents inside whose steps this static path lies: for halts.

@@ -11,6 +11,7 @@ use crate::{
     conversation::Usage,
     exception::Class,
     extract::AnswerType,
+    hook::{Moment, Opinion},
     id::{At, OperationId, Seq},
     label::{Label, LabelMap},
     sensor::{Sensed, SensorKind},
@@ -133,6 +134,15 @@ pub enum Mark {
         /// The label of what the agent was told of it: of what the agent does not see it is told the verdict
         /// and what the pack's author wrote.
         after: Label,
+    },
+    /// A hook looked at a moment of an agent: what its answer, which is sealed, was taken for.
+    Looked {
+        /// The hook, `hook.<name>`: as a rule, where it is against something.
+        hook: OperationId,
+        /// The moment.
+        on: Moment,
+        /// What it said.
+        said: Opinion,
     },
     /// A person endorsed a value: the question and the answer of the same step say which, and who.
     Endorsed {

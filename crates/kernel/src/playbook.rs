@@ -257,6 +257,12 @@ pub fn memory_path(agent: &str) -> String {
     call_path(agent, "memory")
 }
 
+/// Static path of the looks of hooks at moments of an agent.
+#[must_use]
+pub fn look_path(agent: &str) -> String {
+    call_path(agent, "hook")
+}
+
 /// Static path of what an agent's sensors call.
 #[must_use]
 pub fn sense_path(agent: &str) -> String {

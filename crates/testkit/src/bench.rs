@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kernel::{
     action::Proposal,
+    agent::Agent,
     approval::ApproverRule,
     budget::Budget,
     canon,
@@ -20,6 +21,7 @@ use kernel::{
     operation::Operation,
     plan::Plan,
     planning::Labelled,
+    playbook::{Step, Work},
     port::{Failure, Outcome, Returned},
     principal::{Chain, Grant, Kind, Principal},
     project::Change,
@@ -142,6 +144,24 @@ impl Bench {
     /// Has these look at its calls; before the first `open`.
     pub fn look(&mut self, hooks: Vec<Hook>) {
         let plan = Plan { hooks, ..(*self.plan).clone() };
+        self.header.plan = plan.digest().expect("a plan");
+        self.plan = Arc::new(plan);
+    }
+
+    /// With an agent of this name at this step of its plan; before the first `open`.
+    pub fn with_agent(&mut self, step: &str, name: &str) {
+        let agent = Box::new(Agent::named(name.to_owned()));
+        let step = Step {
+            id: step.to_owned(),
+            work: Work::Agent { agent, with: Value::Null },
+            when: None,
+            expect: Vec::new(),
+            on_failure: BTreeMap::new(),
+            undo: None,
+            caveat: None,
+        };
+        let mut plan = (*self.plan).clone();
+        plan.playbook.steps.push(step);
         self.header.plan = plan.digest().expect("a plan");
         self.plan = Arc::new(plan);
     }

@@ -10,6 +10,6 @@ mod parts;
 
 pub use bench::{Bench, Crash, World, failure, returned};
 pub use parts::{
-    LinePlanner, NoSchemas, Rules, Salted, clean, hook, operation, person, plan_of, proposal,
-    restorable_set,
+    LinePlanner, NoSchemas, Rules, Salted, agent_hook, clean, hook, operation, person, plan_of,
+    proposal, restorable_set,
 };

@@ -76,7 +76,14 @@ pub fn hook(name: &str, on: Moment, looks_at: &[&str]) -> Hook {
     let looks_at = looks_at.iter().map(|id| id.parse().expect("an operation id")).collect();
     let id = format!("{HOOK_CONNECTOR}.{name}");
     let operation = Arc::new(operation(&id, Effect::Read, Undo::None, Retry::Keyed));
-    Hook { on, looks_at, operation }
+    Hook { on, looks_at, agents: BTreeSet::new(), operation }
+}
+
+/// A hook that looks at moments of these agents.
+#[must_use]
+pub fn agent_hook(name: &str, on: Moment, agents: &[&str]) -> Hook {
+    let agents = agents.iter().map(|name| (*name).to_owned()).collect();
+    Hook { agents, ..hook(name, on, &[]) }
 }
 
 /// A person holding these roles.

@@ -11,7 +11,7 @@ use std::{
 use kernel::{exception::Class, hook::Moment, operation::Effect, port::Outcome};
 use serde_json::{Value, json};
 
-use super::STDOUT_MAX_BYTES;
+use super::{CONTEXT_MAX_CHARS, STDOUT_MAX_BYTES};
 use crate::{
     System,
     call::Call,
@@ -53,6 +53,10 @@ impl Program {
             "action": 4,
             "output": {"updated": true},
             "failed": "unavailable",
+            "agent": "analyst",
+            "prompt": "Look into Acme",
+            "answer": "Done.",
+            "active": true,
         }));
         trial.operation.id = "hook.check".parse().unwrap();
         trial
@@ -126,6 +130,101 @@ async fn a_program_reads_the_contract_on_its_standard_input() {
         let text = fs::read_to_string(program.path("seen.json")).unwrap();
         let seen: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&seen["hook_event_name"], &seen[key]), (&json!(name), &value));
+    }
+}
+
+/// At the moments of an agent it is shown what is about them, and nothing about a tool.
+#[tokio::test]
+async fn a_program_reads_what_an_agent_is_told_and_what_it_answers() {
+    let program = Program::sh("cat > seen.json");
+    for (on, name, more) in [
+        (Moment::Start, "SessionStart", json!({"source": "startup"})),
+        (Moment::Prompt, "UserPromptSubmit", json!({"prompt": "Look into Acme"})),
+        (
+            Moment::Stop,
+            "Stop",
+            json!({"stop_hook_active": true, "last_assistant_message": "Done."}),
+        ),
+    ] {
+        assert_eq!(program.says(on).await, json!({"verdict": "pass"}));
+        let text = fs::read_to_string(program.path("seen.json")).unwrap();
+        let seen: Value = serde_json::from_str(&text).unwrap();
+        let mut expected = json!({
+            "session_id": seen["session_id"],
+            "transcript_path": "",
+            "cwd": program.folder.path(),
+            "permission_mode": "default",
+            "hook_event_name": name,
+            "agent_type": "analyst",
+        });
+        expected.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(seen, expected);
+    }
+}
+
+/// As the contract has it, plain text is context there; and what is no clear answer keeps a prompt back (C086).
+#[tokio::test]
+async fn what_is_said_about_a_prompt_is_context_or_a_no() {
+    let say = async |body: &str| Program::sh(body).says(Moment::Prompt).await;
+    let told = json!({"verdict": "pass", "told": "it is Monday"});
+    assert_eq!(say("echo it is Monday").await, told);
+    assert_eq!(say("echo '[1]'").await["told"], "[1]");
+    let own = r#"echo '{"hookSpecificOutput": {"additionalContext": "it is Monday"}}'"#;
+    assert_eq!(say(own).await, told);
+    let much = say("yes x | head -c 40000").await;
+    assert_eq!(much["told"].as_str().unwrap().chars().count(), CONTEXT_MAX_CHARS);
+    let no = json!({"verdict": "deny", "reason": "no names", "told": "no names"});
+    assert_eq!(say(r#"echo '{"decision": "block", "reason": "no names"}'"#).await, no);
+    assert_eq!(say(r#"echo '{"continue": false, "stopReason": "no names"}'"#).await, no);
+    assert_eq!(say("echo context; echo 'no names' >&2; exit 2").await, no);
+    let ask = r#"echo '{"hookSpecificOutput": {"permissionDecision": "ask"}}'"#;
+    assert_eq!(say(ask).await, json!({"verdict": "deny"}), "nobody is asked about a prompt");
+    for body in [
+        "exit 1",
+        "kill -9 $$",
+        "echo '{\"decision\": '",
+        "echo '{\"decision\": \"yes\"}'",
+        "echo '{\"async\": true}'",
+        "printf '\\377'",
+        "exec ./missing",
+    ] {
+        assert!(!Program::sh(body).fails(Moment::Prompt).await.is_empty(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_at_the_beginning_is_told_and_says_no_to_nothing() {
+    let say = async |body: &str| Program::sh(body).says(Moment::Start).await;
+    let told = json!({"verdict": "pass", "told": "it is Monday"});
+    assert_eq!(say("echo it is Monday").await, told);
+    let own = r#"{"hookSpecificOutput": {"additionalContext": "it is Monday"}}"#;
+    assert_eq!(say(&format!("echo '{own}'")).await, told);
+    let nothing = json!({"verdict": "pass"});
+    for body in [
+        "echo no >&2; exit 2",
+        r#"echo '{"decision": "block", "reason": "no"}'"#,
+        r#"echo '{"continue": false}'"#,
+        "echo '{\"half\": '",
+    ] {
+        assert_eq!(say(body).await, nothing, "{body}");
+    }
+    assert!(Program::sh("exit 1").fails(Moment::Start).await.contains("exit code 1"));
+}
+
+/// A block and exit code 2 send an agent on; text is no answer, and a wish to end is none to go on (C086).
+#[tokio::test]
+async fn what_is_said_about_an_answer_sends_on_or_lets_it_be() {
+    let say = async |body: &str| Program::sh(body).says(Moment::Stop).await;
+    let no = json!({"verdict": "deny", "reason": "run the tests", "told": "run the tests"});
+    assert_eq!(say(r#"echo '{"decision": "block", "reason": "run the tests"}'"#).await, no);
+    assert_eq!(say("echo 'run the tests' >&2; exit 2").await, no);
+    let both = r#"echo '{"continue": false, "decision": "block", "reason": "run the tests"}'"#;
+    assert_eq!(say(both).await, no, "the stricter word counts");
+    for body in ["exit 0", "echo '{}'", r#"echo '{"continue": false, "stopReason": "enough"}'"#] {
+        assert_eq!(say(body).await, json!({"verdict": "pass"}), "{body}");
+    }
+    for body in ["echo fine", "exit 1", r#"echo '{"decision": "perhaps"}'"#] {
+        assert!(!Program::sh(body).fails(Moment::Stop).await.is_empty(), "{body}");
     }
 }
 

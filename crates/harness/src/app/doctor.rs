@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Log as _, Query as _};
 
-use super::{App, Caller, intents::Nothing, problem::Problem, runs::rfc3339, value::counted};
+use super::{
+    App, Caller, agents::ASSISTANT, config::hooks::Declared, intents::Nothing, problem::Problem,
+    runs::rfc3339, value::counted,
+};
 
 /// Runs whose chains are verified in one go.
 const RUNS_CHECKED_MAX: usize = 10_000;
@@ -124,9 +127,15 @@ fn hooks_check(app: &App) -> Option<Check> {
     }
     let stock = app.shelf.stock();
     let known: Vec<_> = stock.everything().iter().map(|(id, _)| id).collect();
-    let idle = declared.iter().filter(|hook| !known.iter().any(|id| hook.looks_at(id)));
-    let idle = idle.map(|hook| {
-        format!("hook {} looks at nothing: no operation fits `{}`", hook.name, hook.matches)
+    let agents = stock.packs().flat_map(|shelved| shelved.pack.agents.keys().map(String::as_str));
+    let agents: Vec<&str> = agents.chain([ASSISTANT]).collect();
+    let looks = |hook: &&Declared| {
+        known.iter().any(|id| hook.looks_at(id))
+            || agents.iter().any(|name| hook.looks_at_agent(name))
+    };
+    let idle = declared.iter().filter(|hook| !looks(hook)).map(|hook| {
+        let what = if hook.is_of_agent() { "agent" } else { "operation" };
+        format!("hook {} looks at nothing: no {what} fits `{}`", hook.name, hook.matches)
     });
     let gone = declared.iter().filter_map(|hook| {
         Some(format!("hook {}: {} cannot be run", hook.name, hook.missing_program()?))

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::{
     App, Caller,
+    config::hooks,
     header::pin_header,
     novelty,
     problem::{Kind, Problem},
@@ -318,8 +319,9 @@ fn compile(app: &App, caller: &Caller, chosen: &Chosen, inputs: &Value) -> Resul
             .next("`harness intent list -o json` shows the schema of the inputs")
     })?;
     // A run keeps the hooks it was opened with: they stand in its plan.
-    plan.hooks =
-        super::config::hooks::for_plan(&app.config.hooks, &grant_of(&plan, shelved).operations);
+    let agents = hooks::agents_of(&plan.playbook.steps);
+    let granted = grant_of(&plan, shelved).operations;
+    plan.hooks = hooks::for_plan(&app.config.hooks, &granted, &agents);
     Ok(plan)
 }
 

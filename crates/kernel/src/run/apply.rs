@@ -212,7 +212,7 @@ impl Run {
             return Err("not a proposal");
         };
         // An operation that does not exist is rejected at once and never looked into.
-        let entry = self.entry(operation, because);
+        let entry = self.entry(operation, step, because);
         let operation =
             entry.map(|e| Arc::clone(&e.operation)).unwrap_or_else(|| unknown(operation));
         let resource_root = resource.as_ref().map(|r| r.commitment().root).unwrap_or_default();

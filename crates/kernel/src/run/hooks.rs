@@ -1,7 +1,8 @@
 //! Hooks: who looks at calls, asked one after the other, each by a call of its own.
 //!
 //! What planners and rollbacks call is looked at. What serves such a call (images, probes, previews, other
-//! hooks) is not, nor is what is said to a model.
+//! hooks) is not, nor is what is said to a model. Looks at moments of agents are asked for by whoever plans,
+//! at the place that the plan has for them; what they say is for it to heed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,11 +20,12 @@ use crate::{
     decision::{Decision, Evidence, Requirement, Verdict},
     event::{Ended, Purpose, Role},
     exception::Class,
-    hook::{Moment, Opinion},
+    hook::{HOOK_CONNECTOR, Moment, Opinion},
     id::{OperationId, Seq},
     label::LabelMap,
     plan::Plan,
     planning::{Labelled, Observation},
+    playbook::static_path,
 };
 
 /// Where a hook's answer says why, for people.
@@ -43,8 +45,20 @@ pub(super) fn entries(plan: &Plan) -> Result<BTreeMap<OperationId, Entry>, canon
 
 impl Run {
     /// What an operation is: hooks are looked up in the plan alone, everything else in the catalogue.
-    pub(super) fn entry(&self, id: &OperationId, because: &Role) -> Option<&Entry> {
-        if because.is_hook() { self.hooks.get(id) } else { self.pins.catalogue.get(id) }
+    pub(super) fn entry(&self, id: &OperationId, step: &str, because: &Role) -> Option<&Entry> {
+        let looks = self.is_look(id, step, because);
+        if looks { self.hooks.get(id) } else { self.pins.catalogue.get(id) }
+    }
+
+    /// Whether a call is a hook's: one that serves an action, or a look of the plan at a moment of an agent.
+    pub(super) fn is_look(&self, id: &OperationId, step: &str, because: &Role) -> bool {
+        match because {
+            Role::Companion { purpose, .. } => purpose.is_hook(),
+            Role::Step => {
+                id.connector() == HOOK_CONNECTOR && self.pins.plan.looks(&static_path(step), id)
+            }
+            Role::Undo { .. } => false,
+        }
     }
 
     /// The next hook that must be asked before this action may go on; none once it is denied.

@@ -148,7 +148,7 @@ impl Run {
         ports: &mut Ports<'_>,
     ) -> Result<Seq, Fault> {
         let seq = self.state.next_seq;
-        let entry = self.entry(&proposal.operation, &because).cloned();
+        let entry = self.entry(&proposal.operation, &proposal.step, &because).cloned();
         // Salts are drawn in the order of `Body::sealed_mut`, or a replay would mix them up.
         let args = seal(ports, Arc::clone(&proposal.args), proposal.arg_labels.clone())?;
         let resource = entry.as_ref().and_then(|e| Resource::of(&e.operation, &proposal.args));
@@ -199,17 +199,19 @@ impl Run {
         ports: &Ports<'_>,
     ) -> Option<(Stage, Class, String)> {
         let refuse = |stage, class, code: &str| Some((stage, class, code.to_owned()));
-        let Some(entry) = self.entry(&proposal.operation, because) else {
+        let looks = self.is_look(&proposal.operation, &proposal.step, because);
+        let Some(entry) = self.entry(&proposal.operation, &proposal.step, because) else {
             return refuse(Stage::Unknown, Class::UnknownField, "unknown-operation");
         };
         let operation = &entry.operation;
         let path = static_path(&proposal.step);
-        if *because == Role::Step && self.pins.plan.step(&path, &operation.id).is_none() {
+        let planned = looks || self.pins.plan.step(&path, &operation.id).is_some();
+        if *because == Role::Step && !planned {
             return refuse(Stage::Unplanned, Class::PolicyError, "unplanned");
         }
         let header = &self.state.header;
         // What a run is granted is what planners may use; who looks at it stands in the plan.
-        if !because.is_hook() && !header.grant.allows(&operation.id) {
+        if !looks && !header.grant.allows(&operation.id) {
             return refuse(Stage::Grant, Class::PolicyError, "not-granted");
         }
         if header.autonomy == Autonomy::L1 && operation.is_write() {
@@ -345,7 +347,7 @@ impl Run {
             evidence: &evidence,
             current_policy: self.state.current_policy,
         };
-        let mut decision = match act.role.is_hook() {
+        let mut decision = match self.is_look(&act.operation.id, &act.step, &act.role) {
             true => hook::configured(&act.operation.id),
             false => ports.judge.judge(&question),
         };

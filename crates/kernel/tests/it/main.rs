@@ -1,5 +1,7 @@
 //! The run machine through its surface: inputs in, events and permits out.
 #[cfg(test)]
+mod agent_hooks;
+#[cfg(test)]
 mod approvals;
 #[cfg(test)]
 mod crashes;

@@ -163,8 +163,8 @@ impl Desk {
 
     /// Drops what is wanted: nothing more will be done. Why an agent stopped is still told.
     pub(super) fn clear(&mut self) {
-        let told =
-            |wanted: &Move| matches!(wanted, Move::Mark { mark: Mark::Concluded { .. }, .. });
+        let tells = |mark: &Mark| matches!(mark, Mark::Concluded { .. } | Mark::Looked { .. });
+        let told = |wanted: &Move| matches!(wanted, Move::Mark { mark, .. } if tells(mark));
         self.wanted.retain(told);
     }
 

@@ -5,6 +5,8 @@ mod agent;
 #[cfg(test)]
 mod agent_context;
 #[cfg(test)]
+mod agent_hooks;
+#[cfg(test)]
 mod agent_interference;
 #[cfg(test)]
 mod agent_quarantine;

@@ -132,7 +132,11 @@ impl Validate for Shapes {
 }
 
 pub(crate) fn planner(steps: Vec<Step>) -> PlaybookPlanner {
-    let planner = PlaybookPlanner::new(Arc::new(plan(steps)), &run_id()).unwrap();
+    planner_of(plan(steps))
+}
+
+pub(crate) fn planner_of(plan: Plan) -> PlaybookPlanner {
+    let planner = PlaybookPlanner::new(Arc::new(plan), &run_id()).unwrap();
     planner.with_schemas(Arc::new(Shapes))
 }
 
@@ -203,7 +207,11 @@ pub(crate) struct Drive {
 
 impl Drive {
     pub(crate) fn new(steps: Vec<Step>) -> Self {
-        Self { planner: planner(steps), seen: Vec::new(), moves: Vec::new(), ended: false }
+        Self::of(plan(steps))
+    }
+
+    pub(crate) fn of(plan: Plan) -> Self {
+        Self { planner: planner_of(plan), seen: Vec::new(), moves: Vec::new(), ended: false }
     }
 
     pub(crate) fn tell(&mut self, seen: Seen) {
@@ -298,7 +306,12 @@ pub(crate) fn open(playbook: Value, intent: Value) -> Drive {
 
 /// The same, pinned to a version of the machine.
 pub(crate) fn open_as(playbook: Value, intent: Value, machine: u32) -> Drive {
-    let mut drive = Drive::new(steps(playbook));
+    open_with(plan(steps(playbook)), intent, machine)
+}
+
+/// The same, of a plan with more in it than its steps.
+pub(crate) fn open_with(plan: Plan, intent: Value, machine: u32) -> Drive {
+    let mut drive = Drive::of(plan);
     let mut intent = labelled(intent, USER);
     intent.labels.parts.insert("/u".into(), label(UNTRUSTED));
     let opened = Seen::Opened(intent);
@@ -348,6 +361,9 @@ fn line(wanted: &Move) -> String {
         Move::Mark { step, mark: Mark::Sensed { sensor, verdict, before, after, .. } } => {
             let (before, after) = (before.trust, after.trust);
             format!("{} {step} {sensor} {before:?}>{after:?}", verdict.word())
+        }
+        Move::Mark { step, mark: Mark::Looked { hook, on, said } } => {
+            format!("{said:?} {step} {hook} {on:?}")
         }
         Move::Mark { step, mark: Mark::Endorsed { before, after } } => {
             format!("endorsed {step} {:?}>{:?}", before.trust, after.trust)

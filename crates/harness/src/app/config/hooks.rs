@@ -1,4 +1,4 @@
-//! `[[hooks]]`: programs of the operator that look at calls, in the hook contract of Claude Code.
+//! `[[hooks]]`: programs of the operator that look at calls and at agents, in the hook contract of Claude Code.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +13,7 @@ use kernel::{
     id::OperationId,
     label::{Confidentiality, Label, LabelMap, Trust},
     operation::{Effect, Facts, Operation, Retry, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS, Undo},
+    playbook::{Step, Work, visit_steps},
 };
 use regex::Regex;
 use schemars::JsonSchema;
@@ -39,6 +40,13 @@ pub enum On {
     PostToolUse,
     /// After a call that failed: what it says is told to the agent.
     PostToolUseFailure,
+    /// When an agent begins: what it says is told to the agent.
+    SessionStart,
+    /// Before an agent is told its task or what a person says: it may keep that from it, or say something
+    /// beside it.
+    UserPromptSubmit,
+    /// When an agent gives its answer: it may send it on.
+    Stop,
 }
 
 impl On {
@@ -47,6 +55,9 @@ impl On {
             Self::PreToolUse => Moment::Before,
             Self::PostToolUse => Moment::After,
             Self::PostToolUseFailure => Moment::Failure,
+            Self::SessionStart => Moment::Start,
+            Self::UserPromptSubmit => Moment::Prompt,
+            Self::Stop => Moment::Stop,
         }
     }
 }
@@ -60,8 +71,8 @@ pub struct HookFile {
     pub name: Option<String>,
     /// When it is asked.
     pub on: On,
-    /// At which operations it looks: exact ids with `|` between them, or else a regular expression that is
-    /// found anywhere in an id. Absent, empty or `*`: at all.
+    /// At which operations it looks, or at which agents by their names: exactly these with `|` between
+    /// them, or else a regular expression that is found anywhere in one. Absent, empty or `*`: at all.
     #[serde(default)]
     pub matches: String,
     /// The program and its arguments. No shell reads them; a path is relative to this file's folder.
@@ -80,7 +91,7 @@ pub struct HookFile {
 pub struct Declared {
     /// Its name.
     pub name: String,
-    /// Which operations, as written.
+    /// Which operations or agents, as written.
     pub matches: String,
     on: On,
     matcher: Matcher,
@@ -111,12 +122,12 @@ impl Matcher {
         pattern.map(Self::Pattern).map_err(|e| format!("`matches` is no regular expression: {e}"))
     }
 
-    fn fits(&self, id: &OperationId) -> bool {
+    fn fits(&self, name: &str) -> bool {
         match self {
             Self::All => true,
-            Self::These(ids) => ids.contains(id.as_str()),
+            Self::These(names) => names.contains(name),
             // As in Claude Code, anywhere in the name: whoever means less writes `^` and `$`.
-            Self::Pattern(pattern) => pattern.is_match(id.as_str()),
+            Self::Pattern(pattern) => pattern.is_match(name),
         }
     }
 }
@@ -125,7 +136,20 @@ impl Declared {
     /// Whether it looks at calls of this operation. What is said to a model is no call of a tool.
     #[must_use]
     pub fn looks_at(&self, id: &OperationId) -> bool {
-        id.connector() != MODEL_CONNECTOR && self.matcher.fits(id)
+        let is_tool = id.connector() != MODEL_CONNECTOR;
+        is_tool && !self.is_of_agent() && self.matcher.fits(id.as_str())
+    }
+
+    /// Whether it looks at agents instead of calls.
+    #[must_use]
+    pub fn is_of_agent(&self) -> bool {
+        self.on.moment().is_of_agent()
+    }
+
+    /// Whether it looks at an agent of this name.
+    #[must_use]
+    pub fn looks_at_agent(&self, name: &str) -> bool {
+        self.is_of_agent() && self.matcher.fits(name)
     }
 
     /// As it is written, in one line.
@@ -160,16 +184,34 @@ impl Declared {
     }
 }
 
-/// The hooks of a plan that may use these operations, in the order of the configuration. Hooks that have
-/// nothing to look at are left out.
+/// The hooks of a plan that may use these operations and has these agents, in the order of the
+/// configuration. Hooks that have nothing to look at are left out.
 #[must_use]
-pub fn for_plan(declared: &[Declared], operations: &BTreeSet<OperationId>) -> Vec<Hook> {
+pub fn for_plan(
+    declared: &[Declared],
+    operations: &BTreeSet<OperationId>,
+    agents: &BTreeSet<String>,
+) -> Vec<Hook> {
     let hook = |one: &Declared| {
         let looks_at = operations.iter().filter(|id| one.looks_at(id)).cloned().collect();
+        let agents = agents.iter().filter(|name| one.looks_at_agent(name)).cloned().collect();
         let operation = Arc::new(one.operation.clone());
-        Hook { on: one.on.moment(), looks_at, operation }
+        Hook { on: one.on.moment(), looks_at, agents, operation }
     };
-    declared.iter().map(hook).filter(|hook| !hook.looks_at.is_empty()).collect()
+    let looks = |hook: &Hook| !(hook.looks_at.is_empty() && hook.agents.is_empty());
+    declared.iter().map(hook).filter(looks).collect()
+}
+
+/// The names of the agents of a playbook, at any depth.
+#[must_use]
+pub fn agents_of(steps: &[Step]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    visit_steps(steps, &mut |_, step| {
+        if let Work::Agent { agent, .. } = &step.work {
+            names.insert(agent.name.clone());
+        }
+    });
+    names
 }
 
 /// Where every secret is kept, by its name.
@@ -239,6 +281,9 @@ fn declare(
     if file.run.iter().any(|part| part.contains('\0')) {
         return Err("`run` holds a NUL byte".to_owned());
     }
+    if file.shown_as.is_some() && file.on.moment().is_of_agent() {
+        return Err(format!("`shown_as` is the name of a tool, and {:?} is about none", file.on));
+    }
     check_env(&file.env, secrets)?;
     let matcher = Matcher::of(&file.matches)?;
     let id = format!("{HOOK_CONNECTOR}.{name}");
@@ -254,16 +299,26 @@ fn declare(
     if let (Some(shown_as), Some(binding)) = (&file.shown_as, binding.as_object_mut()) {
         binding.insert("shown_as".to_owned(), json!(shown_as));
     }
-    let operation = operation(id, timeout_ms, binding);
+    let operation = operation((id, file.on), timeout_ms, binding);
     let (name, matches) = (name.to_owned(), file.matches.clone());
     Ok(Declared { name, matches, on: file.on, matcher, operation })
 }
 
 /// A hook as an operation: a read of this machine that may be made again, and may be shown everything.
-fn operation(id: OperationId, timeout_ms: u32, binding: serde_json::Value) -> Operation {
+fn operation(
+    (id, on): (OperationId, On),
+    timeout_ms: u32,
+    binding: serde_json::Value,
+) -> Operation {
     let verdicts = ["pass", "ask", "deny"];
+    let about = match on {
+        On::PreToolUse | On::PostToolUse | On::PostToolUseFailure => "{/operation}",
+        On::SessionStart => "the beginning of {/agent}",
+        On::UserPromptSubmit => "what {/agent} is told",
+        On::Stop => "the answer of {/agent}",
+    };
     Operation {
-        summary: format!("Have `{id}` look at {{/operation}}"),
+        summary: format!("Have `{id}` look at {about}"),
         id,
         facts: Facts {
             effect: Effect::Read,
@@ -322,7 +377,7 @@ mod tests {
     use super::*;
 
     fn fits(matches: &str, id: &str) -> bool {
-        Matcher::of(matches).unwrap().fits(&id.parse().unwrap())
+        Matcher::of(matches).unwrap().fits(id)
     }
 
     #[test]
@@ -361,9 +416,10 @@ mod tests {
         };
         assert_eq!(name_of(&file("*")).unwrap(), "my_check");
         let operations = ["crm.get", "model.main"].map(|id| id.parse().unwrap()).into();
-        let hooks = for_plan(&declared("*"), &operations);
+        let nobody = BTreeSet::new();
+        let hooks = for_plan(&declared("*"), &operations, &nobody);
         assert_eq!(hooks[0].operation.id.as_str(), "hook.my_check");
         assert_eq!(hooks[0].looks_at, ["crm.get".parse().unwrap()].into());
-        assert!(for_plan(&declared("mail.send"), &operations).is_empty());
+        assert!(for_plan(&declared("mail.send"), &operations, &nobody).is_empty());
     }
 }

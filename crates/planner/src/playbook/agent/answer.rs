@@ -6,13 +6,16 @@ use kernel::{
     LabelMap,
     agent::{Gaps, StopReason},
     conversation::{Item, Source},
+    hook::Moment,
     planning::Labelled,
 };
 use serde_json::Value;
 
 use super::{
     super::{desk::Desk, scope::Link},
-    Frame, Progress, claims, say,
+    Frame, Progress, claims,
+    hooks::Then,
+    say,
     talk::message,
 };
 
@@ -27,7 +30,7 @@ impl Frame {
     pub(super) fn answer(&mut self, desk: &mut Desk, link: Link<'_>, items: &[Item]) -> Progress {
         if !self.steering.is_empty() {
             // Somebody said something while it was answering: it answers to that too.
-            return self.think(desk);
+            return self.hear_people(desk, Then::Answer(items.into()));
         }
         let text = text_of(items);
         if text.trim().is_empty() {
@@ -50,12 +53,21 @@ impl Frame {
         self.sense_answer(desk, link, (answer, text))
     }
 
-    /// The answer stands; what it is without is said with it.
+    /// The answer stands, unless a hook has something against it.
     pub(super) fn stand(&mut self, desk: &mut Desk, answer: Labelled, text: &str) -> Progress {
         if !self.steering.is_empty() {
             // Somebody said something while sensors looked.
-            return self.think(desk);
+            return self.hear_people(desk, Then::Stand(Box::new((answer, text.to_owned()))));
         }
+        if self.is_looked_at(Moment::Stop) {
+            let then = Then::Accept(Box::new((answer, text.to_owned())));
+            return self.consult(desk, Moment::Stop, (text.to_owned(), then));
+        }
+        self.accept(desk, answer, text)
+    }
+
+    /// The answer stands; what it is without is said with it.
+    pub(super) fn accept(&mut self, desk: &mut Desk, answer: Labelled, text: &str) -> Progress {
         let unproven = claims::unproven(text, &self.changed);
         if !unproven.is_empty() {
             desk.note(&self.path, None, UNPROVEN);

@@ -9,6 +9,7 @@ use kernel::{
     agent::{Agent, AgentTool, Does, Endorsing, Results},
     conversation::{MODEL_CONNECTOR, TOOLS_MAX, Tool},
     extract::Extract,
+    hook::Hook,
     id::OperationId,
     operation::Effect,
     plan::{Asks, Plan},
@@ -65,6 +66,8 @@ pub(in super::super) struct AgentCode {
     /// Answers questions about what the agent does not see.
     pub(super) extract_model: OperationId,
     pub(super) extracts: Vec<Arc<Extract>>,
+    /// Who looks at its moments, in the order in which they are asked.
+    pub(super) hooks: Vec<Hook>,
     pub(super) sensors: Vec<Arc<SensorCode>>,
     /// Operations whose results sensors look at.
     pub(super) watched: BTreeSet<OperationId>,
@@ -170,6 +173,7 @@ impl AgentCode {
             summary: spec.summary_role.as_deref().map(model).transpose()?,
             extract_model: model(spec.extract_role.as_deref().unwrap_or(&spec.role))?,
             extracts: spec.extracts.iter().cloned().map(Arc::new).collect(),
+            hooks: hooks_of(plan, &spec.name),
             state: state
                 .map(|(name, value)| context(value).map(|value| (name.clone(), value)))
                 .collect::<Result<_, _>>()?,
@@ -193,6 +197,12 @@ impl AgentCode {
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.offered.iter().map(|tool| tool.name.as_str())
     }
+}
+
+/// The hooks that look at moments of an agent.
+fn hooks_of(plan: &Plan, agent: &str) -> Vec<Hook> {
+    let looks = |hook: &&Hook| hook.on.is_of_agent() && hook.agents.contains(agent);
+    plan.hooks.iter().filter(looks).cloned().collect()
 }
 
 /// The operation that is a call of the model with this role.

@@ -18,6 +18,7 @@ mod claims;
 mod code;
 mod context;
 mod extract;
+mod hooks;
 mod nearest;
 mod own;
 mod say;
@@ -26,7 +27,7 @@ mod stuck;
 mod talk;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -34,8 +35,9 @@ use kernel::{
     Digest, Label, LabelMap,
     action::Proposal,
     agent::StopReason,
-    conversation::{Item, Source, Stop, Usage},
+    conversation::{Item, Segment, Source, Stop, Usage},
     exception::Class,
+    hook::Moment,
     id::At,
     planning::{Labelled, Mark, Move, Settled, Wait},
 };
@@ -48,6 +50,7 @@ use self::{
     calls::Open,
     code::think_step,
     context::State,
+    hooks::{Looking, SentOn, Then},
     sense::{Landed, Sensing},
     stuck::Circles,
     talk::{Talk, message},
@@ -97,6 +100,8 @@ enum Mode {
     Sensing,
     /// What is remembered.
     Recalling,
+    /// What hooks say.
+    Looking,
 }
 
 /// What it has used.
@@ -154,7 +159,13 @@ pub(super) struct Frame {
     /// The label of what questions and judges took: how much that was may tell about what the agent does not see.
     unseen: Label,
     /// What people said since the model was asked.
-    steering: Vec<String>,
+    steering: VecDeque<String>,
+    /// How often hooks looked.
+    looks: u32,
+    looking: Option<Box<Looking>>,
+    /// What hooks let through, and what they said beside it, since the model was asked.
+    admitted: Vec<Segment>,
+    sent_on: SentOn,
     /// Results, by handle.
     kept: Vec<Labelled>,
     circles: Circles,
@@ -205,14 +216,18 @@ impl Frame {
             sensed: 0,
             told_by_sensors: BTreeMap::new(),
             fixed: BTreeSet::new(),
-            steering: Vec::new(),
+            steering: VecDeque::new(),
+            looks: 0,
+            looking: None,
+            admitted: Vec::new(),
+            sent_on: SentOn::default(),
             kept: Vec::new(),
             circles: Circles::default(),
             changed: BTreeSet::new(),
             missing: BTreeMap::new(),
         };
         frame.look_at_state(desk, link);
-        let progress = frame.recall(desk, link);
+        let progress = frame.set_out(desk, link, say::task_text(&task.value));
         Ok((frame, progress))
     }
 
@@ -235,6 +250,7 @@ impl Frame {
             Stimulus::At { path, event } if path == self.think_step() => {
                 self.meet(desk, link, event)
             }
+            _ if self.mode == Mode::Looking => self.meet_look(desk, link, stimulus),
             _ if self.mode == Mode::Recalling => self.meet_memory(desk, stimulus),
             _ if self.mode == Mode::Sensing => self.meet_sensor(desk, link, stimulus),
             Stimulus::Poll | Stimulus::At { .. } => self.meet_call(desk, link, stimulus),
@@ -251,8 +267,14 @@ impl Frame {
             let label = self.seen.join(&self.unseen);
             return self.conclude(desk, reason, label);
         }
+        if !self.steering.is_empty() && self.is_looked_at(Moment::Prompt) {
+            return self.hear_people(desk, Then::Think);
+        }
         for text in std::mem::take(&mut self.steering) {
             self.talk.pin(message(text, Source::Steering));
+        }
+        for segment in std::mem::take(&mut self.admitted) {
+            self.talk.pin(segment);
         }
         let code = Arc::clone(&self.code);
         let limits = &code.spec.limits;

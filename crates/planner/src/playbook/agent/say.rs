@@ -7,6 +7,8 @@ use kernel::{
     agent::{Guide, GuideScope},
     conversation::{Prompt, Segment, Source},
     exception::Class,
+    hook::Opinion,
+    id::OperationId,
 };
 use serde_json::Value;
 
@@ -34,10 +36,7 @@ pub(super) fn beginning(code: &AgentCode, task: &Value) -> Vec<Segment> {
     let system = |text: String, source| Segment::System { text, source };
     let mut told = vec![system(code.spec.instructions.clone(), Source::System)];
     told.push(system(code.rules.clone(), Source::Policy));
-    let task = match task {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    let task = task_text(task);
     for guide in code.spec.guides.iter().filter(|guide| applies(guide, &task)) {
         told.push(system(format!("# {}\n{}", guide.name, guide.text), Source::Guide));
     }
@@ -50,6 +49,14 @@ pub(super) fn beginning(code: &AgentCode, task: &Value) -> Vec<Segment> {
     }
     told.push(message(task, Source::User));
     told
+}
+
+/// The task as the model is told it.
+pub(super) fn task_text(task: &Value) -> String {
+    match task {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Whether a guide applies to a task.
@@ -157,6 +164,26 @@ pub(super) fn summary_wanted(path: &str, number: u32, old: String) -> Prompt {
 /// What a hook has to say about a call. The words are the hook's.
 pub(super) fn of_hook(name: &str, text: &str) -> String {
     format!("A hook of the operator says about the call of `{name}`: {text}")
+}
+
+/// What a hook has to say beside the task, or beside what a person says. The words are the hook's.
+pub(super) fn beside(text: &str) -> String {
+    format!("A hook of the operator says: {text}")
+}
+
+/// Why an answer does not stand: because of what a hook says of it, or because it could not look at it.
+pub(super) fn not_accepted(said: Opinion, words: Option<&str>) -> String {
+    let why = match (said, words) {
+        (Opinion::Failed, _) => "it could not be looked at. Check it, and answer again",
+        (_, None) => "no reason is given. Check it, and answer again",
+        (_, Some(words)) => words,
+    };
+    format!("Your answer was not accepted by a hook of the operator: {why}")
+}
+
+/// Said with an answer that is without what a person said.
+pub(super) fn kept_back(hook: &OperationId) -> String {
+    format!("`{hook}` kept what a person said from the agent: the answer is without it")
 }
 
 /// What the model is told when a call was refused or failed. Nothing from outside stands in it.

@@ -179,7 +179,11 @@ impl Talk {
 
 /// What stands among the pinned pieces already.
 fn is_pinned(segment: &Segment) -> bool {
-    matches!(segment, Segment::System { .. } | Segment::User { source: Source::Steering, .. })
+    match segment {
+        Segment::System { .. } => true,
+        Segment::User { source, .. } => matches!(source, Source::Steering | Source::Hook),
+        Segment::Said { .. } | Segment::Result { .. } => false,
+    }
 }
 
 fn shortened(segment: &Segment) -> Segment {
