@@ -341,7 +341,7 @@ pub enum StopReason {
     InvalidModelOutput,
     /// It kept calling what does not exist.
     UnknownTool,
-    /// It kept asking for what policy denies.
+    /// It kept asking for what policy denies, or a hook kept its task from it or took none of its answers.
     PolicyDenied,
     /// Its turns or its calls are used up.
     MaxIterations,

@@ -58,7 +58,7 @@ pub struct ModelCallView {
     /// How widely it may travel.
     pub confidentiality: String,
     /// Bytes of text by source: `system`, `policy`, `guide`, `skill`, `memory`, `history`, `tool`, `state`,
-    /// `user`, `steering`, `sensor`, `model`.
+    /// `user`, `steering`, `sensor`, `hook`, `model`.
     pub bytes: BTreeMap<String, u64>,
     /// Names of the tools that were offered.
     pub tools: Vec<String>,

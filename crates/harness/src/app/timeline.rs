@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use kernel::{
     event::{Body, Ended, Record},
+    hook::{Moment, Opinion},
     id::RunId,
+    planning::Mark,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +25,8 @@ pub struct ActionLine {
     pub operation: String,
     /// `step`, `companion` or `undo`.
     pub role: String,
-    /// `allow`, `ask` or `deny`, the last verdict.
+    /// `allow`, `ask` or `deny`, the last verdict; `deny` where a hook's look at an agent is against what it
+    /// looked at.
     pub verdict: String,
     /// Rules that spoke last.
     pub rules: Vec<String>,
@@ -98,6 +101,12 @@ pub fn action_lines(records: &[Record]) -> Vec<ActionLine> {
                 failure: None,
             });
             continue;
+        }
+        if let Body::Marked { step, mark: Mark::Looked { on, said, .. } } = &record.event.body {
+            let is_against = *on != Moment::Start && *said != Opinion::Pass;
+            if let Some(line) = lines.iter_mut().rfind(|line| is_against && line.step == *step) {
+                line.verdict = "deny".to_owned();
+            }
         }
         let Some(action) = action_of(&record.event.body) else { continue };
         if let Body::Dispatched { .. } = &record.event.body {

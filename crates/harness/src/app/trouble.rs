@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use kernel::{
     event::{Body, Ended, Record, Role, Settled, Stage},
-    exception::{Landed, Need},
-    id::{ApprovalId, ExceptionId, Seq},
+    exception::{Class, Landed, Need},
+    hook::{HOOK_CONNECTOR, Moment, Opinion},
+    id::{ApprovalId, ExceptionId, OperationId, Seq},
     planning::Mark,
     run::Run,
     sealed::Sealed,
@@ -98,6 +99,8 @@ struct Telling<'a> {
     looks: BTreeMap<Seq, Seq>,
     /// Why a hook is against an action, in its own words.
     words: BTreeMap<(Seq, String), String>,
+    /// Why a hook is against what an agent is told or answers, by the step of its look.
+    against: BTreeMap<String, String>,
 }
 
 impl Telling<'_> {
@@ -117,7 +120,7 @@ impl Telling<'_> {
                 self.failed(*action, &record.event.body, at);
             }
             Body::Returned { action, ended: Ended::Done { output, .. }, .. }
-                if self.looks.contains_key(action) =>
+                if self.is_look(*action) =>
             {
                 self.looked(*action, output);
             }
@@ -138,6 +141,9 @@ impl Telling<'_> {
                     trouble.caveat.clone_from(caveat);
                     trouble.forbids = forbid.iter().map(ToString::to_string).collect();
                 });
+            }
+            Body::Marked { step, mark: Mark::Looked { hook, on, said } } => {
+                self.held((step, *on), (hook, *said), at);
             }
             Body::Abandoned { step, class } => {
                 self.recovered((step, class.name()), at, |trouble| {
@@ -193,16 +199,42 @@ impl Telling<'_> {
         });
     }
 
-    /// A hook has looked at an action.
-    fn looked(&mut self, look: Seq, answer: &Sealed) {
-        let (Some(of), Some((_, hook, _))) = (self.looks.get(&look), self.actions.get(&look))
-        else {
-            return;
+    /// Whether this is the call of a hook.
+    fn is_look(&self, action: Seq) -> bool {
+        let of_agent = |(_, operation, _): &(String, String, u32)| {
+            operation.split('.').next() == Some(HOOK_CONNECTOR)
         };
+        self.looks.contains_key(&action) || self.actions.get(&action).is_some_and(of_agent)
+    }
+
+    /// A hook has looked at an action, or at an agent.
+    fn looked(&mut self, look: Seq, answer: &Sealed) {
+        let Some((step, hook, _)) = self.actions.get(&look) else { return };
         let answer = answer.value();
-        if let Some(reason) = answer.get("reason").and_then(Value::as_str) {
-            self.words.insert((*of, hook.clone()), visible(reason));
-        }
+        let Some(reason) = answer.get("reason").and_then(Value::as_str) else { return };
+        match self.looks.get(&look) {
+            Some(of) => self.words.insert((*of, hook.clone()), visible(reason)),
+            None => self.against.insert(step.clone(), visible(reason)),
+        };
+    }
+
+    /// A hook kept something from an agent, or took no answer of it: a failure of the agent's step.
+    fn held(
+        &mut self,
+        (look, on): (&str, Moment),
+        (hook, said): (&OperationId, Opinion),
+        at: String,
+    ) {
+        let what = match on {
+            Moment::Prompt if said != Opinion::Pass => "kept from the agent",
+            Moment::Stop if said != Opinion::Pass => "the answer was not accepted",
+            _ => return,
+        };
+        let words = self.against.get(look).map(|words| format!(": “{words}”"));
+        let said = format!("{what}: {hook}{}", words.unwrap_or_default());
+        let step = look.rsplit_once('/').map_or(look, |(agent, _)| agent).to_owned();
+        let (class, operation) = (Class::PolicyError.name().to_owned(), Some(hook.to_string()));
+        self.troubles.push(TroubleView { step, at, class, operation, said, ..Default::default() });
     }
 
     /// An answer came; after a fallback it stands in for the one that failed.

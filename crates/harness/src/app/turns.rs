@@ -1,7 +1,14 @@
 //! What was said before a task that goes on from an earlier one: handed in as inputs, so that every run of a
 //! conversation replays alone, under the labels it had.
 
-use kernel::{Label, event::Body, id::RunId};
+use kernel::{
+    Label,
+    conversation::MODEL_CONNECTOR,
+    event::{Body, Record},
+    hook::{Moment, Opinion},
+    id::RunId,
+    planning::Mark,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -75,16 +82,33 @@ pub(super) async fn before(
     });
     let part = |name: &str| opened.value.get(name).cloned().unwrap_or_default();
     let mut earlier: Vec<Turn> = serde_json::from_value(part("earlier")).unwrap_or_default();
-    earlier.push(Turn {
-        said: part("task"),
-        answered: output.map(|output| (*output.value()).clone()).unwrap_or_default(),
-        ended: status.word().to_owned(),
-    });
+    // What a hook kept from the model does not reach it with the next message.
+    if !is_kept_back(&records) {
+        earlier.push(Turn {
+            said: part("task"),
+            answered: output.map(|output| (*output.value()).clone()).unwrap_or_default(),
+            ended: status.word().to_owned(),
+        });
+    }
     let mut left_out = part("left_out").as_u64().unwrap_or_default();
     left_out = left_out.saturating_add(shorten(&mut earlier));
     let label = opened.labels.join_all();
     let label = output.map_or(label.clone(), |output| label.join(&output.labels().join_all()));
     Ok(Before { earlier, left_out, label })
+}
+
+/// Whether a hook kept the task of a run from its agent: before any model was asked.
+fn is_kept_back(records: &[Record]) -> bool {
+    let first = records.iter().find_map(|record| match &record.event.body {
+        Body::Marked { mark: Mark::Looked { on: Moment::Prompt, said, .. }, .. } => {
+            (*said != Opinion::Pass).then_some(true)
+        }
+        Body::Proposed { operation, .. } => {
+            (operation.connector() == MODEL_CONNECTOR).then_some(false)
+        }
+        _ => None,
+    });
+    first.unwrap_or_default()
 }
 
 /// Leaves out the oldest turns until the rest may be told: how many.

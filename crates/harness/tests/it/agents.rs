@@ -1,5 +1,6 @@
 //! Model-driven agents, end to end: a scripted model over real HTTP, the demo companies, the built binary.
 
+mod checks;
 pub(crate) mod model;
 mod quarantine;
 

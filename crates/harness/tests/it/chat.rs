@@ -62,7 +62,7 @@ impl Chat {
 }
 
 /// Says these lines and no more: each answer, and how it ended.
-fn piped(office: &Office, more: &[&str], lines: &str) -> (Vec<Value>, Ran) {
+pub(crate) fn piped(office: &Office, more: &[&str], lines: &str) -> (Vec<Value>, Ran) {
     let words = [&["chat", "-o", "ndjson"], more].concat();
     let mut command = office.command(&words);
     let mut child = command

@@ -41,7 +41,12 @@ print(json.dumps({{"hookSpecificOutput": {{
 }
 
 /// Puts a program there and has it look.
-fn hook(office: &Office, (name, on, matches): (&str, &str, &str), program: &str, more: &str) {
+pub(crate) fn hook(
+    office: &Office,
+    (name, on, matches): (&str, &str, &str),
+    program: &str,
+    more: &str,
+) {
     let path = office.path(name);
     fs::write(&path, program).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -58,7 +63,7 @@ fn read_account(office: &Office, key: &str) -> Ran {
     office.json(&[&submit[..], &["--idempotency-key", key]].concat())
 }
 
-fn events(office: &Office, run: &str) -> Vec<Value> {
+pub(crate) fn events(office: &Office, run: &str) -> Vec<Value> {
     let events = office.json(&["run", "events", run]).exits(0).document();
     events["items"].as_array().unwrap().clone()
 }
@@ -71,7 +76,7 @@ fn rejected(office: &Office, run: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn replays(office: &Office, run: &str) {
+pub(crate) fn replays(office: &Office, run: &str) {
     let replay = office.json(&["run", "replay", run]).exits(0).document();
     assert_eq!(replay["identical"], true, "{replay:#}");
 }
@@ -240,7 +245,7 @@ fn until(what: &str, mut look: impl FnMut() -> bool) {
     panic!("{what}");
 }
 
-fn lines(path: &Path) -> Vec<String> {
+pub(crate) fn lines(path: &Path) -> Vec<String> {
     fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
@@ -293,8 +298,13 @@ fn hooks_are_shown_and_checked_as_the_configuration_is_read() {
     let expected = r#"PreToolUse crm.update_.* ["./block.sh"] within 10000 ms"#;
     assert_eq!(item["value"], expected);
     let sound = fs::read_to_string(office.config()).unwrap();
+    let of_agent =
+        sound.replace("PreToolUse", "Stop").replace("env =", "shown_as = \"Bash\"\nenv =");
+    fs::write(office.config(), of_agent).unwrap();
+    let problem = office.json(&["config", "show"]).problem();
+    assert!(problem["detail"].as_str().unwrap().contains("name of a tool"), "{problem}");
     for (from, to, says) in [
-        ("\"PreToolUse\"", "\"Stop\"", "PostToolUseFailure"),
+        ("\"PreToolUse\"", "\"PreCompact\"", "UserPromptSubmit"),
         ("[\"./block.sh\"]", "[]", "names no program"),
         ("\"crm.update_.*\"", "\"(\"", "no regular expression"),
         ("[\"LANG\"]", "[\"CRM_TOKEN\"]", "secret"),

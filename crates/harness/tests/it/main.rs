@@ -19,6 +19,8 @@ mod demo;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod hooks_agents;
+#[cfg(test)]
 mod kit;
 #[cfg(test)]
 mod labels;

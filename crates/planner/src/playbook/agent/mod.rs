@@ -227,7 +227,7 @@ impl Frame {
             missing: BTreeMap::new(),
         };
         frame.look_at_state(desk, link);
-        let progress = frame.set_out(desk, link, say::task_text(&task.value));
+        let progress = frame.set_out(desk, link, say::prompt_text(&task.value));
         Ok((frame, progress))
     }
 

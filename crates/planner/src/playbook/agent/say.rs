@@ -59,6 +59,15 @@ pub(super) fn task_text(task: &Value) -> String {
     }
 }
 
+/// The task as hooks are shown it: a person's words, where it is nothing else.
+pub(super) fn prompt_text(task: &Value) -> String {
+    let fields = task.as_object().filter(|fields| fields.len() == 1);
+    match fields.and_then(|fields| fields.get("task")) {
+        Some(Value::String(text)) => text.clone(),
+        _ => task_text(task),
+    }
+}
+
 /// Whether a guide applies to a task.
 fn applies(guide: &Guide, task: &str) -> bool {
     let task = super::talk::head(task, TASK_SEARCHED_BYTES);
@@ -242,6 +251,17 @@ mod tests {
             assert!(!applies(&files, task), "{task}");
         }
         assert!(applies(&guide(GuideScope::Always), ""));
+    }
+
+    /// Nothing that the model is told is left out of what a hook looks at.
+    #[test]
+    fn hooks_are_shown_words_where_there_is_nothing_else() {
+        use serde_json::json;
+        assert_eq!(prompt_text(&json!("Hi")), "Hi");
+        assert_eq!(prompt_text(&json!({"task": "Hi"})), "Hi");
+        for more in [json!({"task": "Hi", "note": "x"}), json!({"task": {"a": 1}}), json!([1])] {
+            assert_eq!(prompt_text(&more), task_text(&more));
+        }
     }
 
     #[test]
