@@ -4,11 +4,14 @@
 use kernel::{
     event::{Body, Role, Stage},
     exception::Class,
-    hook::{Hook, Moment},
+    hook::{Hook, Moment, Opinion},
+    planning::Mark,
     run::{Status, replay},
 };
 use serde_json::json;
 use testkit::{Bench, Crash, NoSchemas, Rules, agent_hook, hook, proposal, returned};
+
+use crate::hooks::holds_golden;
 
 const LOOK: &str = "a/hook[1]";
 
@@ -105,4 +108,23 @@ fn a_run_that_stops_around_a_look_goes_on_where_it_was() {
         }
     }
     assert!(stops >= 2, "stopped at {stops} places");
+}
+
+#[test]
+fn the_golden_journal_of_a_run_with_a_look_at_an_agent_folds_and_replays() {
+    let mut b = bench(LOOK, vec![check(Moment::Prompt)]);
+    b.start(Crash::Never);
+    holds_golden("journal-agent-hooks-v1-m4.json", &b);
+}
+
+/// What is stored keeps its form; a hook that looks at calls is written as before there were others.
+#[test]
+fn marks_and_hooks_are_written_as_they_are_read() {
+    let hook_of_calls = serde_json::to_value(hook("check", Moment::Before, &["crm.set"])).unwrap();
+    assert!(hook_of_calls.get("agents").is_none());
+    let written = json!({"mark": "looked", "hook": "hook.check", "on": "prompt", "said": "deny"});
+    let (on, said) = (Moment::Prompt, Opinion::Deny);
+    let mark = Mark::Looked { hook: "hook.check".parse().unwrap(), on, said };
+    assert_eq!(serde_json::to_value(&mark).unwrap(), written);
+    assert_eq!(serde_json::from_value::<Mark>(written).unwrap(), mark);
 }

@@ -356,23 +356,18 @@ fn a_run_cancelled_while_a_hook_looks_makes_no_call() {
     replays(&b);
 }
 
-fn golden() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal-hooks-v1-m4.json")
-}
-
 /// One stored event: its bytes as text and what opens it.
 type Stored = (String, Vec<Option<kernel::sealed::Opening>>);
 
-#[test]
-fn the_golden_journal_of_a_run_with_hooks_folds_and_replays() {
-    let mut b = watched();
-    b.start(Crash::Never);
+/// Holds a journal against the file of this name; `GOLDEN_WRITE=1` writes it.
+pub(crate) fn holds_golden(name: &str, b: &Bench) {
+    let place = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let today = |r: &Record| (String::from_utf8(r.bytes.clone()).unwrap(), r.openings());
     let today: Vec<Stored> = b.records.iter().map(today).collect();
     if std::env::var_os("GOLDEN_WRITE").is_some() {
-        fs::write(golden(), serde_json::to_string_pretty(&today).unwrap() + "\n").unwrap();
+        fs::write(&place, serde_json::to_string_pretty(&today).unwrap() + "\n").unwrap();
     }
-    let text = fs::read_to_string(golden()).unwrap();
+    let text = fs::read_to_string(&place).unwrap();
     let stored: Vec<Stored> = serde_json::from_str(&text).unwrap();
     assert_eq!(stored, today, "another format is written");
     let read = |(seq, (event, openings)): (usize, Stored)| {
@@ -380,4 +375,11 @@ fn the_golden_journal_of_a_run_with_hooks_folds_and_replays() {
     };
     let records: Vec<Record> = stored.into_iter().enumerate().map(read).collect();
     assert!(replay(&records, b.pins(), (&b.rules, &NoSchemas)).is_ok());
+}
+
+#[test]
+fn the_golden_journal_of_a_run_with_hooks_folds_and_replays() {
+    let mut b = watched();
+    b.start(Crash::Never);
+    holds_golden("journal-hooks-v1-m4.json", &b);
 }

@@ -218,6 +218,28 @@ fn only_an_answer_that_would_stand_is_looked_at() {
     assert_eq!(drive.output().value["score"], 7);
 }
 
+/// A caveat is about the answer that stands, not about one that a hook was against.
+#[test]
+fn what_sensors_say_about_an_answer_that_did_not_stand_is_no_caveat() {
+    let judge = json!({ "name": "polite", "stage": { "after": "answer" },
+        "sense": { "by": "judge", "question": "Is it polite?", "role": "main" } });
+    let ended = |second: &str| {
+        let mut drive =
+            hooked(vec![hook("gate", Moment::Stop)], json!({ "sensors": [judge.clone()] }));
+        for (turn, verdict, looks) in [(1, "fail", "deny"), (2, second, "pass")] {
+            says(&mut drive, turn, json!([text("Done.")]));
+            let items = json!([text(&json!({ "verdict": verdict, "message": "" }).to_string())]);
+            let reply = json!({ "provider": "p", "model": "m", "wire": "openai", "items": items,
+                "stop": "end", "usage": { "input": 1, "output": 1 }, "raw": "" });
+            drive.done_as(&format!("a/sense[{turn}]"), labelled(reply, VERIFIED));
+            looked(&mut drive, turn, looks, "no");
+        }
+        drive.lines().last().unwrap().clone()
+    };
+    assert_eq!(ended("pass"), "finish \"Done.\"");
+    assert!(ended("fail").contains("`polite` objects to the answer"));
+}
+
 /// However often a hook is against it, there is an end; so there is where it cannot look at all.
 #[test]
 fn an_agent_is_sent_on_a_bounded_number_of_times() {

@@ -68,6 +68,9 @@ impl Frame {
 
     /// The answer stands; what it is without is said with it.
     pub(super) fn accept(&mut self, desk: &mut Desk, answer: Labelled, text: &str) -> Progress {
+        for text in std::mem::take(&mut self.caveats) {
+            desk.note(&self.path, None, &text);
+        }
         let unproven = claims::unproven(text, &self.changed);
         if !unproven.is_empty() {
             desk.note(&self.path, None, UNPROVEN);

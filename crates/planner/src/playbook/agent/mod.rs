@@ -166,6 +166,8 @@ pub(super) struct Frame {
     /// What hooks let through, and what they said beside it, since the model was asked.
     admitted: Vec<Segment>,
     sent_on: SentOn,
+    /// What the reader of an answer must know if no hook is against it.
+    caveats: Vec<String>,
     /// Results, by handle.
     kept: Vec<Labelled>,
     circles: Circles,
@@ -221,6 +223,7 @@ impl Frame {
             looking: None,
             admitted: Vec::new(),
             sent_on: SentOn::default(),
+            caveats: Vec::new(),
             kept: Vec::new(),
             circles: Circles::default(),
             changed: BTreeSet::new(),

@@ -16,6 +16,7 @@ use kernel::{
     action::Proposal,
     agent::StopReason,
     conversation::{Prompt, Segment, Source},
+    hook::Moment,
     id::OperationId,
     label::Trust,
     planning::{Labelled, Mark, Move, Settled},
@@ -216,12 +217,15 @@ impl Frame {
                 self.send_back(desk, why, StopReason::InvalidModelOutput)
             }
             Then::Answer(given) => {
-                for text in &given.caveats {
-                    desk.note(&self.path, None, text);
+                let Given { answer, text, passed, caveats, .. } = *given;
+                if self.is_looked_at(Moment::Stop) {
+                    self.caveats = caveats;
+                } else {
+                    caveats.iter().for_each(|text| desk.note(&self.path, None, text));
                 }
-                let Labelled { value, labels } = given.answer;
-                let labels = labels.joined_with(&given.passed);
-                self.stand(desk, Labelled { value, labels }, &given.text)
+                let Labelled { value, labels } = answer;
+                let labels = labels.joined_with(&passed);
+                self.stand(desk, Labelled { value, labels }, &text)
             }
         }
     }
