@@ -93,7 +93,7 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// Size of one file it writes, in bytes. How many it writes into folders of the host is not limited.
     pub file_bytes: u64,
-    /// Size of its private temporary folder, in bytes.
+    /// Size of its private temporary folder, in bytes; in memory it holds about one file for each 4 KiB of it.
     pub scratch_bytes: u64,
     /// Open files of each process.
     pub open_files: u64,
@@ -159,7 +159,8 @@ pub struct Tmpfs {
     pub bytes: u64,
 }
 
-/// A folder that the program sees and changes, while the changes go to another folder: see [`crate::diff`].
+/// A folder that the program sees and changes, while the changes go to another folder: see [`crate::diff`]. How much
+/// it changes is limited only by `file_bytes` and by the file system that `upper` is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workspace {

@@ -35,6 +35,10 @@ const BASE: &str = "/tmp";
 /// What the tree itself may take, in bytes: it only holds places to mount at.
 const TREE_BYTES: u64 = 4 << 20;
 
+/// A folder in memory may hold a file for as many bytes of its size, and some more.
+const BYTES_PER_FILE: u64 = 4096;
+const FILES_MIN: u64 = 1024;
+
 const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 
 const LINKS: [(&str, &str); 4] = [
@@ -216,6 +220,9 @@ fn put(base: &Path, path: &Path, layer: Layer, places: &[PathBuf]) -> Result<(),
 fn memory(bytes: u64, mode: &str) -> io::Result<OwnedFd> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(context.as_fd(), "size", bytes.to_string())?;
+    // An empty file takes memory, too, which is no part of the size.
+    let files = if bytes == 0 { 0 } else { bytes / BYTES_PER_FILE + FILES_MIN };
+    fsconfig_set_string(context.as_fd(), "nr_inodes", files.to_string())?;
     fsconfig_set_string(context.as_fd(), "mode", mode)?;
     fsconfig_create(context.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;

@@ -70,12 +70,15 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
 
 /// Whether that much memory can be had and written to.
 fn touch(bytes: usize) -> bool {
+    let chunk = vec![1; 1 << 20];
     let mut held: Vec<u8> = Vec::new();
     if held.try_reserve_exact(bytes).is_err() {
         return false;
     }
-    held.resize(bytes, 1);
-    held.iter().step_by(4096).all(|byte| *byte == 1)
+    while held.len() + chunk.len() <= bytes {
+        held.extend_from_slice(&chunk);
+    }
+    held.last() == Some(&1)
 }
 
 /// Holds a bit more than `all` in files without a name, half of it in another process: each has too few descriptors for

@@ -4,7 +4,7 @@ use std::fs;
 
 use sandbox::{Child, Command, Control, End, Finished, Limit, Limits, Profile, Sandbox, Tier};
 
-use super::{TIERS, is_root, local, probe, run, sh, text, with_probe};
+use super::{is_root, local, probe, run, sh, text, tiers, with_probe};
 
 /// What stops what nothing else does. Long against everything that these tests do otherwise.
 const DEADLINE_MS: u64 = 2000;
@@ -33,7 +33,7 @@ fn runs_into(tier: Tier, profile: &Profile, command: Command, limit: Limit) -> F
 
 #[test]
 fn a_fork_bomb_ends_at_the_deadline() {
-    for tier in TIERS {
+    for tier in tiers() {
         let mut profile = limited();
         profile.limits.cpu_seconds = 60;
         runs_into(tier, &profile, probe(&["fork-bomb"]), Limit::Deadline);
@@ -42,7 +42,7 @@ fn a_fork_bomb_ends_at_the_deadline() {
 
 #[test]
 fn whoever_takes_memory_is_stopped() {
-    for tier in TIERS {
+    for tier in tiers() {
         let mut profile = limited();
         profile.limits.deadline_ms = 60_000;
         let finished = run(tier, &profile, probe(&["hog"]));
@@ -54,15 +54,24 @@ fn whoever_takes_memory_is_stopped() {
 
 #[test]
 fn whoever_fills_the_disk_is_stopped_or_gets_no_further() {
+    if !super::runs(Tier::Isolated) {
+        return;
+    }
     let mut profile = limited();
     profile.limits.cpu_seconds = 60;
     profile.limits.deadline_ms = 60_000;
     runs_into(Tier::Restricted, &profile, probe(&["fill"]), Limit::Scratch);
     profile.limits.deadline_ms = DEADLINE_MS;
     runs_into(Tier::Isolated, &profile, probe(&["fill"]), Limit::Deadline);
+    let script = "n=0; while true > /tmp/$n; do n=$((n+1)); done 2> /dev/null; echo $n";
+    profile.limits.deadline_ms = 60_000;
+    profile.limits.scratch_bytes = 1 << 20;
+    let finished = sh(Tier::Isolated, &profile, script);
+    let files: u64 = finished.output.text().trim().parse().unwrap();
+    assert!((1000..2000).contains(&files), "empty files are counted: {files}");
+    profile.limits.scratch_bytes = 32 << 20;
     let script = "head -c 60000000 /dev/zero > /tmp/a; head -c 60000000 /dev/zero > /tmp/b; \
                   stat -c %s /tmp/a /tmp/b";
-    profile.limits.deadline_ms = 60_000;
     profile.limits.file_bytes = 24 << 20;
     let finished = sh(Tier::Isolated, &profile, script);
     let sizes: Vec<u64> = finished.output.text().lines().map(|n| n.parse().unwrap()).collect();
@@ -71,7 +80,7 @@ fn whoever_fills_the_disk_is_stopped_or_gets_no_further() {
 
 #[test]
 fn whoever_spins_runs_out_of_processor_time() {
-    for tier in TIERS {
+    for tier in tiers() {
         let mut profile = limited();
         profile.limits.deadline_ms = 60_000;
         let finished = runs_into(tier, &profile, probe(&["spin"]), Limit::CpuTime);
@@ -82,7 +91,7 @@ fn whoever_spins_runs_out_of_processor_time() {
 
 #[test]
 fn output_without_end_is_cut_and_counted() {
-    for tier in TIERS {
+    for tier in tiers() {
         let mut profile = limited();
         profile.limits.cpu_seconds = 60;
         let finished = runs_into(tier, &profile, probe(&["output"]), Limit::Deadline);
@@ -94,7 +103,7 @@ fn output_without_end_is_cut_and_counted() {
 
 #[test]
 fn whoever_keeps_files_open_runs_out_of_them() {
-    for tier in TIERS {
+    for tier in tiers() {
         let finished = run(tier, &limited(), probe(&["leak"]));
         // Its own three are the rest.
         assert_eq!(finished.outcome.end, End::Exit(61), "{}", text(&finished));
@@ -103,7 +112,7 @@ fn whoever_keeps_files_open_runs_out_of_them() {
 
 #[test]
 fn orphans_are_waited_for() {
-    for tier in TIERS {
+    for tier in tiers() {
         let mut profile = limited();
         profile.limits.deadline_ms = 60_000;
         profile.limits.cpu_seconds = 60;
@@ -121,7 +130,7 @@ fn a_daemon_ends_with_the_program_that_started_it() {
     let mut profile = limited();
     profile.limits.deadline_ms = 60_000;
     profile.paths.write = vec![folder.path().to_owned()];
-    for tier in TIERS {
+    for tier in tiers() {
         let finished = run(tier, &profile, probe(&["daemon", beat.to_str().unwrap()]));
         assert_eq!(finished.outcome.end, End::Exit(0), "{}", text(&finished));
         assert!(!finished.outcome.survivors);
@@ -136,6 +145,9 @@ fn a_daemon_ends_with_the_program_that_started_it() {
 /// reported.
 #[test]
 fn a_daemon_that_may_leave_its_group_stays_behind_and_is_reported() {
+    if !super::runs(Tier::Restricted) {
+        return;
+    }
     let folder = super::folder();
     let beat = folder.path().join("beat");
     let mut profile = limited();
@@ -178,7 +190,7 @@ fn limits_of_processes_hold_without_control_groups_too() {
         // Root is not held to a number of processes; another account is.
         profile.run_as = Some(sandbox::Account { uid: 65533, gid: 65533 });
     }
-    for tier in TIERS {
+    for tier in tiers() {
         let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
                       sleep 30 & done; kill %1; echo end";
         let finished = sh(tier, &profile, script);
@@ -195,7 +207,7 @@ fn memory_that_belongs_to_no_address_space_is_held_too() {
         let output = driver.args(words.iter().chain(without)).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    for tier in TIERS {
+    for tier in tiers() {
         for held in [
             end(std::process::Command::new(&copy), tier, &[]),
             end(super::as_ordinary_user(&copy), tier, &[]),

@@ -5,11 +5,17 @@ use std::{collections::BTreeSet, process};
 
 use sandbox::{Control, Report, State, Tier, probe::attempts, selftest};
 
-use super::{TIERS, as_ordinary_user, folder, launcher, reachable_launcher};
+use super::{as_ordinary_user, folder, launcher, reachable_launcher, skip, tiers};
+
+const BOTH: [Tier; 2] = [Tier::Restricted, Tier::Isolated];
 
 fn check(report: &Report) {
     for tier in &report.tiers {
-        assert_eq!(tier.refused, None, "{:?}", tier.tier);
+        if let Some(refused) = &tier.refused {
+            assert_eq!(refused.code, "sandbox.unenforceable", "{}", refused.message);
+            skip(tier.tier, &refused.message);
+            continue;
+        }
         let broken: Vec<_> = tier.claims.iter().filter(|c| c.state == State::Broken).collect();
         assert!(broken.is_empty(), "{:?}: {broken:#?}", tier.tier);
         let proven = tier.claims.iter().filter(|c| c.state == State::Proven).count();
@@ -48,11 +54,17 @@ fn mutate(mut driver: process::Command, tier: Tier) {
 
 #[test]
 fn without_its_control_an_attempt_reaches_restricted() {
+    if !super::runs(Tier::Restricted) {
+        return;
+    }
     mutate(process::Command::new(launcher()), Tier::Restricted);
 }
 
 #[test]
 fn without_its_control_an_attempt_reaches_isolated() {
+    if !super::runs(Tier::Isolated) {
+        return;
+    }
     mutate(process::Command::new(launcher()), Tier::Isolated);
 }
 
@@ -60,7 +72,7 @@ fn without_its_control_an_attempt_reaches_isolated() {
 fn without_its_control_an_attempt_of_an_ordinary_user_reaches() {
     let folder = folder();
     let copy = reachable_launcher(folder.path());
-    for tier in TIERS {
+    for tier in tiers() {
         mutate(as_ordinary_user(&copy), tier);
     }
 }
@@ -69,7 +81,7 @@ fn without_its_control_an_attempt_of_an_ordinary_user_reaches() {
 fn every_control_has_an_attempt_that_it_holds() {
     let shown: BTreeSet<Control> = attempts()
         .iter()
-        .flat_map(|attempt| TIERS.into_iter().filter_map(|tier| attempt.held_by(tier)))
+        .flat_map(|attempt| BOTH.into_iter().filter_map(|tier| attempt.held_by(tier)))
         .flatten()
         .copied()
         .collect();

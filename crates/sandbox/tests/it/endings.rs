@@ -10,7 +10,7 @@ use std::{
 
 use sandbox::{Command, End, Error, Limit, Output, Profile, Sandbox, Tier};
 
-use super::{TIERS, as_ordinary_user, folder, local, reachable_launcher, sh};
+use super::{as_ordinary_user, folder, local, reachable_launcher, sh, tiers};
 
 /// Longest time that something may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ fn groups() -> Vec<String> {
 
 #[test]
 fn statuses_and_signals_are_told_apart() {
-    for tier in TIERS {
+    for tier in tiers() {
         let profile = Profile::default();
         assert_eq!(sh(tier, &profile, "exit 7").outcome.end, End::Exit(7));
         assert_eq!(sh(tier, &profile, "kill -TERM $$").outcome.end, End::Signal(15));
@@ -61,7 +61,7 @@ fn statuses_and_signals_are_told_apart() {
 
 #[test]
 fn the_deadline_ends_all_of_it() {
-    for tier in TIERS {
+    for tier in tiers() {
         let mut profile = Profile::default();
         profile.limits.deadline_ms = 300;
         let script = "trap '' TERM INT HUP; sleep 600 & sleep 600 & wait";
@@ -75,7 +75,7 @@ fn the_deadline_ends_all_of_it() {
 
 #[test]
 fn a_caller_can_have_it_killed_or_just_let_go_of_it() {
-    for tier in TIERS {
+    for tier in tiers() {
         let spawn = || {
             let command = Command::new("/bin/sh").arguments(["-c", "sleep 600 & sleep 600"]);
             local(tier).spawn(&Profile::default(), command).unwrap()
@@ -95,7 +95,7 @@ fn a_caller_can_have_it_killed_or_just_let_go_of_it() {
 #[test]
 fn an_outcome_can_be_waited_for_with_others() {
     use rustix::event::{PollFd, PollFlags, poll};
-    for tier in TIERS {
+    for tier in tiers() {
         let child = local(tier).spawn(&Profile::default(), Command::new("/usr/bin/true")).unwrap();
         let mut polled = [PollFd::new(&child, PollFlags::IN)];
         assert_eq!(poll(&mut polled, None).unwrap(), 1);
@@ -106,7 +106,7 @@ fn an_outcome_can_be_waited_for_with_others() {
 #[test]
 fn output_can_go_to_a_file() {
     let folder = folder();
-    for tier in TIERS {
+    for tier in tiers() {
         let file = fs::File::create(folder.path().join("out")).unwrap();
         let command = Command::new("/bin/echo").arguments(["there"]);
         let command = command.output(Output::To(file.into()));
@@ -118,7 +118,7 @@ fn output_can_go_to_a_file() {
 
 #[test]
 fn when_the_guard_is_killed_the_program_dies_and_the_caller_is_told() {
-    for tier in TIERS {
+    for tier in tiers() {
         let command = Command::new("/bin/sh").arguments(["-c", "sleep 600 & sleep 600"]);
         let child = local(tier).spawn(&Profile::default(), command).unwrap();
         let program = child.id();
@@ -175,7 +175,7 @@ fn nothing_is_left_when_the_supervisor_is_killed() {
         let all = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
         fs::set_permissions(folder.path().join(name), all).unwrap();
     }
-    for tier in TIERS {
+    for tier in tiers() {
         kill_supervisor(process::Command::new(&copy), tier, folder.path());
         kill_supervisor(as_ordinary_user(&copy), tier, folder.path());
     }
@@ -183,7 +183,7 @@ fn nothing_is_left_when_the_supervisor_is_killed() {
 
 #[test]
 fn groups_of_sandboxes_are_gone_with_them() {
-    for tier in TIERS {
+    for tier in tiers() {
         let child = local(tier).spawn(&Profile::default(), Command::new("/usr/bin/true")).unwrap();
         assert!(child.wait().unwrap().outcome.is_success());
     }

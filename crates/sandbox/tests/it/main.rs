@@ -24,9 +24,25 @@ use std::{
     process,
 };
 
-use sandbox::{Child, Command, Finished, Local, Profile, Sandbox, Tier};
+use sandbox::{Child, Command, Error, Feature, Finished, Local, Profile, Sandbox, Tier};
 
-const TIERS: [Tier; 2] = [Tier::Restricted, Tier::Isolated];
+/// The tiers that run on this machine as this user; a test says which ones it leaves out.
+fn tiers() -> Vec<Tier> {
+    [Tier::Restricted, Tier::Isolated].into_iter().filter(|tier| runs(*tier)).collect()
+}
+
+/// Whether a tier runs here. Only what the kernel does not offer is a reason why not.
+fn runs(tier: Tier) -> bool {
+    let tried = local(tier).spawn(&Profile::default(), Command::new("/usr/bin/true"));
+    match tried {
+        Ok(_) => true,
+        Err(Error::Unenforceable { feature, why }) if feature != Feature::Launcher => {
+            skip(tier, &format!("{} missing: {why}", feature.name()));
+            false
+        }
+        Err(error) => panic!("{}: {error}", tier.name()),
+    }
+}
 
 /// The account that stands for an ordinary user where the tests run as root.
 const ORDINARY: u32 = 65534;
@@ -42,6 +58,12 @@ fn local(tier: Tier) -> Local {
 
 fn run(tier: Tier, profile: &Profile, command: Command) -> Finished {
     local(tier).spawn(profile, command).and_then(Child::wait).unwrap()
+}
+
+/// Says what is left out; an error where the machine is said to hold everything (`HARNESS_TEST_SANDBOX=all`).
+fn skip(tier: Tier, why: &str) {
+    assert_ne!(std::env::var("HARNESS_TEST_SANDBOX").as_deref(), Ok("all"), "{tier:?}: {why}");
+    println!("skipped: {}: {why}", tier.name());
 }
 
 /// A shell script, with the default profile or what the test made of it.

@@ -5,7 +5,7 @@ use sandbox::{
     probe::attempts,
 };
 
-use super::{TIERS, folder, is_root, local, sh, text};
+use super::{folder, is_root, local, sh, text, tiers};
 
 #[test]
 fn a_profile_is_the_same_as_json_and_as_toml() {
@@ -40,7 +40,7 @@ fn what_makes_no_sense_is_refused_by_field() {
     let refuses = |field: &str, change: fn(&mut Profile)| {
         let mut profile = Profile::default();
         change(&mut profile);
-        for tier in TIERS {
+        for tier in tiers() {
             let error = local(tier).check(&profile).unwrap_err();
             assert_eq!(error.code(), "sandbox.profile", "{error}");
             assert!(error.to_string().contains(field), "{field}: {error}");
@@ -91,7 +91,7 @@ fn what_a_tier_cannot_hold_is_refused_by_feature() {
 
 #[test]
 fn a_program_that_is_not_there_is_named() {
-    for tier in TIERS {
+    for tier in tiers() {
         let none = Command::new("/no/such/program");
         let error = local(tier).spawn(&Profile::default(), none).unwrap_err();
         assert_eq!(error.code(), "sandbox.exec");
@@ -113,7 +113,7 @@ fn a_launcher_that_is_none_is_refused() {
 fn the_environment_is_what_the_profile_says() {
     let environment = BTreeMap::from([("ONE".to_owned(), "1".to_owned())]);
     let profile = Profile { environment, ..Profile::default() };
-    for tier in TIERS {
+    for tier in tiers() {
         let finished = super::run(tier, &profile, Command::new("/usr/bin/env"));
         let text = text(&finished);
         let names: Vec<&str> = text.lines().map(|line| line.split('=').next().unwrap()).collect();
@@ -123,7 +123,7 @@ fn the_environment_is_what_the_profile_says() {
 
 #[test]
 fn a_program_starts_in_its_temporary_folder_or_where_the_profile_says() {
-    for tier in TIERS {
+    for tier in tiers() {
         let here =
             sh(tier, &Profile::default(), "test \"$PWD\" = \"$TMPDIR\" && echo yes > a && cat a");
         assert_eq!(here.output.text(), "yes\n", "{}", text(&here));
@@ -144,7 +144,7 @@ fn as_another_account_files_and_processes_are_that_ones() {
     }
     let profile =
         Profile { run_as: Some(Account { uid: 65534, gid: 65534 }), ..Profile::default() };
-    for tier in TIERS {
+    for tier in tiers() {
         let finished = sh(tier, &profile, "id -u; id -g; id -G; echo x > f && stat -c %u f");
         assert_eq!(finished.output.text(), "65534\n65534\n65534\n65534\n", "{}", text(&finished));
     }
@@ -163,7 +163,7 @@ fn a_program_that_runs_as_its_owner_does_not() {
         Profile { run_as: Some(Account { uid: 65534, gid: 65534 }), ..Profile::default() };
     profile.paths.read = vec![program.clone()];
     let whoami = || Command::new(&program).arguments(["--harness-sandbox-probe", "euid"]);
-    for tier in TIERS {
+    for tier in tiers() {
         assert_eq!(super::run(tier, &profile, whoami()).outcome.end, End::Exit(0), "{tier:?}");
     }
     let held_by = attempts().into_iter().find(|attempt| attempt.name == "privileges.new").unwrap();

@@ -6,6 +6,9 @@ use super::{folder, sh, text};
 
 #[test]
 fn changes_go_to_the_upper_folder_and_are_listed() {
+    if !super::runs(Tier::Isolated) {
+        return;
+    }
     let folder = folder();
     let (lower, upper) = (folder.path().join("lower"), folder.path().join("upper"));
     fs::create_dir_all(lower.join("gone/deep")).unwrap();
@@ -53,6 +56,9 @@ fn changes_go_to_the_upper_folder_and_are_listed() {
 
 #[test]
 fn two_workspaces_on_one_folder_do_not_see_each_other() {
+    if !super::runs(Tier::Isolated) {
+        return;
+    }
     let folder = folder();
     let lower = folder.path().join("lower");
     fs::create_dir(&lower).unwrap();
@@ -73,6 +79,9 @@ fn two_workspaces_on_one_folder_do_not_see_each_other() {
 
 #[test]
 fn a_workspace_that_cannot_be_is_refused_by_name() {
+    if !super::runs(Tier::Isolated) {
+        return;
+    }
     let folder = folder();
     let (lower, upper) = (folder.path().join("lower"), folder.path().join("upper"));
     fs::create_dir(&lower).unwrap();
