@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::Path,
     process,
     time::{Duration, Instant},
@@ -178,6 +179,44 @@ fn nothing_is_left_when_the_supervisor_is_killed() {
     for tier in tiers() {
         kill_supervisor(process::Command::new(&copy), tier, folder.path());
         kill_supervisor(as_ordinary_user(&copy), tier, folder.path());
+    }
+}
+
+/// Nobody is left to kill anything: the first process of the namespace dies with the guard, and the rest with it.
+#[test]
+fn in_the_isolated_tier_nothing_runs_on_when_supervisor_and_guard_are_killed_at_once() {
+    if !super::runs(Tier::Isolated) {
+        return;
+    }
+    let folder = folder();
+    let copy = reachable_launcher(folder.path());
+    let beat = folder.path().join("beat");
+    let mut supervisor = process::Command::new(&copy)
+        .args(["supervise", "isolated", beat.to_str().unwrap()])
+        .env("TMPDIR", folder.path())
+        .stdin(process::Stdio::piped())
+        .stdout(process::Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ids: Vec<i32> = line.split_whitespace().map(|id| id.parse().expect(&line)).collect();
+    until("it writes", || beat.exists());
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", ids[1])).unwrap();
+    for id in [i32::try_from(supervisor.id()).unwrap(), ids[0]] {
+        let pid = rustix::process::Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    supervisor.wait().unwrap();
+    until("all of it is gone", || !ids.iter().any(|id| lives(*id)));
+    // This is the one case that leaves its groups, emptied.
+    for line in groups.lines().filter(|line| line.contains("harness-sandbox-")) {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let group = format!("/sys/fs/cgroup/{}{}", parts.next().unwrap(), parts.next().unwrap());
+        until("the group is empty", || {
+            fs::remove_dir(&group).is_ok() || !Path::new(&group).exists()
+        });
     }
 }
 
