@@ -398,7 +398,8 @@ fn refusal(answer: io::Result<Option<Word>>, program: &OsStr) -> Error {
         "mounting /proc" => Feature::Proc,
         "seccomp" => Feature::Seccomp,
         OVERLAY => Feature::Overlay,
-        step if step.starts_with("landlock") => Feature::Landlock,
+        // A rule that cannot be made is about its path.
+        "landlock" => Feature::Landlock,
         _ => return Error::Setup { step, problem },
     };
     Error::lacking(feature, format!("{step}: {problem}"))

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
+    os::unix::net::UnixStream,
     path::Path,
     time::{Duration, Instant},
 };
@@ -190,6 +191,11 @@ pub(super) fn run(name: &str, word: Option<&str>) -> i32 {
                 held.push(file);
             }
             return i32::try_from(held.len()).unwrap_or(0).min(250);
+        }
+        "say-to-proxy" => {
+            let path = std::env::var_os("HARNESS_PROXY").unwrap_or_default();
+            let said = UnixStream::connect(path).and_then(|mut proxy| proxy.write_all(b"hello"));
+            return i32::from(said.is_err());
         }
         "zombies" => return zombies(word.and_then(|count| count.parse().ok()).unwrap_or(1)),
         "daemon" => return daemon(word),

@@ -1,6 +1,6 @@
-use std::{fs, os::unix::net::UnixListener, path::Path};
+use std::{fs, io::Read, os::unix::net::UnixListener, path::Path};
 
-use sandbox::{Bind, Profile, Tier, Tmpfs};
+use sandbox::{Bind, Profile, Sandbox, Tier, Tmpfs};
 
 use super::{folder, sh, text, tiers};
 
@@ -104,7 +104,7 @@ fn a_place_to_mount_at_is_not_made_in_a_folder_of_the_hosts() {
     profile.paths.write = vec![root.join("open")];
     profile.mounts.tmpfs = vec![Tmpfs { at: root.join("open/new"), bytes: 4096 }];
     let command = sandbox::Command::new("/usr/bin/true");
-    let error = sandbox::Sandbox::spawn(&super::local(Tier::Isolated), &profile, command);
+    let error = super::local(Tier::Isolated).spawn(&profile, command);
     assert_eq!(error.unwrap_err().code(), "sandbox.profile");
     assert!(!root.join("open/new").exists());
 }
@@ -122,7 +122,15 @@ fn the_proxys_socket_is_there_and_no_other() {
     let script = "test -S \"$HARNESS_PROXY\" && echo socket; ls /run /run/harness";
     let finished = sh(Tier::Isolated, &profile, script);
     assert_eq!(finished.output.text(), "socket\n/run:\nharness\n\n/run/harness:\nproxy.sock\n");
-    drop(listener);
+
+    let sandbox = super::local(Tier::Isolated);
+    let child =
+        sandbox.spawn(&super::with_probe(profile), super::probe(&["say-to-proxy"])).unwrap();
+    let (mut heard, _) = listener.accept().unwrap();
+    let mut text = String::new();
+    heard.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello");
+    assert!(child.wait().unwrap().outcome.is_success());
 }
 
 #[test]
