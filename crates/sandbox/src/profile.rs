@@ -263,7 +263,9 @@ fn check_path(field: &str, path: &Path) -> Result<(), Error> {
     if plain {
         return Ok(());
     }
-    let problem =
-        format!("`{}` is no absolute path below `/` in its plain form", text.escape_debug());
+    let problem = format!(
+        "`{}` is no absolute path below `/` in its plain form: without `.`, `..`, `//` and a `/` at its end",
+        text.escape_debug()
+    );
     Err(Error::profile(field, problem))
 }

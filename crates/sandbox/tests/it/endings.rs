@@ -178,7 +178,8 @@ fn nothing_is_left_when_the_supervisor_is_killed() {
     }
     for tier in tiers() {
         kill_supervisor(process::Command::new(&copy), tier, folder.path());
-        kill_supervisor(as_ordinary_user(&copy), tier, folder.path());
+        let ordinary = as_ordinary_user(&copy).into_iter();
+        ordinary.for_each(|ordinary| kill_supervisor(ordinary, tier, folder.path()));
     }
 }
 

@@ -62,8 +62,12 @@ fn run(tier: Tier, profile: &Profile, command: Command) -> Finished {
 
 /// Says what is left out; an error where the machine is said to hold everything (`HARNESS_TEST_SANDBOX=all`).
 fn skip(tier: Tier, why: &str) {
-    assert_ne!(std::env::var("HARNESS_TEST_SANDBOX").as_deref(), Ok("all"), "{tier:?}: {why}");
-    println!("skipped: {}: {why}", tier.name());
+    left_out(tier.name(), why);
+}
+
+fn left_out(what: &str, why: &str) {
+    assert_ne!(std::env::var("HARNESS_TEST_SANDBOX").as_deref(), Ok("all"), "{what}: {why}");
+    println!("skipped: {what}: {why}");
 }
 
 /// A shell script, with the default profile or what the test made of it.
@@ -97,13 +101,21 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// Starts a program as an ordinary user.
-fn as_ordinary_user(copy: &Path) -> process::Command {
-    let mut command = process::Command::new(copy);
-    if is_root() {
-        command.uid(ORDINARY).gid(ORDINARY);
+/// Starts a program as an ordinary user; none on a machine that lets only root open `/dev/null`.
+fn as_ordinary_user(copy: &Path) -> Option<process::Command> {
+    let ordinary = |program: &Path| {
+        let mut command = process::Command::new(program);
+        if is_root() {
+            command.uid(ORDINARY).gid(ORDINARY);
+        }
+        command
+    };
+    let tried = ordinary(Path::new("/bin/sh")).args(["-c", ": </dev/null >/dev/null"]).status();
+    if tried.is_ok_and(|status| status.success()) {
+        return Some(ordinary(copy));
     }
-    command
+    left_out("an ordinary user", "only root opens /dev/null here");
+    None
 }
 
 /// The launcher, where an ordinary user can reach it.
