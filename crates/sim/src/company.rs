@@ -17,7 +17,7 @@ use kernel::{
     principal::{Chain, Grant, Kind, Principal},
     run::{Genesis, Pins},
 };
-use planner::PlaybookPlanner;
+use planner::Program;
 use serde_json::{Value, json};
 use testkit::{Rules, clean, operation, person};
 
@@ -38,7 +38,7 @@ pub(crate) const SIGNAL: &str = "go";
 #[derive(Debug)]
 pub(crate) struct Company {
     catalogue: Arc<Catalogue>,
-    plan: Arc<Plan>,
+    program: Program,
     header: Header,
     /// Who is asked about what.
     pub(crate) rules: Rules,
@@ -246,18 +246,17 @@ impl Company {
 
     fn new(sort: Sort) -> Self {
         let catalogue = CATALOGUE.with(Arc::clone);
-        let plan = Arc::new(plan_of(playbook(sort)));
-        let header = header(&catalogue, &plan);
+        let program = Program::compile(Arc::new(plan_of(playbook(sort)))).expect("a playbook");
+        let header = header(&catalogue, program.plan());
         let (_, undo, again, _, asks) = sort;
         let rules = Rules::default();
         let rules = if asks { rules.ask(&write_operation(undo, again), ROLE, 1) } else { rules };
-        Self { catalogue, plan, header, rules }
+        Self { catalogue, program, header, rules }
     }
 
     pub(crate) fn pins(&self, run: &RunId) -> Pins {
-        let planner = PlaybookPlanner::new(Arc::clone(&self.plan), run).expect("a playbook");
-        let (plan, catalogue) = (Arc::clone(&self.plan), Arc::clone(&self.catalogue));
-        Pins { plan, catalogue, planner: Box::new(planner) }
+        let (plan, catalogue) = (Arc::clone(self.program.plan()), Arc::clone(&self.catalogue));
+        Pins { plan, catalogue, planner: Box::new(self.program.planner(run)) }
     }
 
     pub(crate) fn genesis(&self) -> Genesis {

@@ -143,8 +143,8 @@ fn hold_what_is_made(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
 /// What is said of sandboxes, in a tier that this machine runs; where it runs none, nothing more is said.
 fn sandboxes(office: &Office, schemas: &BTreeMap<String, Value>) -> Vec<String> {
     let proven = office.json(&["sandbox", "doctor"]).document();
-    let tiers = proven["tiers"].as_array().unwrap().iter();
-    let tier = tiers.filter(|tier| tier.get("refused").is_none()).next_back();
+    let mut tiers = proven["tiers"].as_array().unwrap().iter();
+    let tier = tiers.rfind(|tier| tier.get("refused").is_none());
     let mut seen = vec![validates(schemas, &proven, "sandbox doctor")];
     let Some(tier) = tier.and_then(|tier| tier["tier"].as_str()) else {
         println!("skipped: this machine runs no sandbox");
