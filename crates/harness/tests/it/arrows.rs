@@ -39,7 +39,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         "harness",
         &[
             "kernel", "expr", "world", "planner", "pack", "policy", "receipts", "engine", "store",
-            "connect", "models",
+            "connect", "models", "sandbox",
         ],
     ),
 ];
