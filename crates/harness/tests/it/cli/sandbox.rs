@@ -36,7 +36,7 @@ fn profile(office: &Office, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// C031, C217: from inside there is no store, no key, no configuration, no variable, no network and no server.
+/// C031, C219: from inside there is no store, no key, no configuration, no variable, no network and no server.
 #[test]
 fn what_is_the_harness_own_is_out_of_reach() {
     let office = Office::served();
