@@ -13,6 +13,8 @@ use crate::{
 
 /// Most KPIs of one pack.
 pub(crate) const KPIS_MAX: usize = 50;
+/// The measure that every pack has without declaring it: the share of failures no class was found for.
+pub const UNCLASSIFIED: &str = "unclassified_failures";
 
 const MEASURES: [(&str, Measure); 5] = [
     ("count", Measure::Count),
@@ -21,11 +23,12 @@ const MEASURES: [(&str, Measure); 5] = [
     ("ratio", Measure::Ratio),
     ("percentile", Measure::Percentile),
 ];
-const SUBJECTS: [(&str, Subject); 7] = [
+const SUBJECTS: [(&str, Subject); 8] = [
     ("runs", Subject::Runs),
     ("actions", Subject::Actions),
     ("approvals", Subject::Approvals),
     ("exceptions", Subject::Exceptions),
+    ("failures", Subject::Failures),
     ("receipts", Subject::Receipts),
     ("money", Subject::Money),
     ("tokens", Subject::Tokens),
@@ -45,6 +48,10 @@ pub(crate) fn read_kpis(doc: &Doc, reader: Reader<'_>) -> Vec<Kpi> {
     for (kpi, item) in kpis.iter().zip(items) {
         if seen.insert(kpi.name.as_str(), ()).is_some() {
             reader.wrong(item.place, format!("two KPIs are called `{}`", kpi.name), "rename one");
+        }
+        if kpi.name == UNCLASSIFIED {
+            let message = format!("`{UNCLASSIFIED}` is measured for every pack, the same way");
+            reader.wrong(item.place, message, "leave it out, or measure yours under another name");
         }
     }
     fields.done();
@@ -239,11 +246,23 @@ impl Subject {
             Self::Exceptions => {
                 vec![("need", Type::String), ("class", Type::String), ("step", Type::String)]
             }
+            Self::Failures => vec![
+                ("class", or_null(Type::String)),
+                ("operation", or_null(Type::String)),
+                ("step", Type::String),
+            ],
             Self::Money => vec![
                 ("operation", Type::String),
                 ("amount", Type::object([("minor", Type::Int), ("currency", Type::String)])),
             ],
-            Self::Tokens => Vec::new(),
+            Self::Tokens => vec![
+                ("step", Type::String),
+                ("stopped", Type::String),
+                ("turns", Type::Int),
+                ("read", Type::Int),
+                ("cached", Type::Int),
+                ("written", Type::Int),
+            ],
         });
         fields
     }

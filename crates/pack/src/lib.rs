@@ -43,6 +43,7 @@ mod yaml;
 
 pub use compile::{Forecast, PLAN_SCHEMA, Pins};
 pub use editor::schemas;
+pub use kpi::UNCLASSIFIED;
 pub use load::{FILE_BYTES_MAX, FILES_MAX, Loaded, PACK_BYTES_MAX, Pack, SIGNATURE};
 pub use manifest::is_newer;
 pub use model::{

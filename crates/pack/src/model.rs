@@ -256,11 +256,13 @@ pub enum Subject {
     Approvals,
     /// Exceptions opened.
     Exceptions,
+    /// What went wrong, each time, with its class.
+    Failures,
     /// Receipts.
     Receipts,
     /// Money moved.
     Money,
-    /// Model tokens.
+    /// Model tokens of agents that stopped.
     Tokens,
 }
 

@@ -290,6 +290,7 @@ fn the_starter_permits_reads_inside_and_no_write_at_all() {
     }
 }
 
+/// C209: what cannot be taken back, or has nothing armed for it, is asked about.
 #[test]
 fn inherited_rules_ask_where_a_write_was_permitted() {
     let bundle = operator(&(ALL.to_owned() + INHERITED));

@@ -1,13 +1,14 @@
 //! KPIs: always computed from journals, so that computing again gives the reported number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use expr::{Cost, Env, Expr, Join, Key};
 use kernel::{
-    event::{Body, Record, Role},
-    exception::Landed,
-    id::At,
+    event::{Body, End, Ended, Record, Role, Stage},
+    exception::{Class, Landed, Need},
+    id::{At, Seq},
     money::Money,
+    planning::Mark,
     run::Status,
 };
 use pack::{Direction, Kpi, Measure, Subject};
@@ -79,11 +80,30 @@ pub async fn report(app: &App, caller: &Caller, request: ReportKpis) -> Result<K
             continue;
         }
         let facts = facts_of(app, caller, &pack.name).await?;
-        for kpi in &shelved.pack.kpis {
+        for kpi in shelved.pack.kpis.iter().chain([&unclassified()]) {
             items.push(compute(&pack.name, kpi, &facts, now)?);
         }
     }
     Ok(KpiReport { until: rfc3339(now), items })
+}
+
+/// The measure every pack has: what went wrong and no class was found for. Classes are what recoveries are
+/// declared for, so such a failure is one that nobody could have declared anything about.
+fn unclassified() -> Kpi {
+    Kpi {
+        name: pack::UNCLASSIFIED.to_owned(),
+        title: "Failures without a class".to_owned(),
+        unit: "share".to_owned(),
+        measure: Measure::Ratio,
+        of: Subject::Failures,
+        filter: Some("class == null".to_owned()),
+        value: None,
+        percentile: None,
+        by: None,
+        window_ms: 30 * 86_400_000,
+        target: Some(json!(0)),
+        direction: Direction::Down,
+    }
 }
 
 /// One thing a KPI can count, with when it happened.
@@ -158,8 +178,92 @@ fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
         add(Subject::Actions, at, item);
     }
     let mut asks = Asks::default();
+    let mut failures = Failures::default();
     for record in records {
         asks.observe(record, &mut add);
+        failures.observe(record, &mut add);
+        if let Body::Marked { step, mark: Mark::Concluded { reason, turns, usage, .. } } =
+            &record.event.body
+        {
+            let (read, cached, written) = (usage.input, usage.cached, usage.output);
+            let item = json!({
+                "step": step, "stopped": reason.word(), "turns": turns,
+                "read": read, "cached": cached, "written": written,
+            });
+            add(Subject::Tokens, record.event.at, item);
+        }
+    }
+}
+
+/// What went wrong, followed through one journal.
+#[derive(Default)]
+struct Failures<'a> {
+    proposed: BTreeMap<Seq, (&'a str, String)>,
+    /// The actions whose failure is already counted since they were last sent.
+    counted: BTreeSet<Seq>,
+    /// The steps that something of this was counted for.
+    steps: BTreeSet<&'a str>,
+    any: bool,
+}
+
+impl<'a> Failures<'a> {
+    fn observe(&mut self, record: &'a Record, add: &mut dyn FnMut(Subject, At, Value)) {
+        let at = record.event.at;
+        match &record.event.body {
+            Body::Proposed { step, operation, .. } => {
+                self.proposed.insert(record.event.seq, (step, operation.to_string()));
+            }
+            Body::Dispatched { action, .. } => {
+                self.counted.remove(action);
+            }
+            // What nobody planned has a class that stands in for one: nothing can be declared about it.
+            Body::Rejected { action, stage: Stage::Unplanned | Stage::Unknown, .. } => {
+                self.of_action(*action, None, at, add);
+            }
+            Body::Returned { action, ended: Ended::Failed { class, .. }, .. }
+            | Body::Rejected { action, class, .. }
+            | Body::Receipted { action, class: Some(class), .. } => {
+                self.of_action(*action, Some(*class), at, add);
+            }
+            Body::Doubted { action } => self.of_action(*action, Some(Class::InDoubt), at, add),
+            // A step that failed without a call of its own, such as one that waited too long.
+            Body::Abandoned { step, class } if !self.steps.contains(step.as_str()) => {
+                self.count((Some(*class), None, step), at, add);
+            }
+            // And so has a defect of the machine.
+            Body::Raised { exception, .. } if exception.need == Need::Defect => {
+                self.count((None, None, &exception.step), at, add);
+            }
+            Body::Finished { end: End::Failed, .. } if !self.any => {
+                self.count((None, None, ""), at, add);
+            }
+            _ => {}
+        }
+    }
+
+    fn of_action(
+        &mut self,
+        action: Seq,
+        class: Option<Class>,
+        at: At,
+        add: &mut dyn FnMut(Subject, At, Value),
+    ) {
+        let Some((step, operation)) = self.proposed.get(&action).cloned() else { return };
+        if self.counted.insert(action) {
+            self.count((class, Some(operation), step), at, add);
+        }
+    }
+
+    fn count(
+        &mut self,
+        (class, operation, step): (Option<Class>, Option<String>, &'a str),
+        at: At,
+        add: &mut dyn FnMut(Subject, At, Value),
+    ) {
+        self.any = true;
+        self.steps.insert(step);
+        let class = class.map(Class::name);
+        add(Subject::Failures, at, json!({ "class": class, "operation": operation, "step": step }));
     }
 }
 
@@ -353,11 +457,12 @@ impl Group {
 mod tests {
     use super::*;
 
-    const SUBJECTS: [Subject; 7] = [
+    const SUBJECTS: [Subject; 8] = [
         Subject::Runs,
         Subject::Actions,
         Subject::Approvals,
         Subject::Exceptions,
+        Subject::Failures,
         Subject::Receipts,
         Subject::Money,
         Subject::Tokens,
@@ -401,6 +506,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// C205: what no class was found for is counted as that, and what has one is not.
+    #[test]
+    fn a_failure_without_a_class_shows() {
+        let report = |bodies: &[Value]| {
+            let mut records = journal();
+            records.truncate(1);
+            for body in bodies {
+                let mut event = records[0].event.clone();
+                event.seq = records.len() as Seq;
+                event.body = serde_json::from_value(body.clone()).unwrap();
+                records.push(Record::new(event).unwrap());
+            }
+            let mut facts = Vec::new();
+            collect(&records, Status::Failed, &mut facts);
+            let now = records[0].event.at;
+            compute("p", &unclassified(), &facts, now).unwrap()
+        };
+        let all = |view: &KpiView| (view.values[""], view.met);
+        let abandoned = json!({"kind": "abandoned", "step": "one", "class": "budget"});
+        let label = json!({"confidentiality": "internal", "trust": "verified"});
+        let output =
+            json!({"bytes": 2, "label": label, "root": format!("sha256:{}", "0".repeat(64))});
+        let failed = json!({"kind": "finished", "end": "failed", "output": output, "caveats": []});
+        assert_eq!(all(&report(&[])), (None, None));
+        assert_eq!(all(&report(std::slice::from_ref(&abandoned))), (Some(0.0), Some(true)));
+        let defect = json!({"kind": "raised", "exception": {
+            "id": format!("exc_{}", "0".repeat(32)), "need": "defect", "class": "unexpected_shape",
+            "step": "", "owner": "approver", "at": 5}});
+        assert_eq!(all(&report(&[abandoned.clone(), defect.clone()])), (Some(0.5), Some(false)));
+        assert_eq!(all(&report(&[defect])), (Some(1.0), Some(false)));
+        // A run that failed, and nothing says of what.
+        assert_eq!(all(&report(std::slice::from_ref(&failed))), (Some(1.0), Some(false)));
+        assert_eq!(all(&report(&[abandoned, failed])), (Some(0.0), Some(true)));
     }
 
     #[test]

@@ -420,7 +420,7 @@ fn what_does_not_show_is_spelled_out_for_a_model() {
     }
 }
 
-/// A long result is shortened and can be read on (C071, C238).
+/// A long result is shortened and can be read on (C071, C238): one answer does not explode the context (C213).
 #[test]
 fn a_long_result_is_shown_in_parts() {
     let mut drive = started(json!({}));
@@ -550,7 +550,7 @@ fn skills_are_told_in_steps() {
     assert!(results(&drive, 3)[0].1.contains("did you mean `renewals`"));
 }
 
-/// A conversation that outgrows its limit begins anew, shorter, and the task is still in it (C235, C237).
+/// A conversation that outgrows its limit begins anew, shorter, and the task is still in it (C213, C235, C237).
 #[test]
 fn a_conversation_that_grows_too_long_is_shortened() {
     let mut drive = started(json!({ "limits": {

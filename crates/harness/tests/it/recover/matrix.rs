@@ -1,5 +1,6 @@
 //! Seven tool failures × seven recoveries (C204): what each pair does, declared in one table, shown to
-//! people by `docs/recovery-matrix.md`, and proven by one named test each.
+//! people by `docs/recovery-matrix.md`, and proven by one named test each: the faults that evals inject in CI
+//! (C326). Asking for a clarification (C200) is one of the seven.
 //!
 //! In every cell a write has happened before the failure, so that stopping has something to take back,
 //! and another is wanted after it, so that a recovery can switch it off.
@@ -296,6 +297,16 @@ async fn cell(failure: Failure, recovery: Recovery) {
     let effects = rig.effects().await;
     let replayed = rig.ok("ulla", "run.replay", json!({"run": run})).await;
     assert_eq!(replayed["identical"], true, "{effects:#?}");
+    nothing_buried(&rig).await;
+}
+
+/// C205: what failed has a class, whatever was done about it, and the measure every pack has says so.
+async fn nothing_buried(rig: &Rig) {
+    let report = rig.ok("ulla", "kpi.report", json!({})).await;
+    let measures = report["items"].as_array().unwrap();
+    let measure = measures.iter().find(|kpi| kpi["name"] == "unclassified_failures").unwrap();
+    assert_eq!(measure["values"], json!({"": 0.0}), "there was a failure: {measure:#}");
+    assert_eq!(measure["met"], true, "{measure:#}");
 }
 
 /// What a person sees of it: where, how much, how long (C187–C193).

@@ -276,6 +276,34 @@ async fn an_open_circuit_shows_in_the_run_in_status_and_in_doctor() {
     assert!(doctor(&rig).await.contains("desk.find_company is open until 20"));
 }
 
+/// C209: an operation that says nothing of a way back has none, and then a person decides before it is
+/// done, under an operator whose rules permit everything; with its way back it is just done.
+#[tokio::test]
+async fn what_declares_no_way_back_asks_by_default() {
+    let declared = pack(Failure::Timeout, Recovery::Log);
+    let rig = Rig::open(&declared, vec![]).await.unwrap();
+    let run = rig.submit("look", account(), "way back").await;
+    assert_eq!(rig.run(&run).await["run"]["status"], "succeeded");
+
+    let mut silent = declared;
+    let (_, crm) = silent.iter_mut().find(|(path, _)| path == "connectors/crm.yaml").unwrap();
+    let begins = crm.find("  mark_churn_risk:").unwrap();
+    let (head, mark) = crm.split_at(begins);
+    let (from, to) = (mark.find("    before:").unwrap(), mark.find("    input:").unwrap());
+    let undone = format!("{}{}", &mark[..from], &mark[to..]).replacen("    undo: restore\n", "", 1);
+    *crm = format!("{head}{undone}");
+    edit(&mut silent, "pack.yaml", "    - crm.get_churn_risk\n", "");
+    let rig = Rig::open(&silent, vec![]).await.unwrap();
+    let run = rig.submit("look", account(), "no way back").await;
+    let asking = rig.run(&run).await;
+    assert_eq!(asking["run"]["status"], "asking", "{asking:#}");
+    let action = asking["actions"].as_array().unwrap().last().unwrap();
+    assert_eq!(action["operation"], "crm.mark_churn_risk", "{asking:#}");
+    let rules = action["rules"].to_string();
+    assert!(rules.contains("inherited.irreversible"), "{rules}");
+    assert_eq!(rig.effects().await, Vec::<Value>::new(), "nothing is done before the answer");
+}
+
 /// C189, C201: an escalation carries what its owner needs: the class, the answer, the operation, the try.
 #[tokio::test]
 async fn an_escalation_carries_everything_its_owner_needs() {
