@@ -172,7 +172,7 @@ fn reads_run_together_and_writes_in_order() {
     assert_eq!(told, ["c1", "c2", "c3", "c4", "c5"], "answered in the order of the calls");
 }
 
-/// An unknown tool and an unknown field get a hint and are never guessed (C119).
+/// An unknown tool and an unknown field get a hint before anything is called, and are never guessed (C119, C195).
 #[test]
 fn what_does_not_exist_is_hinted_at_and_never_called() {
     let mut drive = started(json!({}));
