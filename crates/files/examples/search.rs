@@ -64,7 +64,8 @@ fn rg(folder: &std::path::Path, pattern: &Pattern) -> Option<Duration> {
     let began = Instant::now();
     let mut command = Command::new("rg");
     command.args(["--no-require-git", "--line-number", how, text]).arg(folder);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    assert!(matches!(status.code(), Some(0 | 1)), "rg failed: {status}");
     Some(began.elapsed())
 }
 

@@ -12,6 +12,9 @@ use crate::{
 /// Most lines that a refused edit names.
 pub const NEAR_MAX: usize = 5;
 
+/// Most edits at once.
+pub const EDITS_MAX: usize = 200;
+
 /// Most characters of such a line.
 const NEAR_CHARS: usize = 200;
 
@@ -60,13 +63,17 @@ impl Edit {
 
 impl Root {
     /// Replaces text in a file: each edit in what the one before it left. All of them or none. What is replaced is what
-    /// was read: a change by others in between is a conflict, also with [`Expect::Any`].
+    /// was read: a change by others in between is a conflict, also with [`Expect::Any`]. At most [`EDITS_MAX`] at once.
     ///
     /// # Errors
     ///
     /// [`Error::Edit`] where a text is not there as often as was said; [`Error::Binary`]; otherwise as [`Root::write`].
     pub fn edit(&self, path: &str, edits: &[Edit], expect: Expect) -> Result<Written, Error> {
         let place = Place::below(path)?;
+        if edits.len() > EDITS_MAX {
+            let (what, size, most) = ("a list of edits", edits.len() as u64, EDITS_MAX as u64);
+            return Err(Error::TooLarge { path: path.to_owned(), what, size, most });
+        }
         let most = self.limits().file_bytes;
         let (mut file, _) = self.open_file(place)?;
         let content = read::whole(path, &mut file, most)?;
@@ -85,17 +92,18 @@ impl Root {
         let mut text =
             String::from_utf8(content).map_err(|_| Error::Binary { path: path.to_owned() })?;
         for (at, edit) in edits.iter().enumerate() {
-            text = replace(path, &text, at + 1, edit)?;
-            if text.len() as u64 > most {
-                let (what, size) = ("a file in bytes", text.len() as u64);
-                return Err(Error::TooLarge { path: path.to_owned(), what, size, most });
-            }
+            text = replace(path, &text, (at + 1, edit), most)?;
         }
         self.put(place, text.as_bytes(), None, Expect::Hash(hash))
     }
 }
 
-fn replace(path: &str, text: &str, number: usize, edit: &Edit) -> Result<String, Error> {
+fn replace(
+    path: &str,
+    text: &str,
+    (number, edit): (usize, &Edit),
+    most: u64,
+) -> Result<String, Error> {
     if edit.old.is_empty() {
         return Err(Error::Pattern {
             what: "the text of an edit",
@@ -109,6 +117,13 @@ fn replace(path: &str, text: &str, number: usize, edit: &Edit) -> Result<String,
         Count::All => (found > 0, "at least once".to_owned()),
     };
     if is_right {
+        // Looked at before it is made: a short text replaced a million times by a long one takes all memory.
+        let kept = text.len().saturating_sub(found.saturating_mul(edit.old.len()));
+        let size = kept.saturating_add(found.saturating_mul(edit.new.len())) as u64;
+        if size > most {
+            let what = "a file in bytes";
+            return Err(Error::TooLarge { path: path.to_owned(), what, size, most });
+        }
         return Ok(text.replace(&edit.old, &edit.new));
     }
     let near = if found == 0 { alike(text, &edit.old) } else { places(text, &edit.old) };

@@ -4,7 +4,8 @@ use rustix::io::Errno;
 
 use crate::{hash::Hash, list::Kind};
 
-/// Why an operation did not happen. Unless [`Error::Tangled`] says otherwise, nothing has changed then.
+/// Why an operation did not happen. Nothing has changed then, with two exceptions: [`Error::Tangled`], and
+/// [`Error::Io`] in writing the folder to disk, after which the change is there and a crash may undo it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The path is not one that a caller may write.

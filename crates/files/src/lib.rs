@@ -34,7 +34,7 @@ mod tree;
 mod walk;
 
 pub use change::{Expect, Written};
-pub use edit::{Count, Edit, NEAR_MAX};
+pub use edit::{Count, EDITS_MAX, Edit, NEAR_MAX};
 pub use error::{Error, Expected, Near, State};
 pub use hash::{Hash, NotAHash};
 pub use hits::{FileHits, Found, Line, Role, Skipped, Stop};
@@ -45,5 +45,7 @@ pub use limits::{
 pub use list::{ENTRIES_MAX, Entry, Hidden, Ignored, Kind, List, Listing};
 pub use read::{Content, Next, Part, Range};
 pub use root::Root;
-pub use search::{CONTEXT_MAX, Case, HIT_BYTES_MAX, LINE_BYTES_MAX, MATCHES_MAX, Pattern, Search};
+pub use search::{
+    CONTEXT_MAX, Case, GLOBS_MAX, HIT_BYTES_MAX, LINE_BYTES_MAX, MATCHES_MAX, Pattern, Search,
+};
 pub use tree::Swept;

@@ -39,6 +39,9 @@ pub const LINE_BYTES_MAX: usize = 500;
 /// Most lines before and after a match.
 pub const CONTEXT_MAX: usize = 20;
 
+/// Most globs of one search.
+pub const GLOBS_MAX: usize = 200;
+
 /// Threads of one search: beyond, the kernel's locks on folders cost more than they give.
 const THREADS_MAX: usize = 8;
 
@@ -83,7 +86,7 @@ pub struct Search {
     /// Whether upper and lower case differ.
     pub case: Case,
     /// Globs of paths from the root, as in ignore files: only files that one of them matches, and none that one with a
-    /// `!` before it matches. They narrow, and show nothing that is hidden or ignored.
+    /// `!` before it matches; at most [`GLOBS_MAX`]. They narrow, and show nothing that is hidden or ignored.
     pub globs: Vec<String>,
     /// Lines before each match, at most [`CONTEXT_MAX`].
     pub lines_before: usize,
@@ -148,6 +151,7 @@ impl Root {
         if self.look(place)? == Kind::File {
             let (file, stat) = self.open_file(place)?;
             run.file(&mut run.searcher(), place.text(), &file, size(&stat));
+            Ok(run.hits.finish())
         } else {
             let run = Run { base: Some(self.open_folder(place)?), ..run };
             let rules = match search.ignored {
@@ -158,13 +162,16 @@ impl Root {
             let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
             thread::scope(|scope| {
                 for _ in 1..threads {
-                    scope.spawn(|| run.work());
+                    // Where no more threads may be made, those that are there do the work.
+                    let spawned = thread::Builder::new().spawn_scoped(scope, || run.work());
+                    if spawned.is_err() {
+                        break;
+                    }
                 }
                 run.work();
             });
-            return Ok(run.hits.finish());
+            Ok(run.hits.finish())
         }
-        Ok(run.hits.finish())
     }
 }
 
@@ -196,6 +203,13 @@ fn globs(globs: &[String]) -> Result<Override, Error> {
         text: text.to_owned(),
         problem: error.to_string(),
     };
+    if globs.len() > GLOBS_MAX {
+        return Err(Error::Pattern {
+            what: "the globs",
+            text: format!("{} of them", globs.len()),
+            problem: format!("there may be at most {GLOBS_MAX}"),
+        });
+    }
     for glob in globs {
         builder.add(glob).map_err(|error| refused(glob, error))?;
     }

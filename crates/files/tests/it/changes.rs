@@ -151,5 +151,9 @@ fn what_is_not_text_is_not_edited_and_what_is_too_large_is_not_written() {
     ground.put("c", "12345");
     let grow = Edit::once("5", "123456789");
     assert_eq!(root.edit("c", &[grow], Expect::Any).unwrap_err().code(), "files.too_large");
+    let explode = Edit { old: "2".into(), new: "x".repeat(1 << 20), count: Count::All };
+    assert_eq!(root.edit("c", &[explode], Expect::Any).unwrap_err().code(), "files.too_large");
+    let many = vec![Edit::once("1", "1"); files::EDITS_MAX + 1];
+    assert_eq!(root.edit("c", &many, Expect::Any).unwrap_err().code(), "files.too_large");
     assert_eq!(ground.get("c"), "12345");
 }
