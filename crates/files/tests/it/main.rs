@@ -23,6 +23,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use files::{Content, Range, Root};
@@ -74,6 +75,15 @@ impl Ground {
 
     fn get(&self, path: &str) -> String {
         fs::read_to_string(self.path().join(path)).unwrap()
+    }
+}
+
+/// Tells the other threads of a test to end when it is dropped, also by a panic: nobody waits for ever.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

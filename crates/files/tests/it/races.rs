@@ -11,7 +11,7 @@ use std::{
 
 use files::{Error, Expect, Hash};
 
-use crate::{Ground, left, text};
+use crate::{Ground, Over, left, text};
 
 #[test]
 fn of_writers_that_expect_the_same_exactly_one_wins_each_round() {
@@ -109,6 +109,7 @@ fn what_others_put_in_place_of_a_file_is_never_overwritten_unseen() {
     let mut over: BTreeMap<String, String> = BTreeMap::new();
     thread::scope(|scope| {
         scope.spawn(|| {
+            let _over = Over(&is_over);
             for number in 1..=OTHERS {
                 fs::write(ground.path().join("theirs"), format!("other {number}")).unwrap();
                 fs::rename(ground.path().join("theirs"), ground.path().join("a")).unwrap();
@@ -116,7 +117,6 @@ fn what_others_put_in_place_of_a_file_is_never_overwritten_unseen() {
                     thread::yield_now();
                 }
             }
-            is_over.store(true, Relaxed);
         });
         let mut number = 0;
         while !is_over.load(Relaxed) {
@@ -150,10 +150,10 @@ fn readers_see_whole_contents_and_never_nothing() {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
+            let _over = Over(&is_over);
             for round in 0..400 {
                 root.write("a", contents[round % 2].as_bytes(), Expect::Any).unwrap();
             }
-            is_over.store(true, Relaxed);
         });
         while !is_over.load(Relaxed) {
             assert!(contents.contains(&text(root, "a").unwrap()));
