@@ -6,12 +6,14 @@ use std::{
         fs::{FileTypeExt, symlink},
         net::UnixListener,
     },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
 };
 
 use files::{
     Edit, Error, Expect, Hash, Hidden, Ignored, Image, Kind, List, Pattern, Range, Root, Search,
 };
-use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, mkfifoat, mknodat, renameat_with};
 
 use crate::{Ground, Over, SECRET, snapshot, text};
 
@@ -370,6 +372,42 @@ fn a_write_never_changes_another_name_of_the_file() {
     }
 }
 
+/// A file is exchanged with a link that leads out, over and over, while others walk over it.
+#[test]
+fn nothing_outside_is_reached_while_a_file_turns_into_a_link() {
+    const ROUNDS: usize = 4_000;
+    for which in 0..2 {
+        let ground = Ground::new();
+        ground.put("file", SECRET.to_uppercase());
+        symlink("../outside/secret.txt", ground.path().join("link")).unwrap();
+        let outside = snapshot(&ground.outside());
+        let root = &ground.roots()[which];
+        let is_over = AtomicBool::new(false);
+        let wrong = Expect::Hash(Hash::of(b"never"));
+        let known = Hash::of(SECRET.as_bytes());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (one, other) = (ground.path().join("file"), ground.path().join("link"));
+                while !is_over.load(Relaxed) {
+                    renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+                }
+            });
+            let _over = Over(&is_over);
+            for _ in 0..ROUNDS {
+                let found = root.search(&Pattern::Literal("kept".to_owned()), &everything());
+                assert!(found.unwrap().files.is_empty());
+                let said =
+                    format!("{:?} {:?}", root.write("file", b"x", wrong), root.before("file"));
+                assert!(!said.contains(&known.to_string()), "{said}");
+                if let Ok(text) = text(root, "file") {
+                    assert_ne!(text, SECRET);
+                }
+            }
+        });
+        assert_eq!(snapshot(&ground.outside()), outside);
+    }
+}
+
 /// A folder is exchanged with a link that leads out, over and over, while everything is done below it.
 #[test]
 fn nothing_outside_is_reached_while_a_folder_turns_into_a_link() {
@@ -381,16 +419,14 @@ fn nothing_outside_is_reached_while_a_folder_turns_into_a_link() {
         symlink("../outside", ground.path().join("link")).unwrap();
         let outside = snapshot(&ground.outside());
         let root = &ground.roots()[which];
-        let is_over = std::sync::atomic::AtomicBool::new(false);
-        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        let is_over = AtomicBool::new(false);
         let (mut seen, mut refused) = (0, 0);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 let (one, other) = (ground.path().join("turning"), ground.path().join("link"));
-                while !is_over.load(relaxed) {
-                    let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                    rustix::fs::renameat_with(CWD, &one, CWD, &other, exchange).unwrap();
-                    std::thread::yield_now();
+                while !is_over.load(Relaxed) {
+                    renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+                    thread::yield_now();
                 }
             });
             let _over = Over(&is_over);
