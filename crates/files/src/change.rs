@@ -10,8 +10,9 @@
 //! - somebody who writes into the open file, instead of replacing it, after it was compared, writes into what is thrown
 //!   away.
 //!
-//! When they replace the file a second time between the two exchanges, both of theirs are kept, and the error
-//! ([`Error::Tangled`]) names the second file.
+//! When they replace the file a second time before it is exchanged back, both of theirs are kept, and the error
+//! ([`Error::Tangled`]) names the second file. Which of them is in its place is then the newer one, unless they are so
+//! fast that they come twice between two of our system calls.
 
 use rustix::{
     fs::{AtFlags, Mode, RenameFlags, mkdirat, renameat_with},
@@ -273,14 +274,17 @@ impl Root {
         if is_expected {
             return Ok(true);
         }
-        if swap().is_ok() && making.is_back() {
-            return Err(self.conflict(folder, name, expect));
+        if making.is_at(name) && swap().is_ok() {
+            if making.is_at(making.name()) {
+                return Err(self.conflict(folder, name, expect));
+            }
+            // Somebody replaced the file between the two: theirs is the newest, and goes back to its place. When even
+            // that fails, both stay where they are.
+            match swap() {
+                Ok(()) | Err(_) => {}
+            }
         }
-        // Somebody replaced the file between the two: theirs is the newest, and goes back to its place. When even that
-        // fails, both stay where they are.
-        match swap() {
-            Ok(()) | Err(_) => {}
-        }
+        // What we put there is gone already, and what is there is newer than what came out.
         Err(Error::Tangled { path, kept: making.rescue()? })
     }
 

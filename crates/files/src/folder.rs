@@ -270,7 +270,7 @@ impl Folder {
         let made = fstat(&fd).map_err(Error::io(&path, "looking at the file"));
         let mut file = File::from(fd);
         // From here on, dropping `making` removes the file.
-        let mut making = Making { folder: self, name, identity: None };
+        let mut making = Making { folder: self, name, made: None };
         let made = made?;
         file.write_all(content).map_err(Error::std(&path, "writing the file"))?;
         if let Some(like) = like
@@ -287,7 +287,7 @@ impl Folder {
                 .map_err(Error::io(&path, "setting the mode of the file"))?;
         }
         fsync(&file).map_err(Error::io(&path, "writing the file to disk"))?;
-        making.identity = Some(identity(&made));
+        making.made = Some((identity(&made), Hash::of(content)));
         Ok(making)
     }
 }
@@ -297,27 +297,29 @@ impl Folder {
 pub(crate) struct Making<'a> {
     folder: &'a Folder,
     name: String,
-    /// Which file was made, where one was.
-    identity: Option<(u64, u64)>,
+    /// Which file was made, and what it says, where one was.
+    made: Option<((u64, u64), Hash)>,
 }
 
 impl<'a> Making<'a> {
     /// A free name of our own, for a file to be moved to.
     pub(crate) fn free(folder: &'a Folder) -> Result<Self, Error> {
         let name = fresh().map_err(Error::io(shown(&folder.path), "drawing a name"))?;
-        Ok(Self { folder, name, identity: None })
+        Ok(Self { folder, name, made: None })
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether the file that was made is under our name now.
-    pub(crate) fn is_back(&self) -> bool {
-        match self.folder.look(&self.name) {
-            Ok(Found::File(stat)) => Some(identity(&stat)) == self.identity,
-            _ => false,
-        }
+    /// Whether the file that was made is under a name now, and says what we wrote: somebody who took it may have
+    /// written into it and put it back.
+    pub(crate) fn is_at(&self, name: &str) -> bool {
+        let Some((number, hash)) = self.made else { return false };
+        let Ok((mut file, stat)) = self.folder.open(name) else { return false };
+        // Never longer than what can be written, whose hash was taken in memory.
+        identity(&stat) == number
+            && read::hash(name, &mut file, u64::MAX).is_ok_and(|is| is == hash)
     }
 
     /// Leaves what is under our name where it is: nothing is there any more.
