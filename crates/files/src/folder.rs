@@ -317,7 +317,7 @@ impl<'a> Making<'a> {
     pub(crate) fn is_at(&self, name: &str) -> bool {
         let Some((number, hash)) = self.made else { return false };
         let Ok((mut file, stat)) = self.folder.open(name) else { return false };
-        // Never longer than what can be written, whose hash was taken in memory.
+        // Without a limit: what others made of it is not ours to refuse.
         identity(&stat) == number
             && read::hash(name, &mut file, u64::MAX).is_ok_and(|is| is == hash)
     }

@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     process::{Command, Stdio},
     sync::{
@@ -163,6 +163,69 @@ fn what_others_put_in_place_of_a_file_is_never_overwritten_unseen() {
     // A tangle is at most three surprises: what we took back, and twice what was kept for them.
     assert!(lost <= 3 * tangled, "{lost} surprises in {tangled} tangles");
     assert_eq!(left(&ground.path()), 0);
+}
+
+/// Each content that somebody else put there comes out to them again, or was removed by us who had read exactly that.
+#[test]
+fn only_what_was_expected_is_removed_or_moved() {
+    const OTHERS: usize = 2_000;
+    let ground = Ground::new();
+    let root = &ground.root();
+    let (theirs, path) = (ground.path().join("theirs"), ground.path().join("a"));
+    fs::write(&path, "other 0").unwrap();
+    let is_over = AtomicBool::new(false);
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut removed = 0;
+    thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let _over = Over(&is_over);
+            let mut out = Vec::new();
+            for number in 1..=OTHERS {
+                fs::write(&theirs, format!("other {number}")).unwrap();
+                wait(number, 100);
+                while renameat_with(CWD, &theirs, CWD, &path, RenameFlags::EXCHANGE).is_err() {
+                    let put = renameat_with(CWD, &theirs, CWD, &path, RenameFlags::NOREPLACE);
+                    if put.is_ok() {
+                        break;
+                    }
+                }
+                out.extend(fs::read_to_string(&theirs));
+            }
+            out
+        });
+        while !is_over.load(Relaxed) {
+            let Ok(before) = text(root, "a") else { continue };
+            let expect = Expect::Hash(Hash::of(before.as_bytes()));
+            if removed % 2 == 0 {
+                match root.remove("a", expect) {
+                    Ok(()) => {}
+                    Err(Error::Tangled { kept, .. }) => {
+                        seen.insert(ground.get(&kept));
+                        continue;
+                    }
+                    Err(_) => continue,
+                }
+            } else if root.move_to("a", "moved", expect).is_ok() {
+                assert_eq!(ground.get("moved"), before);
+                fs::remove_file(ground.path().join("moved")).unwrap();
+            } else {
+                // A tangle leaves it where it went.
+                seen.extend(fs::read_to_string(ground.path().join("moved")));
+                fs::remove_file(ground.path().join("moved")).unwrap_or_default();
+                continue;
+            }
+            seen.insert(before);
+            removed += 1;
+        }
+        seen.extend(others.join().unwrap());
+    });
+    seen.extend(fs::read_to_string(&path));
+    let lost: Vec<String> = (0..=OTHERS)
+        .map(|number| format!("other {number}"))
+        .filter(|one| !seen.contains(one))
+        .collect();
+    assert!(lost.is_empty(), "{lost:?} lost of {removed} removed");
+    assert!(removed > 0);
 }
 
 #[test]
