@@ -156,7 +156,7 @@ async fn forward(
     let head = prepare(shared, &allowed, &place, head)?;
     let method = head.method().clone();
     let opened = in_time(&shared.limits, async {
-        let (stream, address) = shared.outside.reach(&allowed).await?;
+        let (stream, address) = shared.outside.reach(&allowed, &shared.limits).await?;
         trace.note(|event| event.address = Some(address));
         shared.outside.open(stream, (place.scheme, &place.host), &shared.limits).await
     });
@@ -215,7 +215,8 @@ fn prepare(
     for added in &allowed.rule.inject {
         head.headers.insert(added.header.clone(), shared.vault.header(added)?);
     }
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    // Written out: as a text alone, a query without a path would have no slash before it.
+    let path = head.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
     let mut out = Request::new(());
     *out.uri_mut() = path.parse().map_err(|_| Refusal::Path)?;
     *out.method_mut() = head.method;
@@ -324,7 +325,8 @@ async fn connect(
     let allowed = shared.book.tunnel(&place)?;
     trace.note(|event| event.rule = Some(allowed.rule.index));
     let Host::Name(name) = &allowed.host else { return Err(Refusal::NoTunnel) };
-    let (outside, address) = in_time(&shared.limits, shared.outside.reach(&allowed)).await?;
+    let (outside, address) =
+        in_time(&shared.limits, shared.outside.reach(&allowed, &shared.limits)).await?;
     trace.note(|event| event.address = Some(address));
     let (limits, rule) = (&shared.limits, allowed.rule);
     line.hand_over(Tunnel {

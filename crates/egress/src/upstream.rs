@@ -62,10 +62,14 @@ impl Outside {
     pub(crate) async fn reach(
         &self,
         allowed: &Allowed<'_>,
+        limits: &Limits,
     ) -> Result<(TcpStream, SocketAddr), Refusal> {
         let addresses = resolve(self.resolver.as_ref(), allowed).await?;
+        let tries = u32::try_from(addresses.len().min(TRIES_MAX)).unwrap_or(1);
+        // One that swallows everything leaves time for the others.
+        let share = ms(limits.connect_ms).checked_div(tries).unwrap_or_default();
         for address in addresses.into_iter().take(TRIES_MAX) {
-            if let Ok(stream) = TcpStream::connect(address).await {
+            if let Ok(Ok(stream)) = timeout(share, TcpStream::connect(address)).await {
                 let _ = stream.set_nodelay(true);
                 return Ok((stream, address));
             }

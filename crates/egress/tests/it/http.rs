@@ -39,6 +39,25 @@ async fn a_request_that_a_rule_allows_is_sent_and_told_once() {
 }
 
 #[tokio::test]
+async fn a_path_is_sent_as_it_was_judged() {
+    let server = Server::echo().await;
+    let ground = before(&server);
+    for (given, sent) in [
+        ("", "/"),
+        ("?q=1", "/?q=1"),
+        ("//evil.example/", "//evil.example/"),
+        ("/a?b=/../c", "/a?b=/../c"),
+    ] {
+        let told = ground.get(&server.url(given)).await;
+        assert!(told.body.starts_with(&format!("GET {sent} HTTP/1.1\r\n")), "{given}: {told:?}");
+    }
+    for refused in ["/a/../b", "/%2e%2e/", "/a\\b", "/%00"] {
+        let told = ground.get(&server.url(refused)).await;
+        assert!(told.status == 400 || told.code() == "egress-path-spelling", "{refused}: {told:?}");
+    }
+}
+
+#[tokio::test]
 async fn headers_of_the_hop_stay_behind_and_the_host_is_the_urls() {
     let server = Server::echo().await;
     let ground = before(&server);

@@ -163,7 +163,8 @@ fn a_tunnel_to_a_host_that_is_sent_a_secret_is_refused() {
 
 #[tokio::test]
 async fn a_limit_that_cannot_be_held_is_refused_by_its_field() {
-    let changes: [(&str, fn(&mut Limits)); 8] = [
+    type Change = fn(&mut Limits);
+    let changes: [(&str, Change); 8] = [
         ("connections_max", |limits| limits.connections_max = 0),
         ("head_bytes_max", |limits| limits.head_bytes_max = 100),
         ("headers_max", |limits| limits.headers_max = 0),
