@@ -307,7 +307,6 @@ async fn nobody_there_is_a_failure_outside() {
         json!([rule, {"host": "nowhere.example", "methods": ["GET"], "paths": ["/**"]}]),
         |_| {},
     );
-    // The port may be taken by another test: whoever has it then is no server of HTTP.
     let told = ground.get(&url).await;
     assert_eq!((told.status, told.code().as_str()), (502, "egress-unreachable"), "{told:?}");
     let told = ground.get("https://nowhere.example/").await;
