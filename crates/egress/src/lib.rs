@@ -43,5 +43,7 @@ pub use refusal::Refusal;
 pub use resolve::{ADDRESSES_MAX, Resolver, Resolving, System};
 pub use rules::{ENTRIES_MAX, Injection, RULES_MAX, Rule, Rules, Scheme};
 pub use scrub::MARK;
-pub use secret::{NoSecrets, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret, Secrets, VALUES_MAX};
+pub use secret::{
+    NoSecrets, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret, Secrets, VALUES_BYTES_MAX, VALUES_MAX,
+};
 pub use upstream::Trust;

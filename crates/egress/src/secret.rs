@@ -19,6 +19,9 @@ pub const SECRET_BYTES_MAX: usize = 4 * 1024;
 /// Most values that one proxy ever sends, those that a secret had earlier included. No more are sent then.
 pub const VALUES_MAX: usize = 64;
 
+/// Most bytes of all those values together: each is looked for in many forms, and the search takes memory.
+pub const VALUES_BYTES_MAX: usize = 32 * 1024;
+
 /// One value. It is not printed, and wiped when it is dropped.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
@@ -108,7 +111,9 @@ impl Vault {
         if known.values.iter().any(|value| value.expose() == secret.expose()) {
             return Ok(secret);
         }
-        if known.values.len() >= VALUES_MAX {
+        let bytes: usize = known.values.iter().map(|value| value.expose().len()).sum();
+        let is_full = bytes.saturating_add(secret.expose().len()) > VALUES_BYTES_MAX;
+        if is_full || known.values.len() >= VALUES_MAX {
             return Err(Refusal::Secret);
         }
         known.values.push(secret.clone());
@@ -120,5 +125,48 @@ impl Vault {
             }
         }
         Ok(secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hyper::header;
+
+    use super::*;
+
+    /// Another value each time, of this length.
+    #[derive(Debug)]
+    struct Rotating(AtomicUsize, usize);
+
+    impl Secrets for Rotating {
+        fn value(&self, _: &str) -> Option<Secret> {
+            let turn = self.0.fetch_add(1, Ordering::Relaxed);
+            Some(Secret::new(format!("{turn:0>width$}", width = self.1)))
+        }
+    }
+
+    fn taken(length: usize) -> usize {
+        let rotating = Arc::new(Rotating(AtomicUsize::new(0), length));
+        let vault = Vault::new(rotating, std::iter::empty());
+        let added = Added {
+            header: header::AUTHORIZATION,
+            prefix: String::new(),
+            secret: "key".to_owned(),
+        };
+        (0..200).take_while(|_| vault.header(&added).is_ok()).count()
+    }
+
+    #[test]
+    fn earlier_values_stay_known_and_there_is_an_end_to_them() {
+        assert_eq!(taken(20), VALUES_MAX);
+        assert_eq!(taken(SECRET_BYTES_MAX), VALUES_BYTES_MAX / SECRET_BYTES_MAX);
+        let vault =
+            Vault::new(Arc::new(Rotating(AtomicUsize::new(0), 20)), ["key", "key"].into_iter());
+        let scrubber = vault.scrubber().unwrap();
+        for value in ["00000000000000000000", "00000000000000000001"] {
+            assert!(scrubber.scrub(value.as_bytes()).is_some(), "{value}");
+        }
     }
 }
