@@ -13,6 +13,7 @@ use kernel::{
     operation::{Operation, Rate, TIMEOUT_MAX_MS},
     port::{Connector, Failure, Outcome, Task, Validate},
 };
+use sandbox::Tier;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -23,6 +24,7 @@ use crate::{
     circuit::CircuitRule,
     clock::Clock,
     error::{Error, hint},
+    folder::{Folder, Hand},
     gauge::{Gauge, Health, Moment},
     hook::{self, Hook},
     http,
@@ -30,6 +32,7 @@ use crate::{
     mail,
     outside::{self, Outside},
     pace::RATE_CALLS_MAX,
+    process::{Program, Tool},
     read::Reader,
     secret::{Secrets, Vault},
     sql,
@@ -46,7 +49,7 @@ const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 const COMPILED_MAX: usize = 4_096;
 
 /// Connector kinds, as bindings spell them.
-const KINDS: [&str; 5] = ["http", "sql", "mail", "builtin", "outside"];
+const KINDS: [&str; 7] = ["http", "sql", "mail", "process", "folder", "builtin", "outside"];
 
 /// What the host gives: clocks, the schema validator and a place for large results.
 #[derive(Clone, Debug)]
@@ -80,6 +83,8 @@ struct Target {
     system: System,
     turns: Semaphore,
     clients: Option<http::Clients>,
+    program: Option<Program>,
+    folder: Option<Folder>,
     gauge: Mutex<Gauge>,
 }
 
@@ -94,6 +99,8 @@ enum Binding {
     Http(Box<http::Route>),
     Sql(sql::Query),
     Mail(mail::Sender),
+    Process(Tool),
+    Folder(Hand),
     Builtin(Builtin),
     Hook(Hook),
     Outside,
@@ -112,6 +119,8 @@ impl Binding {
             Self::Http(route) => Some(&route.system),
             Self::Sql(query) => Some(&query.system),
             Self::Mail(sender) => Some(&sender.system),
+            Self::Process(tool) => Some(&tool.system),
+            Self::Folder(hand) => Some(&hand.system),
             Self::Builtin(_) | Self::Hook(_) | Self::Outside => None,
         }
     }
@@ -131,11 +140,23 @@ impl Connectors {
             check_rate(&name, system.rate())?;
             let clients = match &system {
                 System::Http { url, .. } => Some(http::Clients::new(&name, url)?),
-                System::Sqlite { .. } | System::Postgres { .. } | System::Smtp { .. } => None,
+                System::Sqlite { .. }
+                | System::Postgres { .. }
+                | System::Smtp { .. }
+                | System::Process(_)
+                | System::Folder(_) => None,
+            };
+            let program = match &system {
+                System::Process(declared) => Some(Program::new(&name, declared, &vault)?),
+                _ => None,
+            };
+            let folder = match &system {
+                System::Folder(declared) => Some(Folder::new(&name, declared)?),
+                _ => None,
             };
             let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
             let gauge = Mutex::new(Gauge::new(host.circuit, system.rate()));
-            targets.insert(name, Target { system, turns, clients, gauge });
+            targets.insert(name, Target { system, turns, clients, program, folder, gauge });
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
         let hooks = Semaphore::new(hook::AT_A_TIME_MAX);
@@ -166,6 +187,8 @@ impl Connectors {
             Binding::Http(route) => route.auth.as_ref().map(http::Auth::secret),
             Binding::Sql(_)
             | Binding::Mail(_)
+            | Binding::Process(_)
+            | Binding::Folder(_)
             | Binding::Builtin(_)
             | Binding::Hook(_)
             | Binding::Outside => None,
@@ -175,6 +198,8 @@ impl Connectors {
             Binding::Http(_) => &["http"],
             Binding::Sql(_) => &["sqlite", "postgres"],
             Binding::Mail(_) => &["smtp"],
+            Binding::Process(_) => &["process"],
+            Binding::Folder(_) => &["folder"],
             Binding::Builtin(_) | Binding::Hook(_) | Binding::Outside => &[],
         };
         let Some(name) = binding.system() else { return Ok(()) };
@@ -335,6 +360,20 @@ impl Connectors {
                 let value = mail::call(sender, call, &wire).await?;
                 Ok((Received::Value(value).into(), mail::pick()))
             }
+            Binding::Process(tool) => {
+                let target = self.target(&tool.system)?;
+                let _turn = self.enter((&tool.system, target), call, departure).await?;
+                let program = target.program.as_ref().ok_or_else(|| wrong_kind(&tool.system))?;
+                let received = program.call(call, &self.vault, departure).await?;
+                Ok((received.into(), tool.pick()))
+            }
+            Binding::Folder(hand) => {
+                let target = self.target(&hand.system)?;
+                let _turn = self.enter((&hand.system, target), call, departure).await?;
+                let folder = target.folder.as_ref().ok_or_else(|| wrong_kind(&hand.system))?;
+                let value = folder.call(hand, call, departure).await?;
+                Ok((Received::Value(value).into(), Pick::default()))
+            }
         }
     }
 
@@ -365,6 +404,15 @@ impl Connectors {
     #[must_use]
     pub fn kind(&self, system: &str) -> Option<&'static str> {
         self.targets.get(system).map(|target| target.system.kind())
+    }
+
+    /// Every declared program and shell with the tier it runs in, or why this machine cannot hold its profile.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, Result<Tier, String>)> {
+        self.targets.iter().filter_map(|(name, target)| {
+            let program = target.program.as_ref().map(Program::held);
+            let shell = || target.folder.as_ref().and_then(Folder::held);
+            Some((name.as_str(), program.or_else(shell)?))
+        })
     }
 
     fn target(&self, name: &str) -> Result<&Target, Failure> {
@@ -410,6 +458,8 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
         }
         "sql" => sql::Query::compile(&binding, operation).map(Binding::Sql),
         "mail" => mail::Sender::compile(&binding, operation).map(Binding::Mail),
+        "process" => Tool::compile(&binding).map(Binding::Process),
+        "folder" => Hand::compile(&binding, operation).map(Binding::Folder),
         "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
         // Not among the kinds that are suggested: no pack declares one.
         "hook" => Hook::compile(&binding, operation).map(Binding::Hook),
@@ -422,7 +472,9 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
 
 fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error> {
     match system {
-        System::Http { .. } | System::Sqlite { .. } => Ok(()),
+        System::Http { .. } | System::Sqlite { .. } | System::Process(_) | System::Folder(_) => {
+            Ok(())
+        }
         System::Postgres { dsn, password, .. } => {
             password.as_ref().map_or(Ok(()), |secret| vault.secrets().check(secret))?;
             sql::check_dsn(name, dsn, vault)

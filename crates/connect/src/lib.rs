@@ -1,4 +1,5 @@
-//! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP), `builtin` and the operator's hooks,
+//! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP), `process` (programs in a
+//! sandbox), `folder` (files and a shell), `builtin` and the operator's hooks,
 //! behind `kernel::port::Connector`; secret references; and [`ingest::ingest`], which every outside byte passes.
 //!
 //! It must not know: planners, policy, packs, the journal. It reads what to do from a
@@ -22,6 +23,7 @@ mod connectors;
 mod contract;
 pub mod entity;
 pub mod error;
+mod folder;
 mod gauge;
 pub mod hook;
 mod http;
@@ -30,11 +32,13 @@ mod mail;
 pub mod outside;
 pub mod outward;
 pub mod pace;
+mod process;
 mod read;
 pub mod redact;
 pub mod sample;
 pub mod secret;
 mod sql;
+mod started;
 pub mod system;
 #[cfg(test)]
 mod testing;
@@ -45,4 +49,4 @@ pub use error::Error;
 pub use gauge::{Health, OperationHealth};
 pub use mail::Notice;
 pub use secret::Secrets;
-pub use system::{System, Systems};
+pub use system::{FolderSystem, ProcessSystem, ShellRules, System, Systems};

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use kernel::operation::Rate;
+use sandbox::{Profile, Tier};
 use serde::{Deserialize, Serialize};
 
 /// Declared systems by name.
@@ -54,6 +55,64 @@ pub enum System {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate: Option<Rate>,
     },
+    /// A program of this machine, in a sandbox of its own for each call.
+    Process(Box<ProcessSystem>),
+    /// A folder of this machine: its files, and a shell where the operator gives it one.
+    Folder(Box<FolderSystem>),
+}
+
+/// A folder, and what may be done in it beside reading and changing files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FolderSystem {
+    /// The folder; absolute, and there.
+    pub path: PathBuf,
+    /// The shell; absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<ShellRules>,
+    /// How often it may be called, over all runs; absent = as often as it bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+/// What commands of a shell may reach beside the folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShellRules {
+    /// How much stands between it and this machine; absent = `isolated`.
+    #[serde(default = "isolated")]
+    pub tier: Tier,
+    /// What it may reach; absent = the system's libraries and an empty temporary folder.
+    #[serde(default)]
+    pub profile: Profile,
+}
+
+fn isolated() -> Tier {
+    Tier::Isolated
+}
+
+/// A program that is started for each call, and what it may reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessSystem {
+    /// The program and its arguments; the program by its absolute path, or by a name that the profile's `PATH` finds.
+    pub run: Vec<String>,
+    /// How much stands between it and this machine; absent = `restricted`.
+    #[serde(default = "restricted")]
+    pub tier: Tier,
+    /// What it may reach beside itself; absent = the system's libraries and an empty temporary folder.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Variables of its environment that hold secrets, by name of the secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
+    /// How often it may be called, over all runs; absent = as often as it bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+fn restricted() -> Tier {
+    Tier::Restricted
 }
 
 impl System {
@@ -65,6 +124,8 @@ impl System {
             | Self::Sqlite { rate, .. }
             | Self::Postgres { rate, .. }
             | Self::Smtp { rate, .. } => *rate,
+            Self::Process(process) => process.rate,
+            Self::Folder(folder) => folder.rate,
         }
     }
 
@@ -76,6 +137,8 @@ impl System {
             Self::Sqlite { .. } => "sqlite",
             Self::Postgres { .. } => "postgres",
             Self::Smtp { .. } => "smtp",
+            Self::Process(_) => "process",
+            Self::Folder(_) => "folder",
         }
     }
 }

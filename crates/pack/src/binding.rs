@@ -17,6 +17,21 @@ use crate::{
 /// Builtins that exist.
 pub(crate) const BUILTINS: [&str; 2] = ["time.now", "calculator.evaluate"];
 
+/// What is done in folders.
+pub(crate) const DEEDS: [&str; 11] = [
+    "read",
+    "list",
+    "search",
+    "write",
+    "edit",
+    "move",
+    "remove",
+    "make_folder",
+    "image",
+    "restore",
+    "shell",
+];
+
 /// Most rows a statement may give or touch.
 pub(crate) const ROWS_MAX: i64 = 10_000;
 
@@ -102,7 +117,11 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
     if shared.kind == ConnectorKind::Outside {
         return Value::Object(binding);
     }
-    let node = fields.need("request");
+    // A program is told the operation; only where to look in its answer is left to say.
+    let node = match shared.kind {
+        ConnectorKind::Process => fields.get("request"),
+        _ => fields.need("request"),
+    };
     if let Some(mut request) = node.and_then(|node| reader.fields(node, "request")) {
         match shared.kind {
             ConnectorKind::Http => read_http(&mut request, &mut binding, shared),
@@ -110,12 +129,22 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
             ConnectorKind::Mail => {
                 binding.insert("from".into(), json!(request.need_text("from")));
             }
+            ConnectorKind::Process => read_picks(&mut request, &mut binding),
+            ConnectorKind::Folder => read_deed(&mut request, &mut binding),
             ConnectorKind::Builtin => read_builtin(&mut request, &mut binding),
             ConnectorKind::Outside => {}
         }
         request.done();
     }
     Value::Object(binding)
+}
+
+fn read_deed(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) {
+    let Some(node) = request.need("do") else { return };
+    let names = DEEDS.map(|name| (name, name));
+    if let Some(name) = request.reader.choice(node, "deed", &names) {
+        binding.insert("do".into(), json!(name));
+    }
 }
 
 fn read_builtin(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) {
@@ -149,11 +178,7 @@ fn read_http(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>, sha
         binding
             .extend(read_idempotency(node, reader).map(|value| ("idempotency".to_owned(), value)));
     }
-    for name in ["result", "external_ref"] {
-        if let Some(pointer) = request.pointer(name) {
-            binding.insert(name.into(), json!(pointer));
-        }
-    }
+    read_picks(request, binding);
     if let Some(node) = request.get("capture") {
         binding.insert("capture".into(), read_capture(node, reader));
     }
@@ -170,6 +195,15 @@ fn read_http(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>, sha
                 None
             }
         };
+    }
+}
+
+/// Where in an answer the output stands, and the target's own id.
+fn read_picks(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) {
+    for name in ["result", "external_ref"] {
+        if let Some(pointer) = request.pointer(name) {
+            binding.insert(name.into(), json!(pointer));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use kernel::{
     operation::{Binding, Companion, Probe},
     pointer,
 };
+use serde_json::Value;
 
 use crate::{
     read::{Fields, Reader},
@@ -48,9 +49,28 @@ fn read_bindings(node: &Node, reader: Reader<'_>) -> BTreeMap<String, Binding> {
         .collect()
 }
 
+/// Whether something looks like an expression inside of a list or a map, where none is evaluated.
+fn has_expression(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${{"),
+        Value::Array(items) => items.iter().any(has_expression),
+        Value::Object(map) => map.values().any(has_expression),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// A literal, or exactly one path over [`ROOTS`] in `${{ }}`.
 fn read_binding(node: &Node, reader: Reader<'_>) -> Option<Binding> {
-    let Kind::Text(text) = &node.kind else { return Some(Binding::Literal(node.to_value())) };
+    let Kind::Text(text) = &node.kind else {
+        let value = node.to_value();
+        if has_expression(&value) {
+            let message = "a companion's argument is one path or a value without any";
+            let fix = "take one path for all of it, such as `${{ args.paths }}`";
+            reader.wrong(node.place, message, fix);
+            return None;
+        }
+        return Some(Binding::Literal(value));
+    };
     if !text.value.contains("${{") {
         return Some(Binding::Literal(node.to_value()));
     }

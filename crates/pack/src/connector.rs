@@ -32,10 +32,12 @@ pub(crate) const OPERATIONS_MAX: usize = 200;
 /// Most calls that a rate may count: each is remembered for as long as the rate says.
 const RATE_CALLS_MAX: i64 = 10_000;
 
-const KINDS: [(&str, ConnectorKind); 5] = [
+const KINDS: [(&str, ConnectorKind); 7] = [
     ("http", ConnectorKind::Http),
     ("sql", ConnectorKind::Sql),
     ("mail", ConnectorKind::Mail),
+    ("process", ConnectorKind::Process),
+    ("folder", ConnectorKind::Folder),
     ("builtin", ConnectorKind::Builtin),
     ("outside", ConnectorKind::Outside),
 ];
@@ -125,9 +127,11 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
     let kind = kind?;
     let system = match kind {
         ConnectorKind::Builtin | ConnectorKind::Outside => None,
-        ConnectorKind::Http | ConnectorKind::Sql | ConnectorKind::Mail => {
-            Some(fields.need_name("system"))
-        }
+        ConnectorKind::Http
+        | ConnectorKind::Sql
+        | ConnectorKind::Mail
+        | ConnectorKind::Process
+        | ConnectorKind::Folder => Some(fields.need_name("system")),
     };
     let auth = fields.get("auth").and_then(|node| read_auth(node, reader));
     let mut shared = Shared {
@@ -254,7 +258,11 @@ fn read_facts(fields: &mut Fields<'_, '_>, kind: ConnectorKind) -> Facts {
         // Nobody here sees where another agent's tool sends things.
         (ConnectorKind::Outside, egress) => egress.is_none(),
         (
-            ConnectorKind::Http | ConnectorKind::Sql | ConnectorKind::Builtin,
+            ConnectorKind::Http
+            | ConnectorKind::Sql
+            | ConnectorKind::Process
+            | ConnectorKind::Folder
+            | ConnectorKind::Builtin,
             None | Some(Flag::No),
         ) => false,
     };

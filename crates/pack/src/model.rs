@@ -158,6 +158,10 @@ pub enum ConnectorKind {
     Sql,
     /// SMTP.
     Mail,
+    /// A program in a sandbox.
+    Process,
+    /// Files of a folder, and a shell in it.
+    Folder,
     /// Built into the harness.
     Builtin,
     /// Made by whoever asked: an agent that is not ours, with tools of its own.
@@ -172,6 +176,8 @@ impl ConnectorKind {
             Self::Http => "http",
             Self::Sql => "sql",
             Self::Mail => "mail",
+            Self::Process => "process",
+            Self::Folder => "folder",
             Self::Builtin => "builtin",
             Self::Outside => "outside",
         }

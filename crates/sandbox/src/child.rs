@@ -1,5 +1,5 @@
 use std::{
-    io::BufReader,
+    io::{self, BufReader},
     net::Shutdown,
     os::{
         fd::{AsFd, BorrowedFd},
@@ -137,6 +137,15 @@ impl Child {
         self.socket.get_ref().shutdown(Shutdown::Write).unwrap_or(());
     }
 
+    /// What ends the program from elsewhere while somebody waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Where this process has no descriptor left.
+    pub fn leash(&self) -> io::Result<Leash> {
+        self.socket.get_ref().try_clone().map(Leash)
+    }
+
     /// Waits until the program and all it started have ended.
     ///
     /// # Errors
@@ -187,6 +196,17 @@ impl Child {
             scratch::remove(folder);
         }
         self.order.groups.remove(&self.order.id);
+    }
+}
+
+/// Has the program and all it started killed when it is dropped; nothing happens where they have ended.
+#[derive(Debug)]
+pub struct Leash(UnixStream);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        // A guard that is gone has nothing left to kill.
+        self.0.shutdown(Shutdown::Write).unwrap_or(());
     }
 }
 

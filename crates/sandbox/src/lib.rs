@@ -33,7 +33,7 @@ mod workspace;
 use std::fmt;
 
 pub use capture::Captured;
-pub use child::{Child, End, Finished, Limit, Outcome};
+pub use child::{Child, End, Finished, Leash, Limit, Outcome};
 pub use control::Control;
 pub use error::{Error, Feature};
 pub use local::{Command, Enforcement, Holder, Input, Local, Output};

@@ -70,6 +70,9 @@ pub struct StartAgent {
     /// Whether it may propose changes; without it, it has reads alone.
     #[serde(default)]
     pub write: bool,
+    /// Whether it may propose commands for a shell, too; means nothing without `write`.
+    #[serde(default)]
+    pub shell: bool,
     /// Most turns of its model.
     #[serde(default)]
     pub turns: Option<u32>,
@@ -262,12 +265,22 @@ fn the_agent(shelved: &Shelved, request: &StartAgent) -> Result<WrittenAgent, Pr
         // A playbook may change something; which of its steps run is not known before.
         agent.playbooks.clear();
     }
+    if !request.shell {
+        agent.operations.retain(|tool| !is_shell(shelved, tool));
+    }
     if let Some(role) = &request.model {
         agent.role.clone_from(role);
     }
     agent.limits.turns_max = request.turns.unwrap_or(agent.limits.turns_max);
     agent.limits.tokens_max = request.tokens.unwrap_or(agent.limits.tokens_max);
     Ok(agent)
+}
+
+/// A command can do whatever the folder allows, so it is not among what a task may change unless that is said.
+fn is_shell(shelved: &Shelved, tool: &Tool) -> bool {
+    let id = tool.what.parse::<OperationId>().ok();
+    let binding = id.and_then(|id| Some(&shelved.catalogue.get(&id)?.operation.binding));
+    binding.is_some_and(|binding| binding["kind"] == "folder" && binding["do"] == "shell")
 }
 
 /// What undoes something is for rollbacks, not for agents.

@@ -82,6 +82,7 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
     checks.push(circuits_check(app));
     checks.extend(models_check(app));
     checks.extend(hooks_check(app));
+    checks.extend(programs_check(app));
 
     let stats = app.store.stats(caller.tenant()).await?;
     let queue = format!(
@@ -117,6 +118,26 @@ fn circuits_check(app: &App) -> Check {
         ("warning", trouble.join("; "), Some(fix))
     };
     Check { id: "circuits".to_owned(), result: result.to_owned(), found, fix }
+}
+
+/// Programs of systems, each in a sandbox: where one cannot be held, its calls are refused.
+fn programs_check(app: &App) -> Option<Check> {
+    let (held, refused): (Vec<_>, Vec<_>) =
+        app.connectors.programs().partition(|(_, held)| held.is_ok());
+    if held.is_empty() && refused.is_empty() {
+        return None;
+    }
+    let trouble = refused.iter().filter_map(|(name, held)| {
+        let why = held.as_ref().err()?;
+        Some(format!("the program of `{name}` is not started: {why}"))
+    });
+    let trouble: Vec<String> = trouble.collect();
+    let held = held.iter().filter_map(|(name, held)| {
+        Some(format!("{name} in a {} sandbox", held.as_ref().ok()?.name()))
+    });
+    let held = held.collect::<Vec<_>>().join("; ");
+    let fix = "`harness sandbox doctor` shows what this machine can hold";
+    Some(check("programs", (!trouble.is_empty()).then(|| trouble.join("; ")), held, fix))
 }
 
 /// Hooks that cannot look at anything, or whose program cannot be run, so that their calls are denied.

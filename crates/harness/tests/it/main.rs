@@ -17,6 +17,8 @@ mod crash;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod folders;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod hooks_agents;
@@ -34,6 +36,8 @@ mod notify;
 mod oidc;
 #[cfg(test)]
 mod onboarding;
+#[cfg(test)]
+mod process;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]

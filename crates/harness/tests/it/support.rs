@@ -513,7 +513,7 @@ pub(crate) fn id_of(answer: &Value) -> String {
     id.and_then(Value::as_str).unwrap_or_else(|| panic!("no run in {answer}")).to_owned()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();

@@ -184,6 +184,8 @@ connectors/crm.yaml:55:53: `/level` of `crm.get`: unknown field; known: account;
         r#"connectors/crm.yaml:52:15: `/levl` leads nowhere in the output of `crm.get`; did you mean `level`?"#),
     wrong(CRM, "level: \"${{ before.level }}\"", "level: \"${{ before.level + 'x' }}\"",
         r#"connectors/crm.yaml:55:53: a companion's argument is one path, not an expression; write `${{ args.name }}`, beginning with one of: args, before, output, after, key"#),
+    wrong(CRM, "level: \"${{ before.level }}\"", "level: [\"${{ before.level }}\"]",
+        r#"connectors/crm.yaml:55:53: a companion's argument is one path or a value without any; take one path for all of it, such as `${{ args.paths }}`"#),
     wrong(CRM, "level: \"${{ before.level }}\"", "level: \"${{ before.note }}\"",
         r#"connectors/crm.yaml:55:65: `before.note` may be absent; guard it with `has(before.note) && …` or `has(before.note) ? … : …`, or write `default(before.note, …)`"#),
     wrong(CRM, "summary: Set {/account} to", "summary: Set {/acount} to",

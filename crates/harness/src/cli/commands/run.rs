@@ -56,6 +56,9 @@ pub(super) struct Terms {
     /// It may propose changes too; policy and people decide about each
     #[arg(long)]
     write: bool,
+    /// It may propose commands for a shell, where the pack has one
+    #[arg(long, requires = "write")]
+    shell: bool,
     /// Most turns of its model
     #[arg(long, value_parser = whole_number::<u32>, allow_negative_numbers = true)]
     turns: Option<u32>,
@@ -72,6 +75,7 @@ impl Terms {
             ("agent", json!(self.agent)),
             ("model", json!(self.model)),
             ("write", json!(self.write)),
+            ("shell", json!(self.shell)),
             ("turns", json!(self.turns)),
             ("tokens", json!(self.budget)),
         ];

@@ -1,0 +1,85 @@
+//! Programs started in a sandbox for one call, and ended with it.
+
+use std::sync::Arc;
+
+use kernel::{
+    exception::{Class, Landed},
+    port::Failure,
+};
+use sandbox::{Command, End, Finished, Limit, Profile, Sandbox, Tier};
+use tokio::task::spawn_blocking;
+
+use crate::call::{Departure, clip, fail};
+
+/// Longest part of what a program wrote to its errors that a failure tells, in characters.
+pub(crate) const SAID_MAX_CHARS: usize = 300;
+
+/// The walls that programs of one system run between.
+#[derive(Clone, Debug)]
+pub(crate) struct Walls(Arc<dyn Sandbox>);
+
+impl Walls {
+    pub(crate) fn new(tier: Tier) -> Self {
+        Self(Arc::new(sandbox::Local::new(tier)))
+    }
+
+    /// Whether this machine can hold the profile: the tier it would run in, or what is missing.
+    pub(crate) fn held(&self, profile: &Profile) -> Result<Tier, String> {
+        let checked = self.0.check(profile);
+        checked.map(|_| self.0.tier()).map_err(|error| error.to_string())
+    }
+
+    /// Runs a program to its end. When the caller lets go before, it and all it started are killed.
+    pub(crate) async fn run(
+        &self,
+        system: &str,
+        (profile, command): (Profile, Command),
+        departure: &Departure,
+    ) -> Result<Finished, Failure> {
+        departure.leave()?;
+        let walls = Arc::clone(&self.0);
+        let spawned = spawn_blocking(move || walls.spawn(&profile, command)).await;
+        // Nothing runs when it could not be started.
+        let not_started = |why: String| {
+            let message = format!("the program of `{system}` was not started: {why}");
+            fail(Class::Unavailable, Landed::No, message)
+        };
+        let spawned = spawned.map_err(|error| not_started(error.to_string()))?;
+        let child = spawned.map_err(|error| not_started(error.to_string()))?;
+        let lost = |why: String| {
+            let message = format!("nobody knows how the program of `{system}` ended: {why}");
+            fail(Class::Unavailable, departure.landed(), message)
+        };
+        // Whoever gives up waiting ends it by letting go.
+        let leash = child.leash().map_err(|error| lost(error.to_string()))?;
+        let finished = spawn_blocking(move || child.wait()).await;
+        drop(leash);
+        let finished = finished.map_err(|error| lost(error.to_string()))?;
+        finished.map_err(|error| lost(error.to_string()))
+    }
+}
+
+/// How a program ended, for people.
+pub(crate) fn how_it_ended(end: End, limits: &[Limit]) -> String {
+    let how = match end {
+        End::Exit(code) => format!("ended with exit code {code}"),
+        End::Signal(signal) => format!("was ended by signal {signal}"),
+    };
+    match limits.first() {
+        Some(limit) => format!("{how}, at its limit `{}`", name(*limit)),
+        None => how,
+    }
+}
+
+/// A limit as profiles spell it.
+pub(crate) fn name(limit: Limit) -> String {
+    let name = serde_json::to_value(limit).unwrap_or_default();
+    name.as_str().unwrap_or_default().to_owned()
+}
+
+/// The end of a text is where a program says why it gave up.
+pub(crate) fn ending(text: &str) -> String {
+    let skipped = text.chars().count().saturating_sub(SAID_MAX_CHARS);
+    let tail: String = text.chars().skip(skipped).collect();
+    clip(tail.trim(), SAID_MAX_CHARS)
+}

@@ -1,0 +1,345 @@
+//! Programs as connectors, end to end: a pack names a system, the operator's program is started in a sandbox for
+//! each call, and what it says is judged, labelled, journaled and replayed like every other answer.
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{PERMIT_ALL, Ran, id_of, run_in};
+
+const SECRET: &str = "s3cr3t-of-the-tool-0123456789";
+
+/// What it does is in its arguments.
+const TOOL: &str = r#"import json, os, socket, sys, time
+call = json.load(sys.stdin)
+mode = call["args"]["mode"]
+def tried(what):
+    try:
+        what()
+        return True
+    except OSError:
+        return False
+if mode == "echo":
+    print(json.dumps({"call": call, "names": sorted(os.environ), "token": os.environ.get("TOOL_TOKEN")}))
+elif mode == "reach":
+    there = json.loads(call["args"]["there"])
+    opened = [path for path in there["files"] if tried(lambda: open(path, "rb").read(1))]
+    listed = []
+    for path in there["folders"]:
+        tried(lambda: listed.extend(os.listdir(path)))
+    called = tried(lambda: socket.create_connection(("127.0.0.1", there["port"]), 2))
+    wrote = tried(lambda: open(sys.argv[0], "a"))
+    scratch = tried(lambda: open(os.path.join(os.environ["TMPDIR"], "x"), "w"))
+    print(json.dumps({"opened": opened, "listed": listed, "called": called, "wrote": wrote, "scratch": scratch}))
+elif mode == "exit":
+    print("the disk is on fire", file=sys.stderr)
+    sys.exit(3)
+elif mode == "says":
+    print(json.dumps({"class": "rate_limit", "message": "come back later", "landed": "no"}))
+    sys.exit(1)
+elif mode == "garbage":
+    print("no json")
+elif mode == "flood":
+    print(json.dumps({"text": "x" * 3_000_000}))
+elif mode == "stands":
+    if os.fork() == 0:
+        os.execvp("sleep", ["sleep", call["args"]["there"]])
+    time.sleep(3600)
+"#;
+
+const PACK: &str = r#"schema: harness.pack/v1
+name: tools
+version: 0.1.0
+owner: tests
+description: A program that is told what to do.
+harness: ">=0.1"
+asks: {operations: [tool.look, tool.save], secrets: [], egress: []}
+roles: [approver]
+constants: {}
+"#;
+
+const CONNECTOR: &str = r#"schema: harness.connector/v1
+name: tool
+kind: process
+system: tool
+defaults:
+  labels: {trust: verified, confidentiality: internal}
+  clearance: {confidentiality: internal}
+operations:
+  look:
+    effect: read
+    summary: "Look: {/mode}"
+    timeout_ms: 20000
+    input: INPUT
+    output: {type: object}
+  save:
+    effect: write
+    summary: "Save: {/mode}"
+    timeout_ms: 20000
+    input: INPUT
+    output: {type: object}
+"#;
+
+/// An intent for each operation.
+fn intent(operation: &str) -> [(String, String); 2] {
+    let intent = format!(
+        "schema: harness.intent/v1\nname: {operation}\ntitle: Do it\ninput:\n  type: object\n  required: [mode, there]\n  \
+         additionalProperties: false\n  properties: {{mode: {{type: string}}, there: {{type: string}}}}\n\
+         playbook: {operation}\nagent: agent:tools\ntriggers: [{operation} it]\nexamples: []\nsubjects: {{}}\n"
+    );
+    let playbook = format!(
+        "schema: harness.playbook/v1\nname: {operation}\nsteps:\n  - id: tool\n    do: tool.{operation}\n    with:\n      \
+         mode: ${{{{ intent.mode }}}}\n      there: ${{{{ intent.there }}}}\n    on_failure:\n      \
+         rate_limit: [stop]\n      unavailable: [stop]\n      timeout: [stop]\n      \
+         unexpected_shape: [stop]\n  - id: result\n    return: ${{{{ steps.tool.output }}}}\n"
+    );
+    [
+        (format!("intents/{operation}.yaml"), intent),
+        (format!("playbooks/{operation}.yaml"), playbook),
+    ]
+}
+
+/// A store, a pack of one program, and what it may reach.
+struct Shop {
+    dir: TempDir,
+}
+
+impl Shop {
+    fn open(tier: &str) -> Self {
+        let shop = Self { dir: tempfile::tempdir().unwrap() };
+        let input = "{type: object, required: [mode, there], additionalProperties: false, \
+                     properties: {mode: {type: string}, there: {type: string}}}";
+        let connector = CONNECTOR.replace("INPUT", input);
+        let files = [("pack.yaml".to_owned(), PACK.to_owned())].into_iter();
+        let files = files.chain([("connectors/tool.yaml".to_owned(), connector)]);
+        for (path, text) in files.chain(intent("look")).chain(intent("save")) {
+            let path = shop.path("pack").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        fs::write(shop.path("tool.py"), TOOL).unwrap();
+        fs::write(shop.path("operator.cedar"), PERMIT_ALL).unwrap();
+        let secret = shop.path("token");
+        fs::write(&secret, SECRET).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        let script = shop.path("tool.py").display().to_string();
+        let config = format!(
+            "store = \"store\"\npacks = [\"pack\"]\nme = \"ulla\"\napprovals.terminal = \"name\"\n\
+             [people.ulla]\nroles = [\"requester\", \"approver\", \"operator\"]\n\
+             [people.mira]\nroles = [\"approver\"]\n[keys]\nreceipts = \"file:keys/receipts.key\"\n[policy]\noperator = [\"operator.cedar\"]\n\
+             [secrets]\ntool_token = \"file:{}\"\n\
+             [systems.tool]\nkind = \"process\"\nrun = [\"/usr/bin/python3\", \"{script}\"]\ntier = \"{tier}\"\n\
+             secrets = {{ TOOL_TOKEN = \"tool_token\" }}\n\
+             [systems.tool.profile.paths]\nread = [\"{script}\"]\n",
+            secret.display()
+        );
+        fs::write(shop.path("harness.toml"), config).unwrap();
+        shop
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join(below)
+    }
+
+    fn json(&self, args: &[&str]) -> Ran {
+        run_in(self.dir.path(), &[&["-o", "json"], args].concat())
+    }
+
+    fn doctor(&self) -> Value {
+        let checks = self.json(&["doctor"]).document()["checks"].clone();
+        let checks = checks.as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["id"] == "programs").unwrap()
+    }
+
+    /// Whether this machine can hold the program; where it cannot, that it is refused and why is what is to be seen.
+    fn is_held(&self) -> bool {
+        let check = self.doctor();
+        if check["result"] == "ok" {
+            return true;
+        }
+        assert!(
+            std::env::var_os("HARNESS_TEST_SANDBOX").is_none_or(|all| all != "all"),
+            "{check:#}"
+        );
+        let ended = self.look("look", json!({ "mode": "echo", "there": "" }));
+        assert_eq!(ended["run"]["status"], "failed", "{ended:#}");
+        let said = ended["troubles"][0]["said"].as_str().unwrap();
+        assert!(said.contains("was not started"), "{said}");
+        println!("not tried: {}", check["found"]);
+        false
+    }
+
+    /// Runs an intent to its end: the run in full.
+    fn look(&self, intent: &str, inputs: Value) -> Value {
+        let key = format!("{intent}-{inputs}");
+        let key = format!("k{:x}", key.len()) + inputs["mode"].as_str().unwrap();
+        let inputs = inputs.to_string();
+        let submit = ["intent", "submit", intent, "--json", &inputs, "--idempotency-key", &key];
+        let run = id_of(&self.json(&submit).document());
+        self.json(&["run", "get", &run]).exits(0).document()
+    }
+
+    fn replays(&self, ended: &Value) {
+        let run = ended["run"]["id"].as_str().unwrap();
+        let replay = self.json(&["run", "replay", run]).exits(0).document();
+        assert_eq!(replay["identical"], true, "{replay:#}");
+    }
+}
+
+fn echo() -> Value {
+    json!({ "mode": "echo", "there": "" })
+}
+
+#[test]
+fn a_program_reads_its_call_and_answers_it_and_a_replay_needs_no_program() {
+    for tier in ["restricted", "isolated"] {
+        let shop = Shop::open(tier);
+        if !shop.is_held() {
+            continue;
+        }
+        assert_eq!(shop.doctor()["found"], format!("tool in a {tier} sandbox"));
+        let ended = shop.look("look", echo());
+        assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
+        let call = &ended["output"]["call"];
+        assert_eq!(call["schema"], "harness.call/v1");
+        assert_eq!(call["operation"], "tool.look");
+        assert_eq!(call["args"], echo());
+        assert_eq!(call["run"], ended["run"]["id"]);
+        assert!(call["key"].as_str().is_some_and(|key| !key.is_empty()), "{call}");
+        // Nothing is inherited; its secret is there, and never comes back.
+        let names = &ended["output"]["names"];
+        let mut known = json!(["LANG", "LC_CTYPE", "PATH", "TMPDIR", "TOOL_TOKEN"]);
+        if names.as_array().unwrap().len() == 4 {
+            known.as_array_mut().unwrap().remove(1);
+        }
+        assert_eq!(*names, known, "{tier}");
+        assert!(!ended.to_string().contains(SECRET), "{ended:#}");
+        let run = ended["run"]["id"].as_str().unwrap();
+        let exported = shop.path("run.bundle").display().to_string();
+        shop.json(&["run", "export", run, "--to", &exported]).exits(0);
+        assert!(!crate::support::holds(&fs::read(&exported).unwrap(), SECRET));
+        fs::remove_file(shop.path("tool.py")).unwrap();
+        shop.replays(&ended);
+    }
+}
+
+#[test]
+fn a_program_reaches_neither_secrets_nor_the_store_nor_a_network() {
+    for tier in ["restricted", "isolated"] {
+        let shop = Shop::open(tier);
+        if !shop.is_held() {
+            continue;
+        }
+        shop.json(&["doctor"]);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let files = ["token", "harness.toml", "operator.cedar", "keys/receipts.key"];
+        let files = files.map(|name| shop.path(name));
+        assert!(files.iter().all(|path| path.is_file()), "what is tried to be read is there");
+        let folders = [shop.path("store"), shop.path("keys"), shop.path("")];
+        let there = json!({
+            "files": files, "folders": folders, "port": listener.local_addr().unwrap().port(),
+        });
+        let ended = shop.look("look", json!({ "mode": "reach", "there": there.to_string() }));
+        // In a tree of its own the folder around the program exists, and holds the program.
+        let listed = if tier == "isolated" { json!(["tool.py"]) } else { json!([]) };
+        let expected = json!({
+            "opened": [], "listed": listed, "called": false, "wrote": false, "scratch": true,
+        });
+        assert_eq!(ended["output"], expected, "{tier}: {ended:#}");
+    }
+}
+
+#[test]
+fn every_way_to_fail_has_its_class() {
+    let shop = Shop::open("restricted");
+    if !shop.is_held() {
+        return;
+    }
+    let ways = [
+        ("exit", "unavailable", "ended with exit code 3: the disk is on fire"),
+        ("says", "rate_limit", "come back later"),
+        ("garbage", "unexpected_shape", ""),
+        ("flood", "unexpected_shape", "wrote more than 1048576 bytes"),
+    ];
+    for (mode, class, said) in ways {
+        let ended = shop.look("look", json!({ "mode": mode, "there": "" }));
+        let trouble = &ended["troubles"][0];
+        assert_eq!(trouble["class"], class, "{mode}: {trouble:#}");
+        assert!(trouble["said"].as_str().unwrap().contains(said), "{mode}: {trouble:#}");
+        assert_eq!(trouble["landed"], "no", "{mode}: a read has no effect");
+        shop.replays(&ended);
+    }
+}
+
+#[test]
+fn what_a_failed_write_did_is_unknown_unless_its_program_says_so() {
+    let shop = Shop::open("restricted");
+    if !shop.is_held() {
+        return;
+    }
+    let approved = |mode: &str| {
+        let asking = shop.look("save", json!({ "mode": mode, "there": "" }));
+        assert_eq!(asking["run"]["status"], "asking", "no way back is declared: {asking:#}");
+        let approval = asking["waiting_for"][0].as_str().unwrap();
+        let card = shop.json(&["approval", "get", approval]).exits(0).document();
+        let digest = card["digest"].as_str().unwrap();
+        shop.json(&["--as", "mira", "approval", "approve", approval, "--digest", digest]);
+        let run = asking["run"]["id"].as_str().unwrap();
+        shop.json(&["run", "get", run]).exits(0).document()
+    };
+    let unknown = approved("exit");
+    assert_eq!(unknown["run"]["status"], "needs_person", "{unknown:#}");
+    let open = shop.json(&["exception", "list"]).exits(0).document();
+    assert_eq!(open["items"][0]["need"], "in_doubt", "{open:#}");
+    let refused = approved("says");
+    assert_eq!(refused["troubles"][0]["landed"], "no", "{refused:#}");
+    assert_eq!(approved("echo")["run"]["status"], "succeeded");
+}
+
+#[test]
+fn a_program_that_stands_still_is_ended_with_all_it_started() {
+    let shop = Shop::open("restricted");
+    if !shop.is_held() {
+        return;
+    }
+    let connector = shop.path("pack/connectors/tool.yaml");
+    let text = fs::read_to_string(&connector).unwrap().replace("20000", "1500");
+    fs::write(&connector, text).unwrap();
+    // Nothing else on this machine sleeps exactly so long.
+    let span = format!("98{}", std::process::id());
+    let ended = shop.look("look", json!({ "mode": "stands", "there": span }));
+    let trouble = &ended["troubles"][0];
+    assert_eq!(trouble["class"], "timeout", "{trouble:#}");
+    let sleeps = |entry: fs::DirEntry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line == format!("sleep\0{span}\0").into_bytes()
+    };
+    let left = fs::read_dir("/proc").unwrap().flatten().any(sleeps);
+    assert!(!left, "what it started goes on");
+}
+
+#[test]
+fn what_is_declared_wrongly_is_refused_at_its_place() {
+    let cases = [
+        ("run = [\"/usr/bin/python3\"", "run = [] #", "`run` must name a program"),
+        (
+            "TOOL_TOKEN = \"tool_token\"",
+            "TOOL_TOKEN = \"tool_tokem\"",
+            "did you mean `tool_token`?",
+        ),
+        ("tier = \"restricted\"", "tier = \"open\"", "open"),
+        ("[systems.tool.profile.paths]", "[systems.tool.profile.path]", "path"),
+        ("read = [\"/", "read = [\"tool/../", "no absolute path"),
+        ("TOOL_TOKEN =", "PATH =", "`PATH` is in `secrets` and in the profile's environment"),
+    ];
+    for (from, to, said) in cases {
+        let shop = Shop::open("restricted");
+        let config = shop.path("harness.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        fs::write(&config, text.replace(from, to)).unwrap();
+        let problem = shop.json(&["doctor"]).exits(2).problem();
+        assert!(problem.to_string().contains(said), "{from}: {problem:#}");
+    }
+}
