@@ -37,6 +37,7 @@ use crate::{
     secret::{Secrets, Vault},
     sql,
     system::{System, Systems},
+    way_out::{Around, Traffic},
 };
 
 /// Most calls to one system at the same time.
@@ -62,6 +63,8 @@ pub struct Host {
     pub blobs: Option<Arc<dyn BlobSink>>,
     /// When circuits open.
     pub circuit: CircuitRule,
+    /// Who is told what sandboxed programs ask of the outside.
+    pub traffic: Arc<dyn Traffic>,
 }
 
 /// All connectors of one installation.
@@ -151,7 +154,7 @@ impl Connectors {
                 _ => None,
             };
             let folder = match &system {
-                System::Folder(declared) => Some(Folder::new(&name, declared)?),
+                System::Folder(declared) => Some(Folder::new(&name, declared, &vault)?),
                 _ => None,
             };
             let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
@@ -364,14 +367,14 @@ impl Connectors {
                 let target = self.target(&tool.system)?;
                 let _turn = self.enter((&tool.system, target), call, departure).await?;
                 let program = target.program.as_ref().ok_or_else(|| wrong_kind(&tool.system))?;
-                let received = program.call(call, &self.vault, departure).await?;
+                let received = program.call(call, &self.around(), departure).await?;
                 Ok((received.into(), tool.pick()))
             }
             Binding::Folder(hand) => {
                 let target = self.target(&hand.system)?;
                 let _turn = self.enter((&hand.system, target), call, departure).await?;
                 let folder = target.folder.as_ref().ok_or_else(|| wrong_kind(&hand.system))?;
-                let value = folder.call(hand, call, departure).await?;
+                let value = folder.call(hand, (call, &self.around()), departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
         }
@@ -413,6 +416,11 @@ impl Connectors {
             let shell = || target.folder.as_ref().and_then(Folder::held);
             Some((name.as_str(), program.or_else(shell)?))
         })
+    }
+
+    fn around(&self) -> Around<'_> {
+        let Host { clock, traffic, .. } = &self.host;
+        Around { vault: &self.vault, clock, traffic }
     }
 
     fn target(&self, name: &str) -> Result<&Target, Failure> {

@@ -21,8 +21,10 @@ use crate::{
     call::{Call, Departure, fail, refuse},
     error::{Error, hint},
     read::Reader,
+    secret::Vault,
     started::{Walls, how_it_ended, name},
     system::FolderSystem,
+    way_out::{Around, WayOut},
 };
 
 /// Most bytes of a command.
@@ -111,11 +113,19 @@ impl Hand {
 pub(crate) struct Folder {
     name: String,
     path: PathBuf,
-    shell: Option<(Walls, Profile)>,
+    shell: Option<Commands>,
+}
+
+/// The shell of a folder.
+#[derive(Debug)]
+struct Commands {
+    walls: Walls,
+    profile: Profile,
+    out: WayOut,
 }
 
 impl Folder {
-    pub(crate) fn new(name: &str, declared: &FolderSystem) -> Result<Self, Error> {
+    pub(crate) fn new(name: &str, declared: &FolderSystem, vault: &Vault) -> Result<Self, Error> {
         let wrong = |problem: String| Error::System { system: name.to_owned(), problem };
         let path = declared.path.clone();
         if !path.is_absolute() {
@@ -126,7 +136,8 @@ impl Folder {
             Some(shell) => {
                 let profile = inside(shell.profile.clone(), &path);
                 profile.check().map_err(|error| wrong(error.to_string()))?;
-                Some((Walls::new(shell.tier), profile))
+                let out = WayOut::new(name, &shell.egress, (shell.tier, &profile), vault)?;
+                Some(Commands { walls: Walls::new(shell.tier), profile, out })
             }
         };
         Ok(Self { name: name.to_owned(), path, shell })
@@ -134,17 +145,17 @@ impl Folder {
 
     /// The tier its shell would run in, or what this machine is missing; none where it has no shell.
     pub(crate) fn held(&self) -> Option<Result<Tier, String>> {
-        self.shell.as_ref().map(|(walls, profile)| walls.held(profile))
+        self.shell.as_ref().map(|shell| shell.walls.held(&shell.profile))
     }
 
     pub(crate) async fn call(
         &self,
         hand: &Hand,
-        call: &Call,
+        (call, around): (&Call, &Around<'_>),
         departure: &Departure,
     ) -> Result<Value, Failure> {
         if hand.deed == Deed::Shell {
-            return self.shell(call, departure).await;
+            return self.shell((call, around), departure).await;
         }
         let (deed, args, path) = (hand.deed, Arc::clone(&call.args), self.path.clone());
         departure.leave()?;
@@ -158,8 +169,12 @@ impl Folder {
         })?
     }
 
-    async fn shell(&self, call: &Call, departure: &Departure) -> Result<Value, Failure> {
-        let Some((walls, profile)) = &self.shell else {
+    async fn shell(
+        &self,
+        (call, around): (&Call, &Around<'_>),
+        departure: &Departure,
+    ) -> Result<Value, Failure> {
+        let Some(Commands { walls, profile, out }) = &self.shell else {
             let message = format!(
                 "`{}` has no shell; the operator gives it one under [systems.{}.shell]",
                 self.name, self.name
@@ -176,8 +191,10 @@ impl Folder {
         let mut profile = profile.clone();
         let most = u64::from(call.operation.timeout_ms).max(1);
         profile.limits.deadline_ms = profile.limits.deadline_ms.min(most);
+        let out = out.open(call, around, &mut profile)?;
         let run = Command::new(SHELL).arguments(["-c", &command]);
         let finished = walls.run(&self.name, (profile, run), departure).await?;
+        let requests = out.close().await;
         let (end, limits) = (finished.outcome.end, &finished.outcome.limits);
         if limits.contains(&Limit::Deadline) || finished.outcome.asked {
             let how = how_it_ended(end, limits);
@@ -190,7 +207,7 @@ impl Folder {
         let limits: Vec<String> = limits.iter().map(|limit| name(*limit)).collect();
         let text = |kept: &Captured| String::from_utf8_lossy(&kept.bytes).into_owned();
         Ok(json!({
-            "exit_code": exit_code, "signal": signal, "limits": limits,
+            "exit_code": exit_code, "signal": signal, "limits": limits, "requests": requests,
             "output": text(&finished.output), "output_cut": finished.output.dropped,
             "errors": text(&finished.errors), "errors_cut": finished.errors.dropped,
         }))

@@ -42,11 +42,14 @@ mod started;
 pub mod system;
 #[cfg(test)]
 mod testing;
+mod way_out;
 
 pub use circuit::CircuitRule;
 pub use connectors::{CONCURRENT_PER_SYSTEM_MAX, Connectors, Host};
+pub use egress::Event as Departed;
 pub use error::Error;
 pub use gauge::{Health, OperationHealth};
 pub use mail::Notice;
 pub use secret::Secrets;
 pub use system::{FolderSystem, ProcessSystem, ShellRules, System, Systems};
+pub use way_out::Traffic;

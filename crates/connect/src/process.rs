@@ -28,6 +28,7 @@ use crate::{
     secret::Vault,
     started::{SAID_MAX_CHARS, Walls, ending, how_it_ended},
     system::ProcessSystem,
+    way_out::{Around, WayOut},
 };
 
 /// The contract between the harness and the program: what it reads.
@@ -68,6 +69,7 @@ pub(crate) struct Program {
     profile: Profile,
     secrets: Vec<(String, String)>,
     walls: Walls,
+    out: WayOut,
 }
 
 impl Program {
@@ -98,8 +100,9 @@ impl Program {
         }
         let secrets = declared.secrets.iter().map(|(name, secret)| (name.clone(), secret.clone()));
         let (name, run, secrets) = (name.to_owned(), declared.run.clone(), secrets.collect());
+        let out = WayOut::new(&name, &declared.egress, (declared.tier, &profile), vault)?;
         let walls = Walls::new(declared.tier);
-        Ok(Self { name, run, profile, secrets, walls })
+        Ok(Self { name, run, profile, secrets, walls, out })
     }
 
     /// Whether this machine can hold the profile: the tier it would run in, or what is missing.
@@ -112,14 +115,15 @@ impl Program {
     pub(crate) async fn call(
         &self,
         call: &Call,
-        vault: &Vault,
+        around: &Around<'_>,
         departure: &Departure,
     ) -> Result<Received, Failure> {
-        let profile = self.profile_of(call, vault)?;
+        let mut profile = self.profile_of(call, around.vault)?;
         let input = self.input(call)?;
         let command = Command::new(self.run.first().map(String::as_str).unwrap_or_default())
             .arguments(self.run.iter().skip(1))
             .input(Input::From(input.into()));
+        let _out = self.out.open(call, around, &mut profile)?;
         let finished = self.walls.run(&self.name, (profile, command), departure).await?;
         self.read(finished, &call.operation)
     }

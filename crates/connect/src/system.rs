@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use egress::Rules;
 use kernel::operation::Rate;
 use sandbox::{Profile, Tier};
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,13 @@ pub struct ShellRules {
     /// What it may reach; absent = the system's libraries and an empty temporary folder.
     #[serde(default)]
     pub profile: Profile,
+    /// What it may ask of the outside, by way of a proxy that is its only way out; absent = nothing.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub egress: Rules,
+}
+
+fn is_empty(rules: &Rules) -> bool {
+    rules.0.is_empty()
 }
 
 fn isolated() -> Tier {
@@ -103,6 +111,9 @@ pub struct ProcessSystem {
     /// What it may reach beside itself; absent = the system's libraries and an empty temporary folder.
     #[serde(default)]
     pub profile: Profile,
+    /// What it may ask of the outside, by way of a proxy that is its only way out; absent = nothing.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub egress: Rules,
     /// Variables of its environment that hold secrets, by name of the secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, String>,

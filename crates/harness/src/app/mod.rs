@@ -403,6 +403,7 @@ fn open_connectors(
         validate: Arc::new(Schemas::new()) as Arc<dyn Validate>,
         blobs: Some(Arc::new(value::StoreSink(blobs))),
         circuit: config.circuit,
+        traffic: Arc::new(host::Told),
     };
     let hooks = config.hooks.iter().map(config::hooks::Declared::operation);
     let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;

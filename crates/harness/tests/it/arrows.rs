@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("receipts", &["kernel"]),
     ("engine", &["kernel"]),
     ("store", &["kernel"]),
-    ("connect", &["kernel", "files", "sandbox"]),
+    ("connect", &["kernel", "files", "sandbox", "egress"]),
     ("models", &["kernel"]),
     ("macros", &[]),
     ("sandbox", &[]),

@@ -1,7 +1,15 @@
 //! Programs as connectors, end to end: a pack names a system, the operator's program is started in a sandbox for
 //! each call, and what it says is judged, labelled, journaled and replayed like every other answer.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -42,6 +50,17 @@ elif mode == "garbage":
     print("no json")
 elif mode == "flood":
     print(json.dumps({"text": "x" * 3_000_000}))
+elif mode == "asks":
+    there = json.loads(call["args"]["there"])
+    def ask(url):
+        proxy = socket.socket(socket.AF_UNIX)
+        proxy.connect(os.environ["HARNESS_PROXY"])
+        proxy.sendall(f"GET {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: mine\r\n\r\n".encode())
+        answer = b""
+        while part := proxy.recv(65536):
+            answer += part
+        return answer.decode()
+    print(json.dumps({"answers": [ask(url) for url in there]}))
 elif mode == "stands":
     if os.fork() == 0:
         os.execvp("sleep", ["sleep", call["args"]["there"]])
@@ -250,6 +269,64 @@ fn a_program_reaches_neither_secrets_nor_the_store_nor_a_network() {
     }
 }
 
+/// An HTTP server that answers with what it was asked.
+fn echoing() -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, seen) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
+    let kept = Arc::clone(&seen);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut asked) = (stream.unwrap(), String::new());
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while !asked.ends_with("\r\n\r\n") && reader.read_line(&mut asked).unwrap() > 0 {}
+            kept.lock().unwrap().push(asked.clone());
+            let length = asked.len();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            stream.write_all((head + &asked).as_bytes()).unwrap();
+        }
+    });
+    (port, seen)
+}
+
+#[test]
+fn a_program_asks_the_outside_only_what_rules_allow_and_never_sees_the_secret() {
+    let shop = Shop::open("isolated");
+    if !shop.is_held() {
+        return;
+    }
+    let (port, seen) = echoing();
+    let config = fs::read_to_string(shop.path("harness.toml")).unwrap();
+    let config = config.replace("secrets = { TOOL_TOKEN = \"tool_token\" }\n", "");
+    let rule = format!(
+        "[[systems.tool.egress]]\nhost = \"127.0.0.1\"\nscheme = \"http\"\nport = {port}\nmethods = [\"GET\"]\n\
+         paths = [\"/open/**\"]\nprivate = [\"127.0.0.1\"]\n\
+         inject = [{{ header = \"authorization\", prefix = \"Bearer \", secret = \"tool_token\" }}]\n"
+    );
+    fs::write(shop.path("harness.toml"), config + &rule).unwrap();
+    let urls = [
+        format!("http://127.0.0.1:{port}/open/1"),
+        format!("http://127.0.0.1:{port}/closed"),
+        "http://169.254.169.254/latest".to_owned(),
+    ];
+    let there = json!(urls).to_string();
+    let ended = shop.look("look", json!({ "mode": "asks", "there": there }));
+    assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
+    let answers = ended["output"]["answers"].as_array().unwrap();
+    let answer = |n: usize| answers[n].as_str().unwrap();
+    assert!(answer(0).starts_with("HTTP/1.1 200"), "{answers:#?}");
+    assert!(answer(1).starts_with("HTTP/1.1 403") && answer(1).contains("egress-"), "{answers:#?}");
+    assert!(answer(2).starts_with("HTTP/1.1 403") && answer(2).contains("egress-"), "{answers:#?}");
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 1, "what is refused goes nowhere: {seen:#?}");
+    assert!(
+        seen[0].to_lowercase().contains(&format!("authorization: bearer {SECRET}")),
+        "{seen:#?}"
+    );
+    assert!(!seen[0].contains("mine"), "{seen:#?}");
+    assert!(!ended.to_string().contains(SECRET), "{ended:#}");
+}
+
 #[test]
 fn every_way_to_fail_has_its_class() {
     let shop = Shop::open("restricted");
@@ -331,6 +408,11 @@ fn what_is_declared_wrongly_is_refused_at_its_place() {
         ("tier = \"restricted\"", "tier = \"open\"", "open"),
         ("[systems.tool.profile.paths]", "[systems.tool.profile.path]", "path"),
         ("read = [\"/", "read = [\"tool/../", "no absolute path"),
+        (
+            "[systems.tool.profile.paths]",
+            "egress = [{ host = \"a.example\", methods = [\"GET\"], paths = [\"/**\"] }]\n[systems.tool.profile.paths]",
+            "`egress` needs `tier",
+        ),
         ("TOOL_TOKEN =", "PATH =", "`PATH` is in `secrets` and in the profile's environment"),
     ];
     for (from, to, said) in cases {
