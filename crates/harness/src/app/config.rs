@@ -1,5 +1,6 @@
 //! `harness.toml`: what the operator decides. Flag > environment > project file > user file > default.
 
+mod hands;
 pub mod hooks;
 mod models;
 mod network;
@@ -387,7 +388,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     for (name, value) in named(&file, (&notify, &hooks), oidc.as_ref()) {
         note(&name, value, &place.origin);
     }
-    Ok(Config {
+    let config = Config {
         notify,
         oidc,
         tenant,
@@ -411,7 +412,9 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         unusual_after: file.unusual.after(),
         serve: Serve::of(&file.serve)?,
         origins,
-    })
+    };
+    hands::check(&config, &place.origin)?;
+    Ok(config)
 }
 
 /// People by name; where nobody is declared, whoever sits at the terminal may do everything.

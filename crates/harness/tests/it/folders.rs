@@ -286,6 +286,52 @@ fn a_folder_without_a_shell_runs_nothing() {
     assert!(!bench.work("made").exists());
 }
 
+/// What an agent works in must not hold what it is held by.
+#[test]
+fn a_folder_that_holds_the_harness_itself_is_refused() {
+    let bench = Bench::open(vec![]);
+    let config = fs::read_to_string(bench.path("harness.toml")).unwrap();
+    fs::create_dir(bench.path("store")).unwrap();
+    fs::create_dir(bench.path("elsewhere")).unwrap();
+    symlink(bench.path("store"), bench.path("elsewhere/link")).unwrap();
+    let inside = [
+        ("", "lies"),
+        ("store", "the store"),
+        ("store/policies", "the store"),
+        ("elsewhere/link", "the store"),
+        ("keys", "a secret or key"),
+    ];
+    let work = bench.work("").display().to_string();
+    let work = work.trim_end_matches('/');
+    for (folder, said) in inside {
+        let path = bench.path(folder).display().to_string();
+        let open = format!("path = \"{}\"", path.trim_end_matches('/'));
+        let moved = config.replace(&format!("path = \"{work}\""), &open);
+        assert_ne!(moved, config);
+        fs::write(bench.path("harness.toml"), moved).unwrap();
+        let problem = bench.json(&["doctor"]).exits(2).problem();
+        assert_eq!(problem["code"], "own-files-open", "{folder}: {problem:#}");
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{folder}: {problem:#}");
+    }
+    // And so is a shell that could read them, or rewrite what decides.
+    let opens = |profile: String| {
+        let table =
+            format!("[systems.work.shell]\n[systems.work.shell.profile.paths]\n{profile}\n");
+        let moved = config.replace("[systems.work.shell]\n", &table);
+        fs::write(bench.path("harness.toml"), moved).unwrap();
+        bench.json(&["doctor"])
+    };
+    let at = |name: &str| bench.path(name).display().to_string();
+    for name in ["store", "keys"] {
+        let problem = opens(format!("read = [\"{}\"]", at(name))).exits(2).problem();
+        assert_eq!(problem["code"], "own-files-open", "{problem:#}");
+    }
+    let policy = at("operator.cedar");
+    let problem = opens(format!("write = [\"{policy}\"]")).exits(2).problem();
+    assert_eq!(problem["code"], "own-files-open", "{problem:#}");
+    assert_ne!(opens(format!("read = [\"{policy}\"]")).code, 2, "what it is held by may be read");
+}
+
 #[test]
 fn what_changes_files_must_call_itself_a_write() {
     let bench = Bench::open(vec![]);

@@ -162,11 +162,10 @@ impl Declared {
     /// Its program, where nobody can run it now.
     #[must_use]
     pub fn missing_program(&self) -> Option<String> {
-        let text = |at: &str| self.operation.binding.pointer(at).and_then(|text| text.as_str());
-        let (program, folder) = (text("/run/0").unwrap_or_default(), text("/in").unwrap_or("."));
-        let places: Vec<PathBuf> = match program.contains('/') {
-            true => vec![Path::new(folder).join(program)],
-            false => std::env::var_os("PATH").map_or_else(Vec::new, |path| {
+        let (program, own) = (self.text("/run/0"), self.own_program());
+        let places: Vec<PathBuf> = match own {
+            Some(path) => vec![path],
+            None => std::env::var_os("PATH").map_or_else(Vec::new, |path| {
                 std::env::split_paths(&path).map(|place| place.join(program)).collect()
             }),
         };
@@ -175,6 +174,18 @@ impl Declared {
                 .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
         };
         (!places.iter().any(runs)).then(|| program.to_owned())
+    }
+
+    /// Where its program is, where that is said by a path and not left to `PATH`.
+    #[must_use]
+    pub fn own_program(&self) -> Option<PathBuf> {
+        let (program, folder) = (self.text("/run/0"), self.text("/in"));
+        program.contains('/').then(|| Path::new(folder).join(program))
+    }
+
+    fn text(&self, at: &str) -> &str {
+        let text = self.operation.binding.pointer(at).and_then(|text| text.as_str());
+        text.unwrap_or_default()
     }
 
     /// What it is as an operation: everything that can change what it does.

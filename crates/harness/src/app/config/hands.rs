@@ -1,0 +1,111 @@
+//! What agents and programs are given must not hold what they are held by: the store, keys, secrets, policies, packs
+//! and the configuration itself.
+
+use std::path::{Path, PathBuf};
+
+use connect::System;
+
+use super::Config;
+use crate::app::problem::Problem;
+
+/// How much somebody may do in a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    Read,
+    Write,
+}
+
+/// Something of the harness's own: what it is, where it is, and what nobody else may do with it.
+struct Own {
+    what: String,
+    path: PathBuf,
+    closed_to: Leave,
+}
+
+/// Refuses folders and profiles that reach the harness's own files.
+///
+/// # Errors
+/// Names the system, the place that is open, and what lies there.
+pub(super) fn check(config: &Config, file: &str) -> Result<(), Problem> {
+    let own = own_of(config, file);
+    for (name, system) in &config.systems {
+        for (field, path, leave) in opened(system) {
+            let place = resolved(path);
+            let touches = |own: &&Own| {
+                let closed = leave == Leave::Write || own.closed_to == Leave::Read;
+                closed && (own.path.starts_with(&place) || place.starts_with(&own.path))
+            };
+            if let Some(own) = own.iter().find(touches) {
+                let detail = format!(
+                    "[systems.{name}] opens {} (`{field}`), where {} lies: whoever works there could change what it is held by",
+                    path.display(),
+                    own.what
+                );
+                return Err(Problem::usage("own-files-open", detail).next(
+                    "open a folder that holds nothing of the harness, or move that elsewhere",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a system opens to whoever calls it.
+fn opened(system: &System) -> Vec<(&'static str, &Path, Leave)> {
+    let profile = match system {
+        System::Process(process) => Some(&process.profile),
+        System::Folder(folder) => folder.shell.as_ref().map(|shell| &shell.profile),
+        System::Http { .. }
+        | System::Sqlite { .. }
+        | System::Postgres { .. }
+        | System::Smtp { .. } => None,
+    };
+    let folder = match system {
+        System::Folder(folder) => Some(("path", folder.path.as_path(), Leave::Write)),
+        _ => None,
+    };
+    let mut all: Vec<_> = folder.into_iter().collect();
+    if let Some(profile) = profile {
+        let reads =
+            profile.paths.read.iter().chain(profile.mounts.read.iter().map(|bind| &bind.from));
+        let lower = profile.mounts.workspace.iter().map(|workspace| &workspace.lower);
+        all.extend(
+            reads.chain(lower).map(|path| ("profile.paths.read", path.as_path(), Leave::Read)),
+        );
+        let upper = profile.mounts.workspace.iter().map(|workspace| &workspace.upper);
+        let writes = profile.paths.write.iter().chain(upper);
+        all.extend(writes.map(|path| ("profile.paths.write", path.as_path(), Leave::Write)));
+    }
+    all
+}
+
+fn own_of(config: &Config, file: &str) -> Vec<Own> {
+    let secret = |what: &str, path: &Path| Own {
+        what: format!("{what} ({})", path.display()),
+        path: resolved(path),
+        closed_to: Leave::Read,
+    };
+    let shown = |what: &str, path: &Path| Own { closed_to: Leave::Write, ..secret(what, path) };
+    let mut own = vec![secret("the store", &config.store)];
+    if file != "default" {
+        own.push(shown("the configuration", Path::new(file)));
+    }
+    own.extend(config.operator_policies.iter().map(|path| shown("the operator's policy", path)));
+    own.extend(config.packs.iter().map(|path| shown("a pack", path)));
+    let references = config.secrets.values().chain([&config.receipt_key]);
+    let files = references.filter_map(|reference| reference.strip_prefix("file:"));
+    own.extend(files.map(|path| secret("a secret or key", Path::new(path))));
+    let programs = config.hooks.iter().filter_map(super::hooks::Declared::own_program);
+    own.extend(programs.map(|path| shown("the program of a hook", &path)));
+    own
+}
+
+/// A path without links, as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    for there in path.ancestors() {
+        if let Ok(found) = there.canonicalize() {
+            return found.join(path.strip_prefix(there).unwrap_or(Path::new("")));
+        }
+    }
+    path.to_owned()
+}
