@@ -85,6 +85,8 @@ pub struct Connectors {
 struct Target {
     system: System,
     turns: Semaphore,
+    /// Turns of commands, which take long: files of the same folder do not wait for them.
+    commands: Semaphore,
     clients: Option<http::Clients>,
     program: Option<Program>,
     folder: Option<Folder>,
@@ -110,6 +112,17 @@ enum Binding {
 }
 
 impl Target {
+    /// Whether what this binding calls has a way out.
+    fn lets_out(&self, binding: &Binding) -> bool {
+        match binding {
+            Binding::Process(_) => self.program.as_ref().is_some_and(Program::has_way_out),
+            Binding::Folder(hand) => {
+                hand.is_shell() && self.folder.as_ref().is_some_and(Folder::has_way_out)
+            }
+            _ => false,
+        }
+    }
+
     fn gauge(&self) -> MutexGuard<'_, Gauge> {
         self.gauge.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,8 +171,10 @@ impl Connectors {
                 _ => None,
             };
             let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
+            let commands = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
             let gauge = Mutex::new(Gauge::new(host.circuit, system.rate()));
-            targets.insert(name, Target { system, turns, clients, program, folder, gauge });
+            targets
+                .insert(name, Target { system, turns, commands, clients, program, folder, gauge });
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
         let hooks = Semaphore::new(hook::AT_A_TIME_MAX);
@@ -213,6 +228,11 @@ impl Connectors {
             hint: hint(name, known),
         })?;
         let kind = target.system.kind();
+        // Policy and labels see what leaves only where the operation says so.
+        if target.lets_out(&binding) && !operation.facts.egress {
+            let text = format!("`{name}` may ask the outside for something; say `egress: true`");
+            return Err(Reader::of(operation)?.error("system", text));
+        }
         if kinds.contains(&kind) {
             return Ok(());
         }
@@ -278,7 +298,9 @@ impl Connectors {
     ) -> Result<tokio::sync::SemaphorePermit<'t>, Failure> {
         target.gauge().admit(call, name, self.moment())?;
         departure.mark_admitted();
-        let turn = target.turns.acquire().await;
+        let is_command = matches!(&*self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?, Binding::Folder(hand) if hand.is_shell());
+        let turns = if is_command { &target.commands } else { &target.turns };
+        let turn = turns.acquire().await;
         let turn = turn
             .map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))?;
         departure.mark_tried();

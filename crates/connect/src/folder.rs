@@ -1,4 +1,4 @@
-//! Files of one folder, and a shell in it.
+//! Files of one folder; `shell` is the shell in it.
 //!
 //! The operator declares the folder and whether there is a shell; a pack names the system. Files are read and changed by
 //! `files`, which nothing leads out of; the shell is a program in a sandbox that sees the folder and the system's
@@ -6,32 +6,37 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use files::{Count, Edit, Expect, Hash, Image, List, Pattern, Range, Root, Search};
+use files::{Count, Edit, Expect, Hash, Image, Limits, List, Pattern, Range, Root, Search};
 use kernel::{
     exception::{Class, Landed},
-    operation::Operation,
+    operation::{Operation, Undo},
     port::Failure,
 };
-use sandbox::{Captured, Command, End, Limit, Profile, Tier};
+use sandbox::Tier;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use tokio::task::spawn_blocking;
 
 use crate::{
+    blob::PREVIEW_BYTES,
     call::{Call, Departure, fail, refuse},
     error::{Error, hint},
     read::Reader,
     secret::Vault,
-    started::{Walls, how_it_ended, name},
+    shell::Shell,
     system::FolderSystem,
-    way_out::{Around, WayOut},
+    way_out::Around,
 };
 
-/// Most bytes of a command.
-const COMMAND_MAX_BYTES: usize = 64 * 1024;
+/// Most bytes of a file whose image fits into a result, as base64 and with the rest of it: what is changed and taken
+/// back is read before and after.
+const IMAGE_BYTES: u64 = 180 * 1024;
 
-/// The shell that reads a command.
-const SHELL: &str = "/bin/sh";
+/// Most bytes of a result that this crate makes; the rest of what a result may hold is for redactions.
+pub(crate) const RESULT_BYTES: usize = PREVIEW_BYTES - 16 * 1024;
+
+/// What `git` keeps its own things under.
+pub(crate) const REPOSITORY: &str = ".git";
 
 /// What can be done in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +109,16 @@ impl Hand {
                 binding.error("do", format!("`{wanted}` changes files; say `effect: write`"))
             );
         }
+        // A command that is said to be undoable would run without anybody being asked.
+        if deed == Deed::Shell && operation.facts.undo != Undo::None {
+            let text = "nobody can say how to take a command back; leave `undo` out";
+            return Err(binding.error("do", text));
+        }
         Ok(Self { system: binding.text("system")?.to_owned(), deed })
+    }
+
+    pub(crate) fn is_shell(&self) -> bool {
+        self.deed == Deed::Shell
     }
 }
 
@@ -113,15 +127,7 @@ impl Hand {
 pub(crate) struct Folder {
     name: String,
     path: PathBuf,
-    shell: Option<Commands>,
-}
-
-/// The shell of a folder.
-#[derive(Debug)]
-struct Commands {
-    walls: Walls,
-    profile: Profile,
-    out: WayOut,
+    shell: Option<Shell>,
 }
 
 impl Folder {
@@ -131,21 +137,22 @@ impl Folder {
         if !path.is_absolute() {
             return Err(wrong(format!("`path` must be absolute, not `{}`", path.display())));
         }
-        let shell = match &declared.shell {
-            None => None,
-            Some(shell) => {
-                let profile = inside(shell.profile.clone(), &path);
-                profile.check().map_err(|error| wrong(error.to_string()))?;
-                let out = WayOut::new(name, &shell.egress, (shell.tier, &profile), vault)?;
-                Some(Commands { walls: Walls::new(shell.tier), profile, out })
-            }
-        };
+        let shell = declared.shell.as_ref();
+        let shell = shell.map(|rules| Shell::new((name, &path), rules, vault)).transpose()?;
         Ok(Self { name: name.to_owned(), path, shell })
     }
 
     /// The tier its shell would run in, or what this machine is missing; none where it has no shell.
     pub(crate) fn held(&self) -> Option<Result<Tier, String>> {
-        self.shell.as_ref().map(|shell| shell.walls.held(&shell.profile))
+        if !self.path.is_dir() {
+            return Some(Err(format!("{} is no folder", self.path.display())));
+        }
+        self.shell.as_ref().map(Shell::held)
+    }
+
+    /// Whether its commands may ask the outside for anything.
+    pub(crate) fn has_way_out(&self) -> bool {
+        self.shell.as_ref().is_some_and(Shell::has_way_out)
     }
 
     pub(crate) async fn call(
@@ -155,12 +162,30 @@ impl Folder {
         departure: &Departure,
     ) -> Result<Value, Failure> {
         if hand.deed == Deed::Shell {
-            return self.shell((call, around), departure).await;
+            let Some(shell) = &self.shell else {
+                let name = &self.name;
+                let message = format!(
+                    "`{name}` has no shell; the operator gives it one under [systems.{name}.shell]"
+                );
+                return Err(fail(Class::Permission, Landed::No, message));
+            };
+            return shell.call((call, around), departure).await;
         }
         let (deed, args, path) = (hand.deed, Arc::clone(&call.args), self.path.clone());
+        // What is to be taken back must leave a file that an image can hold.
+        let file_bytes = match call.operation.facts.undo {
+            Undo::Restore => IMAGE_BYTES,
+            Undo::None | Undo::Compensate => Limits::default().file_bytes,
+        };
+        let limits = Limits { image_bytes: IMAGE_BYTES, file_bytes, ..Limits::default() };
+        let name = self.name.clone();
         departure.leave()?;
         let done = spawn_blocking(move || {
-            let root = Root::open(&path).map_err(|error| said(&error, deed))?;
+            let root = Root::open_with(&path, limits).map_err(|_| {
+                let message =
+                    format!("the folder of [systems.{name}] is not there or cannot be opened");
+                fail(Class::Unavailable, Landed::No, message)
+            })?;
             do_it(&root, deed, &args)
         });
         done.await.map_err(|error| {
@@ -168,72 +193,34 @@ impl Folder {
             fail(Class::Unavailable, departure.landed(), message)
         })?
     }
+}
 
-    async fn shell(
-        &self,
-        (call, around): (&Call, &Around<'_>),
-        departure: &Departure,
-    ) -> Result<Value, Failure> {
-        let Some(Commands { walls, profile, out }) = &self.shell else {
-            let message = format!(
-                "`{}` has no shell; the operator gives it one under [systems.{}.shell]",
-                self.name, self.name
-            );
-            return Err(fail(Class::Permission, Landed::No, message));
-        };
-        let Shell { command } = read_args(&call.args)?;
-        if command.trim().is_empty() || command.len() > COMMAND_MAX_BYTES || command.contains('\0')
-        {
-            return Err(refuse(format!(
-                "`command` must have 1 to {COMMAND_MAX_BYTES} bytes and no NUL"
-            )));
+/// A result that fits: made of at most so many bytes, and of half as many as often as its JSON is too large.
+pub(crate) fn shrinking(
+    mut bytes: usize,
+    make: impl Fn(usize) -> Result<Value, Failure>,
+) -> Result<Value, Failure> {
+    loop {
+        let value = make(bytes)?;
+        let long = serde_json::to_vec(&value).map_or(usize::MAX, |json| json.len());
+        if long <= RESULT_BYTES || bytes < 1024 {
+            return Ok(value);
         }
-        let mut profile = profile.clone();
-        let most = u64::from(call.operation.timeout_ms).max(1);
-        profile.limits.deadline_ms = profile.limits.deadline_ms.min(most);
-        let out = out.open(call, around, &mut profile)?;
-        let run = Command::new(SHELL).arguments(["-c", &command]);
-        let finished = walls.run(&self.name, (profile, run), departure).await?;
-        let requests = out.close().await;
-        let (end, limits) = (finished.outcome.end, &finished.outcome.limits);
-        if limits.contains(&Limit::Deadline) || finished.outcome.asked {
-            let how = how_it_ended(end, limits);
-            return Err(fail(Class::Timeout, departure.landed(), format!("the command {how}")));
-        }
-        let (exit_code, signal) = match end {
-            End::Exit(code) => (Some(code), None),
-            End::Signal(signal) => (None, Some(signal)),
-        };
-        let limits: Vec<String> = limits.iter().map(|limit| name(*limit)).collect();
-        let text = |kept: &Captured| String::from_utf8_lossy(&kept.bytes).into_owned();
-        Ok(json!({
-            "exit_code": exit_code, "signal": signal, "limits": limits, "requests": requests,
-            "output": text(&finished.output), "output_cut": finished.output.dropped,
-            "errors": text(&finished.errors), "errors_cut": finished.errors.dropped,
-        }))
+        bytes /= 2;
     }
 }
 
-/// The profile of a shell: it starts in the folder and may change what is in it, but not what `git` would run for
-/// whoever works there next.
-fn inside(mut profile: Profile, folder: &std::path::Path) -> Profile {
-    let repository = folder.join(".git");
-    let named = [&profile.paths.read, &profile.paths.write, &profile.paths.none];
-    if !named.into_iter().flatten().any(|path| *path == repository) {
-        // What is not there cannot be opened, nor made: its folder would be.
-        if repository.exists() {
-            profile.paths.read.push(repository);
+/// Changes of files leave repositories to `git`: what stands in one decides what runs on the next `git status`.
+fn check_repository(paths: &[&str]) -> Result<(), Failure> {
+    let is_in = |path: &&&str| path.split('/').any(|part| part.eq_ignore_ascii_case(REPOSITORY));
+    match paths.iter().find(is_in) {
+        None => Ok(()),
+        Some(path) => {
+            let message =
+                format!("`{path}` belongs to git, which runs what stands there; change it by hand");
+            Err(fail(Class::Permission, Landed::No, message))
         }
     }
-    profile.paths.write.push(folder.to_owned());
-    profile.folder.get_or_insert_with(|| folder.to_owned());
-    profile
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Shell {
-    command: String,
 }
 
 #[derive(Deserialize)]
@@ -251,8 +238,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn range(&self) -> Result<Range, Failure> {
-        let bytes = self.bytes.unwrap_or(files::READ_BYTES);
+    fn range(&self, bytes: u64) -> Result<Range, Failure> {
         match (self.from_line, self.lines, self.from_byte) {
             (None, None, from) => Ok(Range::Bytes { from: from.unwrap_or(0), bytes }),
             (from, lines, None) => {
@@ -367,7 +353,7 @@ struct Restoring {
     image: Image,
 }
 
-fn read_args<T: DeserializeOwned>(args: &Value) -> Result<T, Failure> {
+pub(crate) fn read_args<T: DeserializeOwned>(args: &Value) -> Result<T, Failure> {
     T::deserialize(args).map_err(|error| refuse(format!("the arguments do not fit: {error}")))
 }
 
@@ -376,14 +362,20 @@ fn do_it(root: &Root, deed: Deed, args: &Value) -> Result<Value, Failure> {
     match deed {
         Deed::Read => {
             let reading: Reading = read_args(args)?;
-            let part = root.read(&reading.path, reading.range()?).map_err(failed)?;
-            to_value(&part)
+            let asked =
+                usize::try_from(reading.bytes.unwrap_or(files::READ_BYTES)).unwrap_or(usize::MAX);
+            shrinking(asked.min(RESULT_BYTES), |bytes| {
+                to_value(&root.read(&reading.path, reading.range(bytes as u64)?).map_err(failed)?)
+            })
         }
         Deed::List => {
             let (mut rest, path) = without(args, "path")?;
             let path = path.unwrap_or_else(|| ".".to_owned());
             let options: List = read_args(&Value::Object(std::mem::take(&mut rest)))?;
-            to_value(&root.list(&path, &options).map_err(failed)?)
+            shrinking(options.entries, |entries| {
+                let options = List { entries, ..options.clone() };
+                to_value(&root.list(&path, &options).map_err(failed)?)
+            })
         }
         Deed::Search => {
             let (rest, regex) = without(args, "regex")?;
@@ -394,7 +386,10 @@ fn do_it(root: &Root, deed: Deed, args: &Value) -> Result<Value, Failure> {
                 _ => return Err(refuse("search for one of `regex` and `text`")),
             };
             let search: Search = read_args(&Value::Object(rest))?;
-            to_value(&root.search(&pattern, &search).map_err(failed)?)
+            shrinking(search.bytes.min(RESULT_BYTES), |bytes| {
+                let search = Search { bytes, ..search.clone() };
+                to_value(&root.search(&pattern, &search).map_err(failed)?)
+            })
         }
         Deed::Image => {
             let Naming { path, .. } = read_args(args)?;
@@ -413,6 +408,7 @@ fn change(root: &Root, deed: Deed, args: &Value) -> Result<Value, Failure> {
     match deed {
         Deed::Write => {
             let Writing { path, text, was } = read_args(args)?;
+            check_repository(&[&path])?;
             // A file that nobody has read is not overwritten.
             let expect = expected(was, Expect::Absent);
             let written = root.write(&path, text.as_bytes(), expect).map_err(failed)?;
@@ -420,6 +416,7 @@ fn change(root: &Root, deed: Deed, args: &Value) -> Result<Value, Failure> {
         }
         Deed::Edit => {
             let Editing { path, edits, was } = read_args(args)?;
+            check_repository(&[&path])?;
             let edits: Vec<Edit> = edits.into_iter().map(Edit::from).collect();
             let expect = expected(was, Expect::Any);
             let written = root.edit(&path, &edits, expect).map_err(failed)?;
@@ -427,21 +424,25 @@ fn change(root: &Root, deed: Deed, args: &Value) -> Result<Value, Failure> {
         }
         Deed::Move => {
             let Moving { from, to, was } = read_args(args)?;
+            check_repository(&[&from, &to])?;
             root.move_to(&from, &to, expected(was, Expect::Any)).map_err(failed)?;
             Ok(json!({ "from": from, "to": to }))
         }
         Deed::Remove => {
             let Naming { path, was } = read_args(args)?;
+            check_repository(&[&path])?;
             root.remove(&path, expected(was, Expect::Any)).map_err(failed)?;
             Ok(json!({ "path": path }))
         }
         Deed::MakeFolder => {
             let Naming { path, .. } = read_args(args)?;
+            check_repository(&[&path])?;
             root.make_folder(&path).map_err(failed)?;
             Ok(json!({ "path": path }))
         }
         _ => {
             let Restoring { path, image } = read_args(args)?;
+            check_repository(&[&path])?;
             root.restore(&path, &image, Expect::Any).map_err(failed)?;
             Ok(json!({ "path": path }))
         }
@@ -480,6 +481,12 @@ fn said(error: &files::Error, deed: Deed) -> Failure {
         E::Outside { .. } | E::Link { .. } => (Class::Permission, Landed::No),
         E::Conflict { .. } => (Class::Stale, Landed::No),
         E::Busy { .. } | E::Unsupported { .. } => (Class::Unavailable, Landed::No),
+        // A new content that could not be written is not in place.
+        E::Io {
+            what:
+                "making a file" | "drawing a name" | "writing the file" | "writing the file to disk",
+            ..
+        } => (Class::Unavailable, Landed::No),
         E::Tangled { .. } | E::Io { .. } => {
             let landed = if deed.is_change() { Landed::Unknown } else { Landed::No };
             (Class::Unavailable, landed)

@@ -37,6 +37,7 @@ mod read;
 pub mod redact;
 pub mod sample;
 pub mod secret;
+mod shell;
 mod sql;
 mod started;
 pub mod system;

@@ -25,6 +25,7 @@ use crate::{
     error::Error,
     ingest::{Pick, Received},
     read::Reader,
+    redact::Redactor,
     secret::Vault,
     started::{SAID_MAX_CHARS, Walls, ending, how_it_ended},
     system::ProcessSystem,
@@ -33,6 +34,9 @@ use crate::{
 
 /// The contract between the harness and the program: what it reads.
 const CALL_SCHEMA: &str = "harness.call/v1";
+
+/// Longest pause that a program may ask for, in milliseconds: it holds for every run.
+const PAUSE_MAX_MS: u32 = 3_600_000;
 
 /// Most parts of a command line.
 const RUN_MAX: usize = 256;
@@ -90,14 +94,17 @@ impl Program {
             profile.paths.read.push(path);
         }
         profile.check().map_err(|error| wrong(error.to_string()))?;
+        let mut shown = profile.clone();
         for (variable, secret) in &declared.secrets {
             vault.secrets().check(secret)?;
-            if profile.environment.contains_key(variable) {
+            if variable == "TMPDIR" || shown.environment.contains_key(variable) {
                 let problem =
                     format!("`{variable}` is in `secrets` and in the profile's environment");
                 return Err(wrong(problem));
             }
+            shown.environment.insert(variable.clone(), String::new());
         }
+        shown.check().map_err(|error| wrong(error.to_string()))?;
         let secrets = declared.secrets.iter().map(|(name, secret)| (name.clone(), secret.clone()));
         let (name, run, secrets) = (name.to_owned(), declared.run.clone(), secrets.collect());
         let out = WayOut::new(&name, &declared.egress, (declared.tier, &profile), vault)?;
@@ -108,6 +115,11 @@ impl Program {
     /// Whether this machine can hold the profile: the tier it would run in, or what is missing.
     pub(crate) fn held(&self) -> Result<Tier, String> {
         self.walls.held(&self.profile)
+    }
+
+    /// Whether it may ask the outside for anything.
+    pub(crate) fn has_way_out(&self) -> bool {
+        self.out.is_open()
     }
 
     /// Runs it for one call. The caller bounds the time: when it gives up, the program and whatever it started are
@@ -125,7 +137,7 @@ impl Program {
             .input(Input::From(input.into()));
         let _out = self.out.open(call, around, &mut profile)?;
         let finished = self.walls.run(&self.name, (profile, command), departure).await?;
-        self.read(finished, &call.operation)
+        self.read(finished, &call.operation, &around.vault.redactor())
     }
 
     /// The profile of one call: no longer than the call, and with the secrets as they are now.
@@ -162,16 +174,24 @@ impl Program {
     }
 
     /// What a program that has ended said.
-    fn read(&self, finished: Finished, operation: &Operation) -> Result<Received, Failure> {
+    fn read(
+        &self,
+        finished: Finished,
+        operation: &Operation,
+        redactor: &Redactor,
+    ) -> Result<Received, Failure> {
         let Finished { outcome, output, errors } = finished;
         let unknown = if operation.is_write() { Landed::Unknown } else { Landed::No };
         let name = &self.name;
-        if outcome.end != End::Exit(0) || outcome.asked || !outcome.limits.is_empty() {
+        // It was told that there are no more processes, and went on.
+        let stopped = outcome.limits.iter().any(|limit| *limit != Limit::Processes);
+        if outcome.end != End::Exit(0) || outcome.asked || stopped {
             if let (End::Exit(_), Ok(said)) = (outcome.end, serde_json::from_slice(&output.bytes)) {
-                return Err(told(said, unknown));
+                return Err(told(said, unknown, redactor));
             }
             let how = how_it_ended(outcome.end, &outcome.limits);
-            let text = errors.text();
+            // Half of a secret is not found: it is taken out before anything is cut.
+            let text = redactor.scrub_text(&errors.text());
             let message = match text.trim() {
                 "" => format!("the program of `{name}` {how}"),
                 text => format!("the program of `{name}` {how}: {}", ending(text)),
@@ -183,7 +203,7 @@ impl Program {
         if output.dropped > 0 {
             let most = self.profile.limits.output_bytes;
             let message = format!(
-                "the program of `{name}` wrote more than {most} bytes; write less, or raise `limits.output_bytes`"
+                "the program of `{name}` wrote more than {most} bytes, which is `limits.output_bytes`"
             );
             return Err(fail(Class::UnexpectedShape, landed_if_write(operation), message));
         }
@@ -203,12 +223,18 @@ struct Said {
     retry_after_ms: Option<u32>,
 }
 
-fn told(said: Said, unknown: Landed) -> Failure {
+fn told(said: Said, unknown: Landed, redactor: &Redactor) -> Failure {
     // A read has no effect, whatever its program says.
     let landed = match unknown {
         Landed::Unknown => said.landed.unwrap_or(unknown),
         Landed::No | Landed::Yes => unknown,
     };
-    let retry_after_ms = said.retry_after_ms.map(i64::from);
-    Failure { retry_after_ms, ..fail(said.class, landed, clip(&said.message, SAID_MAX_CHARS)) }
+    let retry_after_ms = said.retry_after_ms.map(|ms| i64::from(ms.min(PAUSE_MAX_MS)));
+    // What the harness alone can know is not a program's to say.
+    let class = match said.class {
+        Class::InDoubt | Class::Budget | Class::PolicyError => Class::Unavailable,
+        class => class,
+    };
+    let message = clip(&redactor.scrub_text(&said.message), SAID_MAX_CHARS);
+    Failure { retry_after_ms, ..fail(class, landed, message) }
 }

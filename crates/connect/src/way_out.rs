@@ -73,6 +73,11 @@ impl WayOut {
         Ok(Self { rules: rules.clone(), secrets })
     }
 
+    /// Whether anything may leave at all.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.rules.0.is_empty()
+    }
+
     /// Opens it for one call, and puts it into the profile. It is closed when what is returned is dropped, or asked for
     /// what passed.
     pub(crate) fn open(

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// A rule contradicts itself or cannot be held.
-    #[error("rules[{index}]: {field}: {problem}")]
+    #[error("egress[{index}]: {field}: {problem}")]
     Rule {
         /// Its place in the list, from zero.
         index: usize,

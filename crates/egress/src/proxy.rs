@@ -35,6 +35,9 @@ use crate::{
 /// How long nothing is accepted after the system could not: it is short of something.
 const PAUSE_MS: u64 = 50;
 
+/// How many names that are taken are passed over.
+const TRIES_MAX: u32 = 10_000;
+
 /// Counts the sockets of this process: each has its own name.
 static SOCKETS: AtomicU64 = AtomicU64::new(0);
 
@@ -137,7 +140,22 @@ struct Socket(PathBuf);
 
 impl Socket {
     /// It is made in a folder that only this user may enter, so that nobody connects before its mode is set.
+    /// A process that was killed may have left names of its own, and the next one may have its number.
     fn make(folder: &Path) -> Result<(Self, UnixListener), Error> {
+        let mut tries = TRIES_MAX;
+        loop {
+            match Self::try_make(folder) {
+                Err(Error::Socket { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists && tries > 0 =>
+                {
+                    tries -= 1;
+                }
+                made => return made,
+            }
+        }
+    }
+
+    fn try_make(folder: &Path) -> Result<(Self, UnixListener), Error> {
         let number = SOCKETS.fetch_add(1, Ordering::Relaxed);
         let name = format!("egress-{}-{number}", process::id());
         let (hidden, path) = (folder.join(format!(".{name}")), folder.join(format!("{name}.sock")));

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What every program needs that is linked to libraries, where it exists.
-const LIBRARIES: [&str; 16] = [
+const LIBRARIES: [&str; 19] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -30,8 +30,11 @@ const LIBRARIES: [&str; 16] = [
     "/etc/ld.so.conf.d",
     "/etc/localtime",
     "/etc/nsswitch.conf",
-    "/etc/pki",
-    "/etc/ssl",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
 ];
 
 /// What may be done below a path.

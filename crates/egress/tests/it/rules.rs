@@ -125,7 +125,7 @@ fn a_rule_that_cannot_be_held_is_refused_by_its_field() {
         let mut rule = base.clone();
         rule.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let told = refusal(rule);
-        assert!(told.starts_with(&format!("rules[0]: {field}: ")), "{change}: {told}");
+        assert!(told.starts_with(&format!("egress[0]: {field}: ")), "{change}: {told}");
     }
 }
 
@@ -157,7 +157,7 @@ fn a_tunnel_to_a_host_that_is_sent_a_secret_is_refused() {
             {"host": tunnel, "tunnel": true},
         ]));
         let told = written.check().unwrap_err().to_string();
-        assert!(told.starts_with("rules[1]: tunnel: "), "{told}");
+        assert!(told.starts_with("egress[1]: tunnel: "), "{told}");
     }
 }
 

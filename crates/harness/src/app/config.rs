@@ -265,7 +265,10 @@ impl Config {
         let base = path.as_deref().and_then(Path::parent).unwrap_or(working).to_path_buf();
         let origin =
             path.as_ref().map_or_else(|| "default".to_owned(), |p| p.display().to_string());
-        resolve(file, overrides, &Place { base, origin })
+        let place = Place { base, origin };
+        let config = resolve(file, overrides, &place)?;
+        hands::check(&config, &place.origin)?;
+        Ok(config)
     }
 
     /// The id of a declared person.
@@ -388,7 +391,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     for (name, value) in named(&file, (&notify, &hooks), oidc.as_ref()) {
         note(&name, value, &place.origin);
     }
-    let config = Config {
+    Ok(Config {
         notify,
         oidc,
         tenant,
@@ -412,9 +415,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         unusual_after: file.unusual.after(),
         serve: Serve::of(&file.serve)?,
         origins,
-    };
-    hands::check(&config, &place.origin)?;
-    Ok(config)
+    })
 }
 
 /// People by name; where nobody is declared, whoever sits at the terminal may do everything.

@@ -133,7 +133,7 @@ fn programs_check(app: &App) -> Option<Check> {
     });
     let trouble: Vec<String> = trouble.collect();
     let held = held.iter().filter_map(|(name, held)| {
-        Some(format!("{name} in a {} sandbox", held.as_ref().ok()?.name()))
+        Some(format!("{name} ({} sandbox)", held.as_ref().ok()?.name()))
     });
     let held = held.collect::<Vec<_>>().join("; ");
     let fix = "`harness sandbox doctor` shows what this machine can hold";

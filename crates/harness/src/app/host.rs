@@ -181,9 +181,16 @@ impl connect::Traffic for Told {
         let (host, path) = (super::value::visible(&event.host), super::value::visible(&event.path));
         let (method, port, status) = (&event.method, event.port, event.status);
         let (out, back, took_ms) = (event.bytes_out, event.bytes_in, event.took_ms);
-        tracing::info!(
-            %run, %operation, %method, host, port, path, status, refused, out, back, took_ms,
-            "a program asked something of the outside"
-        );
+        if let Some(refused) = refused {
+            tracing::warn!(
+                %run, %operation, %method, host, port, path, status, refused, out, back, took_ms,
+                "a program asked the outside for what no rule allows, or was cut off"
+            );
+        } else {
+            tracing::info!(
+                %run, %operation, %method, host, port, path, status, out, back, took_ms,
+                "a program asked something of the outside"
+            );
+        }
     }
 }

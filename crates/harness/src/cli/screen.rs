@@ -127,6 +127,27 @@ impl Screen {
         self.wrapped(&label_toned, &indent, value);
     }
 
+    /// A name and its value as it is: every blank, every line. Whoever decides about it sees all of it.
+    pub fn verbatim(&mut self, name: &str, value: &str) {
+        let label = format!("  {name:<15} ");
+        let indent = " ".repeat(label.len());
+        let room = self.width.saturating_sub(label.len()).max(8);
+        let mut lead = self.tone(Tone::Quiet, &label);
+        for line in value.split('\n') {
+            let chars: Vec<char> = line.chars().collect();
+            let mut rest = chars.as_slice();
+            loop {
+                let (shown, more) = rest.split_at(rest.len().min(room));
+                self.line(&format!("{lead}{}", shown.iter().collect::<String>()));
+                lead.clone_from(&indent);
+                rest = more;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
     /// A table: headings, then rows; the last column is cut to what is left of the width.
     pub fn table(&mut self, headings: &[&str], rows: &[Vec<String>]) {
         let columns = headings.len();

@@ -77,7 +77,7 @@ impl Bench {
         let checks = checks.as_array().unwrap().clone();
         let check = checks.into_iter().find(|check| check["id"] == "programs").unwrap();
         if check["result"] == "ok" {
-            assert_eq!(check["found"], "work in a isolated sandbox");
+            assert_eq!(check["found"], "work (isolated sandbox)");
             return true;
         }
         assert!(
@@ -270,6 +270,90 @@ fn a_command_cannot_plant_what_git_runs_for_somebody_else() {
     bench.approve(&bench.hand_over(&["--write", "--shell"]));
     assert!(told(&model, 2)[0].to_string().contains("refused"), "{:#?}", told(&model, 2));
     assert!(!bench.work(".git/hooks/post-checkout").exists());
+}
+
+#[test]
+fn what_git_keeps_is_not_changed_by_files_either() {
+    let bench = Bench::open(vec![]);
+    fs::create_dir_all(bench.work("sub/.git")).unwrap();
+    fs::write(bench.work("sub/.git/config"), "[core]\n").unwrap();
+    let inputs =
+        json!({ "path": "sub/.git/config", "old": "[core]", "new": "[core]\nfsmonitor = touch" });
+    let inputs = inputs.to_string();
+    let submit = ["intent", "submit", "replace_text", "--json", &inputs, "--idempotency-key", "k"];
+    let ended = bench.get(&id_of(&bench.json(&submit).document()));
+    let said = ended["troubles"][0]["said"].as_str().unwrap().to_owned();
+    assert!(said.contains("belongs to git"), "{ended:#}");
+    assert_eq!(fs::read_to_string(bench.work("sub/.git/config")).unwrap(), "[core]\n");
+}
+
+/// What a rollback could not bring back is not written as if it could.
+#[test]
+fn large_files_are_read_in_parts_and_not_changed_beyond_what_an_image_holds() {
+    let lines = "a \"line\" of text\n".repeat(20_000);
+    let model = Model::start([
+        Says::Calls(vec![("files_read", json!({ "path": "large.txt" }))]),
+        Says::Calls(vec![(
+            "files_write",
+            json!({ "path": "new.txt", "text": "x".repeat(184_000) }),
+        )]),
+        Says::Calls(vec![(
+            "files_edit",
+            json!({ "path": "grows.txt", "edits": [{ "old": "end", "new": "y".repeat(100_000) }] }),
+        )]),
+        Says::Text("Done."),
+    ]);
+    let bench = Bench::furnished(&model);
+    fs::write(bench.work("large.txt"), &lines).unwrap();
+    let grows = "z".repeat(150_000) + "end";
+    fs::write(bench.work("grows.txt"), &grows).unwrap();
+    let ended = bench.hand_over(&["--write"]);
+    let found = outcomes(&ended);
+    assert_eq!(found[0].1, "done", "a part of it, and where to go on: {ended:#}");
+    assert_eq!(found[1].1, "done", "as much as an image holds: {ended:#}");
+    assert_ne!(found[2].1, "done", "it would have grown beyond that: {ended:#}");
+    assert_eq!(fs::read_to_string(bench.work("grows.txt")).unwrap(), grows);
+    let run = ended["run"]["id"].as_str().unwrap();
+    bench.json(&["run", "rollback", run]);
+    assert_eq!(bench.get(run)["run"]["status"], "rolled_back");
+    assert!(!bench.work("new.txt").exists());
+}
+
+#[test]
+fn a_noisy_command_keeps_its_beginning_its_end_and_its_exit_code() {
+    let command = "echo first; yes noise | head -c 2000000; echo last; exit 4";
+    let model = Model::start([
+        Says::Calls(vec![("shell_run", json!({ "command": command }))]),
+        Says::Text("It ended with 4."),
+    ]);
+    let bench = Bench::furnished(&model);
+    if !bench.has_shell() {
+        return;
+    }
+    let ended = bench.approve(&bench.hand_over(&["--write", "--shell"]));
+    assert_eq!(outcomes(&ended)[0].1, "done", "{ended:#}");
+    let run = ended["run"]["id"].as_str().unwrap();
+    let told = bench.json(&["explain", run]).exits(0).document().to_string();
+    assert!(told.contains("\"exit_code\":4") || told.contains("exit_code\\\":4"), "{told}");
+}
+
+#[test]
+fn a_command_cannot_call_itself_undoable() {
+    let bench = Bench::open(vec![]);
+    copy(&root().join("packs/workbench"), &bench.path("pack"));
+    let path = bench.path("pack/connectors/shell.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let undone =
+        "    undo: compensate\n    undo_with: {use: shell.run, with: {command: \"true\"}}\n";
+    fs::write(&path, text.replace("    undo: none\n", undone)).unwrap();
+    let config = fs::read_to_string(bench.path("harness.toml")).unwrap();
+    let shipped = root().join("packs/workbench").display().to_string();
+    fs::write(bench.path("harness.toml"), config.replace(&shipped, "pack")).unwrap();
+    let problem = bench.json(&["doctor"]).exits(2).problem();
+    assert!(
+        problem.to_string().contains("nobody can say how to take a command back"),
+        "{problem:#}"
+    );
 }
 
 #[test]

@@ -46,6 +46,12 @@ elif mode == "exit":
 elif mode == "says":
     print(json.dumps({"class": "rate_limit", "message": "come back later", "landed": "no"}))
     sys.exit(1)
+elif mode == "pauses":
+    print(json.dumps({"class": "in_doubt", "message": "half a day", "retry_after_ms": 43200000}))
+    sys.exit(1)
+elif mode == "leaks":
+    print("A" * 50 + os.environ["TOOL_TOKEN"] + "B" * 274, file=sys.stderr)
+    sys.exit(3)
 elif mode == "garbage":
     print("no json")
 elif mode == "flood":
@@ -217,7 +223,7 @@ fn a_program_reads_its_call_and_answers_it_and_a_replay_needs_no_program() {
         if !shop.is_held() {
             continue;
         }
-        assert_eq!(shop.doctor()["found"], format!("tool in a {tier} sandbox"));
+        assert_eq!(shop.doctor()["found"], format!("tool ({tier} sandbox)"));
         let ended = shop.look("look", echo());
         assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
         let call = &ended["output"]["call"];
@@ -304,6 +310,17 @@ fn a_program_asks_the_outside_only_what_rules_allow_and_never_sees_the_secret() 
          inject = [{{ header = \"authorization\", prefix = \"Bearer \", secret = \"tool_token\" }}]\n"
     );
     fs::write(shop.path("harness.toml"), config + &rule).unwrap();
+    // What leaves is a fact of the operation, for policy and for people.
+    let refused = shop.json(&["doctor"]).exits(2).problem();
+    let said = "`tool` may ask the outside for something; say `egress: true`";
+    assert!(refused["detail"].as_str().unwrap().contains(said), "{refused:#}");
+    let connector = shop.path("pack/connectors/tool.yaml");
+    let text = fs::read_to_string(&connector).unwrap();
+    let text = text.replace("  look:\n", "  look:\n    egress: true\n");
+    fs::write(&connector, text.replace("  save:\n", "  save:\n    egress: true\n")).unwrap();
+    let pack = shop.path("pack/pack.yaml");
+    let text = fs::read_to_string(&pack).unwrap();
+    fs::write(&pack, text.replace("egress: []", "egress: [\"system:tool\"]")).unwrap();
     let urls = [
         format!("http://127.0.0.1:{port}/open/1"),
         format!("http://127.0.0.1:{port}/closed"),
@@ -338,6 +355,7 @@ fn every_way_to_fail_has_its_class() {
         ("says", "rate_limit", "come back later"),
         ("garbage", "unexpected_shape", ""),
         ("flood", "unexpected_shape", "wrote more than 1048576 bytes"),
+        ("pauses", "unavailable", "half a day"),
     ];
     for (mode, class, said) in ways {
         let ended = shop.look("look", json!({ "mode": mode, "there": "" }));
@@ -347,6 +365,18 @@ fn every_way_to_fail_has_its_class() {
         assert_eq!(trouble["landed"], "no", "{mode}: a read has no effect");
         shop.replays(&ended);
     }
+}
+
+/// What is cut is cut after secrets were taken out: half of one would not be known.
+#[test]
+fn no_part_of_a_secret_comes_back_in_a_failure() {
+    let shop = Shop::open("restricted");
+    if !shop.is_held() {
+        return;
+    }
+    let ended = shop.look("look", json!({ "mode": "leaks", "there": "" }));
+    assert_eq!(ended["troubles"][0]["class"], "unavailable", "{ended:#}");
+    assert!(!ended.to_string().contains("tool-0123456789"), "{ended:#}");
 }
 
 #[test]

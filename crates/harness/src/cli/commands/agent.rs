@@ -86,7 +86,9 @@ fn ended(answer: &Value, screen: &mut Screen) {
     let receipts = render::list(answer, "/receipts").len();
     if receipts > 0 {
         screen.gap();
-        screen.line(&format!("{} prove what was done.", counted(receipts.to_string(), "receipt")));
+        let prove = if receipts == 1 { "proves" } else { "prove" };
+        let receipts = counted(receipts.to_string(), "receipt");
+        screen.line(&format!("{receipts} {prove} what was done."));
     }
 }
 

@@ -294,9 +294,11 @@ pub(crate) fn receipt_list(answer: &Value, screen: &mut Screen) {
 pub(crate) fn card(answer: &Value, screen: &mut Screen) {
     let rule = "─".repeat(screen.width().min(78));
     screen.line(&screen.tone(Tone::Quiet, &rule));
-    let summary = text(answer, "/summary");
-    let strong = screen.tone(Tone::Strong, &summary);
-    screen.wrapped("", "  ", &strong);
+    // Lines of an argument are not run together: what follows a comment would read as part of it.
+    for line in text(answer, "/summary").lines() {
+        let strong = screen.tone(Tone::Strong, line);
+        screen.wrapped("", "  ", &strong);
+    }
     let step = match text(answer, "/step_of/0").as_str() {
         "0" => text(answer, "/step"),
         number => format!("step {number} of {}", text(answer, "/step_of/1")),
@@ -380,9 +382,8 @@ fn arguments(answer: &Value, screen: &mut Screen) {
             Value::String(text) => text.clone(),
             other => crate::app::value::plain(other),
         };
-        for (n, line) in shown.lines().filter(|line| !line.trim().is_empty()).enumerate() {
-            screen.field(if n == 0 { name } else { "" }, &crate::app::value::visible(line));
-        }
+        let lines: Vec<String> = shown.split('\n').map(crate::app::value::visible).collect();
+        screen.verbatim(name, &lines.join("\n"));
     }
 }
 
