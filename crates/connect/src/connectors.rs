@@ -292,14 +292,12 @@ impl Connectors {
     /// Lets a call at its target: at once and in its turn, or not at all.
     async fn enter<'t>(
         &self,
-        (name, target): (&str, &'t Target),
+        (name, target, turns): (&str, &Target, &'t Semaphore),
         call: &Call,
         departure: &Departure,
     ) -> Result<tokio::sync::SemaphorePermit<'t>, Failure> {
         target.gauge().admit(call, name, self.moment())?;
         departure.mark_admitted();
-        let is_command = matches!(&*self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?, Binding::Folder(hand) if hand.is_shell());
-        let turns = if is_command { &target.commands } else { &target.turns };
         let turn = turns.acquire().await;
         let turn = turn
             .map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))?;
@@ -364,7 +362,8 @@ impl Connectors {
             }
             Binding::Http(route) => {
                 let target = self.target(&route.system)?;
-                let _turn = self.enter((&route.system, target), call, departure).await?;
+                let _turn =
+                    self.enter((&route.system, target, &target.turns), call, departure).await?;
                 let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
                 let sink = self.host.blobs.as_deref();
                 let wire = http::Wire { clients, vault: &self.vault, sink, departure };
@@ -372,14 +371,16 @@ impl Connectors {
             }
             Binding::Sql(query) => {
                 let target = self.target(&query.system)?;
-                let _turn = self.enter((&query.system, target), call, departure).await?;
+                let _turn =
+                    self.enter((&query.system, target, &target.turns), call, departure).await?;
                 let wire =
                     sql::Wire { system: &target.system, vault: &self.vault, departure, deadline };
                 Ok((sql::call(query, call, &wire).await?.into(), Pick::default()))
             }
             Binding::Mail(sender) => {
                 let target = self.target(&sender.system)?;
-                let _turn = self.enter((&sender.system, target), call, departure).await?;
+                let _turn =
+                    self.enter((&sender.system, target, &target.turns), call, departure).await?;
                 let wire =
                     mail::Wire { system: &target.system, vault: &self.vault, departure, deadline };
                 let value = mail::call(sender, call, &wire).await?;
@@ -387,14 +388,16 @@ impl Connectors {
             }
             Binding::Process(tool) => {
                 let target = self.target(&tool.system)?;
-                let _turn = self.enter((&tool.system, target), call, departure).await?;
+                let _turn =
+                    self.enter((&tool.system, target, &target.turns), call, departure).await?;
                 let program = target.program.as_ref().ok_or_else(|| wrong_kind(&tool.system))?;
                 let received = program.call(call, &self.around(), departure).await?;
                 Ok((received.into(), tool.pick()))
             }
             Binding::Folder(hand) => {
                 let target = self.target(&hand.system)?;
-                let _turn = self.enter((&hand.system, target), call, departure).await?;
+                let turns = if hand.is_shell() { &target.commands } else { &target.turns };
+                let _turn = self.enter((&hand.system, target, turns), call, departure).await?;
                 let folder = target.folder.as_ref().ok_or_else(|| wrong_kind(&hand.system))?;
                 let value = folder.call(hand, (call, &self.around()), departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
