@@ -75,7 +75,12 @@ pub fn summarise(template: &str, args: &Value) -> String {
 
 fn fill(parts: &[Part<'_>], args: &Value, text: &mut String) {
     let argument = |place: &str| args.pointer(place).filter(|value| !value.is_null());
-    let shown = |place: &str| argument(place).map_or_else(|| "…".to_owned(), in_words);
+    // Lines run together would read as one: what follows a comment as part of it.
+    let words = |value: &Value| match value {
+        Value::String(text) => in_words(&Value::String(text.trim_end().replace('\n', " ⏎ "))),
+        other => in_words(other),
+    };
+    let shown = |place: &str| argument(place).map_or_else(|| "…".to_owned(), words);
     for part in parts {
         match part {
             Part::Text(words) => text.push_str(words),
@@ -255,6 +260,8 @@ mod tests {
             "Refund EUR 240.00 to a@x.example"
         );
         assert_eq!(summarise("Missing {/none}", &args), "Missing …");
+        let lines = json!({"command": "# harmless\nrm -rf .\n"});
+        assert_eq!(summarise("Run {/command}", &lines), "Run # harmless ⏎ rm -rf .");
         assert_eq!(summarise("As written {open", &args), "As written {open");
     }
 

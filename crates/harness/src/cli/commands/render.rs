@@ -294,11 +294,9 @@ pub(crate) fn receipt_list(answer: &Value, screen: &mut Screen) {
 pub(crate) fn card(answer: &Value, screen: &mut Screen) {
     let rule = "─".repeat(screen.width().min(78));
     screen.line(&screen.tone(Tone::Quiet, &rule));
-    // Lines of an argument are not run together: what follows a comment would read as part of it.
-    for line in text(answer, "/summary").lines() {
-        let strong = screen.tone(Tone::Strong, line);
-        screen.wrapped("", "  ", &strong);
-    }
+    let summary = text(answer, "/summary");
+    let strong = screen.tone(Tone::Strong, &summary);
+    screen.wrapped("", "  ", &strong);
     let step = match text(answer, "/step_of/0").as_str() {
         "0" => text(answer, "/step"),
         number => format!("step {number} of {}", text(answer, "/step_of/1")),
