@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::batch;
 
-use super::{Fault, cipher::Key, facets, halts, log, packed, project};
+use super::{Fault, cipher::Key, dictionaries::Dictionaries, facets, halts, log, packed, project};
 
 /// A tenant's run.
 pub(super) type Place<'a> = (&'a Tenant, &'a RunId);
@@ -41,13 +41,13 @@ pub(super) struct Envelope {
 
 impl Prepared {
     /// Checks, serialises and packs.
-    pub(super) fn new(batch: Batch) -> Result<Self, JournalError> {
+    pub(super) fn new(batch: Batch, dictionaries: &Dictionaries) -> Result<Self, JournalError> {
         batch::check(&batch)?;
-        let events = packed::pack_events(&batch.records)?;
+        let events = packed::pack_events(&batch.records, dictionaries)?;
         let openings = openings(&batch.records)?;
         let envelope = |receipt: &SignedReceipt| Envelope {
             leaf: batch::leaf_hash(&receipt.envelope),
-            packed: packed::pack_envelope(&receipt.envelope),
+            packed: packed::pack_envelope(&receipt.envelope, dictionaries),
         };
         let envelopes = batch.receipts.iter().map(envelope).collect();
         Ok(Self { batch, events, openings, envelopes })

@@ -16,7 +16,7 @@ use super::{
     Fault, Sqlite,
     append::{self, Head, Place, blob_key, blob_place, opening_place},
     cipher::Key,
-    halts, packed,
+    dictionaries, halts, packed,
     project::parse,
 };
 
@@ -158,7 +158,7 @@ fn read_events(
     let mut records = Vec::new();
     while records.len() < limit {
         let Some(row) = rows.next()? else { break };
-        let batch = read_batch(row, place, head, key)?;
+        let batch = read_batch((conn, row), place, head, key)?;
         records.extend(batch.into_iter().filter(|record| record.event.seq >= from));
     }
     records.truncate(limit);
@@ -169,7 +169,7 @@ fn read_events(
 type Openings = Vec<Vec<Option<Opening>>>;
 
 fn read_batch(
-    row: &Row<'_>,
+    (conn, row): (&Connection, &Row<'_>),
     place: Place<'_>,
     head: &Head,
     key: Option<&Key>,
@@ -179,7 +179,7 @@ fn read_batch(
     let wrong = |seq, problem: &str| Fault::from(batch::tampered(run, seq, problem));
     let (hash, packed): ([u8; 32], Vec<u8>) = (row.get(1)?, row.get(2)?);
     let sealed: Option<Vec<u8>> = row.get(3)?;
-    let text = packed::unpack(&packed).ok_or_else(|| wrong(first, "its bytes are not readable"))?;
+    let text = dictionaries::unpack(conn, &packed).ok_or_else(|| wrong(first, "its bytes are not readable"))?;
     let mut openings = match &sealed {
         None => Openings::new(),
         Some(sealed) => {
@@ -215,7 +215,7 @@ fn read_openings(plain: &[u8]) -> Option<Openings> {
     if plain.first() == Some(&b'[') {
         return Some(vec![serde_json::from_slice(plain).ok()?]);
     }
-    serde_json::from_slice(&Zeroizing::new(packed::unpack(plain)?)).ok()
+    serde_json::from_slice(&Zeroizing::new(packed::unpack(plain, |_| None)?)).ok()
 }
 
 /// Runs with timers due or inbox items waiting.
@@ -320,7 +320,7 @@ fn check_receipts(conn: &Connection, tenant: &Tenant, run: &RunId) -> Result<(),
     while let Some(row) = rows.next()? {
         let (id, leaf, packed): (String, [u8; 32], Vec<u8>) =
             (row.get(0)?, row.get(1)?, row.get(2)?);
-        let envelope = packed::unpack(&packed);
+        let envelope = dictionaries::unpack(conn, &packed);
         if envelope.is_none_or(|envelope| batch::leaf_hash(&envelope).0 != leaf) {
             let problem =
                 format!("run {run}, receipt {id}: its envelope is not the one in the log");

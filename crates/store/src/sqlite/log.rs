@@ -11,7 +11,7 @@ use crate::{
     query::{Checkpoint, Log, ReceiptEntry, StoredReceipt},
 };
 
-use super::{Fault, Sqlite, append::Envelope, packed, project::parse, query::select};
+use super::{Fault, Sqlite, append::Envelope, dictionaries, project::parse, query::select};
 
 /// Appends one receipt to its run's and its tenant's log.
 pub(super) fn append(
@@ -115,7 +115,7 @@ fn read_receipt(
     id: &ReceiptId,
 ) -> Result<Option<StoredReceipt>, Fault> {
     let sql = "SELECT id, run, idx, action, log_index, leaf, at, envelope FROM receipts WHERE tenant = ?1 AND id = ?2";
-    let found = select(conn, sql, &[&tenant.as_str(), &id.as_str()], stored_receipt)?;
+    let found = select(conn, sql, &[&tenant.as_str(), &id.as_str()], |row| stored_receipt(conn, row))?;
     Ok(found.into_iter().next())
 }
 
@@ -129,14 +129,14 @@ fn read_logged(
     let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
     let sql = "SELECT id, run, idx, action, log_index, leaf, at, envelope FROM receipts
                WHERE tenant = ?1 AND log_index >= ?2 ORDER BY log_index LIMIT ?3";
-    select(conn, sql, &[&tenant.as_str(), &from, &limit], stored_receipt)
+    select(conn, sql, &[&tenant.as_str(), &from, &limit], |row| stored_receipt(conn, row))
 }
 
 /// Columns as [`receipt_entry`], then the envelope, which is the one of its leaf.
-fn stored_receipt(row: &Row<'_>) -> Result<StoredReceipt, Fault> {
+fn stored_receipt(conn: &Connection, row: &Row<'_>) -> Result<StoredReceipt, Fault> {
     let entry = receipt_entry(row)?;
     let packed: Vec<u8> = row.get(7)?;
-    let envelope = packed::unpack(&packed);
+    let envelope = dictionaries::unpack(conn, &packed);
     if let Some(envelope) = envelope.filter(|bytes| batch::leaf_hash(bytes) == entry.leaf) {
         return Ok(StoredReceipt { entry, envelope });
     }

@@ -3,6 +3,7 @@
 mod append;
 mod cipher;
 mod copy;
+mod dictionaries;
 mod documents;
 mod erase;
 mod facets;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{Error, batch};
 
+use dictionaries::{Dictionaries, Lesson};
 pub use load::Integrity;
 pub use packed::unpack;
 use readers::Readers;
@@ -74,6 +76,7 @@ pub struct Sqlite {
     thread: Option<JoinHandle<()>>,
     readers: Arc<Readers>,
     counters: Arc<Counters>,
+    dictionaries: Arc<Dictionaries>,
     migrated_from: Option<u32>,
 }
 
@@ -98,6 +101,7 @@ impl Sqlite {
         if let Some(pages) = options.pages_max {
             conn.pragma_update(None, "max_page_count", pages).map_err(|e| cannot_open(path, &e))?;
         }
+        let dictionaries = Arc::new(Dictionaries::open(&conn).map_err(JournalError::from)?);
         let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
         let counters = Arc::new(Counters::default());
         let counted = Arc::clone(&counters);
@@ -108,7 +112,8 @@ impl Sqlite {
         let readers = Readers::new(path);
         let queue = Some(queue);
         let migrated_from = (found > 0 && found < VERSION).then_some(found);
-        Ok(Arc::new(Self { queue, thread: Some(thread), readers, counters, migrated_from }))
+        let thread = Some(thread);
+        Ok(Arc::new(Self { queue, thread, readers, counters, dictionaries, migrated_from }))
     }
 
     /// The schema version that opening brought forward to [`VERSION`]; `None` when there was nothing
@@ -149,6 +154,23 @@ impl Sqlite {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
+    /// Learns beside the work. Nothing waits for it, and nothing is lost without it.
+    fn learn(&self, lesson: Lesson) {
+        // Weak: whoever learns must not keep the writer from ending.
+        let Some(queue) = self.queue.as_ref().map(mpsc::Sender::downgrade) else { return };
+        let dictionaries = Arc::clone(&self.dictionaries);
+        tokio::task::spawn_blocking(move || {
+            let Some(learned) = lesson.learn().map(Arc::new) else { return };
+            let kept = Arc::clone(&learned);
+            let write = move |conn: &Connection| dictionaries::keep(conn, &kept);
+            let (job, answer) = writer::job(learned.bytes(), write);
+            let sent = queue.upgrade().is_some_and(|queue| queue.try_send(job).is_ok());
+            if sent && let Ok(Ok(true)) = answer.blocking_recv() {
+                dictionaries.put_in_use(learned);
+            }
+        });
+    }
+
     async fn send(&self, job: Job) -> Result<(), JournalError> {
         let queue = self.queue.as_ref().ok_or_else(closed)?;
         queue.send(job).await.map_err(|_| closed())
@@ -177,7 +199,10 @@ impl Drop for Sqlite {
 impl Journal for Sqlite {
     fn append(&self, batch: Batch) -> Task<'_, Result<(), JournalError>> {
         Box::pin(async move {
-            let prepared = append::Prepared::new(batch)?;
+            let prepared = append::Prepared::new(batch, &self.dictionaries)?;
+            if let Some(lesson) = self.dictionaries.lesson() {
+                self.learn(lesson);
+            }
             self.write(prepared.weight(), move |conn| append::append(conn, &prepared)).await
         })
     }

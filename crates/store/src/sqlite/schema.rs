@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     |conn| conn.execute_batch(include_str!("schema/5.sql")),
     |conn| conn.execute_batch(include_str!("schema/6.sql")),
     |conn| conn.execute_batch(include_str!("schema/7.sql")),
+    |conn| conn.execute_batch(include_str!("schema/8.sql")),
 ];
 
 /// The schema version this build writes.

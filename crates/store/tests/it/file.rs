@@ -160,6 +160,7 @@ const BACK_TO_5: &str = "
       FROM facets JOIN facet_runs ON facet = id WHERE kind = 'subject';
     DROP TABLE facets; DROP TABLE facets_last; DROP TABLE facet_runs;
     DROP TABLE batches;
+    DROP TABLE dictionaries;
     CREATE TABLE events (tenant TEXT NOT NULL, run TEXT NOT NULL, seq INTEGER NOT NULL,
       kind TEXT NOT NULL, at INTEGER NOT NULL, hash BLOB NOT NULL, bytes BLOB NOT NULL, openings BLOB,
       PRIMARY KEY (tenant, run, seq)) STRICT;

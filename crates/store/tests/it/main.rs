@@ -7,6 +7,7 @@
 )]
 
 mod contract;
+mod dictionary;
 mod faults;
 mod file;
 mod make;

@@ -129,6 +129,16 @@ pub(super) fn bundle(path: &Path) -> Value {
     bundle
 }
 
+/// A packed text of a database file.
+fn unpacked(conn: &Connection, packed: &[u8]) -> Vec<u8> {
+    let own = |name: &[u8]| {
+        let sql = "SELECT bytes FROM dictionaries WHERE name = ?1";
+        let packed: Vec<u8> = conn.query_row(sql, [name], |row| row.get(0)).ok()?;
+        store::unpack(&packed, |_| None)
+    };
+    store::unpack(packed, own).unwrap()
+}
+
 fn event_of(kept: &Value) -> Value {
     serde_json::from_str(kept["event"].as_str().unwrap()).unwrap()
 }
@@ -140,7 +150,7 @@ fn journal(conn: &Connection, run: &str) -> Vec<Value> {
     let mut query = conn.prepare_cached(sql).unwrap();
     let batches = query.query_map([run], |row| row.get::<_, Vec<u8>>(0)).unwrap();
     let batches: Vec<Vec<u8>> =
-        batches.map(|packed| store::unpack(&packed.unwrap()).unwrap()).collect();
+        batches.map(|packed| unpacked(conn, &packed.unwrap())).collect();
     let texts = batches.iter().flat_map(|batch| batch.split(|byte| *byte == b'\n'));
     let mut before = format!("sha256:{}", "0".repeat(64));
     let mut events = Vec::new();
