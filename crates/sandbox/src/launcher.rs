@@ -31,6 +31,8 @@ pub fn main_if_asked() {
         return;
     };
     if first == OsStr::new(GUARD) {
+        // What the host program decided for its own memory is no rule for the programs it starts.
+        let _ = rustix::thread::disable_transparent_huge_pages(false);
         exit(guard::run());
     }
     if first == OsStr::new(PROBE) {

@@ -4,8 +4,8 @@
 //!
 //! A dictionary is the frozen one with some of the store's own events and receipts behind it; values from
 //! outside are never in there, they lie sealed elsewhere. It is committed before the first text that is
-//! packed with it, and stays. When texts pack badly again (another pack, another policy), the next one is
-//! learned, ever more seldom.
+//! packed with it, and stays; when what is written changes (another pack, another policy), another one is
+//! learned. Lessons come ever more seldom: each after twice as many bytes as the one before.
 
 use std::{
     collections::VecDeque,
@@ -30,16 +30,13 @@ const SAMPLES: usize = 48;
 /// Longest text that is one of them.
 const SAMPLE_BYTES_MAX: usize = 8 << 10;
 
-/// Shortest: what is shorter is all digests.
-const SAMPLE_BYTES_MIN: usize = 256;
-
-/// A text packs badly when more of it is left, in per cent.
-const BAD_PER_CENT: usize = 23;
+/// A text is known already when less of it is left than this, in per cent of what the frozen dictionary leaves.
+const KNOWN_PER_CENT: usize = 85;
 
 /// What a lesson must leave of texts that it did not see, in per cent, for its dictionary to be kept.
 const WORTH_PER_CENT: usize = 92;
 
-/// Packed bytes between the first lessons; twice as many after each.
+/// Packed bytes before the first lesson; twice as many before each next one.
 const LESSON_BYTES: u64 = 16 << 10;
 
 /// Most dictionaries of one file.
@@ -74,7 +71,8 @@ impl Dictionary {
 
     /// Prepared at its first use.
     pub(super) fn encoder(&self) -> Option<&EncoderDictionary<'static>> {
-        let prepare = || EncoderDictionary::try_copy(&packed::numberless(&self.own), packed::LEVEL).ok();
+        let prepare =
+            || EncoderDictionary::try_copy(&packed::numberless(&self.own), packed::LEVEL).ok();
         self.encoder.get_or_init(prepare).as_ref()
     }
 }
@@ -85,25 +83,26 @@ fn name_of(own: &[u8]) -> Name {
 }
 
 /// Packs what a store writes, and learns from it.
-#[derive(Default)]
 pub(super) struct Dictionaries {
     current: RwLock<Option<Arc<Dictionary>>>,
-    pupil: Mutex<Pupil>,
     /// Packed since the last lesson.
     bytes: AtomicU64,
+    /// How many there are to be before the next one.
+    due: AtomicU64,
+    /// Heard since then.
+    samples: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Default for Dictionaries {
+    fn default() -> Self {
+        Self::new(None)
+    }
 }
 
 impl std::fmt::Debug for Dictionaries {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dictionaries").finish_non_exhaustive()
     }
-}
-
-/// Texts that packed badly, and how many lessons there were.
-#[derive(Default)]
-struct Pupil {
-    samples: Vec<Vec<u8>>,
-    lessons: u32,
 }
 
 /// What a lesson is made of.
@@ -118,8 +117,12 @@ impl Dictionaries {
         let sql = "SELECT bytes FROM dictionaries ORDER BY n DESC LIMIT 1";
         let last: Option<Vec<u8>> = conn.query_row(sql, [], |row| row.get(0)).optional()?;
         let own = last.and_then(|packed| packed::unpack(&packed, |_| None));
-        let current = RwLock::new(own.map(|own| Arc::new(Dictionary::new(own))));
-        Ok(Self { current, ..Self::default() })
+        Ok(Self::new(own.map(|own| Arc::new(Dictionary::new(own)))))
+    }
+
+    fn new(current: Option<Arc<Dictionary>>) -> Self {
+        let (bytes, due) = (AtomicU64::new(0), AtomicU64::new(LESSON_BYTES));
+        Self { current: RwLock::new(current), bytes, due, samples: Mutex::default() }
     }
 
     /// The one to pack with; none = the frozen one alone.
@@ -134,30 +137,31 @@ impl Dictionaries {
 
     /// Hears of a text and of how many bytes were left of it.
     pub(super) fn hear(&self, plain: &[u8], packed: usize) {
-        self.bytes.fetch_add(packed as u64, Ordering::Relaxed);
-        let fits = (SAMPLE_BYTES_MIN..=SAMPLE_BYTES_MAX).contains(&plain.len());
-        if !fits || packed * 100 <= plain.len() * BAD_PER_CENT {
+        let bytes = self.bytes.fetch_add(packed as u64, Ordering::Relaxed);
+        if bytes < self.due.load(Ordering::Relaxed) || plain.len() > SAMPLE_BYTES_MAX {
             return;
         }
         // Whoever would have to wait leaves it out: another text will do.
-        if let Ok(mut pupil) = self.pupil.try_lock()
-            && pupil.samples.len() < SAMPLES
+        if let Ok(mut samples) = self.samples.try_lock()
+            && samples.len() < SAMPLES
         {
-            pupil.samples.push(plain.to_vec());
+            samples.push(plain.to_vec());
         }
     }
 
     /// A lesson, when one is due.
     pub(super) fn lesson(&self) -> Option<Lesson> {
-        let mut pupil = self.pupil.try_lock().ok()?;
-        let due = LESSON_BYTES.checked_shl(pupil.lessons).unwrap_or(u64::MAX);
-        if pupil.samples.len() < SAMPLES || self.bytes.load(Ordering::Relaxed) < due {
+        let due = self.due.load(Ordering::Relaxed);
+        if self.bytes.load(Ordering::Relaxed) < due {
             return None;
         }
-        pupil.lessons += 1;
+        let mut samples = self.samples.try_lock().ok()?;
+        if samples.len() < SAMPLES {
+            return None;
+        }
+        self.due.store(due.saturating_mul(2), Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
-        let samples = std::mem::take(&mut pupil.samples);
-        Some(Lesson { before: self.current(), samples })
+        Some(Lesson { before: self.current(), samples: std::mem::take(&mut *samples) })
     }
 }
 
@@ -165,23 +169,23 @@ impl Lesson {
     /// The dictionary that knows what was heard; `None` when it would help too little. Takes some
     /// milliseconds.
     pub(super) fn learn(self) -> Option<Dictionary> {
+        let frozen = Dictionary::new(Vec::new());
         let mut own = self.before.as_ref().map(|before| before.own.clone()).unwrap_or_default();
         // Every other one is learned from; the rest says what that was good for.
         for sample in self.samples.iter().step_by(2) {
-            let known = Dictionary::new(own.clone());
-            let left = packed::length_with(&known, sample)?;
-            if left * 100 > sample.len() * BAD_PER_CENT {
+            let left = packed::length_with(&Dictionary::new(own.clone()), sample)?;
+            if left * 100 > packed::length_with(&frozen, sample)? * KNOWN_PER_CENT {
                 own.extend_from_slice(sample);
             }
         }
         own.drain(..own.len().saturating_sub(OWN_BYTES_MAX));
         let learned = Dictionary::new(own);
-        let before = self.before.unwrap_or_else(|| Arc::new(Dictionary::new(Vec::new())));
+        let before = self.before.as_deref().unwrap_or(&frozen);
         let unseen = || self.samples.iter().skip(1).step_by(2);
         let length = |with: &Dictionary| -> Option<usize> {
             unseen().map(|sample| packed::length_with(with, sample)).sum()
         };
-        let (then, now) = (length(&before)?, length(&learned)?);
+        let (then, now) = (length(before)?, length(&learned)?);
         (now * 100 <= then * WORTH_PER_CENT).then_some(learned)
     }
 }
@@ -269,7 +273,8 @@ mod tests {
         hear(&dictionaries, "a", 200);
         let learned = dictionaries.lesson().unwrap().learn().unwrap();
         let unseen = text(1_000, "a");
-        let (now, before) = (packed::length_with(&learned, &unseen).unwrap(), packed::pack(&unseen));
+        let (now, before) =
+            (packed::length_with(&learned, &unseen).unwrap(), packed::pack(&unseen));
         assert!(now * 2 < before.len(), "{now} of {}", before.len());
         assert!(learned.own.len() < 2_000, "one text says it all: {}", learned.own.len());
     }

@@ -179,7 +179,8 @@ fn read_batch(
     let wrong = |seq, problem: &str| Fault::from(batch::tampered(run, seq, problem));
     let (hash, packed): ([u8; 32], Vec<u8>) = (row.get(1)?, row.get(2)?);
     let sealed: Option<Vec<u8>> = row.get(3)?;
-    let text = dictionaries::unpack(conn, &packed).ok_or_else(|| wrong(first, "its bytes are not readable"))?;
+    let text = dictionaries::unpack(conn, &packed)
+        .ok_or_else(|| wrong(first, "its bytes are not readable"))?;
     let mut openings = match &sealed {
         None => Openings::new(),
         Some(sealed) => {

@@ -115,7 +115,8 @@ fn read_receipt(
     id: &ReceiptId,
 ) -> Result<Option<StoredReceipt>, Fault> {
     let sql = "SELECT id, run, idx, action, log_index, leaf, at, envelope FROM receipts WHERE tenant = ?1 AND id = ?2";
-    let found = select(conn, sql, &[&tenant.as_str(), &id.as_str()], |row| stored_receipt(conn, row))?;
+    let found =
+        select(conn, sql, &[&tenant.as_str(), &id.as_str()], |row| stored_receipt(conn, row))?;
     Ok(found.into_iter().next())
 }
 

@@ -37,8 +37,8 @@ const CHAIN: u8 = 3;
 /// Added to one of the above: with the dictionary whose name follows.
 const OWN: u8 = 0x80;
 
-/// More effort makes texts this short no shorter.
-pub(super) const LEVEL: i32 = 3;
+/// More effort makes texts this short no shorter, and takes twice as long.
+pub(super) const LEVEL: i32 = 1;
 
 /// Largest text that is compressed, and that is made of a compressed one.
 const BYTES_MAX: usize = BLOB_BYTES_MAX;
@@ -77,10 +77,7 @@ pub(super) fn pack(plain: &[u8]) -> Vec<u8> {
 /// `name` is what it is given, unpacked by this function too. `None` when no store packed these bytes.
 /// Nothing of it is verified.
 #[must_use]
-pub fn unpack(
-    packed: &[u8],
-    dictionary: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
-) -> Option<Vec<u8>> {
+pub fn unpack(packed: &[u8], dictionary: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
     let (&tag, rest) = packed.split_first()?;
     if tag == PLAIN {
         return Some(rest.to_vec());

@@ -37,8 +37,9 @@ fn proposals(n: usize) -> Vec<Record> {
     for seq in 2..6 {
         let head = records.last().unwrap().hash;
         let mut proposal = proposal(&run, seq, head, "house.an_operation_of_its_own").event;
-        if let Body::Proposed { definition, .. } = &mut proposal.body {
+        if let Body::Proposed { definition, step, .. } = &mut proposal.body {
             *definition = Digest::of(&[seq as u8]);
+            *step = Digest::of(&[seq as u8, 1]).hex();
         }
         records.push(Record::new(proposal).unwrap());
     }
@@ -65,7 +66,8 @@ async fn events_get_shorter_with_what_a_store_learned_and_come_back() {
     assert!(last * 100 < first * 85, "{last} of {first} bytes");
     for n in [0, 1, runs / 2, runs - 1, runs] {
         let loaded = store.claim(Tenant::default(), run(&n.to_string())).await.unwrap();
-        let bytes = |records: &[Record]| records.iter().map(|r| r.bytes.clone()).collect::<Vec<_>>();
+        let bytes =
+            |records: &[Record]| records.iter().map(|r| r.bytes.clone()).collect::<Vec<_>>();
         assert_eq!(bytes(&loaded.records), bytes(&proposals(n)));
     }
     let to = folder.dir.path().join("copy.db");

@@ -149,8 +149,7 @@ fn journal(conn: &Connection, run: &str) -> Vec<Value> {
     let sql = "SELECT events FROM batches WHERE tenant = 'default' AND run = ?1 ORDER BY seq";
     let mut query = conn.prepare_cached(sql).unwrap();
     let batches = query.query_map([run], |row| row.get::<_, Vec<u8>>(0)).unwrap();
-    let batches: Vec<Vec<u8>> =
-        batches.map(|packed| unpacked(conn, &packed.unwrap())).collect();
+    let batches: Vec<Vec<u8>> = batches.map(|packed| unpacked(conn, &packed.unwrap())).collect();
     let texts = batches.iter().flat_map(|batch| batch.split(|byte| *byte == b'\n'));
     let mut before = format!("sha256:{}", "0".repeat(64));
     let mut events = Vec::new();
