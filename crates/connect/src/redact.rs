@@ -224,6 +224,7 @@ mod tests {
         ]
     }
 
+    /// C150: Base64, hex, percent signs and JSON escapes too.
     #[test]
     fn every_spelling_is_taken_out_of_text_keys_and_values() {
         for spelling in every_spelling() {
@@ -244,6 +245,7 @@ mod tests {
         assert_eq!(value, json!({"n": "[secret:pin]", "m": 12}));
     }
 
+    /// C150: in pieces too.
     #[test]
     fn a_stream_is_clean_wherever_it_is_cut() {
         let text = format!("aa{CANARY}bb{}cc", STANDARD.encode(CANARY));

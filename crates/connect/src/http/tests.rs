@@ -329,6 +329,7 @@ async fn a_slow_sink_does_not_put_an_effect_in_doubt() {
     assert_eq!(returned.output["bytes"], json!(PREVIEW_BYTES + 2));
 }
 
+/// C150: a system that says the secret back says it to nobody.
 #[tokio::test]
 async fn a_secret_comes_back_nowhere() {
     let echo = |request: &str| {

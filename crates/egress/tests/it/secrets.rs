@@ -88,6 +88,7 @@ fn echoes() -> Vec<String> {
     all
 }
 
+/// C150: what was added outside does not come in with an answer.
 #[tokio::test]
 async fn every_form_of_a_secret_is_taken_out_however_it_is_cut() {
     for echo in echoes() {

@@ -20,6 +20,8 @@ fn run(example: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// C107, C337: the quick start and the first example have at most twenty lines and need no service; the quick start
+/// is a doc test of the crate.
 #[test]
 fn hello_is_an_agent_in_twenty_lines() {
     assert_eq!(run("hello"), "It is sunny in Bern. (2 receipts)\n");

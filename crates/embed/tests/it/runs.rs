@@ -181,6 +181,7 @@ struct Verdict {
     reasons: Vec<String>,
 }
 
+/// C033: an answer is a Rust type; what is none is sent back.
 #[tokio::test]
 async fn an_answer_has_the_type_that_is_asked_for() {
     let lines = vec![
@@ -256,6 +257,7 @@ impl engine::Clock for Still {
     }
 }
 
+/// C102: the clock is a port of the world that is handed in.
 #[tokio::test]
 async fn time_is_what_the_world_says() {
     let clock = Arc::new(Still(AtomicI64::new(86_400_000)));
@@ -275,6 +277,7 @@ impl engine::Entropy for Empty {
     }
 }
 
+/// C102: so is chance, and nothing is drawn beside it.
 #[tokio::test]
 async fn without_chance_nothing_begins() {
     let world = || World::default().by_chance_of(Arc::new(Empty));

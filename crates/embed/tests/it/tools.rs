@@ -89,6 +89,7 @@ fn is_cheap(price: &Value) -> Signal {
     }
 }
 
+/// C033, C089: the function says it all: its arguments and result become schemas, its doc comments descriptions.
 #[test]
 fn name_description_and_schema_come_from_the_function() {
     let tool = Tool::of::<send_parcel>();
@@ -200,6 +201,7 @@ async fn a_result_reaches_the_model_with_what_sensors_say() {
     assert!(!is_error);
 }
 
+/// C089: tools, skills and guides that only stand in the program are offered.
 #[tokio::test]
 async fn everything_registered_is_there_for_whoever_asks() {
     let (builder, told) = agent(vec![

@@ -83,7 +83,8 @@ fn mail() -> Value {
 }
 
 /// C067, C082: an agent reads four systems, and its answer fits its schema and its checks. What its model
-/// saw can be looked at later, to the byte (C291), and the run replays without any model (C004).
+/// saw, and which tools it was offered (C070), can be looked at later turn by turn, to the byte (C291, C092),
+/// and the run replays without any model (C004). C294: it says what its tokens cost.
 #[test]
 fn the_account_analyst_reads_four_systems_and_recommends() {
     let account = json!({ "account": ACCOUNT });
@@ -359,7 +360,7 @@ fn a_liar_is_flagged() {
     assert!(office.writes().is_empty());
 }
 
-/// A model that asks for everything gets nothing beyond its grants, and stops.
+/// A model that asks for everything, whatever it was told, gets nothing beyond its grants, and stops (C100).
 #[test]
 fn a_model_that_wants_everything_gets_what_it_was_granted() {
     let wish = || {

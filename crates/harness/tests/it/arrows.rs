@@ -151,6 +151,7 @@ fn every_licence_in_the_tree_is_one_we_can_ship() {
     assert!(wrong.is_empty(), "licences that deny.toml does not allow: {wrong:?}");
 }
 
+/// C102: six crates name no file, network, process, clock or chance.
 #[test]
 fn crates_that_only_compute_have_no_hands() {
     let sources = sources().into_iter().filter(|source| PURE.contains(&source.krate()));

@@ -87,7 +87,8 @@ fn message(model: &Model, n: usize) -> Value {
     serde_json::from_str(user["content"].as_str().unwrap()).unwrap()
 }
 
-/// Each message is a run of its own that is told what was said before, and replays alone.
+/// Each message is a run of its own that is told what was said before, and replays alone. C098: a session is
+/// resumed by the id of its last run.
 #[test]
 fn what_was_said_is_told_again_and_every_turn_is_a_run() {
     let model = Model::start([

@@ -208,6 +208,7 @@ fn nothing_leads_out_of_the_folder() {
     assert_eq!(fs::read_to_string(bench.path("outside.txt")).unwrap(), "nobody's business");
 }
 
+/// C070: which tools there are follows from what whoever hands over gave leave for.
 #[test]
 fn without_leave_an_agent_has_neither_changes_nor_a_shell() {
     let tools = |more: &[&str]| {
@@ -434,6 +435,7 @@ fn what_changes_files_must_call_itself_a_write() {
     assert_eq!(problem["detail"], said, "{problem:#}");
 }
 
+/// C032: the pack for coding.
 #[test]
 fn the_shipped_workbench_passes_its_own_tests() {
     let bench = Bench::open(vec![]);

@@ -183,7 +183,7 @@ fn a_new_project_passes_its_own_test_and_its_agent_answers_offline() {
     run_in(dir.path(), &["new", "hello"]).exits(5);
 }
 
-/// C044, C058, C204: every step of every shipped playbook, under every failure.
+/// C044, C058, C204: every step of every shipped playbook, under every failure. C032: the pack for operations.
 #[test]
 fn the_shipped_pack_passes_and_every_step_is_reached() {
     let dir = TempDir::new().unwrap();

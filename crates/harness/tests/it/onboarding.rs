@@ -200,6 +200,8 @@ impl Month {
     }
 }
 
+/// C069: between the eight times its model is asked, the steps of the playbook read, write, wait and decide by
+/// themselves. C076: parked for days at a time, up to nine, killed six times on the way, and it finishes.
 #[test]
 fn thirty_days_with_a_customer_who_gets_there() {
     let look = || Says::Calls(vec![("usage_get_usage", json!({ "account": ACCOUNT, "weeks": 4 }))]);

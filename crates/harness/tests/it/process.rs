@@ -216,6 +216,7 @@ fn echo() -> Value {
     json!({ "mode": "echo", "there": "" })
 }
 
+/// C150: the secret in its environment stands neither in the run that it told it to nor in what is exported of it.
 #[test]
 fn a_program_reads_its_call_and_answers_it_and_a_replay_needs_no_program() {
     for tier in ["restricted", "isolated"] {
@@ -295,6 +296,7 @@ fn echoing() -> (u16, Arc<Mutex<Vec<String>>>) {
     (port, seen)
 }
 
+/// C151: the secret is added outside of where the program runs.
 #[test]
 fn a_program_asks_the_outside_only_what_rules_allow_and_never_sees_the_secret() {
     let shop = Shop::open("isolated");

@@ -311,7 +311,7 @@ fn drawn(page: &str, classes: &[&str]) -> Vec<(f64, f64)> {
     bars
 }
 
-/// C016: a bar begins where its call left, and is as long as its answer took, by the journal's own times.
+/// C016, C293: a bar begins where its call left, and is as long as its answer took, by the journal's own times.
 #[tokio::test(flavor = "multi_thread")]
 async fn bars_stand_where_their_events_were() {
     let rig = Rig::open(&customer_ops(), Vec::new()).await.unwrap();

@@ -187,7 +187,7 @@ fn a_denial_and_an_expiry_end_the_action_without_a_call() {
     assert!(b.world.calls.is_empty());
 }
 
-/// C168: an edit is a new proposal that walks the whole gate again.
+/// C168, C087: an edit is a new proposal that walks the whole gate again.
 #[test]
 fn an_edit_asks_again_and_only_the_edited_call_leaves() {
     let mut b = bench(1);

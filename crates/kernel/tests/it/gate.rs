@@ -239,6 +239,7 @@ fn a_required_mask_is_applied_or_the_action_is_denied() {
     assert_eq!(run(vec![]), None, "an unregistered rewrite is a denial");
 }
 
+/// C292: of arguments and results the hashed journal and the receipts hold commitments.
 #[test]
 fn values_never_stand_in_a_hashed_body() {
     let canary = "ana.keller@northwind-robotics.example";

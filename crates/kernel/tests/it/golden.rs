@@ -1,4 +1,5 @@
-//! C361: a journal of every released format version folds and replays in this build.
+//! C361, C093: a journal of every released format version folds and replays in this build: the state of a run is
+//! nothing else.
 //!
 //! A new version gets a new file, written with `GOLDEN_WRITE=1`; the old ones must stay as they are.
 

@@ -184,6 +184,7 @@ fn a_hook_that_asks_needs_a_person_beside_whomever_policy_needs() {
     assert_eq!(needed, [("approver".to_owned(), 1), ("finance".to_owned(), 1)].into());
 }
 
+/// C087: hooks look at what was made of the call, too.
 #[test]
 fn an_edit_is_looked_at_again() {
     let mut b = bench(vec![gate("check")]);

@@ -153,6 +153,7 @@ async fn a_conversation_begun_anew_under_its_name_forgets_the_old_one() {
     }
 }
 
+/// C136: cache control.
 #[tokio::test]
 async fn cache_markers_stand_on_the_head_and_at_the_last_two_prompts() {
     let api = ApiKind::Anthropic;

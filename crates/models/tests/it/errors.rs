@@ -1,4 +1,4 @@
-//! Every refusal a provider gives, as the kernel hears of it.
+//! Every refusal a provider gives, as the kernel hears of it, on every wire (C135, C136, C137).
 
 use kernel::exception::{Class, Landed};
 use models::{ApiKind, Ask, Http, Key, Model, Streaming, clock::Clock};
@@ -186,6 +186,7 @@ async fn an_error_inside_of_a_good_answer_is_an_error() {
     }
 }
 
+/// C135: the headers of a 429.
 #[tokio::test]
 async fn the_wait_a_provider_asks_for_is_passed_on() {
     for (header, value, wait) in [

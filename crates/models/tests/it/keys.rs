@@ -14,6 +14,7 @@ fn check(what: &str, text: &str) {
     assert!(!text.contains(CANARY), "{what} shows the key: {text}");
 }
 
+/// C138: whatever is printed of a client, it is not its key.
 #[tokio::test]
 async fn nothing_prints_a_key() {
     for api in ApiKind::ALL {

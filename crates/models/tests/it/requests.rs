@@ -1,4 +1,4 @@
-//! The requests of representative conversations, as golden files: read by people, and checked against
+//! The requests of representative conversations, as golden files (C091): read by people, and checked against
 //! the official SDKs' own types by `tests/sdk/run`.
 //!
 //! `HARNESS_UPDATE=1` writes them anew.

@@ -234,6 +234,7 @@ async fn a_rate_is_kept_and_says_when_to_come_again() {
     assert_eq!((failure.class, failure.retry_after_ms), (Class::RateLimit, Some(1_000)));
 }
 
+/// C294: tokens and their price make the cost of a call.
 #[tokio::test]
 async fn calls_cost_what_their_tokens_cost() {
     let eur = Currency::parse("EUR").unwrap();

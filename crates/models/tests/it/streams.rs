@@ -1,4 +1,4 @@
-//! Streams cut at every byte, cut short, hung and abandoned.
+//! Streams cut at every byte, cut short, hung and abandoned, on every wire (C135, C136, C137).
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::{
     wires::fixture,
 };
 
+/// C104: usage is recorded of a stream, too.
 #[tokio::test]
 async fn a_stream_reads_the_same_wherever_it_is_cut() {
     for api in ApiKind::ALL {
@@ -41,6 +42,7 @@ async fn a_stream_reads_the_same_wherever_it_is_cut() {
     }
 }
 
+/// C104: deltas in their order.
 #[tokio::test]
 async fn what_is_said_is_told_as_soon_as_it_comes() {
     for (api, expected) in [
@@ -97,6 +99,7 @@ async fn a_server_that_hangs_is_left_in_time_and_one_that_only_does_not_hang_up_
     }
 }
 
+/// C104: cancelled in the middle of an answer.
 #[tokio::test]
 async fn dropping_the_future_hangs_up_and_the_conversation_goes_on() {
     let api = ApiKind::OpenAi;

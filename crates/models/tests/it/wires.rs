@@ -1,4 +1,5 @@
-//! What each wire makes of its provider's documented answers.
+//! What each wire makes of its provider's documented answers: tools, calls side by side, reasoning and usage on the
+//! wires of OpenAI (C135), Anthropic (C136) and Gemini (C137).
 
 use std::{fs, path::PathBuf};
 
@@ -64,6 +65,7 @@ fn malformed(item: &Item) -> (&str, &str) {
     }
 }
 
+/// C294: tokens read, cached, written and thought, as each provider counts them.
 #[tokio::test]
 async fn a_plain_answer_is_read_on_every_wire() {
     let thought = reasoning("One and two.");
@@ -142,6 +144,7 @@ async fn refusals_are_refusals_on_every_wire() {
     }
 }
 
+/// C136, C137: thinking blocks and thought signatures too.
 #[tokio::test]
 async fn reasoning_goes_back_exactly_as_it_came() {
     let (_, next) = turn(ApiKind::Anthropic, &fixture(ApiKind::Anthropic, "calls.json")).await;
@@ -197,6 +200,7 @@ async fn reasoning_goes_back_exactly_as_it_came() {
     );
 }
 
+/// C094: what a provider's own tools did stands in the reply, which is journaled, beside calls that are left to us.
 #[tokio::test]
 async fn what_a_provider_runs_itself_is_shown_and_goes_back() {
     let raw = fixture(ApiKind::Anthropic, "provided.json");
@@ -362,6 +366,7 @@ async fn texts_become_vectors_in_their_order() {
     assert_eq!(nobody.embed(&texts, &asking).await.unwrap_err().code(), "model_config");
 }
 
+/// C138: a client from a kind, an address, a model and a key.
 #[tokio::test]
 async fn one_line_builds_a_client_and_connections_are_kept() {
     let server = Server::script(vec![Answer::of(&fixture(ApiKind::OpenAi, "stream.sse"))]).await;

@@ -61,6 +61,7 @@ fn the_digest_is_that_of_names_and_bytes() {
     assert_ne!(digest(&renamed), digest(&small()));
 }
 
+/// C099: the digest of a plan tells another pack, policy or configuration.
 #[test]
 fn equal_inputs_give_an_equal_plan_and_anything_else_another() {
     let one = pack(&small());

@@ -41,7 +41,8 @@ fn send_is_tainted(drive: &mut Drive, turn: u32) -> bool {
     drive.proposals().last().unwrap().existence.is_tainted()
 }
 
-/// Values of the run are told once, and again only when they change; too much of them is cut.
+/// Values of the run are told once, and again only when they change; too much of them is cut. They are a kind of
+/// their own beside the task (C239).
 #[test]
 fn state_is_told_when_it_changes() {
     let values = json!({ "account": "${{ intent.account }}", "limit": "${{ pack.limit }}" });
@@ -71,7 +72,8 @@ fn untrusted_state_comes_as_a_handle() {
     assert_eq!(*sent.args, json!({ "id": "attack" }));
 }
 
-/// What is remembered is told once, before the task, within its budget and with its labels.
+/// What is remembered is told once, before the task, within its budget, however much it is (C236), and with its
+/// labels.
 #[test]
 fn memory_is_told_before_the_task() {
     let mut drive = started(memory(10));

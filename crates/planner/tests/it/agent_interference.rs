@@ -273,7 +273,7 @@ fn an_unasked_write_differs_by_declared_answers_alone() {
 }
 
 /// Questions, sensors and handles are folded from what was observed and from nothing else: stop anywhere,
-/// fold again, and the same is wanted.
+/// fold again, and the same is wanted. C070: so are the tools that its model is offered.
 #[test]
 fn any_prefix_folds_to_the_same_moves() {
     for seed in 0..40 {

@@ -47,7 +47,7 @@ fn by_read(more: Value) -> Value {
     sensor
 }
 
-/// What is computed is told in the next turn and on record; said again unchanged, it is not told again.
+/// What is computed is told in the next turn and on record; said again unchanged, it is not told again (C083).
 #[test]
 fn a_verdict_is_told_once_and_recorded_each_time() {
     let mut drive = sensing(json!({}));
@@ -134,7 +134,8 @@ fn a_fix_is_proposed_once_and_told() {
     assert!(sensed(&drive, 4).last().unwrap().contains("denied by policy"));
 }
 
-/// What untrusted text made a sensor find, a person decides about: the fix exists because of it.
+/// What untrusted text made a sensor find, a person decides about: the fix exists because of it, and is tainted
+/// for the gate (C084).
 #[test]
 fn a_fix_of_what_untrusted_text_says_is_tainted() {
     let mut drive = fixing();
@@ -157,7 +158,7 @@ fn answering(more: Value) -> Drive {
     sensing(more)
 }
 
-/// A computed sensor gates the answer; a model that judges does not, and is a caveat.
+/// A computed sensor gates the answer; a model that judges does not, and is a caveat (C083).
 #[test]
 fn a_computed_no_sends_the_answer_back_and_a_judged_one_is_a_caveat() {
     let mut drive = answering(json!({ "sense": { "by": "that", "that": "result != 'maybe'" } }));

@@ -192,6 +192,7 @@ fn an_edited_event() {
     expect(&mended, Check::Close);
 }
 
+/// C292: arguments and result of a call are what its receipt commits to.
 #[test]
 fn an_edited_event_that_a_receipt_speaks_of() {
     let edits: [(&str, Edit); 8] = [

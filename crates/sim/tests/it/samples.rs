@@ -18,6 +18,7 @@ fn held(tally: &Tally) {
     assert_eq!(tally.broken, 0, "{broken:#?}\nplay one again: harness-sim --only CASE");
 }
 
+/// C095: the one state machine of a run keeps its invariants, whatever fails at whichever point of these scenarios.
 #[test]
 fn every_fault_at_every_point_of_a_sample_of_the_grid() {
     let tally = whole_grid(2, STRIDE);

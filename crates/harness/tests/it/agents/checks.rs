@@ -156,7 +156,7 @@ fn replays(office: &Office, run: &str) {
 }
 
 /// What an operation finds in a result is told in the next turn; what one finds in the answer sends it back
-/// with the pack's words, never with the check's. A replay asks neither.
+/// with the pack's words, never with the check's (C083). A replay asks neither.
 #[test]
 fn operations_look_at_results_and_at_the_answer() {
     let checks = Checks::start(|path| match path.contains("ACC-0001") || path.contains("Mira") {

@@ -161,7 +161,7 @@ const SENSORS: &str = "sensors:
 ";
 
 /// A sensor looks at what a call brought; what it found is put right through the gate without asking the
-/// model, and told; one at the answer sends it back.
+/// model, and told; one at the answer sends it back. C084, C097: the fix takes no turn of the model.
 #[test]
 fn a_sensor_puts_right_what_it_finds_and_gates_the_answer() {
     let model =
@@ -192,7 +192,8 @@ const CONTEXT: &str = "context:
   memory: {do: crm.get_account, with: {account: ACC-0001}, tokens: 80}
 ";
 
-/// What an agent is reminded by and the values of its run are shown under their sources, within budget.
+/// What an agent is reminded by and the values of its run are shown under their sources, within budget: each
+/// piece of a prompt says where it is from (C091, C092), and what each source took is counted (C234).
 #[test]
 fn context_shows_memory_and_state_under_their_sources() {
     let model = Model::start([Says::Text("I know it already.")]);

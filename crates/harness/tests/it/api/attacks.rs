@@ -165,7 +165,7 @@ fn a_body_that_dawdles_is_not_waited_for() {
     assert_eq!(api.get(&ulla, "/v1/halts").ok()["items"], json!([]), "half a request does nothing");
 }
 
-/// The log tells routes and statuses, never who a token is or what somebody wrote.
+/// The log tells routes and statuses, never who a token is or what somebody wrote (C150).
 #[test]
 fn the_log_holds_no_secret_and_no_value() {
     let office = crate::support::Office::open();

@@ -73,6 +73,7 @@ fn submit(api: &Api, token: &str, account: &str) -> String {
     id_of(&api.post(token, "/v1/intents", &body).ok())
 }
 
+/// C098: every event once, and again from wherever a listener says it was.
 #[test]
 fn a_listener_hears_ids_and_kinds_and_resumes_without_a_gap() {
     let api = Api::open();

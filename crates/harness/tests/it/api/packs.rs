@@ -128,6 +128,7 @@ fn what_policy_or_configuration_does_not_cover_is_not_installed() {
     assert_eq!(refused.refused(422), "pack-invalid");
 }
 
+/// C099: a run keeps the version of its pack, agents included, whatever is installed meanwhile.
 #[test]
 fn an_upgrade_shows_what_is_different_and_a_run_in_flight_keeps_its_version() {
     let mut api = bare();

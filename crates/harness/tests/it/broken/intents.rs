@@ -51,6 +51,7 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     (r#"{"intent": "renewal_risk_review", "inputs": {"account": null}}"#, "account"),
 ];
 
+/// C103: inputs are held to their schema and to a size at the door.
 #[test]
 fn broken_intents() {
     let desk = Desk::open();

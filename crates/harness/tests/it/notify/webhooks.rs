@@ -90,7 +90,7 @@ fn killed_before_it_was_heard_it_is_told_again_under_the_same_name() {
 }
 
 /// However a receiver behaves and however often the sender dies: what was opened is told, each under one
-/// name, and names are not shared.
+/// name, and names are not shared (C098).
 #[test]
 fn what_was_opened_is_told_at_least_once_under_one_name() {
     const ACCOUNTS: u32 = 9;

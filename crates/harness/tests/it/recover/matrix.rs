@@ -1,6 +1,7 @@
 //! Seven tool failures × seven recoveries (C204): what each pair does, declared in one table, shown to
 //! people by `docs/recovery-matrix.md`, and proven by one named test each: the faults that evals inject in CI
-//! (C326). Asking for a clarification (C200) is one of the seven.
+//! (C326). Asking for a clarification (C200) is one of the seven. How to recover is the harness's to decide (C074),
+//! and the run tells the class and the recovery taken (C295).
 //!
 //! In every cell a write has happened before the failure, so that stopping has something to take back,
 //! and another is wanted after it, so that a recovery can switch it off.
