@@ -31,8 +31,8 @@ use crate::{
     ingest::{Pick, Received, Rules, ingest},
     mail,
     outside::{self, Outside},
-    pages::{Pages, Runner},
     pace::RATE_CALLS_MAX,
+    pages::{Pages, Runner},
     process::{Program, Tool},
     read::Reader,
     secret::{Secrets, Vault},
@@ -51,8 +51,7 @@ const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 const COMPILED_MAX: usize = 4_096;
 
 /// Connector kinds, as bindings spell them.
-const KINDS: [&str; 8] =
-    ["http", "sql", "mail", "process", "folder", "web", "builtin", "outside"];
+const KINDS: [&str; 8] = ["http", "sql", "mail", "process", "folder", "web", "builtin", "outside"];
 
 /// What the host gives: clocks, the schema validator and a place for large results.
 #[derive(Clone, Debug)]
@@ -183,8 +182,7 @@ impl Connectors {
             let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
             let commands = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
             let gauge = Mutex::new(Gauge::new(host.circuit, system.rate()));
-            let target =
-                Target { system, turns, commands, clients, program, folder, pages, gauge };
+            let target = Target { system, turns, commands, clients, program, folder, pages, gauge };
             targets.insert(name, target);
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());

@@ -5,8 +5,8 @@
 //! and an operation that labels it otherwise does not load.
 
 use ::web::{
-    CHARS_DEFAULT, CHARS_MAX, Failed, Fetched, Found, Others, Part, Places, Query,
-    RESULTS_DEFAULT, Range, Reach, Searcher, Trip, Ways, Web, Why,
+    CHARS_DEFAULT, CHARS_MAX, Failed, Fetched, Found, Others, Part, Places, Query, RESULTS_DEFAULT,
+    Range, Reach, Searcher, Trip, Ways, Web, Why,
 };
 use jiff::Timestamp;
 use kernel::{
@@ -53,7 +53,8 @@ impl Runner {
         let found = ERRANDS.iter().find(|(known, _)| *known == wanted).map(|(_, errand)| *errand);
         let known = ERRANDS.iter().map(|(known, _)| *known);
         let errand = found.ok_or_else(|| {
-            let text = format!("nothing called `{wanted}` is asked of the web{}", hint(wanted, known));
+            let text =
+                format!("nothing called `{wanted}` is asked of the web{}", hint(wanted, known));
             binding.error("do", text)
         })?;
         if operation.is_write() {
@@ -186,9 +187,9 @@ fn told(fetched: &Fetched, part: Part, range: Range) -> Value {
 }
 
 fn listed(found: &Found) -> Value {
-    let hits = found.hits.iter().map(|hit| {
-        json!({ "title": hit.title, "url": hit.url, "snippet": hit.snippet, "age": hit.age })
-    });
+    let hits = found.hits.iter().map(
+        |hit| json!({ "title": hit.title, "url": hit.url, "snippet": hit.snippet, "age": hit.age }),
+    );
     let results: Vec<Value> = hits.collect();
     json!({ "engine": found.engine, "results": results, "left_out": found.left_out })
 }
@@ -203,10 +204,7 @@ fn failure(failed: Failed) -> Failure {
         Why::Late => Class::Timeout,
         Why::Shape => Class::UnexpectedShape,
     };
-    Failure {
-        retry_after_ms: failed.retry_after_ms,
-        ..fail(class, Landed::No, failed.message)
-    }
+    Failure { retry_after_ms: failed.retry_after_ms, ..fail(class, Landed::No, failed.message) }
 }
 
 fn text<'a>(call: &'a Call, name: &str) -> Result<&'a str, Failure> {

@@ -74,7 +74,10 @@ async fn a_page_comes_as_markdown_and_as_nobodys_word() {
     assert_eq!(output["url"], url(&server, "/page"));
     assert_eq!((&output["title"], &output["text"]), (&json!("T"), &json!("One **two**")));
     assert_eq!((&output["format"], &output["from"]), (&json!("markdown"), &json!("host")));
-    assert_eq!((&output["remains"], &output["next"], &output["cut"]), (&json!(0), &Value::Null, &json!(false)));
+    assert_eq!(
+        (&output["remains"], &output["next"], &output["cut"]),
+        (&json!(0), &Value::Null, &json!(false))
+    );
     assert_eq!(output["fetched_at"], "2026-11-20T09:00:00Z");
 }
 
@@ -144,7 +147,8 @@ async fn a_host_that_hangs_ends_with_the_calls_deadline() {
     let server = Server::start(|_| Reply::Hang).await;
     let slow = read(&server, "/").with(|trial| trial.operation.timeout_ms = 100);
     assert_eq!(failure(&slow).await.class, Class::Timeout);
-    let drip = Server::start(|_| Reply::Drip("HTTP/1.1 200 X\r\nContent-Type: text/plain\r\n\r\n")).await;
+    let drip =
+        Server::start(|_| Reply::Drip("HTTP/1.1 200 X\r\nContent-Type: text/plain\r\n\r\n")).await;
     let slow = read(&drip, "/").with(|trial| trial.operation.timeout_ms = 100);
     assert_eq!(failure(&slow).await.class, Class::Timeout);
 }
@@ -159,7 +163,8 @@ async fn what_one_host_wants_or_fails_holds_up_no_other() {
     let connectors = trial.connectors();
     for _ in 0..20 {
         let args = json!({ "url": url(&bad, "/broken") });
-        let failed = connectors.run(self::trial(WebSystem::default(), "read").args(args).call()).await;
+        let failed =
+            connectors.run(self::trial(WebSystem::default(), "read").args(args).call()).await;
         assert_eq!(failed.unwrap_err().class, Class::Unavailable);
     }
     let health = connectors.health();
@@ -177,7 +182,11 @@ async fn a_secret_comes_back_nowhere() {
     let trial = read(&server, "/secret");
     let connectors = trial.connectors();
     // Known to the vault once it was needed.
-    let search = Search { engine: Engine::Searxng, url: Some(url(&server, "/x")), key: Some("token".into()) };
+    let search = Search {
+        engine: Engine::Searxng,
+        url: Some(url(&server, "/x")),
+        key: Some("token".into()),
+    };
     let system = WebSystem { search: Some(search), ..declared(&server) };
     let searching = self::trial(system, "search").args(json!({ "query": "x" }));
     let both = searching.connectors();
@@ -224,7 +233,8 @@ async fn an_engine_that_wants_a_pause_gets_one() {
 
 #[tokio::test]
 async fn without_an_engine_a_search_says_what_is_missing() {
-    let failed = failure(&trial(WebSystem::default(), "search").args(json!({ "query": "x" }))).await;
+    let failed =
+        failure(&trial(WebSystem::default(), "search").args(json!({ "query": "x" }))).await;
     assert_eq!(failed.class, Class::Permission);
     assert!(failed.message.contains("[systems.sys.search]"), "{}", failed.message);
 }
@@ -239,7 +249,9 @@ fn an_operation_that_says_less_than_it_does_does_not_load() {
     told(check(|trial| trial.operation.facts.egress = false), "egress: true");
     told(check(|trial| trial.operation.facts.effect = Effect::Write), "effect: read");
     told(
-        check(|trial| trial.operation.labels.whole = Label::new(Trust::User, Confidentiality::Public)),
+        check(|trial| {
+            trial.operation.labels.whole = Label::new(Trust::User, Confidentiality::Public)
+        }),
         "trust: untrusted",
     );
     told(
@@ -251,12 +263,16 @@ fn an_operation_that_says_less_than_it_does_does_not_load() {
     );
     told(
         check(|trial| {
-            trial.operation.binding = json!({ "kind": "web", "system": "sys", "do": "fetsh" }).into();
+            trial.operation.binding =
+                json!({ "kind": "web", "system": "sys", "do": "fetsh" }).into();
         }),
         "fetch",
     );
     told(
-        check(|trial| trial.systems = [("sys".to_owned(), System::Http { url: "http://a".into(), rate: None })].into()),
+        check(|trial| {
+            trial.systems =
+                [("sys".to_owned(), System::Http { url: "http://a".into(), rate: None })].into()
+        }),
         "kind http",
     );
 }
@@ -277,7 +293,10 @@ fn a_system_that_cannot_be_held_does_not_start() {
         (host("https://a.example"), "hosts"),
         (host("169.254.169.254"), "metadata"),
         (host("*.com"), "two parts"),
-        (WebSystem { private: vec!["fe80::1".parse().unwrap()], ..WebSystem::default() }, "private"),
+        (
+            WebSystem { private: vec!["fe80::1".parse().unwrap()], ..WebSystem::default() },
+            "private",
+        ),
         (of(Engine::Brave, None, None), "search.key"),
         (of(Engine::Brave, None, Some("tokn")), "tokn"),
         (of(Engine::Searxng, None, None), "search.url"),

@@ -71,7 +71,10 @@ const LEAVES: [(&str, &[&str]); 25] = [
     ("seccompiler", &["sandbox"]),
     ("syn", &["macros"]),
     ("testkit", &[]),
-    ("tokio", &["engine", "store", "connect", "egress", "web", "models", "world", "embed", "harness"]),
+    (
+        "tokio",
+        &["engine", "store", "connect", "egress", "web", "models", "world", "embed", "harness"],
+    ),
     ("tokio-postgres", &["connect"]),
     ("zstd", &["store"]),
 ];
