@@ -89,28 +89,21 @@ fn spelled(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut bytes = text.bytes().peekable();
     while let Some(byte) = bytes.next() {
-        let digits = if byte == b'%' { pair(&bytes) } else { None };
-        if let Some(unpacked) = digits {
-            bytes.next();
-            bytes.next();
-            push(
-                &mut out,
-                unpacked,
-                unpacked.is_ascii_alphanumeric() || b"-._~".contains(&unpacked),
-            );
+        let (byte, is_plain) = match if byte == b'%' { pair(&bytes) } else { None } {
+            Some(unpacked) => {
+                bytes.next();
+                bytes.next();
+                (unpacked, unpacked.is_ascii_alphanumeric() || b"-._~".contains(&unpacked))
+            }
+            None => (byte, byte.is_ascii_graphic()),
+        };
+        if is_plain {
+            out.push(char::from(byte));
         } else {
-            push(&mut out, byte, byte.is_ascii_graphic());
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
     out
-}
-
-fn push(out: &mut String, byte: u8, is_plain: bool) {
-    if is_plain {
-        out.push(char::from(byte));
-    } else {
-        out.push_str(&format!("%{byte:02X}"));
-    }
 }
 
 fn pair(rest: &std::iter::Peekable<std::str::Bytes<'_>>) -> Option<u8> {

@@ -345,13 +345,10 @@ impl<'a> Writer<'a> {
             }
             return;
         }
-        let mut words = text.split(|c: char| c.is_ascii_whitespace()).peekable();
-        let mut is_first = true;
-        while let Some(word) = words.next() {
-            if !is_first {
+        for (number, word) in text.split(|c: char| c.is_ascii_whitespace()).enumerate() {
+            if number > 0 {
                 self.gap(Gap::Space);
             }
-            is_first = false;
             if !word.is_empty() {
                 self.raw(word);
             }
