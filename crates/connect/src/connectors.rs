@@ -423,18 +423,28 @@ impl Connectors {
                 Ok((Received::Value(value).into(), Pick::default()))
             }
             Binding::Web(runner) => {
-                let target = self.target(&runner.system)?;
-                let place = (runner.system.as_str(), target, &target.turns);
-                // A host that wants a pause, or does not answer, must not close the web to everybody.
-                let _turn = match runner.has_one_target() {
-                    true => self.enter(place, call, departure).await?,
-                    false => self.line_up(place, call, departure).await?,
-                };
-                let pages = target.pages.as_ref().ok_or_else(|| wrong_kind(&runner.system))?;
-                let value = pages.call(runner, (call, &self.vault), departure).await?;
+                let value = self.run_errand(runner, call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
         }
+    }
+
+    /// One errand to the web, in its turn.
+    async fn run_errand(
+        &self,
+        runner: &Runner,
+        call: &Call,
+        departure: &Departure,
+    ) -> Result<Value, Failure> {
+        let target = self.target(&runner.system)?;
+        let place = (runner.system.as_str(), target, &target.turns);
+        // A host that wants a pause, or does not answer, must not close the web to everybody.
+        let _turn = match runner.has_one_target() {
+            true => self.enter(place, call, departure).await?,
+            false => self.line_up(place, call, departure).await?,
+        };
+        let pages = target.pages.as_ref().ok_or_else(|| wrong_kind(&runner.system))?;
+        pages.call(runner, (call, &self.vault), departure).await
     }
 
     /// Sends a message of the harness's own through a declared mail server, in its turn.
