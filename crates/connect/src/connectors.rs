@@ -32,6 +32,7 @@ use crate::{
     mail,
     outside::{self, Outside},
     pace::RATE_CALLS_MAX,
+    pages::{Pages, Runner},
     process::{Program, Tool},
     read::Reader,
     secret::{Secrets, Vault},
@@ -50,7 +51,7 @@ const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 const COMPILED_MAX: usize = 4_096;
 
 /// Connector kinds, as bindings spell them.
-const KINDS: [&str; 7] = ["http", "sql", "mail", "process", "folder", "builtin", "outside"];
+const KINDS: [&str; 8] = ["http", "sql", "mail", "process", "folder", "web", "builtin", "outside"];
 
 /// What the host gives: clocks, the schema validator and a place for large results.
 #[derive(Clone, Debug)]
@@ -90,6 +91,7 @@ struct Target {
     clients: Option<http::Clients>,
     program: Option<Program>,
     folder: Option<Folder>,
+    pages: Option<Pages>,
     gauge: Mutex<Gauge>,
 }
 
@@ -106,6 +108,7 @@ enum Binding {
     Mail(mail::Sender),
     Process(Tool),
     Folder(Hand),
+    Web(Runner),
     Builtin(Builtin),
     Hook(Hook),
     Outside,
@@ -137,6 +140,7 @@ impl Binding {
             Self::Mail(sender) => Some(&sender.system),
             Self::Process(tool) => Some(&tool.system),
             Self::Folder(hand) => Some(&hand.system),
+            Self::Web(runner) => Some(&runner.system),
             Self::Builtin(_) | Self::Hook(_) | Self::Outside => None,
         }
     }
@@ -160,7 +164,8 @@ impl Connectors {
                 | System::Postgres { .. }
                 | System::Smtp { .. }
                 | System::Process(_)
-                | System::Folder(_) => None,
+                | System::Folder(_)
+                | System::Web(_) => None,
             };
             let program = match &system {
                 System::Process(declared) => Some(Program::new(&name, declared, &vault)?),
@@ -170,11 +175,15 @@ impl Connectors {
                 System::Folder(declared) => Some(Folder::new(&name, declared, &vault)?),
                 _ => None,
             };
+            let pages = match &system {
+                System::Web(declared) => Some(Pages::new(&name, declared, &vault)?),
+                _ => None,
+            };
             let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
             let commands = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
             let gauge = Mutex::new(Gauge::new(host.circuit, system.rate()));
-            targets
-                .insert(name, Target { system, turns, commands, clients, program, folder, gauge });
+            let target = Target { system, turns, commands, clients, program, folder, pages, gauge };
+            targets.insert(name, target);
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
         let hooks = Semaphore::new(hook::AT_A_TIME_MAX);
@@ -207,6 +216,7 @@ impl Connectors {
             | Binding::Mail(_)
             | Binding::Process(_)
             | Binding::Folder(_)
+            | Binding::Web(_)
             | Binding::Builtin(_)
             | Binding::Hook(_)
             | Binding::Outside => None,
@@ -218,6 +228,7 @@ impl Connectors {
             Binding::Mail(_) => &["smtp"],
             Binding::Process(_) => &["process"],
             Binding::Folder(_) => &["folder"],
+            Binding::Web(_) => &["web"],
             Binding::Builtin(_) | Binding::Hook(_) | Binding::Outside => &[],
         };
         let Some(name) = binding.system() else { return Ok(()) };
@@ -296,13 +307,22 @@ impl Connectors {
         call: &Call,
         departure: &Departure,
     ) -> Result<tokio::sync::SemaphorePermit<'t>, Failure> {
+        let turn = self.line_up((name, target, turns), call, departure).await?;
+        departure.mark_tried();
+        Ok(turn)
+    }
+
+    /// As [`Self::enter`], where how the call ends says nothing about the others of its target.
+    async fn line_up<'t>(
+        &self,
+        (name, target, turns): (&str, &Target, &'t Semaphore),
+        call: &Call,
+        departure: &Departure,
+    ) -> Result<tokio::sync::SemaphorePermit<'t>, Failure> {
         target.gauge().admit(call, name, self.moment())?;
         departure.mark_admitted();
         let turn = turns.acquire().await;
-        let turn = turn
-            .map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))?;
-        departure.mark_tried();
-        Ok(turn)
+        turn.map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))
     }
 
     async fn reach(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
@@ -402,7 +422,29 @@ impl Connectors {
                 let value = folder.call(hand, (call, &self.around()), departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
+            Binding::Web(runner) => {
+                let value = self.run_errand(runner, call, departure).await?;
+                Ok((Received::Value(value).into(), Pick::default()))
+            }
         }
+    }
+
+    /// One errand to the web, in its turn.
+    async fn run_errand(
+        &self,
+        runner: &Runner,
+        call: &Call,
+        departure: &Departure,
+    ) -> Result<Value, Failure> {
+        let target = self.target(&runner.system)?;
+        let place = (runner.system.as_str(), target, &target.turns);
+        // A host that wants a pause, or does not answer, must not close the web to everybody.
+        let _turn = match runner.has_one_target() {
+            true => self.enter(place, call, departure).await?,
+            false => self.line_up(place, call, departure).await?,
+        };
+        let pages = target.pages.as_ref().ok_or_else(|| wrong_kind(&runner.system))?;
+        pages.call(runner, (call, &self.vault), departure).await
     }
 
     /// Sends a message of the harness's own through a declared mail server, in its turn.
@@ -493,6 +535,7 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
         "mail" => mail::Sender::compile(&binding, operation).map(Binding::Mail),
         "process" => Tool::compile(&binding).map(Binding::Process),
         "folder" => Hand::compile(&binding, operation).map(Binding::Folder),
+        "web" => Runner::compile(&binding, operation).map(Binding::Web),
         "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
         // Not among the kinds that are suggested: no pack declares one.
         "hook" => Hook::compile(&binding, operation).map(Binding::Hook),
@@ -505,9 +548,11 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
 
 fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error> {
     match system {
-        System::Http { .. } | System::Sqlite { .. } | System::Process(_) | System::Folder(_) => {
-            Ok(())
-        }
+        System::Http { .. }
+        | System::Sqlite { .. }
+        | System::Process(_)
+        | System::Folder(_)
+        | System::Web(_) => Ok(()),
         System::Postgres { dsn, password, .. } => {
             password.as_ref().map_or(Ok(()), |secret| vault.secrets().check(secret))?;
             sql::check_dsn(name, dsn, vault)

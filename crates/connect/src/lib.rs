@@ -1,5 +1,5 @@
 //! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP), `process` (programs in a
-//! sandbox), `folder` (files and a shell), `builtin` and the operator's hooks,
+//! sandbox), `folder` (files and a shell), `web` (pages and searching), `builtin` and the operator's hooks,
 //! behind `kernel::port::Connector`; secret references; and [`ingest::ingest`], which every outside byte passes.
 //!
 //! It must not know: planners, policy, packs, the journal. It reads what to do from a
@@ -32,6 +32,7 @@ mod mail;
 pub mod outside;
 pub mod outward;
 pub mod pace;
+mod pages;
 mod process;
 mod read;
 pub mod redact;
@@ -52,5 +53,5 @@ pub use error::Error;
 pub use gauge::{Health, OperationHealth};
 pub use mail::Notice;
 pub use secret::Secrets;
-pub use system::{FolderSystem, ProcessSystem, ShellRules, System, Systems};
+pub use system::{FolderSystem, ProcessSystem, Search, ShellRules, System, Systems, WebSystem};
 pub use way_out::Traffic;

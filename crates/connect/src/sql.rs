@@ -195,9 +195,11 @@ pub(crate) async fn call(query: &Query, call: &Call, wire: &Wire<'_>) -> Result<
             let login = postgres::Login { dsn, password: password.as_deref() };
             postgres::call(query, call, login, wire).await
         }
-        System::Http { .. } | System::Smtp { .. } | System::Process(_) | System::Folder(_) => {
-            Err(refuse(format!("system `{}` is no database", query.system)))
-        }
+        System::Http { .. }
+        | System::Smtp { .. }
+        | System::Process(_)
+        | System::Folder(_)
+        | System::Web(_) => Err(refuse(format!("system `{}` is no database", query.system))),
     }
 }
 

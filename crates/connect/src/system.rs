@@ -1,7 +1,8 @@
 //! The outside systems an operator has declared, by name.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
+use ::web::{Engine, Limits};
 use egress::Rules;
 use kernel::operation::Rate;
 use sandbox::{Profile, Tier};
@@ -60,6 +61,52 @@ pub enum System {
     Process(Box<ProcessSystem>),
     /// A folder of this machine: its files, and a shell where the operator gives it one.
     Folder(Box<FolderSystem>),
+    /// The web: pages of hosts that may be asked, and who is asked when something is searched for.
+    Web(Box<WebSystem>),
+}
+
+/// Which pages of the web may be read, and who searches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebSystem {
+    /// Hosts that may be asked: names, `*.` and a name (everything below it), or addresses; a port stands behind a colon
+    /// where it is not the usual one. An address that is not public is asked only where it stands here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Whether every other public host may be asked, too; absent = no.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub any: bool,
+    /// Addresses that are not public and that a listed name may nevertheless lead to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub private: Vec<IpAddr>,
+    /// How much is read of a page, and kept.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Who searches; absent = nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
+    /// How often it may be called, over all runs; absent = as often as it bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+/// A search engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// `brave`, `tavily` or `searxng`.
+    pub engine: Engine,
+    /// Where it is asked; absent = where the engine itself is. It may be near: this address is the operator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Name of the secret that proves who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_no(value: &bool) -> bool {
+    !*value
 }
 
 /// A folder, and what may be done in it beside reading and changing files.
@@ -137,6 +184,7 @@ impl System {
             | Self::Smtp { rate, .. } => *rate,
             Self::Process(process) => process.rate,
             Self::Folder(folder) => folder.rate,
+            Self::Web(web) => web.rate,
         }
     }
 
@@ -150,6 +198,7 @@ impl System {
             Self::Smtp { .. } => "smtp",
             Self::Process(_) => "process",
             Self::Folder(_) => "folder",
+            Self::Web(_) => "web",
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - It resolves names itself, checks every address, and connects to one that it checked.
 //! - Secrets are added outside, and taken out of what comes back.
 //! - Every request comes to one [`Event`]; what does not pass is answered with a [`Refusal`]'s code.
+//! - [`Direct`] makes connections under the same checks for code of ours that asks for itself.
 //!
 //! It must not know any other crate of ours, and it never follows a redirect: whoever follows one asks anew.
 //!
@@ -14,6 +15,7 @@
 
 mod address;
 mod body;
+mod direct;
 mod error;
 mod event;
 mod headers;
@@ -33,6 +35,7 @@ mod tunnel;
 mod upstream;
 
 pub use address::Kind;
+pub use direct::{Connection, Direct, Target};
 pub use error::Error;
 pub use event::{Event, TEXT_CHARS_MAX, Witness};
 pub use host::{Host, Spelling};

@@ -10,7 +10,6 @@ use crate::{
     address::{self, Kind},
     host::Host,
     refusal::Refusal,
-    rules::Allowed,
 };
 
 /// Most addresses of one name; a name that has more is refused, because not all were looked at.
@@ -38,12 +37,16 @@ impl Resolver for System {
     }
 }
 
+/// Whether an address that is not public may be connected to nevertheless. What nothing opens is not even asked about.
+pub(crate) type Opens<'a> = &'a (dyn Fn(IpAddr) -> bool + Send + Sync);
+
 /// The addresses to connect to, every one of them checked. One that may not be reached makes the whole name suspect.
 pub(crate) async fn resolve(
     resolver: &dyn Resolver,
-    allowed: &Allowed<'_>,
+    (host, port): (&Host, u16),
+    opens: Opens<'_>,
 ) -> Result<Vec<SocketAddr>, Refusal> {
-    let found = match &allowed.host {
+    let found = match host {
         Host::Address(ip) => vec![*ip],
         Host::Name(name) => resolver.resolve(name).await.map_err(|_| Refusal::Resolve)?,
     };
@@ -52,8 +55,8 @@ pub(crate) async fn resolve(
     }
     let check = |ip: IpAddr| {
         let (ip, kind) = (address::plain(ip), Kind::of(ip));
-        let is_open = kind == Kind::Public || (kind.may_be_opened() && allowed.rule.opens(ip));
-        if is_open { Ok(SocketAddr::new(ip, allowed.port)) } else { Err(Refusal::Address(kind)) }
+        let is_open = kind == Kind::Public || (kind.may_be_opened() && opens(ip));
+        if is_open { Ok(SocketAddr::new(ip, port)) } else { Err(Refusal::Address(kind)) }
     };
     found.into_iter().map(check).collect()
 }

@@ -156,7 +156,10 @@ async fn forward(
     let head = prepare(shared, &allowed, &place, head)?;
     let method = head.method().clone();
     let opened = in_time(&shared.limits, async {
-        let (stream, address) = shared.outside.reach(&allowed, &shared.limits).await?;
+        let (stream, address) = shared
+            .outside
+            .reach((&allowed.host, allowed.port), &|ip| allowed.rule.opens(ip), &shared.limits)
+            .await?;
         trace.note(|event| event.address = Some(address));
         shared.outside.open(stream, (place.scheme, &place.host), &shared.limits).await
     });
@@ -226,11 +229,11 @@ fn prepare(
 
 /// Sends a request and waits for the head of its answer, as long as something moves.
 async fn send(
-    mut opened: Opened,
+    mut opened: Opened<Sent>,
     request: Request<Sent>,
     trace: &Trace,
     limits: &Limits,
-) -> Result<(Response<Incoming>, Opened), Refusal> {
+) -> Result<(Response<Incoming>, Opened<Sent>), Refusal> {
     let quiet = async {
         let mut before = trace.moved();
         loop {
@@ -325,8 +328,15 @@ async fn connect(
     let allowed = shared.book.tunnel(&place)?;
     trace.note(|event| event.rule = Some(allowed.rule.index));
     let Host::Name(name) = &allowed.host else { return Err(Refusal::NoTunnel) };
-    let (outside, address) =
-        in_time(&shared.limits, shared.outside.reach(&allowed, &shared.limits)).await?;
+    let (outside, address) = in_time(
+        &shared.limits,
+        shared.outside.reach(
+            (&allowed.host, allowed.port),
+            &|ip| allowed.rule.opens(ip),
+            &shared.limits,
+        ),
+    )
+    .await?;
     trace.note(|event| event.address = Some(address));
     let (limits, rule) = (&shared.limits, allowed.rule);
     line.hand_over(Tunnel {

@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use hyper::client::conn::http1::{self, SendRequest};
+use bytes::Bytes;
+use hyper::{
+    body::Body,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -13,13 +17,13 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    body::{Driver, Sent},
+    body::Driver,
     error::Error,
     host::Host,
     limits::{Limits, ms},
     refusal::Refusal,
-    resolve::{Resolver, resolve},
-    rules::{Allowed, Scheme},
+    resolve::{Opens, Resolver, resolve},
+    rules::Scheme,
 };
 
 /// How many addresses of a name are tried, one after the other.
@@ -48,8 +52,8 @@ impl std::fmt::Debug for Outside {
 }
 
 /// A connection on which one request is sent.
-pub(crate) struct Opened {
-    pub(crate) sender: SendRequest<Sent>,
+pub(crate) struct Opened<B> {
+    pub(crate) sender: SendRequest<B>,
     pub(crate) driver: Driver,
 }
 
@@ -61,10 +65,11 @@ impl Outside {
     /// Looks the host up once, and connects to one of the addresses that were checked.
     pub(crate) async fn reach(
         &self,
-        allowed: &Allowed<'_>,
+        (host, port): (&Host, u16),
+        opens: Opens<'_>,
         limits: &Limits,
     ) -> Result<(TcpStream, SocketAddr), Refusal> {
-        let addresses = resolve(self.resolver.as_ref(), allowed).await?;
+        let addresses = resolve(self.resolver.as_ref(), (host, port), opens).await?;
         let tries = u32::try_from(addresses.len().min(TRIES_MAX)).unwrap_or(1);
         // One that swallows everything leaves time for the others.
         let share = ms(limits.connect_ms).checked_div(tries).unwrap_or_default();
@@ -78,12 +83,16 @@ impl Outside {
     }
 
     /// Makes a connection ready for one request.
-    pub(crate) async fn open(
+    pub(crate) async fn open<B>(
         &self,
         stream: TcpStream,
         (scheme, host): (Scheme, &Host),
         limits: &Limits,
-    ) -> Result<Opened, Refusal> {
+    ) -> Result<Opened<B>, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let mut http = http1::Builder::new();
         http.max_buf_size(limits.head_bytes_max).max_headers(limits.headers_max);
         if scheme == Scheme::Http {

@@ -32,6 +32,9 @@ pub(crate) const DEEDS: [&str; 11] = [
     "shell",
 ];
 
+/// What is asked of the web.
+pub(crate) const ERRANDS: [&str; 3] = ["fetch", "read", "search"];
+
 /// Most rows a statement may give or touch.
 pub(crate) const ROWS_MAX: i64 = 10_000;
 
@@ -130,7 +133,8 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
                 binding.insert("from".into(), json!(request.need_text("from")));
             }
             ConnectorKind::Process => read_picks(&mut request, &mut binding),
-            ConnectorKind::Folder => read_deed(&mut request, &mut binding),
+            ConnectorKind::Folder => read_deed(&mut request, &mut binding, ("deed", &DEEDS)),
+            ConnectorKind::Web => read_deed(&mut request, &mut binding, ("errand", &ERRANDS)),
             ConnectorKind::Builtin => read_builtin(&mut request, &mut binding),
             ConnectorKind::Outside => {}
         }
@@ -139,10 +143,14 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
     Value::Object(binding)
 }
 
-fn read_deed(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) {
+fn read_deed(
+    request: &mut Fields<'_, '_>,
+    binding: &mut Map<String, Value>,
+    (what, known): (&str, &[&'static str]),
+) {
     let Some(node) = request.need("do") else { return };
-    let names = DEEDS.map(|name| (name, name));
-    if let Some(name) = request.reader.choice(node, "deed", &names) {
+    let names: Vec<_> = known.iter().map(|&name| (name, name)).collect();
+    if let Some(name) = request.reader.choice(node, what, &names) {
         binding.insert("do".into(), json!(name));
     }
 }

@@ -32,12 +32,13 @@ pub(crate) const OPERATIONS_MAX: usize = 200;
 /// Most calls that a rate may count: each is remembered for as long as the rate says.
 const RATE_CALLS_MAX: i64 = 10_000;
 
-const KINDS: [(&str, ConnectorKind); 7] = [
+const KINDS: [(&str, ConnectorKind); 8] = [
     ("http", ConnectorKind::Http),
     ("sql", ConnectorKind::Sql),
     ("mail", ConnectorKind::Mail),
     ("process", ConnectorKind::Process),
     ("folder", ConnectorKind::Folder),
+    ("web", ConnectorKind::Web),
     ("builtin", ConnectorKind::Builtin),
     ("outside", ConnectorKind::Outside),
 ];
@@ -131,7 +132,8 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
         | ConnectorKind::Sql
         | ConnectorKind::Mail
         | ConnectorKind::Process
-        | ConnectorKind::Folder => Some(fields.need_name("system")),
+        | ConnectorKind::Folder
+        | ConnectorKind::Web => Some(fields.need_name("system")),
     };
     let auth = fields.get("auth").and_then(|node| read_auth(node, reader));
     let mut shared = Shared {
@@ -196,8 +198,19 @@ fn read_operation(
         binding: Arc::new(read_request(&mut fields, shared)),
     };
     check_companions(&operation, fields.place, reader);
+    check_errand(&operation, fields.place, reader);
     fields.done();
     Some((operation, rules))
+}
+
+/// Whoever chooses an address chooses who hears what stands in it.
+fn check_errand(operation: &Operation, place: Place, reader: Reader<'_>) {
+    let binding = &operation.binding;
+    let fetches = binding["kind"] == "web" && binding["do"] == "fetch";
+    if fetches && !operation.facts.egress {
+        let fix = "say `egress: true`, or `do: read` for hosts that the operator lists";
+        reader.wrong(place, "`do: fetch` is egress: whoever calls it chooses the host", fix);
+    }
 }
 
 /// What an operation says about its own failures: a rule that holds wherever it is used.
@@ -262,6 +275,7 @@ fn read_facts(fields: &mut Fields<'_, '_>, kind: ConnectorKind) -> Facts {
             | ConnectorKind::Sql
             | ConnectorKind::Process
             | ConnectorKind::Folder
+            | ConnectorKind::Web
             | ConnectorKind::Builtin,
             None | Some(Flag::No),
         ) => false,

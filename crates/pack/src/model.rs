@@ -162,6 +162,8 @@ pub enum ConnectorKind {
     Process,
     /// Files of a folder, and a shell in it.
     Folder,
+    /// Pages of the web, and searching.
+    Web,
     /// Built into the harness.
     Builtin,
     /// Made by whoever asked: an agent that is not ours, with tools of its own.
@@ -178,6 +180,7 @@ impl ConnectorKind {
             Self::Mail => "mail",
             Self::Process => "process",
             Self::Folder => "folder",
+            Self::Web => "web",
             Self::Builtin => "builtin",
             Self::Outside => "outside",
         }

@@ -10,6 +10,7 @@
 
 mod addresses;
 mod bounds;
+mod corpus;
 mod ground;
 mod http;
 mod rules;

@@ -16,7 +16,7 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
@@ -27,12 +27,13 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("receipts", &["kernel"]),
     ("engine", &["kernel"]),
     ("store", &["kernel"]),
-    ("connect", &["kernel", "files", "sandbox", "egress"]),
+    ("connect", &["kernel", "files", "sandbox", "egress", "web"]),
     ("models", &["kernel"]),
     ("macros", &[]),
     ("sandbox", &[]),
     ("files", &[]),
     ("egress", &[]),
+    ("web", &["egress"]),
     (
         "embed",
         &["kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models", "macros"],
@@ -47,15 +48,17 @@ const ARROWS: [(&str, &[&str]); 18] = [
 ];
 
 /// Heavy or telling dependency → the only crates that may need it.
-const LEAVES: [(&str, &[&str]); 23] = [
+const LEAVES: [(&str, &[&str]); 25] = [
     ("anyhow", &["harness"]),
     ("axum", &["harness", "world"]),
     ("cedar-policy", &["policy"]),
     ("clap", &["harness"]),
     ("ed25519-dalek", &["receipts"]),
+    ("flate2", &["web"]),
     ("getrandom", &["engine", "store", "harness"]),
     ("grep-searcher", &["files"]),
     ("hmac", &["connect"]),
+    ("html5ever", &["web"]),
     ("hyper-rustls", &["models"]),
     ("ignore", &["files"]),
     ("inventory", &["embed"]),
@@ -68,7 +71,10 @@ const LEAVES: [(&str, &[&str]); 23] = [
     ("seccompiler", &["sandbox"]),
     ("syn", &["macros"]),
     ("testkit", &[]),
-    ("tokio", &["engine", "store", "connect", "egress", "models", "world", "embed", "harness"]),
+    (
+        "tokio",
+        &["engine", "store", "connect", "egress", "web", "models", "world", "embed", "harness"],
+    ),
     ("tokio-postgres", &["connect"]),
     ("zstd", &["store"]),
 ];

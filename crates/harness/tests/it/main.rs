@@ -48,3 +48,5 @@ mod storm;
 mod support;
 #[cfg(test)]
 mod ui;
+#[cfg(test)]
+mod web;

@@ -58,7 +58,8 @@ fn opened(system: &System) -> Vec<(&'static str, &Path, Leave)> {
         System::Http { .. }
         | System::Sqlite { .. }
         | System::Postgres { .. }
-        | System::Smtp { .. } => None,
+        | System::Smtp { .. }
+        | System::Web(_) => None,
     };
     let folder = match system {
         System::Folder(folder) => Some(("path", folder.path.as_path(), Leave::Write)),
