@@ -67,12 +67,12 @@ pub(crate) fn find(name: &str) -> Option<&'static Wrapper> {
     WRAPPERS.iter().find(|wrapper| wrapper.name == name)
 }
 
+/// The words of the program that is run, and the options with a value before it, by their letter.
+pub(crate) type Inner<'w> = (&'w [Word], Vec<(char, &'w Word)>);
+
 /// The words of the program that is run, and the values of options by their letter; `None` where it cannot be said
 /// which of the words are options.
-pub(crate) fn inner<'w>(
-    wrapper: &Wrapper,
-    words: &'w [Word],
-) -> Option<(&'w [Word], Vec<(char, &'w Word)>)> {
+pub(crate) fn inner<'w>(wrapper: &Wrapper, words: &'w [Word]) -> Option<Inner<'w>> {
     let (long_flags, long_values) = match wrapper.name {
         "env" => ENV_LONG,
         "xargs" => XARGS_LONG,

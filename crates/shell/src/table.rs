@@ -249,7 +249,7 @@ fn one_or(words: &[Word], otherwise: Effect) -> BTreeSet<Effect> {
 }
 
 /// The script of `sed` and `awk` is the first word that is no option.
-fn script<'w>(words: &'w [Word]) -> Option<&'w str> {
+fn script(words: &[Word]) -> Option<&str> {
     operands(words).next().and_then(Word::fixed)
 }
 
@@ -346,19 +346,16 @@ fn git(words: &[Word]) -> BTreeSet<Effect> {
         "request-pull",
         "lfs",
     ];
-    match verb {
-        Some(verb) if looks.contains(&verb) => effects.insert(Reads),
-        Some(verb) if network.contains(&verb) => {
-            effects.extend([Writes, Network]);
-            true
+    let more: &[Effect] = match verb {
+        Some(verb) if looks.contains(&verb) => &[Reads],
+        Some(verb) if network.contains(&verb) => &[Writes, Network],
+        Some("config") => &[Writes, Settings],
+        Some("clean" | "rm" | "reset" | "checkout" | "restore" | "switch" | "stash") => {
+            &[Writes, Deletes]
         }
-        Some("config") => effects.extend_one_of([Writes, Settings]),
-        Some("clean" | "rm") => effects.extend_one_of([Writes, Deletes]),
-        Some("reset" | "checkout" | "restore" | "switch" | "stash") => {
-            effects.extend_one_of([Writes, Deletes])
-        }
-        _ => effects.insert(Writes),
+        _ => &[Writes],
     };
+    effects.extend(more);
     // Settings on the command line, and output to files.
     let risky = Options {
         short: "cO",
@@ -379,17 +376,6 @@ fn git(words: &[Word]) -> BTreeSet<Effect> {
         effects.insert(Unknown);
     }
     effects
-}
-
-trait ExtendOneOf {
-    fn extend_one_of<const N: usize>(&mut self, effects: [Effect; N]) -> bool;
-}
-
-impl ExtendOneOf for BTreeSet<Effect> {
-    fn extend_one_of<const N: usize>(&mut self, effects: [Effect; N]) -> bool {
-        self.extend(effects);
-        true
-    }
 }
 
 fn tar(words: &[Word]) -> BTreeSet<Effect> {

@@ -17,9 +17,8 @@ fn sed_command(command: &str) -> bool {
         // With three marks there is one way to read it; escapes and brackets could hide another.
         let parts: Vec<&str> = body.split(mark).collect();
         let [_, _, _, flags] = parts.as_slice() else { return false };
-        let plain = mark != '\\' && !body.contains('\\') && !body.contains('[');
-        let escaped = !body.contains(&format!("\\{mark}")) && !body.contains('[') && mark != '\\';
-        return (plain || escaped) && flags.chars().all(|c| "gpiI0123456789".contains(c));
+        let hidden = mark == '\\' || body.contains('[') || body.contains(&format!("\\{mark}"));
+        return !hidden && flags.chars().all(|c| "gpiI0123456789".contains(c));
     }
     rest.chars().count() == 1 && "pdq=PDlhHgGxnN".contains(letter)
 }
