@@ -9,7 +9,7 @@ use std::{
 use kernel::{
     exception::{Class, Landed},
     gate::Permit,
-    id::OperationId,
+    id::{OperationId, RunId, Tenant},
     operation::{Operation, Rate, TIMEOUT_MAX_MS},
     port::{Connector, Failure, Outcome, Task, Validate},
 };
@@ -38,6 +38,7 @@ use crate::{
     secret::{Secrets, Vault},
     sql,
     system::{System, Systems},
+    tap::Listen,
     way_out::{Around, Traffic},
 };
 
@@ -66,6 +67,8 @@ pub struct Host {
     pub circuit: CircuitRule,
     /// Who is told what sandboxed programs ask of the outside.
     pub traffic: Arc<dyn Traffic>,
+    /// Who is told what commands and code write, while they run.
+    pub listen: Arc<dyn Listen>,
 }
 
 /// All connectors of one installation.
@@ -120,7 +123,7 @@ impl Target {
         match binding {
             Binding::Process(_) => self.program.as_ref().is_some_and(Program::has_way_out),
             Binding::Folder(hand) => {
-                hand.is_shell() && self.folder.as_ref().is_some_and(Folder::has_way_out)
+                self.folder.as_ref().is_some_and(|folder| folder.has_way_out(hand))
             }
             _ => false,
         }
@@ -284,6 +287,13 @@ impl Connectors {
         seen.collect()
     }
 
+    /// A run is over: whatever it has started and left is ended.
+    pub fn run_over(&self, tenant: &Tenant, run: &RunId) {
+        for folder in self.targets.values().filter_map(|target| target.folder.as_ref()) {
+            folder.over(tenant, run);
+        }
+    }
+
     fn moment(&self) -> Moment {
         Moment { boot_ms: self.host.clock.boot_ms(), at: self.host.clock.now_ms() }
     }
@@ -416,7 +426,7 @@ impl Connectors {
             }
             Binding::Folder(hand) => {
                 let target = self.target(&hand.system)?;
-                let turns = if hand.is_shell() { &target.commands } else { &target.turns };
+                let turns = if hand.is_command() { &target.commands } else { &target.turns };
                 let _turn = self.enter((&hand.system, target, turns), call, departure).await?;
                 let folder = target.folder.as_ref().ok_or_else(|| wrong_kind(&hand.system))?;
                 let value = folder.call(hand, (call, &self.around()), departure).await?;
@@ -486,8 +496,8 @@ impl Connectors {
     }
 
     fn around(&self) -> Around<'_> {
-        let Host { clock, traffic, .. } = &self.host;
-        Around { vault: &self.vault, clock, traffic }
+        let Host { clock, traffic, listen, .. } = &self.host;
+        Around { vault: &self.vault, clock, traffic, listen }
     }
 
     fn target(&self, name: &str) -> Result<&Target, Failure> {

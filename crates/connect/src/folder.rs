@@ -1,4 +1,4 @@
-//! Files of one folder; `shell` is the shell in it.
+//! Files of one folder; `shell` is the shell in it, `code` its interpreters.
 //!
 //! The operator declares the folder and whether there is a shell; a pack names the system. Files are read and changed by
 //! `files`, which nothing leads out of; the shell is a program in a sandbox that sees the folder and the system's
@@ -9,6 +9,7 @@ use std::{path::PathBuf, sync::Arc};
 use files::{Count, Edit, Expect, Hash, Image, Limits, List, Pattern, Range, Root, Search};
 use kernel::{
     exception::{Class, Landed},
+    id::{RunId, Tenant},
     operation::{Operation, Undo},
     port::Failure,
 };
@@ -20,10 +21,11 @@ use tokio::task::spawn_blocking;
 use crate::{
     blob::PREVIEW_BYTES,
     call::{Call, Departure, fail, refuse},
+    code::{Code, Tongue},
     error::{Error, hint},
     read::Reader,
     secret::Vault,
-    shell::Shell,
+    shell::{Shell, Use},
     system::FolderSystem,
     way_out::Around,
 };
@@ -51,11 +53,12 @@ enum Deed {
     MakeFolder,
     Image,
     Restore,
-    Shell,
+    Shell(Use),
+    Code(Tongue),
 }
 
 /// Every deed by its name in packs; the shipped `workbench` uses each.
-const DEEDS: [(&str, Deed); 11] = [
+const DEEDS: [(&str, Deed); 18] = [
     ("read", Deed::Read),
     ("list", Deed::List),
     ("search", Deed::Search),
@@ -66,21 +69,39 @@ const DEEDS: [(&str, Deed); 11] = [
     ("make_folder", Deed::MakeFolder),
     ("image", Deed::Image),
     ("restore", Deed::Restore),
-    ("shell", Deed::Shell),
+    ("shell", Deed::Shell(Use::Run)),
+    ("look", Deed::Shell(Use::Look)),
+    ("job_start", Deed::Shell(Use::Start)),
+    ("job_read", Deed::Shell(Use::Read)),
+    ("job_stop", Deed::Shell(Use::Stop)),
+    ("job_list", Deed::Shell(Use::List)),
+    ("python", Deed::Code(Tongue::Python)),
+    ("javascript", Deed::Code(Tongue::JavaScript)),
 ];
 
 impl Deed {
     fn is_change(self) -> bool {
         match self {
-            Self::Read | Self::List | Self::Search | Self::Image => false,
+            // A look is held to it by its sandbox. Whoever may start a job may end it: that changes nothing but the job.
+            Self::Read
+            | Self::List
+            | Self::Search
+            | Self::Image
+            | Self::Shell(Use::Look | Use::Read | Use::Stop | Use::List) => false,
             Self::Write
             | Self::Edit
             | Self::Move
             | Self::Remove
             | Self::MakeFolder
             | Self::Restore
-            | Self::Shell => true,
+            | Self::Shell(Use::Run | Use::Start)
+            | Self::Code(_) => true,
         }
+    }
+
+    /// Whether it runs what a caller wrote.
+    fn runs(self) -> bool {
+        matches!(self, Self::Shell(Use::Run | Use::Start) | Self::Code(_))
     }
 }
 
@@ -110,15 +131,16 @@ impl Hand {
             );
         }
         // A command that is said to be undoable would run without anybody being asked.
-        if deed == Deed::Shell && operation.facts.undo != Undo::None {
+        if deed.runs() && operation.facts.undo != Undo::None {
             let text = "nobody can say how to take a command back; leave `undo` out";
             return Err(binding.error("do", text));
         }
         Ok(Self { system: binding.text("system")?.to_owned(), deed })
     }
 
-    pub(crate) fn is_shell(&self) -> bool {
-        self.deed == Deed::Shell
+    /// Whether it takes its turn among commands, which take long.
+    pub(crate) fn is_command(&self) -> bool {
+        matches!(self.deed, Deed::Shell(_) | Deed::Code(_))
     }
 }
 
@@ -128,6 +150,7 @@ pub(crate) struct Folder {
     name: String,
     path: PathBuf,
     shell: Option<Shell>,
+    code: Option<Code>,
 }
 
 impl Folder {
@@ -139,20 +162,41 @@ impl Folder {
         }
         let shell = declared.shell.as_ref();
         let shell = shell.map(|rules| Shell::new((name, &path), rules, vault)).transpose()?;
-        Ok(Self { name: name.to_owned(), path, shell })
+        let code = declared.code.as_ref();
+        let code = code.map(|rules| Code::new((name, &path), rules, vault)).transpose()?;
+        Ok(Self { name: name.to_owned(), path, shell, code })
     }
 
-    /// The tier its shell would run in, or what this machine is missing; none where it has no shell.
+    /// The tier its commands and code would run in, or what this machine is missing; none where it has neither.
     pub(crate) fn held(&self) -> Option<Result<Tier, String>> {
         if !self.path.is_dir() {
             return Some(Err(format!("{} is no folder", self.path.display())));
         }
-        self.shell.as_ref().map(Shell::held)
+        let shell = self.shell.as_ref().map(|shell| shell.place.held());
+        let code = self.code.as_ref().map(Code::held);
+        // What is missing comes first.
+        match (shell, code) {
+            (Some(Ok(_)) | None, Some(code)) => Some(code),
+            (shell, _) => shell,
+        }
     }
 
-    /// Whether its commands may ask the outside for anything.
-    pub(crate) fn has_way_out(&self) -> bool {
-        self.shell.as_ref().is_some_and(Shell::has_way_out)
+    /// Whether what this does may ask the outside for anything.
+    pub(crate) fn has_way_out(&self, hand: &Hand) -> bool {
+        match hand.deed {
+            Deed::Shell(Use::Run | Use::Start) => {
+                self.shell.as_ref().is_some_and(|shell| shell.place.has_way_out())
+            }
+            Deed::Code(_) => self.code.as_ref().is_some_and(Code::has_way_out),
+            _ => false,
+        }
+    }
+
+    /// Ends whatever a run has started here.
+    pub(crate) fn over(&self, tenant: &Tenant, run: &RunId) {
+        if let Some(shell) = &self.shell {
+            shell.over(tenant, run);
+        }
     }
 
     pub(crate) async fn call(
@@ -161,15 +205,23 @@ impl Folder {
         (call, around): (&Call, &Around<'_>),
         departure: &Departure,
     ) -> Result<Value, Failure> {
-        if hand.deed == Deed::Shell {
-            let Some(shell) = &self.shell else {
-                let name = &self.name;
-                let message = format!(
-                    "`{name}` has no shell; the operator gives it one under [systems.{name}.shell]"
-                );
-                return Err(fail(Class::Permission, Landed::No, message));
-            };
-            return shell.call((call, around), departure).await;
+        let has_no = |what: &str, table: &str| {
+            let name = &self.name;
+            let message = format!(
+                "`{name}` has no {what}; the operator gives it one under [systems.{name}.{table}]"
+            );
+            fail(Class::Permission, Landed::No, message)
+        };
+        match hand.deed {
+            Deed::Shell(wanted) => {
+                let shell = self.shell.as_ref().ok_or_else(|| has_no("shell", "shell"))?;
+                return shell.call(wanted, (call, around), departure).await;
+            }
+            Deed::Code(tongue) => {
+                let code = self.code.as_ref().ok_or_else(|| has_no("interpreter", "code"))?;
+                return code.call(tongue, (call, around), departure).await;
+            }
+            _ => {}
         }
         let (deed, args, path) = (hand.deed, Arc::clone(&call.args), self.path.clone());
         // What is to be taken back must leave a file that an image can hold.
@@ -396,7 +448,7 @@ fn do_it(root: &Root, deed: Deed, args: &Value) -> Result<Value, Failure> {
             let image = root.before(&path).map_err(failed)?;
             Ok(json!({ "path": path, "image": to_value(&image)? }))
         }
-        Deed::Shell => Err(refuse("a shell is no file")),
+        Deed::Shell(_) | Deed::Code(_) => Err(refuse("what runs is no file")),
         Deed::Write | Deed::Edit | Deed::Move | Deed::Remove | Deed::MakeFolder | Deed::Restore => {
             change(root, deed, args)
         }

@@ -19,6 +19,7 @@ mod calculator;
 mod call;
 pub mod circuit;
 pub mod clock;
+mod code;
 mod connectors;
 mod contract;
 pub mod entity;
@@ -28,11 +29,13 @@ mod gauge;
 pub mod hook;
 mod http;
 pub mod ingest;
+mod jobs;
 mod mail;
 pub mod outside;
 pub mod outward;
 pub mod pace;
 mod pages;
+mod place;
 mod process;
 mod read;
 pub mod redact;
@@ -42,6 +45,7 @@ mod shell;
 mod sql;
 mod started;
 pub mod system;
+mod tap;
 #[cfg(test)]
 mod testing;
 mod way_out;
@@ -53,5 +57,9 @@ pub use error::Error;
 pub use gauge::{Health, OperationHealth};
 pub use mail::Notice;
 pub use secret::Secrets;
-pub use system::{FolderSystem, ProcessSystem, Search, ShellRules, System, Systems, WebSystem};
+pub use system::{
+    CodeRules, FolderSystem, Language, ProcessSystem, Search, ShellRules, System, Systems,
+    WebSystem,
+};
+pub use tap::Listen;
 pub use way_out::Traffic;

@@ -1,43 +1,58 @@
 //! The shell of a declared folder: a command, in a sandbox that sees the folder and the system's libraries.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kernel::{
     exception::{Class, Landed},
+    id::{RunId, Tenant},
     port::Failure,
 };
-use sandbox::{Captured, Command, End, Finished, Limit, Profile, Tier};
+use sandbox::Command;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    call::{Call, Departure, fail, refuse},
+    call::{Call, Departure, clip, fail, refuse},
     error::Error,
-    folder::{REPOSITORY, RESULT_BYTES, read_args, shrinking},
-    redact::Redactor,
+    folder::read_args,
+    jobs::{Jobs, Prepared, Started},
+    place::{Access, Place, ended, with_streams},
     secret::Vault,
-    started::{Walls, how_it_ended, name},
     system::ShellRules,
-    way_out::{Around, WayOut},
+    way_out::Around,
 };
 
 /// Most bytes of a command.
 const COMMAND_MAX_BYTES: usize = 64 * 1024;
 
+/// Longest part of a reading that a refusal tells, in characters.
+const SUMMARY_MAX_CHARS: usize = 300;
+
 /// The program that reads a command.
 const SHELL: &str = "/bin/sh";
-
-/// Longest value of a secret, in bytes.
-const SECRET_MAX: usize = 4096;
 
 /// A shell, and what stands around it.
 #[derive(Debug)]
 pub(crate) struct Shell {
-    system: String,
-    folder: PathBuf,
-    walls: Walls,
-    profile: Profile,
-    out: WayOut,
+    pub(crate) place: Place,
+    jobs: Jobs,
+}
+
+/// What is done with a shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A command is run to its end.
+    Run,
+    /// A command that surely only looks is run to its end, and can do nothing else.
+    Look,
+    /// A command is started, and goes on.
+    Start,
+    /// What a job has said is read.
+    Read,
+    /// A job is ended.
+    Stop,
+    /// The jobs of the run are told.
+    List,
 }
 
 #[derive(Deserialize)]
@@ -47,126 +62,96 @@ struct Asked {
 }
 
 impl Shell {
-    pub(crate) fn new(
-        (system, folder): (&str, &Path),
-        rules: &ShellRules,
-        vault: &Vault,
-    ) -> Result<Self, Error> {
-        let profile = rules.profile.clone();
-        profile.check().map_err(|error| Error::System {
-            system: system.to_owned(),
-            problem: error.to_string(),
-        })?;
-        let out = WayOut::new(system, &rules.egress, (rules.tier, &profile), vault)?;
-        let (system, folder) = (system.to_owned(), folder.to_owned());
-        Ok(Self { system, folder, walls: Walls::new(rules.tier), profile, out })
+    pub(crate) fn new(at: (&str, &Path), rules: &ShellRules, vault: &Vault) -> Result<Self, Error> {
+        Ok(Self { place: Place::new(at, rules, vault)?, jobs: Jobs::default() })
     }
 
-    /// The tier it would run in, or what this machine is missing.
-    pub(crate) fn held(&self) -> Result<Tier, String> {
-        self.walls.held(&self.inside()?)
+    pub(crate) async fn call(
+        &self,
+        wanted: Use,
+        (call, around): (&Call, &Around<'_>),
+        departure: &Departure,
+    ) -> Result<Value, Failure> {
+        match wanted {
+            Use::Run => self.run(Access::Change, (call, around), departure).await,
+            Use::Look => self.run(Access::Look, (call, around), departure).await,
+            Use::Start => self.start((call, around), departure).await,
+            Use::Read => {
+                departure.leave()?;
+                self.jobs.read(call).await
+            }
+            Use::Stop => {
+                departure.leave()?;
+                self.jobs.stop(call).await
+            }
+            Use::List => {
+                departure.leave()?;
+                Ok(self.jobs.list(call))
+            }
+        }
     }
 
-    /// Whether its commands may ask the outside for anything.
-    pub(crate) fn has_way_out(&self) -> bool {
-        self.out.is_open()
+    /// Ends whatever a run has started here.
+    pub(crate) fn over(&self, tenant: &Tenant, run: &RunId) {
+        self.jobs.over(tenant, run);
     }
 
     /// Runs a command to its end. What it ends with is a result, not a failure, unless its time was over.
-    pub(crate) async fn call(
+    async fn run(
+        &self,
+        access: Access,
+        (call, around): (&Call, &Around<'_>),
+        departure: &Departure,
+    ) -> Result<Value, Failure> {
+        let text = command_of(call)?;
+        if access == Access::Look {
+            let reading = ::shell::read(&text);
+            if !reading.only_reads() {
+                let summary = clip(&reading.summary, SUMMARY_MAX_CHARS);
+                return Err(refuse(format!(
+                    "this does more than look, so nothing was run. {summary}"
+                )));
+            }
+        }
+        let opened = self.place.open(access, (call, around))?;
+        let command = Command::new(SHELL).arguments(["-c", &text]);
+        let (finished, requests) =
+            self.place.run((call, around, departure), opened, command).await?;
+        with_streams(&finished, &around.vault.redactor(), &ended(&finished, &requests))
+    }
+
+    /// Starts a command that goes on: the result says which job it is.
+    async fn start(
         &self,
         (call, around): (&Call, &Around<'_>),
         departure: &Departure,
     ) -> Result<Value, Failure> {
-        let Asked { command } = read_args(&call.args)?;
-        if command.trim().is_empty() || command.len() > COMMAND_MAX_BYTES || command.contains('\0')
-        {
-            return Err(refuse(format!(
-                "`command` must have 1 to {COMMAND_MAX_BYTES} bytes and no NUL"
-            )));
-        }
-        let profile = self.inside();
-        let mut profile =
-            profile.map_err(|problem| fail(Class::Unavailable, Landed::No, problem))?;
-        let most = u64::from(call.operation.timeout_ms).max(1);
-        profile.limits.deadline_ms = profile.limits.deadline_ms.min(most);
-        let out = self.out.open(call, around, &mut profile)?;
-        let run = Command::new(SHELL).arguments(["-c", &command]);
-        let finished = self.walls.run(&self.system, (profile, run), departure).await?;
-        let requests = out.close().await;
-        let outcome = &finished.outcome;
-        if outcome.limits.contains(&Limit::Deadline) || outcome.asked {
-            let how = how_it_ended(outcome.end, &outcome.limits);
-            return Err(fail(Class::Timeout, departure.landed(), format!("the command {how}")));
-        }
-        result(&finished, &requests, &around.vault.redactor())
-    }
-
-    /// The profile as the folder is now: a command starts in it and may change what is in it, but not the repository that
-    /// is there, where it could plant what `git` runs for whoever works there next.
-    fn inside(&self) -> Result<Profile, String> {
-        let mut profile = self.profile.clone();
-        let folder = &self.folder;
-        let folder = folder
-            .canonicalize()
-            .map_err(|error| format!("{} cannot be opened: {error}", folder.display()))?;
-        let repository = folder.join(REPOSITORY);
-        let named = [&profile.paths.read, &profile.paths.write, &profile.paths.none];
-        if !named.into_iter().flatten().any(|path| *path == repository) {
-            match repository.symlink_metadata() {
-                Ok(found) if found.is_symlink() => {
-                    return Err(format!(
-                        "{} is a link, which a command could replace; name the repository itself under `paths.read` of the shell's profile",
-                        repository.display()
-                    ));
-                }
-                Ok(_) => profile.paths.read.push(repository),
-                Err(_) => {}
-            }
-        }
-        profile.paths.write.push(folder.clone());
-        profile.folder.get_or_insert(folder);
-        Ok(profile)
+        let text = command_of(call)?;
+        self.jobs.admit(call)?;
+        let (profile, out) = self.place.open(Access::Change, (call, around))?;
+        let not_started = |error: std::io::Error| {
+            let message = format!("the job was not started: {error}");
+            fail(Class::Unavailable, Landed::No, message)
+        };
+        let prepared = Prepared::new(Command::new(SHELL).arguments(["-c", &text]));
+        let (command, output) = prepared.map_err(not_started)?.split();
+        let child = self.place.start(profile, command, departure).await?;
+        let redactor = around.vault.redactor();
+        let kept = self.jobs.keep(call, &text, Started { child, output, out, redactor });
+        // What cannot be kept is ended with its handle, and may have done something.
+        kept.map_err(|error| {
+            let message = format!("the job was ended at once: {error}");
+            fail(Class::Unavailable, departure.landed(), message)
+        })
     }
 }
 
-/// What a command came to, in as many bytes as a result may have.
-fn result(finished: &Finished, requests: &[Value], redactor: &Redactor) -> Result<Value, Failure> {
-    let outcome = &finished.outcome;
-    let (exit_code, signal) = match outcome.end {
-        End::Exit(code) => (Some(code), None),
-        End::Signal(signal) => (None, Some(signal)),
-    };
-    let limits: Vec<String> = outcome.limits.iter().map(|limit| name(*limit)).collect();
-    let text = |kept: &Captured| {
-        // What was cut off may have been the other half of a secret.
-        let unsure = if kept.dropped > 0 { SECRET_MAX } else { 0 };
-        let (bytes, cut) = kept.bytes.split_at(kept.bytes.len().saturating_sub(unsure));
-        let text = redactor.scrub_text(&String::from_utf8_lossy(bytes));
-        (text, kept.dropped + cut.len() as u64)
-    };
-    let (output, errors) = (text(&finished.output), text(&finished.errors));
-    shrinking(RESULT_BYTES / 2, |most| {
-        let (output, output_cut) = ends_of(&output, most);
-        let (errors, errors_cut) = ends_of(&errors, most);
-        Ok(json!({
-            "exit_code": exit_code, "signal": signal, "limits": limits, "requests": requests,
-            "output": output, "output_cut": output_cut,
-            "errors": errors, "errors_cut": errors_cut,
-        }))
-    })
-}
-
-/// The beginning and the end of a text, and how many bytes of all there were are not in it: what a program did stands at
-/// the beginning, and how it ended at the end.
-fn ends_of((text, cut): &(String, u64), most: usize) -> (String, u64) {
-    if text.len() <= most {
-        return (text.clone(), *cut);
+fn command_of(call: &Call) -> Result<String, Failure> {
+    let Asked { command } = read_args(&call.args)?;
+    if command.trim().is_empty() || command.len() > COMMAND_MAX_BYTES || command.contains('\0') {
+        return Err(refuse(format!(
+            "`command` must have 1 to {COMMAND_MAX_BYTES} bytes and no NUL"
+        )));
     }
-    let head = text.floor_char_boundary(most / 2);
-    let tail = text.ceil_char_boundary(text.len() - most / 2);
-    let (first, last) =
-        (text.get(..head).unwrap_or_default(), text.get(tail..).unwrap_or_default());
-    let missing = cut + (tail - head) as u64;
-    (format!("{first}\n[… {missing} bytes are not shown …]\n{last}"), missing)
+    Ok(command)
 }

@@ -1,4 +1,4 @@
-//! Programs started in a sandbox for one call, and ended with it.
+//! Programs started in a sandbox.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use kernel::{
     exception::{Class, Landed},
     port::Failure,
 };
-use sandbox::{Command, End, Finished, Limit, Profile, Sandbox, Tier};
+use sandbox::{Child, Command, End, Finished, Limit, Profile, Sandbox, Tier};
 use tokio::task::spawn_blocking;
 
 use crate::call::{Departure, clip, fail};
@@ -33,19 +33,10 @@ impl Walls {
     pub(crate) async fn run(
         &self,
         system: &str,
-        (profile, command): (Profile, Command),
+        what: (Profile, Command),
         departure: &Departure,
     ) -> Result<Finished, Failure> {
-        departure.leave()?;
-        let walls = Arc::clone(&self.0);
-        let spawned = spawn_blocking(move || walls.spawn(&profile, command)).await;
-        // Nothing runs when it could not be started.
-        let not_started = |why: String| {
-            let message = format!("the program of `{system}` was not started: {why}");
-            fail(Class::Unavailable, Landed::No, message)
-        };
-        let spawned = spawned.map_err(|error| not_started(error.to_string()))?;
-        let child = spawned.map_err(|error| not_started(error.to_string()))?;
+        let child = self.start(system, what, departure).await?;
         let lost = |why: String| {
             let message = format!("nobody knows how the program of `{system}` ended: {why}");
             fail(Class::Unavailable, departure.landed(), message)
@@ -56,6 +47,25 @@ impl Walls {
         drop(leash);
         let finished = finished.map_err(|error| lost(error.to_string()))?;
         finished.map_err(|error| lost(error.to_string()))
+    }
+
+    /// Starts a program, which runs until it ends or what is returned is dropped.
+    pub(crate) async fn start(
+        &self,
+        system: &str,
+        (profile, command): (Profile, Command),
+        departure: &Departure,
+    ) -> Result<Child, Failure> {
+        departure.leave()?;
+        let walls = Arc::clone(&self.0);
+        let spawned = spawn_blocking(move || walls.spawn(&profile, command)).await;
+        // Nothing runs when it could not be started.
+        let not_started = |why: String| {
+            let message = format!("the program of `{system}` was not started: {why}");
+            fail(Class::Unavailable, Landed::No, message)
+        };
+        let spawned = spawned.map_err(|error| not_started(error.to_string()))?;
+        spawned.map_err(|error| not_started(error.to_string()))
     }
 }
 

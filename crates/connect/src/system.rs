@@ -118,6 +118,9 @@ pub struct FolderSystem {
     /// The shell; absent = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<ShellRules>,
+    /// Code in other languages; absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeRules>,
     /// How often it may be called, over all runs; absent = as often as it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
@@ -136,6 +139,41 @@ pub struct ShellRules {
     /// What it may ask of the outside, by way of a proxy that is its only way out; absent = nothing.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub egress: Rules,
+}
+
+/// Languages that code may be in, and what it may reach beside the folder; always in the isolated tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodeRules {
+    /// What it may reach; absent = the system's libraries and an empty temporary folder.
+    #[serde(default)]
+    pub profile: Profile,
+    /// What it may ask of the outside, by way of a proxy that is its only way out; absent = nothing.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub egress: Rules,
+    /// Python; absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<Language>,
+    /// JavaScript, by Node; absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub javascript: Option<Language>,
+}
+
+/// What code of one language is run by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Language {
+    /// The interpreter, by its absolute path.
+    pub interpreter: PathBuf,
+    /// Packages that are installed, which code reads and nobody writes; absent = those of the interpreter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<PathBuf>,
+    /// What they were installed from, such as a `requirements.lock` or a `package-lock.json`; its hash is in each result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<PathBuf>,
+    /// SHA-256 of the lock in hex; where it is another, nothing runs. Absent = whatever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_sha256: Option<String>,
 }
 
 fn is_empty(rules: &Rules) -> bool {

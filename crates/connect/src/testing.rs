@@ -157,6 +157,7 @@ impl Trial {
             blobs: self.blobs.clone().map(|blobs| blobs as Arc<dyn BlobSink>),
             circuit: self.circuit,
             traffic: Arc::new(Unheard),
+            listen: Arc::new(Unheard),
         };
         let secrets = Secrets::parse([("token", reference.as_str())]).unwrap();
         let connectors = Connectors::new(self.systems.clone(), secrets, host).unwrap();
@@ -230,6 +231,10 @@ struct Unheard;
 
 impl crate::Traffic for Unheard {
     fn saw(&self, _: (&RunId, &kernel::id::OperationId), _: &crate::Departed) {}
+}
+
+impl crate::Listen for Unheard {
+    fn wrote(&self, _: (&Tenant, &RunId, &kernel::id::OperationId), _: &str) {}
 }
 
 impl Reply {

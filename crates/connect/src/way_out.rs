@@ -20,6 +20,7 @@ use crate::{
     clock::Clock,
     error::Error,
     secret::Vault,
+    tap::Listen,
 };
 
 /// Most requests of one call that its result tells.
@@ -37,6 +38,7 @@ pub(crate) struct Around<'a> {
     pub(crate) vault: &'a Vault,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) traffic: &'a Arc<dyn Traffic>,
+    pub(crate) listen: &'a Arc<dyn Listen>,
 }
 
 /// What may leave a declared program; by default nothing.

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) const BUILTINS: [&str; 2] = ["time.now", "calculator.evaluate"];
 
 /// What is done in folders.
-pub(crate) const DEEDS: [&str; 11] = [
+pub(crate) const DEEDS: [&str; 18] = [
     "read",
     "list",
     "search",
@@ -30,6 +30,13 @@ pub(crate) const DEEDS: [&str; 11] = [
     "image",
     "restore",
     "shell",
+    "look",
+    "job_start",
+    "job_read",
+    "job_stop",
+    "job_list",
+    "python",
+    "javascript",
 ];
 
 /// What is asked of the web.

@@ -43,6 +43,8 @@ pub use starter::{INHERITED, STARTER};
 pub use trial::{Case, CaseLabels, CaseResult, Coverage, Expect, coverage, run_tests};
 
 #[cfg(test)]
+mod command_tests;
+#[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod tests;

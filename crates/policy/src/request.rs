@@ -95,6 +95,12 @@ fn context_pairs(action: &Action, q: &Question<'_>) -> Result<Pairs, Unfit> {
     if let (Some(want), Ok(shape)) = (want.of("args"), action.model.context.at(&["args"])) {
         put("args", args_value(shape, q.args, want)?);
     }
+    if let Some(want) = want.of("command") {
+        // From the arguments, by us: what a model says of its command is not looked at.
+        if let Some(reading) = shell::of_call(&q.operation.binding, q.args) {
+            put("command", command_value(&reading, want)?);
+        }
+    }
     if let Some(want) = want.of("labels") {
         put("labels", labels_value(action, q, want)?);
     }
@@ -144,6 +150,18 @@ fn record(pairs: Pairs) -> Result<Value_, Unfit> {
 fn wanted<const N: usize>(fields: [(&str, Value_); N], want: &Want) -> Result<Value_, Unfit> {
     let kept = fields.into_iter().filter(|(name, _)| want.of(name).is_some());
     record(kept.map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn command_value(reading: &shell::Reading, want: &Want) -> Result<Value_, Unfit> {
+    let effects = reading.effects.iter().map(|effect| word(effect.name()));
+    let fields = [
+        ("effects", Value_::new_set(effects)),
+        ("only_reads", Value_::new_bool(reading.only_reads())),
+        ("programs", words(reading.programs.iter().map(|program| &program.name))),
+        ("unknown", Value_::new_bool(reading.effects.contains(&shell::Effect::Unknown))),
+        ("writes", words(reading.writes.iter())),
+    ];
+    wanted(fields, want)
 }
 
 fn run_value(q: &Question<'_>, want: &Want) -> Result<Value_, Unfit> {

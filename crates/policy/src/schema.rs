@@ -14,7 +14,8 @@
 //!
 //! Operations are actions, in the groups `read`, `write`, `egress`, `irreversible` and their own. What an
 //! operation touches is an entity of the kind it declares, in `System::"<connector>"`; one that declares
-//! none touches that system. Agents, people and services are in roles and in their tenant.
+//! none touches that system. One that runs a command or code has `context.command`, what the crate `shell` reads in it.
+//! Agents, people and services are in roles and in their tenant.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -106,7 +107,8 @@ impl Model {
         let names = properties.into_iter().flatten().map(|(name, _)| name);
         let mut arguments: Vec<String> = names.filter(|n| !n.starts_with("__")).cloned().collect();
         arguments.sort();
-        let context = context_shape(args, &arguments, roles);
+        let runs = shell::sort_of(&operation.binding).is_some();
+        let context = context_shape((args, runs.then(command_shape)), &arguments, roles);
         Self { operation: Arc::clone(operation), groups, resource_type, context, arguments }
     }
 
@@ -120,9 +122,11 @@ impl Model {
         let resource = &self.resource_type;
         let rest = "classes: Set<String>, recoveries: Set<String>, autonomy: String, run: HarnessRun, \
                     at: Long, mode: String, on_behalf_of: HarnessBehalf, evidence: HarnessEvidence";
+        let command = self.context.at(&["command"]).map(Shape::render);
+        let command = command.map(|shape| format!("    command: {shape},\n")).unwrap_or_default();
         format!(
             "action {id} in [{groups}] appliesTo {{\n  principal: [{principals}],\n  resource: \
-             [{resource}],\n  context: {{\n    args: {args},\n    labels: {{args: HarnessLabel, run: \
+             [{resource}],\n  context: {{\n    args: {args},\n{command}    labels: {{args: HarnessLabel, run: \
              HarnessLabel, existence: HarnessLabel, arg: {{{labels}}}}},\n    {rest}\n  }}\n}};\n",
             groups = groups.join(", "),
             principals = PRINCIPALS.join(", "),
@@ -131,7 +135,23 @@ impl Model {
     }
 }
 
-fn context_shape(args: Shape, arguments: &[String], roles: &BTreeSet<String>) -> Shape {
+/// What the text of a command says, read by us: see the crate `shell`.
+fn command_shape() -> Shape {
+    let effects = shell::Effect::ALL.map(shell::Effect::name);
+    Shape::record([
+        ("effects", Shape::Set(Box::new(Shape::text(&effects)))),
+        ("only_reads", Shape::Bool),
+        ("programs", Shape::words()),
+        ("unknown", Shape::Bool),
+        ("writes", Shape::words()),
+    ])
+}
+
+fn context_shape(
+    (args, command): (Shape, Option<Shape>),
+    arguments: &[String],
+    roles: &BTreeSet<String>,
+) -> Shape {
     let labels = Shape::record([
         ("args", label_shape()),
         ("run", label_shape()),
@@ -143,7 +163,8 @@ fn context_shape(args: Shape, arguments: &[String], roles: &BTreeSet<String>) ->
         ("kind", Shape::text(&["person", "agent", "service"])),
         ("roles", Shape::words()),
     ]);
-    Shape::record([
+    let command = command.map(|shape| ("command", shape));
+    let always = [
         ("args", args),
         ("labels", labels),
         ("classes", Shape::words()),
@@ -154,7 +175,8 @@ fn context_shape(args: Shape, arguments: &[String], roles: &BTreeSet<String>) ->
         ("mode", Shape::text(&["live", "simulate", "replay", "backtest", "eval"])),
         ("on_behalf_of", behalf),
         ("evidence", evidence_shape(roles)),
-    ])
+    ];
+    Shape::record(always.into_iter().chain(command))
 }
 
 fn evidence_shape(roles: &BTreeSet<String>) -> Shape {

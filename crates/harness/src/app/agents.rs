@@ -276,11 +276,15 @@ fn the_agent(shelved: &Shelved, request: &StartAgent) -> Result<WrittenAgent, Pr
     Ok(agent)
 }
 
-/// A command can do whatever the folder allows, so it is not among what a task may change unless that is said.
+/// A command and code can do whatever the folder allows, so they are not among what a task may change unless that is said.
 fn is_shell(shelved: &Shelved, tool: &Tool) -> bool {
     let id = tool.what.parse::<OperationId>().ok();
     let binding = id.and_then(|id| Some(&shelved.catalogue.get(&id)?.operation.binding));
-    binding.is_some_and(|binding| binding["kind"] == "folder" && binding["do"] == "shell")
+    let is_job = |binding: &serde_json::Value| {
+        let deed = binding["do"].as_str().unwrap_or_default();
+        binding["kind"] == "folder" && deed.starts_with("job_")
+    };
+    binding.is_some_and(|binding| shell::sort_of(binding).is_some() || is_job(binding))
 }
 
 /// What undoes something is for rollbacks, not for agents.

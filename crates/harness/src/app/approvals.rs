@@ -1,6 +1,7 @@
 //! Approvals: the inbox, the card, and answers bound to exactly what the card showed.
 
 mod batch;
+mod command;
 mod facts;
 mod queue;
 
@@ -32,6 +33,7 @@ use super::{
 const HOOK_SAID_MAX_CHARS: usize = 500;
 
 pub use batch::{DecideBatch, DecidedBatch, NotCounted, OneAnswer, OneDecided, decide_batch};
+pub use command::{CommandRead, ProgramRead};
 pub use queue::{ApprovalList, ApprovalView, ListApprovals, list};
 
 /// An approval by id.
@@ -110,6 +112,9 @@ pub struct Card {
     /// What the run has seen so far, each with who says it.
     #[serde(default)]
     pub evidence: Vec<Evidence>,
+    /// What the command may run and do, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandRead>,
 }
 
 /// Something the run has seen before it asked.
@@ -333,6 +338,7 @@ fn empty_card(run: &Run, approval: &ApprovalId, step: &str, step_of: (usize, usi
         if_nobody: String::new(),
         policy: header.policy.to_string(),
         evidence: Vec::new(),
+        command: None,
     }
 }
 
@@ -381,6 +387,7 @@ fn action_card(run: &Run, ask: &AskView, step_of: (usize, usize)) -> Card {
         risk,
         risk_because,
         does: facts::does(action),
+        command: command::of_action(action),
         if_nobody: "it is denied: nothing is sent, and the step fails".to_owned(),
         ..empty_card(run, &ask.id, &action.step, step_of)
     }

@@ -140,7 +140,12 @@ impl Feed {
 pub(super) struct Watched {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) feed: Arc<Feed>,
+    /// What may still go on for a run is ended with it.
+    pub(super) connectors: Arc<connect::Connectors>,
 }
+
+/// The event that closes a run.
+const CLOSED: &str = "closed";
 
 impl Journal for Watched {
     fn append(&self, batch: Batch) -> Task<'_, Result<(), JournalError>> {
@@ -153,6 +158,9 @@ impl Journal for Watched {
         Box::pin(async move {
             self.journal.append(batch).await?;
             if let Some(changed) = changed {
+                if changed.kinds.contains(&CLOSED) {
+                    self.connectors.run_over(&changed.tenant, &changed.run);
+                }
                 self.feed.publish(changed);
             }
             Ok(())

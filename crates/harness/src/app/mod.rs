@@ -134,17 +134,22 @@ impl App {
         }
         let blobs: Arc<dyn Blobs> = Arc::clone(&store) as Arc<dyn Blobs>;
         let (stock, lost) = packs::stock(&config, &store).await?;
+        let speech = Arc::new(Speech::default());
         let connectors =
-            Arc::new(open_connectors(&config, Arc::clone(&blobs), Arc::clone(&clock))?);
+            open_connectors(&config, (Arc::clone(&blobs), &speech), Arc::clone(&clock))?;
+        let connectors = Arc::new(connectors);
         packs::check_systems(&connectors, &stock)?;
         let shelf = Arc::new(Shelf::new(&config, stock, blobs));
         let journal = Arc::clone(&store) as Arc<dyn Journal>;
         let began = clock.now().at.unsigned_abs();
         let feed = Arc::new(Feed::new(began));
-        let speech = Arc::new(Speech::default());
         let models = Arc::new(models::open(&config, Arc::clone(&speech) as _)?);
         let engine = Engine::new(Options {
-            journal: Arc::new(Watched { journal, feed: Arc::clone(&feed) }),
+            journal: Arc::new(Watched {
+                journal,
+                feed: Arc::clone(&feed),
+                connectors: Arc::clone(&connectors),
+            }),
             connector: Arc::new(Doors {
                 models: Arc::clone(&models),
                 connectors: Arc::clone(&connectors),
@@ -388,7 +393,7 @@ fn open_store(folder: &Path) -> Result<Arc<Sqlite>, Problem> {
 
 fn open_connectors(
     config: &Config,
-    blobs: Arc<dyn Blobs>,
+    (blobs, speech): (Arc<dyn Blobs>, &Arc<Speech>),
     clock: Arc<dyn engine::Clock>,
 ) -> Result<Connectors, Problem> {
     let declared =
@@ -404,6 +409,7 @@ fn open_connectors(
         blobs: Some(Arc::new(value::StoreSink(blobs))),
         circuit: config.circuit,
         traffic: Arc::new(host::Told),
+        listen: Arc::clone(speech) as _,
     };
     let hooks = config.hooks.iter().map(config::hooks::Declared::operation);
     let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;

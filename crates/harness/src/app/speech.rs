@@ -1,7 +1,10 @@
-//! What models say while they say it: for whoever watches a run. Lossy and never journaled; what counts
-//! is the reply.
+//! What models say and commands write while they do: for whoever watches a run. Lossy and never journaled; what counts
+//! is the reply, or the result.
 
-use kernel::{RunId, id::Tenant};
+use kernel::{
+    RunId,
+    id::{OperationId, Tenant},
+};
 use models::{Delta, Progress, Speaking};
 use tokio::sync::broadcast;
 
@@ -28,6 +31,8 @@ pub enum Said {
     Reasoning(String),
     /// A tool is about to be called.
     Call(String),
+    /// A command or code has written this.
+    Wrote(String),
 }
 
 /// Tells listeners what models say.
@@ -48,6 +53,17 @@ impl Speech {
     }
 }
 
+impl connect::Listen for Speech {
+    fn wrote(&self, (tenant, run, _): (&Tenant, &RunId, &OperationId), text: &str) {
+        if self.0.receiver_count() == 0 {
+            return;
+        }
+        let (tenant, run) = (tenant.clone(), run.clone());
+        // Nobody listening any more is no failure.
+        let _heard = self.0.send(Piece { tenant, run, said: Said::Wrote(text.to_owned()) });
+    }
+}
+
 impl Progress for Speech {
     fn tell(&self, speaking: &Speaking<'_>, delta: Delta<'_>) {
         if self.0.receiver_count() == 0 {
@@ -61,5 +77,25 @@ impl Progress for Speech {
         let (tenant, run) = (speaking.tenant.clone(), speaking.run.clone());
         // Nobody listening any more is no failure.
         let _heard = self.0.send(Piece { tenant, run, said });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use connect::Listen;
+
+    use super::*;
+
+    #[test]
+    fn who_watches_hears_what_a_command_writes() {
+        let speech = Speech::default();
+        let (tenant, operation) = (Tenant::default(), "shell.run".parse().unwrap());
+        let run = RunId::of_intent(&tenant, "test", "k");
+        speech.wrote((&tenant, &run, &operation), "nobody hears this");
+        let mut heard = speech.listen();
+        speech.wrote((&tenant, &run, &operation), "compiling\n");
+        let said = Said::Wrote("compiling\n".to_owned());
+        assert_eq!(heard.try_recv().unwrap(), Piece { tenant, run, said });
+        assert!(heard.try_recv().is_err());
     }
 }

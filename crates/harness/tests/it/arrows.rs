@@ -16,24 +16,25 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
     ("testkit", &["kernel"]),
     ("planner", &["kernel", "expr"]),
     ("pack", &["kernel", "expr"]),
-    ("policy", &["kernel"]),
+    ("policy", &["kernel", "shell"]),
     ("receipts", &["kernel"]),
     ("engine", &["kernel"]),
     ("store", &["kernel"]),
-    ("connect", &["kernel", "files", "sandbox", "egress", "web"]),
+    ("connect", &["kernel", "files", "sandbox", "egress", "shell", "web"]),
     ("models", &["kernel"]),
     ("macros", &[]),
     ("sandbox", &[]),
     ("files", &[]),
     ("egress", &[]),
     ("web", &["egress"]),
+    ("shell", &[]),
     (
         "embed",
         &["kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models", "macros"],
@@ -42,7 +43,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
         "harness",
         &[
             "kernel", "expr", "world", "planner", "pack", "policy", "receipts", "engine", "store",
-            "connect", "models", "sandbox",
+            "connect", "models", "sandbox", "shell",
         ],
     ),
 ];
@@ -80,7 +81,7 @@ const LEAVES: [(&str, &[&str]); 25] = [
 ];
 
 /// Crates that only compute.
-const PURE: [&str; 6] = ["kernel", "expr", "planner", "policy", "pack", "receipts"];
+const PURE: [&str; 7] = ["kernel", "expr", "planner", "policy", "pack", "receipts", "shell"];
 
 /// Modules of `std` that a crate which only computes never names.
 const HANDS: [&str; 6] = ["env", "fs", "io", "net", "process", "thread"];

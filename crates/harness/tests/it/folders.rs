@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A folder with something in it, the pack, and a model that says what its script says.
-struct Bench {
+pub(crate) struct Bench {
     dir: TempDir,
 }
 
@@ -25,7 +25,7 @@ impl Bench {
         Self::furnished(&Model::start(script))
     }
 
-    fn furnished(model: &Model) -> Self {
+    pub(crate) fn furnished(model: &Model) -> Self {
         let bench = Self { dir: tempfile::tempdir().unwrap() };
         fs::create_dir_all(bench.work("src")).unwrap();
         fs::write(bench.work("src/main.rs"), "fn main() {\n    greet(\"world\");\n}\n").unwrap();
@@ -48,15 +48,15 @@ impl Bench {
         bench
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().canonicalize().unwrap().join(below)
     }
 
-    fn work(&self, below: &str) -> PathBuf {
+    pub(crate) fn work(&self, below: &str) -> PathBuf {
         self.path("work").join(below)
     }
 
-    fn json(&self, args: &[&str]) -> Ran {
+    pub(crate) fn json(&self, args: &[&str]) -> Ran {
         run_in(self.dir.path(), &[&["-o", "json"], args].concat())
     }
 
@@ -65,14 +65,14 @@ impl Bench {
     }
 
     /// Hands a task to the worker: the run when it parks.
-    fn hand_over(&self, more: &[&str]) -> Value {
+    pub(crate) fn hand_over(&self, more: &[&str]) -> Value {
         let task = ["run", "Do what is to be done", "--agent", "worker"];
         let run = id_of(&self.json(&[&task[..], more].concat()).document());
         self.get(&run)
     }
 
     /// Whether this machine can hold the shell; where it cannot, that is what the doctor says.
-    fn has_shell(&self) -> bool {
+    pub(crate) fn has_shell(&self) -> bool {
         let checks = self.json(&["doctor"]).document()["checks"].clone();
         let checks = checks.as_array().unwrap().clone();
         let check = checks.into_iter().find(|check| check["id"] == "programs").unwrap();
@@ -88,7 +88,7 @@ impl Bench {
         false
     }
 
-    fn approve(&self, run: &Value) -> Value {
+    pub(crate) fn approve(&self, run: &Value) -> Value {
         let id = run["run"]["id"].as_str().unwrap();
         let approval = run["waiting_for"][0].as_str().unwrap_or_else(|| panic!("{run:#}"));
         let card = self.json(&["approval", "get", approval]).exits(0).document();
@@ -104,7 +104,7 @@ fn tree(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// What a model was told of its calls, in order.
-fn told(model: &Model, n: usize) -> Vec<Value> {
+pub(crate) fn told(model: &Model, n: usize) -> Vec<Value> {
     let messages = model.messages(n);
     let told = messages.iter().filter(|message| message["role"] == "tool");
     told.map(|message| message["content"].clone()).collect()
@@ -247,6 +247,13 @@ fn a_command_asks_runs_in_the_folder_and_sees_nothing_else() {
         card.to_string().contains("cat notes.txt > copy.txt"),
         "a person sees all of it: {card:#}"
     );
+    // C121: and what it may run and do, read by us.
+    let read = &card["command"];
+    let programs = read["programs"].as_array().unwrap().iter();
+    let programs: Vec<&str> = programs.map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(programs, ["cat", "ls", "head", "env", "exit"], "{card:#}");
+    assert_eq!(read["effects"], json!(["reads", "writes"]), "{card:#}");
+    assert_eq!(read["writes"], json!(["copy.txt"]), "{card:#}");
     let ended = bench.approve(&asking);
     assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
     assert_eq!(fs::read_to_string(bench.work("copy.txt")).unwrap(), "one\ntwo\nthree\n");

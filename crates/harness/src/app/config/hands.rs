@@ -52,21 +52,31 @@ pub(super) fn check(config: &Config, file: &str) -> Result<(), Problem> {
 
 /// What a system opens to whoever calls it.
 fn opened(system: &System) -> Vec<(&'static str, &Path, Leave)> {
-    let profile = match system {
-        System::Process(process) => Some(&process.profile),
-        System::Folder(folder) => folder.shell.as_ref().map(|shell| &shell.profile),
+    let profiles = match system {
+        System::Process(process) => vec![&process.profile],
+        System::Folder(folder) => {
+            let shell = folder.shell.as_ref().map(|shell| &shell.profile);
+            shell.into_iter().chain(folder.code.as_ref().map(|code| &code.profile)).collect()
+        }
         System::Http { .. }
         | System::Sqlite { .. }
         | System::Postgres { .. }
         | System::Smtp { .. }
-        | System::Web(_) => None,
+        | System::Web(_) => Vec::new(),
     };
     let folder = match system {
         System::Folder(folder) => Some(("path", folder.path.as_path(), Leave::Write)),
         _ => None,
     };
     let mut all: Vec<_> = folder.into_iter().collect();
-    if let Some(profile) = profile {
+    if let System::Folder(folder) = system
+        && let Some(code) = &folder.code
+    {
+        let languages = [&code.python, &code.javascript].into_iter().flatten();
+        let packages = languages.filter_map(|language| language.packages.as_deref());
+        all.extend(packages.map(|path| ("code", path, Leave::Read)));
+    }
+    for profile in profiles {
         let reads =
             profile.paths.read.iter().chain(profile.mounts.read.iter().map(|bind| &bind.from));
         let lower = profile.mounts.workspace.iter().map(|workspace| &workspace.lower);

@@ -145,6 +145,7 @@ fn text_block(text: &str) -> Value {
 /// The card in words, in the order people read it in.
 fn card_text(card: &Card) -> String {
     let mut lines = vec![card.summary.clone()];
+    lines.extend(card.command.iter().map(|command| command.summary.clone()));
     lines.push(format!("By {} for {}, {}", card.agent, card.on_behalf_of, card.pack));
     lines.extend(card.moves_money.iter().map(|money| format!("Moves money: {money}")));
     if !card.leaves.is_empty() {

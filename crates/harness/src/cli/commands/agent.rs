@@ -58,6 +58,7 @@ async fn watch(mut heard: Receiver<Piece>) {
         };
         let (mark, text) = match piece.said {
             Said::Text(text) => ("", text),
+            Said::Wrote(text) => ("│", text),
             Said::Reasoning(_) => ("(thinks)", String::new()),
             Said::Call(name) => ("→", name),
         };

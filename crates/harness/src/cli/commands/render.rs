@@ -304,6 +304,10 @@ pub(crate) fn card(answer: &Value, screen: &mut Screen) {
     let asks = format!("{} for {}", text(answer, "/agent"), text(answer, "/on_behalf_of"));
     screen.line(&screen.tone(Tone::Quiet, &format!("{asks} · {} · {step}", text(answer, "/pack"))));
     screen.gap();
+    let command = text(answer, "/command/summary");
+    if !command.is_empty() {
+        screen.field("the command", &command);
+    }
     let money = text(answer, "/moves_money");
     if !money.is_empty() {
         screen.field("moves money", &money);

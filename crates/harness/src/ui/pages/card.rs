@@ -230,7 +230,8 @@ fn changes(frame: &Frame, card: &Card) -> Markup {
     html! {
         section.open aria-labelledby="changes" {
             h2.small #changes { "What will change" }
-            @if card.changes.is_empty() {
+            @if let Some(command) = &card.command { (super::command::read(command)) }
+            @else if card.changes.is_empty() {
                 p.meta { "The system gives no preview of this. The call below is all that is known." }
             } @else {
                 div.wide { table {

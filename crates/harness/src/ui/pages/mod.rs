@@ -3,6 +3,7 @@
 pub(crate) mod about;
 pub(crate) mod approvals;
 pub(crate) mod card;
+mod command;
 pub(crate) mod exceptions;
 pub(crate) mod fields;
 pub(crate) mod packs;
