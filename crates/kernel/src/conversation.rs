@@ -16,6 +16,10 @@ use crate::id::Seq;
 /// The connector that every model call names. No pack may declare one of this name.
 pub const MODEL_CONNECTOR: &str = "model";
 
+/// Group of the operations behind which tools run that are none of ours: the provider's own. Every policy may name
+/// it, whether there is such an operation or not.
+pub const PROVIDED_TOOLS: &str = "provided_tools";
+
 /// Most tools one conversation may offer.
 pub const TOOLS_MAX: usize = 256;
 

@@ -147,6 +147,10 @@ impl Models {
             terms.price.map(|price| price.cost_max(read, written))
         };
         let (summary, input, output) = schemas(name, role.purpose);
+        let mut groups = vec![MODEL_CONNECTOR.to_owned()];
+        if members.iter().any(|member| member.terms.provided_tools > 0) {
+            groups.push(PROVIDED_TOOLS.to_owned());
+        }
         Some(Operation {
             id: format!("{MODEL_CONNECTOR}.{name}").parse().ok()?,
             summary,
@@ -165,7 +169,7 @@ impl Models {
             maskable: Vec::new(),
             contract: Contract::default(),
             companions: Companions::default(),
-            groups: vec![MODEL_CONNECTOR.to_owned()],
+            groups,
             timeout_ms: role.timeout_ms,
             cost_max: members.iter().filter_map(cost).max_by_key(|cost| cost.minor),
             rate: None,

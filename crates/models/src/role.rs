@@ -85,6 +85,8 @@ pub struct Terms {
     pub context_tokens_max: Option<u64>,
     /// Most tokens it can answer with.
     pub output_tokens_max: Option<u32>,
+    /// How many tools it runs on its own side.
+    pub provided_tools: usize,
 }
 
 impl Terms {
@@ -99,6 +101,7 @@ impl Terms {
             price: None,
             context_tokens_max: None,
             output_tokens_max: None,
+            provided_tools: 0,
         }
     }
 }
@@ -113,6 +116,7 @@ impl From<&Provider> for Terms {
             price: provider.price,
             context_tokens_max: provider.context_tokens_max,
             output_tokens_max: provider.output_tokens_max,
+            provided_tools: provider.provided_tools.len(),
         }
     }
 }

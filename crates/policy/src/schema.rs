@@ -23,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-use kernel::{catalogue::Catalogue, id::OperationId, operation::Operation};
+use kernel::{catalogue::Catalogue, conversation::PROVIDED_TOOLS, id::OperationId, operation::Operation};
 use serde_json::Value;
 
 use crate::shape::{Field, Shape, quoted, shape_of};
@@ -210,7 +210,8 @@ impl Vocabulary {
     pub(crate) fn new(catalogue: &Catalogue, roles: BTreeSet<String>) -> Result<Self, Vec<String>> {
         let mut wrong = Vec::new();
         let mut kinds: BTreeMap<String, String> = BTreeMap::new();
-        let mut groups: BTreeSet<String> = GROUPS.iter().map(|&group| group.to_owned()).collect();
+        let known = GROUPS.into_iter().chain([PROVIDED_TOOLS]);
+        let mut groups: BTreeSet<String> = known.map(str::to_owned).collect();
         let mut actions = BTreeMap::new();
         let mut systems = BTreeSet::new();
         for (id, entry) in catalogue.iter() {

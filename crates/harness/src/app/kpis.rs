@@ -508,6 +508,40 @@ mod tests {
         }
     }
 
+    /// C293: the 50th, 95th and 99th of a hundred durations, for each step by itself.
+    #[test]
+    fn percentiles_of_durations_are_told_step_by_step() {
+        let facts: Vec<Fact> = (1..=100_i64)
+            .rev()
+            .flat_map(|ms| [("read", ms), ("write", ms * 10)])
+            .map(|(step, ms)| Fact {
+                subject: Subject::Actions,
+                at: ms,
+                item: json!({ "step": step, "duration_ms": ms }),
+            })
+            .collect();
+        for percentile in [50_u8, 95, 99] {
+            let kpi = Kpi {
+                name: "slow".to_owned(),
+                title: "How long".to_owned(),
+                unit: "ms".to_owned(),
+                measure: Measure::Percentile,
+                of: Subject::Actions,
+                filter: None,
+                value: Some("item.duration_ms".to_owned()),
+                percentile: Some(percentile),
+                by: Some("item.step".to_owned()),
+                window_ms: 1_000,
+                target: None,
+                direction: Direction::Down,
+            };
+            let view = compute("p", &kpi, &facts, 100).unwrap();
+            let of = |step: &str| view.values[step].unwrap();
+            let ms = f64::from(percentile);
+            assert_eq!((of("read"), of("write")), (ms, ms * 10.0));
+        }
+    }
+
     /// C205: what no class was found for is counted as that, and what has one is not.
     #[test]
     fn a_failure_without_a_class_shows() {

@@ -331,6 +331,26 @@ fn a_policy_may_deny_the_model_itself() {
     assert!(model.heard().is_empty());
 }
 
+/// C094: what a provider would do on its own side is judged before a request is built: under a policy that forbids
+/// it nothing leaves, and the same policy has nothing against a provider without such tools.
+#[test]
+fn tools_that_a_provider_runs_itself_are_judged_before_anything_is_asked() {
+    let rules = "@id(\"all\") @reason(\"All.\") permit (principal, action, resource);\n\
+                 @id(\"own-side\") @reason(\"No searching on the other side.\")\n\
+                 forbid (principal, action in Action::\"provided_tools\", resource);\n";
+    let searching = format!("{CLEARED}provided_tools = [{{ type = \"web_search\" }}]\n");
+    for (terms, asked, code) in [(CLEARED, 1, 0), (&*searching, 0, 8)] {
+        let model = Model::start([Says::Text("Here I am.")]);
+        let office = office_with(&[("scripted", &model, terms)], "");
+        fs::write(office.path("operator.cedar"), rules).unwrap();
+        let ran = office.json(&["run", "Say something nice"]).exits(code).document();
+        assert_eq!(model.heard().len(), asked, "{ran:#}");
+        if code != 0 {
+            assert_eq!(ran["agents"][0]["stopped"], "policy_denied", "{ran:#}");
+        }
+    }
+}
+
 /// The model is judged once for what it is shown, not at every turn.
 #[test]
 fn a_model_is_judged_when_what_it_sees_changes() {

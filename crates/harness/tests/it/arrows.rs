@@ -174,6 +174,19 @@ fn crates_that_only_compute_have_no_hands() {
     assert!(wrong.is_empty(), "pure crates reach for the outside: {wrong:#?}");
 }
 
+/// C138: no address of a provider stands in the code; an operator or a program names it.
+#[test]
+fn no_provider_is_asked_that_nobody_named() {
+    let models = sources().into_iter().filter(|source| source.krate() == "models");
+    let names_one = |source: &Source| {
+        let shipped = source.shipped();
+        let code = shipped.lines().filter(|line| !line.trim_start().starts_with("//"));
+        code.clone().any(|line| line.contains("https://")).then(|| source.name.clone())
+    };
+    let wrong: Vec<String> = models.filter_map(|source| names_one(&source)).collect();
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
 #[test]
 fn surfaces_know_the_app_and_nothing_below_it() {
     let mut wrong = Vec::new();

@@ -237,6 +237,14 @@ fn thirty_days_with_a_customer_who_gets_there() {
     month.kill();
     month.pass(4);
     assert_eq!(month.resume(), "waiting");
+    let heard = month.model.heard().len();
+
+    // A bad week: the process is started twenty times, and the run neither moves nor asks anybody.
+    for _ in 0..20 {
+        month.kill();
+        assert_eq!(month.resume(), "waiting");
+    }
+    assert_eq!((month.model.heard().len(), month.subjects().len()), (heard, 2));
 
     // Day 14: still no more than those.
     month.pass(7);

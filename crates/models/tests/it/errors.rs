@@ -196,10 +196,10 @@ async fn the_wait_a_provider_asks_for_is_passed_on() {
         ("retry-after", "Fri, 01 Jan 2100 00:00:00 GMT", Some(3_600_000)),
         ("x-other", "1", None),
     ] {
-        for status in [429, 503, 529] {
+        for (api, status) in ApiKind::ALL.iter().flat_map(|api| [429, 503, 529].map(|s| (api, s))) {
             let answer = Answer::status(status, "{}").header(header, value);
-            let error = error(ApiKind::OpenAi, Streaming::On, answer).await;
-            assert_eq!(error.into_failure("p").retry_after_ms, wait, "{header}: {value}");
+            let error = error(*api, Streaming::On, answer).await;
+            assert_eq!(error.into_failure("p").retry_after_ms, wait, "{api}, {header}: {value}");
         }
     }
 }

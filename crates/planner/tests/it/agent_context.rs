@@ -83,6 +83,10 @@ fn memory_is_told_before_the_task() {
     let told = &told_by(&drive, 1, Source::Memory)[0];
     assert_eq!(told, &format!("Remembered from before:\n{}", "x".repeat(30)));
     assert_eq!(sources(&drive, 1)[2..], [Source::Memory, Source::User]);
+    // All that it adds to what is told: without it the rest is the same.
+    let mut told = prompt(&drive, 1).segments;
+    told.retain(|segment| !matches!(segment, Segment::User { source: Source::Memory, .. }));
+    assert_eq!(told, prompt(&started(json!({})), 1).segments);
     assert!(!send_is_tainted(&mut drive, 1));
     drive.done("a/w.send[1]", json!({}));
     assert!(told_by(&drive, 2, Source::Memory).is_empty());

@@ -217,8 +217,16 @@ fn an_edited_event_that_a_receipt_speaks_of() {
     }
 }
 
+/// What a run is pinned to stands in every receipt: a journal that names another version of it is not theirs
+/// (C099).
 #[test]
 fn a_header_that_is_not_the_receipts() {
+    for pinned in ["pack_digest", "plan", "config"] {
+        let other = json!(format!("sha256:{}", "f".repeat(64)));
+        let mut bundle = long().bundle;
+        edit_event(&mut bundle, 0, |event| event["body"]["header"][pinned] = other);
+        expect(&bundle, Check::Journal);
+    }
     let mut bundle = long().bundle;
     edit_event(&mut bundle, 0, |event| event["body"]["header"]["intent"] = json!("other"));
     expect(&bundle, Check::Journal);
