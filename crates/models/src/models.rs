@@ -7,7 +7,7 @@ use std::{
 };
 
 use kernel::{
-    conversation::{MODEL_CONNECTOR, Reply, Usage},
+    conversation::{MODEL_CONNECTOR, PROVIDED_TOOLS, Reply, Usage},
     gate::Permit,
     id::Digest,
     label::{Confidentiality, Label, LabelMap},

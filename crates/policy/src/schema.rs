@@ -23,7 +23,9 @@ use std::{
     sync::Arc,
 };
 
-use kernel::{catalogue::Catalogue, conversation::PROVIDED_TOOLS, id::OperationId, operation::Operation};
+use kernel::{
+    catalogue::Catalogue, conversation::PROVIDED_TOOLS, id::OperationId, operation::Operation,
+};
 use serde_json::Value;
 
 use crate::shape::{Field, Shape, quoted, shape_of};

@@ -339,7 +339,7 @@ fn tools_that_a_provider_runs_itself_are_judged_before_anything_is_asked() {
                  @id(\"own-side\") @reason(\"No searching on the other side.\")\n\
                  forbid (principal, action in Action::\"provided_tools\", resource);\n";
     let searching = format!("{CLEARED}provided_tools = [{{ type = \"web_search\" }}]\n");
-    for (terms, asked, code) in [(CLEARED, 1, 0), (&*searching, 0, 8)] {
+    for (terms, asked, code) in [(CLEARED, 1, 0), (&*searching, 0, 6)] {
         let model = Model::start([Says::Text("Here I am.")]);
         let office = office_with(&[("scripted", &model, terms)], "");
         fs::write(office.path("operator.cedar"), rules).unwrap();

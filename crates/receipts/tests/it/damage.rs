@@ -224,7 +224,7 @@ fn a_header_that_is_not_the_receipts() {
     for pinned in ["pack_digest", "plan", "config"] {
         let other = json!(format!("sha256:{}", "f".repeat(64)));
         let mut bundle = long().bundle;
-        edit_event(&mut bundle, 0, |event| event["body"]["header"][pinned] = other);
+        edit_event(&mut bundle, 0, |event| event["body"]["header"][pinned] = other.clone());
         expect(&bundle, Check::Journal);
     }
     let mut bundle = long().bundle;
