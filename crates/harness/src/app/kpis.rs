@@ -516,8 +516,8 @@ mod tests {
             .flat_map(|ms| [("read", ms), ("write", ms * 10)])
             .map(|(step, ms)| Fact {
                 subject: Subject::Actions,
-                at: ms,
-                item: json!({ "step": step, "duration_ms": ms }),
+                at: 50,
+                item: json!({ "step": step, "took_ms": ms }),
             })
             .collect();
         for percentile in [50_u8, 95, 99] {
@@ -528,7 +528,7 @@ mod tests {
                 measure: Measure::Percentile,
                 of: Subject::Actions,
                 filter: None,
-                value: Some("duration_ms".to_owned()),
+                value: Some("took_ms".to_owned()),
                 percentile: Some(percentile),
                 by: Some("step".to_owned()),
                 window_ms: 1_000,
