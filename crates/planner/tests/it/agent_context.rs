@@ -27,7 +27,7 @@ fn memory(tokens_max: u32) -> Value {
     json!({ "memory": { "operation": "r.notes", "with": with, "tokens_max": tokens_max } })
 }
 
-fn sources(drive: &Drive, turn: u32) -> Vec<Source> {
+pub(crate) fn sources(drive: &Drive, turn: u32) -> Vec<Source> {
     let segments = prompt(drive, turn).segments.into_iter();
     let source = |segment| match segment {
         Segment::System { source, .. } | Segment::User { source, .. } => Some(source),

@@ -12,6 +12,7 @@ mod agent_interference;
 mod agent_quarantine;
 #[cfg(test)]
 mod agent_sensors;
+mod agent_words;
 #[cfg(test)]
 mod determinism;
 #[cfg(test)]
