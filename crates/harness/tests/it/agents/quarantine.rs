@@ -187,6 +187,21 @@ fn a_sensor_puts_right_what_it_finds_and_gates_the_answer() {
     assert_eq!(replay["identical"], true, "{replay:#}");
 }
 
+/// C084: where policy asks about what a sensor would put right, a person is asked first, and nothing is done before.
+#[test]
+fn what_a_sensor_would_put_right_waits_for_a_person_where_policy_asks() {
+    let model = Model::start([ticket(), Says::Text("The account is marked.")]);
+    let office = office(&model);
+    let path = office.path("packs/customer-ops/agents/ticket-helper.yaml");
+    fs::write(path, HELPER.replace("extracts:", &format!("{SENSORS}extracts:"))).unwrap();
+    let run = start(&office, 7);
+    assert_eq!(get(&office, &run)["run"]["status"], "asking");
+    assert!(office.writes().is_empty(), "nothing before a person agreed");
+    office.approve(&run).exits(0);
+    assert_eq!(get(&office, &run)["run"]["status"], "succeeded");
+    assert_eq!(office.writes().len(), 1);
+}
+
 const CONTEXT: &str = "context:
   state: {tokens: 60, values: {asked: \"${{ intent.task }}\"}}
   memory: {do: crm.get_account, with: {account: ACC-0001}, tokens: 80}
