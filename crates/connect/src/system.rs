@@ -7,6 +7,8 @@ use kernel::operation::Rate;
 use sandbox::{Profile, Tier};
 use serde::{Deserialize, Serialize};
 
+use crate::redact::Personal;
+
 /// Declared systems by name.
 pub type Systems = BTreeMap<String, System>;
 
@@ -21,6 +23,9 @@ pub enum System {
         /// How often it may be called, over all runs; absent = as often as it bears.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate: Option<Rate>,
+        /// What is personal and taken out of its answers; absent = `["card"]`.
+        #[serde(default, skip_serializing_if = "is_usual")]
+        redact: Personal,
     },
     /// A SQLite file.
     Sqlite {
@@ -29,6 +34,9 @@ pub enum System {
         /// How often it may be called, over all runs; absent = as often as it bears.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate: Option<Rate>,
+        /// What is personal and taken out of its answers; absent = `["card"]`.
+        #[serde(default, skip_serializing_if = "is_usual")]
+        redact: Personal,
     },
     /// A PostgreSQL database. Connections are not encrypted: hosts other than loopback and sockets
     /// need an explicit `sslmode=disable`.
@@ -41,6 +49,9 @@ pub enum System {
         /// How often it may be called, over all runs; absent = as often as it bears.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate: Option<Rate>,
+        /// What is personal and taken out of its answers; absent = `["card"]`.
+        #[serde(default, skip_serializing_if = "is_usual")]
+        redact: Personal,
     },
     /// A mail submission server.
     Smtp {
@@ -55,6 +66,9 @@ pub enum System {
         /// How often it may be called, over all runs; absent = as often as it bears.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate: Option<Rate>,
+        /// What is personal and taken out of its answers; absent = `["card"]`.
+        #[serde(default, skip_serializing_if = "is_usual")]
+        redact: Personal,
     },
     /// A program of this machine, in a sandbox of its own for each call.
     Process(Box<ProcessSystem>),
@@ -74,6 +88,9 @@ pub struct FolderSystem {
     /// How often it may be called, over all runs; absent = as often as it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What is personal and taken out of its answers; absent = `["card"]`.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub redact: Personal,
 }
 
 /// What commands of a shell may reach beside the folder.
@@ -89,6 +106,11 @@ pub struct ShellRules {
     /// What it may ask of the outside, by way of a proxy that is its only way out; absent = nothing.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub egress: Rules,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_usual(personal: &Personal) -> bool {
+    *personal == Personal::default()
 }
 
 fn is_empty(rules: &Rules) -> bool {
@@ -120,6 +142,9 @@ pub struct ProcessSystem {
     /// How often it may be called, over all runs; absent = as often as it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What is personal and taken out of its answers; absent = `["card"]`.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub redact: Personal,
 }
 
 fn restricted() -> Tier {
@@ -137,6 +162,19 @@ impl System {
             | Self::Smtp { rate, .. } => *rate,
             Self::Process(process) => process.rate,
             Self::Folder(folder) => folder.rate,
+        }
+    }
+
+    /// What is personal and taken out of its answers.
+    #[must_use]
+    pub fn redact(&self) -> Personal {
+        match self {
+            Self::Http { redact, .. }
+            | Self::Sqlite { redact, .. }
+            | Self::Postgres { redact, .. }
+            | Self::Smtp { redact, .. } => *redact,
+            Self::Process(process) => process.redact,
+            Self::Folder(folder) => folder.redact,
         }
     }
 

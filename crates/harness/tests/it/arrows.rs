@@ -16,7 +16,7 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
@@ -27,12 +27,13 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("receipts", &["kernel"]),
     ("engine", &["kernel"]),
     ("store", &["kernel"]),
-    ("connect", &["kernel", "files", "sandbox", "egress"]),
+    ("connect", &["kernel", "files", "sandbox", "egress", "secrets"]),
     ("models", &["kernel"]),
     ("macros", &[]),
     ("sandbox", &[]),
     ("files", &[]),
     ("egress", &[]),
+    ("secrets", &[]),
     (
         "embed",
         &["kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models", "macros"],
@@ -41,13 +42,14 @@ const ARROWS: [(&str, &[&str]); 18] = [
         "harness",
         &[
             "kernel", "expr", "world", "planner", "pack", "policy", "receipts", "engine", "store",
-            "connect", "models", "sandbox",
+            "connect", "models", "sandbox", "secrets",
         ],
     ),
 ];
 
 /// Heavy or telling dependency → the only crates that may need it.
-const LEAVES: [(&str, &[&str]); 23] = [
+const LEAVES: [(&str, &[&str]); 24] = [
+    ("age", &["secrets"]),
     ("anyhow", &["harness"]),
     ("axum", &["harness", "world"]),
     ("cedar-policy", &["policy"]),
