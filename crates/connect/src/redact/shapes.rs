@@ -292,7 +292,7 @@ pub(super) fn is_credential(name: &str, text: &str) -> bool {
         let known = known.bytes().filter(u8::is_ascii_alphanumeric);
         folded.bytes().map(|b| b.to_ascii_lowercase()).eq(known)
     };
-    NAMES.iter().any(|known| names(&known)) && is_assigned(text.as_bytes())
+    NAMES.iter().any(names) && is_assigned(text.as_bytes())
 }
 
 pub(super) fn find(text: &[u8], before: Option<u8>, spans: &mut Vec<Span>) {

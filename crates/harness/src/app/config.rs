@@ -377,14 +377,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     let names = people.keys().cloned().collect::<Vec<_>>().join(", ");
     note("people", names, from(!file.people.is_empty()));
 
-    let receipt_key = file.keys.receipts.clone().unwrap_or_else(|| default_key("receipts"));
-    note("keys.receipts", receipt_key.clone(), from(file.keys.receipts.is_some()));
-    let secrets_key = file.keys.secrets.clone().unwrap_or_else(|| default_key("secrets"));
-    note("keys.secrets", secrets_key.clone(), from(file.keys.secrets.is_some()));
-    let (receipt_key, secrets_key) = (
-        absolute_reference(&receipt_key, &place.base),
-        absolute_reference(&secrets_key, &place.base),
-    );
+    let [receipt_key, secrets_key] = keys_of(&file, place, &mut note);
     // Whoever signs in through a provider is somebody else, too.
     let others = usize::from(file.oidc.is_some());
     let approvers = approver_rule(&file.approvals, people.len() + others)?;
@@ -396,11 +389,9 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         note(key, value, from(told));
     }
     let notify = Notify::of(&file.notify, &people, |text| absolute_reference(text, &place.base))?;
-    let oidc =
-        file.oidc.as_ref().map(|oidc| Oidc::of(oidc, |text| absolute_reference(text, &place.base)));
-    let oidc = oidc.transpose()?;
-    let keys = [("keys.receipts", &receipt_key), ("keys.secrets", &secrets_key)];
-    let own_secrets = hooks::own_secrets(oidc.as_ref(), &notify, keys);
+    let of = |oidc| Oidc::of(oidc, |text| absolute_reference(text, &place.base));
+    let oidc = file.oidc.as_ref().map(of).transpose()?;
+    let own_secrets = hooks::own_secrets(oidc.as_ref(), &notify, [&receipt_key, &secrets_key]);
     let hooks = hooks::read(&file, &own_secrets, (&place.base, &place.origin))?;
     for (name, value) in named(&file, (&notify, &hooks), oidc.as_ref()) {
         note(&name, value, &place.origin);
@@ -554,6 +545,17 @@ fn approver_rule(file: &ApprovalsFile, people: usize) -> Result<ApproverRule, Pr
     }
     let self_approval = if allowed { SelfApproval::Recorded } else { SelfApproval::Refused };
     Ok(ApproverRule { self_approval, expires_ms })
+}
+
+/// References of the keys of receipts and of secrets.
+fn keys_of(file: &File, place: &Place, note: &mut impl FnMut(&str, String, &str)) -> [String; 2] {
+    let keys = &file.keys;
+    [("receipts", &keys.receipts), ("secrets", &keys.secrets)].map(|(name, told)| {
+        let reference = told.clone().unwrap_or_else(|| default_key(name));
+        let origin = if told.is_some() { place.origin.as_str() } else { "default" };
+        note(&format!("keys.{name}"), reference.clone(), origin);
+        absolute_reference(&reference, &place.base)
+    })
 }
 
 /// A key's default place: beside the user's configuration, never inside the store.

@@ -229,10 +229,11 @@ pub fn agents_of(steps: &[Step]) -> BTreeSet<String> {
 pub(super) fn own_secrets(
     oidc: Option<&Oidc>,
     notify: &Notify,
-    keys: [(&str, &String); 2],
+    [receipts, secrets]: [&String; 2],
 ) -> BTreeMap<String, String> {
     let client = oidc.and_then(|oidc| oidc.client_secret.clone());
     let client = client.map(|reference| ("oidc.client_secret".to_owned(), reference));
+    let keys = [("keys.receipts", receipts), ("keys.secrets", secrets)];
     let keys = keys.into_iter().map(|(name, reference)| (name.to_owned(), reference.clone()));
     notify.secrets.iter().cloned().chain(client).chain(keys).collect()
 }
