@@ -14,6 +14,7 @@ use kernel::{
     port::{Connector, Failure, Outcome, Task, Validate},
 };
 use sandbox::Tier;
+use secrets::Use;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -35,6 +36,7 @@ use crate::{
     pages::{Pages, Runner},
     process::{Program, Tool},
     read::Reader,
+    redact::{self, Redactor},
     secret::{Secrets, Vault},
     sql,
     system::{System, Systems},
@@ -213,18 +215,6 @@ impl Connectors {
     /// The first thing that is wrong, with its place and what to do.
     pub fn check(&self, operation: &Operation) -> Result<(), Error> {
         let binding = compile(operation)?;
-        let secret = match &binding {
-            Binding::Http(route) => route.auth.as_ref().map(http::Auth::secret),
-            Binding::Sql(_)
-            | Binding::Mail(_)
-            | Binding::Process(_)
-            | Binding::Folder(_)
-            | Binding::Web(_)
-            | Binding::Builtin(_)
-            | Binding::Hook(_)
-            | Binding::Outside => None,
-        };
-        secret.map_or(Ok(()), |secret| self.vault.secrets().check(secret))?;
         let kinds: &[&str] = match &binding {
             Binding::Http(_) => &["http"],
             Binding::Sql(_) => &["sqlite", "postgres"],
@@ -248,7 +238,12 @@ impl Connectors {
             return Err(Reader::of(operation)?.error("system", text));
         }
         if kinds.contains(&kind) {
-            return Ok(());
+            return match (&binding, &target.clients) {
+                (Binding::Http(route), Some(clients)) => {
+                    http::check_granted(route, clients, &self.vault)
+                }
+                _ => Ok(()),
+            };
         }
         let text =
             format!("system `{name}` is of kind {kind}, this binding needs {}", kinds.join(" or "));
@@ -268,9 +263,25 @@ impl Connectors {
             Duration::from_millis(u64::from(call.operation.timeout_ms.min(TIMEOUT_MAX_MS)));
         let outcome = self.reach(&call, &departure, deadline).await;
         outcome.map_err(|failure| {
-            let message = self.vault.redactor().scrub_text(&failure.message);
+            let message = self.redactor_of(&call).scrub_text(&failure.message);
             Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
         })
+    }
+
+    /// What is taken out of everything that comes in or is told, as it is now.
+    #[must_use]
+    pub fn redactor(&self) -> Arc<Redactor> {
+        self.vault.redactor()
+    }
+
+    /// The same, with what is personal in the answers of the system that is called.
+    fn redactor_of(&self, call: &Call) -> Arc<Redactor> {
+        let binding = self.compiled(&call.operation).ok();
+        let target = binding.as_ref().and_then(|b| self.targets.get(b.system()?));
+        match target {
+            Some(target) => Arc::new(self.vault.redactor().with(target.system.redact())),
+            None => self.vault.redactor(),
+        }
     }
 
     /// Calls that agents outside make.
@@ -338,6 +349,7 @@ impl Connectors {
     async fn reach(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
         let binding = self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?;
         check_expected(call)?;
+        check_whole(call)?;
         // The deadline is the target's.
         let answer = self.ask((&binding, call), departure, deadline);
         let answer = match tokio::time::timeout(deadline, answer).await {
@@ -351,7 +363,7 @@ impl Connectors {
         let (arrived, pick) = answer?;
         // A slow disk of ours must not turn an effect that is known into one that is in doubt.
         let received = arrived.keep().await?;
-        let redactor = self.vault.redactor();
+        let redactor = self.redactor_of(call);
         let rules = Rules {
             operation: &call.operation,
             args: &call.args,
@@ -396,7 +408,13 @@ impl Connectors {
                     self.enter((&route.system, target, &target.turns), call, departure).await?;
                 let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
                 let sink = self.host.blobs.as_deref();
-                let wire = http::Wire { clients, vault: &self.vault, sink, departure };
+                let wire = http::Wire {
+                    clients,
+                    vault: &self.vault,
+                    sink,
+                    departure,
+                    redactor: self.redactor_of(call),
+                };
                 http::call(route, call, &wire).await
             }
             Binding::Sql(query) => {
@@ -411,8 +429,8 @@ impl Connectors {
                 let target = self.target(&sender.system)?;
                 let _turn =
                     self.enter((&sender.system, target, &target.turns), call, departure).await?;
-                let wire =
-                    mail::Wire { system: &target.system, vault: &self.vault, departure, deadline };
+                let (name, system, vault) = (&*sender.system, &target.system, &self.vault);
+                let wire = mail::Wire { name, system, vault, departure, deadline };
                 let value = mail::call(sender, call, &wire).await?;
                 Ok((Received::Value(value).into(), mail::pick()))
             }
@@ -468,7 +486,8 @@ impl Connectors {
         let _turn = turn
             .map_err(|_| fail(Class::Unavailable, Landed::No, "the system is being shut down"))?;
         let (system, vault, deadline) = (&target.system, &self.vault, NOTICE_WITHIN);
-        let wire = mail::Wire { system, vault, departure: &departure, deadline };
+        let wire =
+            mail::Wire { name: notice.system, system, vault, departure: &departure, deadline };
         let sent = tokio::time::timeout(deadline, mail::notify(notice, &wire)).await;
         let sent = sent.unwrap_or_else(|_| {
             let message = format!("no complete answer within {} ms", deadline.as_millis());
@@ -564,12 +583,14 @@ fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error>
         | System::Folder(_)
         | System::Web(_) => Ok(()),
         System::Postgres { dsn, password, .. } => {
-            password.as_ref().map_or(Ok(()), |secret| vault.secrets().check(secret))?;
+            let asked = Use::by(name);
+            password.as_ref().map_or(Ok(()), |secret| vault.check(secret, &asked))?;
             sql::check_dsn(name, dsn, vault)
         }
         System::Smtp { address, login, .. } => {
-            login.as_ref().map_or(Ok(()), |login| vault.secrets().check(&login.secret))?;
-            mail::check_address(name, address)
+            mail::check_address(name, address)?;
+            let asked = mail::use_of(name, address);
+            login.as_ref().map_or(Ok(()), |login| vault.check(&login.secret, &asked))
         }
     }
 }
@@ -592,6 +613,24 @@ fn check_expected(call: &Call) -> Result<(), Failure> {
         Some(Value::String(name)) if !name.trim().is_empty() => Ok(()),
         _ => Err(refuse(format!("the argument {} must name the expected entity", rule.expected))),
     }
+}
+
+/// A mark stands for what was withheld of an answer: written back it would replace it.
+fn check_whole(call: &Call) -> Result<(), Failure> {
+    fn marked(value: &Value) -> bool {
+        match value {
+            Value::String(text) => redact::is_mark(text),
+            Value::Array(items) => items.iter().any(marked),
+            Value::Object(map) => map.values().any(marked),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+    if call.operation.is_write() && marked(&call.args) {
+        let message = "an argument is a mark such as [card:1111], which stands for what was taken out of an answer; \
+                       writing it would replace what is there: leave it out, or change `redact` of the system";
+        return Err(refuse(message));
+    }
+    Ok(())
 }
 
 fn wrong_kind(system: &str) -> Failure {

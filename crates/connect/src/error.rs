@@ -44,7 +44,7 @@ pub enum Error {
     },
     /// A secret the operator has not declared.
     #[error(
-        "no secret `{secret}` is declared{hint}; add `{secret} = \"env:NAME\"` or `\"file:/path\"` under [secrets] in harness.toml"
+        "no secret `{secret}` is declared{hint}; add `{secret} = \"secret:NAME\"`, `\"env:NAME\"` or `\"file:/path\"` under [secrets] in harness.toml"
     )]
     UnknownSecret {
         /// The name.
@@ -54,7 +54,7 @@ pub enum Error {
     },
     /// A secret's value where its reference should stand.
     #[error(
-        "secret `{secret}` is written inline; write a reference instead: \"env:NAME\" or \"file:/path\", and change the value, since it was in a file others may read"
+        "secret `{secret}` is written inline; write a reference instead: \"secret:NAME\", \"env:NAME\" or \"file:/path\", and change the value, since it was in a file others may read"
     )]
     InlineSecret {
         /// The name.

@@ -18,7 +18,7 @@ use reqwest::{Client, Response, redirect, retry};
 use serde_json::{Map, Value};
 use tower::{Layer, Service};
 
-pub(crate) use route::{Auth, Route};
+pub(crate) use route::Route;
 
 use crate::{
     blob::{BlobSink, Collector, PREVIEW_BYTES},
@@ -92,6 +92,16 @@ pub(crate) struct Wire<'a> {
     pub(crate) vault: &'a Vault,
     pub(crate) sink: Option<&'a dyn BlobSink>,
     pub(crate) departure: &'a Arc<Departure>,
+    /// What is taken out of the answer.
+    pub(crate) redactor: Arc<Redactor>,
+}
+
+/// Whether the secret of a route may be used for what it asks.
+///
+/// # Errors
+/// That it is not declared, or not granted.
+pub(crate) fn check_granted(route: &Route, clients: &Clients, vault: &Vault) -> Result<(), Error> {
+    request::check_granted(route, &clients.base, vault)
 }
 
 /// Makes the request; what came back, and what to pick from it.
@@ -101,7 +111,7 @@ pub(crate) async fn call<'r>(
     wire: &Wire<'_>,
 ) -> Result<(Arrived, Pick<'r>), Failure> {
     let request = request::build(route, call, &wire.clients.base, wire.vault)?;
-    let redactor = wire.vault.redactor();
+    let redactor = Arc::clone(&wire.redactor);
     let response = send(request, call, wire).await.map_err(|error| *error)?;
     let status = response.status();
     if status.is_success() {

@@ -27,6 +27,7 @@ use lettre::{
         extension::ClientId,
     },
 };
+use secrets::Use;
 use serde_json::{Value, json};
 
 use crate::{
@@ -57,6 +58,7 @@ pub(crate) struct Sender {
 /// What one mail call needs besides the call itself.
 #[derive(Debug)]
 pub(crate) struct Wire<'a> {
+    pub(crate) name: &'a str,
     pub(crate) system: &'a System,
     pub(crate) vault: &'a Vault,
     pub(crate) departure: &'a Arc<Departure>,
@@ -203,6 +205,12 @@ impl From<Failure> for Unconnected {
     }
 }
 
+/// What a login is for.
+pub(crate) fn use_of<'a>(system: &'a str, address: &'a str) -> Use<'a> {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    Use { host: Some(host), port: port.parse().ok(), ..Use::by(system) }
+}
+
 async fn connect(wire: &Wire<'_>) -> Result<AsyncSmtpConnection, Unconnected> {
     let System::Smtp { address, tls, login, .. } = wire.system else {
         return Err(refuse("the system is no mail server").into());
@@ -228,7 +236,7 @@ async fn connect(wire: &Wire<'_>) -> Result<AsyncSmtpConnection, Unconnected> {
         connection.starttls(parameters()?, &hello).await?;
     }
     if let Some(login) = login {
-        let secret = wire.vault.resolve(&login.secret);
+        let secret = wire.vault.resolve(&login.secret, &use_of(wire.name, address));
         let secret = secret.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;
         let credentials = Credentials::new(login.user.clone(), secret.expose().to_owned());
         connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await?;

@@ -12,6 +12,7 @@ use std::{
 
 use kernel::id::At;
 use reqwest::{Client, Url, redirect, retry};
+use secrets::Use;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -32,6 +33,8 @@ pub const EXCHANGE_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Outward {
     vault: Vault,
+    /// What its secrets are granted to.
+    name: &'static str,
     places: Arc<Places>,
     /// Made when it is first needed: the one that speaks TLS needs the machine's certificates.
     tls: OnceLock<Client>,
@@ -63,13 +66,21 @@ pub struct Reply {
 }
 
 impl Outward {
-    /// With references to secrets by name, and hosts that may be in a private network.
+    /// With references to secrets by name, the name that kept ones are granted to, and hosts that may be in a private
+    /// network.
     ///
     /// # Errors
-    /// A secret that is no reference.
-    pub fn new(secrets: Secrets, private_hosts: &[String]) -> Result<Self, Error> {
+    /// A secret that is not granted.
+    pub fn new(
+        secrets: Secrets,
+        name: &'static str,
+        private_hosts: &[String],
+    ) -> Result<Self, Error> {
+        let vault = Vault::new(secrets)?;
+        vault.secrets().names().try_for_each(|secret| vault.check(secret, &Use::by(name)))?;
         Ok(Self {
-            vault: Vault::new(secrets)?,
+            vault,
+            name,
             places: Arc::new(Places::new(private_hosts)),
             tls: OnceLock::new(),
             plain: OnceLock::new(),
@@ -96,7 +107,7 @@ impl Outward {
     /// # Errors
     /// When it has none now.
     pub fn address(&self, secret: &str) -> Result<String, Error> {
-        self.vault.resolve(secret).map(|value| value.expose().to_owned())
+        self.vault.resolve(secret, &Use::by(self.name)).map(|value| value.expose().to_owned())
     }
 
     /// Asks once. Redirects are not followed; every address a name leads to is checked when it is
@@ -124,7 +135,8 @@ impl Outward {
             request = request.header(name, value);
         }
         if let Some((user, secret)) = ask.login {
-            let secret = self.vault.resolve(&secret).map_err(|e| e.to_string())?;
+            let secret =
+                self.vault.resolve(&secret, &Use::by(self.name)).map_err(|e| e.to_string())?;
             request = request.basic_auth(user, Some(secret.expose()));
         }
         let sent = request.send().await;
@@ -178,7 +190,7 @@ impl Outward {
         (id, seconds): (&str, i64),
         body: &[u8],
     ) -> Result<String, Error> {
-        let value = self.vault.resolve(secret)?;
+        let value = self.vault.resolve(secret, &Use::by(self.name))?;
         let key = sign::webhook_key(value.expose()).ok_or_else(|| Error::Secret {
             secret: secret.to_owned(),
             problem: sign::WEBHOOK_KEY.to_owned(),
@@ -198,7 +210,7 @@ impl Outward {
         (seconds, signature): (&str, &str),
         body: &[u8],
     ) -> Result<bool, Error> {
-        let value = self.vault.resolve(secret)?;
+        let value = self.vault.resolve(secret, &Use::by(self.name))?;
         let key = Zeroizing::new(value.expose().as_bytes().to_vec());
         let parts = [b"v0:", seconds.as_bytes(), b":", body];
         let given = signature.strip_prefix("v0=").and_then(sign::unhex);

@@ -14,6 +14,7 @@ use kernel::{
     operation::Operation,
     port::Failure,
 };
+use secrets::Use;
 use serde_json::{Value, json};
 
 use crate::{
@@ -95,6 +96,26 @@ struct Engaged {
     key: Option<String>,
 }
 
+impl Engaged {
+    /// What is done with the secret of the engine, for the place that every search goes to; `None` without one.
+    fn with_key<T>(
+        &self,
+        system: &str,
+        done: impl FnOnce(&str, &Use<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let Some(secret) = &self.key else { return Ok(None) };
+        let (method, host, port, path) = self.searcher.goes_to();
+        let asked = Use {
+            host: Some(&host),
+            port: Some(port),
+            method: Some(method.as_str()),
+            path: Some(path),
+            ..Use::by(system)
+        };
+        done(secret, &asked).map(Some)
+    }
+}
+
 impl Pages {
     pub(crate) fn new(name: &str, declared: &WebSystem, vault: &Vault) -> Result<Self, Error> {
         let wrong = |problem: String| Error::System { system: name.to_owned(), problem };
@@ -112,10 +133,11 @@ impl Pages {
                 );
                 return Err(wrong(problem));
             }
-            search.key.as_ref().map_or(Ok(()), |secret| vault.secrets().check(secret))?;
             let searcher = Searcher::new(search.engine, search.url.as_deref(), &ways);
             let searcher = searcher.map_err(|error| wrong(error.to_string()))?;
-            Ok(Engaged { searcher, key: search.key.clone() })
+            let engaged = Engaged { searcher, key: search.key.clone() };
+            engaged.with_key(name, |secret, asked| vault.check(secret, asked))?;
+            Ok(engaged)
         };
         let search = declared.search.as_ref().map(engage).transpose()?;
         Ok(Self { name: name.to_owned(), web, search })
@@ -149,7 +171,7 @@ impl Pages {
     }
 
     async fn find(&self, call: &Call, vault: &Vault, trip: &Trip<'_>) -> Result<Value, Failure> {
-        let Some(Engaged { searcher, key }) = &self.search else {
+        let Some(engaged) = &self.search else {
             let message = format!(
                 "nobody is declared who searches; the operator can add [systems.{}.search]",
                 self.name
@@ -160,10 +182,10 @@ impl Pages {
             text: text(call, "query")?.to_owned(),
             results: number(call, "results", RESULTS_DEFAULT)?,
         };
-        let key = key.as_ref().map(|secret| vault.resolve(secret)).transpose();
+        let key = engaged.with_key(&self.name, |secret, asked| vault.resolve(secret, asked));
         let key = key.map_err(|error| fail(Class::Permission, Landed::No, error.to_string()))?;
         let key = key.as_ref().map(|key| key.expose());
-        let found = searcher.search(&query, key, trip).await.map_err(failure)?;
+        let found = engaged.searcher.search(&query, key, trip).await.map_err(failure)?;
         Ok(listed(&found))
     }
 }

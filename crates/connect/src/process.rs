@@ -17,6 +17,7 @@ use kernel::{
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 use sandbox::{Command, End, Finished, Input, Limit, Profile, Tier};
+use secrets::Use;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -96,7 +97,7 @@ impl Program {
         profile.check().map_err(|error| wrong(error.to_string()))?;
         let mut shown = profile.clone();
         for (variable, secret) in &declared.secrets {
-            vault.secrets().check(secret)?;
+            vault.check(secret, &Use::by(name))?;
             if variable == "TMPDIR" || shown.environment.contains_key(variable) {
                 let problem =
                     format!("`{variable}` is in `secrets` and in the profile's environment");
@@ -146,7 +147,7 @@ impl Program {
         let most = u64::from(call.operation.timeout_ms);
         profile.limits.deadline_ms = profile.limits.deadline_ms.min(most.max(1));
         for (variable, secret) in &self.secrets {
-            let value = vault.resolve(secret);
+            let value = vault.resolve(secret, &Use::by(&self.name));
             let value = value.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;
             profile.environment.insert(variable.clone(), value.expose().to_owned());
         }

@@ -1,92 +1,96 @@
-//! Finding live secrets in what comes back, in the spellings a system may echo, and taking them out.
+//! What is taken out of everything that comes in from outside, and of everything that is told: live secrets, in the
+//! spellings a system may echo; texts that have the shape of a key; and what is personal, as far as it is asked for.
+//!
+//! The first is exact and is what the promise rests on. The other two are rules: they know shapes, not values.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+mod exact;
+mod personal;
+mod shapes;
+mod stream;
+#[cfg(test)]
+mod tests;
 
-use aho_corasick::{AhoCorasick, MatchKind};
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
-};
-use kernel::id::hex;
+use std::sync::Arc;
+
 use serde_json::Value;
 
-/// Shortest spelling worth looking for: shorter ones would hit ordinary text.
-const PATTERN_MIN_BYTES: usize = 6;
+use exact::Exact;
+pub use personal::{Kind, Personal};
+pub use stream::Scrubber;
 
-/// Replaces every spelling of every live secret by `[secret:NAME]`.
-pub struct Redactor {
-    matcher: Option<AhoCorasick>,
-    replacements: Vec<String>,
-    longest: usize,
+/// Longest text that a rule looks at as one, in bytes: what is held back of a stream.
+const RULE_BYTES_MAX: usize = shapes::PEM_BYTES_MAX;
+
+/// Something to take out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Span {
+    /// Where the text begins that shows what it is.
+    from: usize,
+    /// Where it begins itself.
+    start: usize,
+    end: usize,
+    /// What is put in its place.
+    mark: String,
 }
 
-impl fmt::Debug for Redactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redactor")
-            .field("spellings", &self.replacements.len())
-            .finish_non_exhaustive()
-    }
+/// Replaces live secrets by `[secret:NAME]`, keys by `[token:KIND]`, and what is personal by its kind.
+#[derive(Clone, Debug)]
+pub struct Redactor {
+    exact: Arc<Exact>,
+    personal: Personal,
 }
 
 impl Redactor {
-    /// Looks for these `(name, value)` pairs.
+    /// Looks for these `(name, value)` pairs, for what has the shape of a key, and for cards.
     ///
     /// # Errors
     /// When the spellings do not fit into one automaton; says so without a value.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
-        let mut patterns = BTreeMap::new();
-        for (name, value) in secrets {
-            for spelling in spellings(value) {
-                if spelling.len() >= PATTERN_MIN_BYTES {
-                    patterns.entry(spelling).or_insert_with(|| format!("[secret:{name}]"));
-                }
-            }
-        }
-        let longest = patterns.keys().map(Vec::len).max().unwrap_or(0);
-        let (spellings, replacements): (Vec<_>, Vec<_>) = patterns.into_iter().unzip();
-        let matcher = if spellings.is_empty() {
-            None
-        } else {
-            let built =
-                AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&spellings);
-            Some(
-                built
-                    .map_err(|_| "there are too many or too long secrets to look for".to_owned())?,
-            )
-        };
-        Ok(Self { matcher, replacements, longest })
+        Ok(Self { exact: Arc::new(Exact::new(secrets)?), personal: Personal::default() })
     }
 
-    /// The text without secrets.
+    /// The same, with other things personal.
+    #[must_use]
+    pub fn with(&self, personal: Personal) -> Self {
+        Self { exact: Arc::clone(&self.exact), personal }
+    }
+
+    /// The text without what must not be in it.
     #[must_use]
     pub fn scrub_text(&self, text: &str) -> String {
-        match &self.matcher {
-            Some(matcher) if matcher.is_match(text) => {
-                matcher.replace_all(text, &self.replacements)
-            }
-            _ => text.to_owned(),
-        }
+        self.scrubbed(text).unwrap_or_else(|| text.to_owned())
     }
 
-    /// Takes secrets out of every string, key and number of a value.
+    /// Takes it out of every string, key and number of a value.
     pub fn scrub_value(&self, value: &mut Value) {
-        let Some(matcher) = &self.matcher else { return };
         match value {
             Value::String(text) => {
-                if matcher.is_match(text.as_str()) {
-                    *text = matcher.replace_all(text, &self.replacements);
+                if let Some(clean) = self.scrubbed(text) {
+                    *text = clean;
                 }
             }
             Value::Number(number) => {
                 let text = number.to_string();
-                if matcher.is_match(&text) {
-                    *value = Value::String(matcher.replace_all(&text, &self.replacements));
+                if let Some(clean) = self.scrubbed(&text) {
+                    *value = Value::String(clean);
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.scrub_value(item)),
             Value::Object(map) => {
-                map.values_mut().for_each(|item| self.scrub_value(item));
-                if map.keys().any(|key| matcher.is_match(key.as_str())) {
+                for (key, item) in map.iter_mut() {
+                    match item {
+                        // A field says by its name what it holds; the name does not stand in the text.
+                        Value::String(text) if shapes::is_credential(key, text) => {
+                            // A secret that is known is told by its name.
+                            *text = match self.scrubbed(text) {
+                                Some(clean) => clean,
+                                None => shapes::CREDENTIAL_MARK.to_owned(),
+                            };
+                        }
+                        item => self.scrub_value(item),
+                    }
+                }
+                if map.keys().any(|key| self.scrubbed(key).is_some()) {
                     let renamed = std::mem::take(map).into_iter();
                     *map = renamed.map(|(key, item)| (self.scrub_text(&key), item)).collect();
                 }
@@ -94,170 +98,96 @@ impl Redactor {
             Value::Null | Value::Bool(_) => {}
         }
     }
-}
 
-/// Redacts a stream; holds back just enough to see a secret that is split between two pieces.
-pub(crate) struct Scrubber {
-    redactor: Arc<Redactor>,
-    carry: Vec<u8>,
-}
-
-impl Scrubber {
-    pub(crate) fn new(redactor: Arc<Redactor>) -> Self {
-        Self { redactor, carry: Vec::new() }
-    }
-
-    /// What is certainly clean after these bytes.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.carry.extend_from_slice(bytes);
-        let safe = self.carry.len().saturating_sub(self.redactor.longest.saturating_sub(1));
-        self.emit(safe)
-    }
-
-    /// The rest.
-    pub(crate) fn finish(&mut self) -> Vec<u8> {
-        self.emit(self.carry.len())
-    }
-
-    /// Emits everything that begins before `safe`; a match that begins there has come in whole.
-    fn emit(&mut self, safe: usize) -> Vec<u8> {
-        let mut clean = Vec::with_capacity(safe);
-        let mut done = 0;
-        if let Some(matcher) = &self.redactor.matcher {
-            for found in matcher.find_iter(&self.carry) {
-                if found.start() >= safe {
-                    break;
+    /// Takes live secrets out of every text of a value, and nothing else: what people say to the harness, and what it
+    /// says to them, is theirs.
+    pub fn scrub_known(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                let mut spans = Vec::new();
+                self.exact.find(text.as_bytes(), &mut spans);
+                if !spans.is_empty() {
+                    *text = replaced(text, joined(spans, usize::MAX));
                 }
-                clean.extend_from_slice(self.carry.get(done..found.start()).unwrap_or_default());
-                let replacement = self.redactor.replacements.get(found.pattern().as_usize());
-                clean.extend_from_slice(replacement.map_or(&b"[secret]"[..], String::as_bytes));
-                done = found.end();
             }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.scrub_known(item)),
+            Value::Object(map) => map.values_mut().for_each(|item| self.scrub_known(item)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
-        if done < safe {
-            clean.extend_from_slice(self.carry.get(done..safe).unwrap_or_default());
-            done = safe;
+    }
+
+    /// `None` when nothing is in it.
+    fn scrubbed(&self, text: &str) -> Option<String> {
+        let spans = self.spans(text.as_bytes(), None);
+        if spans.is_empty() {
+            return None;
         }
-        self.carry.drain(..done.min(self.carry.len()));
-        clean
+        Some(replaced(text, spans))
+    }
+
+    /// What to take out, in order, joined where it overlaps. `before` is the byte that stood before the text.
+    fn spans(&self, text: &[u8], before: Option<u8>) -> Vec<Span> {
+        let mut found = Vec::new();
+        self.exact.find(text, &mut found);
+        // What is known exactly is told by its name, whatever its shape is.
+        let known = found.len();
+        shapes::find(text, before, &mut found);
+        personal::find(text, before, self.personal, &mut found);
+        joined(found, known)
+    }
+
+    /// How much of a stream is held back so that nothing is seen in part only.
+    fn held_bytes(&self) -> usize {
+        self.exact.longest.max(RULE_BYTES_MAX)
     }
 }
 
-/// The ways a value may be spelled in an answer.
-fn spellings(value: &str) -> Vec<Vec<u8>> {
-    let bytes = value.as_bytes();
-    let lower = hex(bytes);
-    let mut all = vec![bytes.to_vec(), lower.to_uppercase().into_bytes(), lower.into_bytes()];
-    let reserved = |byte: u8| !(byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
-    let everything = |_: u8| true;
-    for encoded in [percent(bytes, reserved), percent(bytes, everything)] {
-        for spelled in [lower_escapes(&encoded), encoded] {
-            all.push(spelled.replace("%20", "+").into_bytes());
-            all.push(spelled.into_bytes());
-        }
+/// In order and joined where they overlap; the first `known` are live secrets.
+fn joined(found: Vec<Span>, known: usize) -> Vec<Span> {
+    if found.len() < 2 {
+        return found;
     }
-    if let Ok(quoted) = serde_json::to_string(value) {
-        all.push(quoted.trim_matches('"').as_bytes().to_vec());
-    }
-    // Inside a longer text its Base64 starts at one of three places within a group.
-    for shift in 0..3_usize {
-        let shifted = [vec![0; shift], bytes.to_vec()].concat();
-        let whole_chars = shifted.len() * 8 / 6;
-        for text in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
-            let skip = (shift * 8).div_ceil(6);
-            all.push(text.bytes().skip(skip).collect());
-            all.push(text.bytes().take(whole_chars).skip(skip).collect());
-        }
-    }
-    all
-}
-
-fn percent(bytes: &[u8], encode: impl Fn(u8) -> bool) -> String {
-    let mut text = String::with_capacity(bytes.len() * 3);
-    for byte in bytes {
-        if encode(*byte) {
-            text.push_str(&format!("%{byte:02X}"));
-        } else {
-            text.push(char::from(*byte));
-        }
-    }
-    text
-}
-
-/// `%2F` as `%2f`; everything else as it is.
-fn lower_escapes(encoded: &str) -> String {
-    let mut escape = 0_u8;
-    let lower = |c: char| {
-        let lowered = if escape > 0 { c.to_ascii_lowercase() } else { c };
-        escape = if c == '%' { 2 } else { escape.saturating_sub(1) };
-        lowered
-    };
-    encoded.chars().map(lower).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use base64::engine::general_purpose::STANDARD;
-    use serde_json::json;
-
-    const CANARY: &str = "c4nary/+ \"Z9:xyz";
-
-    fn redactor() -> Arc<Redactor> {
-        Arc::new(Redactor::new([("crm", CANARY), ("pin", "8271940")]).unwrap())
-    }
-
-    fn every_spelling() -> Vec<String> {
-        let hexed = hex(CANARY.as_bytes());
-        vec![
-            CANARY.to_owned(),
-            STANDARD.encode(CANARY),
-            STANDARD.encode(format!("u:{CANARY}")),
-            STANDARD.encode(format!("user:{CANARY}:tail")),
-            base64::engine::general_purpose::URL_SAFE.encode(format!("x{CANARY}")),
-            hexed.to_uppercase(),
-            hexed,
-            "c4nary%2F%2B%20%22Z9%3Axyz".to_owned(),
-            "c4nary%2f%2b%20%22Z9%3axyz".to_owned(),
-            "c4nary%2F%2B+%22Z9%3Axyz".to_owned(),
-            "c4nary/+ \\\"Z9:xyz".to_owned(),
-        ]
-    }
-
-    /// C150: Base64, hex, percent signs and JSON escapes too.
-    #[test]
-    fn every_spelling_is_taken_out_of_text_keys_and_values() {
-        for spelling in every_spelling() {
-            let text = redactor().scrub_text(&format!("before {spelling} after"));
-            assert!(
-                text.contains("[secret:crm]") && !text.contains(&spelling),
-                "{spelling} -> {text}"
-            );
-            let mut value = json!({"a": [{ spelling.clone(): spelling }]});
-            redactor().scrub_value(&mut value);
-            assert!(
-                !value.to_string().contains(&spelling)
-                    && value.to_string().contains("[secret:crm]")
-            );
-        }
-        let mut value = json!({"n": 8_271_940, "m": 12});
-        redactor().scrub_value(&mut value);
-        assert_eq!(value, json!({"n": "[secret:pin]", "m": 12}));
-    }
-
-    /// C150: in pieces too.
-    #[test]
-    fn a_stream_is_clean_wherever_it_is_cut() {
-        let text = format!("aa{CANARY}bb{}cc", STANDARD.encode(CANARY));
-        let whole = redactor().scrub_text(&text);
-        for size in 1..text.len() {
-            let mut scrubber = Scrubber::new(redactor());
-            let mut clean = Vec::new();
-            for piece in text.as_bytes().chunks(size) {
-                clean.extend(scrubber.push(piece));
+    let mut ranked: Vec<(usize, Span)> = found.into_iter().enumerate().collect();
+    ranked.sort_by(|(rank, one), (other_rank, other)| {
+        let longer = other.end.cmp(&one.end);
+        let known = (*rank >= known).cmp(&(*other_rank >= known));
+        // What is found later has the longer beginning, and says more.
+        one.start.cmp(&other.start).then(known).then(longer).then(other_rank.cmp(rank))
+    });
+    let mut joined: Vec<Span> = Vec::with_capacity(ranked.len());
+    for (rank, span) in ranked {
+        match joined.last_mut() {
+            Some(last) if span.start < last.end => {
+                if rank < known && !last.mark.starts_with("[secret:") {
+                    last.mark = span.mark;
+                }
+                last.end = last.end.max(span.end);
+                last.from = last.from.min(span.from);
             }
-            clean.extend(scrubber.finish());
-            assert_eq!(String::from_utf8(clean).unwrap(), whole, "cut every {size}");
+            _ => joined.push(span),
         }
     }
+    joined
+}
+
+fn replaced(text: &str, spans: Vec<Span>) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut done = 0;
+    for span in spans {
+        clean.push_str(text.get(done..span.start).unwrap_or_default());
+        clean.push_str(&span.mark);
+        done = span.end;
+    }
+    clean.push_str(text.get(done..).unwrap_or_default());
+    clean
+}
+
+/// Whether a text is one mark and nothing else: what was withheld, where it should be written back.
+pub(crate) fn is_mark(text: &str) -> bool {
+    let inner = text.trim().strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    inner.is_some_and(|inner| {
+        let with_name = ["secret:", "token:", "card:"].iter().any(|kind| inner.starts_with(kind));
+        (with_name && !inner.contains(['[', ']', ' ']))
+            || ["iban", "mail", "phone"].contains(&inner)
+    })
 }

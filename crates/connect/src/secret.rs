@@ -1,4 +1,7 @@
 //! Secret references and the vault that resolves them. Values stay in here, wiped when dropped.
+//!
+//! What a reference to the environment or to a file leads to may be used wherever configuration names it. What is kept
+//! in the file of secrets needs a grant besides: see the crate `secrets`.
 
 use std::{
     collections::BTreeMap,
@@ -9,6 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use secrets::{Book, Safe, Use};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -16,11 +20,8 @@ use crate::{
     redact::Redactor,
 };
 
-/// Shortest usable secret: a shorter one cannot be told from ordinary text in an answer.
-pub const SECRET_MIN_BYTES: usize = 6;
-
 /// Longest usable secret, in bytes.
-pub const SECRET_MAX_BYTES: usize = 8 * 1024;
+pub use secrets::VALUE_MAX_BYTES as SECRET_MAX_BYTES;
 
 /// Most secrets one installation may declare.
 pub const SECRETS_MAX: usize = 256;
@@ -33,59 +34,92 @@ const EARLIER_MAX: usize = 4;
 enum Reference {
     Env(String),
     File(PathBuf),
+    /// In the file of secrets, under this name.
+    Kept(String),
 }
 
 /// Declared secrets: name to reference. Holds no value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Secrets(BTreeMap<String, Reference>);
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    declared: BTreeMap<String, Reference>,
+    /// What nobody here may use, but must not be told either.
+    watched: BTreeMap<String, Reference>,
+    safe: Option<Arc<Safe>>,
+}
 
 impl Secrets {
-    /// Reads `name = "env:NAME"` and `name = "file:/path"` pairs.
+    /// Reads `name = "env:NAME"`, `name = "file:/path"` and `name = "secret:NAME"` pairs.
     ///
     /// # Errors
     /// [`Error::InlineSecret`] for anything else; it never repeats what was written.
     pub fn parse<'a>(
         declared: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
-        let mut references = BTreeMap::new();
-        for (name, text) in declared {
-            let reference = match text.split_once(':') {
-                Some(("env", variable)) if !variable.is_empty() => {
-                    Reference::Env(variable.to_owned())
-                }
-                Some(("file", path)) if path.starts_with('/') => {
-                    Reference::File(PathBuf::from(path))
-                }
-                _ => {
-                    return Err(Error::InlineSecret { secret: name.to_owned() });
-                }
-            };
-            references.insert(name.to_owned(), reference);
-        }
-        match references.keys().nth(SECRETS_MAX) {
+        let declared = references(declared)?;
+        match declared.keys().nth(SECRETS_MAX) {
             Some(name) => Err(Error::Secret {
                 secret: name.clone(),
                 problem: format!("more than {SECRETS_MAX} secrets are declared"),
             }),
-            None => Ok(Self(references)),
+            None => Ok(Self { declared, ..Self::default() }),
         }
+    }
+
+    /// With the file that `secret:NAME` leads to. All that is in it is taken out of answers, declared or not.
+    #[must_use]
+    pub fn kept_in(self, safe: Arc<Safe>) -> Self {
+        Self { safe: Some(safe), ..self }
+    }
+
+    /// With others that are only taken out of answers.
+    ///
+    /// # Errors
+    /// As [`Secrets::parse`].
+    pub fn watching<'a>(
+        self,
+        others: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Error> {
+        Ok(Self { watched: references(others)?, ..self })
     }
 
     /// The declared names in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-
-    /// Whether a name is declared; an error with the nearest name when not.
-    pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
-        self.reference(name).map(|_| ())
+        self.declared.keys().map(String::as_str)
     }
 
     fn reference(&self, name: &str) -> Result<&Reference, Error> {
         let unknown =
             || Error::UnknownSecret { secret: name.to_owned(), hint: hint(name, self.names()) };
-        self.0.get(name).ok_or_else(unknown)
+        self.declared.get(name).ok_or_else(unknown)
     }
+
+    /// What the file of secrets holds now; nothing where there is none.
+    fn book(&self) -> Result<Option<Arc<Book>>, secrets::Error> {
+        self.safe.as_ref().map(|safe| safe.read()).transpose()
+    }
+
+    /// The file of secrets for an entry that is in it.
+    fn book_of(&self, name: &str) -> Result<Arc<Book>, Error> {
+        let book = self.book().map_err(|error| unusable(name, error.to_string()))?;
+        book.ok_or_else(|| unusable(name, "there is no file of secrets here"))
+    }
+}
+
+fn references<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<BTreeMap<String, Reference>, Error> {
+    let read = |(name, text): (&str, &str)| {
+        let reference = match text.split_once(':') {
+            Some(("env", variable)) if !variable.is_empty() => Reference::Env(variable.to_owned()),
+            Some(("file", path)) if path.starts_with('/') => Reference::File(PathBuf::from(path)),
+            Some(("secret", kept)) if secrets::check_name(kept).is_ok() => {
+                Reference::Kept(kept.to_owned())
+            }
+            _ => return Err(Error::InlineSecret { secret: name.to_owned() }),
+        };
+        Ok((name.to_owned(), reference))
+    };
+    pairs.into_iter().map(read).collect()
 }
 
 /// One value. Neither printable nor comparable; wiped when dropped.
@@ -102,6 +136,8 @@ impl Secret {
 struct Live {
     values: BTreeMap<String, Vec<Secret>>,
     redactor: Arc<Redactor>,
+    /// What was in the file of secrets when it was looked at last.
+    book: Option<Arc<Book>>,
 }
 
 /// Resolves references when a call needs them (so a rotated secret is seen at once) and knows every
@@ -122,48 +158,118 @@ impl Vault {
     pub(crate) fn new(secrets: Secrets) -> Result<Self, Error> {
         let nothing: [(&str, &str); 0] = [];
         let redactor = Arc::new(Redactor::new(nothing).map_err(|p| unusable("", p))?);
-        let vault = Self { secrets, live: Mutex::new(Live { values: BTreeMap::new(), redactor }) };
+        let live = Live { values: BTreeMap::new(), redactor, book: None };
+        let vault = Self { secrets, live: Mutex::new(live) };
         vault.unresolved();
+        vault.learn_watched()?;
+        vault.learn_kept()?;
         Ok(vault)
     }
 
-    /// Every declared secret that has no usable value now, and why.
+    /// Every declared secret that has no usable value now, and why. Whether somebody may use it is another question.
     pub(crate) fn unresolved(&self) -> Vec<Error> {
-        self.secrets.names().filter_map(|name| self.resolve(name).err()).collect()
+        let learn = |(name, reference): (&String, &Reference)| {
+            let value = match reference {
+                Reference::Kept(kept) => {
+                    let book = self.secrets.book_of(name);
+                    return book.and_then(|book| {
+                        book.entry(kept).map(drop).map_err(|e| unusable(name, e.to_string()))
+                    });
+                }
+                reference => read(reference).map_err(|problem| unusable(name, problem)),
+            };
+            self.remember([(name.as_str(), Secret(value?))])
+        };
+        self.secrets.declared.iter().filter_map(|one| learn(one).err()).collect()
     }
 
+    /// Whether a secret is declared, and granted for this use where it is kept in the file of secrets.
+    pub(crate) fn check(&self, name: &str, asked: &Use<'_>) -> Result<(), Error> {
+        match self.secrets.reference(name)? {
+            // It may come to have a value before it is needed.
+            Reference::Env(_) | Reference::File(_) => Ok(()),
+            Reference::Kept(kept) => {
+                let book = self.secrets.book_of(name)?;
+                let value = book.value(kept, asked).map(drop);
+                value.map_err(|error| unusable(name, error.to_string()))
+            }
+        }
+    }
+
+    /// The value as it is now, for one use.
+    pub(crate) fn resolve(&self, name: &str, asked: &Use<'_>) -> Result<Secret, Error> {
+        let value = match self.secrets.reference(name)? {
+            Reference::Kept(kept) => {
+                let book = self.secrets.book_of(name)?;
+                let value = book.value(kept, asked);
+                let value = value.map_err(|error| unusable(name, error.to_string()))?;
+                Zeroizing::new(value.expose().to_owned())
+            }
+            reference => read(reference).map_err(|problem| unusable(name, problem))?,
+        };
+        let secret = Secret(value);
+        self.remember([(name, secret.clone())])?;
+        Ok(secret)
+    }
+
+    /// What is declared.
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.secrets
     }
 
-    /// The value as it is now.
-    pub(crate) fn resolve(&self, name: &str) -> Result<Secret, Error> {
-        let reference = self.secrets.reference(name)?;
-        let value = match reference {
-            Reference::Env(variable) => read_env(variable),
-            Reference::File(path) => read_file(path),
-        };
-        let value = value.and_then(check_value).map_err(|problem| unusable(name, problem))?;
-        let secret = Secret(value);
-        self.remember(name, &secret)?;
-        Ok(secret)
-    }
-
     /// What to look for in answers.
     pub(crate) fn redactor(&self) -> Arc<Redactor> {
+        // Where the file cannot be read now, what was known of it is looked for still.
+        let _unread = self.learn_kept();
         Arc::clone(&self.lock().redactor)
     }
 
-    fn remember(&self, name: &str, secret: &Secret) -> Result<(), Error> {
-        let mut live = self.lock();
-        let known = live.values.entry(name.to_owned()).or_default();
-        if known.iter().any(|old| *old.0 == *secret.0) {
+    fn learn_watched(&self) -> Result<(), Error> {
+        let watched = self.secrets.watched.iter();
+        let values = watched
+            .filter_map(|(name, reference)| Some((name.as_str(), Secret(read(reference).ok()?))));
+        self.remember(values.collect::<Vec<_>>())
+    }
+
+    /// Takes note of all that is in the file of secrets, when that has changed.
+    fn learn_kept(&self) -> Result<(), Error> {
+        let book = self.secrets.book().map_err(|error| unusable("*", error.to_string()));
+        let Ok(Some(book)) = book else { return Ok(()) };
+        if self.lock().book.as_ref().is_some_and(|known| Arc::ptr_eq(known, &book)) {
             return Ok(());
         }
-        known.push(secret.clone());
-        if known.len() > EARLIER_MAX + 1 {
-            known.remove(0);
+        let mut values = Vec::new();
+        for (kept, entry) in book.entries() {
+            let is_it =
+                |reference: &Reference| matches!(reference, Reference::Kept(name) if name == kept);
+            let declared = self.secrets.declared.iter().find(|(_, reference)| is_it(reference));
+            let name = declared.map_or(kept, |(name, _)| name.as_str());
+            let each = entry.every_value().map(|value| value.expose().to_owned());
+            values.extend(each.map(|value| (name, Secret(Zeroizing::new(value)))));
         }
+        self.remember(values)?;
+        self.lock().book = Some(Arc::clone(&book));
+        Ok(())
+    }
+
+    fn remember<'n>(
+        &self,
+        fresh: impl IntoIterator<Item = (&'n str, Secret)>,
+    ) -> Result<(), Error> {
+        let mut live = self.lock();
+        let mut changed = None;
+        for (name, secret) in fresh {
+            let known = live.values.entry(name.to_owned()).or_default();
+            if known.iter().any(|old| *old.0 == *secret.0) {
+                continue;
+            }
+            known.push(secret);
+            if known.len() > EARLIER_MAX + 1 {
+                known.remove(0);
+            }
+            changed = Some(name);
+        }
+        let Some(name) = changed else { return Ok(()) };
         let pairs = live.values.iter();
         let pairs =
             pairs.flat_map(|(name, all)| all.iter().map(move |s| (name.as_str(), s.expose())));
@@ -175,6 +281,17 @@ impl Vault {
     fn lock(&self) -> std::sync::MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The value of a reference that is no entry of the file of secrets.
+fn read(reference: &Reference) -> Result<Zeroizing<String>, String> {
+    let value = match reference {
+        Reference::Env(variable) => read_env(variable)?,
+        Reference::File(path) => read_file(path)?,
+        Reference::Kept(_) => return Err("it is kept in the file of secrets".to_owned()),
+    };
+    let value = secrets::check_value(&value).map_err(|error| error.to_string())?;
+    Ok(Zeroizing::new(value.expose().to_owned()))
 }
 
 fn unusable(name: &str, problem: impl Into<String>) -> Error {
@@ -206,22 +323,6 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, String> {
     Ok(value)
 }
 
-fn check_value(value: Zeroizing<String>) -> Result<Zeroizing<String>, String> {
-    let trimmed = value.trim_end_matches(['\n', '\r']);
-    if trimmed.len() < SECRET_MIN_BYTES {
-        return Err(format!(
-            "shorter than {SECRET_MIN_BYTES} bytes: it could not be kept out of answers"
-        ));
-    }
-    if trimmed.len() > SECRET_MAX_BYTES {
-        return Err(format!("longer than {SECRET_MAX_BYTES} bytes"));
-    }
-    if trimmed.chars().any(char::is_control) {
-        return Err("holds a control character; a secret is one line of text".to_owned());
-    }
-    Ok(Zeroizing::new(trimmed.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,15 +352,18 @@ mod tests {
     fn files_must_be_private_and_rotate() {
         let dir = tempfile::tempdir().unwrap();
         for mode in [0o644, 0o640, 0o604, 0o700] {
-            let error =
-                vault(&file(&dir, "s3cret-value", mode)).resolve("crm").err().unwrap().to_string();
+            let error = vault(&file(&dir, "s3cret-value", mode))
+                .resolve("crm", &Use::by("crm"))
+                .err()
+                .unwrap()
+                .to_string();
             assert!(error.contains("chmod 600") && !error.contains("s3cret"), "{error}");
         }
         let reference = file(&dir, "s3cret-value\n", 0o600);
         let vault = vault(&reference);
-        assert_eq!(vault.resolve("crm").unwrap().expose(), "s3cret-value");
+        assert_eq!(vault.resolve("crm", &Use::by("crm")).unwrap().expose(), "s3cret-value");
         fs::write(reference.trim_start_matches("file:"), "another-value").unwrap();
-        assert_eq!(vault.resolve("crm").unwrap().expose(), "another-value");
+        assert_eq!(vault.resolve("crm", &Use::by("crm")).unwrap().expose(), "another-value");
         let text = vault.redactor().scrub_text("s3cret-value another-value");
         assert_eq!(text, "[secret:crm] [secret:crm]", "the earlier value is still looked for");
     }
@@ -267,17 +371,25 @@ mod tests {
     #[test]
     fn environment_and_limits() {
         // Set by cargo for every test it runs.
-        assert_eq!(vault("env:CARGO_PKG_NAME").resolve("crm").unwrap().expose(), "harness-connect");
+        assert_eq!(
+            vault("env:CARGO_PKG_NAME").resolve("crm", &Use::by("crm")).unwrap().expose(),
+            "harness-connect"
+        );
         let missing = vault("env:HARNESS_NO_SUCH_VARIABLE");
         assert!(
-            missing.resolve("crm").err().unwrap().to_string().contains("HARNESS_NO_SUCH_VARIABLE")
+            missing
+                .resolve("crm", &Use::by("crm"))
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("HARNESS_NO_SUCH_VARIABLE")
         );
         assert_eq!(missing.unresolved().len(), 1);
         let dir = tempfile::tempdir().unwrap();
         for bad in ["short", "two\nlines-of-it", &"x".repeat(SECRET_MAX_BYTES + 1)] {
-            assert!(vault(&file(&dir, bad, 0o600)).resolve("crm").is_err());
+            assert!(vault(&file(&dir, bad, 0o600)).resolve("crm", &Use::by("crm")).is_err());
         }
-        let error = missing.resolve("crn").err().unwrap().to_string();
+        let error = missing.resolve("crn", &Use::by("crm")).err().unwrap().to_string();
         assert!(error.contains("did you mean `crm`?"), "{error}");
     }
 
@@ -285,7 +397,7 @@ mod tests {
     fn nothing_prints_a_value() {
         let dir = tempfile::tempdir().unwrap();
         let vault = vault(&file(&dir, "s3cret-value", 0o400));
-        vault.resolve("crm").unwrap();
+        vault.resolve("crm", &Use::by("crm")).unwrap();
         assert!(!format!("{vault:?} {:?}", vault.redactor()).contains("s3cret-value"));
     }
 }

@@ -192,7 +192,8 @@ pub(crate) async fn call(query: &Query, call: &Call, wire: &Wire<'_>) -> Result<
     match wire.system {
         System::Sqlite { path, .. } => sqlite::call(query, call, path, wire).await,
         System::Postgres { dsn, password, .. } => {
-            let login = postgres::Login { dsn, password: password.as_deref() };
+            let login =
+                postgres::Login { system: &query.system, dsn, password: password.as_deref() };
             postgres::call(query, call, login, wire).await
         }
         System::Http { .. }

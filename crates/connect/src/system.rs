@@ -8,6 +8,8 @@ use kernel::operation::Rate;
 use sandbox::{Profile, Tier};
 use serde::{Deserialize, Serialize};
 
+use crate::redact::Personal;
+
 /// Declared systems by name.
 pub type Systems = BTreeMap<String, System>;
 
@@ -22,6 +24,9 @@ pub enum System {
         /// How often it may be called, over all runs; absent = as often as it bears.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate: Option<Rate>,
+        /// What is personal and taken out of its answers; absent = `["card"]`.
+        #[serde(default, skip_serializing_if = "is_usual")]
+        redact: Personal,
     },
     /// A SQLite file.
     Sqlite {
@@ -30,6 +35,9 @@ pub enum System {
         /// How often it may be called, over all runs; absent = as often as it bears.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate: Option<Rate>,
+        /// What is personal and taken out of its answers; absent = `["card"]`.
+        #[serde(default, skip_serializing_if = "is_usual")]
+        redact: Personal,
     },
     /// A PostgreSQL database. Connections are not encrypted: hosts other than loopback and sockets
     /// need an explicit `sslmode=disable`.
@@ -42,6 +50,9 @@ pub enum System {
         /// How often it may be called, over all runs; absent = as often as it bears.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate: Option<Rate>,
+        /// What is personal and taken out of its answers; absent = `["card"]`.
+        #[serde(default, skip_serializing_if = "is_usual")]
+        redact: Personal,
     },
     /// A mail submission server.
     Smtp {
@@ -56,6 +67,9 @@ pub enum System {
         /// How often it may be called, over all runs; absent = as often as it bears.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate: Option<Rate>,
+        /// What is personal and taken out of its answers; absent = `["card"]`.
+        #[serde(default, skip_serializing_if = "is_usual")]
+        redact: Personal,
     },
     /// A program of this machine, in a sandbox of its own for each call.
     Process(Box<ProcessSystem>),
@@ -88,6 +102,9 @@ pub struct WebSystem {
     /// How often it may be called, over all runs; absent = as often as it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What is personal and taken out of its answers; absent = `["card"]`.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub redact: Personal,
 }
 
 /// A search engine.
@@ -124,6 +141,9 @@ pub struct FolderSystem {
     /// How often it may be called, over all runs; absent = as often as it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What is personal and taken out of its answers; absent = `["card"]`.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub redact: Personal,
 }
 
 /// What commands of a shell may reach beside the folder.
@@ -139,6 +159,11 @@ pub struct ShellRules {
     /// What it may ask of the outside, by way of a proxy that is its only way out; absent = nothing.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub egress: Rules,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_usual(personal: &Personal) -> bool {
+    *personal == Personal::default()
 }
 
 /// Languages that code may be in, and what it may reach beside the folder; always in the isolated tier.
@@ -205,6 +230,9 @@ pub struct ProcessSystem {
     /// How often it may be called, over all runs; absent = as often as it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What is personal and taken out of its answers; absent = `["card"]`.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub redact: Personal,
 }
 
 fn restricted() -> Tier {
@@ -223,6 +251,20 @@ impl System {
             Self::Process(process) => process.rate,
             Self::Folder(folder) => folder.rate,
             Self::Web(web) => web.rate,
+        }
+    }
+
+    /// What is personal and taken out of its answers.
+    #[must_use]
+    pub fn redact(&self) -> Personal {
+        match self {
+            Self::Http { redact, .. }
+            | Self::Sqlite { redact, .. }
+            | Self::Postgres { redact, .. }
+            | Self::Smtp { redact, .. } => *redact,
+            Self::Process(process) => process.redact,
+            Self::Folder(folder) => folder.redact,
+            Self::Web(web) => web.redact,
         }
     }
 

@@ -275,7 +275,11 @@ impl Server {
     }
 
     pub(crate) fn system(&self) -> System {
-        System::Http { url: self.url.clone(), rate: None }
+        System::Http {
+            url: self.url.clone(),
+            rate: None,
+            redact: crate::redact::Personal::default(),
+        }
     }
 
     /// Every request so far: head and body as text.

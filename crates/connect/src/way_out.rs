@@ -6,13 +6,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use egress::{Event, Proxy, Rules, Secret, Secrets, Setup, Witness};
+use egress::{Event, Proxy, Rule, Rules, Secret, Secrets, Setup, Witness};
 use kernel::{
     exception::{Class, Landed},
     id::{OperationId, RunId},
     port::Failure,
 };
 use sandbox::{Profile, Tier};
+use secrets::Use;
 use serde_json::{Value, json};
 
 use crate::{
@@ -44,8 +45,25 @@ pub(crate) struct Around<'a> {
 /// What may leave a declared program; by default nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WayOut {
+    system: String,
     rules: Rules,
-    secrets: Vec<String>,
+}
+
+/// Every use of a secret that the rules of a system allow.
+fn uses<'a>(system: &'a str, rules: &'a Rules) -> impl Iterator<Item = (&'a str, Use<'a>)> {
+    let of_rule = move |rule: &'a Rule| {
+        let port = Some(rule.port.unwrap_or(rule.scheme.port()));
+        let base = Use { host: Some(rule.host.as_str()), port, ..Use::by(system) };
+        let places = rule
+            .methods
+            .iter()
+            .flat_map(|method| rule.paths.iter().map(move |path| (method.as_str(), path.as_str())));
+        places.flat_map(move |(method, path)| {
+            let asked = Use { method: Some(method), path: Some(path), ..base };
+            rule.inject.iter().map(move |one| (one.secret.as_str(), asked))
+        })
+    };
+    rules.0.iter().flat_map(of_rule)
 }
 
 impl WayOut {
@@ -69,10 +87,8 @@ impl WayOut {
             ));
         }
         rules.check().map_err(|error| wrong(error.to_string()))?;
-        let injected = rules.0.iter().flat_map(|rule| &rule.inject);
-        let secrets: Vec<String> = injected.map(|one| one.secret.clone()).collect();
-        secrets.iter().try_for_each(|secret| vault.secrets().check(secret))?;
-        Ok(Self { rules: rules.clone(), secrets })
+        uses(system, rules).try_for_each(|(secret, asked)| vault.check(secret, &asked))?;
+        Ok(Self { system: system.to_owned(), rules: rules.clone() })
     }
 
     /// Whether anything may leave at all.
@@ -92,10 +108,10 @@ impl WayOut {
             return Ok(Opened::default());
         }
         let mut values = BTreeMap::new();
-        for name in &self.secrets {
-            let value = around.vault.resolve(name);
+        for (name, asked) in uses(&self.system, &self.rules) {
+            let value = around.vault.resolve(name, &asked);
             let value = value.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;
-            values.insert(name.clone(), Secret::new(value.expose().to_owned()));
+            values.insert(name.to_owned(), Secret::new(value.expose().to_owned()));
         }
         let requests = Arc::new(Mutex::new(Vec::new()));
         let watch = Watch {

@@ -123,6 +123,11 @@ impl Address {
     }
 
     /// Whether it has the port that its scheme has where none is written.
+    /// The path, without the query.
+    pub(crate) fn path(&self) -> &str {
+        self.url.path()
+    }
+
     pub(crate) fn is_usual_port(&self) -> bool {
         self.port == self.scheme.port()
     }

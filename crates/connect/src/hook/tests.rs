@@ -46,7 +46,11 @@ impl Program {
     fn made(&self, on: Moment) -> Trial {
         let binding =
             json!({"kind": "hook", "on": on, "run": ["./hook"], "in": self.folder.path()});
-        let unused = System::Http { url: "http://127.0.0.1:9/".to_owned(), rate: None };
+        let unused = System::Http {
+            url: "http://127.0.0.1:9/".to_owned(),
+            rate: None,
+            redact: crate::redact::Personal::default(),
+        };
         let mut trial = Trial::read(unused, binding).args(json!({
             "operation": "crm.update_account",
             "args": {"id": "A-7", "command": "rm -rf /"},
@@ -378,7 +382,11 @@ async fn only_an_operators_hook_is_a_command() {
     let stolen = |change: fn(&mut Trial)| {
         let binding = json!({"kind": "hook", "on": "before", "run": ["./hook"],
             "in": program.folder.path()});
-        let unused = System::Http { url: "http://127.0.0.1:9/".to_owned(), rate: None };
+        let unused = System::Http {
+            url: "http://127.0.0.1:9/".to_owned(),
+            rate: None,
+            redact: crate::redact::Personal::default(),
+        };
         let mut trial = Trial::read(unused, binding);
         trial.operation.id = "hook.check".parse().unwrap();
         change(&mut trial);

@@ -61,7 +61,10 @@ async fn a_pause_that_one_run_was_asked_for_holds_every_run() {
 async fn a_rate_holds_over_all_runs_per_system_and_per_operation() {
     let rate = Some(Rate { calls: 2, per_ms: 60_000 });
     let server = Server::start(|_| Reply::json(&json!({}))).await;
-    let by_system = Trial::read(System::Http { url: server.url.clone(), rate }, get());
+    let by_system = Trial::read(
+        System::Http { url: server.url.clone(), rate, redact: crate::redact::Personal::default() },
+        get(),
+    );
     let by_operation =
         Trial::read(server.system(), get()).with(|trial| trial.operation.rate = rate);
     for (calls, trial) in [(2, by_system), (4, by_operation)] {

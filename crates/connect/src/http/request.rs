@@ -8,8 +8,11 @@ use reqwest::{
 use serde_json::{Map, Value};
 
 use super::route::{Auth, Idempotency, Piece, Route, Template};
+use secrets::Use;
+
 use crate::{
     call::{Call, fail, refuse},
+    error::Error,
     secret::{Secret, Vault},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -30,32 +33,58 @@ pub(super) fn build(
 ) -> Result<Request, Failure> {
     let url = url(route, &call.args, base)?;
     let mut request = Request::new(route.method.clone(), url);
-    let headers = request.headers_mut();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
     for (name, pointer) in &route.headers {
         if let Some(text) = scalar(&call.args, pointer, name.as_str())? {
             let value = HeaderValue::from_str(&text);
             let value = value
                 .map_err(|_| refuse(format!("{pointer} cannot stand in the header {name}")))?;
-            headers.insert(name.clone(), value);
+            request.headers_mut().insert(name.clone(), value);
         }
     }
     if let Some(auth) = &route.auth {
-        let secret = vault.resolve(auth.secret());
+        let (method, url) = (route.method.as_str(), request.url());
+        let asked = use_of(&route.system, (method, url), url.path());
+        let secret = vault.resolve(auth.secret(), &asked);
         let secret = secret.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;
         let (name, value) = credentials(auth, &secret)?;
-        headers.insert(name, value);
+        request.headers_mut().insert(name, value);
     }
     if let Some(Idempotency::Header(name)) = &route.idempotency {
         let value = HeaderValue::from_str(call.key.as_str())
             .map_err(|_| refuse("the effect key is no header value"))?;
-        headers.insert(name.clone(), value);
+        request.headers_mut().insert(name.clone(), value);
     }
     if let Some(body) = body(route, call)? {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(Body::from(body));
     }
     Ok(request)
+}
+
+/// What the credentials of a request are for.
+fn use_of<'a>(system: &'a str, (method, url): (&'a str, &'a Url), path: &'a str) -> Use<'a> {
+    Use {
+        system,
+        host: url.host_str(),
+        port: url.port_or_known_default(),
+        method: Some(method),
+        path: Some(path),
+    }
+}
+
+/// Whether its secret may be used for every request that a route can come to.
+pub(super) fn check_granted(route: &Route, base: &Url, vault: &Vault) -> Result<(), Error> {
+    let Some(auth) = &route.auth else { return Ok(()) };
+    let mut path = base.path().trim_end_matches('/').to_owned();
+    for piece in &route.path {
+        path.push_str(match piece {
+            Piece::Fixed(text) => text,
+            Piece::Arg(_) => "*",
+        });
+    }
+    let asked = use_of(&route.system, (route.method.as_str(), base), &path);
+    vault.check(auth.secret(), &asked)
 }
 
 fn credentials(

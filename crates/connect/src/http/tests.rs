@@ -238,7 +238,11 @@ async fn a_lost_connection_is_unknown_only_after_sending() {
     // A port that was free a moment ago refuses.
     let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
-    let failure = fail_with(Trial::write(System::Http { url, rate: None }, post())).await;
+    let failure = fail_with(Trial::write(
+        System::Http { url, rate: None, redact: crate::redact::Personal::default() },
+        post(),
+    ))
+    .await;
     assert_eq!(
         (failure.class, failure.landed),
         (Class::Unavailable, Landed::No),
@@ -462,7 +466,11 @@ async fn the_contract_is_checked() {
 
 #[tokio::test]
 async fn bindings_are_checked_at_load() {
-    let system = System::Http { url: "https://crm.example/api".to_owned(), rate: None };
+    let system = System::Http {
+        url: "https://crm.example/api".to_owned(),
+        rate: None,
+        redact: crate::redact::Personal::default(),
+    };
     for (more, expected) in [
         (json!({"methd": "GET"}), "did you mean `method`?"),
         (json!({"method": "FETCH"}), "no method `FETCH`"),
@@ -505,7 +513,14 @@ async fn bindings_are_checked_at_load() {
     );
     let absent = Trial::write(system, merged(post(), json!({"absent_ok": true})));
     assert!(absent.connectors().check(&absent.operation).is_err());
-    let wrong = Trial::read(System::Sqlite { path: "/x".into(), rate: None }, get());
+    let wrong = Trial::read(
+        System::Sqlite {
+            path: "/x".into(),
+            rate: None,
+            redact: crate::redact::Personal::default(),
+        },
+        get(),
+    );
     assert!(
         wrong
             .connectors()
@@ -526,7 +541,11 @@ fn urls_of_systems_hold_no_credentials() {
 
 #[tokio::test]
 async fn builtins_need_no_system() {
-    let system = System::Http { url: "http://unused.invalid".to_owned(), rate: None };
+    let system = System::Http {
+        url: "http://unused.invalid".to_owned(),
+        rate: None,
+        redact: crate::redact::Personal::default(),
+    };
     let now = Trial::read(system.clone(), json!({"kind": "builtin", "name": "time.now"}));
     assert_eq!(now.output().await, json!({"now": "2026-11-20T09:00:00Z", "unix_ms": NOW}));
     let sum = json!({"kind": "builtin", "name": "calculator.evaluate"});

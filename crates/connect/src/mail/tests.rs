@@ -70,6 +70,7 @@ impl Smtp {
             tls: SmtpTls::None,
             login: None,
             rate: None,
+            redact: crate::redact::Personal::default(),
         };
         Trial::write(system, binding()).args(letter())
     }
@@ -231,6 +232,7 @@ async fn encryption_that_is_not_there_is_not_skipped() {
             tls: SmtpTls::Starttls,
             login: None,
             rate: None,
+            redact: crate::redact::Personal::default(),
         };
         trial.systems.insert("sys".to_owned(), system);
     });
@@ -254,7 +256,13 @@ async fn bindings_are_checked_at_load() {
     let mut bad = smtp.trial().systems;
     bad.insert(
         "sys".to_owned(),
-        System::Smtp { address: "localhost".into(), tls: SmtpTls::None, login: None, rate: None },
+        System::Smtp {
+            address: "localhost".into(),
+            tls: SmtpTls::None,
+            login: None,
+            rate: None,
+            redact: crate::redact::Personal::default(),
+        },
     );
     assert!(
         super::check_address("sys", "localhost").unwrap_err().to_string().contains("host:port")

@@ -12,7 +12,8 @@ fn outward(dir: &tempfile::TempDir, value: &str) -> Outward {
     fs::write(&path, value).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let reference = format!("file:{}", path.display());
-    Outward::new(Secrets::parse([("hook", reference.as_str())]).unwrap(), &[]).unwrap()
+    Outward::new(Secrets::parse([("hook", reference.as_str())]).unwrap(), "harness:notify", &[])
+        .unwrap()
 }
 
 /// The example of the Standard Webhooks specification.

@@ -270,8 +270,11 @@ fn an_operation_that_says_less_than_it_does_does_not_load() {
     );
     told(
         check(|trial| {
-            trial.systems =
-                [("sys".to_owned(), System::Http { url: "http://a".into(), rate: None })].into()
+            trial.systems = [(
+                "sys".to_owned(),
+                System::Http { url: "http://a".into(), rate: None, redact: Default::default() },
+            )]
+            .into()
         }),
         "kind http",
     );

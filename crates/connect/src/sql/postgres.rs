@@ -17,6 +17,8 @@ use tokio_postgres::{
 };
 
 use super::{Query, Weight, Wire, check_columns};
+use secrets::Use;
+
 use crate::{
     call::{Call, fail, refuse},
     error::Error,
@@ -32,6 +34,7 @@ const SECRET_PREFIX: &str = "secret:";
 /// Where the database is and which secret opens it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Login<'a> {
+    pub(super) system: &'a str,
     pub(super) dsn: &'a str,
     pub(super) password: Option<&'a str>,
 }
@@ -39,7 +42,7 @@ pub(super) struct Login<'a> {
 /// Checks a connection string at load: readable, without a password, not in the clear over a network.
 pub(crate) fn check_dsn(system: &str, dsn: &str, vault: &Vault) -> Result<(), Error> {
     if let Some(secret) = dsn.strip_prefix(SECRET_PREFIX) {
-        return vault.secrets().check(secret);
+        return vault.check(secret, &Use::by(system));
     }
     let problem =
         |problem: &str| Error::System { system: system.to_owned(), problem: problem.to_owned() };
@@ -72,14 +75,17 @@ fn config(login: Login<'_>, vault: &Vault) -> Result<Config, Failure> {
     let no = |message: String| fail(Class::Permission, Landed::No, message);
     let mut config: Config = match login.dsn.strip_prefix(SECRET_PREFIX) {
         Some(name) => {
-            let secret = vault.resolve(name).map_err(|e| no(e.to_string()))?;
+            let secret =
+                vault.resolve(name, &Use::by(login.system)).map_err(|e| no(e.to_string()))?;
             let config = secret.expose().parse::<Config>();
             config.map_err(|_| no(format!("secret `{name}` is no connection string")))?
         }
         None => login.dsn.parse().map_err(|_| no("the dsn cannot be read".to_owned()))?,
     };
     if let Some(name) = login.password {
-        config.password(vault.resolve(name).map_err(|e| no(e.to_string()))?.expose());
+        config.password(
+            vault.resolve(name, &Use::by(login.system)).map_err(|e| no(e.to_string()))?.expose(),
+        );
     }
     check_plain(&config)
         .map_err(|problem| no(format!("the database cannot be used: {problem}")))?;

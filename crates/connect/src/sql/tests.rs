@@ -26,7 +26,11 @@ impl Base {
     }
 
     fn system(&self) -> System {
-        System::Sqlite { path: self.dir.path().join("db.sqlite"), rate: None }
+        System::Sqlite {
+            path: self.dir.path().join("db.sqlite"),
+            rate: None,
+            redact: crate::redact::Personal::default(),
+        }
     }
 
     fn count(&self, filter: &str) -> i64 {
@@ -157,7 +161,11 @@ async fn trouble_has_a_class() {
     let taken = sql("insert into t values ('a', 1, '')", json!({}));
     let failure = fail_with(Trial::write(base.system(), taken)).await;
     assert_eq!((failure.class, failure.landed), (Class::InvalidArguments, Landed::No));
-    let gone = System::Sqlite { path: base.dir.path().join("none.sqlite"), rate: None };
+    let gone = System::Sqlite {
+        path: base.dir.path().join("none.sqlite"),
+        rate: None,
+        redact: crate::redact::Personal::default(),
+    };
     let insert = sql("insert into t values ('z', 1, '')", json!({}));
     let failure = fail_with(Trial::write(gone, insert.clone())).await;
     assert_eq!((failure.class, failure.landed), (Class::Unavailable, Landed::No));
@@ -232,13 +240,22 @@ fn postgres() -> Option<String> {
 /// The connection string as a secret, as it may hold a password.
 fn over(dsn: &str, mut trial: Trial) -> Trial {
     std::fs::write(trial.secret.path(), dsn).unwrap();
-    let system = System::Postgres { dsn: "secret:token".to_owned(), password: None, rate: None };
+    let system = System::Postgres {
+        dsn: "secret:token".to_owned(),
+        password: None,
+        rate: None,
+        redact: crate::redact::Personal::default(),
+    };
     trial.systems.insert("sys".to_owned(), system);
     trial
 }
 
 fn unused() -> System {
-    System::Sqlite { path: "/unused".into(), rate: None }
+    System::Sqlite {
+        path: "/unused".into(),
+        rate: None,
+        redact: crate::redact::Personal::default(),
+    }
 }
 
 #[tokio::test]
@@ -334,9 +351,15 @@ async fn postgres_connection_strings_are_checked() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dsn = format!("host=127.0.0.1 port={closed} user=u");
     let gone = trial.with(|trial| {
-        trial
-            .systems
-            .insert("sys".to_owned(), System::Postgres { dsn, password: None, rate: None });
+        trial.systems.insert(
+            "sys".to_owned(),
+            System::Postgres {
+                dsn,
+                password: None,
+                rate: None,
+                redact: crate::redact::Personal::default(),
+            },
+        );
     });
     let failure = fail_with(gone).await;
     assert_eq!((failure.class, failure.landed), (Class::Unavailable, Landed::No));

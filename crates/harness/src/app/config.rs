@@ -75,7 +75,7 @@ pub struct File {
     pub publishers: BTreeMap<String, String>,
     /// Whether packs without a signature of a trusted publisher are refused: `yes` or `no`.
     pub signed_packs: super::packs::Needed,
-    /// Secrets by reference: `env:NAME` or `file:PATH`.
+    /// Secrets by reference: `secret:NAME` (see `harness secret`), `env:NAME` or `file:PATH`.
     pub secrets: BTreeMap<String, String>,
     /// Keys by reference.
     pub keys: KeysFile,
@@ -137,6 +137,8 @@ pub struct PolicyFile {
 pub struct KeysFile {
     /// The receipt signing key: `env:NAME` or `file:PATH`.
     pub receipts: Option<String>,
+    /// The key of the file of secrets, as `age-keygen` makes it: `file:PATH` or `env:NAME`.
+    pub secrets: Option<String>,
 }
 
 /// `[approvals]`.
@@ -230,6 +232,10 @@ pub struct Config {
     pub secrets: BTreeMap<String, String>,
     /// Reference of the receipt signing key.
     pub receipt_key: String,
+    /// Reference of the key of the file of secrets.
+    pub secrets_key: String,
+    /// References of secrets of the harness's own, by what they are for: no system is shown them.
+    pub own_secrets: BTreeMap<String, String>,
     /// Who may answer asks.
     pub approvers: ApproverRule,
     /// What a decision at the terminal needs.
@@ -371,8 +377,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     let names = people.keys().cloned().collect::<Vec<_>>().join(", ");
     note("people", names, from(!file.people.is_empty()));
 
-    let receipt_key = file.keys.receipts.clone().unwrap_or_else(default_key);
-    note("keys.receipts", receipt_key.clone(), from(file.keys.receipts.is_some()));
+    let [receipt_key, secrets_key] = keys_of(&file, place, &mut note);
     // Whoever signs in through a provider is somebody else, too.
     let others = usize::from(file.oidc.is_some());
     let approvers = approver_rule(&file.approvals, people.len() + others)?;
@@ -384,10 +389,10 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         note(key, value, from(told));
     }
     let notify = Notify::of(&file.notify, &people, |text| absolute_reference(text, &place.base))?;
-    let oidc =
-        file.oidc.as_ref().map(|oidc| Oidc::of(oidc, |text| absolute_reference(text, &place.base)));
-    let oidc = oidc.transpose()?;
-    let hooks = hooks::read(&file, (&notify, &receipt_key), (&place.base, &place.origin))?;
+    let of = |oidc| Oidc::of(oidc, |text| absolute_reference(text, &place.base));
+    let oidc = file.oidc.as_ref().map(of).transpose()?;
+    let own_secrets = hooks::own_secrets(oidc.as_ref(), &notify, [&receipt_key, &secrets_key]);
+    let hooks = hooks::read(&file, &own_secrets, (&place.base, &place.origin))?;
     for (name, value) in named(&file, (&notify, &hooks), oidc.as_ref()) {
         note(&name, value, &place.origin);
     }
@@ -406,7 +411,9 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         roles: models::roles(&file.models)?,
         systems: file.systems,
         secrets: file.secrets,
-        receipt_key: absolute_reference(&receipt_key, &place.base),
+        receipt_key,
+        secrets_key,
+        own_secrets,
         approvers,
         terminal: file.approvals.terminal,
         budget,
@@ -540,10 +547,21 @@ fn approver_rule(file: &ApprovalsFile, people: usize) -> Result<ApproverRule, Pr
     Ok(ApproverRule { self_approval, expires_ms })
 }
 
-/// The signing key's default place: beside the user's configuration, never inside the store.
-fn default_key() -> String {
+/// References of the keys of receipts and of secrets.
+fn keys_of(file: &File, place: &Place, note: &mut impl FnMut(&str, String, &str)) -> [String; 2] {
+    let keys = &file.keys;
+    [("receipts", &keys.receipts), ("secrets", &keys.secrets)].map(|(name, told)| {
+        let reference = told.clone().unwrap_or_else(|| default_key(name));
+        let origin = if told.is_some() { place.origin.as_str() } else { "default" };
+        note(&format!("keys.{name}"), reference.clone(), origin);
+        absolute_reference(&reference, &place.base)
+    })
+}
+
+/// A key's default place: beside the user's configuration, never inside the store.
+fn default_key(name: &str) -> String {
     let dir = user_dir("XDG_CONFIG_HOME", ".config").unwrap_or_else(|| PathBuf::from("."));
-    format!("file:{}", dir.join("harness").join("keys").join("receipts.key").display())
+    format!("file:{}", dir.join("harness").join("keys").join(format!("{name}.key")).display())
 }
 
 fn absolute_reference(reference: &str, base: &Path) -> String {

@@ -69,7 +69,7 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
         "secrets",
         named,
         "every secret resolves".to_owned(),
-        "correct [secrets] in harness.toml",
+        "correct [secrets] in harness.toml; `harness secret list` shows what is kept",
     ));
 
     checks.extend(notices_checks(app).await?);

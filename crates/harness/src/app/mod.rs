@@ -48,7 +48,9 @@ pub mod requests;
 pub mod rollbacks;
 pub mod runs;
 pub mod sandbox;
+pub mod secrets;
 pub mod shelf;
+pub mod sinks;
 pub mod socket;
 pub mod speech;
 pub mod timeline;
@@ -59,6 +61,7 @@ pub mod value;
 use std::{path::Path, sync::Arc};
 
 use ::receipts::key::Signer;
+use ::secrets::Safe;
 use connect::{Connectors, Host, Secrets};
 use engine::{Engine, Options, OsEntropy};
 use kernel::{
@@ -134,16 +137,19 @@ impl App {
         }
         let blobs: Arc<dyn Blobs> = Arc::clone(&store) as Arc<dyn Blobs>;
         let (stock, lost) = packs::stock(&config, &store).await?;
+        let safe = secrets::safe(&config)?;
         let speech = Arc::new(Speech::default());
-        let connectors =
-            open_connectors(&config, (Arc::clone(&blobs), &speech), Arc::clone(&clock))?;
+        let around = (Arc::clone(&blobs), Arc::clone(&clock));
+        let connectors = open_connectors(&config, Arc::clone(&safe), around, &speech)?;
         let connectors = Arc::new(connectors);
+        speech.withhold(&connectors);
+        sinks::watch(&connectors);
         packs::check_systems(&connectors, &stock)?;
         let shelf = Arc::new(Shelf::new(&config, stock, blobs));
         let journal = Arc::clone(&store) as Arc<dyn Journal>;
         let began = clock.now().at.unsigned_abs();
         let feed = Arc::new(Feed::new(began));
-        let models = Arc::new(models::open(&config, Arc::clone(&speech) as _)?);
+        let models = Arc::new(models::open(&config, &safe, Arc::clone(&speech) as _)?);
         let engine = Engine::new(Options {
             journal: Arc::new(Watched {
                 journal,
@@ -153,6 +159,7 @@ impl App {
             connector: Arc::new(Doors {
                 models: Arc::clone(&models),
                 connectors: Arc::clone(&connectors),
+                speech: Arc::clone(&speech),
             }),
             loader: Arc::clone(&shelf) as Arc<dyn engine::Loader>,
             seal: Arc::new(Sealer(Arc::clone(&signer))),
@@ -160,8 +167,8 @@ impl App {
             entropy: Arc::new(OsEntropy),
             runs_max: RUNS_MAX,
         });
-        let notifier = notify::Notifier::new(&config, &connectors)?;
-        let provider = identity::Provider::new(config.oidc.as_ref())?;
+        let notifier = notify::Notifier::new(&config, &safe, &connectors)?;
+        let provider = identity::Provider::new(config.oidc.as_ref(), &safe)?;
         let (novelty, identity) = (novelty::Novelty::default(), identity::Known::default());
         let packs = packs::Installing::new(lost);
         Ok(Arc::new(Self {
@@ -393,8 +400,9 @@ fn open_store(folder: &Path) -> Result<Arc<Sqlite>, Problem> {
 
 fn open_connectors(
     config: &Config,
-    (blobs, speech): (Arc<dyn Blobs>, &Arc<Speech>),
-    clock: Arc<dyn engine::Clock>,
+    safe: Arc<Safe>,
+    (blobs, clock): (Arc<dyn Blobs>, Arc<dyn engine::Clock>),
+    speech: &Arc<Speech>,
 ) -> Result<Connectors, Problem> {
     let declared =
         config.secrets.iter().map(|(name, reference)| (name.as_str(), reference.as_str()));
@@ -402,7 +410,9 @@ fn open_connectors(
         Problem::usage("connector-invalid", error.to_string())
             .next("correct [systems] and [secrets] in harness.toml")
     };
-    let secrets = Secrets::parse(declared).map_err(invalid)?;
+    let own = config.own_secrets.iter().map(|(name, reference)| (&**name, &**reference));
+    let secrets = Secrets::parse(declared).and_then(|secrets| secrets.watching(own));
+    let secrets = secrets.map_err(invalid)?.kept_in(safe);
     let host = Host {
         clock: Arc::new(host::OneClock(clock)),
         validate: Arc::new(Schemas::new()) as Arc<dyn Validate>,

@@ -7,15 +7,17 @@ use kernel::{
     conversation::{Reply, Thread},
     gate::Permit,
     operation::Operation,
-    port::{Connector, Outcome, Task},
+    port::{Connector, Failure, Outcome, Task},
 };
 use models::{
     Ask, Client, Embedded, Http, Key, Model, Models, Progress, Provider, ScriptedModel, Terms,
 };
+use secrets::{Safe, Use};
 
 use super::{
     config::{Answering, Config},
     problem::Problem,
+    speech::Speech,
 };
 
 /// Longest key, in bytes.
@@ -47,14 +49,14 @@ pub fn operations(config: &Config) -> Result<Vec<Operation>, Problem> {
 ///
 /// # Errors
 /// What is wrong with a provider, a role or a key, by name.
-pub fn open(config: &Config, progress: Arc<dyn Progress>) -> Result<Models, Problem> {
+pub fn open(config: &Config, safe: &Safe, progress: Arc<dyn Progress>) -> Result<Models, Problem> {
     let http = Http::default();
     let mut builder = Models::builder().progress(progress);
     for answering in &config.providers {
         builder = match answering {
             Answering::Provider(provider, secret) => {
                 let key = match secret {
-                    Some(name) => key(config, &provider.name, name)?,
+                    Some(name) => key((config, safe), provider, name)?,
                     None => Key::none(),
                 };
                 let provider = Provider::clone(provider);
@@ -89,10 +91,11 @@ fn invalid(error: models::Error) -> Problem {
 }
 
 /// The key that a provider names, from where `[secrets]` says it is.
-fn key(config: &Config, provider: &str, name: &str) -> Result<Key, Problem> {
+fn key((config, safe): (&Config, &Safe), provider: &Provider, name: &str) -> Result<Key, Problem> {
     let refuse = |what: String| {
-        Problem::usage("model-key", format!("provider `{provider}`: {what}"))
-            .next(format!("give `{name}` a place under [secrets]: `env:NAME` or `file:PATH`"))
+        Problem::usage("model-key", format!("provider `{}`: {what}", provider.name)).next(format!(
+            "give `{name}` a place under [secrets]: `secret:NAME`, `env:NAME` or `file:PATH`"
+        ))
     };
     let reference = config.secrets.get(name);
     let reference = reference.ok_or_else(|| refuse(format!("there is no secret `{name}`")))?;
@@ -100,7 +103,17 @@ fn key(config: &Config, provider: &str, name: &str) -> Result<Key, Problem> {
         Some(("env", variable)) => std::env::var(variable)
             .map_err(|_| refuse(format!("the environment variable {variable} is not set")))?,
         Some(("file", path)) => read_small(Path::new(path), KEY_BYTES_MAX).map_err(refuse)?,
-        _ => return Err(refuse(format!("`{name}` says neither `env:` nor `file:`"))),
+        Some(("secret", kept)) => {
+            let grantee = format!("provider:{}", provider.name);
+            let url = reqwest::Url::parse(&provider.url).ok();
+            let host = url.as_ref().and_then(reqwest::Url::host_str);
+            let port = url.as_ref().and_then(reqwest::Url::port_or_known_default);
+            let asked = Use { host, port, ..Use::by(&grantee) };
+            let book = safe.read().map_err(|error| refuse(error.to_string()))?;
+            let value = book.value(kept, &asked).map_err(|error| refuse(error.to_string()))?;
+            value.expose().to_owned()
+        }
+        _ => return Err(refuse(format!("`{name}` says none of `secret:`, `env:` and `file:`"))),
     };
     let text = text.trim();
     if text.is_empty() {
@@ -124,12 +137,35 @@ pub struct Doors {
     pub models: Arc<Models>,
     /// Connectors.
     pub connectors: Arc<Connectors>,
+    /// Who is told what models say.
+    pub speech: Arc<Speech>,
+}
+
+impl Doors {
+    /// Asks a model. What it says is from outside as much as what a tool answers: no live secret and no key stays in
+    /// it, and none in what went wrong.
+    async fn ask(&self, permit: Permit) -> Outcome {
+        let speaker = (permit.tenant().clone(), permit.run().clone());
+        let outcome = self.models.call(permit).await;
+        self.speech.end(&speaker);
+        let redactor = self.connectors.redactor();
+        match outcome {
+            Ok(mut returned) => {
+                redactor.scrub_value(Arc::make_mut(&mut returned.output));
+                Ok(returned)
+            }
+            Err(failure) => {
+                let message = redactor.scrub_text(&failure.message);
+                Err(Failure { message, ..failure })
+            }
+        }
+    }
 }
 
 impl Connector for Doors {
     fn call(&self, permit: Permit) -> Task<'_, Outcome> {
         if permit.operation().is_model_call() {
-            self.models.call(permit)
+            Box::pin(self.ask(permit))
         } else {
             self.connectors.call(permit)
         }

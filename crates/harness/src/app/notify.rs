@@ -15,6 +15,7 @@ mod words;
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,6 +23,7 @@ use std::{
 use connect::{Notice, Secrets, outward::Outward};
 use futures_util::StreamExt as _;
 use kernel::id::At;
+use secrets::Safe;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -69,6 +71,9 @@ struct Subject {
     expires_at: Option<At>,
 }
 
+/// What its secrets are granted to.
+const GRANTEE: &str = "harness:notify";
+
 /// What the sender works with.
 #[derive(Debug)]
 pub(super) struct Notifier {
@@ -78,11 +83,16 @@ pub(super) struct Notifier {
 }
 
 impl Notifier {
-    pub(super) fn new(config: &Config, connectors: &connect::Connectors) -> Result<Self, Problem> {
+    pub(super) fn new(
+        config: &Config,
+        safe: &Arc<Safe>,
+        connectors: &connect::Connectors,
+    ) -> Result<Self, Problem> {
         let notify = &config.notify;
         let secrets = notify.secrets.iter().map(|(name, reference)| (name.as_str(), &**reference));
         let outward = Secrets::parse(secrets)
-            .and_then(|secrets| Outward::new(secrets, &notify.private_hosts))
+            .map(|secrets| secrets.kept_in(Arc::clone(safe)))
+            .and_then(|secrets| Outward::new(secrets, GRANTEE, &notify.private_hosts))
             .map_err(|error| invalid(error.to_string()))?;
         let slack = notify.slack.iter().map(|slack| &slack.address);
         for address in notify.webhooks.iter().map(|webhook| &webhook.address).chain(slack) {

@@ -12,7 +12,7 @@ use super::{
     doctor, drill, exceptions, explain, export, failures, gate, halts, identity, intents, kit,
     kpis, ledger, migration, packs, policies, previews,
     problem::{Kind, Problem},
-    receipts, rollbacks, runs, sandbox, timeline,
+    receipts, rollbacks, runs, sandbox, secrets, sinks, timeline,
 };
 
 /// Deepest nesting of a request: what is accepted from outside at all.
@@ -186,7 +186,9 @@ pub async fn call(app: &App, caller: &Caller, name: &str, body: Value) -> Result
     }
     check(caller, name)?;
     identity::check_typed(app, caller, op.name).await?;
-    (op.call)(app, caller, body).await
+    let body = sinks::said(app, name, body);
+    let answered = (op.call)(app, caller, body).await;
+    sinks::told(app, name, answered)
 }
 
 /// Drops a value without recursion: dropping it as it is would take the stack that reading it would.
@@ -289,6 +291,12 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("sandbox-explained".to_owned(), explained);
     let ended = published::<sandbox::Ended>("harness.sandbox-ended/v1");
     all.insert("sandbox-ended".to_owned(), ended);
+    let secret = published::<secrets::SecretView>("harness.secret/v1");
+    all.insert("secret".to_owned(), secret);
+    let listed = published::<secrets::SecretList>("harness.secret-list/v1");
+    all.insert("secret-list".to_owned(), listed);
+    let removed = published::<secrets::SecretRemoved>("harness.secret-removed/v1");
+    all.insert("secret-removed".to_owned(), removed);
     let signed = published::<packs::PackSigned>("harness.pack-signed/v1");
     all.insert("pack-signed".to_owned(), signed);
     all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());

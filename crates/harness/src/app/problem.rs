@@ -98,6 +98,14 @@ impl Problem {
         self
     }
 
+    /// Without what must not be told. Problems repeat what they are about.
+    #[must_use]
+    pub fn scrubbed(self, redactor: &connect::redact::Redactor) -> Self {
+        let at = self.at.iter().map(|place| redactor.scrub_text(place)).collect();
+        let next = self.next.map(|next| redactor.scrub_text(&next).into());
+        Self { detail: redactor.scrub_text(&self.detail), next, at, ..self }
+    }
+
     /// Adds a place.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {

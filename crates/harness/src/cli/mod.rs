@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::app::{
     config::Overrides,
     problem::{Kind, Problem},
+    sinks::Log,
     value::counted,
 };
 use client::Client;
@@ -233,7 +234,8 @@ fn start_log(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("HARNESS_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = log.with_writer(|| Log::new(std::io::stderr()));
     // A second start in one process keeps the first.
     let _already = log.try_init();
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("receipts", &["kernel"]),
     ("engine", &["kernel"]),
     ("store", &["kernel"]),
-    ("connect", &["kernel", "files", "sandbox", "egress", "shell", "web"]),
+    ("connect", &["kernel", "files", "sandbox", "egress", "secrets", "shell", "web"]),
     ("models", &["kernel"]),
     ("macros", &[]),
     ("sandbox", &[]),
@@ -35,6 +35,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("egress", &[]),
     ("web", &["egress"]),
     ("shell", &[]),
+    ("secrets", &[]),
     (
         "embed",
         &["kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models", "macros"],
@@ -43,13 +44,14 @@ const ARROWS: [(&str, &[&str]); 20] = [
         "harness",
         &[
             "kernel", "expr", "world", "planner", "pack", "policy", "receipts", "engine", "store",
-            "connect", "models", "sandbox", "shell",
+            "connect", "models", "sandbox", "secrets", "shell",
         ],
     ),
 ];
 
 /// Heavy or telling dependency → the only crates that may need it.
-const LEAVES: [(&str, &[&str]); 25] = [
+const LEAVES: [(&str, &[&str]); 26] = [
+    ("age", &["secrets"]),
     ("anyhow", &["harness"]),
     ("axum", &["harness", "world"]),
     ("cedar-policy", &["policy"]),

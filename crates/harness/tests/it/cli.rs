@@ -14,4 +14,5 @@ mod refusals;
 mod rollbacks;
 mod rules;
 mod sandbox;
+mod secrets;
 mod typed;

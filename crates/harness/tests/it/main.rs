@@ -9,6 +9,8 @@ mod arrows;
 #[cfg(test)]
 mod broken;
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod chat;
 #[cfg(test)]
 mod cli;

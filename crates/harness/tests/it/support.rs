@@ -186,7 +186,7 @@ impl World {
         (status, serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}")))
     }
 
-    fn token(&self, system: &str) -> String {
+    pub(crate) fn token(&self, system: &str) -> String {
         let (_, world) = self.ask("GET", "/_world", &Value::Null);
         world["tokens"][system]["write"].as_str().unwrap().to_owned()
     }
@@ -259,6 +259,8 @@ pub(crate) struct Office {
     serving: Option<Serving>,
     pub(crate) world: World,
     dir: TempDir,
+    /// Variables of every command.
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Office {
@@ -296,7 +298,7 @@ impl Office {
     }
 
     fn furnished(dir: TempDir, world: World, policy: Option<&str>) -> Self {
-        let office = Self { serving: None, world, dir };
+        let office = Self { serving: None, world, dir, variables: Vec::new() };
         copy(&root().join("packs/customer-ops"), &office.path("packs/customer-ops"));
         fs::create_dir_all(office.path("secrets")).unwrap();
         for system in ["crm", "desk", "billing", "usage"] {
@@ -365,7 +367,23 @@ impl Office {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = program(self.dir());
         command.arg("--config").arg(self.config()).args(args);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// From now on commands have this variable.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.push((name, value.to_owned()));
+    }
+
+    /// Runs a command that reads this from its standard input.
+    pub(crate) fn tell(&self, args: &[&str], input: &str) -> Ran {
+        let mut command = self.command(args);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // One that refuses before it reads has closed it.
+        let _closed = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Ran::of(args, child.wait_with_output().unwrap())
     }
 
     /// Runs a command as it is typed.

@@ -188,6 +188,13 @@ impl Searcher {
         Ok(Self { provider, at, direct: ways.direct()? })
     }
 
+    /// Where every search goes: method, host, port and path.
+    #[must_use]
+    pub fn goes_to(&self) -> (Method, String, u16, &str) {
+        let asked = self.provider.ask(&Query { text: String::new(), results: 1 }, None);
+        (asked.method, self.at.host().to_string(), self.at.port(), self.at.path())
+    }
+
     /// Searches.
     ///
     /// # Errors

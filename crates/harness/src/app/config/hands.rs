@@ -103,7 +103,7 @@ fn own_of(config: &Config, file: &str) -> Vec<Own> {
     }
     own.extend(config.operator_policies.iter().map(|path| shown("the operator's policy", path)));
     own.extend(config.packs.iter().map(|path| shown("a pack", path)));
-    let references = config.secrets.values().chain([&config.receipt_key]);
+    let references = config.secrets.values().chain(config.own_secrets.values());
     let files = references.filter_map(|reference| reference.strip_prefix("file:"));
     own.extend(files.map(|path| secret("a secret or key", Path::new(path))));
     let programs = config.hooks.iter().filter_map(super::hooks::Declared::own_program);

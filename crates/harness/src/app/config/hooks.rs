@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{super::problem::Problem, File, Notify};
+use super::{super::problem::Problem, File, Notify, Oidc};
 
 /// Most variables one hook may be shown.
 const ENV_MAX: usize = 32;
@@ -225,13 +225,17 @@ pub fn agents_of(steps: &[Step]) -> BTreeSet<String> {
     names
 }
 
-/// Where every secret is kept, by its name.
-fn held_secrets(file: &File, notify: &Notify, receipt_key: &str) -> BTreeMap<String, String> {
-    let key = [("keys.receipts".to_owned(), receipt_key.to_owned())];
-    let client = file.oidc.as_ref().and_then(|oidc| oidc.client_secret.clone());
+/// Where secrets of the harness's own are kept, by what they are for.
+pub(super) fn own_secrets(
+    oidc: Option<&Oidc>,
+    notify: &Notify,
+    [receipts, secrets]: [&String; 2],
+) -> BTreeMap<String, String> {
+    let client = oidc.and_then(|oidc| oidc.client_secret.clone());
     let client = client.map(|reference| ("oidc.client_secret".to_owned(), reference));
-    let own = notify.secrets.iter().cloned().chain(client).chain(key);
-    file.secrets.clone().into_iter().chain(own).collect()
+    let keys = [("keys.receipts", receipts), ("keys.secrets", secrets)];
+    let keys = keys.into_iter().map(|(name, reference)| (name.to_owned(), reference.clone()));
+    notify.secrets.iter().cloned().chain(client).chain(keys).collect()
 }
 
 /// Reads `[[hooks]]`.
@@ -240,7 +244,7 @@ fn held_secrets(file: &File, notify: &Notify, receipt_key: &str) -> BTreeMap<Str
 /// What is wrong with which of them.
 pub(super) fn read(
     file: &File,
-    (notify, receipt_key): (&Notify, &str),
+    own_secrets: &BTreeMap<String, String>,
     (base, origin): (&Path, &str),
 ) -> Result<Vec<Declared>, Problem> {
     let wrong = |name: &str, what: String| {
@@ -252,7 +256,8 @@ pub(super) fn read(
         return Err(wrong("*", what));
     }
     let mut declared: Vec<Declared> = Vec::new();
-    let secrets = held_secrets(file, notify, receipt_key);
+    let all = file.secrets.iter().chain(own_secrets);
+    let secrets = all.map(|(name, reference)| (name.clone(), reference.clone())).collect();
     for file in &file.hooks {
         let name = name_of(file).map_err(|what| wrong(&file.run.join(" "), what))?;
         if declared.iter().any(|known| known.name == name) {

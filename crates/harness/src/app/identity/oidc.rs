@@ -21,6 +21,7 @@ use kernel::{
     id::At,
     principal::{Kind as Actor, Principal},
 };
+use secrets::Safe;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -66,6 +67,9 @@ const SIGNED_WITH: [Algorithm; 9] = [
 
 /// Name of the client's secret in its vault.
 const SECRET: &str = "oidc.client_secret";
+
+/// What it is granted to.
+const GRANTEE: &str = "harness:sign-in";
 
 /// The provider, as far as it is known.
 #[derive(Debug)]
@@ -160,14 +164,18 @@ impl<'a> Kept<'a> {
 }
 
 impl Provider {
-    pub(in crate::app) fn new(oidc: Option<&Oidc>) -> Result<Option<Self>, Problem> {
+    pub(in crate::app) fn new(
+        oidc: Option<&Oidc>,
+        safe: &Arc<Safe>,
+    ) -> Result<Option<Self>, Problem> {
         let Some(oidc) = oidc else { return Ok(None) };
         let invalid = |detail: String| {
             Problem::usage("oidc-invalid", detail).next("correct [oidc] in harness.toml")
         };
         let secret = oidc.client_secret.iter().map(|reference| (SECRET, reference.as_str()));
-        let outward =
-            Secrets::parse(secret).and_then(|secrets| Outward::new(secrets, &oidc.private_hosts));
+        let outward = Secrets::parse(secret)
+            .map(|secrets| secrets.kept_in(Arc::clone(safe)))
+            .and_then(|secrets| Outward::new(secrets, GRANTEE, &oidc.private_hosts));
         let outward = outward.map_err(|error| invalid(error.to_string()))?;
         outward
             .check(&oidc.issuer)

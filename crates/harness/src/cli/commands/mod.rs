@@ -22,6 +22,7 @@ mod rollback;
 mod run;
 mod sandbox;
 mod schema;
+mod secret;
 pub(super) mod serve;
 mod single;
 mod store;
@@ -139,6 +140,9 @@ pub enum Noun {
     /// Credentials for the API and the web UI: create, list, revoke, link
     #[command(subcommand)]
     Token(token::Verb),
+    /// What systems log in with: set, list, grant, revoke, rotate, remove
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// The store itself: check, migrate
     #[command(subcommand)]
     Store(store::Verb),
@@ -189,6 +193,7 @@ impl Noun {
             Self::Explain(args) => args.outcome(),
             Self::Backup(verb) => verb.outcome(context),
             Self::Token(verb) => verb.outcome(),
+            Self::Secret(verb) => verb.outcome(context),
             Self::Store(verb) => verb.outcome(context),
             Self::Doctor(args) => args.outcome(),
             Self::Sandbox(verb) => verb.outcome(context),

@@ -96,6 +96,10 @@ fn hold_copies(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     hold(&["backup", "verify", &copy]);
     hold(&["backup", "restore", &copy, "--to", &restored]);
     hold(&["--store", &restored, "store", "migrate"]);
+    office.tell(&["secret", "set", "spare"], "a-spare-value").exits(0);
+    hold(&["secret", "grant", "spare", "--system", "crm"]);
+    hold(&["secret", "list"]);
+    hold(&["secret", "remove", "spare"]);
 }
 
 /// What makes, claims and installs: the pack is a small one, whose call somebody else makes.

@@ -1,0 +1,119 @@
+//! Live secrets, exactly, in the spellings a system may echo.
+
+use std::{collections::BTreeMap, fmt};
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
+use kernel::id::hex;
+
+use super::Span;
+
+/// Shortest spelling worth looking for: shorter ones would hit ordinary text.
+const PATTERN_MIN_BYTES: usize = 6;
+
+/// Finds every spelling of every live secret.
+pub(super) struct Exact {
+    matcher: Option<AhoCorasick>,
+    marks: Vec<String>,
+    /// Longest spelling, in bytes.
+    pub(super) longest: usize,
+}
+
+impl fmt::Debug for Exact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exact").field("spellings", &self.marks.len()).finish_non_exhaustive()
+    }
+}
+
+impl Exact {
+    pub(super) fn new<'a>(
+        secrets: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, String> {
+        let mut patterns = BTreeMap::new();
+        for (name, value) in secrets {
+            for spelling in spellings(value) {
+                if spelling.len() >= PATTERN_MIN_BYTES {
+                    patterns.entry(spelling).or_insert_with(|| format!("[secret:{name}]"));
+                }
+            }
+        }
+        let longest = patterns.keys().map(Vec::len).max().unwrap_or(0);
+        let (spellings, marks): (Vec<_>, Vec<_>) = patterns.into_iter().unzip();
+        let matcher = (!spellings.is_empty()).then(|| {
+            AhoCorasick::builder()
+                // What is faster takes hundreds of times the memory of long secrets.
+                .kind(Some(AhoCorasickKind::ContiguousNFA))
+                // Secrets may overlap: all of them are found, not the first of them.
+                .match_kind(MatchKind::Standard)
+                .build(&spellings)
+                .map_err(|_| "there are too many or too long secrets to look for".to_owned())
+        });
+        Ok(Self { matcher: matcher.transpose()?, marks, longest })
+    }
+
+    pub(super) fn find(&self, text: &[u8], spans: &mut Vec<Span>) {
+        let Some(matcher) = &self.matcher else { return };
+        let Ok(found) = matcher.try_find_overlapping_iter(text) else { return };
+        spans.extend(found.map(|one| Span {
+            from: one.start(),
+            start: one.start(),
+            end: one.end(),
+            mark: self.marks.get(one.pattern().as_usize()).cloned().unwrap_or_default(),
+        }));
+    }
+}
+
+/// The ways a value may be spelled in an answer.
+fn spellings(value: &str) -> Vec<Vec<u8>> {
+    let bytes = value.as_bytes();
+    let lower = hex(bytes);
+    let mut all = vec![bytes.to_vec(), lower.to_uppercase().into_bytes(), lower.into_bytes()];
+    let reserved = |byte: u8| !(byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+    let everything = |_: u8| true;
+    for encoded in [percent(bytes, reserved), percent(bytes, everything)] {
+        for spelled in [lower_escapes(&encoded), encoded] {
+            all.push(spelled.replace("%20", "+").into_bytes());
+            all.push(spelled.into_bytes());
+        }
+    }
+    if let Ok(quoted) = serde_json::to_string(value) {
+        all.push(quoted.trim_matches('"').as_bytes().to_vec());
+    }
+    // Inside a longer text its Base64 starts at one of three places within a group.
+    for shift in 0..3_usize {
+        let shifted = [vec![0; shift], bytes.to_vec()].concat();
+        let whole_chars = shifted.len() * 8 / 6;
+        for text in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
+            let skip = (shift * 8).div_ceil(6);
+            all.push(text.bytes().skip(skip).collect());
+            all.push(text.bytes().take(whole_chars).skip(skip).collect());
+        }
+    }
+    all
+}
+
+fn percent(bytes: &[u8], encode: impl Fn(u8) -> bool) -> String {
+    let mut text = String::with_capacity(bytes.len() * 3);
+    for byte in bytes {
+        if encode(*byte) {
+            text.push_str(&format!("%{byte:02X}"));
+        } else {
+            text.push(char::from(*byte));
+        }
+    }
+    text
+}
+
+/// `%2F` as `%2f`; everything else as it is.
+fn lower_escapes(encoded: &str) -> String {
+    let mut escape = 0_u8;
+    let lower = |c: char| {
+        let lowered = if escape > 0 { c.to_ascii_lowercase() } else { c };
+        escape = if c == '%' { 2 } else { escape.saturating_sub(1) };
+        lowered
+    };
+    encoded.chars().map(lower).collect()
+}
