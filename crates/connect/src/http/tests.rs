@@ -3,7 +3,7 @@ use std::{net::TcpListener as StdListener, sync::Arc, time::Duration};
 use kernel::{
     exception::{Class, Landed},
     id::Digest,
-    operation::{Contract, Freshness, Match, Retry},
+    operation::{Contract, Freshness, Match, Retry, TIMEOUT_MAX_MS},
     port::Failure,
 };
 use serde_json::{Value, json};
@@ -606,13 +606,16 @@ async fn an_answer_without_end_is_cut_off_and_memory_stays_bounded() {
             let blobs = with_sink.then(|| Arc::new(Blobs::default()));
             let before = memory_peak();
             let trial = Trial::read(server.system(), get());
-            let failure = fail_with(trial.with(|trial| trial.blobs = blobs)).await;
+            // Its size is what ends it: every byte up to there is looked at, however slow the machine is.
+            let patient = |trial: &mut Trial| trial.operation.timeout_ms = TIMEOUT_MAX_MS;
+            let trial = trial.with(|trial| trial.blobs = blobs).with(patient);
+            let failure = fail_with(trial).await;
             assert_eq!(failure.class, Class::UnexpectedShape, "{head}");
             assert!(failure.message.contains("larger than"), "{}", failure.message);
             let grown = memory_peak() - before;
             assert!(grown <= bound, "{grown} bytes more for {head:?}");
             let server = Server::start(move |_| Reply::Flood(head)).await;
-            let failure = fail_with(Trial::write(server.system(), post())).await;
+            let failure = fail_with(Trial::write(server.system(), post()).with(patient)).await;
             assert_eq!(failure.landed, Landed::Yes, "it happened, its answer is unusable");
         }
     }
