@@ -10,11 +10,10 @@ use kernel::{
     exception::{Class, Landed},
     gate::Permit,
     id::{OperationId, RunId, Tenant},
-    operation::{Operation, Rate, TIMEOUT_MAX_MS},
+    operation::{Operation, TIMEOUT_MAX_MS},
     port::{Connector, Failure, Outcome, Task, Validate},
 };
 use sandbox::Tier;
-use secrets::Use;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -22,6 +21,7 @@ use crate::{
     blob::BlobSink,
     builtin::Builtin,
     call::{Arrived, Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
+    checks::{check_expected, check_rate, check_system, check_whole},
     circuit::CircuitRule,
     clock::Clock,
     error::{Error, hint},
@@ -32,11 +32,10 @@ use crate::{
     ingest::{Pick, Received, Rules, ingest},
     mail,
     outside::{self, Outside},
-    pace::RATE_CALLS_MAX,
     pages::{Pages, Runner},
     process::{Program, Tool},
     read::Reader,
-    redact::{self, Redactor},
+    redact::Redactor,
     secret::{Secrets, Vault},
     sql,
     system::{System, Systems},
@@ -573,64 +572,6 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
             Err(binding.error("kind", format!("no connector kind `{other}`{}", hint(other, KINDS))))
         }
     }
-}
-
-fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error> {
-    match system {
-        System::Http { .. }
-        | System::Sqlite { .. }
-        | System::Process(_)
-        | System::Folder(_)
-        | System::Web(_) => Ok(()),
-        System::Postgres { dsn, password, .. } => {
-            let asked = Use::by(name);
-            password.as_ref().map_or(Ok(()), |secret| vault.check(secret, &asked))?;
-            sql::check_dsn(name, dsn, vault)
-        }
-        System::Smtp { address, login, .. } => {
-            mail::check_address(name, address)?;
-            let asked = mail::use_of(name, address);
-            login.as_ref().map_or(Ok(()), |login| vault.check(&login.secret, &asked))
-        }
-    }
-}
-
-fn check_rate(name: &str, rate: Option<Rate>) -> Result<(), Error> {
-    let sound = |rate: Rate| (1..=RATE_CALLS_MAX).contains(&rate.calls) && rate.per_ms > 0;
-    if rate.is_none_or(sound) {
-        return Ok(());
-    }
-    let problem = format!("its rate must be 1 to {RATE_CALLS_MAX} calls in at least 1 ms");
-    Err(Error::System { system: name.to_owned(), problem })
-}
-
-/// Entity agreement without an expected name is a defect of the arguments; found before anything leaves.
-fn check_expected(call: &Call) -> Result<(), Failure> {
-    let Some(rule) = &call.operation.contract.matches else {
-        return Ok(());
-    };
-    match call.args.pointer(&rule.expected) {
-        Some(Value::String(name)) if !name.trim().is_empty() => Ok(()),
-        _ => Err(refuse(format!("the argument {} must name the expected entity", rule.expected))),
-    }
-}
-
-/// A mark stands for what was withheld of an answer: written back it would replace it.
-fn check_whole(call: &Call) -> Result<(), Failure> {
-    fn marked(value: &Value) -> bool {
-        match value {
-            Value::String(text) => redact::is_mark(text),
-            Value::Array(items) => items.iter().any(marked),
-            Value::Object(map) => map.values().any(marked),
-            Value::Null | Value::Bool(_) | Value::Number(_) => false,
-        }
-    }
-    if call.operation.is_write() && marked(&call.args) {
-        let message = "an argument is a mark such as [card:1111], which stands for what was taken out of an answer; \
-                       writing it would replace what is there: leave it out, or change `redact` of the system";
-        return Err(refuse(message));
-    }
-    Ok(())
 }
 
 fn wrong_kind(system: &str) -> Failure {

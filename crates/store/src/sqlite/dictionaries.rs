@@ -31,7 +31,7 @@ const SAMPLES: usize = 48;
 const SAMPLE_BYTES_MAX: usize = 8 << 10;
 
 /// A text is known already when less of it is left than this, in per cent of what the frozen dictionary leaves.
-const KNOWN_PER_CENT: usize = 85;
+const KNOWN_PER_CENT: usize = 60;
 
 /// What a lesson must leave of texts that it did not see, in per cent, for its dictionary to be kept.
 const WORTH_PER_CENT: usize = 92;
@@ -170,15 +170,17 @@ impl Lesson {
     /// milliseconds.
     pub(super) fn learn(self) -> Option<Dictionary> {
         let frozen = Dictionary::new(Vec::new());
+        // Half of it is for what changed.
         let mut own = self.before.as_ref().map(|before| before.own.clone()).unwrap_or_default();
+        own.drain(..own.len().saturating_sub(OWN_BYTES_MAX / 2));
         // Every other one is learned from; the rest says what that was good for.
         for sample in self.samples.iter().step_by(2) {
             let left = packed::length_with(&Dictionary::new(own.clone()), sample)?;
-            if left * 100 > packed::length_with(&frozen, sample)? * KNOWN_PER_CENT {
+            let is_news = left * 100 > packed::length_with(&frozen, sample)? * KNOWN_PER_CENT;
+            if is_news && own.len() + sample.len() <= OWN_BYTES_MAX {
                 own.extend_from_slice(sample);
             }
         }
-        own.drain(..own.len().saturating_sub(OWN_BYTES_MAX));
         let learned = Dictionary::new(own);
         let before = self.before.as_deref().unwrap_or(&frozen);
         let unseen = || self.samples.iter().skip(1).step_by(2);

@@ -37,8 +37,12 @@ const CHAIN: u8 = 3;
 /// Added to one of the above: with the dictionary whose name follows.
 const OWN: u8 = 0x80;
 
-/// More effort makes texts this short no shorter, and takes twice as long.
+/// More effort makes texts this short no shorter where a store's own dictionary knows them, and takes twice as
+/// long.
 pub(super) const LEVEL: i32 = 1;
+
+/// Where nothing knows them, as values from outside, it makes them a twelfth shorter.
+const FROZEN_LEVEL: i32 = 3;
 
 /// Largest text that is compressed, and that is made of a compressed one.
 const BYTES_MAX: usize = BLOB_BYTES_MAX;
@@ -46,7 +50,7 @@ const BYTES_MAX: usize = BLOB_BYTES_MAX;
 pub(super) static DICTIONARY: &[u8] = include_bytes!("dictionary/1.zdict");
 
 static ENCODER: LazyLock<EncoderDictionary<'static>> =
-    LazyLock::new(|| EncoderDictionary::copy(&numberless(&[]), LEVEL));
+    LazyLock::new(|| EncoderDictionary::copy(&numberless(&[]), FROZEN_LEVEL));
 
 static DECODER: LazyLock<DecoderDictionary<'static>> =
     LazyLock::new(|| DecoderDictionary::copy(DICTIONARY));
