@@ -26,7 +26,9 @@ pub mod probe;
 mod profile;
 mod scratch;
 mod selftest;
+mod snapshot;
 mod sys;
+mod tree;
 mod wire;
 mod workspace;
 
@@ -45,6 +47,8 @@ pub use profile::{
 pub use selftest::Ground;
 pub use selftest::{Claim, Refused, Report, State, TierReport, selftest};
 use serde::{Deserialize, Serialize};
+pub use snapshot::{Artifact, Snapshot, Snapshots, Source, Swept};
+pub use tree::{Bounds, Digest, Item, Manifest};
 pub use workspace::{Change, Kind, diff};
 
 /// How much stands between a program and the host.

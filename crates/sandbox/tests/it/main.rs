@@ -14,8 +14,10 @@ mod corpus;
 mod endings;
 mod neighbours;
 mod profiles;
+mod snapshots;
 mod trees;
 mod workspaces;
+mod worktrees;
 
 use std::{
     fs,
