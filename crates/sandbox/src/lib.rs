@@ -31,6 +31,7 @@ mod sys;
 mod tree;
 mod wire;
 mod workspace;
+mod worktree;
 
 use std::fmt;
 
@@ -50,6 +51,7 @@ use serde::{Deserialize, Serialize};
 pub use snapshot::{Artifact, Snapshot, Snapshots, Source, Swept};
 pub use tree::{Bounds, Digest, Item, Manifest};
 pub use workspace::{Change, Kind, diff};
+pub use worktree::{Applied, Author, Kept, Preview, Separation, Start, Way, Worktree, Worktrees};
 
 /// How much stands between a program and the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

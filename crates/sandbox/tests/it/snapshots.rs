@@ -19,7 +19,7 @@ use super::{folder, sh, text};
 
 /// A tree as the system shows it, told by other means than those that are tested: permissions, kind, content, and the
 /// first name of what has several.
-fn told(top: &Path) -> BTreeMap<PathBuf, (u32, String, Vec<u8>)> {
+pub(crate) fn told(top: &Path) -> BTreeMap<PathBuf, (u32, String, Vec<u8>)> {
     let mut told = BTreeMap::new();
     let mut first: BTreeMap<u64, PathBuf> = BTreeMap::new();
     let mut open = vec![top.to_owned()];
