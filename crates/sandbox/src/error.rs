@@ -29,6 +29,10 @@ pub enum Feature {
     ProxySocket,
     /// The program that starts sandboxes.
     Launcher,
+    /// A container engine without privileges that holds limits.
+    Engine,
+    /// Virtual machines.
+    MicroVm,
 }
 
 impl Feature {
@@ -46,6 +50,8 @@ impl Feature {
             Self::RunAs => "running as another account",
             Self::ProxySocket => "a proxy socket",
             Self::Launcher => "the launcher",
+            Self::Engine => "a rootless container engine",
+            Self::MicroVm => "virtual machines",
         }
     }
 }
@@ -195,6 +201,10 @@ impl Error {
                 Feature::Overlay => "put `upper` on a file system that overlayfs can write to",
                 Feature::RunAs => "run as root, or leave `run_as` out",
                 Feature::ProxySocket => "use the isolated tier for what needs the proxy",
+                Feature::Engine => {
+                    "set up rootless podman or docker on control groups v2, and pull the image"
+                }
+                Feature::MicroVm => "use the isolated tier",
                 Feature::Launcher => "call `sandbox::launcher::main_if_asked` first in `main`",
             },
             Self::Setup { .. } => "run the self-test to see what this machine enforces",

@@ -16,10 +16,12 @@ mod capture;
 mod cgroup;
 mod child;
 mod confine;
+mod container;
 mod control;
 mod error;
 pub mod launcher;
 mod local;
+mod microvm;
 mod paths;
 #[doc(hidden)]
 pub mod probe;
@@ -27,6 +29,7 @@ mod profile;
 mod scratch;
 mod selftest;
 mod snapshot;
+mod step;
 mod sys;
 mod tree;
 mod wire;
@@ -37,9 +40,11 @@ use std::fmt;
 
 pub use capture::Captured;
 pub use child::{Child, End, Finished, Leash, Limit, Outcome};
+pub use container::{Container, Engine};
 pub use control::Control;
 pub use error::{Error, Feature};
 pub use local::{Command, Enforcement, Holder, Input, Local, Output};
+pub use microvm::MicroVm;
 pub use profile::{
     Account, Bind, DEADLINE_MAX_MS, ENTRIES_MAX, Limits, Mounts, Paths, Profile, System, Tmpfs,
     Workspace,
@@ -61,6 +66,12 @@ pub enum Tier {
     Restricted,
     /// In namespaces of its own besides, where only what it was given exists: for shells, code and what others wrote.
     Isolated,
+    /// In a container of a rootless engine, on the tree of an image: see [`Container`]. No file of settings names it.
+    #[serde(skip_deserializing)]
+    Container,
+    /// On a kernel of its own: see [`MicroVm`]. No file of settings names it.
+    #[serde(skip_deserializing)]
+    MicroVm,
 }
 
 impl Tier {
@@ -70,6 +81,8 @@ impl Tier {
         match self {
             Self::Restricted => "restricted",
             Self::Isolated => "isolated",
+            Self::Container => "container",
+            Self::MicroVm => "microvm",
         }
     }
 }

@@ -97,14 +97,16 @@ pub(crate) enum Specials {
     LeaveOut,
 }
 
+/// What a file holds, and how many bytes that is.
+pub(crate) type OfFile<'a> = dyn FnMut(&Path, &mut File) -> Result<(Digest, u64), Error> + 'a;
+
 /// What is to be done while a tree is read.
 pub(crate) struct Reading<'a> {
     pub(crate) bounds: Bounds,
     pub(crate) specials: Specials,
     /// Whether a path is taken.
     pub(crate) take: &'a dyn Fn(&Path) -> Take,
-    /// What a file holds, and how many bytes that is.
-    pub(crate) file: &'a mut dyn FnMut(&Path, &mut File) -> Result<(Digest, u64), Error>,
+    pub(crate) file: &'a mut OfFile<'a>,
 }
 
 /// What was read.

@@ -65,7 +65,7 @@ impl Worktree {
         Ok(Separation { files: Kept::BySandbox, processes: Kept::BySandbox, limits, ..none })
     }
 
-    /// Runs a program in the folder of the job, in the isolated tier: the folder is the only one of the host's that it
+    /// Runs a program in the folder of the job, in the isolated tier or a container: the folder is the only one of the host's that it
     /// may write to, and no other job is visible.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Worktree {
     }
 
     fn profile(&self, sandbox: &dyn Sandbox, profile: &Profile) -> Result<Profile, Error> {
-        if sandbox.tier() != Tier::Isolated {
+        if sandbox.tier() < Tier::Isolated {
             let problem =
                 "a job runs in the isolated tier: its folder keeps changes apart, not processes";
             return Err(Error::profile("tier", problem));

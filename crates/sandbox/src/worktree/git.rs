@@ -3,20 +3,16 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
     io::{self, Write},
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
-    thread,
+    path::PathBuf,
+    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
-
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::{
     capture::{Captured, Reading},
     error::Error,
+    step::{self, PATHS, Running, Watch},
 };
 
 /// How long one step may take.
@@ -27,9 +23,6 @@ const OUTPUT_MAX: u64 = 128 << 20;
 
 /// How much of its errors is kept, in bytes.
 const ERRORS_MAX: u64 = 4 << 10;
-
-/// Where `git` is looked for.
-const PATHS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/bin"];
 
 /// What `git` runs as a program or reads as a setting of somebody else's, switched off. These win over every file.
 const SETTINGS: [&str; 25] = [
@@ -125,9 +118,7 @@ pub(crate) struct Said {
 
 impl Git {
     pub(crate) fn find() -> Result<Self, Error> {
-        let found = PATHS.iter().map(|folder| Path::new(folder).join("git"));
-        let found = found.into_iter().find(|program| program.is_file());
-        let program = found.ok_or_else(|| {
+        let program = step::find("git").ok_or_else(|| {
             Error::git("finding git", format!("there is none in {}", PATHS.join(", ")))
         })?;
         Ok(Self::at(program))
@@ -178,7 +169,7 @@ impl Git {
         command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting])).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Running(command.spawn().map_err(failed)?);
-        let watch = Watch::start(&child.0).map_err(failed)?;
+        let watch = Watch::start(&child.0, STEP_WITHIN).map_err(failed)?;
         let output = child.0.stdout.take().map(|from| Reading::start(from.into(), most));
         let errors = child.0.stderr.take().map(|from| Reading::start(from.into(), ERRORS_MAX));
         let (output, errors) =
@@ -226,36 +217,6 @@ impl Said {
             return Error::git(step, format!("it ended with {}", self.status));
         }
         Error::git(step, said.escape_debug().to_string().replace("\\n", "; "))
-    }
-}
-
-/// A process that is not left behind.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !matches!(self.0.try_wait(), Ok(Some(_))) {
-            self.0.kill().unwrap_or(());
-            self.0.wait().map(drop).unwrap_or(());
-        }
-    }
-}
-
-/// Ends a process that takes too long; dropped when it has ended.
-struct Watch(#[expect(dead_code, reason = "its end is the message")] mpsc::Sender<()>);
-
-impl Watch {
-    fn start(child: &Child) -> io::Result<Self> {
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("a process without a number"))?;
-        let process = File::from(pidfd_open(pid, PidfdFlags::empty())?);
-        let (ended, wait) = mpsc::channel::<()>();
-        thread::Builder::new().stack_size(64 << 10).spawn(move || {
-            if wait.recv_timeout(STEP_WITHIN) == Err(mpsc::RecvTimeoutError::Timeout) {
-                pidfd_send_signal(process, Signal::KILL).unwrap_or(());
-            }
-        })?;
-        Ok(Self(ended))
     }
 }
 

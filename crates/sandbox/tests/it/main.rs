@@ -10,6 +10,7 @@
 )]
 
 mod abuse;
+mod containers;
 mod corpus;
 mod endings;
 mod neighbours;
