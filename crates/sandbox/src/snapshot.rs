@@ -89,11 +89,11 @@ impl Snapshots {
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where it cannot be made.
+    /// [`Error::File`] where it cannot be made, [`Error::Tree`] where others may write to it.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, Error> {
         let folder = folder.into();
         for path in [folder.clone(), folder.join(TREES), folder.join(BLOBS), folder.join(MAKING)] {
-            make_folder(&path)?;
+            scratch::own_folder(&path)?;
         }
         Ok(Self { folder, bounds: Bounds::default() })
     }
@@ -402,13 +402,6 @@ enum Use {
     Shared,
     /// While nobody else uses it.
     Alone,
-}
-
-fn make_folder(path: &Path) -> Result<(), Error> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made.map_err(Error::file("making", path)),
-    }
 }
 
 /// A name beside a path, which nobody can have guessed.

@@ -103,14 +103,10 @@ impl Worktrees {
     ///
     /// # Errors
     ///
-    /// [`Error::Git`] where there is no `git`, [`Error::File`] where the folder cannot be made.
+    /// [`Error::Git`] where there is no `git`, [`Error::File`] where the folder cannot be made, [`Error::Tree`] where
+    /// others may write to it.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        match DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::file("making", folder)(error));
-            }
-            _ => {}
-        }
+        scratch::own_folder(folder)?;
         let folder = fs::canonicalize(folder).map_err(Error::file("resolving", folder))?;
         Ok(Self { folder, git: Git::find()?, bounds: Bounds::default() })
     }

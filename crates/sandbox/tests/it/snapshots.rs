@@ -209,6 +209,9 @@ fn what_cannot_be_kept_is_refused_by_name() {
     refused("z: is more than the 4 entries");
     fs::remove_file(tree.join("z")).unwrap();
     kept.take(Source::Folder(&tree)).unwrap();
+    mode(&tree.join("a"), 0o777);
+    assert_eq!(Snapshots::open(tree.join("a")).unwrap_err().code(), "sandbox.tree");
+    mode(&tree.join("a"), 0o755);
     let inside = Snapshots::open(tree.join("a")).unwrap();
     assert_eq!(inside.take(Source::Folder(&tree)).unwrap_err().code(), "sandbox.tree");
 }
@@ -313,7 +316,7 @@ fn work_branches_two_ways_from_one_snapshot_and_goes_on_the_next_day() {
 
 /// One change to a tree, by small numbers that say which names.
 #[derive(Clone, Copy, Debug)]
-struct Change {
+pub(crate) struct Change {
     what: u8,
     one: usize,
     other: usize,
@@ -322,7 +325,7 @@ struct Change {
 
 const NAMES: [&[u8]; 7] = [b"a", b"a/b", b"a/b/c", b"a.b", b"\xff\xfe", b"d e\n", b"a/%41"];
 
-fn changes() -> impl Strategy<Value = Vec<Change>> {
+pub(crate) fn changes() -> impl Strategy<Value = Vec<Change>> {
     let one = (0..7_u8, 0..NAMES.len(), 0..NAMES.len(), 0..3_u8);
     prop::collection::vec(
         one.prop_map(|(what, one, other, held)| Change { what, one, other, held }),
@@ -330,7 +333,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     )
 }
 
-fn change(top: &Path, changes: &[Change]) {
+pub(crate) fn change(top: &Path, changes: &[Change]) {
     for Change { what, one, other, held } in changes {
         let [one, other] = [one, other].map(|n| top.join(OsStr::from_bytes(NAMES[*n])));
         // What makes no sense just now changes nothing.

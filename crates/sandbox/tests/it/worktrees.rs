@@ -12,12 +12,17 @@ use std::{
     process,
 };
 
+use proptest::prelude::*;
 use sandbox::{
     Author, Bounds, Change, Child, Command, Error, Kept, Kind, Preview, Profile, Start, Tier, Way,
     Worktree, Worktrees,
 };
 
-use super::{folder, local, runs, snapshots::told, text};
+use super::{
+    folder, local, runs,
+    snapshots::{change, changes, told},
+    text,
+};
 
 const MAIN: Start<'static> = Start::Branch("main");
 
@@ -549,5 +554,39 @@ fn repositories_of_every_shape_can_be_worked_with() {
         assert_eq!(git(&at(name), &["show", &format!("{branch}:src/b")]), "b3");
         let sub = git(&at(name), &["ls-tree", branch, "sub"]);
         assert!(sub.starts_with("160000"), "{sub}");
+    }
+}
+
+/// What a repository keeps of a tree: no folders, and of permissions whether it is a program.
+fn kept(tree: &Path) -> Vec<(PathBuf, bool, bool, Vec<u8>)> {
+    let all = told(tree).into_iter().filter(|(_, (_, kind, _))| kind != "folder");
+    all.map(|(path, (mode, kind, held))| (path, mode & 0o100 != 0, kind == "link", held)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
+
+    #[test]
+    fn whatever_a_job_leaves_is_what_the_branch_holds(first in changes(), then in changes()) {
+        let place = place();
+        let job = place.job("one");
+        change(&job.path(), &first);
+        let shown = preview(&job, "fresh");
+        let start = match shown.changes.is_empty() {
+            true => MAIN,
+            false => {
+                apply(&job, &shown).unwrap();
+                Start::Branch("fresh")
+            }
+        };
+        let next = place.jobs.create("two", &place.repository, start).unwrap();
+        prop_assert_eq!(kept(&next.path()), kept(&job.path()));
+        change(&next.path(), &then);
+        let shown = preview(&next, "last");
+        if !shown.changes.is_empty() {
+            apply(&next, &shown).unwrap();
+            let last = place.jobs.create("last", &place.repository, Start::Branch("last")).unwrap();
+            prop_assert_eq!(kept(&last.path()), kept(&next.path()));
+        }
     }
 }
