@@ -5,6 +5,8 @@
 //!   refused by an error that names what is missing.
 //! - A [`Sandbox`] runs a [`Command`] under a profile. [`Local`] has two tiers: *restricted* and *isolated*.
 //! - The host program executes itself to start one: [`launcher::main_if_asked`] comes first in its `main`.
+//! - [`Container`] runs programs on the tree of an image, by a rootless engine.
+//! - [`Worktrees`] keeps the changes of jobs on a repository apart, [`Snapshots`] keeps whole trees.
 //! - [`selftest`] tries to get out, and reports what this machine really holds.
 //!
 //! This is the one crate that holds `unsafe`, all of it in `sys.rs`. It must not know any other crate of ours. It is

@@ -388,7 +388,9 @@ fn any_change_over_any_folder_is_seen_as_the_program_sees_it() {
     let words = ["a", "a/b", "a/b/c", "d", "a/e"];
     let run = |(lower, picked, kinds): (Vec<Change>, Vec<usize>, Vec<u8>)| {
         let folder = folder();
-        fs::create_dir(folder.path().join("lower")).unwrap();
+        fs::create_dir_all(folder.path().join("lower/a/b")).unwrap();
+        fs::write(folder.path().join("lower/a/b/c"), "c").unwrap();
+        fs::write(folder.path().join("lower/a/e"), "e").unwrap();
         change(&folder.path().join("lower"), &lower);
         let (workspace, profile) =
             workspace(&folder.path().join("lower"), folder.path().join("upper"));
