@@ -217,6 +217,39 @@ fn what_cannot_be_kept_is_refused_by_name() {
 }
 
 #[test]
+fn whoever_keeps_and_whoever_clears_up_at_one_time_do_not_harm_each_other() {
+    let folder = folder();
+    let kept = snapshots(folder.path());
+    let takers = ["one", "two", "three"].map(|name| {
+        let tree = folder.path().join(name);
+        fs::create_dir(&tree).unwrap();
+        let kept = kept.clone();
+        std::thread::spawn(move || {
+            for round in 0..40 {
+                // The same content in every tree, and some of its own.
+                fs::write(tree.join("shared"), format!("round {}", round / 2)).unwrap();
+                fs::write(tree.join("own"), format!("{name} {round}")).unwrap();
+                let id = kept.take(Source::Folder(&tree)).unwrap().id;
+                match kept.check(id) {
+                    Ok(()) => {}
+                    // It was cleared away as a whole.
+                    Err(error) => assert_eq!(error.code(), "sandbox.file", "{error}"),
+                }
+            }
+        })
+    });
+    while takers.iter().any(|taker| !taker.is_finished()) {
+        kept.retain(&BTreeSet::new()).unwrap();
+    }
+    for taker in takers {
+        taker.join().unwrap();
+    }
+    for id in kept.list().unwrap() {
+        kept.check(id).unwrap();
+    }
+}
+
+#[test]
 fn nothing_is_restored_over_something_or_through_a_link() {
     let folder = folder();
     let tree = folder.path().join("tree");

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs,
+    io::{BufRead, BufReader},
     os::unix::{
         ffi::OsStrExt,
         fs::{PermissionsExt, symlink},
@@ -19,7 +20,8 @@ use sandbox::{
 };
 
 use super::{
-    folder, local, runs,
+    endings::until,
+    folder, launcher, local, runs,
     snapshots::{change, changes, told},
     text,
 };
@@ -447,6 +449,39 @@ fn what_killed_processes_left_is_found_and_removed() {
     assert_eq!(preview(&later, "fresh"), first, "the same commit, too");
     apply(&later, &first).unwrap();
     assert_eq!(place.held("fresh", "src/b"), "later");
+}
+
+#[test]
+fn whoever_is_killed_at_any_time_leaves_nothing_that_is_not_found() {
+    if !runs(Tier::Isolated) {
+        return;
+    }
+    let place = place();
+    let at = place.folder.path().join("jobs");
+    // At the first word its folder is being made, at the second a program runs in it.
+    for words in [1, 2] {
+        let mut command = process::Command::new(launcher());
+        command.args(["job", at.to_str().unwrap(), "killed"]).arg(&place.repository);
+        let mut harness = command.stdout(process::Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(harness.stdout.take().unwrap()).lines().take(words);
+        let last = said.last().unwrap().unwrap();
+        if words == 2 {
+            assert_eq!(place.jobs.prune(&BTreeSet::new()).unwrap(), [""; 0], "it is in use");
+        }
+        harness.kill().unwrap();
+        harness.wait().unwrap();
+        let keep = BTreeSet::new();
+        until("its folder is found", || {
+            let gone = place.jobs.prune(&keep).unwrap();
+            gone == ["killed"] || words == 1 && place.jobs.list().unwrap().is_empty()
+        });
+        assert!(place.jobs.list().unwrap().is_empty());
+        if let Ok(process) = last.parse::<i32>() {
+            until("its program is gone", || !Path::new(&format!("/proc/{process}")).exists());
+        }
+    }
+    let left: Vec<_> = fs::read_dir(&at).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["lock"]);
 }
 
 #[test]
