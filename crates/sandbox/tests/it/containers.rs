@@ -10,7 +10,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use sandbox::{
-    Child, Command, Container, End, Engine, Error, Input, Limit, Profile, Sandbox, Tier,
+    Child, Command, Container, End, Engine, Error, Input, Limit, Profile, Sandbox, Start, Tier,
+    Worktrees,
 };
 
 use super::{endings::until, folder, launcher, text};
@@ -210,6 +211,33 @@ fn what_is_left_when_all_of_us_are_killed_is_found_by_its_label() {
     let filter = format!("--filter label=harness.sandbox.space={space}");
     assert!(place.log().contains(&filter), "those of other process numbers are not judged");
     drop(child);
+}
+
+#[test]
+fn a_program_of_a_job_sees_the_folder_of_that_job_alone() {
+    let place = Place::new();
+    let at = |name: &str| place.folder.path().join(name);
+    fs::create_dir(at("repository")).unwrap();
+    let script = "git init -q -b main . && : > file && git add file && \
+                  git -c user.name=o -c user.email=o@example.com commit -q -m start";
+    let mut made = process::Command::new("/bin/sh");
+    made.args(["-c", script]).current_dir(at("repository"));
+    assert!(made.env("HOME", "/dev/null").status().unwrap().success());
+    let jobs = Worktrees::open(&at("jobs")).unwrap();
+    let job = jobs.create("job", &at("repository"), Start::Head).unwrap();
+    let command = Command::new("/bin/sh").arguments(["-c", "true"]);
+    let container = place.container();
+    let done = job.spawn(&container, &Profile::default(), command).and_then(Child::wait).unwrap();
+    assert!(done.outcome.is_success(), "{}", text(&done));
+    let tree = job.path().display().to_string();
+    let log = place.log();
+    let told = log.lines().find(|line| line.starts_with("create ")).unwrap();
+    let opened: Vec<&str> = told
+        .split(' ')
+        .filter(|word| word.starts_with("--mount") || word.starts_with("--workdir"))
+        .collect();
+    let mount = format!("--mount=type=bind,source={tree},target={tree}");
+    assert_eq!(opened, [&mount, &format!("--workdir={tree}")]);
 }
 
 #[test]
