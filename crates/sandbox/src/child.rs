@@ -192,6 +192,10 @@ impl Child {
                 kill_process(process, Signal::KILL).unwrap_or(());
             }
         }
+        if let Some(run) = &self.order.container {
+            // The engine keeps it alive without us.
+            run.remove().unwrap_or(());
+        }
         if let Some(folder) = &self.order.scratch {
             scratch::remove(folder);
         }

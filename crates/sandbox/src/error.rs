@@ -1,4 +1,7 @@
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,10 @@ pub enum Feature {
     ProxySocket,
     /// The program that starts sandboxes.
     Launcher,
+    /// A container engine without privileges that holds limits.
+    Engine,
+    /// Virtual machines.
+    MicroVm,
 }
 
 impl Feature {
@@ -43,6 +50,8 @@ impl Feature {
             Self::RunAs => "running as another account",
             Self::ProxySocket => "a proxy socket",
             Self::Launcher => "the launcher",
+            Self::Engine => "a rootless container engine",
+            Self::MicroVm => "virtual machines",
         }
     }
 }
@@ -97,6 +106,48 @@ pub enum Error {
     /// The guard of a sandbox ended without saying how the program ended. What it guarded was killed.
     #[error("the guard of the sandbox ended before its program did; the program was killed")]
     GuardLost,
+    /// A tree of files cannot be kept, or what was asked of it has no meaning.
+    #[error("{}: {problem}", path.display())]
+    Tree {
+        /// Where: in the tree, or on the host.
+        path: PathBuf,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// What was kept is not what was put there.
+    #[error("{}: damaged: {problem}", path.display())]
+    Damaged {
+        /// The file that is damaged.
+        path: PathBuf,
+        /// How that showed.
+        problem: String,
+    },
+    /// `git` refused a step, or said what it never says.
+    #[error("git could not do `{step}`: {problem}")]
+    Git {
+        /// The step that failed.
+        step: &'static str,
+        /// What it said, or what is the matter.
+        problem: String,
+    },
+    /// Changes cannot be brought into a branch as it is now. Nothing was changed.
+    #[error("branch `{branch}`: {problem}")]
+    Branch {
+        /// The branch.
+        branch: String,
+        /// Why not.
+        problem: String,
+    },
+    /// A file or a folder of the host could not be read or written.
+    #[error("{doing} {}: {source}", path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Talking to the guard, or reading what the program wrote, failed.
     #[error("{what}: {source}")]
     Io {
@@ -118,6 +169,11 @@ impl Error {
             Self::Setup { .. } => "sandbox.setup",
             Self::Exec { .. } => "sandbox.exec",
             Self::GuardLost => "sandbox.guard_lost",
+            Self::Tree { .. } => "sandbox.tree",
+            Self::Damaged { .. } => "sandbox.damaged",
+            Self::Git { .. } => "sandbox.git",
+            Self::Branch { .. } => "sandbox.branch",
+            Self::File { .. } => "sandbox.file",
             Self::Io { .. } => "sandbox.io",
         }
     }
@@ -145,6 +201,10 @@ impl Error {
                 Feature::Overlay => "put `upper` on a file system that overlayfs can write to",
                 Feature::RunAs => "run as root, or leave `run_as` out",
                 Feature::ProxySocket => "use the isolated tier for what needs the proxy",
+                Feature::Engine => {
+                    "set up rootless podman or docker on control groups v2, and pull the image"
+                }
+                Feature::MicroVm => "use the isolated tier",
                 Feature::Launcher => "call `sandbox::launcher::main_if_asked` first in `main`",
             },
             Self::Setup { .. } => "run the self-test to see what this machine enforces",
@@ -152,12 +212,38 @@ impl Error {
                 "check that the program and its interpreter are readable by the profile"
             }
             Self::GuardLost => "look for the out-of-memory killer, then try again",
+            Self::Tree { .. } => "take away or rename what is named, or raise the bound it names",
+            Self::Damaged { .. } => "restore that file from a backup, or use another snapshot",
+            Self::Git { .. } => {
+                "check the repository with `git fsck`, and that `git` is 2.38 or newer"
+            }
+            Self::Branch { .. } => "look at the preview again, or name another branch",
+            Self::File { .. } => "check that the path is there and may be used",
             Self::Io { .. } => "try again",
         }
     }
 
     pub(crate) fn profile(field: &str, problem: impl Into<String>) -> Self {
         Self::Profile { field: field.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn tree(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Tree { path: path.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn damaged(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn git(step: &'static str, problem: impl Into<String>) -> Self {
+        Self::Git { step, problem: problem.into() }
+    }
+
+    pub(crate) fn file<E: Into<io::Error>>(
+        doing: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::File { doing, path: path.to_owned(), source: source.into() }
     }
 
     pub(crate) fn lacking(feature: Feature, why: impl ToString) -> Self {

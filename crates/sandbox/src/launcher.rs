@@ -6,12 +6,14 @@
 
 mod guard;
 mod init;
+mod keeper;
 mod payload;
 mod reaper;
 mod root;
 
 use std::{ffi::OsStr, process::exit};
 
+pub(crate) use keeper::ENGINE;
 pub(crate) use payload::EXEC;
 pub(crate) use root::OVERLAY;
 

@@ -5,6 +5,8 @@
 //!   refused by an error that names what is missing.
 //! - A [`Sandbox`] runs a [`Command`] under a profile. [`Local`] has two tiers: *restricted* and *isolated*.
 //! - The host program executes itself to start one: [`launcher::main_if_asked`] comes first in its `main`.
+//! - [`Container`] runs programs on the tree of an image, by a rootless engine.
+//! - [`Worktrees`] keeps the changes of jobs on a repository apart, [`Snapshots`] keeps whole trees.
 //! - [`selftest`] tries to get out, and reports what this machine really holds.
 //!
 //! This is the one crate that holds `unsafe`, all of it in `sys.rs`. It must not know any other crate of ours. It is
@@ -16,27 +18,35 @@ mod capture;
 mod cgroup;
 mod child;
 mod confine;
+mod container;
 mod control;
 mod error;
 pub mod launcher;
 mod local;
+mod microvm;
 mod paths;
 #[doc(hidden)]
 pub mod probe;
 mod profile;
 mod scratch;
 mod selftest;
+mod snapshot;
+mod step;
 mod sys;
+mod tree;
 mod wire;
 mod workspace;
+mod worktree;
 
 use std::fmt;
 
 pub use capture::Captured;
 pub use child::{Child, End, Finished, Leash, Limit, Outcome};
+pub use container::{Container, Engine};
 pub use control::Control;
 pub use error::{Error, Feature};
 pub use local::{Command, Enforcement, Holder, Input, Local, Output};
+pub use microvm::MicroVm;
 pub use profile::{
     Account, Bind, DEADLINE_MAX_MS, ENTRIES_MAX, Limits, Mounts, Paths, Profile, System, Tmpfs,
     Workspace,
@@ -45,7 +55,10 @@ pub use profile::{
 pub use selftest::Ground;
 pub use selftest::{Claim, Refused, Report, State, TierReport, selftest};
 use serde::{Deserialize, Serialize};
+pub use snapshot::{Artifact, Snapshot, Snapshots, Source, Swept};
+pub use tree::{Bounds, Digest, Item, Manifest};
 pub use workspace::{Change, Kind, diff};
+pub use worktree::{Applied, Author, Kept, Preview, Separation, Start, Way, Worktree, Worktrees};
 
 /// How much stands between a program and the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,6 +68,12 @@ pub enum Tier {
     Restricted,
     /// In namespaces of its own besides, where only what it was given exists: for shells, code and what others wrote.
     Isolated,
+    /// In a container of a rootless engine, on the tree of an image: see [`Container`]. No file of settings names it.
+    #[serde(skip_deserializing)]
+    Container,
+    /// On a kernel of its own: see [`MicroVm`]. No file of settings names it.
+    #[serde(skip_deserializing)]
+    MicroVm,
 }
 
 impl Tier {
@@ -64,6 +83,8 @@ impl Tier {
         match self {
             Self::Restricted => "restricted",
             Self::Isolated => "isolated",
+            Self::Container => "container",
+            Self::MicroVm => "microvm",
         }
     }
 }

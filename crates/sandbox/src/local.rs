@@ -20,7 +20,7 @@ use crate::{
     child::Child,
     control::{Control, Omitted},
     error::{Error, Feature},
-    launcher::{self, EXEC, OVERLAY},
+    launcher::{self, ENGINE, EXEC, OVERLAY},
     paths::{Rules, resolve},
     profile::{Account, Mounts, Profile},
     sys,
@@ -36,8 +36,8 @@ const MADE: [&str; 5] = ["/tmp", "/proc", "/dev", "/dev/shm", "/run/harness"];
 /// A program, what it is told, and where its streams go.
 #[derive(Debug)]
 pub struct Command {
-    program: OsString,
-    arguments: Vec<OsString>,
+    pub(crate) program: OsString,
+    pub(crate) arguments: Vec<OsString>,
     input: Input,
     output: Output,
     errors: Output,
@@ -169,6 +169,10 @@ impl Local {
     }
 
     fn enforcement(&self, profile: &Profile, groups: &Groups) -> Result<Enforcement, Error> {
+        if ![Tier::Restricted, Tier::Isolated].contains(&self.tier) {
+            let why = "this launcher makes the restricted and the isolated tier";
+            return Err(Error::lacking(Feature::Launcher, why));
+        }
         let landlock = sys::landlock_abi().unwrap_or(0);
         if self.tier == Tier::Restricted && landlock < LANDLOCK_MIN {
             let why = format!("the kernel offers version {landlock}, {LANDLOCK_MIN} is needed");
@@ -197,7 +201,7 @@ impl Local {
             },
             scratch: match self.tier {
                 Tier::Restricted => Holder::Watched,
-                Tier::Isolated => Holder::FileSystem,
+                _ => Holder::FileSystem,
             },
             landlock,
         })
@@ -212,12 +216,12 @@ impl Local {
         let own = Account { uid: geteuid().as_raw(), gid: getegid().as_raw() };
         let id = fresh_id()?;
         let scratch = match self.tier {
-            Tier::Isolated => None,
             Tier::Restricted => {
                 let base = std::env::temp_dir().canonicalize();
                 let base = base.map_err(Error::io("finding the folder for temporary files"))?;
                 Some(base.join(format!("harness-sandbox-{id}")))
             }
+            _ => None,
         };
         let counted = groups.pids.is_some() || profile.run_as.is_some();
         let own_user_namespace = match counted {
@@ -242,6 +246,7 @@ impl Local {
             own_user_namespace,
             counted_besides: 0,
             omitted: self.omitted.clone(),
+            container: None,
         })
     }
 
@@ -314,43 +319,49 @@ impl Sandbox for Local {
 
     fn spawn(&self, profile: &Profile, command: Command) -> Result<Child, Error> {
         let order = self.order(profile, &command)?;
-        let most = profile.limits.output_bytes;
-        let input = match command.input {
-            Input::From(descriptor) => descriptor,
-            Input::Nothing => null(NullFor::Reading)?,
-        };
-        let (output, output_there) = open_output(command.output)?;
-        let (errors, errors_there) = open_output(command.errors)?;
-        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-        let (here, there) =
-            pair.map_err(io::Error::from).map_err(Error::io("a pair of sockets"))?;
-        let mut guard = self.start_guard(there)?;
-        let socket = UnixStream::from(here);
-        let told = send_order(&socket, &order, [input, output_there, errors_there]);
-        let mut socket = BufReader::new(socket);
-        let word = match told {
-            Ok(()) => hear::<Word>(&mut socket),
-            Err(error) => Err(error),
-        };
-        let started = match word {
-            Ok(Some(Word::Started(started))) => started,
-            answer => {
-                drop(socket);
-                guard.wait().map_err(Error::io("waiting for the guard"))?;
-                return Err(refusal(answer, &command.program));
-            }
-        };
-        // From here on dropping it clears up.
-        let outcome = None;
-        let mut child =
-            Child { socket, guard, started, order, output: None, errors: None, outcome };
-        let read = |from: OwnedFd| {
-            Reading::start(from, most).map_err(Error::io("a thread that reads output"))
-        };
-        child.output = output.map(read).transpose()?;
-        child.errors = errors.map(read).transpose()?;
-        Ok(child)
+        launch(order, command, |there| self.start_guard(there))
     }
+}
+
+/// Starts a guard and gives it its order; what the program writes is read from here on.
+pub(crate) fn launch(
+    order: Order,
+    command: Command,
+    start_guard: impl FnOnce(OwnedFd) -> Result<process::Child, Error>,
+) -> Result<Child, Error> {
+    let most = order.limits.output_bytes;
+    let input = match command.input {
+        Input::From(descriptor) => descriptor,
+        Input::Nothing => null(NullFor::Reading)?,
+    };
+    let (output, output_there) = open_output(command.output)?;
+    let (errors, errors_there) = open_output(command.errors)?;
+    let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let (here, there) = pair.map_err(io::Error::from).map_err(Error::io("a pair of sockets"))?;
+    let mut guard = start_guard(there)?;
+    let socket = UnixStream::from(here);
+    let told = send_order(&socket, &order, [input, output_there, errors_there]);
+    let mut socket = BufReader::new(socket);
+    let word = match told {
+        Ok(()) => hear::<Word>(&mut socket),
+        Err(error) => Err(error),
+    };
+    let started = match word {
+        Ok(Some(Word::Started(started))) => started,
+        answer => {
+            drop(socket);
+            guard.wait().map_err(Error::io("waiting for the guard"))?;
+            return Err(refusal(answer, &command.program));
+        }
+    };
+    // From here on dropping it clears up.
+    let outcome = None;
+    let mut child = Child { socket, guard, started, order, output: None, errors: None, outcome };
+    let read =
+        |from: OwnedFd| Reading::start(from, most).map_err(Error::io("a thread that reads output"));
+    child.output = output.map(read).transpose()?;
+    child.errors = errors.map(read).transpose()?;
+    Ok(child)
 }
 
 /// Mounts with the paths they come from as they are now.
@@ -394,6 +405,7 @@ fn refusal(answer: io::Result<Option<Word>>, program: &OsStr) -> Error {
             return Error::Exec { program, source };
         }
         "namespaces" => Feature::Namespaces,
+        ENGINE => Feature::Engine,
         "account map" => Feature::UserNamespace,
         "mounting /proc" => Feature::Proc,
         "seccomp" => Feature::Seccomp,

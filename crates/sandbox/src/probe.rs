@@ -101,6 +101,7 @@ impl Attempt {
         match tier {
             Tier::Restricted => self.restricted,
             Tier::Isolated => self.isolated,
+            Tier::Container | Tier::MicroVm => None,
         }
     }
 }

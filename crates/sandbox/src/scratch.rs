@@ -1,6 +1,15 @@
-//! Private temporary folders on the host.
+//! Folders of our own on the host.
 
-use std::{fs, os::unix::fs::MetadataExt, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use rustix::process::geteuid;
+
+use crate::error::Error;
 
 /// Most entries that are looked at; who makes more has reached every limit.
 const ENTRIES_MAX: u64 = 100_000;
@@ -26,6 +35,19 @@ pub(crate) fn bytes(folder: &Path) -> u64 {
         }
     }
     blocks.saturating_mul(512)
+}
+
+/// A folder that nobody but this account writes to: made, where it is not there.
+pub(crate) fn own_folder(path: &Path) -> Result<(), Error> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map_err(Error::file("making", path)),
+    }
+    let found = fs::metadata(path).map_err(Error::file("looking at", path))?;
+    if found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(Error::tree(path, "is no folder that this account alone may write to"))
 }
 
 /// Takes a folder away with all that is in it, once nobody uses it: folders that were closed are opened first.

@@ -26,6 +26,7 @@ use crate::{
     Tier,
     cgroup::Groups,
     child::Outcome,
+    container::Run,
     control::Omitted,
     local::Holder,
     paths::Rules,
@@ -63,6 +64,8 @@ pub(crate) struct Order {
     /// Processes of the same account that are counted too, though they are none of ours.
     pub(crate) counted_besides: u64,
     pub(crate) omitted: Omitted,
+    /// How an engine is told to run it; nothing where the kernel is asked itself.
+    pub(crate) container: Option<Run>,
 }
 
 /// Whether a program gets a user namespace of its own.

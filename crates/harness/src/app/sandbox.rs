@@ -292,9 +292,18 @@ fn read(path: Option<&Path>) -> Result<Profile, Problem> {
 
 fn problem(error: Error) -> Problem {
     let kind = match &error {
-        Error::Profile { .. } | Error::Inexpressible { .. } | Error::Exec { .. } => Kind::Usage,
+        Error::Profile { .. }
+        | Error::Inexpressible { .. }
+        | Error::Exec { .. }
+        | Error::Tree { .. }
+        | Error::Branch { .. } => Kind::Usage,
         Error::Unenforceable { .. } => Kind::Denied,
-        Error::Setup { .. } | Error::GuardLost | Error::Io { .. } => Kind::Unexpected,
+        Error::Setup { .. }
+        | Error::GuardLost
+        | Error::Damaged { .. }
+        | Error::Git { .. }
+        | Error::File { .. }
+        | Error::Io { .. } => Kind::Unexpected,
     };
     Problem::new(kind, error.code(), error.to_string()).next(error.next_step())
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sandbox::{
-    Command, Control, Error, Ground, Local, Profile, Sandbox, Tier,
+    Command, Control, Error, Ground, Local, Profile, Sandbox, Start, Tier, Worktrees,
     probe::{Tried, attempts},
     selftest,
 };
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             ["abuse", tier, word, without @ ..] => abuse(&own, tier, word, without).map_err(said),
             ["nested", "restricted"] => nest(&own, Tier::Restricted).map_err(said),
             ["nested", "isolated"] => nest(&own, Tier::Isolated).map_err(said),
+            ["job", jobs, name, repository] => job(&own, jobs, name, repository).map_err(said),
             _ => Err("selftest, mutations, supervise or nested".to_owned()),
         }
     });
@@ -98,6 +99,18 @@ fn abuse(own: &Path, tier: &str, word: &str, without: &[&str]) -> Result<(), Err
     let sandbox = Local::with_launcher(tier, own).without(&without);
     println!("{:?}", sandbox.spawn(&profile, command)?.wait()?.outcome.end);
     Ok(())
+}
+
+/// Makes the folder of a job, starts a program in it, and says its process; whoever started this ends it.
+fn job(own: &Path, jobs: &str, name: &str, repository: &str) -> Result<(), Error> {
+    let jobs = Worktrees::open(Path::new(jobs))?;
+    println!("making");
+    let job = jobs.create(name, Path::new(repository), Start::Head)?;
+    let sandbox = Local::with_launcher(Tier::Isolated, own);
+    let command = Command::new("/bin/sleep").arguments(["600"]);
+    let child = job.spawn(&sandbox, &Profile::default(), command)?;
+    println!("{}", child.id());
+    child.wait().map(drop)
 }
 
 /// Starts a sandbox from inside of one.

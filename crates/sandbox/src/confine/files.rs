@@ -30,7 +30,7 @@ pub(super) fn prepare(order: &Order) -> Result<Option<RulesetCreated>, Fault> {
     // In the isolated tier namespaces hold the same lines, so an older version adds what it can.
     let level = match order.tier {
         Tier::Restricted => CompatLevel::HardRequirement,
-        Tier::Isolated => CompatLevel::BestEffort,
+        _ => CompatLevel::BestEffort,
     };
     let mut rules = Ruleset::default().set_compatibility(level);
     if kept(Control::Files) {

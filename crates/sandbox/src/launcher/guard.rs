@@ -27,7 +27,7 @@ use rustix::{
 };
 
 use super::{
-    init,
+    init, keeper,
     payload::{become_program, take_account},
     reaper::{Ended, Reaper},
 };
@@ -58,6 +58,12 @@ pub(super) fn run() -> i32 {
     let Ok((mut order, stdio)) = receive_order(&socket) else {
         return 1;
     };
+    if let Some(container) = order.container.take() {
+        let word = keeper::keep(&container, &order.limits, stdio, &socket);
+        let status = i32::from(matches!(word, Word::Failed(_)));
+        say(&socket, &word).unwrap_or(());
+        return status;
+    }
     let word = guard(&mut order, stdio, &socket);
     order.groups.remove(&order.id);
     if let Some(folder) = &order.scratch {
@@ -379,7 +385,10 @@ fn all_gone(reaper: &mut Reaper) -> bool {
 }
 
 /// Which of these can be read, or have been closed at the other end; none when the time came first.
-fn wait_for<const N: usize>(descriptors: [BorrowedFd<'_>; N], until: Option<Instant>) -> [bool; N] {
+pub(super) fn wait_for<const N: usize>(
+    descriptors: [BorrowedFd<'_>; N],
+    until: Option<Instant>,
+) -> [bool; N] {
     loop {
         let mut polled =
             descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN));

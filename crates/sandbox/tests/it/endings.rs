@@ -17,7 +17,7 @@ use super::{as_ordinary_user, folder, local, reachable_launcher, sh, tiers};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for something to be so; what is waited for has no event of its own.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !so() {
         assert!(began.elapsed() < PATIENCE, "{what}");

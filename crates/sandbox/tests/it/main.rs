@@ -10,12 +10,15 @@
 )]
 
 mod abuse;
+mod containers;
 mod corpus;
 mod endings;
 mod neighbours;
 mod profiles;
+mod snapshots;
 mod trees;
 mod workspaces;
+mod worktrees;
 
 use std::{
     fs,
