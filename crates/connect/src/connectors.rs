@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use kernel::{
     exception::{Class, Landed},
     gate::Permit,
     id::{OperationId, RunId, Tenant},
-    operation::{Operation, Rate, TIMEOUT_MAX_MS},
+    operation::{Operation, TIMEOUT_MAX_MS},
     port::{Connector, Failure, Outcome, Task, Validate},
 };
 use sandbox::Tier;
@@ -25,21 +25,22 @@ use crate::{
     clock::Clock,
     error::{Error, hint},
     folder::{Folder, Hand},
-    gauge::{Gauge, Health, Moment},
+    gauge::{Health, Moment},
     hook::{self, Hook},
     http,
     ingest::{Pick, Received, Rules, ingest},
     mail,
     outside::{self, Outside},
-    pace::RATE_CALLS_MAX,
-    pages::{Pages, Runner},
+    pages::Runner,
     process::{Program, Tool},
     read::Reader,
     secret::{Secrets, Vault},
     sql,
-    system::{System, Systems},
+    system::Systems,
     tap::Listen,
+    target::Target,
     way_out::{Around, Traffic},
+    worker::{Chore, Desk},
 };
 
 /// Most calls to one system at the same time.
@@ -52,7 +53,8 @@ const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 const COMPILED_MAX: usize = 4_096;
 
 /// Connector kinds, as bindings spell them.
-const KINDS: [&str; 8] = ["http", "sql", "mail", "process", "folder", "web", "builtin", "outside"];
+const KINDS: [&str; 9] =
+    ["http", "sql", "mail", "process", "folder", "web", "worker", "builtin", "outside"];
 
 /// What the host gives: clocks, the schema validator and a place for large results.
 #[derive(Clone, Debug)]
@@ -85,19 +87,6 @@ pub struct Connectors {
     declared: Vec<Hook>,
 }
 
-#[derive(Debug)]
-struct Target {
-    system: System,
-    turns: Semaphore,
-    /// Turns of commands, which take long: files of the same folder do not wait for them.
-    commands: Semaphore,
-    clients: Option<http::Clients>,
-    program: Option<Program>,
-    folder: Option<Folder>,
-    pages: Option<Pages>,
-    gauge: Mutex<Gauge>,
-}
-
 #[derive(Clone, Debug)]
 struct Compiled {
     operation: Arc<Operation>,
@@ -105,33 +94,17 @@ struct Compiled {
 }
 
 #[derive(Debug)]
-enum Binding {
+pub(crate) enum Binding {
     Http(Box<http::Route>),
     Sql(sql::Query),
     Mail(mail::Sender),
     Process(Tool),
     Folder(Hand),
     Web(Runner),
+    Worker(Chore),
     Builtin(Builtin),
     Hook(Hook),
     Outside,
-}
-
-impl Target {
-    /// Whether what this binding calls has a way out.
-    fn lets_out(&self, binding: &Binding) -> bool {
-        match binding {
-            Binding::Process(_) => self.program.as_ref().is_some_and(Program::has_way_out),
-            Binding::Folder(hand) => {
-                self.folder.as_ref().is_some_and(|folder| folder.has_way_out(hand))
-            }
-            _ => false,
-        }
-    }
-
-    fn gauge(&self) -> MutexGuard<'_, Gauge> {
-        self.gauge.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Binding {
@@ -144,6 +117,7 @@ impl Binding {
             Self::Process(tool) => Some(&tool.system),
             Self::Folder(hand) => Some(&hand.system),
             Self::Web(runner) => Some(&runner.system),
+            Self::Worker(chore) => Some(&chore.system),
             Self::Builtin(_) | Self::Hook(_) | Self::Outside => None,
         }
     }
@@ -159,33 +133,7 @@ impl Connectors {
         let vault = Vault::new(secrets)?;
         let mut targets = BTreeMap::new();
         for (name, system) in systems {
-            check_system(&name, &system, &vault)?;
-            check_rate(&name, system.rate())?;
-            let clients = match &system {
-                System::Http { url, .. } => Some(http::Clients::new(&name, url)?),
-                System::Sqlite { .. }
-                | System::Postgres { .. }
-                | System::Smtp { .. }
-                | System::Process(_)
-                | System::Folder(_)
-                | System::Web(_) => None,
-            };
-            let program = match &system {
-                System::Process(declared) => Some(Program::new(&name, declared, &vault)?),
-                _ => None,
-            };
-            let folder = match &system {
-                System::Folder(declared) => Some(Folder::new(&name, declared, &vault)?),
-                _ => None,
-            };
-            let pages = match &system {
-                System::Web(declared) => Some(Pages::new(&name, declared, &vault)?),
-                _ => None,
-            };
-            let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
-            let commands = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
-            let gauge = Mutex::new(Gauge::new(host.circuit, system.rate()));
-            let target = Target { system, turns, commands, clients, program, folder, pages, gauge };
+            let target = Target::new(&name, system, &vault, host.circuit)?;
             targets.insert(name, target);
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
@@ -220,6 +168,7 @@ impl Connectors {
             | Binding::Process(_)
             | Binding::Folder(_)
             | Binding::Web(_)
+            | Binding::Worker(_)
             | Binding::Builtin(_)
             | Binding::Hook(_)
             | Binding::Outside => None,
@@ -232,6 +181,7 @@ impl Connectors {
             Binding::Process(_) => &["process"],
             Binding::Folder(_) => &["folder"],
             Binding::Web(_) => &["web"],
+            Binding::Worker(_) => &["worker"],
             Binding::Builtin(_) | Binding::Hook(_) | Binding::Outside => &[],
         };
         let Some(name) = binding.system() else { return Ok(()) };
@@ -285,6 +235,22 @@ impl Connectors {
         let now = self.moment();
         let seen = self.targets.iter().map(|(name, target)| target.gauge().health(name, now));
         seen.collect()
+    }
+
+    /// Where workers of a declared system come for their jobs; none where it is of another kind.
+    #[must_use]
+    pub fn desk(&self, system: &str) -> Option<&Desk> {
+        self.targets.get(system).and_then(|target| target.desk.as_ref())
+    }
+
+    /// Every declared system whose calls are made by workers.
+    pub fn desks(&self) -> impl Iterator<Item = &Desk> {
+        self.targets.values().filter_map(|target| target.desk.as_ref())
+    }
+
+    /// A run is to end: what no worker has taken yet is withdrawn, and who works for it hears of it.
+    pub fn run_cancelled(&self, tenant: &Tenant, run: &RunId) {
+        self.desks().for_each(|desk| desk.cancel(tenant, run));
     }
 
     /// A run is over: whatever it has started and left is ended.
@@ -436,6 +402,16 @@ impl Connectors {
                 let value = self.run_errand(runner, call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
+            Binding::Worker(chore) => {
+                let target = self.target(&chore.system)?;
+                let desk = target.desk.as_ref().ok_or_else(|| wrong_kind(&chore.system))?;
+                // No turns here: a line of its own bounds what waits, and nothing leaves before a worker takes it.
+                target.gauge().admit(call, &chore.system, self.moment())?;
+                departure.mark_admitted();
+                let redactor = self.vault.redactor();
+                let bytes = desk.call((chore, call), (departure, deadline), &redactor).await?;
+                Ok((Received::Bytes(bytes).into(), chore.pick()))
+            }
         }
     }
 
@@ -546,6 +522,7 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
         "process" => Tool::compile(&binding).map(Binding::Process),
         "folder" => Hand::compile(&binding, operation).map(Binding::Folder),
         "web" => Runner::compile(&binding, operation).map(Binding::Web),
+        "worker" => Chore::compile(&binding).map(Binding::Worker),
         "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
         // Not among the kinds that are suggested: no pack declares one.
         "hook" => Hook::compile(&binding, operation).map(Binding::Hook),
@@ -554,33 +531,6 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
             Err(binding.error("kind", format!("no connector kind `{other}`{}", hint(other, KINDS))))
         }
     }
-}
-
-fn check_system(name: &str, system: &System, vault: &Vault) -> Result<(), Error> {
-    match system {
-        System::Http { .. }
-        | System::Sqlite { .. }
-        | System::Process(_)
-        | System::Folder(_)
-        | System::Web(_) => Ok(()),
-        System::Postgres { dsn, password, .. } => {
-            password.as_ref().map_or(Ok(()), |secret| vault.secrets().check(secret))?;
-            sql::check_dsn(name, dsn, vault)
-        }
-        System::Smtp { address, login, .. } => {
-            login.as_ref().map_or(Ok(()), |login| vault.secrets().check(&login.secret))?;
-            mail::check_address(name, address)
-        }
-    }
-}
-
-fn check_rate(name: &str, rate: Option<Rate>) -> Result<(), Error> {
-    let sound = |rate: Rate| (1..=RATE_CALLS_MAX).contains(&rate.calls) && rate.per_ms > 0;
-    if rate.is_none_or(sound) {
-        return Ok(());
-    }
-    let problem = format!("its rate must be 1 to {RATE_CALLS_MAX} calls in at least 1 ms");
-    Err(Error::System { system: name.to_owned(), problem })
 }
 
 /// Entity agreement without an expected name is a defect of the arguments; found before anything leaves.

@@ -52,3 +52,5 @@ mod support;
 mod ui;
 #[cfg(test)]
 mod web;
+#[cfg(test)]
+mod workers;
