@@ -402,17 +402,25 @@ impl Connectors {
                 let value = self.run_errand(runner, call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
-            Binding::Worker(chore) => {
-                let target = self.target(&chore.system)?;
-                let desk = target.desk.as_ref().ok_or_else(|| wrong_kind(&chore.system))?;
-                // No turns here: a line of its own bounds what waits, and nothing leaves before a worker takes it.
-                target.gauge().admit(call, &chore.system, self.moment())?;
-                departure.mark_admitted();
-                let redactor = self.vault.redactor();
-                let bytes = desk.call((chore, call), (departure, deadline), &redactor).await?;
-                Ok((Received::Bytes(bytes).into(), chore.pick()))
-            }
+            Binding::Worker(chore) => self.put_in_line((chore, call), departure, deadline).await,
         }
+    }
+
+    /// One job for a worker. It takes no turn: a line of its own bounds what waits, and nothing leaves before a worker
+    /// takes it.
+    async fn put_in_line<'b>(
+        &self,
+        (chore, call): (&'b Chore, &Call),
+        departure: &Arc<Departure>,
+        deadline: Duration,
+    ) -> Result<(Arrived, Pick<'b>), Failure> {
+        let target = self.target(&chore.system)?;
+        let desk = target.desk.as_ref().ok_or_else(|| wrong_kind(&chore.system))?;
+        target.gauge().admit(call, &chore.system, self.moment())?;
+        departure.mark_admitted();
+        let redactor = self.vault.redactor();
+        let bytes = desk.call((chore, call), (departure, deadline), &redactor).await?;
+        Ok((Received::Bytes(bytes).into(), chore.pick()))
     }
 
     /// One errand to the web, in its turn.

@@ -5,8 +5,10 @@
 //! operation's deadline is over, nobody knows what came of it, and a job is never given to a second worker. Nothing
 //! here is durable: after a restart every lease is over.
 
+mod book;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,6 +24,8 @@ use tokio::{
     sync::{oneshot, watch},
     time::{Instant, sleep_until},
 };
+
+use book::{Book, Cancelled, Delivery, Door, Entry, Lease, Stage};
 
 use crate::{
     call::{Call, Departure, clip, fail, outside_class, refuse},
@@ -44,9 +48,6 @@ const WAITING_MAX: usize = 10_000;
 
 /// Most services that may take jobs of one system.
 const PRINCIPALS_MAX: usize = 100;
-
-/// Leases of one system that are remembered after their end, so that a late or repeated word is known for what it is.
-const ENDED_MAX: usize = 10_000;
 
 /// What a principal that may take jobs begins with: a program with a token of its own.
 const SERVICE: &str = "service:";
@@ -193,80 +194,6 @@ pub struct Desk {
     changed: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Book {
-    /// Jobs so far.
-    number: u64,
-    /// First come, first served.
-    waiting: VecDeque<Entry>,
-    /// By id of the lease.
-    leased: BTreeMap<String, Lease>,
-    ended: BTreeMap<String, Ended>,
-    /// Ended leases, the oldest first.
-    order: VecDeque<String>,
-    last_seen: Option<(PrincipalId, At)>,
-    door: Door,
-}
-
-/// Whether jobs are handed out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Door {
-    #[default]
-    Open,
-    Closed,
-}
-
-/// A call that waits for what came of it.
-#[derive(Debug)]
-struct Entry {
-    number: u64,
-    tenant: Tenant,
-    job: Job,
-    departure: Arc<Departure>,
-    until: Instant,
-    stage: watch::Sender<Stage>,
-    said: oneshot::Sender<Delivery>,
-}
-
-/// Until when a call waits as it is.
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// For a worker.
-    Waiting(Instant),
-    /// For a word of its worker.
-    Leased(Instant),
-}
-
-#[derive(Debug)]
-struct Lease {
-    entry: Entry,
-    principal: PrincipalId,
-    cancelled: Cancelled,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cancelled {
-    No,
-    Yes,
-}
-
-/// A lease that is over, and what is known of its job.
-#[derive(Clone, Debug)]
-struct Ended {
-    tenant: Tenant,
-    principal: PrincipalId,
-    job: (OperationId, RunId, EffectKey),
-    /// What was committed, and whether it still reached its call: no worker is told so before.
-    committed: Option<(Digest, watch::Receiver<bool>)>,
-}
-
-/// What was committed, on its way to its call; let go, it came too late.
-#[derive(Debug)]
-struct Delivery {
-    said: Said,
-    kept: watch::Sender<bool>,
-}
-
 /// Takes a job back when its call is over, however it ends.
 struct Waiting<'d> {
     desk: &'d Desk,
@@ -280,51 +207,6 @@ impl Drop for Waiting<'_> {
         book.end(self.number);
         drop(book);
         self.desk.note_change();
-    }
-}
-
-impl Lease {
-    fn is_of(&self, worker: Worker<'_>) -> bool {
-        self.entry.tenant == *worker.tenant && self.principal == *worker.principal
-    }
-
-    fn ended(&self, committed: Option<(Digest, watch::Receiver<bool>)>) -> Ended {
-        let job = &self.entry.job;
-        Ended {
-            tenant: self.entry.tenant.clone(),
-            principal: self.principal.clone(),
-            job: (job.operation.clone(), job.run.clone(), job.key.clone()),
-            committed,
-        }
-    }
-}
-
-impl Ended {
-    fn evidence(&self, said: &Digest) -> Evidence {
-        let (operation, run, key) = self.job.clone();
-        Evidence { operation, run, key, said: *said }
-    }
-}
-
-impl Book {
-    /// Remembers a lease that is over.
-    fn remember(&mut self, id: String, ended: Ended) {
-        self.order.push_back(id.clone());
-        self.ended.insert(id, ended);
-        if self.order.len() > ENDED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ended.remove(&oldest);
-        }
-    }
-
-    /// Ends the lease of a job that nothing was committed for, if it has one.
-    fn end(&mut self, number: u64) {
-        let found = self.leased.iter().find(|(_, lease)| lease.entry.number == number);
-        let Some(id) = found.map(|(id, _)| id.clone()) else { return };
-        if let Some(lease) = self.leased.remove(&id) {
-            self.remember(id, lease.ended(None));
-        }
     }
 }
 

@@ -336,6 +336,27 @@ fn at_desk<'a>(
     Ok((desk, Worker { tenant: caller.tenant(), principal: &who.id }))
 }
 
+/// Jobs of a system, and who comes for them.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WorkersStatus {
+    /// Jobs that wait for a worker.
+    pub waiting: usize,
+    /// Jobs that a worker has.
+    pub leased: usize,
+    /// Who came last since the start.
+    pub last_seen: Option<String>,
+    /// When, RFC 3339 UTC.
+    pub last_seen_at: Option<String>,
+}
+
+/// How a system of workers stands; none for one of another kind.
+pub(super) fn status(app: &App, system: &str) -> Option<WorkersStatus> {
+    let Standing { waiting, leased, last_seen } = app.connectors.desk(system)?.standing();
+    let (last_seen, last_seen_at) =
+        last_seen.map(|(who, at)| (who.to_string(), rfc3339(at))).unzip();
+    Some(WorkersStatus { waiting, leased, last_seen, last_seen_at })
+}
+
 /// How each system of workers stands. Jobs that wait while nobody has ever come for one are trouble.
 pub(super) fn check(app: &App) -> Option<Check> {
     let desks: Vec<(&str, Standing)> =

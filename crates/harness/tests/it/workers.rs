@@ -346,7 +346,7 @@ fn the_first_word_counts_and_what_is_malformed_is_none() {
     let unknown = json!({"failed": {"class": "bad_mood", "message": "no"}});
     let both = json!({"ok": {}, "failed": {"class": "timeout", "message": "no"}});
     for malformed in [json!({}), both, unknown] {
-        assert_eq!(desk.commit(&job, malformed).refused(400), "bad-commit");
+        assert_eq!(desk.commit(&job, malformed).refused(422), "bad-commit");
     }
     let landed = json!({"failed": {"class": "timeout", "message": "no", "landed": "yes"}});
     assert_eq!(desk.commit(&job, landed).refused(400), "bad-request");
@@ -508,6 +508,11 @@ fn answers_validate_and_a_pack_of_workers_passes_its_tests() {
     let committed = command(&["worker", "commit", "books", lease, "--ok", &output]);
     validates("commit", &committed);
     assert_eq!(desk.ended(&run)["output"]["entry"], "by hand");
+    let status = desk.api.office.json(&["pack", "status"]).exits(0).document();
+    let systems = status["items"].as_array().unwrap().iter();
+    let mut systems = systems.flat_map(|pack| pack["systems"].as_array().unwrap().clone());
+    let books = systems.find(|system| system["system"] == "books").unwrap();
+    assert_eq!(books["workers"]["last_seen"], "service:books", "{books:#}");
     // At the terminal somebody is a person, who takes no job.
     let refused = desk.api.office.json(&["worker", "lease", "books"]).exits(4).problem();
     assert_eq!(refused["code"], "no-worker");
