@@ -6,12 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use kernel::{
     exception::{Class, Landed},
     gate::{DISPATCH_WINDOW_MS, Permit},
-    id::{EffectKey, RunId, Tenant},
+    id::{EffectKey, RunId, Seq, Tenant},
     operation::Operation,
     port::Failure,
 };
@@ -31,6 +32,8 @@ pub(crate) const MESSAGE_MAX_CHARS: usize = 500;
 pub(crate) struct Call {
     pub(crate) tenant: Tenant,
     pub(crate) run: RunId,
+    /// Which action of the run, by its proposal's place in the journal.
+    pub(crate) action: Seq,
     pub(crate) operation: Arc<Operation>,
     pub(crate) args: Arc<Value>,
     pub(crate) key: EffectKey,
@@ -45,6 +48,7 @@ impl Call {
         Self {
             tenant: permit.tenant().clone(),
             run: permit.run().clone(),
+            action: permit.action(),
             operation: Arc::clone(permit.operation()),
             args: Arc::clone(permit.args()),
             key: permit.key().clone(),
@@ -142,6 +146,12 @@ impl Departure {
         Ok(())
     }
 
+    /// How long something may still leave.
+    pub(crate) fn left(&self) -> Duration {
+        let left = self.dispatch_by_boot_ms.saturating_sub(self.clock.boot_ms());
+        Duration::from_millis(left.min(DISPATCH_WINDOW_MS.unsigned_abs()))
+    }
+
     /// The system's gauge let it go.
     pub(crate) fn mark_admitted(&self) {
         self.admitted.store(true, Ordering::SeqCst);
@@ -198,6 +208,14 @@ impl Departure {
 /// A failure without a wish to wait.
 pub(crate) fn fail(class: Class, landed: Landed, message: impl Into<String>) -> Failure {
     Failure { class, landed, message: message.into(), retry_after_ms: None, sample: None }
+}
+
+/// A class that somebody outside names: what the harness alone can know is not theirs to say.
+pub(crate) fn outside_class(said: Class) -> Class {
+    match said {
+        Class::InDoubt | Class::Budget | Class::PolicyError => Class::Unavailable,
+        class => class,
+    }
 }
 
 /// Refused before anything left.

@@ -21,7 +21,8 @@ pub(crate) fn check_system(name: &str, system: &System, vault: &Vault) -> Result
         | System::Sqlite { .. }
         | System::Process(_)
         | System::Folder(_)
-        | System::Web(_) => Ok(()),
+        | System::Web(_)
+        | System::Worker(_) => Ok(()),
         System::Postgres { dsn, password, .. } => {
             let asked = Use::by(name);
             password.as_ref().map_or(Ok(()), |secret| vault.check(secret, &asked))?;

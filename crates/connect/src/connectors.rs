@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -21,26 +21,28 @@ use crate::{
     blob::BlobSink,
     builtin::Builtin,
     call::{Arrived, Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
-    checks::{check_expected, check_rate, check_system, check_whole},
+    checks::{check_expected, check_whole},
     circuit::CircuitRule,
     clock::Clock,
     error::{Error, hint},
     folder::{Folder, Hand},
-    gauge::{Gauge, Health, Moment},
+    gauge::{Health, Moment},
     hook::{self, Hook},
     http,
     ingest::{Pick, Received, Rules, ingest},
     mail,
     outside::{self, Outside},
-    pages::{Pages, Runner},
+    pages::Runner,
     process::{Program, Tool},
     read::Reader,
     redact::Redactor,
     secret::{Secrets, Vault},
     sql,
-    system::{System, Systems},
+    system::Systems,
     tap::Listen,
+    target::Target,
     way_out::{Around, Traffic},
+    worker::{Chore, Desk},
 };
 
 /// Most calls to one system at the same time.
@@ -53,7 +55,8 @@ const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 const COMPILED_MAX: usize = 4_096;
 
 /// Connector kinds, as bindings spell them.
-const KINDS: [&str; 8] = ["http", "sql", "mail", "process", "folder", "web", "builtin", "outside"];
+const KINDS: [&str; 9] =
+    ["http", "sql", "mail", "process", "folder", "web", "worker", "builtin", "outside"];
 
 /// What the host gives: clocks, the schema validator and a place for large results.
 #[derive(Clone, Debug)]
@@ -86,19 +89,6 @@ pub struct Connectors {
     declared: Vec<Hook>,
 }
 
-#[derive(Debug)]
-struct Target {
-    system: System,
-    turns: Semaphore,
-    /// Turns of commands, which take long: files of the same folder do not wait for them.
-    commands: Semaphore,
-    clients: Option<http::Clients>,
-    program: Option<Program>,
-    folder: Option<Folder>,
-    pages: Option<Pages>,
-    gauge: Mutex<Gauge>,
-}
-
 #[derive(Clone, Debug)]
 struct Compiled {
     operation: Arc<Operation>,
@@ -106,33 +96,17 @@ struct Compiled {
 }
 
 #[derive(Debug)]
-enum Binding {
+pub(crate) enum Binding {
     Http(Box<http::Route>),
     Sql(sql::Query),
     Mail(mail::Sender),
     Process(Tool),
     Folder(Hand),
     Web(Runner),
+    Worker(Chore),
     Builtin(Builtin),
     Hook(Hook),
     Outside,
-}
-
-impl Target {
-    /// Whether what this binding calls has a way out.
-    fn lets_out(&self, binding: &Binding) -> bool {
-        match binding {
-            Binding::Process(_) => self.program.as_ref().is_some_and(Program::has_way_out),
-            Binding::Folder(hand) => {
-                self.folder.as_ref().is_some_and(|folder| folder.has_way_out(hand))
-            }
-            _ => false,
-        }
-    }
-
-    fn gauge(&self) -> MutexGuard<'_, Gauge> {
-        self.gauge.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Binding {
@@ -145,6 +119,7 @@ impl Binding {
             Self::Process(tool) => Some(&tool.system),
             Self::Folder(hand) => Some(&hand.system),
             Self::Web(runner) => Some(&runner.system),
+            Self::Worker(chore) => Some(&chore.system),
             Self::Builtin(_) | Self::Hook(_) | Self::Outside => None,
         }
     }
@@ -160,33 +135,7 @@ impl Connectors {
         let vault = Vault::new(secrets)?;
         let mut targets = BTreeMap::new();
         for (name, system) in systems {
-            check_system(&name, &system, &vault)?;
-            check_rate(&name, system.rate())?;
-            let clients = match &system {
-                System::Http { url, .. } => Some(http::Clients::new(&name, url)?),
-                System::Sqlite { .. }
-                | System::Postgres { .. }
-                | System::Smtp { .. }
-                | System::Process(_)
-                | System::Folder(_)
-                | System::Web(_) => None,
-            };
-            let program = match &system {
-                System::Process(declared) => Some(Program::new(&name, declared, &vault)?),
-                _ => None,
-            };
-            let folder = match &system {
-                System::Folder(declared) => Some(Folder::new(&name, declared, &vault)?),
-                _ => None,
-            };
-            let pages = match &system {
-                System::Web(declared) => Some(Pages::new(&name, declared, &vault)?),
-                _ => None,
-            };
-            let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
-            let commands = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
-            let gauge = Mutex::new(Gauge::new(host.circuit, system.rate()));
-            let target = Target { system, turns, commands, clients, program, folder, pages, gauge };
+            let target = Target::new(&name, system, &vault, host.circuit)?;
             targets.insert(name, target);
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
@@ -221,6 +170,7 @@ impl Connectors {
             Binding::Process(_) => &["process"],
             Binding::Folder(_) => &["folder"],
             Binding::Web(_) => &["web"],
+            Binding::Worker(_) => &["worker"],
             Binding::Builtin(_) | Binding::Hook(_) | Binding::Outside => &[],
         };
         let Some(name) = binding.system() else { return Ok(()) };
@@ -295,6 +245,22 @@ impl Connectors {
         let now = self.moment();
         let seen = self.targets.iter().map(|(name, target)| target.gauge().health(name, now));
         seen.collect()
+    }
+
+    /// Where workers of a declared system come for their jobs; none where it is of another kind.
+    #[must_use]
+    pub fn desk(&self, system: &str) -> Option<&Desk> {
+        self.targets.get(system).and_then(|target| target.desk.as_ref())
+    }
+
+    /// Every declared system whose calls are made by workers.
+    pub fn desks(&self) -> impl Iterator<Item = &Desk> {
+        self.targets.values().filter_map(|target| target.desk.as_ref())
+    }
+
+    /// A run is to end: what no worker has taken yet is withdrawn, and who works for it hears of it.
+    pub fn run_cancelled(&self, tenant: &Tenant, run: &RunId) {
+        self.desks().for_each(|desk| desk.cancel(tenant, run));
     }
 
     /// A run is over: whatever it has started and left is ended.
@@ -453,7 +419,25 @@ impl Connectors {
                 let value = self.run_errand(runner, call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
+            Binding::Worker(chore) => self.put_in_line((chore, call), departure, deadline).await,
         }
+    }
+
+    /// One job for a worker. It takes no turn: a line of its own bounds what waits, and nothing leaves before a worker
+    /// takes it.
+    async fn put_in_line<'b>(
+        &self,
+        (chore, call): (&'b Chore, &Call),
+        departure: &Arc<Departure>,
+        deadline: Duration,
+    ) -> Result<(Arrived, Pick<'b>), Failure> {
+        let target = self.target(&chore.system)?;
+        let desk = target.desk.as_ref().ok_or_else(|| wrong_kind(&chore.system))?;
+        target.gauge().admit(call, &chore.system, self.moment())?;
+        departure.mark_admitted();
+        let redactor = self.vault.redactor();
+        let bytes = desk.call((chore, call), (departure, deadline), &redactor).await?;
+        Ok((Received::Bytes(bytes).into(), chore.pick()))
     }
 
     /// One errand to the web, in its turn.
@@ -564,6 +548,7 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
         "process" => Tool::compile(&binding).map(Binding::Process),
         "folder" => Hand::compile(&binding, operation).map(Binding::Folder),
         "web" => Runner::compile(&binding, operation).map(Binding::Web),
+        "worker" => Chore::compile(&binding).map(Binding::Worker),
         "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
         // Not among the kinds that are suggested: no pack declares one.
         "hook" => Hook::compile(&binding, operation).map(Binding::Hook),

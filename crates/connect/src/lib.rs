@@ -1,5 +1,6 @@
 //! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP), `process` (programs in a
-//! sandbox), `folder` (files and a shell), `web` (pages and searching), `builtin` and the operator's hooks,
+//! sandbox), `folder` (files and a shell), `web` (pages and searching), `worker` (jobs that applications come for),
+//! `builtin` and the operator's hooks,
 //! behind `kernel::port::Connector`; secret references; and [`ingest::ingest`], which every outside byte passes.
 //!
 //! It must not know: planners, policy, packs, the journal. It reads what to do from a
@@ -47,9 +48,11 @@ mod sql;
 mod started;
 pub mod system;
 mod tap;
+mod target;
 #[cfg(test)]
 mod testing;
 mod way_out;
+pub mod worker;
 
 pub use circuit::CircuitRule;
 pub use connectors::{CONCURRENT_PER_SYSTEM_MAX, Connectors, Host};
@@ -60,7 +63,7 @@ pub use mail::Notice;
 pub use secret::Secrets;
 pub use system::{
     CodeRules, FolderSystem, Language, ProcessSystem, Search, ShellRules, System, Systems,
-    WebSystem,
+    WebSystem, WorkerSystem,
 };
 pub use tap::Listen;
 pub use way_out::Traffic;

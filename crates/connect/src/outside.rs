@@ -195,6 +195,7 @@ mod tests {
         Call {
             key: EffectKey::of(&tenant, &run, 7),
             run,
+            action: 7,
             tenant,
             operation: Arc::new(operation(Effect::Write, json!({"kind": "outside"}))),
             args: Arc::new(json!({"command": "ls"})),

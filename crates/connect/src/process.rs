@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    call::{Call, Departure, clip, fail, landed_if_write, refuse},
+    call::{Call, Departure, clip, fail, landed_if_write, outside_class, refuse},
     error::Error,
     ingest::{Pick, Received},
     read::Reader,
@@ -231,11 +231,7 @@ fn told(said: Said, unknown: Landed, redactor: &Redactor) -> Failure {
         Landed::No | Landed::Yes => unknown,
     };
     let retry_after_ms = said.retry_after_ms.map(|ms| i64::from(ms.min(PAUSE_MAX_MS)));
-    // What the harness alone can know is not a program's to say.
-    let class = match said.class {
-        Class::InDoubt | Class::Budget | Class::PolicyError => Class::Unavailable,
-        class => class,
-    };
+    let class = outside_class(said.class);
     let message = clip(&redactor.scrub_text(&said.message), SAID_MAX_CHARS);
     Failure { retry_after_ms, ..fail(class, landed, message) }
 }

@@ -200,7 +200,8 @@ pub(crate) async fn call(query: &Query, call: &Call, wire: &Wire<'_>) -> Result<
         | System::Smtp { .. }
         | System::Process(_)
         | System::Folder(_)
-        | System::Web(_) => Err(refuse(format!("system `{}` is no database", query.system))),
+        | System::Web(_)
+        | System::Worker(_) => Err(refuse(format!("system `{}` is no database", query.system))),
     }
 }
 

@@ -1,10 +1,14 @@
 //! The outside systems an operator has declared, by name.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use ::web::{Engine, Limits};
 use egress::Rules;
-use kernel::operation::Rate;
+use kernel::{id::PrincipalId, operation::Rate};
 use sandbox::{Profile, Tier};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +81,43 @@ pub enum System {
     Folder(Box<FolderSystem>),
     /// The web: pages of hosts that may be asked, and who is asked when something is searched for.
     Web(Box<WebSystem>),
+    /// Workers of an application, which come for their jobs.
+    Worker(Box<WorkerSystem>),
+}
+
+/// Who comes for jobs, and how long is waited for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSystem {
+    /// Services whose tokens take jobs, such as `service:billing`; nobody else does.
+    pub principals: BTreeSet<PrincipalId>,
+    /// How often a worker says that it is still at a job, in milliseconds; after twice as long without a word it is
+    /// taken for lost. Absent = 15,000.
+    #[serde(default = "heartbeat")]
+    pub heartbeat_ms: u32,
+    /// Most jobs that wait for a worker; absent = 100.
+    #[serde(default = "waiting")]
+    pub waiting_max: usize,
+    /// How often it may be called, over all runs; absent = as often as it bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// What is personal and taken out of its answers; absent = `["card"]`.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub redact: Personal,
+}
+
+/// Of a worker system that does not say.
+const HEARTBEAT_MS: u32 = 15_000;
+
+/// Of a worker system that does not say.
+const WAITING: usize = 100;
+
+fn heartbeat() -> u32 {
+    HEARTBEAT_MS
+}
+
+fn waiting() -> usize {
+    WAITING
 }
 
 /// Which pages of the web may be read, and who searches.
@@ -251,6 +292,7 @@ impl System {
             Self::Process(process) => process.rate,
             Self::Folder(folder) => folder.rate,
             Self::Web(web) => web.rate,
+            Self::Worker(worker) => worker.rate,
         }
     }
 
@@ -265,6 +307,7 @@ impl System {
             Self::Process(process) => process.redact,
             Self::Folder(folder) => folder.redact,
             Self::Web(web) => web.redact,
+            Self::Worker(worker) => worker.redact,
         }
     }
 
@@ -279,6 +322,7 @@ impl System {
             Self::Process(_) => "process",
             Self::Folder(_) => "folder",
             Self::Web(_) => "web",
+            Self::Worker(_) => "worker",
         }
     }
 }

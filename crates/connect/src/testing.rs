@@ -170,6 +170,7 @@ impl Trial {
         Call {
             key: EffectKey::of(&tenant, &run, 7),
             run,
+            action: 7,
             tenant,
             operation: Arc::new(self.operation.clone()),
             args: Arc::new(self.args.clone()),

@@ -142,6 +142,10 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
             ConnectorKind::Process => read_picks(&mut request, &mut binding),
             ConnectorKind::Folder => read_deed(&mut request, &mut binding, ("deed", &DEEDS)),
             ConnectorKind::Web => read_deed(&mut request, &mut binding, ("errand", &ERRANDS)),
+            ConnectorKind::Worker => {
+                binding.insert("task".into(), json!(request.need_text("task")));
+                read_picks(&mut request, &mut binding);
+            }
             ConnectorKind::Builtin => read_builtin(&mut request, &mut binding),
             ConnectorKind::Outside => {}
         }

@@ -32,13 +32,14 @@ pub(crate) const OPERATIONS_MAX: usize = 200;
 /// Most calls that a rate may count: each is remembered for as long as the rate says.
 const RATE_CALLS_MAX: i64 = 10_000;
 
-const KINDS: [(&str, ConnectorKind); 8] = [
+const KINDS: [(&str, ConnectorKind); 9] = [
     ("http", ConnectorKind::Http),
     ("sql", ConnectorKind::Sql),
     ("mail", ConnectorKind::Mail),
     ("process", ConnectorKind::Process),
     ("folder", ConnectorKind::Folder),
     ("web", ConnectorKind::Web),
+    ("worker", ConnectorKind::Worker),
     ("builtin", ConnectorKind::Builtin),
     ("outside", ConnectorKind::Outside),
 ];
@@ -133,7 +134,8 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
         | ConnectorKind::Mail
         | ConnectorKind::Process
         | ConnectorKind::Folder
-        | ConnectorKind::Web => Some(fields.need_name("system")),
+        | ConnectorKind::Web
+        | ConnectorKind::Worker => Some(fields.need_name("system")),
     };
     let auth = fields.get("auth").and_then(|node| read_auth(node, reader));
     let mut shared = Shared {
@@ -276,6 +278,7 @@ fn read_facts(fields: &mut Fields<'_, '_>, kind: ConnectorKind) -> Facts {
             | ConnectorKind::Process
             | ConnectorKind::Folder
             | ConnectorKind::Web
+            | ConnectorKind::Worker
             | ConnectorKind::Builtin,
             None | Some(Flag::No),
         ) => false,

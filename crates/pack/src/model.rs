@@ -164,6 +164,8 @@ pub enum ConnectorKind {
     Folder,
     /// Pages of the web, and searching.
     Web,
+    /// Jobs that workers of an application come for.
+    Worker,
     /// Built into the harness.
     Builtin,
     /// Made by whoever asked: an agent that is not ours, with tools of its own.
@@ -181,6 +183,7 @@ impl ConnectorKind {
             Self::Process => "process",
             Self::Folder => "folder",
             Self::Web => "web",
+            Self::Worker => "worker",
             Self::Builtin => "builtin",
             Self::Outside => "outside",
         }

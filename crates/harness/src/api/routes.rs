@@ -184,6 +184,25 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     post("/v1/gate/tool-call/{run}/take", "gate.take", "Wait for the verdict, and take the call"),
     post("/v1/gate/tool-call/{run}/report", "gate.report", "Say what came of a call"),
+    Route {
+        // It holds what the job is about.
+        shown: Shown::Once,
+        ..post(
+            "/v1/workers/{system}/lease",
+            "worker.lease",
+            "Take the job of a worker's system that has waited longest, or wait for one",
+        )
+    },
+    post(
+        "/v1/workers/{system}/leases/{lease}/heartbeat",
+        "worker.heartbeat",
+        "Say that a job is still being worked at",
+    ),
+    post(
+        "/v1/workers/{system}/leases/{lease}/commit",
+        "worker.commit",
+        "Say what came of a job; the first word counts",
+    ),
     get("/v1/receipts", "receipt.ledger", "Receipts, run by run, the newest run first"),
     get("/v1/receipts/export", "receipt.export", "A part of the log, each receipt with its proof"),
     post("/v1/receipts/{receipt}/verify", "receipt.verify", "Verify one receipt's exact bytes"),

@@ -83,6 +83,7 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
     checks.extend(models_check(app));
     checks.extend(hooks_check(app));
     checks.extend(programs_check(app));
+    checks.extend(super::workers::check(app));
 
     let stats = app.store.stats(caller.tenant()).await?;
     let queue = format!(

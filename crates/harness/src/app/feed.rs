@@ -147,6 +147,9 @@ pub(super) struct Watched {
 /// The event that closes a run.
 const CLOSED: &str = "closed";
 
+/// The event after which a run is to end.
+const CANCELLED: &str = "cancelled";
+
 impl Journal for Watched {
     fn append(&self, batch: Batch) -> Task<'_, Result<(), JournalError>> {
         let changed = batch.records.last().map(|last| Changed {
@@ -158,6 +161,9 @@ impl Journal for Watched {
         Box::pin(async move {
             self.journal.append(batch).await?;
             if let Some(changed) = changed {
+                if changed.kinds.contains(&CANCELLED) {
+                    self.connectors.run_cancelled(&changed.tenant, &changed.run);
+                }
                 if changed.kinds.contains(&CLOSED) {
                     self.connectors.run_over(&changed.tenant, &changed.run);
                 }

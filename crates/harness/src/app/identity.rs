@@ -236,7 +236,7 @@ fn fresh_secret() -> Result<(String, Digest), Problem> {
     Ok((text, hash))
 }
 
-fn fresh_hex<const N: usize>() -> Result<String, Problem> {
+pub(super) fn fresh_hex<const N: usize>() -> Result<String, Problem> {
     let mut bytes = [0_u8; N];
     getrandom::fill(&mut bytes)
         .map_err(|e| Problem::new(Kind::Unexpected, "no-randomness", e.to_string()))?;

@@ -57,6 +57,7 @@ pub mod timeline;
 pub mod trouble;
 pub mod turns;
 pub mod value;
+pub mod workers;
 
 use std::{path::Path, sync::Arc};
 

@@ -12,7 +12,7 @@ use super::{
     doctor, drill, exceptions, explain, export, failures, gate, halts, identity, intents, kit,
     kpis, ledger, migration, packs, policies, previews,
     problem::{Kind, Problem},
-    receipts, rollbacks, runs, sandbox, secrets, sinks, timeline,
+    receipts, rollbacks, runs, sandbox, secrets, sinks, timeline, workers,
 };
 
 /// Deepest nesting of a request: what is accepted from outside at all.
@@ -100,6 +100,9 @@ ops! {
     Propose "gate.call", "harness.gate/v1" => gate::call: gate::GateCall => gate::GateView;
     Propose "gate.take", "harness.gate/v1" => gate::take: gate::GateTake => gate::GateView;
     Propose "gate.report", "harness.gate/v1" => gate::report: gate::GateReport => gate::GateView;
+    Any "worker.lease", "harness.worker-lease/v1" => workers::lease: workers::LeaseJob => workers::WorkerLease;
+    Any "worker.heartbeat", "harness.worker-heartbeat/v1" => workers::heartbeat: workers::WorkerBeat => workers::WorkerHeard;
+    Any "worker.commit", "harness.worker-commit/v1" => workers::commit: workers::CommitJob => workers::WorkerCommitted;
     Read "plan.get", "harness.plan-view/v1" => intents::get_plan: intents::GetPlan => intents::PlanView;
     Read "run.list", "harness.run-list/v1" => runs::list: runs::ListRuns => runs::RunList;
     Own "run.get", "harness.run-detail/v1" => runs::get: runs::NamedRun => runs::RunDetail;

@@ -85,6 +85,9 @@ pub struct SystemStatus {
     pub paused_until: Option<String>,
     /// Its operations that were called.
     pub operations: Vec<CircuitStatus>,
+    /// Its jobs and who comes for them, where workers do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<super::workers::WorkersStatus>,
 }
 
 /// How an operation stands.
@@ -146,13 +149,13 @@ pub async fn status(app: &App, _: &Caller, _: Nothing) -> Result<PackStatusList,
         PackStatus {
             name: shelved.pack.manifest.name.clone(),
             version: shelved.pack.manifest.version.clone(),
-            systems: own.map(system_status).collect(),
+            systems: own.map(|system| system_status(app, system)).collect(),
         }
     });
     Ok(PackStatusList { items: items.collect() })
 }
 
-fn system_status(health: &Health) -> SystemStatus {
+fn system_status(app: &App, health: &Health) -> SystemStatus {
     let operations: Vec<CircuitStatus> = health
         .operations
         .iter()
@@ -174,6 +177,7 @@ fn system_status(health: &Health) -> SystemStatus {
         state: state.to_owned(),
         paused_until: health.paused_until.map(rfc3339),
         operations,
+        workers: super::workers::status(app, &health.system),
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Kind {
     NotAllowed,
     /// Somebody was faster, or what was shown has changed.
     Conflict,
+    /// It was there, and is over.
+    Gone,
     /// Policy denied it.
     Denied,
     /// It waits for an approval.
@@ -46,7 +48,7 @@ impl Kind {
             Self::Usage => 2,
             Self::NotFound => 3,
             Self::NotSignedIn | Self::NotAllowed => 4,
-            Self::Conflict => 5,
+            Self::Conflict | Self::Gone => 5,
             Self::Denied => 6,
             Self::WaitingForApproval => 7,
             Self::RunFailed => 8,

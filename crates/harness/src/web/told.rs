@@ -68,6 +68,7 @@ impl From<Problem> for Told {
             Kind::NotAllowed | Kind::Denied => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Conflict | Kind::WaitingForApproval | Kind::NeedsPerson => StatusCode::CONFLICT,
+            Kind::Gone => StatusCode::GONE,
             Kind::RunFailed | Kind::VerificationFailed => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::TryAgain | Kind::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
         };

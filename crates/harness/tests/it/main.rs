@@ -54,3 +54,5 @@ mod support;
 mod ui;
 #[cfg(test)]
 mod web;
+#[cfg(test)]
+mod workers;

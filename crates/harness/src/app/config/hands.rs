@@ -62,7 +62,8 @@ fn opened(system: &System) -> Vec<(&'static str, &Path, Leave)> {
         | System::Sqlite { .. }
         | System::Postgres { .. }
         | System::Smtp { .. }
-        | System::Web(_) => Vec::new(),
+        | System::Web(_)
+        | System::Worker(_) => Vec::new(),
     };
     let folder = match system {
         System::Folder(folder) => Some(("path", folder.path.as_path(), Leave::Write)),

@@ -28,6 +28,7 @@ mod single;
 mod store;
 mod token;
 mod trouble;
+mod worker;
 mod world;
 
 use std::{future::Future, path::PathBuf, pin::Pin};
@@ -118,6 +119,9 @@ pub enum Noun {
     /// Ask before another agent uses a tool of its own: call, take, report
     #[command(subcommand)]
     Gate(gate::Verb),
+    /// Do jobs of a worker's system: lease, beat, commit
+    #[command(subcommand)]
+    Worker(worker::Verb),
     /// Stop: nothing new is called, until it is lifted
     Halt(halt::Args),
     /// Prove what was done
@@ -185,6 +189,7 @@ impl Noun {
             Self::Approval(verb) => verb.outcome(),
             Self::Exception(verb) => verb.outcome(),
             Self::Gate(verb) => verb.outcome(),
+            Self::Worker(verb) => verb.outcome(),
             Self::Halt(args) => args.outcome(),
             Self::Receipt(verb) => verb.outcome(),
             Self::Pack(verb) => verb.outcome(context),

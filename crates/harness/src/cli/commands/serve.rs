@@ -67,6 +67,8 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<u8, Problem> {
             _ => Problem::new(Kind::Unexpected, "socket", "the socket stopped answering"),
         }),
     };
+    // While the service still answers.
+    app.part_from_workers().await;
     end.send_replace(true);
     if let Some(answering) = answering {
         // What was begun is answered while the store still takes it.

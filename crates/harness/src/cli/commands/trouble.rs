@@ -86,6 +86,14 @@ pub(crate) fn status(answer: &Value, screen: &mut Screen) {
                 if until.is_empty() { until } else { format!(" until {}", short_time(&until)) };
             screen
                 .field(&text(system, "/system"), &format!("{}{until}", screen.tone(tone, &state)));
+            if let Some(workers) = system.get("workers") {
+                let seen = match text(workers, "/last_seen") {
+                    who if who.is_empty() => "nobody has come".to_owned(),
+                    who => format!("{who} came {}", short_time(&text(workers, "/last_seen_at"))),
+                };
+                let (waiting, leased) = (text(workers, "/waiting"), text(workers, "/leased"));
+                screen.field("", &format!("{waiting} waiting, {leased} leased, {seen}"));
+            }
             let broken = list(system, "/operations");
             for line in broken.iter().filter(|line| text(line, "/circuit") != "closed") {
                 let circuit = text(line, "/circuit").replace('_', " ");
