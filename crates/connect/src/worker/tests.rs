@@ -25,7 +25,13 @@ const SERVICE: &str = "service:billing";
 
 fn declared() -> WorkerSystem {
     let principals = BTreeSet::from([SERVICE.parse().unwrap(), "service:other".parse().unwrap()]);
-    WorkerSystem { principals, heartbeat_ms: 600_000, waiting_max: 2, rate: None }
+    WorkerSystem {
+        principals,
+        heartbeat_ms: 600_000,
+        waiting_max: 2,
+        rate: None,
+        redact: Default::default(),
+    }
 }
 
 fn trial(effect: Effect, system: WorkerSystem) -> Trial {
@@ -303,7 +309,11 @@ fn what_is_declared_wrongly_is_refused_at_its_place() {
     assert!(refused(WorkerSystem { heartbeat_ms: 0, ..declared() }).contains("`heartbeat_ms`"));
     assert!(refused(WorkerSystem { waiting_max: 0, ..declared() }).contains("`waiting_max`"));
     let trial = Trial::read(
-        System::Http { url: "http://127.0.0.1:1".to_owned(), rate: None },
+        System::Http {
+            url: "http://127.0.0.1:1".to_owned(),
+            rate: None,
+            redact: Default::default(),
+        },
         json!({"kind": "worker", "system": "sys", "task": "book"}),
     );
     let wrong = trial.connectors().check(&trial.operation).unwrap_err().to_string();
