@@ -136,11 +136,11 @@ impl Desk {
         }
     }
 
-    /// A run that is over, or needs somebody.
+    /// A run that is over, or needs somebody; looked at once more, for its status may be newer than the rest.
     fn ended(&self, run: &str) -> Value {
-        self.until(run, |seen| {
-            !["running", "asking"].contains(&seen["run"]["status"].as_str().unwrap())
-        })
+        let goes_on = ["running", "waiting", "asking"];
+        self.until(run, |seen| !goes_on.contains(&seen["run"]["status"].as_str().unwrap()));
+        self.api.get(&self.ulla, &format!("/v1/runs/{run}")).ok()
     }
 
     fn ask(&self, path: &str, body: Value) -> Answer {
