@@ -367,21 +367,7 @@ impl Connectors {
                 let value = self.outside.call(call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
-            Binding::Http(route) => {
-                let target = self.target(&route.system)?;
-                let _turn =
-                    self.enter((&route.system, target, &target.turns), call, departure).await?;
-                let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
-                let sink = self.host.blobs.as_deref();
-                let wire = http::Wire {
-                    clients,
-                    vault: &self.vault,
-                    sink,
-                    departure,
-                    redactor: self.redactor_of(call),
-                };
-                http::call(route, call, &wire).await
-            }
+            Binding::Http(route) => self.request(route, call, departure).await,
             Binding::Sql(query) => {
                 let target = self.target(&query.system)?;
                 let _turn =
@@ -421,6 +407,20 @@ impl Connectors {
             }
             Binding::Worker(chore) => self.put_in_line((chore, call), departure, deadline).await,
         }
+    }
+
+    async fn request<'b>(
+        &self,
+        route: &'b http::Route,
+        call: &Call,
+        departure: &Arc<Departure>,
+    ) -> Result<(Arrived, Pick<'b>), Failure> {
+        let target = self.target(&route.system)?;
+        let _turn = self.enter((&route.system, target, &target.turns), call, departure).await?;
+        let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(&route.system))?;
+        let (vault, sink) = (&self.vault, self.host.blobs.as_deref());
+        let redactor = self.redactor_of(call);
+        http::call(route, call, &http::Wire { clients, vault, sink, departure, redactor }).await
     }
 
     /// One job for a worker. It takes no turn: a line of its own bounds what waits, and nothing leaves before a worker

@@ -308,7 +308,7 @@ impl Job {
     /// Listens until it has ended.
     fn hear(&self, started: Started) {
         let Started { child, mut output, out, redactor } = started;
-        let mut scrubber = Scrubber::new(redactor);
+        let mut scrubber = Scrubber::lines(redactor);
         let mut chunk = vec![0; CHUNK];
         loop {
             let got = match output.read(&mut chunk) {

@@ -88,7 +88,7 @@ pub(crate) fn tapped(command: Command, most: u64, ear: &Ear) -> io::Result<(Comm
 }
 
 fn hear(from: &mut impl Read, most: usize, ear: &Ear) -> Captured {
-    let mut scrubber = Scrubber::new(Arc::clone(&ear.redactor));
+    let mut scrubber = Scrubber::lines(Arc::clone(&ear.redactor));
     let mut kept = Captured::default();
     let mut chunk = vec![0; CHUNK];
     loop {

@@ -20,6 +20,8 @@ pub(super) struct Exact {
     marks: Vec<String>,
     /// Longest spelling, in bytes.
     pub(super) longest: usize,
+    /// Whether one of them goes over several lines.
+    pub(super) has_lines: bool,
 }
 
 impl fmt::Debug for Exact {
@@ -41,6 +43,7 @@ impl Exact {
             }
         }
         let longest = patterns.keys().map(Vec::len).max().unwrap_or(0);
+        let has_lines = patterns.keys().any(|spelling| spelling.contains(&b'\n'));
         let (spellings, marks): (Vec<_>, Vec<_>) = patterns.into_iter().unzip();
         let matcher = (!spellings.is_empty()).then(|| {
             AhoCorasick::builder()
@@ -51,7 +54,7 @@ impl Exact {
                 .build(&spellings)
                 .map_err(|_| "there are too many or too long secrets to look for".to_owned())
         });
-        Ok(Self { matcher: matcher.transpose()?, marks, longest })
+        Ok(Self { matcher: matcher.transpose()?, marks, longest, has_lines })
     }
 
     pub(super) fn find(&self, text: &[u8], spans: &mut Vec<Span>) {

@@ -13,16 +13,22 @@ const WATCHED_BYTES: usize = 256;
 /// Longest word that such a text is not cut in, in bytes: keys have no spaces.
 const WORD_BYTES_MAX: usize = 4 * 1024;
 
-/// Somebody watches.
-#[derive(Clone, Copy, Debug)]
-struct Watched;
+/// How far behind it lags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lag {
+    /// So far that nothing is missed.
+    Pages,
+    /// A few words.
+    Words,
+    /// The line that is being written.
+    Line,
+}
 
 /// Redacts a stream; holds back just enough to see a secret that is split between two pieces.
 #[derive(Debug)]
 pub struct Scrubber {
     redactor: Arc<Redactor>,
-    /// Whether somebody watches it as it comes.
-    watched: Option<Watched>,
+    lag: Lag,
     held: Vec<u8>,
     /// The last byte that was let go.
     before: Option<u8>,
@@ -32,21 +38,31 @@ pub struct Scrubber {
 
 impl Scrubber {
     pub(crate) fn new(redactor: Arc<Redactor>) -> Self {
-        Self { redactor, watched: None, held: Vec::new(), before: None, covered: 0 }
+        Self { redactor, lag: Lag::Pages, held: Vec::new(), before: None, covered: 0 }
     }
 
     /// For a text that somebody watches as it comes: it lags a few words behind instead of a few pages. Only a key that
     /// is longer than any service's, or has spaces in it, could be seen in part.
     #[must_use]
     pub fn watched(redactor: Arc<Redactor>) -> Self {
-        Self { watched: Some(Watched), ..Self::new(redactor) }
+        Self { lag: Lag::Words, ..Self::new(redactor) }
+    }
+
+    /// For what a program writes while somebody waits for it: whole lines, as they come. Of what it writes over
+    /// several lines private keys and known secrets are seen, and no other shape.
+    pub(crate) fn lines(redactor: Arc<Redactor>) -> Self {
+        Self { lag: Lag::Line, ..Self::new(redactor) }
     }
 
     /// What is certainly clean after these bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(bytes);
-        if self.watched.is_some() {
-            let upto = self.watched_upto();
+        let upto = match self.lag {
+            Lag::Pages => 0,
+            Lag::Words => self.watched_upto(),
+            Lag::Line => self.lines_upto(),
+        };
+        if upto > 0 || self.lag == Lag::Words {
             return self.release(upto);
         }
         let hold = self.redactor.held_bytes();
@@ -70,6 +86,17 @@ impl Scrubber {
         let upto = if word > WORD_BYTES_MAX { upto } else { upto.saturating_sub(word) };
         let begun = super::shapes::open_block(&self.held);
         begun.map_or(upto, |begun| upto.min(begun))
+    }
+
+    /// How far whole lines may be told: to the beginning of a private key, and of a known secret that has lines.
+    fn lines_upto(&self) -> usize {
+        let line = self.held.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let exact = &self.redactor.exact;
+        let hold = if exact.has_lines { exact.longest } else { 0 };
+        // Whole lines of it: one that ends a key ends it when all of that line is there.
+        let whole = self.held.get(..line).unwrap_or_default();
+        let begun = super::shapes::open_block(whole).unwrap_or(usize::MAX);
+        line.min(self.held.len().saturating_sub(hold)).min(begun)
     }
 
     /// Lets go what stands before `upto`; whatever begins there has come in whole.

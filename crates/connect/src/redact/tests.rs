@@ -339,3 +339,22 @@ fn a_text_that_is_watched_is_never_seen_with_a_secret_in_part() {
         assert_eq!(String::from_utf8(told).unwrap(), whole, "cut every {size}");
     }
 }
+
+/// What a program writes is told as soon as its line is whole, and no secret of a line or a key's block in part.
+#[test]
+fn whole_lines_are_told_as_they_come() {
+    let (_, pem) = keys(5).pop().unwrap();
+    let text = format!("ready\n{CANARY} is it\n{pem}\nover {CANARY}\n");
+    let all = Arc::new(redactor().with(Personal::default()));
+    let whole = all.scrub_text(&text);
+    for size in [1, 3, 17, text.len()] {
+        let (mut scrubber, mut told) = (Scrubber::lines(Arc::clone(&all)), Vec::new());
+        told.extend(scrubber.push(b"ready\n"));
+        assert_eq!(told, b"ready\n", "nobody waits for more");
+        for piece in text.as_bytes().split_at(6).1.chunks(size) {
+            told.extend(scrubber.push(piece));
+        }
+        assert_eq!(String::from_utf8_lossy(&told), whole, "cut every {size}");
+        assert!(scrubber.finish().is_empty());
+    }
+}

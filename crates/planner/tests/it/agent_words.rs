@@ -17,13 +17,21 @@ const TASK_BYTES_MAX: usize = 2_250;
 
 /// Everything that can be put before an agent besides its instructions and its task.
 fn everything() -> Map<String, Value> {
-    let spec = json!({
-        "guides": [{ "name": "tone", "when": { "applies": "always" }, "text": "Be brief." }],
-        "skills": [{ "name": "renewals", "description": "when a contract ends", "text": "STEP ONE" }],
-        "state": { "values": { "account": "${{ intent.account }}" }, "tokens_max": 50 },
-        "memory": { "operation": "r.notes", "with": { "about": "A-1" }, "tokens_max": 50 },
-    });
-    spec.as_object().unwrap().clone()
+    let skill =
+        json!({ "name": "renewals", "description": "when a contract ends", "text": "STEP ONE" });
+    let with = json!({ "about": "A-1" });
+    [
+        (
+            "guides",
+            json!([{ "name": "tone", "when": { "applies": "always" }, "text": "Be brief." }]),
+        ),
+        ("skills", json!([skill])),
+        ("state", json!({ "values": { "account": "${{ intent.account }}" }, "tokens_max": 50 })),
+        ("memory", json!({ "operation": "r.notes", "with": with, "tokens_max": 50 })),
+    ]
+    .map(|(part, spec)| (part.to_owned(), spec))
+    .into_iter()
+    .collect()
 }
 
 /// An agent with these, at its first model call.
