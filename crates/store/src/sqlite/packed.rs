@@ -108,7 +108,7 @@ pub(super) fn pack_events(
     if records.iter().any(|record| record.bytes.contains(&b'\n')) {
         return Err(JournalError::Medium("an event with a line's end in it".to_owned()));
     }
-    let chained = unchain(records).and_then(|lines| learn(CHAIN, &lines, dictionaries));
+    let chained = unchain(records).and_then(|lines| pack_and_tell(CHAIN, &lines, dictionaries));
     let whole = || {
         let lines: Vec<&[u8]> = records.iter().map(|record| record.bytes.as_slice()).collect();
         pack(&lines.join(&b'\n'))
@@ -171,7 +171,7 @@ fn prev_at(event: &[u8]) -> Option<usize> {
 
 /// An envelope as it is stored.
 pub(super) fn pack_envelope(envelope: &[u8], dictionaries: &Dictionaries) -> Vec<u8> {
-    let split = split(envelope).and_then(|parts| learn(ENVELOPE, &parts, dictionaries));
+    let split = split(envelope).and_then(|parts| pack_and_tell(ENVELOPE, &parts, dictionaries));
     split.unwrap_or_else(|| pack(envelope))
 }
 
@@ -179,8 +179,8 @@ fn tagged(tag: &[u8], bytes: &[u8]) -> Vec<u8> {
     [tag, bytes].concat()
 }
 
-/// Compresses with what the store learned, and lets it learn from this.
-fn learn(tag: u8, plain: &[u8], dictionaries: &Dictionaries) -> Option<Vec<u8>> {
+/// Packs with what the store learned, and tells it of this text, so that it learns from it.
+fn pack_and_tell(tag: u8, plain: &[u8], dictionaries: &Dictionaries) -> Option<Vec<u8>> {
     let packed = compress(tag, plain, dictionaries.current().as_deref())?;
     dictionaries.hear(plain, packed.len());
     Some(packed)
