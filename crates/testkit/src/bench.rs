@@ -212,7 +212,11 @@ impl Bench {
         Ok(())
     }
 
-    fn decide(&mut self, input: Input) -> Result<(), Refused> {
+    /// Hands one input in and appends nothing yet: the next one joins its batch.
+    ///
+    /// # Errors
+    /// Why the run refused it.
+    pub fn decide(&mut self, input: Input) -> Result<(), Refused> {
         let (rules, now) = (self.rules.clone(), self.now());
         let mut ports = Ports { judge: &rules, validate: &NoSchemas, salts: &mut self.salts };
         let run = self.run.as_mut().expect("a run");

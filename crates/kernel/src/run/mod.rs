@@ -419,12 +419,12 @@ impl Run {
         let taken = self.take_in(input, ports)?;
         if taken.is_ok() {
             self.go_on(ports)?;
-            self.finish_batch();
         }
         if self.state.next_seq == events {
             // Time that no event carries has not passed: the fold would not know of it.
             self.state.at = before;
         }
+        self.finish_batch();
         Ok(taken)
     }
 

@@ -9,7 +9,8 @@ use kernel::{
     novelty::{Unlike, Unusual},
     operation::{Companion, Effect, Retry, Undo},
     principal::{Kind, Principal},
-    run::{Refused, Status},
+    project::Change,
+    run::{Refused, Run, Status},
 };
 use serde_json::json;
 use testkit::{Bench, Crash, Rules, failure, operation, person, proposal, returned};
@@ -249,4 +250,20 @@ fn a_preview_that_moved_voids_the_approval() {
     let yes = answer(&b, lena, Answer::Approve);
     b.input(yes).unwrap();
     assert_eq!(b.run.as_ref().unwrap().status(), Status::Succeeded, "only the etag moved");
+}
+
+/// What lists say of a run is what its journal says, also where a look that changed nothing joined the
+/// batch of what did.
+#[test]
+fn a_later_look_that_changes_nothing_moves_no_time() {
+    let mut b = bench(1);
+    let input =
+        answer(&b, person("person:lena", &["approver"]), Answer::Deny { reason: "no".into() });
+    b.decide(input).unwrap();
+    b.at += 5;
+    b.input(Input::Tick).unwrap();
+    let row = |changes: Vec<Change>| {
+        changes.into_iter().rev().find(|change| matches!(change, Change::Run(_))).unwrap()
+    };
+    assert_eq!(row(b.changes.clone()), row(Run::project(&b.records, b.pins()).unwrap()));
 }
