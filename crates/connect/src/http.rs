@@ -4,6 +4,7 @@
 //! in the same moment would otherwise leave a write in doubt that was never seen; and on a fresh
 //! connection the dispatch window is checked after name lookup, connect and TLS, right before the request.
 
+mod form;
 mod request;
 mod route;
 pub(crate) mod status;
@@ -286,6 +287,8 @@ where
     }
 }
 
+#[cfg(test)]
+mod form_tests;
 #[cfg(test)]
 mod gauge_tests;
 #[cfg(test)]

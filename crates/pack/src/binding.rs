@@ -66,28 +66,34 @@ pub(crate) fn read_auth(node: &Node, reader: Reader<'_>) -> Option<Auth> {
     let auth = if let Some(node) = fields.get("bearer") {
         let secret = reader.name(node, "a secret's name")?;
         Some(Auth { value: json!({"bearer": secret}), secret })
-    } else if let Some(node) = fields.get("header") {
-        let mut inner = reader.fields(node, "header")?;
-        let (name, secret) = (inner.need_text("name"), inner.need_name("secret"));
-        inner.done();
-        Some(Auth { value: json!({"header": {"name": name, "secret": secret}}), secret })
     } else if let Some(node) = fields.get("basic") {
         let mut inner = reader.fields(node, "basic")?;
         let (user, secret) = (inner.need_text("user"), inner.need_name("secret"));
         inner.done();
         Some(Auth { value: json!({"basic": {"user": user, "secret": secret}}), secret })
     } else {
-        None
+        read_key(&mut fields, "header")
+            .or_else(|| read_key(&mut fields, "query"))
+            .or_else(|| read_key(&mut fields, "cookie"))
     };
     if kinds.len() != 1 {
         reader.wrong(
             fields.place,
-            "`auth` is one of bearer, header, basic",
+            "`auth` is one of bearer, header, query, cookie, basic",
             "write `auth: {bearer: SECRET}`",
         );
     }
     fields.done();
     auth
+}
+
+/// A key of its own, in a header, a query parameter or a cookie.
+fn read_key(fields: &mut Fields<'_, '_>, place: &'static str) -> Option<Auth> {
+    let node = fields.get(place)?;
+    let mut inner = fields.reader.fields(node, place)?;
+    let (name, secret) = (inner.need_text("name"), inner.need_name("secret"));
+    inner.done();
+    Some(Auth { value: json!({place: {"name": name, "secret": secret}}), secret })
 }
 
 pub(crate) fn read_errors(node: &Node, reader: Reader<'_>) -> Errors {
@@ -184,14 +190,23 @@ fn read_http(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>, sha
     if let Some(path) = request.need("path").and_then(|node| read_path(node, reader)) {
         binding.insert("path".into(), json!(path));
     }
-    for name in ["query", "headers"] {
+    if let Some(node) = request.get("headers") {
+        binding.insert("headers".into(), Value::Object(read_pointer_map(node, "headers", reader)));
+    }
+    for name in ["query", "form", "multipart"] {
         if let Some(node) = request.get(name) {
-            let map = read_pointer_map(node, name, reader);
-            binding.insert(name.into(), Value::Object(map));
+            binding.insert(name.into(), Value::Object(read_places(node, name, reader)));
         }
     }
     if let Some(node) = request.get("body") {
         binding.insert("body".into(), read_body(node, reader));
+    }
+    if let Some(node) = request.get("media") {
+        binding.extend(read_media(node, reader).map(|media| ("media".to_owned(), json!(media))));
+    }
+    let bodies = ["body", "form", "multipart"].iter().filter(|key| binding.contains_key(**key));
+    if bodies.count() > 1 {
+        reader.wrong(request.place, "a request has one of body, form, multipart", "keep one");
     }
     if let Some(node) = request.get("idempotency") {
         binding
@@ -274,6 +289,47 @@ fn read_pointer_map(node: &Node, what: &str, reader: Reader<'_>) -> Map<String, 
     entries
         .filter_map(|(key, node)| Some((key.name.clone(), json!(reader.pointer(node, what)?))))
         .collect()
+}
+
+/// What stands in a query or a form: a pointer, or with `join` all of a list in one, or `as: file`.
+fn read_places(node: &Node, what: &str, reader: Reader<'_>) -> Map<String, Value> {
+    let place = |node: &Node| {
+        if !matches!(node.kind, Kind::Map(_)) {
+            return Some(json!(reader.pointer(node, what)?));
+        }
+        let mut fields = reader.fields(node, what)?;
+        let at = fields.need("at").and_then(|node| reader.pointer(node, "at"));
+        let join = fields.get("join").and_then(|node| reader.text(node, "join"));
+        let file = match what {
+            "multipart" => fields.choice("as", &[("file", "file")]),
+            _ => None,
+        };
+        let (at, place) = (at?, fields.place);
+        fields.done();
+        match (join, file) {
+            (Some(join), None) => Some(json!({"at": at, "join": join})),
+            (None, Some(file)) => Some(json!({"at": at, "as": file})),
+            _ => {
+                let fix = "write the pointer alone, or `{at: /list, join: \",\"}`";
+                reader.wrong(place, "a place with `at` says how, too", fix);
+                None
+            }
+        }
+    };
+    let entries = reader.entries(node, what).iter();
+    entries.filter_map(|(key, node)| Some((key.name.clone(), place(node)?))).collect()
+}
+
+/// A media type of JSON, for systems that want theirs named.
+fn read_media(node: &Node, reader: Reader<'_>) -> Option<String> {
+    let text = reader.text(node, "media")?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/.+-_".contains(c);
+    let fits = text.split('/').count() == 2 && text.ends_with("json") && text.chars().all(plain);
+    if !fits {
+        let fix = "write one such as `application/merge-patch+json`";
+        reader.wrong(node.place, "`media` is a media type of JSON", fix);
+    }
+    fits.then(|| text.to_owned())
 }
 
 fn read_body(node: &Node, reader: Reader<'_>) -> Value {
@@ -367,10 +423,13 @@ pub(crate) fn check_binding(
             check("/path", &format!("/{}", pointer::escape(&name)));
         }
     }
-    for part in ["query", "headers", "params", "body"] {
+    for part in ["query", "headers", "params", "body", "form", "multipart"] {
         let Some(value) = binding.get(part) else { continue };
         pointer::visit_leaves(value, &mut |at, leaf| {
-            if let Some(pointer) = leaf.as_str() {
+            // How a place is written is no pointer; a field of a JSON body may be called anything.
+            let how = at.split('/').nth(2).is_some_and(|key| matches!(key, "join" | "as"));
+            let is_place = part == "body" || !how;
+            if let Some(pointer) = leaf.as_str().filter(|_| is_place) {
                 check(&format!("/{part}{at}"), pointer);
             }
         });

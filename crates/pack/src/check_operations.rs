@@ -120,8 +120,12 @@ impl One<'_> {
             );
         }
         let is_get = binding.get("method").and_then(Value::as_str) == Some("GET");
-        if is_get && binding.get("body").is_some() {
-            self.wrong("/request/body", "a GET has no body", "use `query`, or another method");
+        for key in ["body", "form", "multipart"]
+            .into_iter()
+            .filter(|key| is_get && binding.get(*key).is_some())
+        {
+            let at = format!("/request/{key}");
+            self.wrong(&at, "a GET has no body", "use `query`, or another method");
         }
         if self.operation.is_write()
             && binding.get("absent_ok").and_then(Value::as_bool) == Some(true)

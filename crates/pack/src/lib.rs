@@ -56,4 +56,4 @@ pub use route::{Candidate, Request, Routed, Router};
 pub use schema::Schemas;
 pub use skill::read_skill;
 pub use usual::Usual;
-pub use yaml::{NESTING_MAX, NODES_MAX, yaml_value};
+pub use yaml::{NESTING_MAX, NODES_MAX, yaml_value, yaml_value_within};

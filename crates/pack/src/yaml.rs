@@ -20,7 +20,15 @@ pub const NODES_MAX: usize = 20_000;
 /// # Errors
 /// The first problem, with its place.
 pub fn yaml_value(file: &str, bytes: &[u8]) -> Result<Value, Problem> {
-    Doc::parse(file, bytes).map(|doc| doc.root.to_value())
+    yaml_value_within(file, bytes, NODES_MAX)
+}
+
+/// As [`yaml_value`], for a file that may hold more (or only less) than one of a pack.
+///
+/// # Errors
+/// The first problem, with its place.
+pub fn yaml_value_within(file: &str, bytes: &[u8], nodes_max: usize) -> Result<Value, Problem> {
+    Doc::parse_as(file, bytes, (Dialect::Core, nodes_max)).map(|doc| doc.root.to_value())
 }
 
 /// A value with its place.
@@ -84,23 +92,27 @@ enum Dialect {
 impl Doc {
     /// Parses one file.
     pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Self, Problem> {
-        Self::parse_as(file, bytes, Dialect::Core)
+        Self::parse_as(file, bytes, (Dialect::Core, NODES_MAX))
     }
 
     /// Parses one file of StrictYAML, in which every scalar is text.
     pub(crate) fn parse_strict(file: &str, bytes: &[u8]) -> Result<Self, Problem> {
-        Self::parse_as(file, bytes, Dialect::Strict)
+        Self::parse_as(file, bytes, (Dialect::Strict, NODES_MAX))
     }
 
-    fn parse_as(file: &str, bytes: &[u8], dialect: Dialect) -> Result<Self, Problem> {
+    fn parse_as(
+        file: &str,
+        bytes: &[u8],
+        (dialect, nodes_max): (Dialect, usize),
+    ) -> Result<Self, Problem> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before =
                 String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
             let place = place_of_offset(&before, before.len());
             Problem::new(file, place, "not UTF-8 text", "save the file as UTF-8")
         })?;
-        let mut builder =
-            Builder { file, text, parser: Parser::new_from_str(text), nodes: 0, dialect };
+        let parser = Parser::new_from_str(text);
+        let mut builder = Builder { file, text, parser, nodes: 0, nodes_max, dialect };
         let root = builder.document()?;
         Ok(Self { file: file.to_owned(), root })
     }
@@ -229,6 +241,7 @@ struct Builder<'t> {
     text: &'t str,
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
     nodes: usize,
+    nodes_max: usize,
     dialect: Dialect,
 }
 
@@ -290,8 +303,8 @@ impl<'t> Builder<'t> {
             let message = format!("nested deeper than {NESTING_MAX} levels");
             return Err(self.problem(place, &message, "make it flatter"));
         }
-        if self.nodes > NODES_MAX {
-            let message = format!("more than {NODES_MAX} values in one file");
+        if self.nodes > self.nodes_max {
+            let message = format!("more than {} values in one file", self.nodes_max);
             return Err(self.problem(place, &message, "split the file"));
         }
         let (anchor, tag) = match &seen.event {

@@ -3,11 +3,14 @@
 use kernel::port::Failure;
 use reqwest::{
     Body, Method, Request, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderValue},
 };
 use serde_json::{Map, Value};
 
-use super::route::{Auth, Idempotency, Piece, Route, Template};
+use super::{
+    form,
+    route::{Auth, Content, Idempotency, Piece, Route, Template},
+};
 use secrets::Use;
 
 use crate::{
@@ -47,16 +50,18 @@ pub(super) fn build(
         let asked = use_of(&route.system, (method, url), url.path());
         let secret = vault.resolve(auth.secret(), &asked);
         let secret = secret.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;
-        let (name, value) = credentials(auth, &secret)?;
-        request.headers_mut().insert(name, value);
+        log_in(&mut request, auth, &secret)?;
     }
     if let Some(Idempotency::Header(name)) = &route.idempotency {
         let value = HeaderValue::from_str(call.key.as_str())
             .map_err(|_| refuse("the effect key is no header value"))?;
         request.headers_mut().insert(name.clone(), value);
     }
-    if let Some(body) = body(route, call)? {
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some((media, body)) = body(route, call)? {
+        if body.len() > BODY_MAX_BYTES {
+            return Err(refuse(format!("the request would be larger than {BODY_MAX_BYTES} bytes")));
+        }
+        request.headers_mut().insert(CONTENT_TYPE, media);
         *request.body_mut() = Some(Body::from(body));
     }
     Ok(request)
@@ -87,13 +92,23 @@ pub(super) fn check_granted(route: &Route, base: &Url, vault: &Vault) -> Result<
     vault.check(auth.secret(), &asked)
 }
 
-fn credentials(
-    auth: &Auth,
-    secret: &Secret,
-) -> Result<(reqwest::header::HeaderName, HeaderValue), Failure> {
+/// Puts the credentials where they belong, marked so that nothing prints them.
+fn log_in(request: &mut Request, auth: &Auth, secret: &Secret) -> Result<(), Failure> {
     let (name, text) = match auth {
         Auth::Bearer(_) => (AUTHORIZATION, Zeroizing::new(format!("Bearer {}", secret.expose()))),
         Auth::Header(name, _) => (name.clone(), Zeroizing::new(secret.expose().to_owned())),
+        Auth::Query(name, _) => {
+            request.url_mut().query_pairs_mut().append_pair(name, secret.expose());
+            return Ok(());
+        }
+        Auth::Cookie(name, _) => {
+            // What would end the cookie, or begin another.
+            if secret.expose().contains([';', ',', ' ', '"', '\\']) {
+                let message = format!("secret `{}` cannot stand in a cookie", auth.secret());
+                return Err(fail(Class::Permission, Landed::No, message));
+            }
+            (COOKIE, Zeroizing::new(format!("{name}={}", secret.expose())))
+        }
         Auth::Basic(user, _) => {
             let pair = Zeroizing::new(format!("{user}:{}", secret.expose()));
             (AUTHORIZATION, Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
@@ -103,7 +118,8 @@ fn credentials(
     let mut value =
         HeaderValue::from_str(&text).map_err(|_| fail(Class::Permission, Landed::No, message()))?;
     value.set_sensitive(true);
-    Ok((name, value))
+    request.headers_mut().insert(name, value);
+    Ok(())
 }
 
 /// Base, path and query. The finished URL must still be what was composed: a parser that normalises a
@@ -121,9 +137,7 @@ pub(super) fn url(route: &Route, args: &Value, base: &Url) -> Result<Url, Failur
     if url.path() != path {
         return Err(refuse("the arguments would change the path of the request"));
     }
-    for (name, pointer) in &route.query {
-        append_query(&mut url, name, args, pointer)?;
-    }
+    form::append(&mut url, &route.query, args)?;
     if url.as_str().len() > URL_MAX_BYTES {
         return Err(refuse(format!("the URL would be longer than {URL_MAX_BYTES} bytes")));
     }
@@ -163,21 +177,8 @@ fn segment(args: &Value, name: &str) -> Result<String, Failure> {
     Ok(encoded)
 }
 
-fn append_query(url: &mut Url, name: &str, args: &Value, pointer: &str) -> Result<(), Failure> {
-    if let Some(Value::Array(items)) = args.pointer(pointer) {
-        for (index, _) in items.iter().enumerate() {
-            append_query(url, name, args, &format!("{pointer}/{index}"))?;
-        }
-        return Ok(());
-    }
-    if let Some(text) = scalar(args, pointer, name)? {
-        url.query_pairs_mut().append_pair(name, &text);
-    }
-    Ok(())
-}
-
 /// A scalar as text; `None` for null and for nothing.
-fn scalar(args: &Value, pointer: &str, place: &str) -> Result<Option<String>, Failure> {
+pub(super) fn scalar(args: &Value, pointer: &str, place: &str) -> Result<Option<String>, Failure> {
     match args.pointer(pointer) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -189,24 +190,28 @@ fn scalar(args: &Value, pointer: &str, place: &str) -> Result<Option<String>, Fa
     }
 }
 
-fn body(route: &Route, call: &Call) -> Result<Option<Vec<u8>>, Failure> {
-    let mut body = route.body.as_ref().and_then(|template| fill(template, &call.args));
+/// The body with its media type.
+fn body(route: &Route, call: &Call) -> Result<Option<(HeaderValue, Vec<u8>)>, Failure> {
+    let (template, media) = match &route.body {
+        None => (None, HeaderValue::from_static("application/json")),
+        Some(Content::Json(template, media)) => (Some(template), media.clone()),
+        Some(Content::Form(fields)) => return form::urlencoded(fields, &call.args).map(Some),
+        Some(Content::Multipart(fields)) => return form::multipart(fields, call).map(Some),
+    };
+    let mut body = template.and_then(|template| fill(template, &call.args));
     if let Some(Idempotency::Body(pointer)) = &route.idempotency {
         let whole = body.get_or_insert_with(|| Value::Object(Map::new()));
         put(whole, pointer, call.key.as_str())?;
     }
     if body.is_none()
         && matches!(route.method, Method::POST | Method::PUT | Method::PATCH)
-        && route.body.is_some()
+        && template.is_some()
     {
         body = Some(Value::Object(Map::new()));
     }
     let Some(body) = body else { return Ok(None) };
     let bytes = kernel::canon::bytes(&body).map_err(|e| refuse(e.to_string()))?;
-    if bytes.len() > BODY_MAX_BYTES {
-        return Err(refuse(format!("the request would be larger than {BODY_MAX_BYTES} bytes")));
-    }
-    Ok(Some(bytes))
+    Ok(Some((media, bytes)))
 }
 
 /// A body from its template. An absent argument leaves its field out; a null one is sent as null.

@@ -26,7 +26,7 @@ const OWN_HEADERS: [&str; 9] = [
 ];
 
 /// Keys of an `http` binding.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 17] = [
     "kind",
     "system",
     "auth",
@@ -35,6 +35,9 @@ const KEYS: [&str; 14] = [
     "query",
     "headers",
     "body",
+    "media",
+    "form",
+    "multipart",
     "idempotency",
     "result",
     "capture",
@@ -52,9 +55,9 @@ pub(crate) struct Route {
     pub(crate) system: String,
     pub(crate) method: Method,
     pub(crate) path: Vec<Piece>,
-    pub(crate) query: Vec<(String, String)>,
+    pub(crate) query: Vec<(String, Place)>,
     pub(crate) headers: Vec<(HeaderName, String)>,
-    pub(crate) body: Option<Template>,
+    pub(crate) body: Option<Content>,
     pub(crate) auth: Option<Auth>,
     pub(crate) idempotency: Option<Idempotency>,
     pub(crate) result: String,
@@ -71,6 +74,36 @@ pub(crate) enum Piece {
     Arg(String),
 }
 
+/// What a body is.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// JSON, under this media type.
+    Json(Template, HeaderValue),
+    /// `name=value`, as browsers send forms.
+    Form(Vec<(String, Place)>),
+    /// A part for each field, files among them.
+    Multipart(Vec<(String, Place)>),
+}
+
+/// An argument that stands in a query or a form.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Where it is in the arguments.
+    pub(crate) pointer: String,
+    pub(crate) written: Written,
+}
+
+/// How it is written there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// A list once for each of its items.
+    Each,
+    /// A list as one value, its items apart by this.
+    Joined(String),
+    /// Base64, sent as the bytes it stands for.
+    File,
+}
+
 /// A part of a body.
 #[derive(Debug)]
 pub(crate) enum Template {
@@ -85,6 +118,10 @@ pub(crate) enum Template {
 pub(crate) enum Auth {
     Bearer(String),
     Header(HeaderName, String),
+    /// Parameter of the query, and secret.
+    Query(String, String),
+    /// Name of the cookie, and secret.
+    Cookie(String, String),
     Basic(String, String),
 }
 
@@ -92,7 +129,11 @@ impl Auth {
     /// The secret it needs.
     pub(crate) fn secret(&self) -> &str {
         match self {
-            Self::Bearer(secret) | Self::Header(_, secret) | Self::Basic(_, secret) => secret,
+            Self::Bearer(secret)
+            | Self::Header(_, secret)
+            | Self::Query(_, secret)
+            | Self::Cookie(_, secret)
+            | Self::Basic(_, secret) => secret,
         }
     }
 }
@@ -119,9 +160,9 @@ impl Route {
             system: binding.text("system")?.to_owned(),
             method: method(binding)?,
             path: path(binding)?,
-            query: binding.pointers("query")?,
+            query: places(binding, "query")?,
             headers: headers(binding)?,
-            body: body(binding)?,
+            body: content(binding)?,
             auth: auth(binding)?,
             idempotency: idempotency(binding)?,
             result: binding.pointer("result")?.unwrap_or_default(),
@@ -139,6 +180,10 @@ impl Route {
         {
             let text = "the operation declares `retry: keyed`, but no key is sent; add `{\"header\": \"Idempotency-Key\"}`";
             return Err(binding.error("idempotency", text));
+        }
+        let is_json = matches!(route.body, None | Some(Content::Json(..)));
+        if matches!(route.idempotency, Some(Idempotency::Body(_))) && !is_json {
+            return Err(binding.error("idempotency", "a form has no place for it; use a header"));
         }
         if route.body.is_some() && route.method == Method::GET {
             return Err(binding.error("body", "a GET has none; use `query`"));
@@ -223,8 +268,50 @@ fn capture(binding: &Reader<'_>) -> Result<Vec<(String, HeaderName)>, Error> {
     Ok(captured)
 }
 
-fn body(binding: &Reader<'_>) -> Result<Option<Template>, Error> {
-    binding.get("body").map(|value| template(binding, value, 0)).transpose()
+fn content(binding: &Reader<'_>) -> Result<Option<Content>, Error> {
+    let body = binding.get("body").map(|value| template(binding, value, 0)).transpose()?;
+    let media = binding.text_opt("media")?.unwrap_or("application/json");
+    let form = binding.get("form").map(|_| places(binding, "form")).transpose()?;
+    let multipart = binding.get("multipart").map(|_| places(binding, "multipart")).transpose()?;
+    match (body, form, multipart) {
+        (None, None, None) => Ok(None),
+        (Some(template), None, None) => {
+            let media = HeaderValue::from_str(media).ok().filter(|_| media.ends_with("json"));
+            let media =
+                media.ok_or_else(|| binding.error("media", "must be a media type of JSON"))?;
+            Ok(Some(Content::Json(template, media)))
+        }
+        (None, Some(fields), None) => Ok(Some(Content::Form(fields))),
+        (None, None, Some(fields)) => Ok(Some(Content::Multipart(fields))),
+        _ => Err(binding.error("", "has one of `body`, `form`, `multipart`")),
+    }
+}
+
+/// Arguments by the name under which each is sent, in name order.
+fn places(binding: &Reader<'_>, key: &str) -> Result<Vec<(String, Place)>, Error> {
+    let Some(child) = binding.child(key)? else {
+        return Ok(Vec::new());
+    };
+    let mut places = Vec::new();
+    for (name, value) in child.entries() {
+        let Value::Object(map) = value else {
+            let pointer = child.pointer(name)?.unwrap_or_default();
+            places.push((name.clone(), Place { pointer, written: Written::Each }));
+            continue;
+        };
+        let place = child.inside(name, map);
+        place.only(&["at", "join", "as"])?;
+        let pointer = place.pointer("at")?;
+        let pointer = pointer.ok_or_else(|| place.error("at", "is required"))?;
+        let written = match (place.text_opt("join")?, place.text_opt("as")?) {
+            (Some(join), None) if !join.is_empty() => Written::Joined(join.to_owned()),
+            (None, Some("file")) if key == "multipart" => Written::File,
+            _ => return Err(place.error("", "has `join`, or in a multipart body `as: file`")),
+        };
+        places.push((name.clone(), Place { pointer, written }));
+    }
+    places.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(places)
 }
 
 fn template(binding: &Reader<'_>, value: &Value, depth: usize) -> Result<Template, Error> {
@@ -258,7 +345,7 @@ fn auth(binding: &Reader<'_>) -> Result<Option<Auth>, Error> {
     let Some(auth) = binding.child("auth")? else {
         return Ok(None);
     };
-    auth.only(&["bearer", "header", "basic"])?;
+    auth.only(&["bearer", "header", "query", "cookie", "basic"])?;
     if let Some(secret) = auth.text_opt("bearer")? {
         return Ok(Some(Auth::Bearer(secret.to_owned())));
     }
@@ -266,6 +353,18 @@ fn auth(binding: &Reader<'_>) -> Result<Option<Auth>, Error> {
         header.only(&["name", "secret"])?;
         let name = header_name(&header, "name", header.text("name")?)?;
         return Ok(Some(Auth::Header(name, header.text("secret")?.to_owned())));
+    }
+    if let Some(query) = auth.child("query")? {
+        query.only(&["name", "secret"])?;
+        let (name, secret) = (query.text("name")?, query.text("secret")?);
+        return Ok(Some(Auth::Query(name.to_owned(), secret.to_owned())));
+    }
+    if let Some(cookie) = auth.child("cookie")? {
+        cookie.only(&["name", "secret"])?;
+        // A cookie's name is a token, as a header's is.
+        let name = cookie.text("name")?;
+        header_name(&cookie, "name", name)?;
+        return Ok(Some(Auth::Cookie(name.to_owned(), cookie.text("secret")?.to_owned())));
     }
     if let Some(basic) = auth.child("basic")? {
         basic.only(&["user", "secret"])?;
@@ -275,7 +374,7 @@ fn auth(binding: &Reader<'_>) -> Result<Option<Auth>, Error> {
         }
         return Ok(Some(Auth::Basic(user.to_owned(), basic.text("secret")?.to_owned())));
     }
-    Err(auth.error("", "must be one of `bearer`, `header`, `basic`"))
+    Err(auth.error("", "must be one of `bearer`, `header`, `query`, `cookie`, `basic`"))
 }
 
 fn idempotency(binding: &Reader<'_>) -> Result<Option<Idempotency>, Error> {

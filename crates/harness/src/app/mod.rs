@@ -27,6 +27,7 @@ pub mod halts;
 mod header;
 pub mod host;
 pub mod identity;
+pub mod imports;
 pub mod inbox;
 pub mod intents;
 pub mod kit;

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::{
     App, Caller, Right, agents, approvals, backups, checks, claims, config, contexts,
     demo::Told,
-    doctor, drill, exceptions, explain, export, failures, gate, halts, identity, intents, kit,
-    kpis, ledger, migration, packs, policies, previews,
+    doctor, drill, exceptions, explain, export, failures, gate, halts, identity, imports, intents,
+    kit, kpis, ledger, migration, packs, policies, previews,
     problem::{Kind, Problem},
     receipts, rollbacks, runs, sandbox, secrets, sinks, timeline, workers,
 };
@@ -300,6 +300,8 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("secret-list".to_owned(), listed);
     let removed = published::<secrets::SecretRemoved>("harness.secret-removed/v1");
     all.insert("secret-removed".to_owned(), removed);
+    let drafted = published::<imports::ConnectorDraft>("harness.connector-draft/v1");
+    all.insert("connector-draft".to_owned(), drafted);
     let signed = published::<packs::PackSigned>("harness.pack-signed/v1");
     all.insert("pack-signed".to_owned(), signed);
     all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());

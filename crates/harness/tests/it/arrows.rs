@@ -16,7 +16,7 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
@@ -36,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("web", &["egress"]),
     ("shell", &[]),
     ("secrets", &[]),
+    ("openapi", &[]),
     (
         "embed",
         &["kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models", "macros"],
@@ -44,7 +45,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
         "harness",
         &[
             "kernel", "expr", "world", "planner", "pack", "policy", "receipts", "engine", "store",
-            "connect", "models", "sandbox", "secrets", "shell",
+            "connect", "models", "openapi", "sandbox", "secrets", "shell",
         ],
     ),
 ];
@@ -83,7 +84,8 @@ const LEAVES: [(&str, &[&str]); 26] = [
 ];
 
 /// Crates that only compute.
-const PURE: [&str; 7] = ["kernel", "expr", "planner", "policy", "pack", "receipts", "shell"];
+const PURE: [&str; 8] =
+    ["kernel", "expr", "planner", "policy", "pack", "receipts", "shell", "openapi"];
 
 /// Modules of `std` that a crate which only computes never names.
 const HANDS: [&str; 6] = ["env", "fs", "io", "net", "process", "thread"];

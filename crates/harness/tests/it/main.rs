@@ -26,6 +26,7 @@ mod folders;
 mod hooks;
 #[cfg(test)]
 mod hooks_agents;
+mod imports;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod backup;
 mod bench;
 mod chat;
 mod config;
+mod connector;
 mod exception;
 mod gate;
 mod halt;
@@ -130,6 +131,9 @@ pub enum Noun {
     /// Capabilities: list, status, check, test, make
     #[command(subcommand)]
     Pack(pack::Verb),
+    /// Connectors: draft one from what describes a system
+    #[command(subcommand)]
+    Connector(connector::Verb),
     /// Rules: check, explain, matrix
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -193,6 +197,7 @@ impl Noun {
             Self::Halt(args) => args.outcome(),
             Self::Receipt(verb) => verb.outcome(),
             Self::Pack(verb) => verb.outcome(context),
+            Self::Connector(verb) => verb.outcome(),
             Self::Policy(verb) => verb.outcome(),
             Self::Kpi(verb) => verb.outcome(),
             Self::Explain(args) => args.outcome(),

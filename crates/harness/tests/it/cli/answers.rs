@@ -90,6 +90,8 @@ fn hold_copies(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     hold(&["pack", "new", "made", "--dir", &made]);
     hold(&["new", "project", "--dir", &made]);
     hold(&["pack", "test", &format!("{made}/made")]);
+    let described = crate::support::root().join("docs/openapi.json").display().to_string();
+    hold(&["connector", "import", "openapi", &described, "--name", "own", "--to", &made]);
     let key = format!("file:{}", below("publisher.key"));
     hold(&["pack", "sign", &format!("{made}/made"), "--key", &key]);
     hold(&["backup", "create", &copy]);
