@@ -61,9 +61,12 @@ enum Sort {
     Multipart,
 }
 
+/// Whether a media type is of a sort.
+type Fits = fn(&str) -> bool;
+
 /// The media type that can be sent, the simplest first.
 fn best(content: &Map<String, Value>) -> Option<(&str, &Value, Sort)> {
-    let sorts: [(Sort, fn(&str) -> bool); 4] = [
+    let sorts: [(Sort, Fits); 4] = [
         (Sort::Json, |media| media == "application/json"),
         (Sort::Json, is_json),
         (Sort::Form, |media| media == "application/x-www-form-urlencoded"),

@@ -26,6 +26,7 @@ mod folders;
 mod hooks;
 #[cfg(test)]
 mod hooks_agents;
+#[cfg(test)]
 mod imports;
 #[cfg(test)]
 mod kit;

@@ -1,5 +1,11 @@
 //! Documents of the shapes that real ones have, drafted and read back by the loader of packs. The ten are these files,
 //! our own API's document and a generated one of many operations.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by panicking; shared steps are not marked as tests"
+)]
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, sync::LazyLock};
 
@@ -118,6 +124,7 @@ fn every_document_becomes_connectors_that_load_and_nothing_is_taken_to_be_harmle
             let is_get = operation.binding["method"] == "GET";
             assert_eq!(operation.is_write(), !is_get, "{id}");
             assert_eq!(operation.is_irreversible(), !is_get, "{id}");
+            assert!(operation.labels.join_all().is_tainted(), "{id}: its answer is untrusted");
             assert_eq!(operation.input["additionalProperties"], false, "{id}");
             assert_eq!(operation.facts.retry, kernel::operation::Retry::Never, "{id}");
         }
