@@ -55,4 +55,6 @@ mod ui;
 #[cfg(test)]
 mod web;
 #[cfg(test)]
+mod work;
+#[cfg(test)]
 mod workers;
