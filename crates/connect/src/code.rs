@@ -1,7 +1,7 @@
 //! Code in a declared folder: source in Python or JavaScript, by an interpreter that the operator names, with packages
 //! that the operator has installed from a lock.
 //!
-//! Always in the isolated tier. Packages are read and never written; nothing is installed by a call.
+//! In the isolated tier or a container. Packages are read and never written; nothing is installed by a call.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use crate::{
     call::{Call, Departure, fail, refuse},
     error::Error,
     folder::{REPOSITORY, read_args},
-    place::{Access, Place, ended, with_streams},
+    place::{Access, Place, with_streams},
     secret::Vault,
     system::{CodeRules, Language, ShellRules},
     way_out::Around,
@@ -92,7 +92,8 @@ impl Code {
     ) -> Result<Self, Error> {
         let wrong = |problem: String| Error::System { system: system.to_owned(), problem };
         let mut walls = ShellRules {
-            tier: Tier::Isolated,
+            tier: rules.tier,
+            container: rules.container.clone(),
             profile: rules.profile.clone(),
             egress: rules.egress.clone(),
         };
@@ -100,8 +101,12 @@ impl Code {
         for language in languages.into_iter().flatten() {
             language.check(folder).map_err(&wrong)?;
             let read = &mut walls.profile.paths.read;
-            let named = std::iter::once(&language.interpreter).chain(&language.packages);
-            read.extend(named.cloned());
+            // In a container the interpreter is the image's.
+            let of_host = Some(&language.interpreter).filter(|_| rules.tier < Tier::Container);
+            read.extend(of_host.into_iter().chain(&language.packages).cloned());
+        }
+        if rules.tier < Tier::Isolated {
+            return Err(wrong("`code` needs `tier = \"isolated\"` or \"container\"".to_owned()));
         }
         if rules.python.is_none() && rules.javascript.is_none() {
             return Err(wrong("`code` names neither `python` nor `javascript`".to_owned()));
@@ -125,7 +130,7 @@ impl Code {
     pub(crate) async fn call(
         &self,
         tongue: Tongue,
-        (call, around): (&Call, &Around<'_>),
+        (call, around, at): (&Call, &Around<'_>, &Path),
         departure: &Departure,
     ) -> Result<Value, Failure> {
         let Asked { source } = read_args(&call.args)?;
@@ -142,7 +147,7 @@ impl Code {
         })?;
         let unread = |error: io::Error| refuse(format!("the source cannot be handed on: {error}"));
         let input = in_memory(&source).map_err(unread)?;
-        let (mut profile, out) = self.place.open(Access::Change, (call, around))?;
+        let (mut profile, out) = self.place.open((Access::Change, at), (call, around))?;
         let (arguments, variable) = tongue.how();
         if let Some(packages) = &language.packages {
             let packages = packages.display().to_string();
@@ -151,11 +156,11 @@ impl Code {
         let command = Command::new(&language.interpreter)
             .arguments(arguments)
             .input(Input::From(input.into()));
-        let before = self.seen().await;
+        let before = seen(at).await;
         let ran = self.place.run((call, around, departure), (profile, out), command).await;
         let (finished, requests) = ran?;
-        let changed = changes(before, self.seen().await);
-        let mut result = ended(&finished, &requests);
+        let changed = changes(before, seen(at).await);
+        let mut result = self.place.ended(&finished, &requests);
         if let Some(fields) = result.as_object_mut() {
             fields.insert("lock".to_owned(), json!(lock));
             fields.extend(changed);
@@ -170,12 +175,12 @@ impl Code {
         );
         fail(Class::Permission, Landed::No, message)
     }
+}
 
-    /// What stands in the folder; `None` where it is too much to compare.
-    async fn seen(&self) -> Option<Seen> {
-        let folder = self.place.folder().to_owned();
-        spawn_blocking(move || look(&folder)).await.ok().flatten()
-    }
+/// What stands in a folder; `None` where it is too much to compare.
+async fn seen(folder: &Path) -> Option<Seen> {
+    let folder = folder.to_owned();
+    spawn_blocking(move || look(&folder)).await.ok().flatten()
 }
 
 impl Language {

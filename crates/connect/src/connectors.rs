@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -18,6 +19,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
+    apart::Work,
     blob::BlobSink,
     builtin::Builtin,
     call::{Arrived, Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
@@ -73,6 +75,8 @@ pub struct Host {
     pub traffic: Arc<dyn Traffic>,
     /// Who is told what commands and code write, while they run.
     pub listen: Arc<dyn Listen>,
+    /// Where folders of runs are kept whose work is kept apart; absent = no system may keep it so.
+    pub kept: Option<PathBuf>,
 }
 
 /// All connectors of one installation.
@@ -135,7 +139,7 @@ impl Connectors {
         let vault = Vault::new(secrets)?;
         let mut targets = BTreeMap::new();
         for (name, system) in systems {
-            let target = Target::new(&name, system, &vault, host.circuit)?;
+            let target = Target::new(&name, system, (&vault, host.kept.as_deref()), host.circuit)?;
             targets.insert(name, target);
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
@@ -256,6 +260,14 @@ impl Connectors {
     /// Every declared system whose calls are made by workers.
     pub fn desks(&self) -> impl Iterator<Item = &Desk> {
         self.targets.values().filter_map(|target| target.desk.as_ref())
+    }
+
+    /// Where the work of runs is kept apart, by system.
+    pub fn apart(&self) -> impl Iterator<Item = (&str, Work)> {
+        self.targets.iter().filter_map(|(name, target)| {
+            let trees = target.folder.as_ref()?.trees()?;
+            Some((name.as_str(), Work(trees.clone())))
+        })
     }
 
     /// A run is to end: what no worker has taken yet is withdrawn, and who works for it hears of it.
@@ -399,7 +411,7 @@ impl Connectors {
                 let _turn = self.enter((&hand.system, target, turns), call, departure).await?;
                 let folder = target.folder.as_ref().ok_or_else(|| wrong_kind(&hand.system))?;
                 let value = folder.call(hand, (call, &self.around()), departure).await?;
-                Ok((Received::Value(value).into(), Pick::default()))
+                Ok((Received::Value(value).into(), hand.pick()))
             }
             Binding::Web(runner) => {
                 let value = self.run_errand(runner, call, departure).await?;
@@ -499,7 +511,8 @@ impl Connectors {
 
     fn around(&self) -> Around<'_> {
         let Host { clock, traffic, listen, .. } = &self.host;
-        Around { vault: &self.vault, clock, traffic, listen }
+        let blobs = self.host.blobs.as_deref();
+        Around { vault: &self.vault, clock, traffic, listen, blobs }
     }
 
     fn target(&self, name: &str) -> Result<&Target, Failure> {

@@ -4,9 +4,14 @@
 //! `files`, which nothing leads out of; the shell is a program in a sandbox that sees the folder and the system's
 //! libraries. A change says what it expects to be there, and everything but a command of the shell can be taken back.
 
-use std::{path::PathBuf, sync::Arc};
+mod asked;
 
-use files::{Count, Edit, Expect, Hash, Image, Limits, List, Pattern, Range, Root, Search};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use files::{Edit, Expect, Limits, List, Pattern, Root, Search};
 use kernel::{
     exception::{Class, Landed},
     id::{RunId, Tenant},
@@ -14,19 +19,25 @@ use kernel::{
     port::Failure,
 };
 use sandbox::Tier;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use tokio::task::spawn_blocking;
 
+use asked::{Editing, Moving, Naming, Reading, Restoring, Writing, expected};
+
 use crate::{
+    apart::{Deal, Trees},
+    artifact,
     blob::PREVIEW_BYTES,
     call::{Call, Departure, fail, refuse},
     code::{Code, Tongue},
     error::{Error, hint},
+    ingest::Pick,
     read::Reader,
+    redact::Personal,
     secret::Vault,
     shell::{Shell, Use},
-    system::FolderSystem,
+    system::{Apart, FolderSystem},
     way_out::Around,
 };
 
@@ -42,7 +53,7 @@ pub(crate) const REPOSITORY: &str = ".git";
 
 /// What can be done in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+pub(crate) enum Deed {
     Read,
     List,
     Search,
@@ -55,10 +66,12 @@ enum Deed {
     Restore,
     Shell(Use),
     Code(Tongue),
+    Work(Deal),
+    Publish,
 }
 
 /// Every deed by its name in packs; the shipped `workbench` uses each.
-const DEEDS: [(&str, Deed); 18] = [
+const DEEDS: [(&str, Deed); 22] = [
     ("read", Deed::Read),
     ("list", Deed::List),
     ("search", Deed::Search),
@@ -77,6 +90,10 @@ const DEEDS: [(&str, Deed); 18] = [
     ("job_list", Deed::Shell(Use::List)),
     ("python", Deed::Code(Tongue::Python)),
     ("javascript", Deed::Code(Tongue::JavaScript)),
+    ("publish", Deed::Publish),
+    ("work_preview", Deed::Work(Deal::Preview)),
+    ("work_merge", Deed::Work(Deal::Merge)),
+    ("work_take_back", Deed::Work(Deal::TakeBack)),
 ];
 
 impl Deed {
@@ -87,7 +104,10 @@ impl Deed {
             | Self::List
             | Self::Search
             | Self::Image
-            | Self::Shell(Use::Look | Use::Read | Use::Stop | Use::List) => false,
+            | Self::Shell(Use::Look | Use::Read | Use::Stop | Use::List)
+            | Self::Work(Deal::Preview)
+            // It changes nothing but what the harness keeps, as every result does.
+            | Self::Publish => false,
             Self::Write
             | Self::Edit
             | Self::Move
@@ -95,7 +115,8 @@ impl Deed {
             | Self::MakeFolder
             | Self::Restore
             | Self::Shell(Use::Run | Use::Start)
-            | Self::Code(_) => true,
+            | Self::Code(_)
+            | Self::Work(Deal::Merge | Deal::TakeBack) => true,
         }
     }
 
@@ -138,9 +159,15 @@ impl Hand {
         Ok(Self { system: binding.text("system")?.to_owned(), deed })
     }
 
+    /// The receipt of what was kept names it.
+    pub(crate) fn pick(&self) -> Pick<'_> {
+        let external_ref = (self.deed == Deed::Publish).then_some("/artifact");
+        Pick { external_ref, ..Pick::default() }
+    }
+
     /// Whether it takes its turn among commands, which take long.
     pub(crate) fn is_command(&self) -> bool {
-        matches!(self.deed, Deed::Shell(_) | Deed::Code(_))
+        matches!(self.deed, Deed::Shell(_) | Deed::Code(_) | Deed::Work(_))
     }
 }
 
@@ -151,10 +178,18 @@ pub(crate) struct Folder {
     path: PathBuf,
     shell: Option<Shell>,
     code: Option<Code>,
+    /// Where runs work, when not in the folder itself.
+    trees: Option<Trees>,
+    personal: Personal,
 }
 
 impl Folder {
-    pub(crate) fn new(name: &str, declared: &FolderSystem, vault: &Vault) -> Result<Self, Error> {
+    /// `kept`: where folders of runs are kept.
+    pub(crate) fn new(
+        name: &str,
+        declared: &FolderSystem,
+        (vault, kept): (&Vault, Option<&Path>),
+    ) -> Result<Self, Error> {
         let wrong = |problem: String| Error::System { system: name.to_owned(), problem };
         let path = declared.path.clone();
         if !path.is_absolute() {
@@ -164,7 +199,15 @@ impl Folder {
         let shell = shell.map(|rules| Shell::new((name, &path), rules, vault)).transpose()?;
         let code = declared.code.as_ref();
         let code = code.map(|rules| Code::new((name, &path), rules, vault)).transpose()?;
-        Ok(Self { name: name.to_owned(), path, shell, code })
+        let trees = declared.apart.map(|Apart::Worktree| Trees::new(name, declared, kept));
+        let trees = trees.transpose()?;
+        let personal = declared.redact;
+        Ok(Self { name: name.to_owned(), path, shell, code, trees, personal })
+    }
+
+    /// The folders of runs, where their work is kept apart.
+    pub(crate) fn trees(&self) -> Option<&Trees> {
+        self.trees.as_ref()
     }
 
     /// The tier its commands and code would run in, or what this machine is missing; none where it has neither.
@@ -197,6 +240,17 @@ impl Folder {
         if let Some(shell) = &self.shell {
             shell.over(tenant, run);
         }
+        if let Some(trees) = &self.trees {
+            trees.over(run);
+        }
+    }
+
+    /// The folder that a call works in.
+    async fn at(&self, call: &Call) -> Result<PathBuf, Failure> {
+        match &self.trees {
+            Some(trees) => trees.folder_of(&call.run).await,
+            None => Ok(self.path.clone()),
+        }
     }
 
     pub(crate) async fn call(
@@ -215,15 +269,32 @@ impl Folder {
         match hand.deed {
             Deed::Shell(wanted) => {
                 let shell = self.shell.as_ref().ok_or_else(|| has_no("shell", "shell"))?;
-                return shell.call(wanted, (call, around), departure).await;
+                let at = self.at(call).await?;
+                return shell.call(wanted, (call, around, &at), departure).await;
             }
             Deed::Code(tongue) => {
                 let code = self.code.as_ref().ok_or_else(|| has_no("interpreter", "code"))?;
-                return code.call(tongue, (call, around), departure).await;
+                let at = self.at(call).await?;
+                return code.call(tongue, (call, around, &at), departure).await;
+            }
+            Deed::Publish => {
+                let redactor = around.vault.redactor().with(self.personal);
+                let at = self.at(call).await?;
+                return artifact::keep(at, (call, around), (departure, redactor)).await;
+            }
+            Deed::Work(deal) => {
+                let trees = self.trees.as_ref().ok_or_else(|| {
+                    let name = &self.name;
+                    let message = format!(
+                        "runs change the folder of `{name}` itself; say `apart = \"worktree\"` under [systems.{name}]"
+                    );
+                    fail(Class::Permission, Landed::No, message)
+                })?;
+                return trees.call(deal, call, departure).await;
             }
             _ => {}
         }
-        let (deed, args, path) = (hand.deed, Arc::clone(&call.args), self.path.clone());
+        let (deed, args, path) = (hand.deed, Arc::clone(&call.args), self.at(call).await?);
         // What is to be taken back must leave a file that an image can hold.
         let file_bytes = match call.operation.facts.undo {
             Undo::Restore => IMAGE_BYTES,
@@ -275,136 +346,6 @@ fn check_repository(paths: &[&str]) -> Result<(), Failure> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reading {
-    path: String,
-    #[serde(default)]
-    from_line: Option<u64>,
-    #[serde(default)]
-    lines: Option<u64>,
-    #[serde(default)]
-    from_byte: Option<u64>,
-    #[serde(default)]
-    bytes: Option<u64>,
-}
-
-impl Reading {
-    fn range(&self, bytes: u64) -> Result<Range, Failure> {
-        match (self.from_line, self.lines, self.from_byte) {
-            (None, None, from) => Ok(Range::Bytes { from: from.unwrap_or(0), bytes }),
-            (from, lines, None) => {
-                let (from, lines) = (from.unwrap_or(1), lines.unwrap_or(u64::MAX));
-                Ok(Range::Lines { from, lines, bytes })
-            }
-            (_, _, Some(_)) => Err(refuse(
-                "read by lines or by bytes: `from_byte` does not go with `from_line` and `lines`",
-            )),
-        }
-    }
-}
-
-/// What somebody knows to be at a path: `absent`, `any`, or the SHA-256 that a read gave.
-#[derive(Clone, Copy)]
-struct Was(Expect);
-
-impl<'de> Deserialize<'de> for Was {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match text.as_str() {
-            "absent" => Ok(Self(Expect::Absent)),
-            "any" => Ok(Self(Expect::Any)),
-            hash => match hash.parse::<Hash>() {
-                Ok(hash) => Ok(Self(Expect::Hash(hash))),
-                Err(_) => {
-                    let known = "`was` is `absent`, `any`, or the sha256 that a read gave";
-                    Err(serde::de::Error::custom(known))
-                }
-            },
-        }
-    }
-}
-
-fn expected(was: Option<Was>, otherwise: Expect) -> Expect {
-    was.map_or(otherwise, |was| was.0)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Writing {
-    path: String,
-    text: String,
-    #[serde(default)]
-    was: Option<Was>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Editing {
-    path: String,
-    edits: Vec<OneEdit>,
-    #[serde(default)]
-    was: Option<Was>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OneEdit {
-    old: String,
-    new: String,
-    /// How often it is there: a number, or `all`; once where nothing is said.
-    #[serde(default)]
-    times: Option<Times>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Times {
-    So(usize),
-    Word(AllOfThem),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum AllOfThem {
-    All,
-}
-
-impl From<OneEdit> for Edit {
-    fn from(edit: OneEdit) -> Self {
-        let count = match edit.times {
-            None => Count::default(),
-            Some(Times::So(times)) => Count::Exactly(times),
-            Some(Times::Word(AllOfThem::All)) => Count::All,
-        };
-        Self { old: edit.old, new: edit.new, count }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Moving {
-    from: String,
-    to: String,
-    #[serde(default)]
-    was: Option<Was>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Naming {
-    path: String,
-    #[serde(default)]
-    was: Option<Was>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Restoring {
-    path: String,
-    image: Image,
-}
-
 pub(crate) fn read_args<T: DeserializeOwned>(args: &Value) -> Result<T, Failure> {
     T::deserialize(args).map_err(|error| refuse(format!("the arguments do not fit: {error}")))
 }
@@ -448,7 +389,9 @@ fn do_it(root: &Root, deed: Deed, args: &Value) -> Result<Value, Failure> {
             let image = root.before(&path).map_err(failed)?;
             Ok(json!({ "path": path, "image": to_value(&image)? }))
         }
-        Deed::Shell(_) | Deed::Code(_) => Err(refuse("what runs is no file")),
+        Deed::Shell(_) | Deed::Code(_) | Deed::Work(_) | Deed::Publish => {
+            Err(refuse("what runs is no file"))
+        }
         Deed::Write | Deed::Edit | Deed::Move | Deed::Remove | Deed::MakeFolder | Deed::Restore => {
             change(root, deed, args)
         }
@@ -518,7 +461,7 @@ fn to_value(value: &impl Serialize) -> Result<Value, Failure> {
 
 /// What `files` says, as a failure with its class. A change happens as a whole or not at all; only what the disk says
 /// about a change that is under way leaves that open.
-fn said(error: &files::Error, deed: Deed) -> Failure {
+pub(crate) fn said(error: &files::Error, deed: Deed) -> Failure {
     use files::Error as E;
     let (class, landed) = match error {
         E::Path { .. }

@@ -14,6 +14,8 @@
 //! before bytes leave (the pause between that look and the wire remains). And every failure says whether
 //! the effect may have landed; what nobody knows is `Unknown`, never `No`.
 
+pub mod apart;
+pub mod artifact;
 pub mod blob;
 mod builtin;
 mod calculator;
@@ -62,8 +64,8 @@ pub use gauge::{Health, OperationHealth};
 pub use mail::Notice;
 pub use secret::Secrets;
 pub use system::{
-    CodeRules, FolderSystem, Language, ProcessSystem, Search, ShellRules, System, Systems,
-    WebSystem, WorkerSystem,
+    Apart, CodeRules, ContainerRules, FolderSystem, Language, ProcessSystem, Search, ShellRules,
+    System, Systems, WebSystem, WorkerSystem,
 };
 pub use tap::Listen;
 pub use way_out::Traffic;

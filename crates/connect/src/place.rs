@@ -59,17 +59,25 @@ impl Place {
             problem: error.to_string(),
         })?;
         let out = WayOut::new(system, &rules.egress, (rules.tier, &profile), vault)?;
+        let walls = Walls::new(rules.tier, rules.container.as_ref());
+        let walls =
+            walls.map_err(|problem| Error::System { system: system.to_owned(), problem })?;
         let (system, folder) = (system.to_owned(), folder.to_owned());
-        Ok(Self { system, folder, walls: Walls::new(rules.tier), profile, out })
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        Ok(Self { system, folder, walls, profile, out })
     }
 
     /// The tier it would run in, or what this machine is missing.
     pub(crate) fn held(&self) -> Result<Tier, String> {
-        self.walls.held(&self.inside(Access::Change)?)
+        self.walls.held(&self.inside(Access::Change, &self.folder)?)
+    }
+
+    /// How a program ended, as results tell it, with the image that it ran on.
+    pub(crate) fn ended(&self, finished: &Finished, requests: &[Value]) -> Value {
+        let mut told = ended(finished, requests);
+        if let (Some(fields), Some(image)) = (told.as_object_mut(), self.walls.image()) {
+            fields.insert("image".to_owned(), json!(image));
+        }
+        told
     }
 
     /// Whether anything in it may ask the outside for something.
@@ -77,13 +85,13 @@ impl Place {
         self.out.is_open()
     }
 
-    /// The profile of one call, with its way out.
+    /// The profile of one call in a folder, the declared one or that of its run, with its way out.
     pub(crate) fn open(
         &self,
-        access: Access,
+        (access, at): (Access, &Path),
         (call, around): (&Call, &Around<'_>),
     ) -> Result<(Profile, Opened), Failure> {
-        let profile = self.inside(access);
+        let profile = self.inside(access, at);
         let mut profile =
             profile.map_err(|problem| fail(Class::Unavailable, Landed::No, problem))?;
         let out = match access {
@@ -133,9 +141,8 @@ impl Place {
 
     /// The profile as the folder is now: a command starts in it and may change what is in it, but not the repository that
     /// is there, where it could plant what `git` runs for whoever works there next.
-    fn inside(&self, access: Access) -> Result<Profile, String> {
+    fn inside(&self, access: Access, folder: &Path) -> Result<Profile, String> {
         let mut profile = self.profile.clone();
-        let folder = &self.folder;
         let folder = folder
             .canonicalize()
             .map_err(|error| format!("{} cannot be opened: {error}", folder.display()))?;
@@ -166,7 +173,7 @@ impl Place {
 }
 
 /// How a program ended, as results tell it.
-pub(crate) fn ended(finished: &Finished, requests: &[Value]) -> Value {
+fn ended(finished: &Finished, requests: &[Value]) -> Value {
     let outcome = &finished.outcome;
     let (exit_code, signal) = match outcome.end {
         End::Exit(code) => (Some(code), None),
@@ -237,12 +244,17 @@ mod tests {
         let paths = Paths { write: vec![opened.clone()], ..Paths::default() };
         let proxy = Some(folder.join("proxy"));
         let profile = Profile { paths, proxy, ..Profile::default() };
-        let rules = ShellRules { tier: Tier::Isolated, profile, egress: egress::Rules(Vec::new()) };
+        let rules = ShellRules {
+            tier: Tier::Isolated,
+            container: None,
+            profile,
+            egress: egress::Rules(Vec::new()),
+        };
         let vault = Vault::new(Secrets::default()).unwrap();
         let place = Place::new(("work", &folder), &rules, &vault).unwrap();
-        let change = place.inside(Access::Change).unwrap();
+        let change = place.inside(Access::Change, &folder).unwrap();
         assert_eq!(change.paths.write, [opened.clone(), folder.clone()]);
-        let look = place.inside(Access::Look).unwrap();
+        let look = place.inside(Access::Look, &folder).unwrap();
         assert!(look.paths.write.is_empty() && look.proxy.is_none());
         assert_eq!(look.paths.read, [opened, folder]);
     }

@@ -91,10 +91,17 @@ impl Program {
         let mut profile = declared.profile.clone();
         // What is run is named already.
         let path = PathBuf::from(program);
-        if path.is_absolute() && !profile.paths.none.contains(&path) {
+        let of_host = declared.tier < Tier::Container;
+        if of_host && path.is_absolute() && !profile.paths.none.contains(&path) {
             profile.paths.read.push(path);
         }
         profile.check().map_err(|error| wrong(error.to_string()))?;
+        // What an engine is told stands in its command line, and in what it keeps of the container.
+        if declared.tier >= Tier::Container && !declared.secrets.is_empty() {
+            return Err(wrong(
+                "`secrets` would be told to the container's engine, where others see them; have the proxy add them: `egress` with `inject`".to_owned(),
+            ));
+        }
         let mut shown = profile.clone();
         for (variable, secret) in &declared.secrets {
             vault.check(secret, &Use::by(name))?;
@@ -109,7 +116,7 @@ impl Program {
         let secrets = declared.secrets.iter().map(|(name, secret)| (name.clone(), secret.clone()));
         let (name, run, secrets) = (name.to_owned(), declared.run.clone(), secrets.collect());
         let out = WayOut::new(&name, &declared.egress, (declared.tier, &profile), vault)?;
-        let walls = Walls::new(declared.tier);
+        let walls = Walls::new(declared.tier, declared.container.as_ref()).map_err(&wrong)?;
         Ok(Self { name, run, profile, secrets, walls, out })
     }
 

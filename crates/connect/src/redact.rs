@@ -116,6 +116,13 @@ impl Redactor {
         }
     }
 
+    /// The first that must not be in these bytes: what would be put in its place, and where it begins.
+    #[must_use]
+    pub fn first_in(&self, bytes: &[u8]) -> Option<(String, usize)> {
+        let spans = self.spans(bytes, None);
+        spans.into_iter().next().map(|span| (span.mark, span.start))
+    }
+
     /// `None` when nothing is in it.
     fn scrubbed(&self, text: &str) -> Option<String> {
         let spans = self.spans(text.as_bytes(), None);

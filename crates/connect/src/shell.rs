@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     folder::read_args,
     jobs::{Jobs, Prepared, Started},
-    place::{Access, Place, ended, with_streams},
+    place::{Access, Place, with_streams},
     secret::Vault,
     system::ShellRules,
     way_out::Around,
@@ -69,13 +69,13 @@ impl Shell {
     pub(crate) async fn call(
         &self,
         wanted: Use,
-        (call, around): (&Call, &Around<'_>),
+        (call, around, at): (&Call, &Around<'_>, &Path),
         departure: &Departure,
     ) -> Result<Value, Failure> {
         match wanted {
-            Use::Run => self.run(Access::Change, (call, around), departure).await,
-            Use::Look => self.run(Access::Look, (call, around), departure).await,
-            Use::Start => self.start((call, around), departure).await,
+            Use::Run => self.run(Access::Change, (call, around, at), departure).await,
+            Use::Look => self.run(Access::Look, (call, around, at), departure).await,
+            Use::Start => self.start((call, around, at), departure).await,
             Use::Read => {
                 departure.leave()?;
                 self.jobs.read(call).await
@@ -100,7 +100,7 @@ impl Shell {
     async fn run(
         &self,
         access: Access,
-        (call, around): (&Call, &Around<'_>),
+        (call, around, at): (&Call, &Around<'_>, &Path),
         departure: &Departure,
     ) -> Result<Value, Failure> {
         let text = command_of(call)?;
@@ -113,22 +113,22 @@ impl Shell {
                 )));
             }
         }
-        let opened = self.place.open(access, (call, around))?;
+        let opened = self.place.open((access, at), (call, around))?;
         let command = Command::new(SHELL).arguments(["-c", &text]);
         let (finished, requests) =
             self.place.run((call, around, departure), opened, command).await?;
-        with_streams(&finished, &around.vault.redactor(), &ended(&finished, &requests))
+        with_streams(&finished, &around.vault.redactor(), &self.place.ended(&finished, &requests))
     }
 
     /// Starts a command that goes on: the result says which job it is.
     async fn start(
         &self,
-        (call, around): (&Call, &Around<'_>),
+        (call, around, at): (&Call, &Around<'_>, &Path),
         departure: &Departure,
     ) -> Result<Value, Failure> {
         let text = command_of(call)?;
         self.jobs.admit(call)?;
-        let (profile, out) = self.place.open(Access::Change, (call, around))?;
+        let (profile, out) = self.place.open((Access::Change, at), (call, around))?;
         let not_started = |error: std::io::Error| {
             let message = format!("the job was not started: {error}");
             fail(Class::Unavailable, Landed::No, message)

@@ -6,27 +6,77 @@ use kernel::{
     exception::{Class, Landed},
     port::Failure,
 };
-use sandbox::{Child, Command, End, Finished, Limit, Profile, Sandbox, Tier};
+use sandbox::{Child, Command, End, Finished, Limit, MicroVm, Pinned, Profile, Sandbox, Tier};
 use tokio::task::spawn_blocking;
 
-use crate::call::{Departure, clip, fail};
+use crate::{
+    call::{Departure, clip, fail},
+    system::ContainerRules,
+};
 
 /// Longest part of what a program wrote to its errors that a failure tells, in characters.
 pub(crate) const SAID_MAX_CHARS: usize = 300;
 
 /// The walls that programs of one system run between.
 #[derive(Clone, Debug)]
-pub(crate) struct Walls(Arc<dyn Sandbox>);
+pub(crate) struct Walls {
+    sandbox: Arc<dyn Sandbox>,
+    image: Option<String>,
+}
 
 impl Walls {
-    pub(crate) fn new(tier: Tier) -> Self {
-        Self(Arc::new(sandbox::Local::new(tier)))
+    /// The walls of a tier; what this machine is missing for them shows when they are asked for.
+    ///
+    /// # Errors
+    /// Says what is declared that does not go together.
+    pub(crate) fn new(tier: Tier, container: Option<&ContainerRules>) -> Result<Self, String> {
+        let (sandbox, image): (Arc<dyn Sandbox>, _) = match (tier, container) {
+            (Tier::Container, Some(rules)) => {
+                let engine = match (rules.engine, &rules.program) {
+                    (Some(engine), Some(program)) if program.is_absolute() => {
+                        Some((engine, program.clone()))
+                    }
+                    (_, Some(_)) => {
+                        return Err(
+                            "`container.program` needs `container.engine`, and an absolute path"
+                                .to_owned(),
+                        );
+                    }
+                    (Some(engine), None) => Some((engine, engine.usual_program())),
+                    (None, None) => None,
+                };
+                let pinned =
+                    Pinned::new(&rules.image, engine).map_err(|error| error.to_string())?;
+                (Arc::new(pinned), Some(rules.image.clone()))
+            }
+            (Tier::Container, None) => {
+                return Err(
+                    "`tier = \"container\"` needs `container.image`, by its digest: NAME@sha256:…"
+                        .to_owned(),
+                );
+            }
+            (_, Some(_)) => {
+                return Err(
+                    "`container` means something with `tier = \"container\"` alone".to_owned()
+                );
+            }
+            (Tier::MicroVm, None) => (Arc::new(MicroVm), None),
+            (Tier::Restricted | Tier::Isolated, None) => {
+                (Arc::new(sandbox::Local::new(tier)), None)
+            }
+        };
+        Ok(Self { sandbox, image })
+    }
+
+    /// The image that programs run on, by its digest.
+    pub(crate) fn image(&self) -> Option<&str> {
+        self.image.as_deref()
     }
 
     /// Whether this machine can hold the profile: the tier it would run in, or what is missing.
     pub(crate) fn held(&self, profile: &Profile) -> Result<Tier, String> {
-        let checked = self.0.check(profile);
-        checked.map(|_| self.0.tier()).map_err(|error| error.to_string())
+        let checked = self.sandbox.check(profile);
+        checked.map(|_| self.sandbox.tier()).map_err(|error| error.to_string())
     }
 
     /// Runs a program to its end. When the caller lets go before, it and all it started are killed.
@@ -57,7 +107,7 @@ impl Walls {
         departure: &Departure,
     ) -> Result<Child, Failure> {
         departure.leave()?;
-        let walls = Arc::clone(&self.0);
+        let walls = Arc::clone(&self.sandbox);
         let spawned = spawn_blocking(move || walls.spawn(&profile, command)).await;
         // Nothing runs when it could not be started.
         let not_started = |why: String| {

@@ -9,7 +9,7 @@ use std::{
 use ::web::{Engine, Limits};
 use egress::Rules;
 use kernel::{id::PrincipalId, operation::Rate};
-use sandbox::{Profile, Tier};
+use sandbox::{Engine as ContainerEngine, Profile, Tier};
 use serde::{Deserialize, Serialize};
 
 use crate::redact::Personal;
@@ -173,6 +173,9 @@ fn is_no(value: &bool) -> bool {
 pub struct FolderSystem {
     /// The folder; absolute, and there.
     pub path: PathBuf,
+    /// How the work of runs is kept apart; absent = not at all: runs change the folder itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<Apart>,
     /// The shell; absent = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<ShellRules>,
@@ -187,6 +190,15 @@ pub struct FolderSystem {
     pub redact: Personal,
 }
 
+/// How the work of runs is kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Apart {
+    /// Each run works in a folder of its own with what the commit holds that the repository stands at; the declared
+    /// folder is the top of that repository. What a run changed comes into a branch by a merge that was looked at.
+    Worktree,
+}
+
 /// What commands of a shell may reach beside the folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -194,6 +206,9 @@ pub struct ShellRules {
     /// How much stands between it and this machine; absent = `isolated`.
     #[serde(default = "isolated")]
     pub tier: Tier,
+    /// What it runs on where the tier is `container`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRules>,
     /// What it may reach; absent = the system's libraries and an empty temporary folder.
     #[serde(default)]
     pub profile: Profile,
@@ -202,15 +217,35 @@ pub struct ShellRules {
     pub egress: Rules,
 }
 
+/// The image that programs of the tier `container` run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerRules {
+    /// The image by its digest (`NAME@sha256:…`); it is there already, and nothing is ever pulled.
+    pub image: String,
+    /// `podman` or `docker`, rootless; absent = the one that this machine has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<ContainerEngine>,
+    /// Its program; absent = where it usually is. Needs `engine`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<PathBuf>,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
 fn is_usual(personal: &Personal) -> bool {
     *personal == Personal::default()
 }
 
-/// Languages that code may be in, and what it may reach beside the folder; always in the isolated tier.
+/// Languages that code may be in, and what it may reach beside the folder; in the isolated tier or a stronger one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodeRules {
+    /// How much stands between it and this machine; absent = `isolated`.
+    #[serde(default = "isolated")]
+    pub tier: Tier,
+    /// What it runs on where the tier is `container`; interpreters are then those of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRules>,
     /// What it may reach; absent = the system's libraries and an empty temporary folder.
     #[serde(default)]
     pub profile: Profile,
@@ -259,6 +294,9 @@ pub struct ProcessSystem {
     /// How much stands between it and this machine; absent = `restricted`.
     #[serde(default = "restricted")]
     pub tier: Tier,
+    /// What it runs on where the tier is `container`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRules>,
     /// What it may reach beside itself; absent = the system's libraries and an empty temporary folder.
     #[serde(default)]
     pub profile: Profile,
@@ -309,6 +347,20 @@ impl System {
             Self::Web(web) => web.redact,
             Self::Worker(worker) => worker.redact,
         }
+    }
+
+    /// The images that its programs run on, by their digests.
+    #[must_use]
+    pub fn images(&self) -> Vec<&str> {
+        let named = match self {
+            Self::Process(process) => [process.container.as_ref(), None],
+            Self::Folder(folder) => [
+                folder.shell.as_ref().and_then(|shell| shell.container.as_ref()),
+                folder.code.as_ref().and_then(|code| code.container.as_ref()),
+            ],
+            _ => [None, None],
+        };
+        named.into_iter().flatten().map(|rules| rules.image.as_str()).collect()
     }
 
     /// The kind, as configuration spells it.

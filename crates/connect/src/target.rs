@@ -1,6 +1,9 @@
 //! A declared system with what is kept for it: turns, clients, programs, and how its calls went.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::sync::Semaphore;
 
@@ -35,12 +38,14 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// `kept`: where folders of runs are kept.
+    ///
     /// # Errors
     /// A system that cannot be used as declared.
     pub(crate) fn new(
         name: &str,
         system: System,
-        vault: &Vault,
+        (vault, kept): (&Vault, Option<&Path>),
         circuit: CircuitRule,
     ) -> Result<Self, Error> {
         check_system(name, &system, vault)?;
@@ -54,7 +59,7 @@ impl Target {
             _ => None,
         };
         let folder = match &system {
-            System::Folder(declared) => Some(Folder::new(name, declared, vault)?),
+            System::Folder(declared) => Some(Folder::new(name, declared, (vault, kept))?),
             _ => None,
         };
         let pages = match &system {

@@ -111,6 +111,7 @@ pub(crate) struct Trial {
     pub(crate) secret: tempfile::NamedTempFile,
     pub(crate) circuit: CircuitRule,
     pub(crate) hooks: Vec<Operation>,
+    pub(crate) kept: Arc<tempfile::TempDir>,
 }
 
 impl Trial {
@@ -127,6 +128,7 @@ impl Trial {
             secret,
             circuit: CircuitRule::default(),
             hooks: Vec::new(),
+            kept: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
 
@@ -158,6 +160,7 @@ impl Trial {
             circuit: self.circuit,
             traffic: Arc::new(Unheard),
             listen: Arc::new(Unheard),
+            kept: Some(self.kept.path().to_owned()),
         };
         let secrets = Secrets::parse([("token", reference.as_str())]).unwrap();
         let connectors = Connectors::new(self.systems.clone(), secrets, host).unwrap();

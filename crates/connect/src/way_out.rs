@@ -17,6 +17,7 @@ use secrets::Use;
 use serde_json::{Value, json};
 
 use crate::{
+    blob::BlobSink,
     call::{Call, fail},
     clock::Clock,
     error::Error,
@@ -40,6 +41,7 @@ pub(crate) struct Around<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) traffic: &'a Arc<dyn Traffic>,
     pub(crate) listen: &'a Arc<dyn Listen>,
+    pub(crate) blobs: Option<&'a dyn BlobSink>,
 }
 
 /// What may leave a declared program; by default nothing.
@@ -78,8 +80,8 @@ impl WayOut {
         if rules.0.is_empty() {
             return Ok(Self::default());
         }
-        if tier != Tier::Isolated {
-            return Err(wrong("`egress` needs `tier = \"isolated\"`".to_owned()));
+        if tier < Tier::Isolated {
+            return Err(wrong("`egress` needs `tier = \"isolated\"` or \"container\"".to_owned()));
         }
         if profile.proxy.is_some() {
             return Err(wrong(

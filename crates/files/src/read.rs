@@ -110,6 +110,21 @@ impl Root {
     }
 }
 
+impl Root {
+    /// Reads a whole file, of at most [`Limits::file_bytes`](crate::Limits::file_bytes).
+    ///
+    /// # Errors
+    ///
+    /// As [`Root::read`], and [`Error::TooLarge`] for a larger one.
+    pub fn whole(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let (mut file, _) = self.open_file(Place::below(path)?)?;
+        let mut bytes = Vec::new();
+        let most = self.limits().file_bytes;
+        stream(path, &mut file, most, |piece| bytes.extend_from_slice(piece))?;
+        Ok(bytes)
+    }
+}
+
 /// Passes a whole file on piece by piece; how many bytes it had. More than `most` is an error.
 pub(crate) fn stream(
     path: &str,

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) const BUILTINS: [&str; 2] = ["time.now", "calculator.evaluate"];
 
 /// What is done in folders.
-pub(crate) const DEEDS: [&str; 18] = [
+pub(crate) const DEEDS: [&str; 22] = [
     "read",
     "list",
     "search",
@@ -37,6 +37,10 @@ pub(crate) const DEEDS: [&str; 18] = [
     "job_list",
     "python",
     "javascript",
+    "publish",
+    "work_preview",
+    "work_merge",
+    "work_take_back",
 ];
 
 /// What is asked of the web.

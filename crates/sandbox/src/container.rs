@@ -12,6 +12,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{self, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -63,6 +64,13 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// Where its program usually is.
+    #[must_use]
+    pub fn usual_program(self) -> PathBuf {
+        let found = step::find(self.program());
+        found.unwrap_or_else(|| Path::new("/usr/bin").join(self.program()))
+    }
+
     fn program(self) -> &'static str {
         match self {
             Self::Podman => "podman",
@@ -98,6 +106,60 @@ pub(crate) struct Run {
     name: String,
     /// What `create` is told behind the name and the labels.
     arguments: Vec<OsString>,
+}
+
+/// The image of a container, and the engine that runs it, which is looked for when it is first needed: what is declared
+/// can be read on a machine that has none.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    image: String,
+    engine: Option<(Engine, PathBuf)>,
+    found: Arc<Mutex<Option<Container>>>,
+}
+
+impl Pinned {
+    /// Takes an image by its digest, and an engine by its program where one is named.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Profile`] for an image without a digest.
+    pub fn new(image: &str, engine: Option<(Engine, PathBuf)>) -> Result<Self, Error> {
+        check_image(image)?;
+        Ok(Self { image: image.to_owned(), engine, found: Arc::default() })
+    }
+
+    /// The image, by its digest.
+    #[must_use]
+    pub fn image(&self) -> &str {
+        &self.image
+    }
+
+    fn container(&self) -> Result<Container, Error> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(container) = &*found {
+            return Ok(container.clone());
+        }
+        let container = match &self.engine {
+            Some((engine, program)) => Container::with_engine(*engine, program, &self.image),
+            None => Container::find(&self.image),
+        }?;
+        *found = Some(container.clone());
+        Ok(container)
+    }
+}
+
+impl Sandbox for Pinned {
+    fn tier(&self) -> Tier {
+        Tier::Container
+    }
+
+    fn check(&self, profile: &Profile) -> Result<Enforcement, Error> {
+        self.container()?.check(profile)
+    }
+
+    fn spawn(&self, profile: &Profile, command: Command) -> Result<Child, Error> {
+        self.container()?.spawn(profile, command)
+    }
 }
 
 impl Container {
@@ -178,6 +240,7 @@ impl Container {
             rules: Rules::default(),
             mounts: Mounts::default(),
             proxy: None,
+            proxy_port: None,
             limits: profile.limits,
             run_as: None,
             account: Account { uid: geteuid().as_raw(), gid: getegid().as_raw() },

@@ -4,6 +4,7 @@
 //! just executed has one thread and no secrets in memory, so what happens between fork and exec may allocate, and
 //! what guards a program has nothing that the program could want. See docs/adr/0030.
 
+mod bridge;
 mod guard;
 mod init;
 mod keeper;

@@ -42,7 +42,7 @@ use std::fmt;
 
 pub use capture::Captured;
 pub use child::{Child, End, Finished, Leash, Limit, Outcome};
-pub use container::{Container, Engine};
+pub use container::{Container, Engine, Pinned};
 pub use control::Control;
 pub use error::{Error, Feature};
 pub use local::{Command, Enforcement, Holder, Input, Local, Output};
@@ -68,11 +68,10 @@ pub enum Tier {
     Restricted,
     /// In namespaces of its own besides, where only what it was given exists: for shells, code and what others wrote.
     Isolated,
-    /// In a container of a rootless engine, on the tree of an image: see [`Container`]. No file of settings names it.
-    #[serde(skip_deserializing)]
+    /// In a container of a rootless engine, on the tree of an image: see [`Container`].
     Container,
-    /// On a kernel of its own: see [`MicroVm`]. No file of settings names it.
-    #[serde(skip_deserializing)]
+    /// On a kernel of its own: see [`MicroVm`].
+    #[serde(rename = "microvm")]
     MicroVm,
 }
 

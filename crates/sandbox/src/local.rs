@@ -238,6 +238,7 @@ impl Local {
             rules,
             mounts: resolve_mounts(&profile.mounts)?,
             proxy: profile.proxy.as_deref().map(|path| resolve("proxy", path)).transpose()?,
+            proxy_port: profile.proxy_port,
             limits: profile.limits,
             run_as: profile.run_as,
             account: profile.run_as.unwrap_or(own),
@@ -259,7 +260,7 @@ impl Local {
                     "`mounts` need a tree of their own, which the restricted tier does not have",
                 ));
             }
-            if profile.proxy.is_some() {
+            if profile.proxy.is_some() || profile.proxy_port.is_some() {
                 return Err(Error::lacking(
                     Feature::ProxySocket,
                     "this version of landlock cannot open one socket and leave the others closed",

@@ -10,6 +10,9 @@ use crate::error::Error;
 /// Highest number of paths, mounts or variables in a profile.
 pub const ENTRIES_MAX: usize = 1024;
 
+/// Lowest port that needs no right of its own.
+const PORT_MIN: u16 = 1024;
+
 /// Longest deadline, in milliseconds: a week.
 pub const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 
@@ -26,6 +29,11 @@ pub struct Profile {
     /// A Unix socket outside that is the only way out. Inside its path stands in `HARNESS_PROXY`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<PathBuf>,
+    /// A port of the loopback inside at which the same proxy is reached, for programs that know `HTTPS_PROXY` and no socket;
+    /// it stands in `HTTP_PROXY`, `HTTPS_PROXY` and their small spellings. Without it there is no TCP inside at all. For
+    /// the isolated tier only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_port: Option<u16>,
     /// How much it may use.
     pub limits: Limits,
     /// Every variable it sees; nothing is inherited. `TMPDIR` is added where it is not named.
@@ -46,6 +54,7 @@ impl Default for Profile {
         Self {
             paths: Paths::default(),
             proxy: None,
+            proxy_port: None,
             limits: Limits::default(),
             environment: [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8")].map(variable).into(),
             folder: None,
@@ -224,6 +233,10 @@ impl Profile {
         }
         if self.run_as.is_some_and(|account| account.uid == 0 || account.gid == 0) {
             return Err(Error::profile("run_as", "root is what it is there to avoid"));
+        }
+        if self.proxy_port.is_some_and(|port| port < PORT_MIN) {
+            let problem = format!("a port below {PORT_MIN} belongs to the system");
+            return Err(Error::profile("proxy_port", problem));
         }
         self.folder.iter().try_for_each(|path| check_path("folder", path))?;
         self.proxy.iter().try_for_each(|path| check_path("proxy", path))

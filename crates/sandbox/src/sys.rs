@@ -101,6 +101,24 @@ pub(crate) fn children_usage() -> (u64, u64) {
     (u64::try_from(spent).unwrap_or(0), u64::try_from(held).unwrap_or(0))
 }
 
+/// Takes the loopback of this process's network into use.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    // SAFETY: all zeros is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the request is whole, names a device and sets its flags, and lives until the call returns.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// A system call by number, for the probe: it does what a hostile program would. Gives the result or the error.
 ///
 /// Each argument is a plain number, or a pointer into a buffer that the caller keeps alive for the call. It is not an

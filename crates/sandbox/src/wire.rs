@@ -52,6 +52,8 @@ pub(crate) struct Order {
     pub(crate) rules: Rules,
     pub(crate) mounts: Mounts,
     pub(crate) proxy: Option<PathBuf>,
+    /// Where on the loopback inside the proxy is reached, too.
+    pub(crate) proxy_port: Option<u16>,
     pub(crate) limits: Limits,
     pub(crate) run_as: Option<Account>,
     /// The account of the program, as the host counts.

@@ -23,6 +23,7 @@ mod git;
 mod merge;
 mod names;
 mod repository;
+mod undo;
 
 pub use apart::{Kept, Separation};
 pub use git::Author;
@@ -303,6 +304,27 @@ impl Worktree {
     #[must_use]
     pub fn base(&self) -> &str {
         &self.job.base
+    }
+
+    /// When it was made, in Unix seconds: the time of its commits, so that the same folder makes the same commit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] where its account cannot be looked at.
+    pub fn made_at_s(&self) -> Result<u64, Error> {
+        let path = self.folder.join(JOB);
+        let found = fs::symlink_metadata(&path).map_err(Error::file("looking at", &path))?;
+        Ok(u64::try_from(found.mtime()).unwrap_or_default())
+    }
+
+    /// Whether the folder holds what it held at first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tree`] for more than the bounds allow, or what changes while it is read.
+    pub fn is_unchanged(&self) -> Result<bool, Error> {
+        let seen = scan(&self.path(), &self.job.submodules, self.bounds)?;
+        Ok(seen.left_out.is_empty() && seen.manifest == self.base)
     }
 
     /// Takes the folder away, with every change that was not applied.

@@ -125,6 +125,13 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/runs", "run.start", "Hand a task in words to an agent"),
     get("/v1/runs/{run}", "run.get", "One run in full"),
     get("/v1/runs/{run}/context", "run.context", "What each model call of a run saw"),
+    get("/v1/runs/{run}/artifacts", "run.artifacts", "Files a run published as results"),
+    get(
+        "/v1/runs/{run}/artifacts/{artifact}",
+        "run.artifact",
+        "What a published file holds, as base64, a piece at a time",
+    ),
+    get("/v1/runs/{run}/egress", "run.egress", "What a run's programs asked of the outside"),
     get("/v1/runs/{run}/plan", "plan.get", "The plan a run was begun with"),
     get("/v1/runs/{run}/events", "run.events", "A run's events, in order"),
     get("/v1/runs/{run}/receipts", "receipt.list", "A run's receipts"),
@@ -138,6 +145,12 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/runs/{run}/replay", "run.replay", "Replay a run from its journal, without effects"),
     post("/v1/runs/{run}/verify", "run.verify", "Verify a run's receipts"),
     post("/v1/runs/{run}/export", "run.export", "A bundle that verifies elsewhere"),
+    get("/v1/work", "work.list", "Work of runs that is kept apart, and was not dropped"),
+    get("/v1/runs/{run}/work", "work.preview", "What merging a run's work would come to"),
+    post("/v1/runs/{run}/work/merge", "work.merge", "Merge a run's work, as a run of its own"),
+    Route {
+        ..route(Verb::Delete, "/v1/runs/{run}/work", "work.drop", "Drop what a run did apart")
+    },
     get("/v1/approvals", "approval.list", "What waits for a decision, soonest expiry first"),
     get("/v1/approvals/{approval}", "approval.get", "The card of an open ask"),
     decide("/v1/approvals/{approval}/approve", "approve", "Yes, to exactly what was shown"),

@@ -9,10 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use kernel::{
-    id::{OperationId, RunId},
-    input::Now,
-};
+use kernel::input::Now;
 use receipts::key::Signer;
 use rustix::{
     fs::{FlockOperation, flock},
@@ -170,27 +167,4 @@ fn make_key(path: &Path) -> Result<Signer, Problem> {
     let written = file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n"));
     written.and_then(|()| file.sync_all()).map_err(|e| refuse(e.to_string()))?;
     Ok(signer)
-}
-/// What sandboxed programs ask of the outside stands in the log, with the run that they were started for.
-#[derive(Debug)]
-pub(super) struct Told;
-
-impl connect::Traffic for Told {
-    fn saw(&self, (run, operation): (&RunId, &OperationId), event: &connect::Departed) {
-        let refused = event.refusal.map(|refusal| refusal.code());
-        let (host, path) = (super::value::visible(&event.host), super::value::visible(&event.path));
-        let (method, port, status) = (&event.method, event.port, event.status);
-        let (out, back, took_ms) = (event.bytes_out, event.bytes_in, event.took_ms);
-        if let Some(refused) = refused {
-            tracing::warn!(
-                %run, %operation, %method, host, port, path, status, refused, out, back, took_ms,
-                "a program asked the outside for what no rule allows, or was cut off"
-            );
-        } else {
-            tracing::info!(
-                %run, %operation, %method, host, port, path, status, out, back, took_ms,
-                "a program asked something of the outside"
-            );
-        }
-    }
 }

@@ -376,6 +376,12 @@ fn config_digest(app: &App, caller: &Caller) -> Digest {
         "models": app.shelf.stock().operator().models,
         "systems": config.systems.iter().map(|(name, s)| (name, s.kind())).collect::<std::collections::BTreeMap<_, _>>(),
     });
+    let images = config.systems.iter().map(|(name, system)| (name, system.images()));
+    let images: std::collections::BTreeMap<_, _> =
+        images.filter(|(_, images)| !images.is_empty()).collect();
+    if let (Some(pinned), false) = (pinned.as_object_mut(), images.is_empty()) {
+        pinned.insert("images".to_owned(), json!(images));
+    }
     let hooks: Vec<_> = config.hooks.iter().map(|one| (one.operation(), &one.matches)).collect();
     if let (Some(pinned), false) = (pinned.as_object_mut(), hooks.is_empty()) {
         pinned.insert("hooks".to_owned(), json!(hooks));

@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod answers;
 pub mod approvals;
+pub mod artifacts;
 pub mod backups;
 pub mod bench;
 pub mod caller;
@@ -17,6 +18,7 @@ pub mod demo;
 pub mod desk;
 pub mod doctor;
 pub mod drill;
+pub mod egress;
 pub mod exceptions;
 pub mod explain;
 pub mod export;
@@ -52,12 +54,14 @@ pub mod sandbox;
 pub mod secrets;
 pub mod shelf;
 pub mod sinks;
+pub mod snapshots;
 pub mod socket;
 pub mod speech;
 pub mod timeline;
 pub mod trouble;
 pub mod turns;
 pub mod value;
+pub mod work;
 pub mod workers;
 
 use std::{path::Path, sync::Arc};
@@ -109,6 +113,7 @@ pub struct App {
     notifier: notify::Notifier,
     provider: Option<identity::Provider>,
     signer: Arc<Signer>,
+    egress: Arc<egress::Ledger>,
     _lock: Lock,
 }
 
@@ -141,7 +146,9 @@ impl App {
         let (stock, lost) = packs::stock(&config, &store).await?;
         let safe = secrets::safe(&config)?;
         let speech = Arc::new(Speech::default());
-        let around = (Arc::clone(&blobs), Arc::clone(&clock));
+        let egress = egress::Ledger::new(Arc::clone(&store), config.tenant.clone());
+        let egress = Arc::new(egress);
+        let around = (Arc::clone(&blobs), Arc::clone(&clock), Arc::clone(&egress));
         let connectors = open_connectors(&config, Arc::clone(&safe), around, &speech)?;
         let connectors = Arc::new(connectors);
         speech.withhold(&connectors);
@@ -189,6 +196,7 @@ impl App {
             notifier,
             provider,
             signer,
+            egress,
             _lock: lock,
         }))
     }
@@ -267,6 +275,7 @@ impl App {
     /// When the store cannot be closed; what was acknowledged is durable all the same.
     pub async fn shut_down(&self) -> Result<(), Problem> {
         self.engine.drain().await;
+        self.egress.settled().await;
         self.store.close().await?;
         Ok(())
     }
@@ -403,7 +412,7 @@ fn open_store(folder: &Path) -> Result<Arc<Sqlite>, Problem> {
 fn open_connectors(
     config: &Config,
     safe: Arc<Safe>,
-    (blobs, clock): (Arc<dyn Blobs>, Arc<dyn engine::Clock>),
+    (blobs, clock, egress): (Arc<dyn Blobs>, Arc<dyn engine::Clock>, Arc<egress::Ledger>),
     speech: &Arc<Speech>,
 ) -> Result<Connectors, Problem> {
     let declared =
@@ -420,8 +429,9 @@ fn open_connectors(
         validate: Arc::new(Schemas::new()) as Arc<dyn Validate>,
         blobs: Some(Arc::new(value::StoreSink(blobs))),
         circuit: config.circuit,
-        traffic: Arc::new(host::Told),
+        traffic: egress,
         listen: Arc::clone(speech) as _,
+        kept: Some(config.store.join(work::FOLDER)),
     };
     let hooks = config.hooks.iter().map(config::hooks::Declared::operation);
     let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;

@@ -7,12 +7,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    App, Caller, Right, agents, approvals, backups, checks, claims, config, contexts,
+    App, Caller, Right, agents, approvals, artifacts, backups, checks, claims, config, contexts,
     demo::Told,
-    doctor, drill, exceptions, explain, export, failures, gate, halts, identity, imports, intents,
-    kit, kpis, ledger, migration, packs, policies, previews,
+    doctor, drill, egress, exceptions, explain, export, failures, gate, halts, identity, imports,
+    intents, kit, kpis, ledger, migration, packs, policies, previews,
     problem::{Kind, Problem},
-    receipts, rollbacks, runs, sandbox, secrets, sinks, timeline, workers,
+    receipts, rollbacks, runs, sandbox, secrets, sinks, snapshots, timeline, work, workers,
 };
 
 /// Deepest nesting of a request: what is accepted from outside at all.
@@ -109,12 +109,19 @@ ops! {
     Own "run.events", "harness.event-list/v1" => timeline::events: timeline::ListEvents => timeline::EventList;
     Propose "run.start", "harness.agent-run/v1" => agents::start: agents::StartAgent => agents::AgentRun;
     Own "run.context", "harness.context/v1" => contexts::context: contexts::GetContext => contexts::ContextView;
+    Own "run.artifacts", "harness.artifact-list/v1" => artifacts::list: runs::NamedRun => artifacts::ArtifactList;
+    Own "run.artifact", "harness.artifact/v1" => artifacts::get: artifacts::GetArtifact => artifacts::ArtifactPiece;
+    Own "run.egress", "harness.egress-list/v1" => egress::list: egress::ListEgress => egress::EgressList;
     Operate "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
     Operate "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
     Handle "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;
     Read "run.rollback-preview", "harness.rollback-preview/v1" => previews::preview: previews::PreviewRollback => previews::RollbackPreview;
     Read "run.replay", "harness.replay/v1" => runs::replay: runs::ReplayRun => runs::ReplayView;
     Operate "run.export", "harness.exported/v1" => export::export: export::Export => export::Exported;
+    Read "work.list", "harness.work-list/v1" => work::list: intents::Nothing => work::WorkList;
+    Own "work.preview", "harness.work-preview/v1" => work::preview: work::LookAtWork => work::WorkPreview;
+    Propose "work.merge", "harness.submitted/v1" => work::merge: work::MergeWork => intents::Submitted;
+    Operate "work.drop", "harness.work-dropped/v1" => work::discard: work::DropWork => work::WorkDropped;
     Read "approval.list", "harness.approval-list/v1" => approvals::list: approvals::ListApprovals => approvals::ApprovalList;
     Read "approval.get", "harness.approval/v1" => approvals::get: approvals::GetApproval => approvals::Card;
     Decide "approval.decide", "harness.run/v1" => approvals::decide: approvals::Decide => runs::RunView;
@@ -294,6 +301,14 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("sandbox-explained".to_owned(), explained);
     let ended = published::<sandbox::Ended>("harness.sandbox-ended/v1");
     all.insert("sandbox-ended".to_owned(), ended);
+    let snapshot = published::<snapshots::SnapshotView>("harness.snapshot/v1");
+    all.insert("snapshot".to_owned(), snapshot);
+    let listed = published::<snapshots::SnapshotList>("harness.snapshot-list/v1");
+    all.insert("snapshot-list".to_owned(), listed);
+    let restored = published::<snapshots::SnapshotRestored>("harness.snapshot-restored/v1");
+    all.insert("snapshot-restored".to_owned(), restored);
+    let removed = published::<snapshots::SnapshotRemoved>("harness.snapshot-removed/v1");
+    all.insert("snapshot-removed".to_owned(), removed);
     let secret = published::<secrets::SecretView>("harness.secret/v1");
     all.insert("secret".to_owned(), secret);
     let listed = published::<secrets::SecretList>("harness.secret-list/v1");

@@ -290,7 +290,7 @@ fn read(path: Option<&Path>) -> Result<Profile, Problem> {
     }
 }
 
-fn problem(error: Error) -> Problem {
+pub(super) fn problem(error: Error) -> Problem {
     let kind = match &error {
         Error::Profile { .. }
         | Error::Inexpressible { .. }

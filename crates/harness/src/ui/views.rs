@@ -13,6 +13,7 @@ use super::{
 use crate::app::{
     App, Caller,
     approvals::{GetApproval, ListApprovals},
+    artifacts::ArtifactList,
     desk::Desk,
     exceptions::{ExceptionDetail, ExceptionList, GetException, ListExceptions},
     explain::Explanations,
@@ -170,7 +171,9 @@ pub async fn run(
 ) -> Result<Markup, Problem> {
     let caller = &visitor.caller;
     let frame = frame(app, visitor).await?;
+    let artifacts: ArtifactList = ask(app, caller, ("run.artifacts", json!({ "run": id }))).await?;
     let hand = pages::runs::Hand {
+        artifacts: &artifacts.items,
         refused: ops::check(caller, "run.steer").err().map(|problem| problem.detail),
         wrong: visitor.wrong.as_deref(),
     };

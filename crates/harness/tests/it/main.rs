@@ -57,4 +57,6 @@ mod ui;
 #[cfg(test)]
 mod web;
 #[cfg(test)]
+mod work;
+#[cfg(test)]
 mod workers;

@@ -67,6 +67,16 @@ elif mode == "asks":
             answer += part
         return answer.decode()
     print(json.dumps({"answers": [ask(url) for url in there]}))
+elif mode == "fetches":
+    import subprocess, urllib.request
+    there = json.loads(call["args"]["there"])
+    def fetch(url):
+        try:
+            return urllib.request.urlopen(url, timeout=10).read().decode()
+        except OSError as error:
+            return str(error)
+    curl = subprocess.run(["curl", "-s", there[0]], capture_output=True, text=True).stdout
+    print(json.dumps({"answers": [fetch(url) for url in there] + [curl]}))
 elif mode == "stands":
     if os.fork() == 0:
         os.execvp("sleep", ["sleep", call["args"]["there"]])
@@ -203,6 +213,15 @@ impl Shop {
         let submit = ["intent", "submit", intent, "--json", &inputs, "--idempotency-key", &key];
         let run = id_of(&self.json(&submit).document());
         self.json(&["run", "get", &run]).exits(0).document()
+    }
+
+    /// The configuration that a run is pinned to.
+    fn plan_config(&self, ended: &Value) -> Value {
+        let run = ended["run"]["id"].as_str().unwrap();
+        let events = self.json(&["run", "events", run]).exits(0).document();
+        let config = events["items"][0]["body"]["header"]["config"].clone();
+        assert!(config.is_string(), "{events:#}");
+        config
     }
 
     fn replays(&self, ended: &Value) {
@@ -343,7 +362,167 @@ fn a_program_asks_the_outside_only_what_rules_allow_and_never_sees_the_secret() 
         "{seen:#?}"
     );
     assert!(!seen[0].contains("mine"), "{seen:#?}");
+    // C146, C218: each is kept with its run, what was refused included.
+    let run = ended["run"]["id"].as_str().unwrap();
+    let egress = shop.json(&["run", "egress", run]).exits(0).document();
+    let items = egress["items"].as_array().unwrap();
+    let told: Vec<_> = items.iter().map(|one| (&one["path"], &one["refused"])).collect();
+    assert_eq!(told.len(), 3, "{egress:#}");
+    assert_eq!(told[0], (&json!("/open/1"), &json!(null)), "{egress:#}");
+    assert!(told[1..].iter().all(|(_, refused)| refused.is_string()), "{egress:#}");
+    assert!(!egress.to_string().contains(SECRET), "{egress:#}");
     assert!(!ended.to_string().contains(SECRET), "{ended:#}");
+}
+
+/// C146, C218, C220: what knows `HTTP_PROXY` and no socket asks under the same rules, and is written down as well.
+#[test]
+fn usual_programs_ask_through_a_port_under_the_same_rules() {
+    let shop = Shop::open("isolated");
+    if !shop.is_held() {
+        return;
+    }
+    let (port, seen) = echoing();
+    let config = fs::read_to_string(shop.path("harness.toml")).unwrap();
+    let paths = "[systems.tool.profile.paths]\n";
+    let config =
+        config.replace(paths, &format!("[systems.tool.profile]\nproxy_port = 3128\n{paths}"));
+    let rule = format!(
+        "[[systems.tool.egress]]\nhost = \"127.0.0.1\"\nscheme = \"http\"\nport = {port}\nmethods = [\"GET\"]\n\
+         paths = [\"/open/**\"]\nprivate = [\"127.0.0.1\"]\n"
+    );
+    fs::write(shop.path("harness.toml"), config + &rule).unwrap();
+    let connector = shop.path("pack/connectors/tool.yaml");
+    let text = fs::read_to_string(&connector).unwrap();
+    let text = text.replace("  look:\n", "  look:\n    egress: true\n");
+    fs::write(&connector, text.replace("  save:\n", "  save:\n    egress: true\n")).unwrap();
+    let pack = shop.path("pack/pack.yaml");
+    let text = fs::read_to_string(&pack).unwrap();
+    fs::write(&pack, text.replace("egress: []", "egress: [\"system:tool\"]")).unwrap();
+    let urls =
+        [format!("http://127.0.0.1:{port}/open/1"), format!("http://127.0.0.1:{port}/closed")];
+    let there = json!(urls).to_string();
+    let ended = shop.look("look", json!({ "mode": "fetches", "there": there }));
+    assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
+    let answers = ended["output"]["answers"].as_array().unwrap();
+    let answer = |n: usize| answers[n].as_str().unwrap();
+    assert!(answer(0).starts_with("GET /open/1 HTTP/1.1"), "{answers:#?}");
+    assert!(answer(1).contains("403"), "{answers:#?}");
+    assert!(answer(2).contains("curl/"), "{answers:#?}");
+    assert_eq!(seen.lock().unwrap().len(), 2, "what is refused goes nowhere");
+    let run = ended["run"]["id"].as_str().unwrap();
+    let egress = shop.json(&["run", "egress", run]).exits(0).document();
+    assert_eq!(egress["items"].as_array().unwrap().len(), 3, "{egress:#}");
+}
+
+const IMAGE: &str =
+    "example.org/tools@sha256:00000000000000000000000000000000000000000000000000000000000000aa";
+
+/// Speaks as podman does, as far as it is asked; what it runs, it runs on this machine.
+const ENGINE: &str = r#"#!/bin/sh
+state=@STATE@
+printf '%s\n' "$*" >> "$state/log"
+verb=$1; shift
+case $verb in
+info) echo '{"host":{"cgroupVersion":"v2","cgroupControllers":["cpu","memory","pids"],"security":{"rootless":true,"seccompEnabled":true}}}' ;;
+create)
+  for word; do
+    case $word in
+    --name=*) name=${word#--name=} ;;
+    --entrypoint=*) entry=${word#--entrypoint=} ;;
+    --*) ;;
+    *) break ;;
+    esac
+    shift
+  done
+  shift
+  mkdir -p "$state/$name"
+  printf '%s\n' "$entry" "$@" > "$state/$name/words"
+  echo 0123456789abcdef ;;
+start)
+  exec 3<&0
+  xargs -d '\n' -a "$state/$3/words" sh -c 'exec "$@" <&3' sh ;;
+rm) for name; do :; done; rm -rf "$state/$name" ;;
+inspect) echo false ;;
+*) : ;;
+esac
+"#;
+
+impl Shop {
+    fn reconfigure(&self, from: &str, to: &str) {
+        let config = fs::read_to_string(self.path("harness.toml")).unwrap();
+        assert!(config.contains(from), "{config}");
+        fs::write(self.path("harness.toml"), config.replace(from, to)).unwrap();
+    }
+
+    /// With an engine of this name and the image, beside the paths of the profile.
+    fn in_container(&self, container: &str) {
+        let paths = "[systems.tool.profile.paths]\n";
+        self.reconfigure(paths, &format!("[systems.tool.container]\n{container}\n{paths}"));
+    }
+}
+
+/// C226, C231: a program runs on an image that is pinned by its digest, by an engine that is asked for exactly that.
+#[test]
+fn a_program_runs_in_a_container_of_a_pinned_image() {
+    let shop = Shop::open("container");
+    let engine = shop.path("podman");
+    fs::create_dir(shop.path("engine")).unwrap();
+    let script = ENGINE.replace("@STATE@", &shop.path("engine").display().to_string());
+    fs::write(&engine, script).unwrap();
+    fs::set_permissions(&engine, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = engine.display();
+    // A secret is never told to an engine: it would stand in a command line.
+    let refused = shop.json(&["doctor"]).exits(2).problem();
+    assert!(refused["detail"].as_str().unwrap().contains("inject"), "{refused:#}");
+    shop.reconfigure("secrets = { TOOL_TOKEN = \"tool_token\" }\n", "");
+    shop.in_container(&format!(
+        "image = \"{IMAGE}\"\nengine = \"podman\"\nprogram = \"{program}\""
+    ));
+    assert_eq!(shop.doctor()["found"], "tool (container sandbox)");
+    let ended = shop.look("look", echo());
+    assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
+    assert_eq!(ended["output"]["call"]["args"], echo());
+    let log = fs::read_to_string(shop.path("engine/log")).unwrap();
+    let created = log.lines().find(|line| line.starts_with("create ")).unwrap();
+    for word in ["--network=none", "--pull=never", "--cap-drop=all", IMAGE] {
+        assert!(created.contains(word), "{word}: {created}");
+    }
+    // Another image is another configuration, which runs are pinned to.
+    let before = shop.plan_config(&ended);
+    let other = IMAGE.replace("00aa", "00bb");
+    shop.reconfigure(IMAGE, &other);
+    let again = shop.look("look", json!({ "mode": "echo", "there": "once more" }));
+    assert_ne!(shop.plan_config(&again), before);
+}
+
+/// C226, C227: what this machine lacks for a tier is refused by its name, and nothing runs in a weaker one.
+#[test]
+fn a_tier_that_is_not_there_is_refused_by_name() {
+    let shop = Shop::open("container");
+    shop.reconfigure("secrets = { TOOL_TOKEN = \"tool_token\" }\n", "");
+    let refused = shop.json(&["doctor"]).exits(2).problem();
+    assert!(refused["detail"].as_str().unwrap().contains("container.image"), "{refused:#}");
+    shop.in_container("image = \"example.org/tools:latest\"");
+    let refused = shop.json(&["doctor"]).exits(2).problem();
+    assert!(refused["detail"].as_str().unwrap().contains("digest"), "{refused:#}");
+    let nobody = shop.path("nobody").display().to_string();
+    let nowhere = format!("image = \"{IMAGE}\"\nengine = \"podman\"\nprogram = \"{nobody}\"");
+    shop.reconfigure("image = \"example.org/tools:latest\"", &nowhere);
+    let check = shop.doctor();
+    assert!(
+        check["result"] != "ok" && check["found"].as_str().unwrap().contains("engine"),
+        "{check:#}"
+    );
+    let ended = shop.look("look", echo());
+    assert_eq!(ended["run"]["status"], "failed", "{ended:#}");
+    assert!(
+        ended["troubles"][0]["said"].as_str().unwrap().contains("was not started"),
+        "{ended:#}"
+    );
+    shop.reconfigure(&format!("[systems.tool.container]\n{nowhere}\n"), "");
+    shop.reconfigure("tier = \"container\"", "tier = \"microvm\"");
+    let check = shop.doctor();
+    assert!(check["found"].as_str().unwrap().contains("/dev/kvm"), "{check:#}");
 }
 
 #[test]

@@ -246,8 +246,11 @@ fn refused_by_argument(order: &Order) -> Rules {
     }
     let unix = word(libc::AF_UNIX);
     if kept(Control::Sockets) {
-        for call in [libc::SYS_socket, libc::SYS_socketpair] {
-            add(call, &[Check(0, Test::IsNot(unix))]);
+        add(libc::SYS_socketpair, &[Check(0, Test::IsNot(unix))]);
+        if order.tier == Tier::Isolated && order.proxy.is_some() && order.proxy_port.is_some() {
+            add_tcp(&mut add);
+        } else {
+            add(libc::SYS_socket, &[Check(0, Test::IsNot(unix))]);
         }
     }
     if on_the_host && kept(Control::SocketNames) {
@@ -267,6 +270,16 @@ fn refused_by_argument(order: &Order) -> Rules {
         add(libc::SYS_utimensat, &[Check(1, Test::IsNoNull)]);
     }
     rules
+}
+
+/// TCP of the old kind as well, and nothing else: no datagrams, no raw sockets, no other protocol over streams.
+fn add_tcp(add: &mut impl FnMut(c_long, &[Check])) {
+    let (unix, inet) = (word(libc::AF_UNIX), word(libc::AF_INET));
+    add(libc::SYS_socket, &[Check(0, Test::IsNot(unix)), Check(0, Test::IsNot(inet))]);
+    let stream = Test::NotMasked(0xf, word(libc::SOCK_STREAM));
+    add(libc::SYS_socket, &[Check(0, Test::Is(inet)), Check(1, stream)]);
+    let others = [Check(2, Test::IsNot(0)), Check(2, Test::IsNot(word(libc::IPPROTO_TCP)))];
+    add(libc::SYS_socket, &[&[Check(0, Test::Is(inet))], &others[..]].concat());
 }
 
 /// Bits of a mode that make a file run as its owner or group, wherever a call takes a mode.

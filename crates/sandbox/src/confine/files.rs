@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
+    PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
 
 use super::scratch;
@@ -48,6 +48,11 @@ pub(super) fn prepare(order: &Order) -> Result<Option<RulesetCreated>, Fault> {
     }
     let rules = rules.create().map_err(fault)?;
     let rules = if kept(Control::Files) { name_files(rules, order)? } else { rules };
+    let port = order.proxy_port.filter(|_| kept(Control::Ports) && order.proxy.is_some());
+    let rules = match port {
+        Some(port) => rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp)).map_err(fault)?,
+        None => rules,
+    };
     Ok(Some(rules))
 }
 

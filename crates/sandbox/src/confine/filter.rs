@@ -44,6 +44,8 @@ pub(super) enum Test {
     AnyBit(u32),
     /// With this mask over it, it is this.
     Masked(u32, u32),
+    /// With this mask over it, it is anything but this.
+    NotMasked(u32, u32),
     /// A pointer that is there.
     IsNoNull,
 }
@@ -127,6 +129,9 @@ fn compile_rule(checks: &[Check]) -> Vec<sock_filter> {
             Test::AnyBit(bits) => vec![step(LOAD, low), jump(IF_ANY_BIT, bits, 0, end)],
             Test::Masked(mask, value) => {
                 vec![step(LOAD, low), step(AND, mask), jump(IF_EQUAL, value, 0, end)]
+            }
+            Test::NotMasked(mask, value) => {
+                vec![step(LOAD, low), step(AND, mask), jump(IF_EQUAL, value, end, 0)]
             }
             Test::IsNoNull => vec![
                 step(LOAD, low),
@@ -225,10 +230,14 @@ mod tests {
         let program = only(vec![
             vec![Check(0, Test::Is(1)), Check(1, Test::AnyBit(6))],
             vec![Check(2, Test::Masked(0xf, 2))],
+            vec![Check(3, Test::Is(5)), Check(4, Test::NotMasked(0xf, 1))],
         ]);
         let asks = |a, b, c| answer(&program, 7, [a, b, c, 0, 0, 0]);
         assert_eq!([asks(1, 2, 0), asks(1, 4, 0), asks(0, 0, 0x12)], [REFUSE; 3]);
         assert_eq!([asks(1, 1, 0), asks(0, 6, 0), asks(1, 0, 0x21)], [ALLOW; 3]);
+        let other = |d, e| answer(&program, 7, [0, 0, 0, d, e, 0]);
+        assert_eq!([other(5, 2), other(5, 0x12), other(5, 0)], [REFUSE; 3]);
+        assert_eq!([other(5, 1), other(5, 0x801), other(4, 2)], [ALLOW; 3]);
         assert_eq!(answer(&program, 8, [1, 2, 2, 0, 0, 0]), ALLOW, "another call");
     }
 

@@ -102,6 +102,11 @@ fn check(profile: &Profile) -> Result<(), Error> {
         let why = "this tier has no workspaces; name a restored snapshot or the folder of a job in `paths.write`";
         return Err(Error::lacking(Feature::Overlay, why));
     }
+    if profile.proxy_port.is_some() {
+        let why =
+            "nobody in a container passes a port on to the proxy; its socket is in `HARNESS_PROXY`";
+        return Err(Error::lacking(Feature::ProxySocket, why));
+    }
     if profile.run_as.is_some() {
         let why = "a rootless engine has the caller's account and no other";
         return Err(Error::lacking(Feature::RunAs, why));

@@ -12,13 +12,14 @@ use rustix::{
 };
 
 use super::{
+    bridge::Bridge,
     payload::{become_program, take_account},
     root,
 };
 use crate::{
     confine::empty_sets,
     control::Control,
-    sys::{Side, fork},
+    sys::{Side, fork, loopback_up},
     wire::{At, Fault, Order, say},
 };
 
@@ -34,14 +35,16 @@ pub(super) struct Ends {
 /// Never returns: the process ends with the program.
 pub(super) fn run(order: &Order, stdio: [OwnedFd; 3], ends: Ends) -> ! {
     let Ends { failure, mut status } = ends;
-    let started = build(order).and_then(|()| fork(0).at("fork"));
+    let started = build(order).and_then(|bridge| Ok((fork(0).at("fork")?, bridge)));
     match started {
-        Ok(Side::Child) => {
+        Ok((Side::Child, _)) => {
             drop(status);
             become_program(order, stdio, &failure)
         }
-        Ok(Side::Parent(program)) => {
+        Ok((Side::Parent(program), bridge)) => {
             drop((failure, stdio));
+            // Without it the program finds nobody at the port, and no other way out.
+            bridge.map_or(Ok(()), Bridge::serve).unwrap_or(());
             let ended = reap(program);
             status.write_all(&ended.to_le_bytes()).unwrap_or(());
             exit(0)
@@ -53,7 +56,12 @@ pub(super) fn run(order: &Order, stdio: [OwnedFd; 3], ends: Ends) -> ! {
     }
 }
 
-fn build(order: &Order) -> Result<(), Fault> {
+fn build(order: &Order) -> Result<Option<Bridge>, Fault> {
+    let port = order.proxy_port.filter(|_| order.proxy.is_some());
+    if port.is_some() {
+        // While there is the right to; nothing else is in this network.
+        loopback_up().at("loopback")?;
+    }
     if let Some(account) = order.run_as {
         take_account(account)?;
         // Taking an account clears it.
@@ -66,7 +74,10 @@ fn build(order: &Order) -> Result<(), Fault> {
         root::build(order)?;
     }
     set_dumpable_behavior(DumpableBehavior::NotDumpable).at("not dumpable")?;
-    if order.omitted.keeps(Control::Capabilities) { empty_sets() } else { Ok(()) }
+    if order.omitted.keeps(Control::Capabilities) {
+        empty_sets()?;
+    }
+    port.map(Bridge::open).transpose().at("port of the proxy")
 }
 
 /// Waits for every child until the program ended; its status as `wait` gives it.

@@ -24,6 +24,9 @@ use crate::{
 /// Where the proxy's socket is inside.
 pub(super) const PROXY: &str = "/run/harness/proxy.sock";
 
+/// What programs read where they are to ask a proxy.
+const VARIABLES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
+
 /// Becomes the program, or says through `failure` why not and ends.
 pub(super) fn become_program(order: &Order, stdio: [OwnedFd; 3], failure: &File) -> ! {
     let fault = match prepare(order, stdio) {
@@ -73,6 +76,12 @@ fn execute(order: &Order) -> Fault {
     }
     if order.proxy.is_some() {
         command.env("HARNESS_PROXY", PROXY);
+        let bridge = order.proxy_port.map(|port| format!("http://127.0.0.1:{port}"));
+        for (name, address) in VARIABLES.into_iter().zip(bridge.iter().cycle()) {
+            if !order.environment.contains_key(name) {
+                command.env(name, address);
+            }
+        }
     }
     let error: io::Error = command.exec();
     let errno = error.raw_os_error().unwrap_or(0);

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{
     PACKS, Worktree,
     git::{Author, line},
+    repository::is_name,
 };
 use crate::{
     capture::Captured,
@@ -277,9 +278,4 @@ fn clear(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         fs::remove_file(entry.path()).unwrap_or(());
     }
-}
-
-/// Whether that is how `git` names an object.
-fn is_name(text: &str) -> bool {
-    [40, 64].contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

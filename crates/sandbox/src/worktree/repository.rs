@@ -157,6 +157,27 @@ impl Repository {
         Err(said.failed(step))
     }
 
+    /// Takes a branch away, if it stands where it stood.
+    pub(crate) fn remove(&self, branch: &str, stood_at: &str) -> Result<(), Error> {
+        let name = self.full_name(branch)?;
+        let words = ["update-ref", "--no-deref", "-d", name.as_str(), stood_at];
+        self.git.run("taking the branch away", words).map(drop)
+    }
+
+    /// Whether a commit is among those that another one came from.
+    pub(crate) fn leads(&self, from: &str, to: &str) -> Result<bool, Error> {
+        let step = "comparing commits";
+        if !is_name(from) || !is_name(to) {
+            return Err(Error::git(step, "that is no name of a commit"));
+        }
+        let said = self.git.tell(step, ["merge-base", "--is-ancestor", from, to], |_| Ok(()))?;
+        match said.status.code() {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => Err(said.failed(step)),
+        }
+    }
+
     /// The whole name of a branch, if that is a name.
     fn full_name(&self, branch: &str) -> Result<String, Error> {
         let name = format!("refs/heads/{branch}");
@@ -171,4 +192,9 @@ impl Repository {
         let problem = "that is no name of a branch".to_owned();
         Err(Error::Branch { branch: branch.to_owned(), problem })
     }
+}
+
+/// Whether that is how `git` names an object.
+pub(super) fn is_name(text: &str) -> bool {
+    [40, 64].contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -10,6 +10,7 @@
 )]
 
 mod abuse;
+mod bridge;
 mod containers;
 mod corpus;
 mod endings;

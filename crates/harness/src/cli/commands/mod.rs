@@ -3,6 +3,7 @@
 mod about;
 mod agent;
 mod approval;
+mod artifact;
 mod backup;
 mod bench;
 mod chat;
@@ -26,9 +27,11 @@ mod schema;
 mod secret;
 pub(super) mod serve;
 mod single;
+mod snapshot;
 mod store;
 mod token;
 mod trouble;
+mod work;
 mod worker;
 mod world;
 

@@ -171,6 +171,24 @@ pub(super) enum Verb {
         #[arg(long)]
         current: bool,
     },
+    /// What its programs asked of the outside, what was refused included
+    Egress {
+        /// The run
+        run: String,
+        /// Where the page before ended
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+    },
+    /// Files that it published as results
+    Artifacts {
+        /// The run
+        run: String,
+    },
+    /// Write a file that it published, checked against its digest
+    Artifact(super::artifact::Fetch),
+    /// Work that runs did in folders of their own: look at it, merge it, drop it
+    #[command(subcommand)]
+    Work(super::work::Verb),
     /// Write one file that another machine can verify and replay
     Export(Export),
 }
@@ -306,6 +324,13 @@ impl Verb {
                 ))
             }
             Self::Rollback(args) => ask(args.asked()),
+            Self::Egress { run, after } => {
+                let body = json!({ "run": run, "after": after });
+                ask(Asked::new("run.egress", body, egress))
+            }
+            Self::Artifacts { run } => ask(super::artifact::list(&run)),
+            Self::Artifact(fetch) => Ok(fetch.outcome(context)),
+            Self::Work(verb) => ask(verb.asked()),
             Self::Replay { run, current } => {
                 let body = json!({ "run": run, "current": current });
                 let mut asked = Asked::new("run.replay", body, render::replay);
@@ -323,6 +348,26 @@ impl Verb {
                 ask(asked)
             }
         }
+    }
+}
+
+fn egress(answer: &Value, screen: &mut crate::cli::screen::Screen) {
+    let items = render::list(answer, "/items");
+    if items.is_empty() {
+        screen.line("Its programs asked nothing of the outside.");
+    }
+    for item in items {
+        let text = |pointer: &str| render::text(item, pointer);
+        let asked =
+            format!("{} {}:{}{}", text("/method"), text("/host"), text("/port"), text("/path"));
+        let came = match text("/refused") {
+            none if none.is_empty() => format!("{}, {} back", text("/status"), text("/bytes_in")),
+            refused => format!("refused: {refused}"),
+        };
+        screen.field(&text("/operation"), &format!("{asked} → {came}"));
+    }
+    if answer.get("next").is_some_and(Value::is_string) {
+        screen.field("more", &format!("--after {}", render::text(answer, "/next")));
     }
 }
 

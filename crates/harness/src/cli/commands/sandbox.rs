@@ -39,6 +39,9 @@ pub enum Verb {
         #[command(flatten)]
         held: Held,
     },
+    /// Keep what a folder holds, and make it again: to go on the next day, or two ways
+    #[command(subcommand)]
+    Snapshot(super::snapshot::Verb),
 }
 
 /// What a program is held to.
@@ -92,6 +95,7 @@ impl Verb {
                 let asked = Asked::new("sandbox.explain", Value::Null, explanation);
                 Ok(Outcome::Document { document, asked })
             }
+            Self::Snapshot(verb) => verb.outcome(context),
             Self::Run { held, command } => run(&held, &command, context),
         }
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::timeline;
 use crate::{
     app::{
+        artifacts::ArtifactView,
         lanes::Lanes,
         runs::{ListRuns, RunDetail, RunList, RunView},
         timeline::EventList,
@@ -136,6 +137,8 @@ pub(crate) struct Hand<'a> {
     /// Why they may neither hold nor stop it.
     pub(crate) refused: Option<String>,
     pub(crate) wrong: Option<&'a str>,
+    /// Files that the run published.
+    pub(crate) artifacts: &'a [ArtifactView],
 }
 
 /// One run.
@@ -167,6 +170,7 @@ pub(crate) fn detail(
                 }
             }
             (came_of_it(run))
+            (published(&view.id, hand.artifacts))
             (steps_card(frame, view, steps))
             @if !run.troubles.is_empty() { (troubles(frame, &run.troubles)) }
             (tell(frame, run, hand))
@@ -209,6 +213,25 @@ fn came_of_it(run: &RunDetail) -> Markup {
             }
         }
     }
+}
+
+/// Files that it published, each with the command that fetches it.
+fn published(run: &str, artifacts: &[ArtifactView]) -> Markup {
+    html! { div #published data-patch { @if !artifacts.is_empty() {
+        section.card aria-labelledby="published-title" {
+            header { div { h2 #published-title { "Files it published" } p.meta { "kept by their digests, and named in its receipts" } } }
+            div.wide { table.cards {
+                thead { tr { th scope="col" { "Name" } th scope="col" { "Digest" } th.num scope="col" { "Bytes" } th scope="col" { "Receipt" } th scope="col" { "Fetch it" } } }
+                tbody { @for one in artifacts { tr {
+                    td { span.strong { (crate::app::value::visible(&one.name)) } br; span.meta { code { (crate::app::value::visible(&one.path)) } } }
+                    td { (parts::digest(&one.artifact)) }
+                    td.num data-label="Bytes" { (one.size) }
+                    td { @if let Some(receipt) = &one.receipt { a href={ "/receipts/" (receipt) } { "Receipt" } } @else { "–" } }
+                    td { code { "harness run artifact " (run) " " (one.artifact) " --to FILE" } }
+                } } }
+            } }
+        }
+    } } }
 }
 
 /// Why an agent stopped, and what its model used.

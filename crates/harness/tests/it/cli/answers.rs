@@ -23,6 +23,7 @@ const ALONE: &[&[&str]] = &[
     &["intent", "submit", "churn_risk_read", "--input", "account=ACC-0007", "--wait"],
     &["run", "Look around and report"],
     &["run", "list"],
+    &["run", "work", "list"],
     &["approval", "list"],
     &["exception", "list"],
     &["halt", "list", "--all"],
@@ -102,6 +103,12 @@ fn hold_copies(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     hold(&["secret", "grant", "spare", "--system", "crm"]);
     hold(&["secret", "list"]);
     hold(&["secret", "remove", "spare"]);
+    let (folder, again) = (below("kept"), below("again"));
+    fs::create_dir(&folder).unwrap();
+    let taken = hold(&["sandbox", "snapshot", "take", &folder]);
+    hold(&["sandbox", "snapshot", "list"]);
+    hold(&["sandbox", "snapshot", "restore", taken["id"].as_str().unwrap(), &again]);
+    hold(&["sandbox", "snapshot", "remove", taken["id"].as_str().unwrap()]);
 }
 
 /// What makes, claims and installs: the pack is a small one, whose call somebody else makes.
@@ -200,6 +207,8 @@ fn every_answer_validates_against_its_published_schema() {
         &["run", "events", &run],
         &["run", "resume", &run],
         &["run", "replay", &run],
+        &["run", "artifacts", &run],
+        &["run", "egress", &run],
         &["run", "export", &run, "--to", bundle],
         &["run", "pause", &waiting],
         &["run", "rollback", &run, "--dry-run"],
@@ -224,7 +233,9 @@ fn every_answer_validates_against_its_published_schema() {
     seen.insert("demo".to_owned()); // Held by `the_demo_validates`: it needs a home of its own.
     // Held by `workers.rs`: a person takes no job.
     let of_workers = ["worker-lease", "worker-heartbeat", "worker-commit"];
-    seen.extend(of_workers.map(str::to_owned));
+    // Held by `work.rs`: they need a folder that runs work in.
+    let of_work = ["artifact", "work-preview", "work-dropped"];
+    seen.extend(of_workers.into_iter().chain(of_work).map(str::to_owned));
     let all: BTreeSet<String> =
         schemas.keys().filter(|kind| !kind.starts_with("file-")).cloned().collect();
     assert_eq!(seen, all, "a kind that no command answers, or the other way round");

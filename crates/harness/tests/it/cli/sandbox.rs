@@ -161,3 +161,46 @@ fn a_profile_that_cannot_be_held_runs_nothing() {
     let explained = office.json(&["sandbox", "explain"]).exits(0).document();
     assert_eq!(explained["profile"]["limits"]["processes"], 64, "{explained:#}");
 }
+
+/// C221, C224: a folder is kept, goes on two ways from there the next day, and what is equal has one name.
+#[test]
+fn a_folder_is_kept_goes_on_two_ways_and_equal_trees_have_one_name() {
+    let office = Office::served();
+    let at = |name: &str| office.path(name).display().to_string();
+    let snapshot = |words: &[&str]| office.json(&[&["sandbox", "snapshot"], words].concat());
+    let take = |folder: &str| {
+        let taken = snapshot(&["take", folder]).exits(0).document();
+        taken["id"].as_str().unwrap().to_owned()
+    };
+    fs::create_dir_all(office.path("project/src")).unwrap();
+    fs::write(office.path("project/src/main"), "one\n").unwrap();
+    let first = take(&at("project"));
+    fs::write(office.path("project/src/main"), "two\n").unwrap();
+    let second = take(&at("project"));
+    assert_ne!(first, second);
+    let listed = snapshot(&["list"]).exits(0).document();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{listed:#}");
+
+    // Another process, another day: nothing but the store is needed.
+    fs::remove_dir_all(office.path("project")).unwrap();
+    let (left, right) = (at("left"), at("right"));
+    let branched = snapshot(&["branch", &first[..12], &left, &right]).exits(0).document();
+    assert_eq!(branched["places"], serde_json::json!([left, right]));
+    assert_eq!([take(&left), take(&right)], [first.clone(), first.clone()]);
+    fs::write(office.path("left/src/main"), "two\n").unwrap();
+    fs::write(office.path("right/new"), "three\n").unwrap();
+    assert_eq!(take(&left), second, "the same by another way");
+    let third = take(&right);
+    assert!(third != first && third != second);
+
+    // Nothing is written over, and what is not there is said.
+    snapshot(&["restore", &first, &left]).exits(1);
+    assert_eq!(fs::read_to_string(office.path("left/src/main")).unwrap(), "two\n");
+    snapshot(&["restore", "0123456789", &at("none")]).exits(3);
+    snapshot(&["restore", "01", &at("none")]).exits(2);
+    snapshot(&["remove", &second]).exits(0);
+    snapshot(&["restore", &second, &at("none")]).exits(3);
+    snapshot(&["restore", &third, &at("again")]).exits(0);
+    assert_eq!(take(&at("again")), third);
+    assert!(!office.path("none").exists());
+}
