@@ -54,6 +54,7 @@ pub mod sinks;
 pub mod socket;
 pub mod speech;
 pub mod timeline;
+pub mod todo;
 pub mod trouble;
 pub mod turns;
 pub mod value;
@@ -140,7 +141,7 @@ impl App {
         let (stock, lost) = packs::stock(&config, &store).await?;
         let safe = secrets::safe(&config)?;
         let speech = Arc::new(Speech::default());
-        let around = (Arc::clone(&blobs), Arc::clone(&clock));
+        let around = (Arc::clone(&store), Arc::clone(&clock));
         let connectors = open_connectors(&config, Arc::clone(&safe), around, &speech)?;
         let connectors = Arc::new(connectors);
         speech.withhold(&connectors);
@@ -402,7 +403,7 @@ fn open_store(folder: &Path) -> Result<Arc<Sqlite>, Problem> {
 fn open_connectors(
     config: &Config,
     safe: Arc<Safe>,
-    (blobs, clock): (Arc<dyn Blobs>, Arc<dyn engine::Clock>),
+    (store, clock): (Arc<Sqlite>, Arc<dyn engine::Clock>),
     speech: &Arc<Speech>,
 ) -> Result<Connectors, Problem> {
     let declared =
@@ -414,13 +415,15 @@ fn open_connectors(
     let own = config.own_secrets.iter().map(|(name, reference)| (&**name, &**reference));
     let secrets = Secrets::parse(declared).and_then(|secrets| secrets.watching(own));
     let secrets = secrets.map_err(invalid)?.kept_in(safe);
+    let people = Arc::new(notify::Bell::new(config, &store, &clock));
     let host = Host {
         clock: Arc::new(host::OneClock(clock)),
         validate: Arc::new(Schemas::new()) as Arc<dyn Validate>,
-        blobs: Some(Arc::new(value::StoreSink(blobs))),
+        blobs: Some(Arc::new(value::StoreSink(store as Arc<dyn Blobs>))),
         circuit: config.circuit,
         traffic: Arc::new(host::Told),
         listen: Arc::clone(speech) as _,
+        people,
     };
     let hooks = config.hooks.iter().map(config::hooks::Declared::operation);
     let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;
