@@ -9,7 +9,7 @@ use kernel::{
     gate::Permit,
     id::Tenant,
     input::{Input, Now},
-    port::{Batch, Journal, SignedReceipt},
+    port::{Batch, Journal, Outcome, SignedReceipt},
     run::{Pending, Ports, Run, Status},
 };
 use store::Ram;
@@ -20,7 +20,10 @@ use crate::{
 };
 
 /// When everything happens: the length of a timestamp must not change.
-const AT: i64 = 1_800_000_000_000;
+pub(crate) const AT: i64 = 1_800_000_000_000;
+
+/// The same on the clock since boot.
+pub(crate) const BOOT_MS: u64 = 1_000;
 
 /// What one append held, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,11 +98,17 @@ impl Line {
     /// One action: its outcome is taken in and receipted, the next one walks the gate, and both are
     /// in the journal when this returns. False once the run is over.
     pub(crate) fn step(&mut self) -> Result<bool, Broken> {
+        let answer = Ok(self.world.answer());
+        self.step_by(|_| answer)
+    }
+
+    /// The same, where something makes the call.
+    pub(crate) fn step_by(&mut self, call: impl FnOnce(Permit) -> Outcome) -> Result<bool, Broken> {
         let Some(permit) = self.permits.pop() else {
             return Ok(false);
         };
         let (action, attempt) = (permit.action(), permit.attempt());
-        let outcome = Ok(self.world.answer());
+        let outcome = call(permit);
         let (judge, validate) = (&*self.world.judge, &*self.world.validate);
         let mut ports = Ports { judge, validate, salts: &mut self.salts };
         let input = Input::Outcome { action, attempt, outcome };
@@ -155,5 +164,5 @@ impl Line {
 }
 
 fn now() -> Now {
-    Now { at: AT, boot_ms: 1_000 }
+    Now { at: AT, boot_ms: BOOT_MS }
 }

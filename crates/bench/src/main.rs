@@ -7,7 +7,8 @@
 //! Reading order: this file (what is measured, in order), `report` (figures, goals, the table),
 //! `world` (the one run everything measures), then one file per question: `flow` (engine and
 //! SQLite), `action` (one action through the gate), `bytes`, `process`, `parked`, `service` and `reads` (a server
-//! over its own wire, `served`), `agent` (turns against a `model` that answers at once), `micro`. `floor` holds the
+//! over its own wire, `served`), `agent` (turns against a `model` that answers at once), `hands` (files, sandboxes and the
+//! way out), `micro`. `floor` holds the
 //! bare versions that figures are compared with. `docs/benchmarks.md` says how to read the table.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads clocks and lets processes settle")]
@@ -18,6 +19,7 @@ mod bytes;
 mod error;
 mod floor;
 mod flow;
+mod hands;
 mod line;
 mod micro;
 mod model;
@@ -43,6 +45,8 @@ use options::{Options, Output};
 use report::Report;
 
 fn main() -> ExitCode {
+    // It starts itself for every program in a sandbox.
+    sandbox::launcher::main_if_asked();
     let mut stderr = std::io::stderr();
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
@@ -65,7 +69,7 @@ fn main() -> ExitCode {
 type Question = (&'static str, fn(&Options, &mut Report) -> Result<(), Broken>);
 
 /// Everything measured, in the order of the table.
-const QUESTIONS: [Question; 10] = [
+const QUESTIONS: [Question; 11] = [
     ("flow", flow::measure),
     ("action", action::measure),
     ("judge", action::measure_judge),
@@ -75,6 +79,7 @@ const QUESTIONS: [Question; 10] = [
     ("service", service::measure),
     ("reads", reads::measure),
     ("agent", agent::measure),
+    ("hands", hands::measure),
     ("micro", micro::measure),
 ];
 

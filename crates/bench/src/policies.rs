@@ -15,7 +15,7 @@ pub(crate) const ASKED_ABOVE: i64 = 5_000_000;
 
 const OPERATOR: &str = r#"
 @id("op.permit") @reason("The agent may work on accounts.")
-permit (principal, action in [Action::"crm.get_account", Action::"crm.set_forecast"], resource);
+permit (principal, action in [Action::"crm.get_account", Action::"crm.set_forecast", Action::"files.read"], resource);
 @id("op.calls") @reason("Too many calls.")
 forbid (principal, action, resource) when { context.run.calls > 2000000 };
 @id("op.denied") @reason("Too many denials.")

@@ -19,6 +19,8 @@ pub(crate) enum Goal {
     AtLeast(f64),
     /// The ratio to the floor, at least.
     RatioAtLeast(f64),
+    /// The ratio to the floor, at most.
+    RatioAtMost(f64),
     /// Nothing: it is there to explain the others.
     None,
 }
@@ -71,7 +73,10 @@ impl Figure {
             Goal::AtMost(most) if value.median <= most => Verdict::Met,
             Goal::AtLeast(least) if value.median >= least => Verdict::Met,
             Goal::RatioAtLeast(least) if ratio.is_some_and(|ratio| ratio >= least) => Verdict::Met,
-            Goal::AtMost(_) | Goal::AtLeast(_) | Goal::RatioAtLeast(_) => Verdict::Missed,
+            Goal::RatioAtMost(most) if ratio.is_some_and(|ratio| ratio <= most) => Verdict::Met,
+            Goal::AtMost(_) | Goal::AtLeast(_) | Goal::RatioAtLeast(_) | Goal::RatioAtMost(_) => {
+                Verdict::Missed
+            }
             Goal::None => Verdict::NoGoal,
         };
         let (name, value, note) = (name.into(), Some(value), None);
@@ -139,6 +144,7 @@ fn ratio_row(figure: &Figure) -> Vec<String> {
         Goal::AtMost(most) => format!("<= {} {}", short(most), figure.unit),
         Goal::AtLeast(least) => format!(">= {} {}", short(least), figure.unit),
         Goal::RatioAtLeast(least) => format!(">= {}x", short(least)),
+        Goal::RatioAtMost(most) => format!("<= {}x", short(most)),
         Goal::None => "-".to_owned(),
     };
     let verdict = match figure.verdict {
@@ -210,6 +216,9 @@ mod tests {
         assert_eq!(verdict(Goal::AtMost(3.9), None), Verdict::Missed);
         assert_eq!(verdict(Goal::RatioAtLeast(0.4), floor(10.0)), Verdict::Met);
         assert_eq!(verdict(Goal::RatioAtLeast(0.41), floor(10.0)), Verdict::Missed);
+        assert_eq!(verdict(Goal::RatioAtMost(0.4), floor(10.0)), Verdict::Met);
+        assert_eq!(verdict(Goal::RatioAtMost(0.39), floor(10.0)), Verdict::Missed);
+        assert_eq!(verdict(Goal::RatioAtMost(9.0), None), Verdict::Missed, "no floor, no ratio");
         assert_eq!(verdict(Goal::RatioAtLeast(0.4), None), Verdict::Missed, "no floor, no ratio");
     }
 

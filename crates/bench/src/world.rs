@@ -46,6 +46,8 @@ pub(crate) enum Deed {
     Read,
     /// Sets its forecast, with a way back armed.
     Write,
+    /// Reads a file of a folder.
+    File,
 }
 
 impl Deed {
@@ -54,16 +56,18 @@ impl Deed {
         match self {
             Self::Read => "crm.get_account",
             Self::Write => "crm.set_forecast",
+            Self::File => "files.read",
         }
     }
 
-    /// Its arguments; `minor` is the amount written.
+    /// Its arguments; `minor` is the amount written, or where in the file the reading begins.
     pub(crate) fn args(self, minor: i64) -> Value {
         match self {
             Self::Read => json!({"account": "ACC-0042", "fields": ["name", "owner", "renewal"]}),
             Self::Write => json!({"account": "ACC-0042", "category": "commit",
                 "amount": {"minor": minor, "currency": "EUR"}, "days": 30,
                 "note": "Usage is up and the champion has stayed.", "tags": ["renewal", "q3"]}),
+            Self::File => json!({"path": FILE, "from_byte": minor}),
         }
     }
 
@@ -71,7 +75,8 @@ impl Deed {
     pub(crate) fn labels(self) -> LabelMap {
         let mut labels = LabelMap::uniform(label());
         let user = Label::new(Trust::User, Confidentiality::Internal);
-        labels.parts.insert("/account".to_owned(), user);
+        let named = if self == Self::File { "/path" } else { "/account" };
+        labels.parts.insert(named.to_owned(), user);
         if self == Self::Write {
             let mut note = Label::new(Trust::Verified, Confidentiality::Confidential);
             note.classes.insert("pii".to_owned());
@@ -80,6 +85,12 @@ impl Deed {
         labels
     }
 }
+
+/// The file that is read.
+pub(crate) const FILE: &str = "large.txt";
+
+/// The system that it is in.
+pub(crate) const FOLDER: &str = "work";
 
 /// A label that no rule minds.
 fn label() -> Label {
@@ -245,7 +256,7 @@ pub(crate) fn bundle(catalogue: &Catalogue) -> Result<Bundle, Broken> {
     }
 }
 
-/// Two operations that are used, ten that are not.
+/// Three operations that are used, ten that are not.
 pub(crate) fn catalogue() -> Result<Catalogue, Broken> {
     let account = || Some(ResourceRule { kind: "Account".to_owned(), id: "/account".to_owned() });
     let mut get = operation(Deed::Read.operation(), Effect::Read, Undo::None, Retry::Keyed);
@@ -270,7 +281,7 @@ pub(crate) fn catalogue() -> Result<Catalogue, Broken> {
         with: BTreeMap::from([("account".to_owned(), Binding::From("/args/account".to_owned()))]),
         image: Vec::new(),
     });
-    let mut operations: Vec<Operation> = vec![get, set];
+    let mut operations: Vec<Operation> = vec![get, set, read_file()];
     for n in 0..policies::OTHERS {
         let mut other = operation(&format!("other.op{n}"), Effect::Read, Undo::None, Retry::Never);
         other.input = Arc::new(json!({"type": "object", "required": ["id"],
@@ -278,6 +289,22 @@ pub(crate) fn catalogue() -> Result<Catalogue, Broken> {
         operations.push(other);
     }
     Catalogue::new(operations).doing("build the catalogue")
+}
+
+/// As the shipped pack `workbench` has it.
+fn read_file() -> Operation {
+    let mut read = operation(Deed::File.operation(), Effect::Read, Undo::None, Retry::Keyed);
+    read.timeout_ms = 30_000;
+    read.binding = Arc::new(json!({"kind": "folder", "system": FOLDER, "do": "read"}));
+    read.input = Arc::new(json!({"type": "object", "required": ["path"],
+        "additionalProperties": false, "properties": {
+            "path": {"type": "string", "minLength": 1, "maxLength": 4096},
+            "from_byte": {"type": "integer", "minimum": 0}}}));
+    read.output = Arc::new(json!({"type": "object", "required": ["content", "from", "size"],
+        "properties": {"content": {"type": "object"}, "from": {"type": "integer"},
+            "size": {"type": "integer"}, "hash": {"type": ["string", "null"]},
+            "next": {"type": ["object", "null"]}}}));
+    read
 }
 
 fn plan() -> Plan {
@@ -300,7 +327,7 @@ fn plan() -> Plan {
         pack_digest: Digest::default(),
         policy_digest: Digest::default(),
         config_digest: Digest::default(),
-        steps: vec![step(Deed::Read), step(Deed::Write)],
+        steps: vec![step(Deed::Read), step(Deed::Write), step(Deed::File)],
         playbook: Playbook { name: "bench".to_owned(), steps: Vec::new() },
         constants: Value::Null,
         hooks: Vec::new(),
@@ -336,7 +363,8 @@ fn header(catalogue: &Catalogue, plan: Digest) -> Result<Header, Broken> {
 
 fn line(deed: Deed, actions: usize) -> Result<Vec<Proposal>, Broken> {
     let operation = deed.operation().parse().doing("name the operation")?;
-    let (args, arg_labels) = (Arc::new(deed.args(policies::ASKED_ABOVE)), deed.labels());
+    let minor = if deed == Deed::File { 0 } else { policies::ASKED_ABOVE };
+    let (args, arg_labels) = (Arc::new(deed.args(minor)), deed.labels());
     let propose = |n| Proposal {
         step: format!("line[{n}]"),
         operation: kernel::id::OperationId::clone(&operation),

@@ -35,6 +35,7 @@ use crate::{
     mail,
     outside::{self, Outside},
     pages::Runner,
+    people::People,
     process::{Program, Tool},
     read::Reader,
     redact::Redactor,
@@ -77,6 +78,8 @@ pub struct Host {
     pub listen: Arc<dyn Listen>,
     /// Where folders of runs are kept whose work is kept apart; absent = no system may keep it so.
     pub kept: Option<PathBuf>,
+    /// Who tells people what runs have to say to them.
+    pub people: Arc<dyn People>,
 }
 
 /// All connectors of one installation.
@@ -363,7 +366,8 @@ impl Connectors {
         match binding {
             Binding::Builtin(builtin) => {
                 departure.leave()?;
-                let value = builtin.run(call, &*self.host.clock)?;
+                let host = (&*self.host.clock, &*self.host.people);
+                let value = builtin.run(call, host).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
             }
             Binding::Hook(hook) => {
@@ -562,7 +566,7 @@ fn compile(operation: &Operation) -> Result<Binding, Error> {
         "folder" => Hand::compile(&binding, operation).map(Binding::Folder),
         "web" => Runner::compile(&binding, operation).map(Binding::Web),
         "worker" => Chore::compile(&binding).map(Binding::Worker),
-        "builtin" => Builtin::compile(&binding).map(Binding::Builtin),
+        "builtin" => Builtin::compile(&binding, operation).map(Binding::Builtin),
         // Not among the kinds that are suggested: no pack declares one.
         "hook" => Hook::compile(&binding, operation).map(Binding::Hook),
         "outside" => outside::compile(&binding).map(|()| Binding::Outside),

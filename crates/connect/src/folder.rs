@@ -48,6 +48,9 @@ const IMAGE_BYTES: u64 = 180 * 1024;
 /// Most bytes of a result that this crate makes; the rest of what a result may hold is for redactions.
 pub(crate) const RESULT_BYTES: usize = PREVIEW_BYTES - 16 * 1024;
 
+/// Most bytes of the rest of a result that holds the content of a file.
+const AROUND_BYTES: usize = 1024;
+
 /// What `git` keeps its own things under.
 pub(crate) const REPOSITORY: &str = ".git";
 
@@ -355,11 +358,9 @@ fn do_it(root: &Root, deed: Deed, args: &Value) -> Result<Value, Failure> {
     match deed {
         Deed::Read => {
             let reading: Reading = read_args(args)?;
-            let asked =
-                usize::try_from(reading.bytes.unwrap_or(files::READ_BYTES)).unwrap_or(usize::MAX);
-            shrinking(asked.min(RESULT_BYTES), |bytes| {
-                to_value(&root.read(&reading.path, reading.range(bytes as u64)?).map_err(failed)?)
-            })
+            let range = reading.range(reading.bytes.unwrap_or(files::READ_BYTES))?;
+            let part = root.read_within(&reading.path, range, RESULT_BYTES - AROUND_BYTES);
+            to_value(&part.map_err(failed)?)
         }
         Deed::List => {
             let (mut rest, path) = without(args, "path")?;

@@ -39,6 +39,7 @@ pub mod outside;
 pub mod outward;
 pub mod pace;
 mod pages;
+pub mod people;
 mod place;
 mod process;
 mod read;
@@ -53,9 +54,11 @@ mod tap;
 mod target;
 #[cfg(test)]
 mod testing;
+pub mod todo;
 mod way_out;
 pub mod worker;
 
+pub use builtin::writes_todo;
 pub use circuit::CircuitRule;
 pub use connectors::{CONCURRENT_PER_SYSTEM_MAX, Connectors, Host};
 pub use egress::Event as Departed;

@@ -5,7 +5,9 @@
 
 mod exact;
 mod personal;
+mod runs;
 mod shapes;
+mod skip;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -349,20 +349,6 @@ impl System {
         }
     }
 
-    /// The images that its programs run on, by their digests.
-    #[must_use]
-    pub fn images(&self) -> Vec<&str> {
-        let named = match self {
-            Self::Process(process) => [process.container.as_ref(), None],
-            Self::Folder(folder) => [
-                folder.shell.as_ref().and_then(|shell| shell.container.as_ref()),
-                folder.code.as_ref().and_then(|code| code.container.as_ref()),
-            ],
-            _ => [None, None],
-        };
-        named.into_iter().flatten().map(|rules| rules.image.as_str()).collect()
-    }
-
     /// The kind, as configuration spells it.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -161,6 +161,7 @@ impl Trial {
             traffic: Arc::new(Unheard),
             listen: Arc::new(Unheard),
             kept: Some(self.kept.path().to_owned()),
+            people: Arc::new(Unheard),
         };
         let secrets = Secrets::parse([("token", reference.as_str())]).unwrap();
         let connectors = Connectors::new(self.systems.clone(), secrets, host).unwrap();
@@ -239,6 +240,20 @@ impl crate::Traffic for Unheard {
 
 impl crate::Listen for Unheard {
     fn wrote(&self, _: (&Tenant, &RunId, &kernel::id::OperationId), _: &str) {}
+}
+
+/// There is somebody of the role `finance`, and of no other.
+impl crate::people::People for Unheard {
+    fn tell<'a>(
+        &'a self,
+        word: crate::people::Word<'a>,
+    ) -> Task<'a, Result<Vec<String>, kernel::port::Failure>> {
+        let told = match word.to {
+            "finance" => Ok(vec![format!("mail {} of {}", word.to, word.key)]),
+            _ => Err(crate::call::refuse("nobody of that role can be told")),
+        };
+        Box::pin(std::future::ready(told))
+    }
 }
 
 impl Reply {

@@ -86,12 +86,22 @@ impl Root {
     /// [`Error::Absent`], [`Error::Kind`] for what is no regular file, [`Error::Outside`] or [`Error::Link`] for links
     /// that lead out or round, and [`Error::TooLarge`] for lines of a file above the limit.
     pub fn read(&self, path: &str, range: Range) -> Result<Part, Error> {
+        self.read_within(path, range, usize::MAX)
+    }
+
+    /// The same, where the content takes at most so many bytes as JSON: one that is longer is cut, and `next` says where.
+    /// The file is read once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Root::read`].
+    pub fn read_within(&self, path: &str, range: Range, json_bytes: usize) -> Result<Part, Error> {
         let place = Place::below(path)?;
         let (mut file, stat) = self.open_file(place)?;
         let most = self.limits().file_bytes;
         if size(&stat) > most {
             return match range {
-                Range::Bytes { from, bytes } => large(path, &mut file, from, bytes),
+                Range::Bytes { from, bytes } => large(path, &mut file, (from, bytes), json_bytes),
                 Range::Lines { .. } => Err(Error::TooLarge {
                     path: path.to_owned(),
                     what: "a file in bytes, read by lines,",
@@ -100,7 +110,7 @@ impl Root {
                 }),
             };
         }
-        let mut cut = Cut::new(range);
+        let mut cut = Cut::new(range, json_bytes);
         let mut hasher = Sha256::new();
         let total = stream(path, &mut file, most, |bytes| {
             hasher.update(bytes);
@@ -165,13 +175,20 @@ pub(crate) fn whole(path: &str, file: &mut File, most: u64) -> Result<Vec<u8>, E
 }
 
 /// Part of a file that is too large to be hashed: only that part is read.
-fn large(path: &str, file: &mut File, from: u64, bytes: u64) -> Result<Part, Error> {
+fn large(
+    path: &str,
+    file: &mut File,
+    (from, bytes): (u64, u64),
+    json_bytes: usize,
+) -> Result<Part, Error> {
     let failed = || Error::std(path, "reading the file");
     let total = file.seek(SeekFrom::End(0)).map_err(failed())?;
     let from = from.min(total);
     file.seek(SeekFrom::Start(from)).map_err(failed())?;
-    let mut cut = Cut::new(Range::Bytes { from: 0, bytes });
-    file.take(bytes.min(READ_BYTES_MAX)).read_to_end(&mut cut.kept).map_err(failed())?;
+    let mut cut = Cut::new(Range::Bytes { from: 0, bytes }, json_bytes);
+    let mut read = Vec::new();
+    file.take(bytes.min(READ_BYTES_MAX)).read_to_end(&mut read).map_err(failed())?;
+    cut.take(&read);
     cut.begin = from;
     Ok(cut.part(total, None))
 }
@@ -180,6 +197,9 @@ fn large(path: &str, file: &mut File, from: u64, bytes: u64) -> Result<Part, Err
 struct Cut {
     range: Range,
     most: usize,
+    /// How many bytes of JSON there is room for, and how many are left if this is a text.
+    json: usize,
+    json_left: usize,
     /// Bytes and lines that have passed before the part or in it.
     byte: u64,
     line: u64,
@@ -189,10 +209,20 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(range: Range) -> Self {
+    fn new(range: Range, json: usize) -> Self {
         let (Range::Bytes { bytes, .. } | Range::Lines { bytes, .. }) = range;
         let most = usize::try_from(bytes.min(READ_BYTES_MAX)).unwrap_or(usize::MAX);
-        Self { range, most, byte: 0, line: 1, begin: 0, kept: Vec::new(), done: false }
+        Self {
+            range,
+            most,
+            json,
+            json_left: json,
+            byte: 0,
+            line: 1,
+            begin: 0,
+            kept: Vec::new(),
+            done: false,
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -234,8 +264,10 @@ impl Cut {
             self.begin = self.byte;
         }
         let room = self.most.saturating_sub(self.kept.len());
+        let room = room.min(json_fitting(bytes, self.json_left));
         self.done |= bytes.len() > room;
         let bytes = bytes.get(..room).unwrap_or(bytes);
+        self.json_left = self.json_left.saturating_sub(json_bytes(bytes));
         self.kept.extend_from_slice(bytes);
         self.byte += bytes.len() as u64;
     }
@@ -250,6 +282,10 @@ impl Cut {
                 self.kept.truncate(whole);
             }
         }
+        if is_binary(&self.kept) {
+            // It goes as base64: three bytes take four.
+            self.kept.truncate((self.json / 4).saturating_mul(3));
+        }
         let end = from + self.kept.len() as u64;
         let next = (end < size).then(|| Next {
             byte: end,
@@ -262,6 +298,38 @@ impl Cut {
         });
         Part { content: content(self.kept), from, size, hash, next }
     }
+}
+
+/// How many bytes a byte of text takes as JSON.
+fn json_byte(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    }
+}
+
+/// How many bytes these take as JSON, if they are text.
+fn json_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().map(|byte| json_byte(*byte)).sum()
+}
+
+/// How many of these, if they are text, take at most so many bytes as JSON.
+fn json_fitting(bytes: &[u8], room: usize) -> usize {
+    if bytes.len() <= room / 6 || json_bytes(bytes) <= room {
+        return bytes.len();
+    }
+    let mut taken = 0_usize;
+    let fits = |byte: &&u8| {
+        taken = taken.saturating_add(json_byte(**byte));
+        taken <= room
+    };
+    bytes.iter().take_while(fits).count()
+}
+
+/// Whether this goes as base64.
+fn is_binary(bytes: &[u8]) -> bool {
+    bytes.contains(&0) || std::str::from_utf8(bytes).is_err()
 }
 
 /// How many bytes at the start are whole characters, if all that is wrong is that the last one is cut.

@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Builtins that exist.
-pub(crate) const BUILTINS: [&str; 2] = ["time.now", "calculator.evaluate"];
+pub(crate) const BUILTINS: [&str; 4] =
+    ["time.now", "calculator.evaluate", "todo.write", "people.notify"];
 
 /// What is done in folders.
 pub(crate) const DEEDS: [&str; 22] = [

@@ -71,6 +71,7 @@ fn verdict(operation: &str, args: Value) -> String {
     short(&bundle.judge(&question))
 }
 
+/// C152: by effect, not by its words.
 #[test]
 fn a_rule_reads_what_a_command_may_do_and_not_what_is_said_of_it() {
     for (command, expected) in [

@@ -372,6 +372,7 @@ fn a_permit_may_wait_for_evidence_and_a_forbid_may_be_final() {
     assert_eq!(short(&get().of(&operator(&never))), "deny by operator/r1");
 }
 
+/// C145: rules see which row it is and whose.
 #[test]
 fn principals_resources_labels_and_facts_are_seen() {
     let table = [

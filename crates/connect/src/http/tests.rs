@@ -560,6 +560,40 @@ async fn builtins_need_no_system() {
     assert!(error.contains("did you mean `time.now`?"), "{error}");
 }
 
+/// A list is written whole; a word to people needs a role with somebody in it, and says that it is a write.
+#[tokio::test]
+async fn a_list_is_kept_and_people_are_told_without_a_system() {
+    let system = System::Http {
+        url: "http://unused.invalid".to_owned(),
+        rate: None,
+        redact: crate::redact::Personal::default(),
+    };
+    let todo = json!({"kind": "builtin", "name": "todo.write"});
+    let trial = Trial::read(system.clone(), todo.clone());
+    assert!(crate::writes_todo(&trial.operation));
+    let output = trial.args(json!({"items": [{"text": "look"}]})).output().await;
+    assert_eq!(output["items"], json!([{"id": "1", "text": "look", "state": "open"}]));
+    let wrong = Trial::read(system.clone(), todo).args(json!({"items": [{"text": ""}]}));
+    assert_eq!(fail_with(wrong).await.class, Class::InvalidArguments);
+    let notify = json!({"kind": "builtin", "name": "people.notify"});
+    let tell = |to: &str, title: &str| {
+        let args = json!({"to": to, "title": title, "text": "See the run."});
+        let told = Trial::write(system.clone(), notify.clone()).args(args);
+        told.with(|trial| trial.operation.facts.egress = true)
+    };
+    let output = tell("finance", "The refund is there").output().await;
+    assert_eq!(output["to"], "finance");
+    assert!(output["told"][0].as_str().unwrap().starts_with("mail finance of "), "{output}");
+    for (to, title) in [("nobody", "x"), ("", "x"), ("finance", " ")] {
+        let failure = fail_with(tell(to, title)).await;
+        assert_eq!((failure.class, failure.landed), (Class::InvalidArguments, Landed::No));
+    }
+    for quiet in [Trial::read(system.clone(), notify.clone()), Trial::write(system, notify)] {
+        let error = quiet.connectors().check(&quiet.operation).unwrap_err().to_string();
+        assert!(error.contains("`egress: true`"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn one_system_serves_a_limited_number_of_calls_at_a_time() {
     let server = Server::start(|_| Reply::Hang).await;

@@ -2,22 +2,29 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{
+    AhoCorasick, AhoCorasickKind, Anchored, Input, MatchKind, StartKind,
+    automaton::OverlappingState,
+};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 use kernel::id::hex;
 
-use super::Span;
+use super::{Span, skip::Skip};
 
 /// Shortest spelling worth looking for: shorter ones would hit ordinary text.
 const PATTERN_MIN_BYTES: usize = 6;
 
+/// From this length on spellings are looked for apart from shorter ones, in bytes: the longer the shortest is, the longer
+/// are the strides over a text.
+const LONG_BYTES: usize = 16;
+
 /// Finds every spelling of every live secret.
 pub(super) struct Exact {
-    matcher: Option<AhoCorasick>,
-    marks: Vec<String>,
+    /// The short spellings and the long ones, where there are such.
+    groups: Vec<Group>,
     /// Longest spelling, in bytes.
     pub(super) longest: usize,
     /// Whether one of them goes over several lines.
@@ -26,7 +33,8 @@ pub(super) struct Exact {
 
 impl fmt::Debug for Exact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exact").field("spellings", &self.marks.len()).finish_non_exhaustive()
+        let spellings: usize = self.groups.iter().map(|group| group.marks.len()).sum();
+        f.debug_struct("Exact").field("spellings", &spellings).finish_non_exhaustive()
     }
 }
 
@@ -44,28 +52,75 @@ impl Exact {
         }
         let longest = patterns.keys().map(Vec::len).max().unwrap_or(0);
         let has_lines = patterns.keys().any(|spelling| spelling.contains(&b'\n'));
-        let (spellings, marks): (Vec<_>, Vec<_>) = patterns.into_iter().unzip();
-        let matcher = (!spellings.is_empty()).then(|| {
-            AhoCorasick::builder()
-                // What is faster takes hundreds of times the memory of long secrets.
-                .kind(Some(AhoCorasickKind::ContiguousNFA))
-                // Secrets may overlap: all of them are found, not the first of them.
-                .match_kind(MatchKind::Standard)
-                .build(&spellings)
-                .map_err(|_| "there are too many or too long secrets to look for".to_owned())
-        });
-        Ok(Self { matcher: matcher.transpose()?, marks, longest, has_lines })
+        let (long, short): (Patterns, Patterns) =
+            patterns.into_iter().partition(|(spelling, _)| spelling.len() >= LONG_BYTES);
+        let filled = [short, long].into_iter().filter(|patterns| !patterns.is_empty());
+        let groups = filled.map(Group::new).collect::<Result<_, _>>()?;
+        Ok(Self { groups, longest, has_lines })
+    }
+
+    /// What is looked for, with what is put in its place.
+    #[cfg(test)]
+    pub(super) fn spellings(&self) -> impl Iterator<Item = (&[u8], &str)> {
+        let all = self.groups.iter().flat_map(|group| group.spellings.iter().zip(&group.marks));
+        all.map(|(spelling, mark)| (spelling.as_slice(), mark.as_str()))
     }
 
     pub(super) fn find(&self, text: &[u8], spans: &mut Vec<Span>) {
-        let Some(matcher) = &self.matcher else { return };
-        let Ok(found) = matcher.try_find_overlapping_iter(text) else { return };
-        spans.extend(found.map(|one| Span {
-            from: one.start(),
-            start: one.start(),
-            end: one.end(),
-            mark: self.marks.get(one.pattern().as_usize()).cloned().unwrap_or_default(),
-        }));
+        for group in &self.groups {
+            group.find(text, spans);
+        }
+    }
+}
+
+/// Spellings with their marks.
+type Patterns = BTreeMap<Vec<u8>, String>;
+
+/// Spellings that are looked for together.
+struct Group {
+    skip: Skip,
+    /// Says which of them begin at a place.
+    matcher: AhoCorasick,
+    marks: Vec<String>,
+    #[cfg(test)]
+    spellings: Vec<Vec<u8>>,
+}
+
+impl Group {
+    fn new(patterns: Patterns) -> Result<Self, String> {
+        let (spellings, marks): (Vec<_>, Vec<_>) = patterns.into_iter().unzip();
+        let matcher = AhoCorasick::builder()
+            // What is faster takes hundreds of times the memory of long secrets.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .start_kind(StartKind::Anchored)
+            // Secrets may overlap: all of them are found, not the first of them.
+            .match_kind(MatchKind::Standard)
+            .build(&spellings)
+            .map_err(|_| "there are too many or too long secrets to look for".to_owned())?;
+        Ok(Self {
+            skip: Skip::new(&spellings),
+            matcher,
+            marks,
+            #[cfg(test)]
+            spellings,
+        })
+    }
+
+    fn find(&self, text: &[u8], spans: &mut Vec<Span>) {
+        for place in self.skip.places(text) {
+            let from_here = Input::new(text).range(place..).anchored(Anchored::Yes);
+            let mut state = OverlappingState::start();
+            // The automaton goes no further than one of them goes.
+            while self.matcher.try_find_overlapping(from_here.clone(), &mut state).is_ok() {
+                let Some(one) = state.get_match() else { break };
+                spans.push(Span {
+                    from: one.start(),
+                    start: one.start(),
+                    end: one.end(),
+                    mark: self.marks.get(one.pattern().as_usize()).cloned().unwrap_or_default(),
+                });
+            }
+        }
     }
 }
 

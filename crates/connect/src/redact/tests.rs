@@ -3,6 +3,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE},
 };
 use kernel::id::hex;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::{stream::LOOKED_AT_ONCE, *};
@@ -356,5 +357,93 @@ fn whole_lines_are_told_as_they_come() {
         }
         assert_eq!(String::from_utf8_lossy(&told), whole, "cut every {size}");
         assert!(scrubber.finish().is_empty());
+    }
+}
+
+/// Pieces of texts: what is looked for, what only begins like it, and what stands around it.
+fn piece() -> impl Strategy<Value = String> {
+    let key = (0_usize..27, any::<u64>()).prop_map(|(n, seed)| keys(seed % 1_000)[n].1.clone());
+    let spelled = (0_usize..11).prop_map(|n| every_spelling()[n].clone());
+    let part = prop_oneof![key.clone(), spelled.clone()]
+        .prop_flat_map(|text| (Just(text.clone()), 0..=text.len()))
+        .prop_map(|(text, end)| text.chars().take(end).collect::<String>());
+    prop_oneof![
+        key,
+        spelled,
+        part,
+        "[ -~]{0,40}",
+        "[a-zA-Z0-9+/_.=~-]{1,60}",
+        "[0-9 -]{1,30}",
+        "[A-Z0-9 ]{1,40}",
+        "\\PC{0,12}",
+        Just("4111 1111 1111 1111".to_owned()),
+        Just("3782-822463-10005".to_owned()),
+        Just("DE89 3704 0044 0532 0130 00".to_owned()),
+        Just("GB82WEST12345698765432".to_owned()),
+        Just("8271940".to_owned()),
+        "(password|API_KEY|clientSecret|secret|Private_Key|access_token)( ?[:=] ?)[\"']?[a-zA-Z0-9_-]{0,30}",
+        "(bearer|Basic|BEARER) [a-zA-Z0-9+/=]{0,40}",
+        "(postgres|https)://[a-z]{0,8}:?[a-zA-Z0-9]{0,16}@?[a-z.]{0,12}",
+        "(sk-|AKIA|ghp_|eyJ|cio|SG\\.|-----BEGIN |harness-ed25519-v1:)[a-zA-Z0-9]{0,50}",
+    ]
+}
+
+/// What is found when it is looked for everywhere, without any way to look at less.
+fn found_slowly(all: &Redactor, text: &[u8], before: Option<u8>) -> Vec<Span> {
+    let mut found = Vec::new();
+    for (spelling, mark) in all.exact.spellings() {
+        for start in 0..text.len() {
+            if text[start..].starts_with(spelling) {
+                let end = start + spelling.len();
+                found.push(Span { from: start, start, end, mark: mark.to_owned() });
+            }
+        }
+    }
+    let known = found.len();
+    shapes::find_slowly(text, before, &mut found);
+    personal::find_slowly(text, before, all.personal, &mut found);
+    joined(found, known)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// C159: what is fast finds what is found when every shape is held against every place.
+    #[test]
+    fn whatever_is_looked_for_everywhere_is_found(
+        pieces in proptest::collection::vec(piece(), 0..24),
+        gaps in proptest::collection::vec(prop_oneof!["", " ", "\n", "[!-/]"], 24),
+        before in proptest::option::of(any::<u8>()),
+        far in prop_oneof![Just(0_usize), 16_300_usize..16_400],
+    ) {
+        let apart = pieces.iter().zip(&gaps).map(|(piece, gap)| format!("{piece}{gap}"));
+        // What is written small piece by piece is cut somewhere.
+        let text = format!("{}{}", ".".repeat(far), apart.collect::<String>());
+        let all = every();
+        let spans = all.spans(text.as_bytes(), before);
+        prop_assert_eq!(spans, found_slowly(&all, text.as_bytes(), before), "{}", text);
+    }
+
+    /// The same, however the text is cut on its way.
+    #[test]
+    fn whatever_a_text_holds_it_is_clean_however_it_is_cut(
+        pieces in proptest::collection::vec(piece(), 0..12),
+        sizes in proptest::collection::vec(prop_oneof![1_usize..200, 1_usize..30_000], 1..8),
+        far in prop_oneof![3 => Just(0_usize), 1 => 56_000_usize..66_000],
+    ) {
+        let text = format!("{}{}", ", ".repeat(far / 2), pieces.join(" "));
+        let all = Arc::new(every());
+        let mut scrubber = Scrubber::new(Arc::clone(&all));
+        let (mut clean, mut rest) = (Vec::new(), text.as_bytes());
+        for size in sizes.iter().cycle() {
+            let (piece, others) = rest.split_at(rest.len().min(*size));
+            clean.extend(scrubber.push(piece));
+            rest = others;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        clean.extend(scrubber.finish());
+        prop_assert_eq!(String::from_utf8_lossy(&clean), all.scrub_text(&text));
     }
 }

@@ -204,6 +204,7 @@ async fn the_host_header_decides_nothing() {
     assert!(told.status == 200 && !told.body.contains("hidden.example"), "{told:?}");
 }
 
+/// C146: no raw address is a way past the rules.
 #[tokio::test]
 async fn raw_ports_are_not_tunnelled_to() {
     let server = Server::echo().await;

@@ -13,6 +13,7 @@ fn before(server: &Server) -> Ground {
     start(json!([server.rule()]), |_| {})
 }
 
+/// C218: each request is told, with what came of it.
 #[tokio::test]
 async fn a_request_that_a_rule_allows_is_sent_and_told_once() {
     let server = Server::echo().await;
@@ -392,6 +393,7 @@ async fn stopping_waits_for_what_is_under_way_and_cuts_what_does_not_end() {
     assert_eq!(Seen::codes(&ground.seen.wait(1).await), ["egress-stopped"]);
 }
 
+/// C146: names are looked up outside, and only those that a rule names. C218: what was refused is told too.
 #[tokio::test]
 async fn what_no_rule_allows_is_not_even_looked_up() {
     let script = Script::new(&[]);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::ground::{Script, Server, rules, setup, start};
 
+/// C146: what is not said does not pass.
 #[tokio::test]
 async fn nothing_passes_where_nothing_is_said() {
     let server = Server::echo().await;
@@ -21,6 +22,7 @@ async fn nothing_passes_where_nothing_is_said() {
     assert_eq!(server.taken(), 0);
 }
 
+/// C146, C218: by host, port, method and path.
 #[tokio::test]
 async fn a_rule_lets_through_what_it_says_and_nothing_beside_it() {
     let server = Server::echo().await;

@@ -100,6 +100,7 @@ fn files_and_folders_are_moved_and_removed() {
     }
 }
 
+/// C120: an edit fits exactly or nothing is changed.
 #[test]
 fn edits_are_made_one_after_the_other_and_all_or_none() {
     let ground = Ground::new();

@@ -139,6 +139,7 @@ fn everything_with(root: &Root, path: &str) -> String {
     seen
 }
 
+/// C120: `..`, links, encodings and look-alikes.
 #[test]
 fn no_spelling_of_a_path_reads_or_changes_what_is_outside() {
     for which in 0..2 {
@@ -409,6 +410,7 @@ fn nothing_outside_is_reached_while_a_file_turns_into_a_link() {
 }
 
 /// A folder is exchanged with a link that leads out, over and over, while everything is done below it.
+/// C120: by a race, too.
 #[test]
 fn nothing_outside_is_reached_while_a_folder_turns_into_a_link() {
     const ROUNDS: usize = 1_500;

@@ -130,3 +130,37 @@ fn a_folder_is_not_read_and_what_is_missing_is_said() {
     assert_eq!(root.read("c", Range::default()).unwrap_err().code(), "files.absent");
     assert_eq!(root.read("a/b/c", Range::default()).unwrap_err().code(), "files.absent");
 }
+
+/// C120: a part fits into what its reader has room for, written as JSON, whatever the file holds; parts are the file.
+#[test]
+fn a_part_takes_no_more_json_than_there_is_room_for() {
+    let ground = Ground::new();
+    let binary: Vec<u8> =
+        (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let quoted = "a \"quoted\" line\n\tand \u{1} more\n".repeat(3_000).into_bytes();
+    let mut broken = "żółw ".repeat(9_000).into_bytes();
+    broken.truncate(broken.len() - 3);
+    for bytes in [binary, quoted, broken, vec![0xff; 90_000], vec![1; 90_000]] {
+        ground.put("a", &bytes);
+        let (mut all, mut from) = (Vec::new(), 0);
+        loop {
+            let range = Range::Bytes { from, bytes: 1 << 20 };
+            let part = ground.root().read_within("a", range, 30_000).unwrap();
+            let json = serde_json::to_vec(&part.content).unwrap().len();
+            assert!(json <= 30_000 + 16, "{json} bytes of JSON");
+            match part.content {
+                Content::Text(text) => all.extend(text.into_bytes()),
+                Content::Binary(base64) => all.extend(STANDARD.decode(base64).unwrap()),
+            }
+            match part.next {
+                Some(next) => from = next.byte,
+                None => break,
+            }
+        }
+        assert!(all == bytes);
+    }
+    let range = Range::Lines { from: 1, lines: 5_000, bytes: 1 << 20 };
+    ground.put("lines", "0123456789\n".repeat(1_000));
+    let part = ground.root().read_within("lines", range, 1_200).unwrap();
+    assert_eq!(part.next, Some(Next { byte: 1_100, line: Some(101) }));
+}

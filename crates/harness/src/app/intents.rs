@@ -14,7 +14,7 @@ use pack::{Pins, Request, Routed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     App, Caller,
@@ -374,13 +374,15 @@ fn config_digest(app: &App, caller: &Caller) -> Digest {
         "budget": config.budget,
         "approvers": config.approvers,
         "models": app.shelf.stock().operator().models,
-        "systems": config.systems.iter().map(|(name, s)| (name, s.kind())).collect::<std::collections::BTreeMap<_, _>>(),
+        "systems": config.systems.iter().map(|(name, s)| (name, s.kind())).collect::<BTreeMap<_, _>>(),
     });
-    let images = config.systems.iter().map(|(name, system)| (name, system.images()));
-    let images: std::collections::BTreeMap<_, _> =
-        images.filter(|(_, images)| !images.is_empty()).collect();
-    if let (Some(pinned), false) = (pinned.as_object_mut(), images.is_empty()) {
-        pinned.insert("images".to_owned(), json!(images));
+    // What programs run in, as it was declared: other walls are another configuration, in every receipt.
+    let walled = |(_, system): &(&String, &connect::System)| {
+        matches!(system, connect::System::Process(_) | connect::System::Folder(_))
+    };
+    let sandboxes: BTreeMap<_, _> = config.systems.iter().filter(walled).collect();
+    if let (Some(pinned), false) = (pinned.as_object_mut(), sandboxes.is_empty()) {
+        pinned.insert("sandboxes".to_owned(), json!(sandboxes));
     }
     let hooks: Vec<_> = config.hooks.iter().map(|one| (one.operation(), &one.matches)).collect();
     if let (Some(pinned), false) = (pinned.as_object_mut(), hooks.is_empty()) {

@@ -58,6 +58,7 @@ pub mod snapshots;
 pub mod socket;
 pub mod speech;
 pub mod timeline;
+pub mod todo;
 pub mod trouble;
 pub mod turns;
 pub mod value;
@@ -148,7 +149,7 @@ impl App {
         let speech = Arc::new(Speech::default());
         let egress = egress::Ledger::new(Arc::clone(&store), config.tenant.clone());
         let egress = Arc::new(egress);
-        let around = (Arc::clone(&blobs), Arc::clone(&clock), Arc::clone(&egress));
+        let around = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&egress));
         let connectors = open_connectors(&config, Arc::clone(&safe), around, &speech)?;
         let connectors = Arc::new(connectors);
         speech.withhold(&connectors);
@@ -412,7 +413,7 @@ fn open_store(folder: &Path) -> Result<Arc<Sqlite>, Problem> {
 fn open_connectors(
     config: &Config,
     safe: Arc<Safe>,
-    (blobs, clock, egress): (Arc<dyn Blobs>, Arc<dyn engine::Clock>, Arc<egress::Ledger>),
+    (store, clock, egress): (Arc<Sqlite>, Arc<dyn engine::Clock>, Arc<egress::Ledger>),
     speech: &Arc<Speech>,
 ) -> Result<Connectors, Problem> {
     let declared =
@@ -424,14 +425,16 @@ fn open_connectors(
     let own = config.own_secrets.iter().map(|(name, reference)| (&**name, &**reference));
     let secrets = Secrets::parse(declared).and_then(|secrets| secrets.watching(own));
     let secrets = secrets.map_err(invalid)?.kept_in(safe);
+    let people = Arc::new(notify::Bell::new(config, &store, &clock));
     let host = Host {
         clock: Arc::new(host::OneClock(clock)),
         validate: Arc::new(Schemas::new()) as Arc<dyn Validate>,
-        blobs: Some(Arc::new(value::StoreSink(blobs))),
+        blobs: Some(Arc::new(value::StoreSink(store as Arc<dyn Blobs>))),
         circuit: config.circuit,
         traffic: egress,
         listen: Arc::clone(speech) as _,
         kept: Some(config.store.join(work::FOLDER)),
+        people,
     };
     let hooks = config.hooks.iter().map(config::hooks::Declared::operation);
     let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;

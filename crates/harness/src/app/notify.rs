@@ -7,6 +7,7 @@
 //! [`gather`] finds what opened and closed since it last looked, whether this process did it or not;
 //! [`send`] works the outbox off; [`slack`] takes answers.
 
+mod bell;
 mod gather;
 mod outbox;
 mod send;
@@ -37,6 +38,7 @@ use super::{
 };
 use outbox::Told;
 
+pub(super) use bell::Bell;
 pub use slack::{Signed, shown};
 
 /// How often it is looked for what has become due, at the longest.
@@ -51,9 +53,11 @@ const GATHER_EVERY: Duration = Duration::from_millis(200);
 enum Sort {
     Approval,
     Exception,
+    /// What a run has to say, and nobody has to answer.
+    Notice,
 }
 
-/// An approval or an exception, in ids and words of closed sets.
+/// An approval, an exception or a notice, in ids and words of closed sets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Subject {
@@ -172,6 +176,7 @@ impl App {
         let place = match subject.sort {
             Sort::Approval => "approvals",
             Sort::Exception => "exceptions",
+            Sort::Notice => return format!("{base}/runs/{}", subject.run),
         };
         format!("{base}/{place}/{}", subject.id)
     }
@@ -183,6 +188,8 @@ impl Sort {
         match self {
             Self::Approval => (Happening::ApprovalOpened, Happening::ApprovalClosed),
             Self::Exception => (Happening::ExceptionOpened, Happening::ExceptionClosed),
+            // It is said, and never over.
+            Self::Notice => (Happening::NoticePosted, Happening::NoticePosted),
         }
     }
 }

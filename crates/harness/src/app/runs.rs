@@ -21,6 +21,7 @@ use super::{
     problem::{Kind, Problem},
     rollbacks::{RollbackView, rollback_of},
     timeline::{ActionLine, action_lines},
+    todo::{TodoList, todo_of},
     trouble::{TroubleView, switched_off, troubles},
 };
 
@@ -141,6 +142,9 @@ pub struct RunDetail {
     pub tokens: Vec<String>,
     /// The last rollback: its result, and each effect.
     pub rollback: Option<RollbackView>,
+    /// What it still has to do by its own list; absent where it keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub todo: Option<TodoList>,
 }
 
 /// Stops or steers a run.
@@ -379,6 +383,7 @@ pub(super) fn detail_of(entry: &store::RunEntry, run: &Run, records: &[Record]) 
         exceptions: run.exceptions().into_iter().map(|e| e.id.to_string()).collect(),
         tokens: run.usable_tokens().into_iter().map(|t| t.id.to_string()).collect(),
         rollback: rollback_of(records),
+        todo: todo_of(run, records),
     }
 }
 

@@ -159,6 +159,46 @@ fn an_agent_looks_changes_and_everything_is_taken_back() {
     assert_eq!(tree(&bench.work("")), before, "what was there is there again");
 }
 
+/// A list that an agent keeps is in its run: shown as it was written last, and the same in a replay.
+#[test]
+fn an_agent_keeps_a_list_that_its_run_shows() {
+    let list = |first: &str, second: &str| {
+        json!({ "items": [
+            { "text": "look at the notes", "state": first },
+            { "id": "edit", "text": "edit main.rs", "state": second },
+        ] })
+    };
+    let model = Model::start([
+        Says::Calls(vec![("todo_write", list("doing", "open"))]),
+        Says::Calls(vec![("files_read", json!({ "path": "notes.txt" }))]),
+        Says::Calls(vec![("todo_write", list("done", "doing"))]),
+        Says::Calls(vec![("todo_write", list("doing", "doing"))]),
+        Says::Text("Half of it is done."),
+    ]);
+    let bench = Bench::furnished(&model);
+    let ended = bench.hand_over(&[]);
+    // A list that is none is a read that failed, and is said beside the answer.
+    assert_eq!(ended["run"]["status"], "partial", "{ended:#}");
+    let todo = &ended["todo"];
+    assert_eq!(
+        todo["items"],
+        json!([
+            { "id": "1", "text": "look at the notes", "state": "done" },
+            { "id": "edit", "text": "edit main.rs", "state": "doing" },
+        ]),
+        "what was no list changed nothing: {ended:#}"
+    );
+    let outcomes = outcomes(&ended);
+    assert_eq!(outcomes.last().unwrap().1, "failed:invalid_arguments", "{outcomes:?}");
+    let said = ended["troubles"][0]["said"].as_str().unwrap();
+    assert!(said.contains("one is done at a time"), "{said}");
+    let run = ended["run"]["id"].as_str().unwrap();
+    let shown = bench.json(&["run", "get", run, "-o", "table"]).exits(0).stdout;
+    assert!(shown.contains("look at the notes") && shown.contains("edit main.rs"), "{shown}");
+    let replay = bench.json(&["run", "replay", run]).exits(0).document();
+    assert_eq!(replay["identical"], true, "{replay:#}");
+}
+
 #[test]
 fn what_somebody_else_changed_is_never_overwritten() {
     let model = Model::start([
@@ -263,6 +303,7 @@ fn a_command_asks_runs_in_the_folder_and_sees_nothing_else() {
     assert!(!seen.contains("HOME=") && !seen.contains("scripted"), "{seen}");
 }
 
+/// C232: what is mounted to be read cannot be written, and that it was tried stands in the journal with what was said.
 #[test]
 fn a_command_cannot_plant_what_git_runs_for_somebody_else() {
     let command = "echo evil > .git/hooks/post-checkout || echo refused; ls .git/hooks";
@@ -275,9 +316,12 @@ fn a_command_cannot_plant_what_git_runs_for_somebody_else() {
     if !bench.has_shell() {
         return;
     }
-    bench.approve(&bench.hand_over(&["--write", "--shell"]));
+    let ended = bench.approve(&bench.hand_over(&["--write", "--shell"]));
     assert!(told(&model, 2)[0].to_string().contains("refused"), "{:#?}", told(&model, 2));
     assert!(!bench.work(".git/hooks/post-checkout").exists());
+    let run = ended["run"]["id"].as_str().unwrap();
+    let kept = bench.json(&["explain", run]).exits(0).document().to_string();
+    assert!(kept.contains("cannot create .git/hooks/post-checkout"), "{kept}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod accounting;
 mod bytes;
 mod gate;
+mod incidents;
 mod masks;
 mod matrix;
 mod risky;

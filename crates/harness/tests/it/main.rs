@@ -55,6 +55,8 @@ mod support;
 #[cfg(test)]
 mod ui;
 #[cfg(test)]
+mod walls;
+#[cfg(test)]
 mod web;
 #[cfg(test)]
 mod work;

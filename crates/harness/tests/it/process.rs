@@ -269,6 +269,8 @@ fn a_program_reads_its_call_and_answers_it_and_a_replay_needs_no_program() {
     }
 }
 
+/// C126: a connector that is turned against its host reads no credential of another, no file and no store. C146: without
+/// rules it has no network at all.
 #[test]
 fn a_program_reaches_neither_secrets_nor_the_store_nor_a_network() {
     for tier in ["restricted", "isolated"] {
@@ -525,6 +527,8 @@ fn a_tier_that_is_not_there_is_refused_by_name() {
     assert!(check["found"].as_str().unwrap().contains("/dev/kvm"), "{check:#}");
 }
 
+/// C128: what failed is told by its class, also to whoever plans next; C126: a program that crashes takes nothing else with
+/// it, since the next call of the same system is answered.
 #[test]
 fn every_way_to_fail_has_its_class() {
     let shop = Shop::open("restricted");
@@ -546,6 +550,35 @@ fn every_way_to_fail_has_its_class() {
         assert_eq!(trouble["landed"], "no", "{mode}: a read has no effect");
         shop.replays(&ended);
     }
+    assert_eq!(shop.look("look", echo())["run"]["status"], "succeeded", "the next one is answered");
+}
+
+/// C229, C231: what a program runs in is part of the configuration that its receipt names. Nothing widens it for a run that
+/// is under way; a wider one is another start under another digest.
+#[test]
+fn a_receipt_names_what_its_program_ran_in() {
+    let shop = Shop::open("restricted");
+    if !shop.is_held() {
+        return;
+    }
+    let config = |ended: &Value| {
+        assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
+        let receipt = ended["actions"][0]["receipt"].as_str().unwrap();
+        let receipt = shop.json(&["receipt", "get", receipt]).exits(0).document();
+        receipt["statement"]["predicate"]["config"].as_str().unwrap().to_owned()
+    };
+    // Each is a run of its own.
+    let other = |there: &str| json!({ "mode": "echo", "there": there });
+    let first = config(&shop.look("look", echo()));
+    assert_eq!(config(&shop.look("look", other("1"))), first, "the same walls");
+    let text = fs::read_to_string(shop.path("harness.toml")).unwrap();
+    let wider = text.replace(
+        "[systems.tool.profile.paths]\nread = [",
+        "[systems.tool.profile.paths]\nread = [\"/var\", ",
+    );
+    assert_ne!(wider, text);
+    fs::write(shop.path("harness.toml"), wider).unwrap();
+    assert_ne!(config(&shop.look("look", other("22"))), first, "wider walls are others");
 }
 
 /// What is cut is cut after secrets were taken out: half of one would not be known.

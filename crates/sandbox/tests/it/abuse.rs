@@ -1,4 +1,5 @@
-//! Programs that would use everything there is, or never end: contained, with the host as it was.
+//! Programs that would use everything there is, or never end: contained, with the host as it was (C217: processes, memory,
+//! disk, descriptors, processor time, output, and what runs on alone).
 
 use std::fs;
 

@@ -4,6 +4,7 @@ use sandbox::{Account, Command, Holder, Profile, Sandbox, Tier};
 
 use super::{folder, is_root, local, reachable_launcher, run, sh, text, tiers};
 
+/// C126: neither the memory nor the files nor the processes of one are there for the other.
 #[test]
 fn two_sandboxes_of_one_account_never_meet() {
     for tier in tiers() {
@@ -43,6 +44,7 @@ fn where_user_namespaces_are_missing_the_restricted_tier_counts_the_account_and_
     assert!(said.to_lowercase().contains("fork"), "the limit holds: {said}");
 }
 
+/// C230: a kernel that lacks a feature is told from one that has it, by the feature's name.
 #[test]
 fn where_namespaces_are_missing_the_isolated_tier_is_refused_by_name() {
     if !super::runs(Tier::Isolated) {

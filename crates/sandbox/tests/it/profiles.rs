@@ -1,7 +1,7 @@
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fs, io::Write as _, path::PathBuf};
 
 use sandbox::{
-    Account, Bind, Child, Command, End, Feature, Mounts, Profile, Sandbox, Tier, Tmpfs,
+    Account, Bind, Child, Command, End, Feature, Input, Mounts, Profile, Sandbox, Tier, Tmpfs,
     probe::attempts,
 };
 
@@ -58,6 +58,7 @@ fn what_makes_no_sense_is_refused_by_field() {
     refuses("run_as", |p| p.run_as = Some(Account { uid: 0, gid: 0 }));
 }
 
+/// C230: nothing runs under less than its profile; what is missing is named.
 #[test]
 fn what_a_tier_cannot_hold_is_refused_by_feature() {
     let missing = |tier: Tier, feature: Feature, change: fn(&mut Profile)| {
@@ -170,4 +171,31 @@ fn a_program_that_runs_as_its_owner_does_not() {
     let loose = local(Tier::Restricted).without(held_by.restricted.unwrap());
     let outcome = loose.spawn(&profile, whoami()).and_then(Child::wait).unwrap().outcome;
     assert_eq!(outcome.end, End::Exit(1), "without its controls it is root");
+}
+
+/// C229: what a program may reach is burned in when it starts. A profile that opens more is for who is started next; it
+/// opens nothing for who runs.
+#[test]
+fn what_is_opened_later_stays_closed_to_who_runs() {
+    let folder = folder();
+    let file = folder.path().join("opened-later");
+    fs::write(&file, "now you see it").unwrap();
+    let script = format!("read go; cat {0}; echo over", file.display());
+    let start = |tier, profile: &Profile| {
+        let (input, go) = std::io::pipe().unwrap();
+        let command = Command::new("/bin/sh").arguments(["-c", &script]);
+        let child = local(tier).spawn(profile, command.input(Input::From(input.into()))).unwrap();
+        (child, go)
+    };
+    let ends = |(child, mut go): (Child, std::io::PipeWriter)| {
+        go.write_all(b"go\n").unwrap();
+        child.wait().unwrap().output.text()
+    };
+    for tier in tiers() {
+        let running = start(tier, &Profile::default());
+        let mut wider = Profile::default();
+        wider.paths.read.push(file.clone());
+        assert_eq!(ends(start(tier, &wider)), "now you see itover\n", "{tier:?}");
+        assert_eq!(ends(running), "over\n", "{tier:?}");
+    }
 }

@@ -16,6 +16,7 @@ fn tree() -> (tempfile::TempDir, std::path::PathBuf) {
     (folder, root)
 }
 
+/// C232: what is mounted to be read is not written, what is mounted to be written is, and nothing else is there.
 #[test]
 fn what_is_open_is_open_and_no_more() {
     let (_folder, root) = tree();

@@ -108,6 +108,7 @@ fn letters(reading: &shell::Reading) -> String {
     letters.into_iter().collect()
 }
 
+/// C152: what is destroyed is told by what a command does, whatever wraps it and whatever its words are.
 #[test]
 fn every_command_of_the_corpus_reads_as_it_should() {
     assert!(CORPUS.len() >= 150, "{}", CORPUS.len());

@@ -7,7 +7,7 @@ use kernel::{
     project::Change,
     run::Status,
 };
-use store::{Log, Page, Query, Ram, RunFilter, Store};
+use store::{Erase, Log, Page, Query, Ram, RunFilter, Store};
 
 use crate::make::*;
 
@@ -120,4 +120,46 @@ async fn both_stores_tell_one_story() {
     );
     let error = ram.claim(tenant.clone(), run("none")).await.unwrap_err();
     assert!(matches!(error, JournalError::NoRun(_)));
+}
+
+/// C145: what a tenant reads and writes, in every step of an arbitrary history and in every list, is what it would be if
+/// nobody else were in the store, whatever another tenant does under the same names in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_tenant_notices_that_another_is_there() {
+    let folder = Folder::new();
+    let (alone, shared) = (Ram::new(), folder.open());
+    let (ours, theirs) = (tenant("ours"), tenant("theirs"));
+    for n in 0..STEPS {
+        // The other's histories are of the same runs, signals and customers, and are cut in anywhere.
+        for more in 0..Dice(n ^ 0x5eed).below(3) {
+            step(&*shared, Dice(n.wrapping_mul(31) + more), &theirs).await;
+        }
+        let told = step(&*shared, Dice(n), &ours).await;
+        assert_eq!(told, step(&alone, Dice(n), &ours).await, "step {n}");
+        assert!(!told.contains("theirs"), "step {n}: {told}");
+    }
+    let subjects = |customer: u64| vec![format!("customer:{customer}")];
+    for filter in (0..3)
+        .map(|customer| RunFilter { subjects: subjects(customer), ..RunFilter::default() })
+        .chain([RunFilter::default()])
+    {
+        let listed = shared.runs(&ours, filter.clone(), Page::default()).await.unwrap();
+        assert!(!listed.items.is_empty());
+        assert_eq!(listed, alone.runs(&ours, filter, Page::default()).await.unwrap());
+    }
+    let leaves = shared.leaves(&ours, 0, 999).await.unwrap();
+    assert_eq!(leaves, alone.leaves(&ours, 0, 999).await.unwrap());
+    assert_eq!(shared.log_size(&ours).await.unwrap(), leaves.len() as u64);
+    for customer in 0..3 {
+        let name = format!("customer:{customer}");
+        let erased = shared.erase_subject(&ours, &name).await.unwrap();
+        assert_eq!(erased, alone.erase_subject(&ours, &name).await.unwrap());
+    }
+    // And what was erased was ours alone.
+    let kept = shared.runs(&theirs, RunFilter::default(), Page::default()).await.unwrap();
+    assert!(!kept.items.is_empty());
+    for entry in kept.items {
+        let records = shared.events(&theirs, &entry.run, 0, 999).await.unwrap();
+        assert_eq!(records.len() as u64, entry.next_seq);
+    }
 }

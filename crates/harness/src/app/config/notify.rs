@@ -49,17 +49,21 @@ pub enum Happening {
     /// It needs nobody any more.
     #[serde(rename = "exception.closed")]
     ExceptionClosed,
+    /// A run has something to say to people.
+    #[serde(rename = "notice.posted")]
+    NoticePosted,
 }
 
 impl Happening {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ApprovalOpened,
         Self::ApprovalReminder,
         Self::ApprovalEscalated,
         Self::ApprovalClosed,
         Self::ExceptionOpened,
         Self::ExceptionClosed,
+        Self::NoticePosted,
     ];
 
     /// As it stands in messages.
@@ -72,6 +76,7 @@ impl Happening {
             Self::ApprovalClosed => "approval.closed",
             Self::ExceptionOpened => "exception.opened",
             Self::ExceptionClosed => "exception.closed",
+            Self::NoticePosted => "notice.posted",
         }
     }
 }

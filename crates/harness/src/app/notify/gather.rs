@@ -20,7 +20,11 @@ use super::{
     outbox::{Channel, Entry, MARK, Mark, More, State, TOLD, Told, document, read},
 };
 use crate::app::{
-    App, Caller, config::notify::Happening, exceptions::word, parse_id, problem::Problem,
+    App, Caller,
+    config::notify::{Happening, Notify},
+    exceptions::word,
+    parse_id,
+    problem::Problem,
 };
 
 /// How much further back it is looked than to the last look, in milliseconds: a run's clock may be behind.
@@ -177,24 +181,7 @@ impl App {
 
     /// Who is told of this. People are told what they can do something about, so not that it is over.
     fn channels(&self, happening: Happening, roles: &[String]) -> Vec<Channel> {
-        let notify = &self.config.notify;
-        let wanted = notify.webhooks.iter().filter(|hook| hook.events.contains(&happening));
-        let mut channels: Vec<Channel> =
-            wanted.map(|hook| Channel::Webhook { key: hook.key.clone() }).collect();
-        if [Happening::ApprovalClosed, Happening::ExceptionClosed].contains(&happening) {
-            return channels;
-        }
-        if let Some(mail) = &notify.mail {
-            let listed = roles.iter().map(|role| match mail.to.contains_key(role) {
-                true => role.as_str(),
-                false => "*",
-            });
-            let listed: BTreeSet<&str> =
-                listed.filter(|role| mail.to.contains_key(*role)).collect();
-            channels.extend(listed.into_iter().map(|role| Channel::Mail { role: role.to_owned() }));
-        }
-        channels.extend(notify.slack.is_some().then_some(Channel::Slack));
-        channels
+        channels(&self.config.notify, happening, roles)
     }
 
     /// Reminds of what is about to expire, and tells the next role.
@@ -273,6 +260,26 @@ impl App {
         };
         Ok(Caller::of(self.config.tenant.clone(), principal, None))
     }
+}
+
+/// Who is told of this, as it is configured.
+pub(super) fn channels(notify: &Notify, happening: Happening, roles: &[String]) -> Vec<Channel> {
+    let wanted = notify.webhooks.iter().filter(|hook| hook.events.contains(&happening));
+    let mut channels: Vec<Channel> =
+        wanted.map(|hook| Channel::Webhook { key: hook.key.clone() }).collect();
+    if [Happening::ApprovalClosed, Happening::ExceptionClosed].contains(&happening) {
+        return channels;
+    }
+    if let Some(mail) = &notify.mail {
+        let listed = roles.iter().map(|role| match mail.to.contains_key(role) {
+            true => role.as_str(),
+            false => "*",
+        });
+        let listed: BTreeSet<&str> = listed.filter(|role| mail.to.contains_key(*role)).collect();
+        channels.extend(listed.into_iter().map(|role| Channel::Mail { role: role.to_owned() }));
+    }
+    channels.extend(notify.slack.is_some().then_some(Channel::Slack));
+    channels
 }
 
 /// When this percentage of an ask's time is left.

@@ -1,8 +1,11 @@
 //! The outbox: what is to be said, to whom, and what became of it. Small documents beside the journal.
 
-use kernel::{Digest, id::At};
+use kernel::{
+    Digest,
+    id::{At, Tenant},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use store::{Document, Documents as _, Expected};
+use store::{Document, Documents, Expected};
 
 use super::Subject;
 use crate::app::{
@@ -126,17 +129,7 @@ pub(super) struct Mark {
 impl App {
     /// Writes what somebody is to be told, once: whatever has this name already stands.
     pub(super) async fn enqueue(&self, entry: Entry) -> Result<(), Problem> {
-        let (tenant, id) = (&self.config.tenant, name_of(&entry, self.config.tenant.as_str()));
-        for kind in [NOTICE, LOST] {
-            if self.store.document(tenant, kind, &id).await?.is_some() {
-                return Ok(());
-            }
-        }
-        let document = document(NOTICE, (&id, Some(self.now())), &entry)?;
-        match self.store.keep(tenant, document, Expected::Absent).await {
-            Ok(_) | Err(store::Error::Stale { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        enqueue(&*self.store, (&self.config.tenant, self.now()), entry).await
     }
 
     /// Remembers that something is open, and when to look at it again.
@@ -181,6 +174,25 @@ impl App {
             told.push(format!("{what} of {id} to {channel}, after {tries}: {why}"));
         }
         Ok((unresolved, told))
+    }
+}
+
+/// Writes what somebody is to be told, once and from now on: whatever has this name already stands.
+pub(super) async fn enqueue(
+    store: &dyn Documents,
+    (tenant, now): (&Tenant, At),
+    entry: Entry,
+) -> Result<(), Problem> {
+    let id = name_of(&entry, tenant.as_str());
+    for kind in [NOTICE, LOST] {
+        if store.document(tenant, kind, &id).await?.is_some() {
+            return Ok(());
+        }
+    }
+    let document = document(NOTICE, (&id, Some(now)), &entry)?;
+    match store.keep(tenant, document, Expected::Absent).await {
+        Ok(_) | Err(store::Error::Stale { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

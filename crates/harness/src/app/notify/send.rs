@@ -13,6 +13,7 @@ use kernel::id::At;
 use store::{Documents as _, Expected, Kept};
 
 use super::{
+    Sort,
     outbox::{Channel, Entry, NOTICE, REMEMBERED_MS, State, document, read},
     words,
 };
@@ -233,7 +234,8 @@ impl App {
 
     /// People are not asked to decide what is decided.
     fn is_worth_telling(&self, entry: &Entry) -> bool {
-        self.notifier.known().get(&entry.subject.id).is_some_and(|told| !told.closed)
+        entry.subject.sort == Sort::Notice
+            || self.notifier.known().get(&entry.subject.id).is_some_and(|told| !told.closed)
     }
 
     fn address(&self, address: &Address) -> Result<String, String> {

@@ -37,6 +37,10 @@ pub(super) fn webhook(entry: &Entry, link: &str, tenant: &Tenant) -> String {
             put("class", json!(subject.class));
             put("owner", json!(subject.roles.first()));
         }
+        Sort::Notice => {
+            put("notice", json!(subject.id));
+            put("roles", json!(subject.roles));
+        }
     }
     put("opened_at", json!(rfc3339(subject.opened_at)));
     put("expires_at", json!(subject.expires_at.map(rfc3339)));
@@ -71,6 +75,9 @@ fn headline(entry: &Entry) -> String {
         Some(Happening::ExceptionOpened) => {
             format!("An exception needs {roles}: step {step} of {run}")
         }
+        Some(Happening::NoticePosted) => {
+            format!("Something to read for {roles}: {step} of {run}")
+        }
         _ => format!("An approval waits for {roles}: step {step} of {run}"),
     }
 }
@@ -81,9 +88,14 @@ pub(super) fn mail(entry: &Entry, link: &str) -> (String, String) {
     let until =
         subject.expires_at.map(|at| format!("It expires at {}; then it is denied.\n", rfc3339(at)));
     let class = subject.class.as_ref().map(|class| format!("What went wrong: {class}.\n"));
+    let deed = match subject.sort {
+        Sort::Notice => "The link opens the run, where you sign in and read it.",
+        Sort::Approval | Sort::Exception => {
+            "The link opens the page, where you sign in and decide. Opening it decides nothing."
+        }
+    };
     let text = format!(
-        "{}\n\n{}{}\n{link}\n\nThe link opens the page, where you sign in and decide. Opening it decides \
-         nothing.\n",
+        "{}\n\n{}{}\n{link}\n\n{deed}\n",
         headline(entry),
         until.unwrap_or_default(),
         class.unwrap_or_default(),

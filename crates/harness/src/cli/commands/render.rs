@@ -121,6 +121,13 @@ pub(crate) fn run_detail(answer: &Value, screen: &mut Screen) {
     for operation in list(answer, "/switched_off") {
         screen.field("switched off", operation.as_str().unwrap_or_default());
     }
+    let todo = list(answer, "/todo/items");
+    if !todo.is_empty() {
+        screen.gap();
+        let cells = |item: &&Value| vec![screen.status(&text(item, "/state")), text(item, "/text")];
+        let rows: Vec<Vec<String>> = todo.iter().map(cells).collect();
+        screen.table(&["to do", ""], &rows);
+    }
     if let Some(output) = answer.get("output").filter(|output| !output.is_null()) {
         screen.gap();
         screen.heading("result");

@@ -10,6 +10,7 @@ use crate::{
         lanes::Lanes,
         runs::{ListRuns, RunDetail, RunList, RunView},
         timeline::EventList,
+        todo::TodoList,
         trouble::TroubleView,
     },
     ui::{
@@ -171,6 +172,7 @@ pub(crate) fn detail(
             }
             (came_of_it(run))
             (published(&view.id, hand.artifacts))
+            @if let Some(todo) = &run.todo { (to_do(frame, todo)) }
             (steps_card(frame, view, steps))
             @if !run.troubles.is_empty() { (troubles(frame, &run.troubles)) }
             (tell(frame, run, hand))
@@ -232,6 +234,29 @@ fn published(run: &str, artifacts: &[ArtifactView]) -> Markup {
             } }
         }
     } } }
+}
+
+/// What a run still has to do, by its own list.
+fn to_do(frame: &Frame, todo: &TodoList) -> Markup {
+    let over = todo.items.iter().filter(|item| ["done", "dropped"].contains(&&*item.state)).count();
+    html! {
+        section.card #todo data-patch aria-labelledby="todo-title" {
+            header { div {
+                h2 #todo-title { "To do" }
+                p.meta { (over) " of " (todo.items.len()) " over · written by step " (todo.step) " " (parts::time(&todo.at, frame.now)) }
+            } }
+            ul.list { @for item in &todo.items { li.row { (standing_of(&item.state)) " " (parts::prose(&item.text)) } } }
+        }
+    }
+}
+
+fn standing_of(state: &str) -> Markup {
+    match state {
+        "doing" => parts::tag(Tone::Info, Icon::Play, "Doing"),
+        "done" => parts::tag(Tone::Good, Icon::Check, "Done"),
+        "dropped" => parts::tag(Tone::Calm, Icon::Cross, "Dropped"),
+        _ => parts::tag(Tone::Calm, Icon::Half, "Open"),
+    }
 }
 
 /// Why an agent stopped, and what its model used.

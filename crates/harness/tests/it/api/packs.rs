@@ -58,6 +58,7 @@ fn submitted(api: &Api, account: &str) -> Value {
     answer["run"].clone()
 }
 
+/// C165: what is installed is pinned by its digest; the folder it came from may change as it likes.
 #[test]
 fn a_pack_is_installed_as_it_was_shown_and_by_an_admin_only() {
     let api = bare();

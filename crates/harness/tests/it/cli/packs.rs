@@ -80,7 +80,7 @@ fn a_person_at_the_screen_sees_what_a_pack_asks_for() {
     }
 }
 
-/// C019, C065: a pack says who made it; what was changed after it was signed is never put in force, and
+/// C019, C065, C165: a pack says who made it; what was changed after it was signed is never put in force, and
 /// where signatures are needed nothing else is.
 #[test]
 fn a_pack_is_signed_by_somebody_whom_the_operator_trusts() {

@@ -57,7 +57,7 @@ fn everything(rig: &Rig) -> String {
     events + &statements + &outcomes
 }
 
-/// C087: the receipt names what was changed about the call. C292: the journal holds of an answer what policy lets it.
+/// C145: a field that policy withholds comes to nobody. C087: the receipt names what was changed about the call. C292: the journal holds of an answer what policy lets it.
 #[test]
 fn a_field_that_policy_withholds_is_masked_before_anybody_sees_it() {
     let rig = people(json!({"people": [

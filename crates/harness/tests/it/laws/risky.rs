@@ -75,7 +75,7 @@ fn args(operation: &str) -> Value {
 }
 
 /// The smallest value that fits a schema, as far as these schemas go.
-fn sample(schema: &Value) -> Value {
+pub(crate) fn sample(schema: &Value) -> Value {
     if let Some(value) = schema.get("const") {
         return value.clone();
     }

@@ -41,6 +41,97 @@ fn what_opens_and_closes_is_told_signed_under_one_name_however_often_it_is_tried
     assert!(peer.rest().is_empty(), "told once, it is not told again");
 }
 
+const TELLS: [(&str, &str); 5] = [
+    (
+        "pack.yaml",
+        "schema: harness.pack/v1\nname: bell\nversion: 0.1.0\nowner: tests\ndescription: Tells people.\n\
+         harness: \">=0.1\"\nasks: {operations: [people.tell], secrets: [], egress: []}\nroles: [finance]\nconstants: {}\n",
+    ),
+    (
+        "connectors/people.yaml",
+        "schema: harness.connector/v1\nname: people\nkind: builtin\n\
+         defaults: {labels: {trust: verified, confidentiality: internal}, clearance: {confidentiality: internal}}\n\
+         operations:\n  tell:\n    effect: write\n    egress: true\n    undo: none\n    retry: keyed\n    \
+         summary: \"Tell {/to}: {/title}\"\n    request: {name: people.notify}\n    \
+         input: {type: object, required: [to, title], additionalProperties: false, \
+         properties: {to: {type: string}, title: {type: string}, text: {type: string}}}\n    \
+         output: {type: object, required: [to, told]}\n",
+    ),
+    (
+        "intents/tell.yaml",
+        "schema: harness.intent/v1\nname: tell\ntitle: Tell them\ninput: {type: object, required: [title], \
+         additionalProperties: false, properties: {title: {type: string}}}\nplaybook: tell\nagent: agent:bell\n\
+         triggers: [tell them]\nexamples: []\nsubjects: {}\n",
+    ),
+    (
+        "playbooks/tell.yaml",
+        "schema: harness.playbook/v1\nname: tell\nsteps:\n  - id: tell\n    do: people.tell\n    with:\n      \
+         to: finance\n      title: ${{ intent.title }}\n      text: The refund of 1,299.00 EUR is there.\n  \
+         - id: result\n    return: ${{ steps.tell.output }}\n",
+    ),
+    (
+        "policies/bell.cedar",
+        "@id(\"bell.tell\")\n@reason(\"It tells people.\")\npermit (principal, action, resource);\n",
+    ),
+];
+
+/// A run has something to say to people: through the gate, with a receipt, told once on the channels that approvals use;
+/// what it says stays in the run.
+#[test]
+fn a_word_of_a_run_is_told_once_and_says_where_it_stands() {
+    let peer = Peer::start(&[Say::status(500)]);
+    let office = told(&peer, "retry_ms = 20", "events = [\"notice.posted\"]");
+    for (name, text) in TELLS {
+        let path = office.path("packs/bell").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    office.reconfigure("[\"packs/customer-ops\"]", "[\"packs/customer-ops\", \"packs/bell\"]");
+    let title = "Invoice 42 is refunded";
+    let inputs = json!({ "title": title }).to_string();
+    let submit = ["intent", "submit", "tell", "--json", &inputs, "--idempotency-key", "k"];
+    let submitted = office.json(&submit).exits(0).document();
+    let run = id_of(&submitted);
+    assert_eq!(submitted["run"]["status"], "asking", "what leaves and cannot be taken back asks");
+    office.approve(&run).exits(0);
+    let ended = office.json(&["run", "get", &run]).exits(0).document();
+    assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
+    assert_eq!(ended["output"]["told"].as_array().unwrap().len(), 1, "{ended:#}");
+    assert!(ended["actions"][0]["receipt"].is_string(), "{ended:#}");
+    // Again under its key it is the same run, and nobody hears of it twice.
+    office.json(&submit);
+    let (_serving, _) = Serving::listening(&office);
+    let first = peer.next();
+    let (id, kind, data) = checked(&first);
+    assert_eq!(kind, "notice.posted");
+    assert_eq!((data["run"].as_str(), &data["roles"]), (Some(&*run), &json!(["finance"])));
+    assert!(data["link"].as_str().unwrap().ends_with(&format!("/runs/{run}")), "{data}");
+    assert!(!data.to_string().contains("Invoice") && !data.to_string().contains("1,299"), "{data}");
+    let again = peer.next();
+    assert_eq!((checked(&again).0, &again.body), (id, &first.body), "the same again");
+    assert!(peer.rest().is_empty(), "heard once, it is not told again");
+}
+
+/// Where nobody can be told, it is said so, and nothing is written as if it had been.
+#[test]
+fn a_word_that_nobody_would_hear_fails_with_what_to_do() {
+    let office = Office::open();
+    for (name, text) in TELLS {
+        let path = office.path("packs/bell").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    office.reconfigure("[\"packs/customer-ops\"]", "[\"packs/customer-ops\", \"packs/bell\"]");
+    let inputs = json!({ "title": "x" }).to_string();
+    let submitted = office.json(&["intent", "submit", "tell", "--json", &inputs]).document();
+    let run = id_of(&submitted);
+    office.approve(&run);
+    let ended = office.json(&["run", "get", &run]).exits(0).document();
+    let trouble = &ended["troubles"][0];
+    assert_eq!((&trouble["class"], &trouble["landed"]), (&json!("permission"), &json!("no")));
+    assert!(trouble["said"].as_str().unwrap().contains("[notify] in harness.toml"), "{trouble:#}");
+}
+
 #[test]
 fn what_opened_while_nobody_served_is_told_and_so_is_how_it_ended() {
     let peer = Peer::start(&[]);

@@ -247,7 +247,7 @@ async fn the_operator_limits_the_retries_of_a_run() {
     assert_eq!(taken, ["retry", "log"], "{ended:#}");
 }
 
-/// C194, C211: an operation nobody answers is not called any more, and everybody can see that.
+/// C129, C194, C211: an operation nobody answers is not called any more, and everybody can see that.
 #[tokio::test]
 async fn an_open_circuit_shows_in_the_run_in_status_and_in_doctor() {
     let mut files = pack(Failure::Timeout, Recovery::Log);
