@@ -36,6 +36,9 @@ use metrics::Metrics;
 /// Largest body of a request, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Longest body of a request that files may be attached to, in bytes: they stand in it as base64.
+pub(crate) const FILES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What every request can reach.
 #[derive(Debug)]
 pub(crate) struct Web {

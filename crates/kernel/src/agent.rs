@@ -6,10 +6,20 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{extract::Extract, id::OperationId, operation::Effect, playbook::Step, sensor::Sensor};
+use crate::{
+    conversation::{Source, tokens},
+    extract::Extract,
+    id::OperationId,
+    operation::Effect,
+    playbook::Step,
+    sensor::Sensor,
+};
 
 /// Most values of a run that are put before an agent.
 pub const STATE_VALUES_MAX: usize = 32;
+
+/// Longest instructions or guide, in bytes.
+pub const TEXT_BYTES_MAX: usize = 32 * 1024;
 
 /// Most turns of one agent, whatever its limits say.
 pub const TURNS_MAX: u32 = 10_000;
@@ -94,6 +104,57 @@ impl Agent {
             endorsing: Endorsing::default(),
             limits: Limits::default(),
         }
+    }
+}
+
+/// What one source of a conversation may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Most tokens.
+    pub tokens_max: u64,
+    /// Of what.
+    pub of: ShareOf,
+}
+
+/// What a share is the most of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShareOf {
+    /// Everything that comes from the source.
+    All,
+    /// Each piece of it.
+    Piece,
+}
+
+impl Agent {
+    /// What a source may take of a conversation; `None` where it has no budget but that of the whole.
+    #[must_use]
+    pub fn share(&self, source: Source) -> Option<Share> {
+        let all = |tokens_max: u64| Some(Share { tokens_max, of: ShareOf::All });
+        let piece = |bytes: usize| Some(Share { tokens_max: tokens(bytes), of: ShareOf::Piece });
+        match source {
+            // Of rules there is a line for each of its tools, and of those there are so many.
+            Source::System | Source::Policy => all(tokens(TEXT_BYTES_MAX)),
+            Source::Guide => piece(TEXT_BYTES_MAX),
+            Source::Memory => {
+                all(self.context.memory.as_ref().map_or(0, |memory| memory.tokens_max.into()))
+            }
+            Source::State => {
+                all(self.context.state.as_ref().map_or(0, |state| state.tokens_max.into()))
+            }
+            Source::Tool => {
+                piece(usize::try_from(self.limits.result_bytes_max).unwrap_or(usize::MAX))
+            }
+            Source::History => all(self.limits.shortened_at()),
+            Source::Skill | Source::User | Source::Steering | Source::Sensor | Source::Hook => None,
+        }
+    }
+}
+
+impl Limits {
+    /// Tokens at which a conversation is shortened.
+    #[must_use]
+    pub fn shortened_at(&self) -> u64 {
+        u64::from(self.context_tokens_max).saturating_mul(3) / 4
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kernel::{
-    agent::{Acceptance, Circles, Guide, GuideScope, Limits, Results, TURNS_MAX},
+    agent::{Acceptance, Circles, Guide, GuideScope, Limits, Results, TEXT_BYTES_MAX, TURNS_MAX},
     id::OperationId,
     sensor::Sensor,
 };
@@ -18,9 +18,6 @@ use crate::{
     steps::read_expression,
     yaml::{Doc, Kind, Node},
 };
-
-/// Longest instructions or guide, in bytes.
-const TEXT_MAX: usize = 32 * 1024;
 
 const RESULTS: [(&str, Results); 3] =
     [("auto", Results::Auto), ("shown", Results::Shown), ("opaque", Results::Opaque)];
@@ -63,8 +60,8 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
 fn read_long(fields: &mut Fields<'_, '_>, name: &'static str) -> String {
     let place = fields.place;
     let text = fields.need_text(name);
-    if text.len() > TEXT_MAX {
-        let message = format!("`{name}` is longer than {TEXT_MAX} bytes");
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("`{name}` is longer than {TEXT_BYTES_MAX} bytes");
         fields.reader.wrong(place, message, "move what is not always needed into a skill");
     }
     text

@@ -26,7 +26,7 @@ use crate::{
         requests,
         value::fingerprint,
     },
-    web::{Bearer, Told, Web, read_body},
+    web::{BODY_BYTES_MAX, Bearer, FILES_BYTES_MAX, Told, Web, read_body},
 };
 
 /// Longest that one answer waits for a run, in milliseconds.
@@ -169,7 +169,9 @@ async fn check_version(
 
 async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
     let (mut parts, body) = request.into_parts();
-    let bytes = read_body(&parts.headers, body).await?;
+    let takes_files = requests::takes_files(route.op);
+    let bytes_max = if takes_files { FILES_BYTES_MAX } else { BODY_BYTES_MAX };
+    let bytes = read_body(&parts.headers, body, bytes_max).await?;
     let mut fields = if route.verb == Verb::Post {
         body_fields(&parts.headers, &bytes)?
     } else if bytes.is_empty() {

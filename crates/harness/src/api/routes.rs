@@ -125,6 +125,7 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/runs", "run.start", "Hand a task in words to an agent"),
     get("/v1/runs/{run}", "run.get", "One run in full"),
     get("/v1/runs/{run}/context", "run.context", "What each model call of a run saw"),
+    get("/v1/runs/{run}/attachments/{name}", "run.attachment", "A file that was attached to a run"),
     get("/v1/runs/{run}/plan", "plan.get", "The plan a run was begun with"),
     get("/v1/runs/{run}/events", "run.events", "A run's events, in order"),
     get("/v1/runs/{run}/receipts", "receipt.list", "A run's receipts"),

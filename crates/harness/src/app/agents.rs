@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use super::{
     App, Caller,
+    attachments::{self, Attach},
     intents::{Chosen, Submit, Submitted, of_trust, submit_chosen},
     parse_id,
     problem::Problem,
@@ -79,6 +80,13 @@ pub struct StartAgent {
     /// Most tokens, read and written.
     #[serde(default)]
     pub tokens: Option<u64>,
+    /// Files and pictures that go with the task.
+    #[serde(default)]
+    pub attachments: Vec<Attach>,
+    /// Whether the person who hands the task over vouches for the files as for their own words; otherwise what
+    /// stands in them is untrusted, and whatever the agent then changes asks a person.
+    #[serde(default)]
+    pub vouch: bool,
     /// The run that this one goes on from: what was said and answered up to its end is told as well, under
     /// the labels it had. It began with a task in words, too, and has ended.
     #[serde(default)]
@@ -138,6 +146,8 @@ pub async fn start(app: &App, caller: &Caller, request: StartAgent) -> Result<Ag
         intent: Some(TASK.to_owned()),
         text: None,
         inputs,
+        attachments: request.attachments,
+        vouch: request.vouch,
         idempotency_key: request.idempotency_key,
         wait_ms,
     };
@@ -164,6 +174,7 @@ fn input_schema() -> Value {
             "task": { "type": "string", "minLength": 1 },
             "earlier": { "type": "array", "items": { "type": "object" } },
             "left_out": { "type": "integer", "minimum": 0 },
+            "attachments": attachments::schema(),
         },
     })
 }

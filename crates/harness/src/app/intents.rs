@@ -7,6 +7,7 @@ use kernel::{
     label::{Confidentiality, Label, LabelMap, Trust},
     plan::{Asks, Plan, PlanStep},
     planning::Labelled,
+    port::Blobs,
     principal::{Chain, Grant, Kind as ActorKind, Principal},
     run::Genesis,
 };
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use super::{
     App, Caller,
+    attachments::{self, Attach},
     config::hooks,
     header::pin_header,
     novelty,
@@ -42,6 +44,13 @@ pub struct Submit {
     /// The inputs.
     #[serde(default)]
     pub inputs: Value,
+    /// Files and pictures that go with it, for an intent that has the input `attachments`.
+    #[serde(default)]
+    pub attachments: Vec<Attach>,
+    /// Whether the person who submits vouches for the files as for their own words; otherwise what stands in them
+    /// is untrusted.
+    #[serde(default)]
+    pub vouch: bool,
     /// The same key is the same run; absent = a fresh one.
     #[serde(default)]
     pub idempotency_key: Option<String>,
@@ -168,7 +177,13 @@ pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<IntentList, Probl
 /// When no single intent is meant, or the inputs do not fit.
 pub async fn plan(app: &App, caller: &Caller, request: Submit) -> Result<PlanView, Problem> {
     let chosen = choose(app, &request)?;
-    let plan = compile(app, caller, &chosen, &request.inputs)?;
+    let key = request.idempotency_key.clone().unwrap_or_default();
+    let (mut inputs, mut labels) = (request.inputs, of_trust(Trust::User));
+    let run = RunId::of_intent(caller.tenant(), &chosen.intent, &key);
+    let handed = attachments::look(app, caller, (&request.attachments, request.vouch))?;
+    handed.put_into(&run, (&mut inputs, &mut labels))?;
+    let plan = compile(app, caller, &chosen, &inputs)?;
+    attachments::check_taken(app, &plan, &inputs)?;
     let digest = plan
         .digest()
         .map_err(|e| Problem::usage("inputs-invalid", e.to_string()).next("correct the inputs"))?;
@@ -207,23 +222,20 @@ pub(super) fn of_trust(trust: Trust) -> LabelMap {
 pub(super) async fn submit_chosen(
     app: &App,
     caller: &Caller,
-    (request, chosen): (Submit, Chosen),
-    labels: LabelMap,
+    (mut request, chosen): (Submit, Chosen),
+    mut labels: LabelMap,
 ) -> Result<Submitted, Problem> {
+    let key = key_of(&request)?;
+    let run = RunId::of_intent(caller.tenant(), &chosen.intent, &key);
+    let handed = attachments::look(app, caller, (&request.attachments, request.vouch))?;
+    let files = handed.put_into(&run, (&mut request.inputs, &mut labels))?;
     let plan = compile(app, caller, &chosen, &request.inputs)?;
+    attachments::check_taken(app, &plan, &request.inputs)?;
+    for file in files {
+        Blobs::put(&*app.store, caller.tenant().clone(), file).await?;
+    }
     app.shelf.keep(caller.tenant(), &chosen.shelved).await?;
     let digest = app.shelf.keep_plan(caller.tenant(), &plan).await?;
-    let key = match &request.idempotency_key {
-        Some(key) if key.is_empty() || key.len() > 200 => {
-            return Err(Problem::usage(
-                "idempotency-key",
-                "an idempotency key has 1 to 200 characters",
-            )
-            .next("leave the key out to get a new one, or shorten it"));
-        }
-        Some(key) => key.clone(),
-        None => uuid::Uuid::now_v7().to_string(),
-    };
     let from = (&request.inputs, &*key, labels);
     let mut genesis = genesis(app, caller, (&chosen, &plan, digest), from)?;
     judge_inputs(app, caller, &chosen, (&mut genesis.header, &request.inputs)).await?;
@@ -239,6 +251,19 @@ pub(super) async fn submit_chosen(
     }
     let run = runs::view_of(app, caller, &id).await?;
     Ok(Submitted { new, idempotency_key: key, run })
+}
+
+/// The key in force: the one given, or a fresh one.
+fn key_of(request: &Submit) -> Result<String, Problem> {
+    match &request.idempotency_key {
+        Some(key) if key.is_empty() || key.len() > 200 => {
+            let detail = "an idempotency key has 1 to 200 characters";
+            Err(Problem::usage("idempotency-key", detail)
+                .next("leave the key out to get a new one, or shorten it"))
+        }
+        Some(key) => Ok(key.clone()),
+        None => Ok(uuid::Uuid::now_v7().to_string()),
+    }
 }
 
 /// Inputs unlike those of earlier runs take autonomy away.

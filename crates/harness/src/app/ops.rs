@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    App, Caller, Right, agents, approvals, backups, checks, claims, config, contexts,
+    App, Caller, Right, agents, approvals, attachments, backups, checks, claims, config, contexts,
     demo::Told,
     doctor, drill, exceptions, explain, export, failures, gate, halts, identity, intents, kit,
     kpis, ledger, migration, packs, policies, previews,
@@ -109,6 +109,7 @@ ops! {
     Own "run.events", "harness.event-list/v1" => timeline::events: timeline::ListEvents => timeline::EventList;
     Propose "run.start", "harness.agent-run/v1" => agents::start: agents::StartAgent => agents::AgentRun;
     Own "run.context", "harness.context/v1" => contexts::context: contexts::GetContext => contexts::ContextView;
+    Own "run.attachment", "harness.attachment/v1" => attachments::get: attachments::GetAttachment => attachments::AttachmentView;
     Operate "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
     Operate "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
     Handle "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;

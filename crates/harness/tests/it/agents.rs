@@ -19,7 +19,7 @@ pub(crate) fn office(model: &Model) -> Office {
 }
 
 /// An office with these providers, all behind the role `main` in this order.
-fn office_with(providers: &[(&str, &Model, &str)], role: &str) -> Office {
+pub(crate) fn office_with(providers: &[(&str, &Model, &str)], role: &str) -> Office {
     let office = Office::open();
     furnish(&office, providers, role);
     office
@@ -132,10 +132,42 @@ fn the_account_analyst_reads_four_systems_and_recommends() {
     assert_eq!(sources.iter().filter(|source| **source == "tool").count(), 5);
     let request: Value = serde_json::from_str(call["request"].as_str().unwrap()).unwrap();
     assert_eq!(request, heard[1], "built from the journal: what was sent");
+    check_ledger(&office, &run, call);
 
     let replay = office.json(&["run", "replay", &run]).exits(0).document();
     assert_eq!(replay["identical"], true, "{replay:#}");
     assert_eq!(model.heard().len(), 3, "a replay asks nobody");
+}
+
+/// C234: each of the seven sources with what it took beside its budget, and the whole; in words, too.
+fn check_ledger(office: &Office, run: &str, call: &Value) {
+    let ledger = call["ledger"].as_array().unwrap();
+    let named: Vec<&str> = ledger.iter().map(|line| line["source"].as_str().unwrap()).collect();
+    let seven = ["system", "policy", "guide", "memory", "history", "tool", "state"];
+    assert_eq!((&named[..7], named[7], *named.last().unwrap()), (&seven[..], "user", "whole"));
+    let line = |source: &str| ledger.iter().find(|line| line["source"] == source).unwrap();
+    let bytes = |source: &str| -> u64 {
+        let pieces =
+            call["seen"].as_array().unwrap().iter().filter(|seen| seen["source"] == source);
+        pieces.map(|seen| seen["text"].as_str().unwrap().len() as u64).sum()
+    };
+    for source in ["system", "policy", "user"] {
+        assert_eq!(line(source)["bytes"], bytes(source), "{source}");
+    }
+    let tool = line("tool");
+    assert_eq!(
+        (&tool["pieces"], &tool["each"], &tool["budget"]),
+        (&json!(5), &json!(true), &json!(5_462))
+    );
+    assert_eq!(line("system")["budget"], 10_923);
+    assert_eq!((&line("memory")["tokens"], &line("memory")["budget"]), (&json!(0), &json!(0)));
+    assert_eq!(line("history")["budget"], 75_000);
+    assert_eq!(line("whole")["budget"], 100_000);
+    let sum: u64 = ledger.iter().rev().skip(1).map(|line| line["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(line("whole")["bytes"], sum);
+    let told = office.run(&["run", "context", run, "--turn", "2"]).exits(0).stdout;
+    assert!(told.contains("of 5462 each, the largest"), "{told}");
+    assert!(told.contains("of the whole"), "{told}");
 }
 
 /// C345: billing is down, and the model recommends to renew all the same: the answer says what it is without.

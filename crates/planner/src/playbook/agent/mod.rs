@@ -283,7 +283,7 @@ impl Frame {
         let limits = &code.spec.limits;
         let context = u64::from(limits.context_tokens_max);
         // Shortened to half, so that it is not shortened again at once.
-        if self.talk.tokens() > context.saturating_mul(3) / 4
+        if self.talk.tokens() > limits.shortened_at()
             && !self.talk.shorten(context / 2)
             && let Some(progress) = self.sum_up(desk)
         {

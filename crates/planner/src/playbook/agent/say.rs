@@ -5,12 +5,13 @@
 
 use kernel::{
     agent::{Guide, GuideScope},
-    conversation::{Prompt, Segment, Source},
+    attachment::{self, Attachment},
+    conversation::{Part, Prompt, Segment, Source},
     exception::Class,
     hook::Opinion,
     id::OperationId,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     code::{AgentCode, LOAD_SKILL},
@@ -36,7 +37,8 @@ pub(super) fn beginning(code: &AgentCode, task: &Value) -> Vec<Segment> {
     let system = |text: String, source| Segment::System { text, source };
     let mut told = vec![system(code.spec.instructions.clone(), Source::System)];
     told.push(system(code.rules.clone(), Source::Policy));
-    let task = task_text(task);
+    let attached = attachment::of_value(task);
+    let task = task_text(&without_digests(task, &attached));
     for guide in code.spec.guides.iter().filter(|guide| applies(guide, &task)) {
         told.push(system(format!("# {}\n{}", guide.name, guide.text), Source::Guide));
     }
@@ -47,8 +49,22 @@ pub(super) fn beginning(code: &AgentCode, task: &Value) -> Vec<Segment> {
         }
         told.push(system(text, Source::Skill));
     }
-    told.push(message(task, Source::User));
+    let mut parts = vec![Part::Text { text: task }];
+    parts.extend(attached.into_iter().map(Part::Attached));
+    told.push(Segment::User { parts, source: Source::User });
     told
+}
+
+/// A task as it is told in words: where files are kept is nobody's concern but of who sends them.
+fn without_digests(task: &Value, attached: &[Attachment]) -> Value {
+    let mut task = task.clone();
+    let told = attached
+        .iter()
+        .map(|file| json!({"name": file.name, "media_type": file.media_type, "bytes": file.bytes}));
+    if let Some(fields) = task.as_object_mut().filter(|_| !attached.is_empty()) {
+        fields.insert(attachment::ATTACHMENTS.to_owned(), told.collect());
+    }
+    task
 }
 
 /// The task as the model is told it.
@@ -64,7 +80,7 @@ pub(super) fn prompt_text(task: &Value) -> String {
     let fields = task.as_object().filter(|fields| fields.len() == 1);
     match fields.and_then(|fields| fields.get("task")) {
         Some(Value::String(text)) => text.clone(),
-        _ => task_text(task),
+        _ => task_text(&without_digests(task, &attachment::of_value(task))),
     }
 }
 
@@ -256,7 +272,6 @@ mod tests {
     /// Nothing that the model is told is left out of what a hook looks at.
     #[test]
     fn hooks_are_shown_words_where_there_is_nothing_else() {
-        use serde_json::json;
         assert_eq!(prompt_text(&json!("Hi")), "Hi");
         assert_eq!(prompt_text(&json!({"task": "Hi"})), "Hi");
         for more in [json!({"task": "Hi", "note": "x"}), json!({"task": {"a": 1}}), json!([1])] {

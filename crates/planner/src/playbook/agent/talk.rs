@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use kernel::conversation::{Item, Part, Prompt, Segment, Source, Tool};
+use kernel::conversation::{Item, Part, Prompt, Segment, Source, Tool, tokens};
 use serde_json::Value;
 
 /// Turns at the end of a conversation that are told again as they were.
@@ -18,9 +18,6 @@ const TURNS_WHOLE: usize = 4;
 
 /// Bytes of an older result that are told again.
 const RESULT_KEPT_BYTES: usize = 160;
-
-/// Bytes of text that make one token at the least: an estimate that errs on the safe side.
-const BYTES_PER_TOKEN: u64 = 3;
 
 /// What one turn left behind.
 #[derive(Clone, Debug)]
@@ -99,7 +96,7 @@ impl Talk {
 
     /// Tokens that the conversation will have when it is said on: counted so far, and estimated since.
     pub(super) fn tokens(&self) -> u64 {
-        let fresh: usize = self.fresh.iter().map(length).sum();
+        let fresh: usize = self.fresh.iter().map(Segment::length).sum();
         self.counted.saturating_add(tokens(fresh))
     }
 
@@ -207,44 +204,6 @@ pub(super) fn head(text: &str, bytes_max: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Bytes of text that surely fit into so many tokens.
-pub(super) fn bytes_of(tokens: u32) -> usize {
-    usize::try_from(u64::from(tokens).saturating_mul(BYTES_PER_TOKEN)).unwrap_or(usize::MAX)
-}
-
-fn tokens(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN)
-}
-
-/// Bytes of text in a segment.
-fn length(segment: &Segment) -> usize {
-    match segment {
-        Segment::System { text, .. } => text.len(),
-        Segment::User { parts, .. } => parts.iter().map(length_of_part).sum(),
-        Segment::Result { content, name, .. } => content.len().saturating_add(name.len()),
-        Segment::Said { items } => items.iter().map(length_of_item).sum(),
-    }
-}
-
-fn length_of_part(part: &Part) -> usize {
-    match part {
-        Part::Text { text } => text.len(),
-        Part::Image { data, .. } | Part::File { data, .. } => data.len(),
-    }
-}
-
-fn length_of_item(item: &Item) -> usize {
-    match item {
-        Item::Text { text } | Item::Reasoning { text } | Item::Refusal { text } => text.len(),
-        Item::Call { name, arguments, malformed, .. } => {
-            let arguments = arguments.as_ref().map_or(0, |args| args.to_string().len());
-            let malformed = malformed.as_ref().map_or(0, |malformed| malformed.text.len());
-            name.len().saturating_add(arguments).saturating_add(malformed)
-        }
-        Item::Provided { name, detail } => name.len().saturating_add(detail.to_string().len()),
-    }
-}
-
 fn line_of_item(item: &Item) -> String {
     match item {
         Item::Text { text } | Item::Refusal { text } => format!("You said: {text}\n"),
@@ -266,7 +225,7 @@ fn line(segment: &Segment) -> String {
         Segment::User { parts, .. } => {
             let texts = parts.iter().filter_map(|part| match part {
                 Part::Text { text } => Some(text.as_str()),
-                Part::Image { .. } | Part::File { .. } => None,
+                Part::Image { .. } | Part::File { .. } | Part::Attached(_) => None,
             });
             format!("You were told: {}\n", texts.collect::<Vec<_>>().join(" "))
         }
