@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kernel::{
-    agent::{Acceptance, Circles, Guide, GuideScope, Limits, Results, TEXT_BYTES_MAX, TURNS_MAX},
+    agent::{
+        Acceptance, Circles, Guide, GuideScope, Limits, Noting, Results, TEXT_BYTES_MAX, TURNS_MAX,
+    },
     id::OperationId,
     sensor::Sensor,
 };
@@ -21,6 +23,8 @@ use crate::{
 
 const RESULTS: [(&str, Results); 3] =
     [("auto", Results::Auto), ("shown", Results::Shown), ("opaque", Results::Opaque)];
+
+const NOTING: [(&str, Noting); 2] = [("never", Noting::Never), ("kept", Noting::Kept)];
 
 pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
     let Some(mut fields) = reader.fields(&doc.root, "an agent") else {
@@ -48,6 +52,7 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
         guides: fields.get("guides").map(|node| read_guides(node, reader)).unwrap_or_default(),
         skills: fields.texts("skills"),
         asks: fields.name("asks"),
+        noting: fields.choice("notes", &NOTING).unwrap_or_default(),
         extracts: fields.get("extracts").map(|n| read_extracts(n, reader)).unwrap_or_default(),
         results: fields.choice("results", &RESULTS).unwrap_or_default(),
         limits: fields.get("limits").map(|node| read_limits(node, reader)).unwrap_or_default(),
@@ -166,6 +171,7 @@ fn own_names(agent: &WrittenAgent) -> Vec<&'static str> {
     let mut names = vec!["look", "load_skill", "ask_person"];
     names.extend((!agent.extracts.is_empty()).then_some("extract"));
     names.extend(agent.asks.is_some().then_some("endorse"));
+    names.extend((agent.noting == Noting::Kept).then_some("note"));
     names
 }
 

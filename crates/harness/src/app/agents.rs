@@ -9,6 +9,7 @@ use kernel::{
     LabelMap,
     agent::Limits,
     conversation::MODEL_CONNECTOR,
+    decision::Mode,
     event::{Body, Ended, Record},
     id::{OperationId, RunId},
     label::Trust,
@@ -74,6 +75,9 @@ pub struct StartAgent {
     /// Whether it may propose commands for a shell, too; means nothing without `write`.
     #[serde(default)]
     pub shell: bool,
+    /// Whether it only shows what it would change: it may propose changes, and reads are made, but no change is.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Most turns of its model.
     #[serde(default)]
     pub turns: Option<u32>,
@@ -151,7 +155,8 @@ pub async fn start(app: &App, caller: &Caller, request: StartAgent) -> Result<Ag
         idempotency_key: request.idempotency_key,
         wait_ms,
     };
-    let chosen = Chosen::of(shelved, TASK.to_owned());
+    let mode = if request.dry_run { Mode::Preview } else { Mode::Live };
+    let chosen = Chosen::of(shelved, TASK.to_owned()).in_mode(mode);
     let Submitted { new, idempotency_key, run } =
         submit_chosen(app, caller, (submit, chosen), labels).await?;
     if let Some(wait_ms) = wait_ms {
@@ -266,7 +271,7 @@ fn the_agent(shelved: &Shelved, request: &StartAgent) -> Result<WrittenAgent, Pr
             ..WrittenAgent::default()
         },
     };
-    if !request.write {
+    if !request.write && !request.dry_run {
         let is_read = |tool: &Tool| {
             let id = tool.what.parse::<OperationId>().ok();
             let entry = id.and_then(|id| shelved.catalogue.get(&id));

@@ -2,6 +2,7 @@
 
 use kernel::{
     Digest,
+    decision::Mode,
     event::{Body, Header},
     id::{OperationId, RunId},
     label::{Confidentiality, Label, LabelMap, Trust},
@@ -287,13 +288,20 @@ async fn judge_inputs(
 pub(super) struct Chosen {
     pub(super) shelved: Arc<Shelved>,
     pub(super) intent: String,
+    /// What the run is for.
+    mode: Mode,
     why: Vec<String>,
 }
 
 impl Chosen {
     /// An intent that somebody has chosen already.
     pub(super) fn of(shelved: Arc<Shelved>, intent: String) -> Self {
-        Self { shelved, intent, why: Vec::new() }
+        Self { shelved, intent, mode: Mode::Live, why: Vec::new() }
+    }
+
+    /// The same in another mode.
+    pub(super) fn in_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
     }
 }
 
@@ -315,7 +323,7 @@ pub(super) fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
     match stock.router().route(&asked) {
         Routed::One(found) => {
             let shelved = Arc::clone(stock.pack(&found.pack)?);
-            Ok(Chosen { shelved, intent: found.intent, why: found.why })
+            Ok(Chosen { shelved, intent: found.intent, mode: Mode::Live, why: found.why })
         }
         Routed::Tie { candidates } => {
             let detail = format!("several intents fit: {}", names(&candidates));
@@ -374,7 +382,7 @@ pub(crate) fn plan_now(
     };
     let name = header.pack.split('@').next().unwrap_or_default();
     let shelved = app.shelf.pack(name)?;
-    let chosen = Chosen { shelved, intent: header.intent.clone(), why: Vec::new() };
+    let chosen = Chosen::of(shelved, header.intent.clone());
     let plan = Arc::new(compile(app, caller, &chosen, &intent.value())?);
     let planner = planner::PlaybookPlanner::new(Arc::clone(&plan), run)
         .map_err(|e| Problem::usage("plan-invalid", e.to_string()).next("correct the inputs"))?;
@@ -427,6 +435,7 @@ fn genesis(
     let limits = (app.config.budget.clone(), app.config.approvers.clone());
     let grant = grant_of(plan, &chosen.shelved);
     let mut header = pin_header(chain, &pack.manifest, (plan, digest), grant, limits);
+    header.mode = chosen.mode;
     let by = &caller.principal().id;
     header.submitted_by = Some(by.clone()).filter(|by| *by != caller.acts_for().id);
     let subjects = intent.subjects.iter().filter_map(|(kind, pointer)| {
@@ -504,7 +513,10 @@ fn is_same_work(run: &Header, wanted: &Header) -> bool {
     let name = |header: &Header| header.pack.split('@').next().map(str::to_owned);
     let pins = |header: &Header| (header.pack_digest, header.policy, header.config);
     let same_plan = run.plan == wanted.plan || pins(run) != pins(wanted);
-    name(run) == name(wanted) && run.chain.agent.id == wanted.chain.agent.id && same_plan
+    run.mode == wanted.mode
+        && name(run) == name(wanted)
+        && run.chain.agent.id == wanted.chain.agent.id
+        && same_plan
 }
 
 fn word<T: Serialize>(value: &T) -> String {

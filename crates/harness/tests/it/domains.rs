@@ -108,7 +108,11 @@ fn data_files_are_described_without_a_model() {
     let report = desk.read("reports/sales.md");
     assert!(report.contains("| records | 3 |"), "{report}");
     assert!(report.contains("| columns | region,month,amount |"), "{report}");
-    desk.json(&["run", "rollback", run["run"]["id"].as_str().unwrap()]);
+    let run = run["run"]["id"].as_str().unwrap();
+    desk.json(&["run", "rollback", run]);
+    // What was there before is untrusted as all of the folder is, so putting it back asks a person.
+    assert!(desk.file("reports/sales.md").exists());
+    assert_eq!(desk.approve(&desk.get(run))["run"]["status"], "rolled_back");
     assert!(!desk.file("reports/sales.md").exists());
     assert_eq!(desk.read("sales/2026.csv"), SALES);
 }

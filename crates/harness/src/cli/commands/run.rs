@@ -38,6 +38,9 @@ pub(super) struct Start {
     terms: Terms,
     #[command(flatten)]
     files: Files,
+    /// Only show what would be changed: reads are made, changes are judged and not made
+    #[arg(long)]
+    dry_run: bool,
     /// The same key is the same run
     #[arg(long)]
     idempotency_key: Option<String>,
@@ -272,6 +275,7 @@ impl Start {
     fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
         let mut body = self.terms.into_fields();
         body.extend(self.files.to_fields()?);
+        body.insert("dry_run".to_owned(), json!(self.dry_run));
         body.insert("task".to_owned(), json!(self.task.unwrap_or_default()));
         body.insert("idempotency_key".to_owned(), json!(self.idempotency_key));
         body.insert("wait_ms".to_owned(), json!(self.timeout));

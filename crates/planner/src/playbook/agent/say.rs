@@ -10,6 +10,7 @@ use kernel::{
     exception::Class,
     hook::Opinion,
     id::OperationId,
+    run::{PREVIEWED, PREVIEWED_ASK},
 };
 use serde_json::{Value, json};
 
@@ -26,6 +27,10 @@ const SUMMARY_TOKENS_MAX: u32 = 1_024;
 
 pub(super) const CUT_OFF: &str =
     "Your answer was cut off because it was too long. Answer again, shorter.";
+
+/// What the model is told of a change in a run that makes none.
+const PREVIEW_SAID: &str = "not made, because this run only shows what would be done; nothing speaks \
+    against it. Go on as if it had been made, and say in the end what you would have changed.";
 
 pub(super) const EMPTY: &str = "You said nothing. Answer, or call a tool.";
 
@@ -216,6 +221,10 @@ pub(super) fn failure(class: Class, code: Option<&str>) -> String {
     let why = match code {
         Some("refused") => return "refused: a person said no to exactly this call".to_owned(),
         Some("expired") => return "refused: nobody approved it in time".to_owned(),
+        Some(PREVIEWED) => return PREVIEW_SAID.to_owned(),
+        Some(PREVIEWED_ASK) => {
+            return format!("{PREVIEW_SAID} In earnest a person would be asked first.");
+        }
         Some("edited") => return "a person replaced this call by another".to_owned(),
         Some(code) if code.starts_with("schema:") => {
             let at = code.trim_start_matches("schema:");

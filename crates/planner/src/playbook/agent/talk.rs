@@ -10,11 +10,16 @@
 
 use std::sync::Arc;
 
-use kernel::conversation::{Item, Part, Prompt, Segment, Source, Tool, tokens};
+use kernel::{
+    agent::OUTPUT_TURNS,
+    conversation::{Item, Part, Prompt, Segment, Source, Tool, tokens},
+};
 use serde_json::Value;
 
+use super::notes::{self, Notes};
+
 /// Turns at the end of a conversation that are told again as they were.
-const TURNS_WHOLE: usize = 4;
+const TURNS_WHOLE: usize = OUTPUT_TURNS as usize;
 
 /// Bytes of an older result that are told again.
 const RESULT_KEPT_BYTES: usize = 160;
@@ -44,6 +49,8 @@ pub(super) struct Talk {
     fresh: Vec<Segment>,
     /// Tokens of the conversation as the provider counted them last.
     counted: u64,
+    /// What the agent noted down for itself.
+    notes: Notes,
 }
 
 impl Talk {
@@ -60,6 +67,7 @@ impl Talk {
             said: None,
             fresh,
             counted: 0,
+            notes: Notes::default(),
         }
     }
 
@@ -80,6 +88,11 @@ impl Talk {
         let (pinned, fresh) = (before_task(&self.pinned), before_task(&self.fresh));
         self.pinned.insert(pinned, segment.clone());
         self.fresh.insert(fresh, segment);
+    }
+
+    /// What the agent noted down for itself.
+    pub(super) fn notes(&mut self) -> &mut Notes {
+        &mut self.notes
     }
 
     /// Which conversation this is, from 1: a new one begins when it is shortened.
@@ -118,16 +131,17 @@ impl Talk {
         }
     }
 
-    /// Begins a new conversation that tells the same in at most `tokens_max`; returns whether it will fit.
-    pub(super) fn shorten(&mut self, tokens_max: u64) -> bool {
+    /// Begins a new conversation that tells the same in at most `tokens_max`, after so many turns in all; returns
+    /// whether it will fit.
+    pub(super) fn shorten(&mut self, tokens_max: u64, turns: u32) -> bool {
         if let Some(items) = self.said.take() {
             self.past.push(Past { items, after: std::mem::take(&mut self.fresh).into() });
         }
         self.number = self.number.saturating_add(1);
         (self.turn, self.counted) = (0, 0);
-        self.fresh = self.tell(TURNS_WHOLE);
+        self.fresh = self.tell(TURNS_WHOLE, turns);
         if self.tokens() > tokens_max {
-            self.fresh = self.tell(1);
+            self.fresh = self.tell(1, turns);
         }
         self.tokens() <= tokens_max
     }
@@ -147,17 +161,17 @@ impl Talk {
     }
 
     /// The oldest turns are gone; `summary` stands for them. A new conversation begins.
-    pub(super) fn replace_old(&mut self, summary: String) {
+    pub(super) fn replace_old(&mut self, summary: String, turns: u32) {
         let cut = self.past.len().saturating_sub(TURNS_WHOLE);
         self.past.drain(..cut);
         self.summary = Some(summary);
         self.number = self.number.saturating_add(1);
         (self.turn, self.counted) = (0, 0);
-        self.fresh = self.tell(TURNS_WHOLE);
+        self.fresh = self.tell(TURNS_WHOLE, turns);
     }
 
     /// Everything said so far as one beginning, the last `whole` turns unshortened.
-    fn tell(&self, whole: usize) -> Vec<Segment> {
+    fn tell(&mut self, whole: usize, turns: u32) -> Vec<Segment> {
         let mut told = self.pinned.clone();
         if let Some(summary) = &self.summary {
             let text = format!("What happened before, summed up:\n{summary}");
@@ -166,10 +180,11 @@ impl Talk {
         let first_whole = self.past.len().saturating_sub(whole);
         for (at, past) in self.past.iter().enumerate() {
             let items = past.items.iter().filter(|item| !matches!(item, Item::Reasoning { .. }));
-            told.push(Segment::Said { items: items.cloned().collect() });
+            told.push(Segment::Said { items: items.map(notes::without_words).collect() });
             let after = past.after.iter().filter(|segment| !is_pinned(segment));
             told.extend(after.map(|s| if at < first_whole { shortened(s) } else { s.clone() }));
         }
+        told.extend(self.notes.told(turns));
         told
     }
 }
@@ -277,7 +292,7 @@ mod tests {
     #[test]
     fn a_shortened_conversation_keeps_its_facts_and_its_pairs() {
         let mut talk = long(40, 2_000);
-        assert!(talk.shorten(8_000));
+        assert!(talk.shorten(8_000, 40));
         let (text, prompt) = told(&mut talk);
         assert_eq!((prompt.conversation.as_str(), prompt.turn), ("a#2", 0));
         for turn in 0..40 {
@@ -311,10 +326,10 @@ mod tests {
     #[test]
     fn a_summary_takes_the_place_of_the_oldest_turns() {
         let mut talk = long(400, 2_000);
-        assert!(!talk.shorten(2_000), "too much even when shortened");
+        assert!(!talk.shorten(2_000, 400), "too much even when shortened");
         let old = talk.old(1_000_000).unwrap();
         assert!(old.contains("fact-0 ") && !old.contains("fact-399 "));
-        talk.replace_old("facts 0 to 395 were found".into());
+        talk.replace_old("facts 0 to 395 were found".into(), 400);
         assert!(talk.tokens() < 5_000, "{}", talk.tokens());
         let (text, _) = told(&mut talk);
         assert!(text.contains("facts 0 to 395") && text.contains("fact-399 "));
