@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub(crate) use client::Client;
 pub(crate) use door::router as door;
-pub(crate) use extract::{Form, Path, Query, Whole, read_body};
+pub(crate) use extract::{Form, Path, Query, Whole, read_body, too_large};
 pub(crate) use guard::guard;
 pub(crate) use hooks::router as hooks;
 pub(crate) use listen::{Held, listen};

@@ -89,6 +89,13 @@ impl FromRequest<Arc<Web>> for Whole {
     }
 }
 
+/// What a request is told that is longer than it may be.
+pub(crate) fn too_large(bytes_max: usize) -> Told {
+    let problem = Problem::usage("too-large", format!("a request has at most {bytes_max} bytes"))
+        .next("send less");
+    Told::with(StatusCode::PAYLOAD_TOO_LARGE, problem)
+}
+
 /// Reads a body, at most so long and for so long.
 pub(crate) async fn read_body(
     headers: &HeaderMap,
@@ -96,12 +103,7 @@ pub(crate) async fn read_body(
     bytes_max: usize,
 ) -> Result<Bytes, Told> {
     let told = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
-    let large = || {
-        let problem =
-            Problem::usage("too-large", format!("a request has at most {bytes_max} bytes"))
-                .next("send less");
-        Told::with(StatusCode::PAYLOAD_TOO_LARGE, problem)
-    };
+    let large = || too_large(bytes_max);
     if told.is_some_and(|n: usize| n > bytes_max) {
         return Err(large());
     }
