@@ -37,6 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         timeout_ms: 60_000,
         dispatch_by_boot_ms: u64::MAX,
         progress: None,
+        files: None,
     };
     let reply = model.ask(ask).await?;
     for item in &reply.items {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub(crate) use client::Client;
 pub(crate) use door::router as door;
-pub(crate) use extract::{Form, Path, Query, Whole, read_body};
+pub(crate) use extract::{Form, Path, Query, Whole, read_body, too_large};
 pub(crate) use guard::guard;
 pub(crate) use hooks::router as hooks;
 pub(crate) use listen::{Held, listen};
@@ -35,6 +35,9 @@ use metrics::Metrics;
 
 /// Largest body of a request, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest body of a request that files may be attached to, in bytes: they stand in it as base64.
+pub(crate) const FILES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What every request can reach.
 #[derive(Debug)]

@@ -6,10 +6,26 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{extract::Extract, id::OperationId, operation::Effect, playbook::Step, sensor::Sensor};
+use crate::{
+    conversation::{Source, tokens},
+    extract::Extract,
+    id::OperationId,
+    operation::Effect,
+    playbook::Step,
+    sensor::Sensor,
+};
 
 /// Most values of a run that are put before an agent.
 pub const STATE_VALUES_MAX: usize = 32;
+
+/// Turns at the end of a conversation that are told again as they were when it is shortened.
+pub const OUTPUT_TURNS: u32 = 4;
+
+/// Most turns that a note is kept.
+pub const NOTE_TURNS_MAX: u32 = 50;
+
+/// Longest instructions or guide, in bytes.
+pub const TEXT_BYTES_MAX: usize = 32 * 1024;
 
 /// Most turns of one agent, whatever its limits say.
 pub const TURNS_MAX: u32 = 10_000;
@@ -66,6 +82,9 @@ pub struct Agent {
     /// Whether it may have a person endorse a value.
     #[serde(default, skip_serializing_if = "Endorsing::is_never")]
     pub endorsing: Endorsing,
+    /// Whether it may note something down for itself.
+    #[serde(default, skip_serializing_if = "Noting::is_never")]
+    pub noting: Noting,
     /// Its limits.
     pub limits: Limits,
 }
@@ -92,8 +111,60 @@ impl Agent {
             extracts: Vec::new(),
             extract_role: None,
             endorsing: Endorsing::default(),
+            noting: Noting::default(),
             limits: Limits::default(),
         }
+    }
+}
+
+/// What one source of a conversation may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Most tokens.
+    pub tokens_max: u64,
+    /// Of what.
+    pub of: ShareOf,
+}
+
+/// What a share is the most of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShareOf {
+    /// Everything that comes from the source.
+    All,
+    /// Each piece of it.
+    Piece,
+}
+
+impl Agent {
+    /// What a source may take of a conversation; `None` where it has no budget but that of the whole.
+    #[must_use]
+    pub fn share(&self, source: Source) -> Option<Share> {
+        let all = |tokens_max: u64| Some(Share { tokens_max, of: ShareOf::All });
+        let piece = |bytes: usize| Some(Share { tokens_max: tokens(bytes), of: ShareOf::Piece });
+        match source {
+            // Of rules there is a line for each of its tools, and of those there are so many.
+            Source::System | Source::Policy => all(tokens(TEXT_BYTES_MAX)),
+            Source::Guide => piece(TEXT_BYTES_MAX),
+            Source::Memory => {
+                all(self.context.memory.as_ref().map_or(0, |memory| memory.tokens_max.into()))
+            }
+            Source::State => {
+                all(self.context.state.as_ref().map_or(0, |state| state.tokens_max.into()))
+            }
+            Source::Tool => {
+                piece(usize::try_from(self.limits.result_bytes_max).unwrap_or(usize::MAX))
+            }
+            Source::History => all(self.limits.shortened_at()),
+            Source::Skill | Source::User | Source::Steering | Source::Sensor | Source::Hook => None,
+        }
+    }
+}
+
+impl Limits {
+    /// Tokens at which a conversation is shortened.
+    #[must_use]
+    pub fn shortened_at(&self) -> u64 {
+        u64::from(self.context_tokens_max).saturating_mul(3) / 4
     }
 }
 
@@ -276,6 +347,64 @@ pub enum Endorsing {
 impl Endorsing {
     fn is_never(&self) -> bool {
         *self == Self::Never
+    }
+}
+
+/// Whether an agent may note something down for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Noting {
+    /// No: agents of plans that were made before it could, and those that were not given it.
+    #[default]
+    Never,
+    /// For some turns each.
+    Kept,
+}
+
+impl Noting {
+    fn is_never(&self) -> bool {
+        *self == Self::Never
+    }
+}
+
+/// What an agent keeps in mind while it works: short-term memory, all of it gone with the run. Each kind is a fold of
+/// the journal, so that it is the same after a crash and in a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ShortTerm {
+    /// The current task, and what people said on the way.
+    Task,
+    /// Recent outputs: what it said, and what its calls brought.
+    Outputs,
+    /// Recent thoughts, as far as the provider shows them.
+    Thoughts,
+    /// Temporary state: what it noted down for itself.
+    Notes,
+}
+
+/// How long something is kept in mind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// As long as the run.
+    Run,
+    /// For so many turns of the model; then what is left of it is a handle, or nothing.
+    Turns(u32),
+    /// Until the conversation is shortened.
+    Conversation,
+}
+
+impl ShortTerm {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Task, Self::Outputs, Self::Thoughts, Self::Notes];
+
+    /// How long it is kept at the most. A note says itself for how many turns, within that.
+    #[must_use]
+    pub fn lifetime(self) -> Lifetime {
+        match self {
+            Self::Task => Lifetime::Run,
+            Self::Outputs => Lifetime::Turns(OUTPUT_TURNS),
+            Self::Thoughts => Lifetime::Conversation,
+            Self::Notes => Lifetime::Turns(NOTE_TURNS_MAX),
+        }
     }
 }
 

@@ -11,7 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::Seq;
+use crate::{
+    attachment::{Attachment, Kind},
+    id::Seq,
+};
 
 /// The connector that every model call names. No pack may declare one of this name.
 pub const MODEL_CONNECTOR: &str = "model";
@@ -22,6 +25,15 @@ pub const PROVIDED_TOOLS: &str = "provided_tools";
 
 /// Most tools one conversation may offer.
 pub const TOOLS_MAX: usize = 256;
+
+/// Bytes of text that make one token at the least.
+const BYTES_PER_TOKEN: u64 = 3;
+
+/// What a picture counts for, in bytes of text: about what the large providers count for one.
+const PICTURE_BYTES: usize = 4_800;
+
+/// Bytes of a PDF that count for one byte of text: fonts and pictures are most of it.
+const PDF_BYTES_PER_TEXT: u64 = 10;
 
 /// Where a piece of a prompt comes from: each source has its own budget and its own mark of trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,6 +90,22 @@ pub enum Part {
         /// Its bytes in base64.
         data: String,
     },
+    /// A file or a picture that was handed in with the request: its bytes are read again when it is sent.
+    Attached(Attachment),
+}
+
+impl Part {
+    fn length(&self) -> usize {
+        match self {
+            Self::Text { text } => text.len(),
+            Self::Image { data, .. } | Self::File { data, .. } => data.len(),
+            Self::Attached(file) => match file.kind() {
+                Kind::Text => usize::try_from(file.bytes).unwrap_or(usize::MAX),
+                Kind::Image => PICTURE_BYTES,
+                Kind::Pdf => usize::try_from(file.bytes / PDF_BYTES_PER_TEXT).unwrap_or(usize::MAX),
+            },
+        }
+    }
 }
 
 /// One piece of a conversation, in order.
@@ -115,6 +143,41 @@ pub enum Segment {
         /// Its items; what only its own provider could read is gone.
         items: Vec<Item>,
     },
+}
+
+impl Segment {
+    /// Bytes of text that it counts for.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Self::System { text, .. } => text.len(),
+            Self::User { parts, .. } => parts.iter().map(Part::length).sum(),
+            Self::Result { content, name, .. } => content.len().saturating_add(name.len()),
+            Self::Said { items } => items.iter().map(Item::length).sum(),
+        }
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match self {
+            Self::System { source, .. } | Self::User { source, .. } => *source,
+            Self::Result { .. } => Source::Tool,
+            Self::Said { .. } => Source::History,
+        }
+    }
+}
+
+/// Tokens that so much text has at the most: an estimate that errs on the safe side.
+#[must_use]
+pub fn tokens(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN)
+}
+
+/// Bytes of text that surely fit into so many tokens.
+#[must_use]
+pub fn bytes_of(tokens: u32) -> usize {
+    usize::try_from(u64::from(tokens).saturating_mul(BYTES_PER_TOKEN)).unwrap_or(usize::MAX)
 }
 
 /// An operation as the model sees it.
@@ -211,6 +274,22 @@ pub enum Item {
         /// What it was asked and what came of it, as the provider shows it.
         detail: Arc<Value>,
     },
+}
+
+impl Item {
+    /// Bytes of text that it counts for.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Text { text } | Self::Reasoning { text } | Self::Refusal { text } => text.len(),
+            Self::Call { name, arguments, malformed, .. } => {
+                let arguments = arguments.as_ref().map_or(0, |args| args.to_string().len());
+                let malformed = malformed.as_ref().map_or(0, |malformed| malformed.text.len());
+                name.len().saturating_add(arguments).saturating_add(malformed)
+            }
+            Self::Provided { name, detail } => name.len().saturating_add(detail.to_string().len()),
+        }
+    }
 }
 
 /// Arguments that are not JSON.

@@ -24,6 +24,8 @@ pub enum Mode {
     /// For real.
     #[default]
     Live,
+    /// To be looked at: reads are made, changes are shown as far as they got and not made.
+    Preview,
     /// Against simulated systems.
     Simulate,
     /// From the journal, without effects.
@@ -32,6 +34,35 @@ pub enum Mode {
     Backtest,
     /// Inside an evaluation.
     Eval,
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 6] =
+        [Self::Live, Self::Preview, Self::Simulate, Self::Replay, Self::Backtest, Self::Eval];
+
+    /// The word used in policies and answers.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Preview => "preview",
+            Self::Simulate => "simulate",
+            Self::Replay => "replay",
+            Self::Backtest => "backtest",
+            Self::Eval => "eval",
+        }
+    }
+
+    /// Whether a change is made once everything speaks for it. Where it is not, it walks the gate as far as to the
+    /// ask or the dispatch, and ends there.
+    #[must_use]
+    pub fn makes_changes(self) -> bool {
+        match self {
+            Self::Live | Self::Simulate | Self::Eval => true,
+            Self::Preview | Self::Replay | Self::Backtest => false,
+        }
+    }
 }
 
 /// How much a run may do by itself.

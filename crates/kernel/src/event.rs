@@ -165,6 +165,8 @@ pub enum Stage {
     Edited,
     /// The run was stopped first.
     Stopped,
+    /// Nothing spoke against it, and the run is one that makes no change.
+    Previewed,
 }
 
 /// How a call ended, as journaled.

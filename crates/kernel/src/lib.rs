@@ -10,6 +10,7 @@
 pub mod action;
 pub mod agent;
 pub mod approval;
+pub mod attachment;
 pub mod budget;
 pub mod canon;
 pub mod catalogue;

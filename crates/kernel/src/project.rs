@@ -225,6 +225,7 @@ fn closing_word(stage: Stage) -> &'static str {
         | Stage::Forbidden
         | Stage::Clearance
         | Stage::Budget
-        | Stage::Policy => "void",
+        | Stage::Policy
+        | Stage::Previewed => "void",
     }
 }

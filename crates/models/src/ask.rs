@@ -9,7 +9,10 @@ use kernel::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::{
+    attached::{Contents, Files},
+    error::Error,
+};
 
 /// One question to a model: a conversation with its own prompt last.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct Ask {
     pub dispatch_by_boot_ms: u64,
     /// Who listens while the model speaks.
     pub progress: Option<Arc<dyn Progress>>,
+    /// Who reads the files that the conversation names.
+    pub files: Option<Arc<dyn Files>>,
 }
 
 /// Whose words are told to a [`Progress`].
@@ -87,9 +92,10 @@ pub trait Model: Send + Sync + fmt::Debug {
     /// Turns texts into vectors. The thread of `ask` is not looked at.
     fn embed<'a>(&'a self, texts: &'a [String], ask: &'a Ask) -> Task<'a, Result<Embedded, Error>>;
 
-    /// The exact bytes that asking at the end of this thread sends, built from the thread alone.
+    /// The exact bytes that asking at the end of this thread sends, built from the thread and the files that it
+    /// names.
     ///
     /// # Errors
-    /// [`Error::Thread`] when the thread is none that this wire could have led.
-    fn request_bytes(&self, thread: &Arc<Thread>) -> Result<Vec<u8>, Error>;
+    /// [`Error::Thread`] when the thread is none that this wire could have led, or names a file that is not there.
+    fn request_bytes(&self, thread: &Arc<Thread>, files: &Contents) -> Result<Vec<u8>, Error>;
 }

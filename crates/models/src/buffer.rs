@@ -13,6 +13,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use kernel::{
+    attachment::Attachment,
     conversation::{Item, Prompt, Said, Thread, ToolChoice},
     id::Seq,
 };
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    attached::Contents,
     error::Error,
     provider::Provider,
     reading,
@@ -127,6 +129,15 @@ impl Turn {
     }
 }
 
+/// How far a buffer came along a thread.
+#[derive(Debug)]
+pub(crate) enum Followed {
+    /// To its end.
+    ToTheEnd,
+    /// To a prompt that names these files.
+    Wants(Vec<Attachment>),
+}
+
 /// The request that one conversation has grown to, at one provider.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Buffer {
@@ -141,17 +152,19 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Brings the buffer to the end of `thread`, which is a prompt.
+    /// Brings the buffer to the end of `thread`, which is a prompt; as far as to a prompt that names files which are
+    /// not among the contents, where there is one.
     pub(crate) fn follow(
         &mut self,
         provider: &Provider,
         thread: &Arc<Thread>,
-    ) -> Result<(), Error> {
+        files: &Contents,
+    ) -> Result<Followed, Error> {
         if !matches!(thread.said(), Said::Prompt(_)) {
             return Err(Error::Thread("it does not end with a prompt".to_owned()));
         }
         if self.holds(thread) {
-            return Ok(());
+            return Ok(Followed::ToTheEnd);
         }
         let links = thread.since(|link| self.holds(link));
         match links.first().and_then(|link| link.prev()) {
@@ -159,11 +172,17 @@ impl Buffer {
             Some(known) if matches!(known.said(), Said::Reply(_)) => self.drop_prompt(),
             Some(_) => {}
         }
-        let told = links.iter().try_for_each(|link| self.add(provider, link));
-        if told.is_err() {
-            *self = Self::default();
+        for link in &links {
+            match self.add(provider, link, files) {
+                Ok(Followed::ToTheEnd) => {}
+                Ok(wants) => return Ok(wants),
+                Err(error) => {
+                    *self = Self::default();
+                    return Err(error);
+                }
+            }
         }
-        told
+        Ok(Followed::ToTheEnd)
     }
 
     fn holds(&self, link: &Thread) -> bool {
@@ -181,20 +200,31 @@ impl Buffer {
         }
     }
 
-    fn add(&mut self, provider: &Provider, link: &Thread) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        provider: &Provider,
+        link: &Thread,
+        files: &Contents,
+    ) -> Result<Followed, Error> {
         let wire = wire::of(provider.api);
         match link.said() {
             Said::Prompt(word) => {
                 let prompt = Prompt::deserialize(&*word.value());
-                let prompt = prompt.map_err(|e| Error::Thread(format!("no prompt: {e}")))?;
+                let mut prompt = prompt.map_err(|e| Error::Thread(format!("no prompt: {e}")))?;
+                let missing = files.missing(&prompt);
+                if !missing.is_empty() {
+                    return Ok(Followed::Wants(missing));
+                }
+                files.put_into(&mut prompt);
                 self.add_prompt(wire, provider, &prompt, link.seq());
-                Ok(())
+                Ok(Followed::ToTheEnd)
             }
             Said::Reply(word) => {
                 self.prompt = None;
                 self.reply = Some(link.seq());
                 let heard = self.heard.take();
-                add_reply(wire, provider, &word.value(), (heard.as_ref(), &mut self.history))
+                add_reply(wire, provider, &word.value(), (heard.as_ref(), &mut self.history))?;
+                Ok(Followed::ToTheEnd)
             }
         }
     }

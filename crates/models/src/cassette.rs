@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::{
     ask::{Ask, Embedded, Model},
+    attached::Contents,
     error::Error,
 };
 
@@ -124,7 +125,9 @@ impl Cassette {
     }
 
     async fn run(&self, ask: Ask) -> Result<Reply, Error> {
-        let bytes = self.model.request_bytes(&ask.thread)?;
+        let of = (&ask.tenant, &ask.run);
+        let files = Contents::of_thread(ask.files.as_ref(), of, &ask.thread).await?;
+        let bytes = self.model.request_bytes(&ask.thread, &files)?;
         let digest = Digest::of(&bytes);
         match &self.mode {
             Mode::Replay { order, takes } => {
@@ -247,7 +250,7 @@ impl Model for Cassette {
         }
     }
 
-    fn request_bytes(&self, thread: &Arc<Thread>) -> Result<Vec<u8>, Error> {
-        self.model.request_bytes(thread)
+    fn request_bytes(&self, thread: &Arc<Thread>, files: &Contents) -> Result<Vec<u8>, Error> {
+        self.model.request_bytes(thread, files)
     }
 }

@@ -10,6 +10,7 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use kernel::{
+    attachment::Attachment,
     conversation::{Reply, Thread},
     port::Task,
 };
@@ -17,7 +18,8 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     ask::{Ask, Delta, Embedded, Model, Speaking},
-    buffer::Buffer,
+    attached::Contents,
+    buffer::{Buffer, Followed},
     embed,
     error::Error,
     http::{CONNECTIONS_MAX, Frames, Http},
@@ -86,13 +88,29 @@ impl Client {
     }
 
     /// The request as it stands at the end of the conversation, from what is kept where that fits.
-    fn frames(&self, ask: &Ask) -> Result<Vec<Bytes>, Error> {
+    async fn frames(&self, ask: &Ask) -> Result<Vec<Bytes>, Error> {
         let place = (ask.tenant.clone(), ask.run.clone(), ask.conversation.clone());
         let mut buffer = self.shelf.take(&place);
-        buffer.follow(&self.provider, &ask.thread)?;
+        let mut files = Contents::default();
+        while let Followed::Wants(missing) = buffer.follow(&self.provider, &ask.thread, &files)? {
+            self.check_takes(&missing)?;
+            files.read(ask.files.as_ref(), (&ask.tenant, &ask.run), &missing).await?;
+        }
         let frames = buffer.frames(&self.provider);
         self.shelf.put(place, buffer, self.http.clock.boot_ms());
         Ok(frames)
+    }
+
+    /// A model is sent no file that its provider's entry does not say it takes.
+    fn check_takes(&self, files: &[Attachment]) -> Result<(), Error> {
+        let takes = |file: &&Attachment| !self.provider.takes(file.kind());
+        match files.iter().find(takes) {
+            None => Ok(()),
+            Some(file) => {
+                let kind = file.kind().word();
+                Err(Error::NotTaken(format!("`{}` takes no {kind}", self.provider.name)))
+            }
+        }
     }
 
     /// Keeps what a stream came to until the conversation goes on: it need not be put together twice.
@@ -104,7 +122,7 @@ impl Client {
     }
 
     async fn converse(&self, ask: Ask) -> Result<Reply, Error> {
-        let frames = self.frames(&ask)?;
+        let frames = self.frames(&ask).await?;
         let _place = self.connections.acquire().await;
         let response = self.post(self.uri.clone(), frames, &ask).await?;
         let received = match self.provider.is_streaming() && is_stream(&response) {
@@ -289,9 +307,12 @@ impl Model for Client {
         })
     }
 
-    fn request_bytes(&self, thread: &Arc<Thread>) -> Result<Vec<u8>, Error> {
+    fn request_bytes(&self, thread: &Arc<Thread>, files: &Contents) -> Result<Vec<u8>, Error> {
         let mut buffer = Buffer::default();
-        buffer.follow(&self.provider, thread)?;
+        if let Followed::Wants(missing) = buffer.follow(&self.provider, thread, files)? {
+            let names: Vec<&str> = missing.iter().map(|file| file.name.as_str()).collect();
+            return Err(Error::Thread(format!("it names {}, not read", names.join(", "))));
+        }
         Ok(buffer.frames(&self.provider).concat())
     }
 }

@@ -78,6 +78,9 @@ pub enum Error {
     /// No provider of the role may be shown this.
     #[error("no provider of the role may be asked: {0}")]
     NoProvider(String),
+    /// The provider's entry does not say that it takes what the conversation holds.
+    #[error("a file cannot be sent: {0}; add it to `takes` of the provider")]
+    NotTaken(String),
     /// The thread is not one that can be told.
     #[error("the conversation cannot be told: {0}")]
     Thread(String),
@@ -122,6 +125,7 @@ impl Error {
             Self::Cancelled(_) => "model_cancelled",
             Self::TooLate => "model_too_late",
             Self::NoProvider(_) => "model_no_provider",
+            Self::NotTaken(_) => "model_not_taken",
             Self::Thread(_) => "model_thread",
             Self::Unrecorded(_) => "model_unrecorded",
             Self::Config(_) => "model_config",
@@ -150,6 +154,7 @@ impl Error {
             Self::TooLarge(_) => "say less at once, or ask for less",
             Self::TooLate => "nothing; the call is made again",
             Self::NoProvider(_) => "give the role a provider whose `clearance` and `tier` suffice",
+            Self::NotTaken(_) => "say what the model can read in `takes` of its provider",
             Self::Thread(_) => "report this: a conversation must begin with a prompt",
             Self::Unrecorded(_) => "record the conversation again",
             Self::Config(_) => "correct the configuration",
@@ -165,6 +170,7 @@ impl Error {
             | Self::Timeout(_)
             | Self::Unavailable { .. }
             | Self::Quota(_)
+            | Self::NotTaken(_)
             | Self::Cancelled(_) => true,
             Self::Auth(_)
             | Self::Permission(_)
@@ -209,6 +215,7 @@ impl Error {
             | Self::ContextTooLong(_)
             | Self::BadRequest(_)
             | Self::ContentFilter(_)
+            | Self::NotTaken(_)
             | Self::Thread(_)
             | Self::Unrecorded(_)
             | Self::Config(_) => Class::InvalidArguments,

@@ -14,6 +14,7 @@
 //! writes what is new, reads an answer and puts a stream together; it does no IO.
 
 mod ask;
+mod attached;
 mod buffer;
 mod cassette;
 mod client;
@@ -37,6 +38,7 @@ mod status;
 mod wire;
 
 pub use ask::{Ask, Delta, Embedded, Model, Progress, Speaking};
+pub use attached::{Contents, Files};
 pub use cassette::{Cassette, Order};
 pub use client::{Client, REQUEST_MAX_BYTES};
 pub use embed::TEXTS_MAX;

@@ -2,11 +2,12 @@
 //! next one where the first has no answer.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use kernel::{
+    attachment::Kind,
     conversation::{MODEL_CONNECTOR, PROVIDED_TOOLS, Reply, Usage},
     gate::Permit,
     id::Digest,
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ask::{Ask, Embedded, Model, Progress},
+    attached::Files,
     clock::Clock,
     error::Error,
     gauge::Gauge,
@@ -88,6 +90,7 @@ pub struct Models {
     members: BTreeMap<String, Member>,
     roles: BTreeMap<String, Role>,
     progress: Option<Arc<dyn Progress>>,
+    files: Option<Arc<dyn Files>>,
     clock: Arc<dyn Clock>,
     /// Effects whose last try failed, and how far down the role's list: the next try begins below.
     failed: Mutex<BTreeMap<String, usize>>,
@@ -199,6 +202,15 @@ impl Models {
         self.members.iter().map(health).collect()
     }
 
+    /// Whether a role has a provider that can be sent all of these kinds.
+    #[must_use]
+    pub fn takes(&self, role: &str, kinds: &BTreeSet<Kind>) -> bool {
+        let lacks =
+            |member: &Member| kinds.difference(&member.terms.takes).any(|k| *k != Kind::Text);
+        let role = self.roles.get(role);
+        role.is_some_and(|role| self.eligible(role).any(|(_, _, member)| !lacks(member)))
+    }
+
     /// Providers of a role that its rule about weaker ones allows, with their place in its list.
     fn eligible<'a>(
         &'a self,
@@ -219,7 +231,7 @@ impl Models {
         let Some(known) = self.roles.get(role) else {
             return Err(Error::config(format!("there is no role `{role}`")).into_failure("models"));
         };
-        let asked = ask_of(&permit, known, self.progress.clone());
+        let asked = self.ask_of(&permit, known);
         let (ask, wanted) = asked.map_err(|error| error.into_failure("models"))?;
         let shown = permit.arg_labels().join_all().confidentiality;
         match self.try_each(known, &ask, &wanted, shown).await {
@@ -385,34 +397,33 @@ fn sooner<'a>(known: (&'a str, Error), other: (&'a str, Error)) -> (&'a str, Err
     }
 }
 
-fn ask_of(
-    permit: &Permit,
-    role: &Role,
-    progress: Option<Arc<dyn Progress>>,
-) -> Result<(Ask, Wanted), Error> {
-    let thread = permit.thread().ok_or_else(|| Error::Thread("there is none".to_owned()))?;
-    let text = |name: &str| permit.args().get(name).and_then(Value::as_str).unwrap_or_default();
-    if !permit.masks().is_empty() {
-        return Err(Error::config("a model's reply cannot be masked"));
-    }
-    let wanted = match role.purpose {
-        Purpose::Converse => Wanted::Conversation,
-        Purpose::Embed => {
-            let texts = Texts::deserialize(&**permit.args());
-            Wanted::Vectors(texts.map_err(|e| Error::BadRequest(e.to_string()))?.texts)
+impl Models {
+    fn ask_of(&self, permit: &Permit, role: &Role) -> Result<(Ask, Wanted), Error> {
+        let thread = permit.thread().ok_or_else(|| Error::Thread("there is none".to_owned()))?;
+        let text = |name: &str| permit.args().get(name).and_then(Value::as_str).unwrap_or_default();
+        if !permit.masks().is_empty() {
+            return Err(Error::config("a model's reply cannot be masked"));
         }
-    };
-    let ask = Ask {
-        tenant: permit.tenant().clone(),
-        run: permit.run().clone(),
-        conversation: text("conversation").to_owned(),
-        thread: Arc::clone(thread),
-        key: permit.key().clone(),
-        timeout_ms: u64::from(permit.operation().timeout_ms),
-        dispatch_by_boot_ms: permit.dispatch_by_boot_ms(),
-        progress,
-    };
-    Ok((ask, wanted))
+        let wanted = match role.purpose {
+            Purpose::Converse => Wanted::Conversation,
+            Purpose::Embed => {
+                let texts = Texts::deserialize(&**permit.args());
+                Wanted::Vectors(texts.map_err(|e| Error::BadRequest(e.to_string()))?.texts)
+            }
+        };
+        let ask = Ask {
+            tenant: permit.tenant().clone(),
+            run: permit.run().clone(),
+            conversation: text("conversation").to_owned(),
+            thread: Arc::clone(thread),
+            key: permit.key().clone(),
+            timeout_ms: u64::from(permit.operation().timeout_ms),
+            dispatch_by_boot_ms: permit.dispatch_by_boot_ms(),
+            progress: self.progress.clone(),
+            files: self.files.clone(),
+        };
+        Ok((ask, wanted))
+    }
 }
 
 fn schemas(name: &str, purpose: Purpose) -> (String, Value, Value) {

@@ -6,9 +6,12 @@
 //! `https://openrouter.ai/api/v1`, `https://api.groq.com/openai/v1`, `https://api.mistral.ai/v1`,
 //! `https://api.deepseek.com`; for Azure the resource's address with a `path` and a key header.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use kernel::{label::Confidentiality, operation::Rate};
+use kernel::{attachment::Kind, label::Confidentiality, operation::Rate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -248,6 +251,9 @@ pub struct Provider {
     /// How far it is trusted; undeclared = least.
     #[serde(default)]
     pub tier: Tier,
+    /// What it can be sent beside text; absent = nothing. Only `image` and `pdf` make sense.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub takes: BTreeSet<Kind>,
     /// How often it may be asked; absent = as often as it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
@@ -289,6 +295,7 @@ impl Provider {
             context_tokens_max: None,
             clearance: Confidentiality::Public,
             tier: Tier::Public,
+            takes: BTreeSet::new(),
             rate: None,
             connections_max: None,
             breaker: Breaker::default(),
@@ -301,6 +308,11 @@ impl Provider {
     pub fn endpoint(&self) -> String {
         let path = self.path.clone().unwrap_or_else(|| wire::of(self.api).path(self));
         format!("{}{path}", self.url.trim_end_matches('/'))
+    }
+
+    /// Whether it can be sent a file of this kind.
+    pub(crate) fn takes(&self, kind: Kind) -> bool {
+        kind == Kind::Text || self.takes.contains(&kind)
     }
 
     pub(crate) fn auth(&self) -> Auth {

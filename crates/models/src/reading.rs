@@ -129,7 +129,7 @@ pub mod fuzzing {
     use kernel::conversation::{Reply, Thread};
 
     use super::{Hearing, Received, text};
-    use crate::{buffer::Buffer, error::Error, provider::Provider, wire};
+    use crate::{attached::Contents, buffer::Buffer, error::Error, provider::Provider, wire};
 
     /// The bytes are an answer's body.
     ///
@@ -161,7 +161,7 @@ pub mod fuzzing {
     /// What a client would say.
     pub fn request(provider: &Provider, thread: &Arc<Thread>) -> Result<Vec<u8>, Error> {
         let mut buffer = Buffer::default();
-        buffer.follow(provider, thread)?;
+        buffer.follow(provider, thread, &Contents::default())?;
         Ok(buffer.frames(provider).concat())
     }
 }

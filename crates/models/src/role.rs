@@ -1,6 +1,8 @@
 //! Roles: which providers are asked for what, in which order, on which terms.
 
-use kernel::{label::Confidentiality, operation::Rate};
+use std::collections::BTreeSet;
+
+use kernel::{attachment::Kind, label::Confidentiality, operation::Rate};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -87,6 +89,8 @@ pub struct Terms {
     pub output_tokens_max: Option<u32>,
     /// How many tools it runs on its own side.
     pub provided_tools: usize,
+    /// What it can be sent beside text.
+    pub takes: BTreeSet<Kind>,
 }
 
 impl Terms {
@@ -102,6 +106,7 @@ impl Terms {
             context_tokens_max: None,
             output_tokens_max: None,
             provided_tools: 0,
+            takes: BTreeSet::from([Kind::Image, Kind::Pdf]),
         }
     }
 }
@@ -117,6 +122,7 @@ impl From<&Provider> for Terms {
             context_tokens_max: provider.context_tokens_max,
             output_tokens_max: provider.output_tokens_max,
             provided_tools: provider.provided_tools.len(),
+            takes: provider.takes.clone(),
         }
     }
 }

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ask::{Ask, Delta, Embedded, Model, Speaking},
+    attached::Contents,
     error::Error,
 };
 
@@ -200,7 +201,7 @@ impl Model for ScriptedModel {
     }
 
     /// The thread as canonical JSON: prompts and the items of replies.
-    fn request_bytes(&self, thread: &Arc<Thread>) -> Result<Vec<u8>, Error> {
+    fn request_bytes(&self, thread: &Arc<Thread>, _: &Contents) -> Result<Vec<u8>, Error> {
         let links = thread.since(|_| false);
         let said = links.iter().map(|link| match link.said() {
             Said::Prompt(prompt) => json!({"prompt": *prompt.value()}),

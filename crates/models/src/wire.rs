@@ -231,7 +231,7 @@ pub(crate) fn only_text(parts: &[Cow<'_, Part>]) -> Option<String> {
         .iter()
         .map(|part| match &**part {
             Part::Text { text } => Some(text.as_str()),
-            Part::Image { .. } | Part::File { .. } => None,
+            Part::Image { .. } | Part::File { .. } | Part::Attached(_) => None,
         })
         .collect();
     texts.map(|texts| texts.join("\n\n"))

@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kernel::{
-    agent::{Acceptance, Circles, Guide, GuideScope, Limits, Results, TURNS_MAX},
+    agent::{
+        Acceptance, Circles, Guide, GuideScope, Limits, Noting, Results, TEXT_BYTES_MAX, TURNS_MAX,
+    },
     id::OperationId,
     sensor::Sensor,
 };
@@ -19,11 +21,10 @@ use crate::{
     yaml::{Doc, Kind, Node},
 };
 
-/// Longest instructions or guide, in bytes.
-const TEXT_MAX: usize = 32 * 1024;
-
 const RESULTS: [(&str, Results); 3] =
     [("auto", Results::Auto), ("shown", Results::Shown), ("opaque", Results::Opaque)];
+
+const NOTING: [(&str, Noting); 2] = [("never", Noting::Never), ("kept", Noting::Kept)];
 
 pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
     let Some(mut fields) = reader.fields(&doc.root, "an agent") else {
@@ -51,6 +52,7 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
         guides: fields.get("guides").map(|node| read_guides(node, reader)).unwrap_or_default(),
         skills: fields.texts("skills"),
         asks: fields.name("asks"),
+        noting: fields.choice("notes", &NOTING).unwrap_or_default(),
         extracts: fields.get("extracts").map(|n| read_extracts(n, reader)).unwrap_or_default(),
         results: fields.choice("results", &RESULTS).unwrap_or_default(),
         limits: fields.get("limits").map(|node| read_limits(node, reader)).unwrap_or_default(),
@@ -63,8 +65,8 @@ pub(crate) fn read_agent(doc: &Doc, reader: Reader<'_>) -> WrittenAgent {
 fn read_long(fields: &mut Fields<'_, '_>, name: &'static str) -> String {
     let place = fields.place;
     let text = fields.need_text(name);
-    if text.len() > TEXT_MAX {
-        let message = format!("`{name}` is longer than {TEXT_MAX} bytes");
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("`{name}` is longer than {TEXT_BYTES_MAX} bytes");
         fields.reader.wrong(place, message, "move what is not always needed into a skill");
     }
     text
@@ -169,6 +171,7 @@ fn own_names(agent: &WrittenAgent) -> Vec<&'static str> {
     let mut names = vec!["look", "load_skill", "ask_person"];
     names.extend((!agent.extracts.is_empty()).then_some("extract"));
     names.extend(agent.asks.is_some().then_some("endorse"));
+    names.extend((agent.noting == Noting::Kept).then_some("note"));
     names
 }
 

@@ -189,6 +189,7 @@ impl Pack {
             sensors: written.sensors.clone(),
             extracts: written.extracts.clone(),
             extract_role: extract_role(written, &self.manifest.asks.operations),
+            noting: written.noting,
             endorsing: match written.asks {
                 Some(_) => Endorsing::Asked,
                 None => Endorsing::Never,

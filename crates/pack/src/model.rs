@@ -7,7 +7,7 @@ use std::{
 
 use kernel::{
     LabelMap,
-    agent::{Acceptance, Context, Guide, Limits, Results},
+    agent::{Acceptance, Context, Guide, Limits, Noting, Results},
     decision::{Autonomy, Evidence, Mode},
     exception::Class,
     extract::Extract,
@@ -127,6 +127,8 @@ pub struct WrittenAgent {
     pub results: Results,
     /// Its limits.
     pub limits: Limits,
+    /// Whether it may note something down for itself.
+    pub noting: Noting,
 }
 
 /// Something an agent may call.

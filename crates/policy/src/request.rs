@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use cedar_policy::{Context, Entities, Entity, EntityUid, Request, RestrictedExpression as Value_};
 use kernel::{
-    decision::{Autonomy, Evidence, Mode, Question},
+    decision::{Autonomy, Evidence, Question},
     label::{Confidentiality, Label, Trust},
     operation::{Critical, Undo},
     pointer,
@@ -121,7 +121,7 @@ fn context_pairs(action: &Action, q: &Question<'_>) -> Result<Pairs, Unfit> {
         put("at", Value_::new_long(q.at));
     }
     if want.of("mode").is_some() {
-        put("mode", word(mode_name(q.mode)));
+        put("mode", word(q.mode.word()));
     }
     if let Some(want) = want.of("on_behalf_of") {
         let person = &q.chain.on_behalf_of;
@@ -332,16 +332,6 @@ fn autonomy_name(autonomy: Autonomy) -> &'static str {
         Autonomy::L1 => "l1",
         Autonomy::L2 => "l2",
         Autonomy::L3 => "l3",
-    }
-}
-
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Live => "live",
-        Mode::Simulate => "simulate",
-        Mode::Replay => "replay",
-        Mode::Backtest => "backtest",
-        Mode::Eval => "eval",
     }
 }
 

@@ -24,7 +24,8 @@ use std::{
 };
 
 use kernel::{
-    catalogue::Catalogue, conversation::PROVIDED_TOOLS, id::OperationId, operation::Operation,
+    catalogue::Catalogue, conversation::PROVIDED_TOOLS, decision::Mode, id::OperationId,
+    operation::Operation,
 };
 use serde_json::Value;
 
@@ -174,7 +175,7 @@ fn context_shape(
         ("autonomy", Shape::text(&["l1", "l2", "l3"])),
         ("run", Shape::record(RUN.map(|name| (name, Shape::Long)))),
         ("at", Shape::Long),
-        ("mode", Shape::text(&["live", "simulate", "replay", "backtest", "eval"])),
+        ("mode", Shape::text(&Mode::ALL.map(Mode::word))),
         ("on_behalf_of", behalf),
         ("evidence", evidence_shape(roles)),
     ];

@@ -26,7 +26,7 @@ use crate::{
         requests,
         value::fingerprint,
     },
-    web::{Bearer, Told, Web, read_body},
+    web::{BODY_BYTES_MAX, Bearer, FILES_BYTES_MAX, Told, Web, read_body, too_large},
 };
 
 /// Longest that one answer waits for a run, in milliseconds.
@@ -169,7 +169,9 @@ async fn check_version(
 
 async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
     let (mut parts, body) = request.into_parts();
-    let bytes = read_body(&parts.headers, body).await?;
+    let takes_files = requests::takes_files(route.op);
+    let bytes_max = if takes_files { FILES_BYTES_MAX } else { BODY_BYTES_MAX };
+    let bytes = read_body(&parts.headers, body, bytes_max).await?;
     let mut fields = if route.verb == Verb::Post {
         body_fields(&parts.headers, &bytes)?
     } else if bytes.is_empty() {
@@ -179,6 +181,10 @@ async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
             .next("leave it out")
             .into());
     };
+    // Files alone may make a request larger than others.
+    if bytes.len().saturating_sub(bytes_of_files(&fields)) > BODY_BYTES_MAX {
+        return Err(too_large(BODY_BYTES_MAX));
+    }
     let op = OPS.iter().find(|op| op.name == route.op);
     for (name, text) in query_pairs(parts.uri.query().unwrap_or_default())? {
         let value = match op.filter(|_| route.verb == Verb::Get) {
@@ -211,6 +217,13 @@ async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
     let digest = fingerprint(&fields);
     let Value::Object(fields) = fields else { return Err(unknown("request")) };
     Ok(Asked { headers: parts.headers, body: fields, digest })
+}
+
+/// Bytes of a request that are files.
+fn bytes_of_files(fields: &Map<String, Value>) -> usize {
+    let files = fields.get("attachments").and_then(Value::as_array).into_iter().flatten();
+    let data = files.filter_map(|file| file.get("data").and_then(Value::as_str));
+    data.map(str::len).sum()
 }
 
 fn unknown(name: &str) -> Told {

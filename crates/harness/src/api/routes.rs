@@ -132,6 +132,7 @@ pub(super) const ROUTES: &[Route] = &[
         "What a published file holds, as base64, a piece at a time",
     ),
     get("/v1/runs/{run}/egress", "run.egress", "What a run's programs asked of the outside"),
+    get("/v1/runs/{run}/attachments/{name}", "run.attachment", "A file that was attached to a run"),
     get("/v1/runs/{run}/plan", "plan.get", "The plan a run was begun with"),
     get("/v1/runs/{run}/events", "run.events", "A run's events, in order"),
     get("/v1/runs/{run}/receipts", "receipt.list", "A run's receipts"),

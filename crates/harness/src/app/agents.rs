@@ -9,6 +9,7 @@ use kernel::{
     LabelMap,
     agent::Limits,
     conversation::MODEL_CONNECTOR,
+    decision::Mode,
     event::{Body, Ended, Record},
     id::{OperationId, RunId},
     label::Trust,
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 
 use super::{
     App, Caller,
+    attachments::{self, Attach},
     intents::{Chosen, Submit, Submitted, of_trust, submit_chosen},
     parse_id,
     problem::Problem,
@@ -73,12 +75,22 @@ pub struct StartAgent {
     /// Whether it may propose commands for a shell, too; means nothing without `write`.
     #[serde(default)]
     pub shell: bool,
+    /// Whether it only shows what it would change: it may propose changes, and reads are made, but no change is.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Most turns of its model.
     #[serde(default)]
     pub turns: Option<u32>,
     /// Most tokens, read and written.
     #[serde(default)]
     pub tokens: Option<u64>,
+    /// Files and pictures that go with the task.
+    #[serde(default)]
+    pub attachments: Vec<Attach>,
+    /// Whether the person who hands the task over vouches for the files as for their own words; otherwise what
+    /// stands in them is untrusted, and whatever the agent then changes asks a person.
+    #[serde(default)]
+    pub vouch: bool,
     /// The run that this one goes on from: what was said and answered up to its end is told as well, under
     /// the labels it had. It began with a task in words, too, and has ended.
     #[serde(default)]
@@ -138,10 +150,13 @@ pub async fn start(app: &App, caller: &Caller, request: StartAgent) -> Result<Ag
         intent: Some(TASK.to_owned()),
         text: None,
         inputs,
+        attachments: request.attachments,
+        vouch: request.vouch,
         idempotency_key: request.idempotency_key,
         wait_ms,
     };
-    let chosen = Chosen::of(shelved, TASK.to_owned());
+    let mode = if request.dry_run { Mode::Preview } else { Mode::Live };
+    let chosen = Chosen::of(shelved, TASK.to_owned()).in_mode(mode);
     let Submitted { new, idempotency_key, run } =
         submit_chosen(app, caller, (submit, chosen), labels).await?;
     if let Some(wait_ms) = wait_ms {
@@ -164,6 +179,7 @@ fn input_schema() -> Value {
             "task": { "type": "string", "minLength": 1 },
             "earlier": { "type": "array", "items": { "type": "object" } },
             "left_out": { "type": "integer", "minimum": 0 },
+            "attachments": attachments::schema(),
         },
     })
 }
@@ -255,7 +271,7 @@ fn the_agent(shelved: &Shelved, request: &StartAgent) -> Result<WrittenAgent, Pr
             ..WrittenAgent::default()
         },
     };
-    if !request.write {
+    if !request.write && !request.dry_run {
         let is_read = |tool: &Tool| {
             let id = tool.what.parse::<OperationId>().ok();
             let entry = id.and_then(|id| shelved.catalogue.get(&id));

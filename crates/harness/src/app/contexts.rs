@@ -4,15 +4,27 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kernel::{
     Label,
+    attachment::Attachment,
     conversation::{Item, MODEL_CONNECTOR, Part, Prompt, Reply, Said, Segment, Thread, Usage},
     event::{Body, Ended, Record},
-    id::{RunId, Seq},
+    id::{RunId, Seq, Tenant},
     planning::Mark,
+    port::Blobs,
 };
+use models::{Contents, Files};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{App, Caller, parse_id, problem::Problem};
+mod ledger;
+
+pub use ledger::LedgerLine;
+
+use super::{
+    App, Caller,
+    attachments::{AttachedView, Kept},
+    parse_id,
+    problem::Problem,
+};
 
 /// Text of a piece that is shown before it is cut, in bytes.
 const SHOWN_MAX_BYTES: usize = 262_144;
@@ -60,10 +72,18 @@ pub struct ModelCallView {
     /// Bytes of text by source: `system`, `policy`, `guide`, `skill`, `memory`, `history`, `tool`, `state`,
     /// `user`, `steering`, `sensor`, `hook`, `model`.
     pub bytes: BTreeMap<String, u64>,
+    /// What each source took beside what it may take: always the seven that a context is assembled from
+    /// (`system`, `policy`, `guide`, `memory`, `history`, `tool`, `state`), then whatever else there was, then
+    /// the `whole`.
+    #[serde(default)]
+    pub ledger: Vec<LedgerLine>,
     /// Names of the tools that were offered.
     pub tools: Vec<String>,
     /// Everything it saw, in order; only where one turn is asked for.
     pub seen: Vec<SeenView>,
+    /// The files and pictures among what it saw; `run.attachment` gives their bytes.
+    #[serde(default)]
+    pub attached: Vec<AttachedView>,
     /// What it answered; absent where it has not, or the value was erased.
     pub reply: Option<ReplyView>,
     /// Why it did not answer.
@@ -118,8 +138,10 @@ pub async fn context(
     let id: RunId = parse_id(&request.run)?;
     let records = app.own_records(caller, &id).await?;
     let talks = talks(&records);
+    let agents = ledger::agents_of(app, caller, &records).await;
     let Some(turn) = request.turn else {
-        let calls = talks.iter().map(Talk::view).collect();
+        let view = |talk: &Talk| ModelCallView { ledger: ledger::of(talk, &agents), ..talk.view() };
+        let calls = talks.iter().map(view).collect();
         return Ok(ContextView { run: id.to_string(), calls });
     };
     let index = usize::try_from(turn).ok().and_then(|turn| turn.checked_sub(1));
@@ -129,14 +151,15 @@ pub async fn context(
     })?;
     let mut view = talk.view();
     view.seen = talk.seen();
+    view.ledger = ledger::of(talk, &agents);
     if request.request {
-        view.request = Some(exact_request(app, talk)?);
+        view.request = Some(exact_request(app, (caller.tenant(), &id), talk).await?);
     }
     Ok(ContextView { run: id.to_string(), calls: vec![view] })
 }
 
 /// The bytes that were sent: built from the journal by the wire of whoever answered, or would be asked.
-fn exact_request(app: &App, talk: &Talk) -> Result<String, Problem> {
+async fn exact_request(app: &App, of: (&Tenant, &RunId), talk: &Talk) -> Result<String, Problem> {
     let answered = talk.reply.as_ref().map(|reply| reply.provider.clone());
     let first =
         || app.config.roles.get(&talk.role).and_then(|role| role.providers.first().cloned());
@@ -147,7 +170,11 @@ fn exact_request(app: &App, talk: &Talk) -> Result<String, Problem> {
     };
     let model = app.models.model(&provider);
     let model = model.ok_or_else(|| gone(format!("no provider `{provider}` is configured now")))?;
-    let bytes = model.request_bytes(&talk.thread).map_err(|error| gone(error.to_string()))?;
+    let reader: Arc<dyn Files> = Arc::new(Kept(Arc::clone(&app.store) as Arc<dyn Blobs>));
+    let files = Contents::of_thread(Some(&reader), of, &talk.thread).await;
+    let files = files.map_err(|error| gone(error.to_string()))?;
+    let bytes =
+        model.request_bytes(&talk.thread, &files).map_err(|error| gone(error.to_string()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -253,6 +280,8 @@ impl Talk {
             bytes,
             tools: tools.into_iter().map(|tool| tool.name).collect(),
             seen: Vec::new(),
+            attached: self.attached(),
+            ledger: Vec::new(),
             reply: self.reply.as_ref().map(reply_view),
             failed: self.failed.clone(),
             raised: self.raised.clone(),
@@ -267,6 +296,18 @@ impl Talk {
         };
         let pieces = self.pieces().into_iter();
         pieces.map(|(source, text)| SeenView { source, text: cut(text) }).collect()
+    }
+
+    fn attached(&self) -> Vec<AttachedView> {
+        let mut files: Vec<AttachedView> = Vec::new();
+        for segment in self.prompts().iter().flat_map(|prompt| &prompt.segments) {
+            let Segment::User { parts, .. } = segment else { continue };
+            files.extend(parts.iter().filter_map(|part| match part {
+                Part::Attached(file) => Some(file.into()),
+                Part::Text { .. } | Part::Image { .. } | Part::File { .. } => None,
+            }));
+        }
+        files
     }
 
     fn prompts(&self) -> Vec<Prompt> {
@@ -312,6 +353,9 @@ fn piece(segment: &Segment) -> (String, String) {
                 Part::Text { text } => text.clone(),
                 Part::Image { media_type, data } => format!("[{media_type}, {} bytes]", data.len()),
                 Part::File { name, media_type, .. } => format!("[{name}, {media_type}]"),
+                Part::Attached(Attachment { name, media_type, bytes, .. }) => {
+                    format!("[{name}, {media_type}, {bytes} bytes]")
+                }
             });
             (word(source), texts.collect::<Vec<_>>().join("\n"))
         }

@@ -2,11 +2,13 @@
 
 use kernel::{
     Digest,
+    decision::Mode,
     event::{Body, Header},
     id::{OperationId, RunId},
     label::{Confidentiality, Label, LabelMap, Trust},
     plan::{Asks, Plan, PlanStep},
     planning::Labelled,
+    port::Blobs,
     principal::{Chain, Grant, Kind as ActorKind, Principal},
     run::Genesis,
 };
@@ -18,6 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     App, Caller,
+    attachments::{self, Attach},
     config::hooks,
     header::pin_header,
     novelty,
@@ -42,6 +45,13 @@ pub struct Submit {
     /// The inputs.
     #[serde(default)]
     pub inputs: Value,
+    /// Files and pictures that go with it, for an intent that has the input `attachments`.
+    #[serde(default)]
+    pub attachments: Vec<Attach>,
+    /// Whether the person who submits vouches for the files as for their own words; otherwise what stands in them
+    /// is untrusted.
+    #[serde(default)]
+    pub vouch: bool,
     /// The same key is the same run; absent = a fresh one.
     #[serde(default)]
     pub idempotency_key: Option<String>,
@@ -168,7 +178,13 @@ pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<IntentList, Probl
 /// When no single intent is meant, or the inputs do not fit.
 pub async fn plan(app: &App, caller: &Caller, request: Submit) -> Result<PlanView, Problem> {
     let chosen = choose(app, &request)?;
-    let plan = compile(app, caller, &chosen, &request.inputs)?;
+    let key = request.idempotency_key.clone().unwrap_or_default();
+    let (mut inputs, mut labels) = (request.inputs, of_trust(Trust::User));
+    let run = RunId::of_intent(caller.tenant(), &chosen.intent, &key);
+    let handed = attachments::look(app, caller, (&request.attachments, request.vouch))?;
+    handed.put_into(&run, (&mut inputs, &mut labels))?;
+    let plan = compile(app, caller, &chosen, &inputs)?;
+    attachments::check_taken(app, &plan, &inputs)?;
     let digest = plan
         .digest()
         .map_err(|e| Problem::usage("inputs-invalid", e.to_string()).next("correct the inputs"))?;
@@ -207,23 +223,20 @@ pub(super) fn of_trust(trust: Trust) -> LabelMap {
 pub(super) async fn submit_chosen(
     app: &App,
     caller: &Caller,
-    (request, chosen): (Submit, Chosen),
-    labels: LabelMap,
+    (mut request, chosen): (Submit, Chosen),
+    mut labels: LabelMap,
 ) -> Result<Submitted, Problem> {
+    let key = key_of(&request)?;
+    let run = RunId::of_intent(caller.tenant(), &chosen.intent, &key);
+    let handed = attachments::look(app, caller, (&request.attachments, request.vouch))?;
+    let files = handed.put_into(&run, (&mut request.inputs, &mut labels))?;
     let plan = compile(app, caller, &chosen, &request.inputs)?;
+    attachments::check_taken(app, &plan, &request.inputs)?;
+    for file in files {
+        Blobs::put(&*app.store, caller.tenant().clone(), file).await?;
+    }
     app.shelf.keep(caller.tenant(), &chosen.shelved).await?;
     let digest = app.shelf.keep_plan(caller.tenant(), &plan).await?;
-    let key = match &request.idempotency_key {
-        Some(key) if key.is_empty() || key.len() > 200 => {
-            return Err(Problem::usage(
-                "idempotency-key",
-                "an idempotency key has 1 to 200 characters",
-            )
-            .next("leave the key out to get a new one, or shorten it"));
-        }
-        Some(key) => key.clone(),
-        None => uuid::Uuid::now_v7().to_string(),
-    };
     let from = (&request.inputs, &*key, labels);
     let mut genesis = genesis(app, caller, (&chosen, &plan, digest), from)?;
     judge_inputs(app, caller, &chosen, (&mut genesis.header, &request.inputs)).await?;
@@ -239,6 +252,19 @@ pub(super) async fn submit_chosen(
     }
     let run = runs::view_of(app, caller, &id).await?;
     Ok(Submitted { new, idempotency_key: key, run })
+}
+
+/// The key in force: the one given, or a fresh one.
+fn key_of(request: &Submit) -> Result<String, Problem> {
+    match &request.idempotency_key {
+        Some(key) if key.is_empty() || key.len() > 200 => {
+            let detail = "an idempotency key has 1 to 200 characters";
+            Err(Problem::usage("idempotency-key", detail)
+                .next("leave the key out to get a new one, or shorten it"))
+        }
+        Some(key) => Ok(key.clone()),
+        None => Ok(uuid::Uuid::now_v7().to_string()),
+    }
 }
 
 /// Inputs unlike those of earlier runs take autonomy away.
@@ -262,13 +288,20 @@ async fn judge_inputs(
 pub(super) struct Chosen {
     pub(super) shelved: Arc<Shelved>,
     pub(super) intent: String,
+    /// What the run is for.
+    mode: Mode,
     why: Vec<String>,
 }
 
 impl Chosen {
     /// An intent that somebody has chosen already.
     pub(super) fn of(shelved: Arc<Shelved>, intent: String) -> Self {
-        Self { shelved, intent, why: Vec::new() }
+        Self { shelved, intent, mode: Mode::Live, why: Vec::new() }
+    }
+
+    /// The same in another mode.
+    pub(super) fn in_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
     }
 }
 
@@ -290,7 +323,7 @@ pub(super) fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
     match stock.router().route(&asked) {
         Routed::One(found) => {
             let shelved = Arc::clone(stock.pack(&found.pack)?);
-            Ok(Chosen { shelved, intent: found.intent, why: found.why })
+            Ok(Chosen { shelved, intent: found.intent, mode: Mode::Live, why: found.why })
         }
         Routed::Tie { candidates } => {
             let detail = format!("several intents fit: {}", names(&candidates));
@@ -349,7 +382,7 @@ pub(crate) fn plan_now(
     };
     let name = header.pack.split('@').next().unwrap_or_default();
     let shelved = app.shelf.pack(name)?;
-    let chosen = Chosen { shelved, intent: header.intent.clone(), why: Vec::new() };
+    let chosen = Chosen::of(shelved, header.intent.clone());
     let plan = Arc::new(compile(app, caller, &chosen, &intent.value())?);
     let planner = planner::PlaybookPlanner::new(Arc::clone(&plan), run)
         .map_err(|e| Problem::usage("plan-invalid", e.to_string()).next("correct the inputs"))?;
@@ -410,6 +443,7 @@ fn genesis(
     let limits = (app.config.budget.clone(), app.config.approvers.clone());
     let grant = grant_of(plan, &chosen.shelved);
     let mut header = pin_header(chain, &pack.manifest, (plan, digest), grant, limits);
+    header.mode = chosen.mode;
     let by = &caller.principal().id;
     header.submitted_by = Some(by.clone()).filter(|by| *by != caller.acts_for().id);
     let subjects = intent.subjects.iter().filter_map(|(kind, pointer)| {
@@ -487,7 +521,10 @@ fn is_same_work(run: &Header, wanted: &Header) -> bool {
     let name = |header: &Header| header.pack.split('@').next().map(str::to_owned);
     let pins = |header: &Header| (header.pack_digest, header.policy, header.config);
     let same_plan = run.plan == wanted.plan || pins(run) != pins(wanted);
-    name(run) == name(wanted) && run.chain.agent.id == wanted.chain.agent.id && same_plan
+    run.mode == wanted.mode
+        && name(run) == name(wanted)
+        && run.chain.agent.id == wanted.chain.agent.id
+        && same_plan
 }
 
 fn word<T: Serialize>(value: &T) -> String {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use expr::{Cost, Env, Expr, Join, Key};
 use kernel::{
+    decision::Mode,
     event::{Body, End, Ended, Record, Role, Stage},
     exception::{Class, Landed, Need},
     id::{At, Seq},
@@ -137,7 +138,9 @@ async fn facts_of(app: &App, caller: &Caller, pack: &str) -> Result<Vec<Fact>, P
 /// see the table in `docs/kpis.md`.
 fn collect(records: &[Record], status: Status, facts: &mut Vec<Fact>) {
     let Some(first) = records.first() else { return };
-    let Some(header) = super::header_of(first) else { return };
+    // What was only shown is no work that was done.
+    let live = super::header_of(first).filter(|header| header.mode == Mode::Live);
+    let Some(header) = live else { return };
     let opened = first.event.at;
     let finished = records.iter().rev().find_map(|record| match &record.event.body {
         Body::Finished { end, caveats, .. } => Some((record.event.at, *end, caveats)),

@@ -7,6 +7,7 @@ pub mod agents;
 pub mod answers;
 pub mod approvals;
 pub mod artifacts;
+pub mod attachments;
 pub mod backups;
 pub mod bench;
 pub mod caller;
@@ -155,11 +156,12 @@ impl App {
         speech.withhold(&connectors);
         sinks::watch(&connectors);
         packs::check_systems(&connectors, &stock)?;
+        let files = Arc::new(attachments::Kept(Arc::clone(&blobs)));
         let shelf = Arc::new(Shelf::new(&config, stock, blobs));
         let journal = Arc::clone(&store) as Arc<dyn Journal>;
         let began = clock.now().at.unsigned_abs();
         let feed = Arc::new(Feed::new(began));
-        let models = Arc::new(models::open(&config, &safe, Arc::clone(&speech) as _)?);
+        let models = Arc::new(models::open(&config, &safe, (Arc::clone(&speech) as _, files))?);
         let engine = Engine::new(Options {
             journal: Arc::new(Watched {
                 journal,

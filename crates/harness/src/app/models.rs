@@ -10,7 +10,8 @@ use kernel::{
     port::{Connector, Failure, Outcome, Task},
 };
 use models::{
-    Ask, Client, Embedded, Http, Key, Model, Models, Progress, Provider, ScriptedModel, Terms,
+    Ask, Client, Contents, Embedded, Files, Http, Key, Model, Models, Progress, Provider,
+    ScriptedModel, Terms,
 };
 use secrets::{Safe, Use};
 
@@ -49,9 +50,13 @@ pub fn operations(config: &Config) -> Result<Vec<Operation>, Problem> {
 ///
 /// # Errors
 /// What is wrong with a provider, a role or a key, by name.
-pub fn open(config: &Config, safe: &Safe, progress: Arc<dyn Progress>) -> Result<Models, Problem> {
+pub fn open(
+    config: &Config,
+    safe: &Safe,
+    (progress, files): (Arc<dyn Progress>, Arc<dyn Files>),
+) -> Result<Models, Problem> {
     let http = Http::default();
-    let mut builder = Models::builder().progress(progress);
+    let mut builder = Models::builder().progress(progress).files(files);
     for answering in &config.providers {
         builder = match answering {
             Answering::Provider(provider, secret) => {
@@ -193,7 +198,7 @@ impl Model for Unasked {
         Box::pin(async { Err(listed()) })
     }
 
-    fn request_bytes(&self, _: &Arc<Thread>) -> Result<Vec<u8>, models::Error> {
+    fn request_bytes(&self, _: &Arc<Thread>, _: &Contents) -> Result<Vec<u8>, models::Error> {
         Err(listed())
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use kernel::{
+    decision::Mode,
     event::Body,
     id::{At, Tenant},
     novelty::Unusual,
@@ -92,7 +93,8 @@ async fn learn(
     for entry in &listed.items {
         let first = app.store.events(caller.tenant(), &entry.run, 0, 1).await?;
         let opened = first.first().map(|record| &record.event.body);
-        if let Some(Body::Opened { intent, .. }) = opened
+        if let Some(Body::Opened { header, intent, .. }) = opened
+            && header.mode == Mode::Live
             && let Some(opening) = intent.opening()
         {
             inputs.push(Arc::clone(&opening.value));

@@ -7,7 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    App, Caller, Right, agents, approvals, artifacts, backups, checks, claims, config, contexts,
+    App, Caller, Right, agents, approvals, artifacts, attachments, backups, checks, claims, config,
+    contexts,
     demo::Told,
     doctor, drill, egress, exceptions, explain, export, failures, gate, halts, identity, imports,
     intents, kit, kpis, ledger, migration, packs, policies, previews,
@@ -112,6 +113,7 @@ ops! {
     Own "run.artifacts", "harness.artifact-list/v1" => artifacts::list: runs::NamedRun => artifacts::ArtifactList;
     Own "run.artifact", "harness.artifact/v1" => artifacts::get: artifacts::GetArtifact => artifacts::ArtifactPiece;
     Own "run.egress", "harness.egress-list/v1" => egress::list: egress::ListEgress => egress::EgressList;
+    Own "run.attachment", "harness.attachment/v1" => attachments::get: attachments::GetAttachment => attachments::AttachmentView;
     Operate "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
     Operate "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
     Handle "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;

@@ -12,7 +12,10 @@ use ::receipts::{
     statement::{self, Stated},
     verify::{self, Verdict},
 };
-use kernel::id::{ReceiptId, RunId};
+use kernel::{
+    event::{Body, Record, Stage},
+    id::{ReceiptId, RunId},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -87,6 +90,26 @@ pub struct ReceiptView {
     pub envelope: String,
     /// Whether the signature holds under this store's key.
     pub signature: String,
+    /// What people changed about the call before it was made, in order: the statement's commitment is to the last.
+    #[serde(default)]
+    pub edits: Vec<EditView>,
+}
+
+/// A call that a person replaced by another one, which walked the whole gate again.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EditView {
+    /// Who.
+    pub by: String,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// The arguments that were proposed; null where they were erased.
+    pub before: Value,
+    /// The arguments that took their place.
+    pub after: Value,
+    /// The commitment to those that were proposed, as the journal has it.
+    pub before_root: String,
+    /// The commitment to those that took their place.
+    pub after_root: String,
 }
 
 /// What to verify, and what against. Keys and checkpoints come as text: whoever asks has read their own
@@ -191,14 +214,64 @@ pub async fn get(app: &App, caller: &Caller, request: GetReceipt) -> Result<Rece
         Err(error) => format!("invalid: {error}"),
     };
     let envelope = String::from_utf8_lossy(&stored.envelope).into_owned();
+    let statement = statement_of(&stored.envelope, &keys);
+    let action = statement.pointer("/predicate/action").and_then(Value::as_u64);
+    let records = app.records(caller, &stored.entry.run).await?;
+    let mut edits = action.map(|action| edits_of(&records, action)).unwrap_or_default();
+    let redactor = app.connectors.redactor();
+    for edit in &mut edits {
+        redactor.scrub_known(&mut edit.before);
+        redactor.scrub_known(&mut edit.after);
+    }
     Ok(ReceiptView {
         id: request.receipt,
         run: stored.entry.run.to_string(),
         log_index: stored.entry.log_index,
-        statement: statement_of(&stored.envelope, &keys),
+        statement,
         envelope,
         signature,
+        edits,
     })
+}
+
+/// What was changed about an action before it was made: an edit is journaled as the answer, the end of what was
+/// proposed, and the proposal in its place, one after the other.
+fn edits_of(records: &[Record], action: u64) -> Vec<EditView> {
+    let at = |seq: u64| usize::try_from(seq).ok().and_then(|index| records.get(index));
+    let args_of = |seq: u64| match at(seq).map(|record| &record.event.body) {
+        Some(Body::Proposed { args, .. }) => Some(args),
+        _ => None,
+    };
+    let (mut edits, mut after) = (Vec::new(), action);
+    while let Some(before) = after.checked_sub(1).and_then(at).and_then(edited_of) {
+        let answered = after.checked_sub(2).and_then(at);
+        let by = answered.and_then(|record| match &record.event.body {
+            Body::Answered { by, .. } => Some((by.id.to_string(), record.event.at)),
+            _ => None,
+        });
+        let (Some((by, time)), Some(old), Some(new)) = (by, args_of(before), args_of(after)) else {
+            break;
+        };
+        edits.push(EditView {
+            by,
+            at: time,
+            before: (*old.value()).clone(),
+            after: (*new.value()).clone(),
+            before_root: old.commitment().root.to_string(),
+            after_root: new.commitment().root.to_string(),
+        });
+        after = before;
+    }
+    edits.reverse();
+    edits
+}
+
+/// The action that a record ends because a person replaced it.
+fn edited_of(record: &Record) -> Option<u64> {
+    match &record.event.body {
+        Body::Rejected { action, stage: Stage::Edited, .. } => Some(*action),
+        _ => None,
+    }
 }
 
 /// The statement inside an envelope; null when its signature does not hold.

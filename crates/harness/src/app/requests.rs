@@ -41,6 +41,12 @@ pub fn takes_key(op: &str) -> bool {
     schema(op).is_some_and(|schema| schema.pointer("/properties/idempotency_key").is_some())
 }
 
+/// Whether files may be attached to the requests of an operation.
+#[must_use]
+pub fn takes_files(op: &str) -> bool {
+    schema(op).is_some_and(|schema| schema.pointer("/properties/attachments").is_some())
+}
+
 /// Refuses a request that does not fit its schema, with the place.
 ///
 /// # Errors

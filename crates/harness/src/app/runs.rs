@@ -118,6 +118,9 @@ pub struct NamedRun {
 pub struct RunDetail {
     /// Its row.
     pub run: RunView,
+    /// What it is for: `live`, or `preview` where changes are shown and not made.
+    #[serde(default)]
+    pub mode: String,
     /// The result, once it ended.
     pub output: Option<Value>,
     /// What a reader of the result must know.
@@ -372,6 +375,7 @@ pub(super) fn detail_of(entry: &store::RunEntry, run: &Run, records: &[Record]) 
     let troubles = troubles(records, Some(run));
     RunDetail {
         run: view_from(entry, records),
+        mode: run.header().mode.word().to_owned(),
         output: finished.as_ref().map(|(output, _)| (**output).clone()),
         caveats: finished.map(|(_, c)| c.into_iter().map(|c| c.text).collect()).unwrap_or_default(),
         switched_off: switched_off(&troubles),

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Longest request line, in bytes.
-const REQUEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const REQUEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Requests answered at a time.
 const CONNECTIONS_MAX: usize = 64;
 

@@ -14,13 +14,14 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, parser::
 use serde_json::Value;
 
 use crate::app::{
+    attachments,
     config::Overrides,
     problem::{Kind, Problem},
     sinks::Log,
     value::counted,
 };
 use client::Client;
-use commands::{Asked, Noun, Outcome};
+use commands::{Asked, Noun, Outcome, Part};
 use screen::{ColorWhen, Screen, Tone, write_err, write_out};
 
 /// Exit codes, as printed below every help.
@@ -326,14 +327,18 @@ fn id_of(item: &Value) -> Option<String> {
 }
 
 /// Writes a document's file part beside a temporary name, then renames it: never half a file.
-fn save(answer: &Value, (key, path): &(&'static str, std::path::PathBuf)) -> Result<(), Problem> {
-    let text = answer.get(*key).and_then(Value::as_str).unwrap_or_default();
+fn save(answer: &Value, (part, path): &(Part, std::path::PathBuf)) -> Result<(), Problem> {
+    let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
+    let bytes = match part {
+        Part::Text(key) => text(key).as_bytes().to_vec(),
+        Part::Bytes(key) => attachments::bytes_of(text(key)),
+    };
     let refuse = |e: std::io::Error| {
         Problem::usage("file-unwritable", format!("cannot write {}: {e}", path.display()))
             .next("name a file in a folder that can be written")
     };
     let draft = path.with_extension("draft");
-    std::fs::write(&draft, text).map_err(refuse)?;
+    std::fs::write(&draft, bytes).map_err(refuse)?;
     std::fs::rename(&draft, path).map_err(refuse)
 }
 

@@ -24,7 +24,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Web>> for Form<T> {
 
     async fn from_request(request: Request, web: &Arc<Web>) -> Result<Self, Told> {
         let (parts, body) = request.into_parts();
-        let bytes = read_body(&parts.headers, body).await?;
+        let bytes = read_body(&parts.headers, body, BODY_BYTES_MAX).await?;
         let whole = Request::from_parts(parts, Body::from(bytes));
         match axum::Form::<T>::from_request(whole, web).await {
             Ok(axum::Form(fields)) => Ok(Self(fields)),
@@ -85,23 +85,29 @@ impl FromRequest<Arc<Web>> for Whole {
 
     async fn from_request(request: Request, _: &Arc<Web>) -> Result<Self, Told> {
         let (parts, body) = request.into_parts();
-        read_body(&parts.headers, body).await.map(Self)
+        read_body(&parts.headers, body, BODY_BYTES_MAX).await.map(Self)
     }
 }
 
+/// What a request is told that is longer than it may be.
+pub(crate) fn too_large(bytes_max: usize) -> Told {
+    let problem = Problem::usage("too-large", format!("a request has at most {bytes_max} bytes"))
+        .next("send less");
+    Told::with(StatusCode::PAYLOAD_TOO_LARGE, problem)
+}
+
 /// Reads a body, at most so long and for so long.
-pub(crate) async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Told> {
+pub(crate) async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Bytes, Told> {
     let told = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
-    let large = || {
-        let problem =
-            Problem::usage("too-large", format!("a request has at most {BODY_BYTES_MAX} bytes"))
-                .next("send less");
-        Told::with(StatusCode::PAYLOAD_TOO_LARGE, problem)
-    };
-    if told.is_some_and(|n: usize| n > BODY_BYTES_MAX) {
+    let large = || too_large(bytes_max);
+    if told.is_some_and(|n: usize| n > bytes_max) {
         return Err(large());
     }
-    let read = axum::body::to_bytes(body, BODY_BYTES_MAX);
+    let read = axum::body::to_bytes(body, bytes_max);
     match tokio::time::timeout(BODY_WITHIN, read).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(_)) => Err(large()),

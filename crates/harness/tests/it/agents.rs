@@ -19,7 +19,7 @@ pub(crate) fn office(model: &Model) -> Office {
 }
 
 /// An office with these providers, all behind the role `main` in this order.
-fn office_with(providers: &[(&str, &Model, &str)], role: &str) -> Office {
+pub(crate) fn office_with(providers: &[(&str, &Model, &str)], role: &str) -> Office {
     let office = Office::open();
     furnish(&office, providers, role);
     office
@@ -132,10 +132,42 @@ fn the_account_analyst_reads_four_systems_and_recommends() {
     assert_eq!(sources.iter().filter(|source| **source == "tool").count(), 5);
     let request: Value = serde_json::from_str(call["request"].as_str().unwrap()).unwrap();
     assert_eq!(request, heard[1], "built from the journal: what was sent");
+    check_ledger(&office, &run, call);
 
     let replay = office.json(&["run", "replay", &run]).exits(0).document();
     assert_eq!(replay["identical"], true, "{replay:#}");
     assert_eq!(model.heard().len(), 3, "a replay asks nobody");
+}
+
+/// C234: each of the seven sources with what it took beside its budget, and the whole; in words, too.
+fn check_ledger(office: &Office, run: &str, call: &Value) {
+    let ledger = call["ledger"].as_array().unwrap();
+    let named: Vec<&str> = ledger.iter().map(|line| line["source"].as_str().unwrap()).collect();
+    let seven = ["system", "policy", "guide", "memory", "history", "tool", "state"];
+    assert_eq!((&named[..7], named[7], *named.last().unwrap()), (&seven[..], "user", "whole"));
+    let line = |source: &str| ledger.iter().find(|line| line["source"] == source).unwrap();
+    let bytes = |source: &str| -> u64 {
+        let pieces =
+            call["seen"].as_array().unwrap().iter().filter(|seen| seen["source"] == source);
+        pieces.map(|seen| seen["text"].as_str().unwrap().len() as u64).sum()
+    };
+    for source in ["system", "policy", "user"] {
+        assert_eq!(line(source)["bytes"], bytes(source), "{source}");
+    }
+    let tool = line("tool");
+    assert_eq!(
+        (&tool["pieces"], &tool["each"], &tool["budget"]),
+        (&json!(5), &json!(true), &json!(5_462))
+    );
+    assert_eq!(line("system")["budget"], 10_923);
+    assert_eq!((&line("memory")["tokens"], &line("memory")["budget"]), (&json!(0), &json!(0)));
+    assert_eq!(line("history")["budget"], 75_000);
+    assert_eq!(line("whole")["budget"], 100_000);
+    let sum: u64 = ledger.iter().rev().skip(1).map(|line| line["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(line("whole")["bytes"], sum);
+    let told = office.run(&["run", "context", run, "--turn", "2"]).exits(0).stdout;
+    assert!(told.contains("of 5462 each, the largest"), "{told}");
+    assert!(told.contains("of the whole"), "{told}");
 }
 
 /// C345: billing is down, and the model recommends to renew all the same: the answer says what it is without.
@@ -502,6 +534,87 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
     assert_eq!(office.world.mails().len(), 1);
     office.world.performed_nothing_twice();
     office.json(&["run", "replay", &run]).exits(0);
+}
+
+/// C095: a dry run makes its reads and none of its changes: each walks the gate, is shown, and asks nobody. The model is
+/// told, and is not taken for one that is refused.
+#[test]
+fn a_dry_run_reads_and_changes_nothing() {
+    let model = Model::start([
+        Says::Calls(vec![
+            ("crm_get_account", json!({ "account": ACCOUNT })),
+            ("mail_send", mail()),
+            ("mail_send", json!({ "to": "nobody" })),
+        ]),
+        Says::Text("I would write to Ana."),
+        Says::Text("I wrote nothing."),
+    ]);
+    let office = office(&model);
+    let words = ["run", "Write to Ana now", "--idempotency-key", "k"];
+    let ran = office.json(&[&words[..], &["--dry-run"]].concat()).exits(0).document();
+    assert_eq!(
+        (&ran["mode"], &ran["output"]),
+        (&json!("preview"), &json!("I would write to Ana."))
+    );
+    let told = told(&model, 2);
+    assert!(told[1].contains("only shows what would be done"), "{told:#?}");
+    assert!(told[1].contains("a person would be asked first"), "{told:#?}");
+    assert!(told[2].contains("do not fit"), "what is wrong is wrong in a dry run, too: {told:#?}");
+    let outcome = |operation: &str| {
+        let actions = ran["actions"].as_array().unwrap().iter();
+        let found = actions.filter(|action| action["operation"] == operation);
+        found.map(|action| action["outcome"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(outcome("crm.get_account"), ["done"]);
+    assert_eq!(outcome("mail.send"), ["rejected:previewed"]);
+    assert!(office.world.mails().is_empty());
+    let asks = office.json(&["approval", "list"]).exits(0).document();
+    assert_eq!(asks["items"], json!([]));
+    let run = ran["run"]["id"].as_str().unwrap();
+    assert_eq!(office.json(&["run", "replay", run]).exits(0).document()["identical"], true);
+    let earnest = [&words[..], &["--write"]].concat();
+    assert_eq!(office.json(&earnest).exits(5).problem()["code"], "idempotency-key-reused");
+}
+
+/// C294: calls that fail are tried again and cost nothing; what the others cost is the bill, to the cent, in the run's
+/// sum as in the journal's rows.
+#[test]
+fn usage_and_cost_are_the_bill_with_failed_and_repeated_calls() {
+    let model = Model::start([
+        Says::Fails(503, "{\"error\": {\"message\": \"busy\"}}"),
+        Says::Calls(vec![("crm_get_account", json!({ "account": ACCOUNT }))]),
+        Says::Fails(503, "{\"error\": {\"message\": \"busy\"}}"),
+        Says::Fails(503, "{\"error\": {\"message\": \"busy\"}}"),
+        Says::Text("It is a customer."),
+    ]);
+    let price = "price = { currency = \"EUR\", input = \"1000\", output = \"2000\" }\n";
+    let office = office_with(&[("scripted", &model, &format!("{CLEARED}{price}"))], "");
+    let ran = office.json(&["run", "Look ACC-0001 up"]).exits(0).document();
+    assert_eq!(ran["output"], "It is a customer.", "{ran:#}");
+    let agent = &ran["agents"][0];
+    // By hand: two answers of 100 tokens read and 10 written, at 1000 and 2000 a million: 0.12 each.
+    assert_eq!((&agent["tokens_read"], &agent["tokens_written"]), (&json!(200), &json!(20)));
+    assert_eq!(agent["costs"], json!(["EUR 0.24"]));
+    let run = ran["run"]["id"].as_str().unwrap();
+    let events = office.json(&["run", "events", run]).exits(0).document();
+    let asked: Vec<&Value> = events["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|e| e["kind"] == "proposed" && e["body"]["operation"] == "model.main")
+        .map(|e| &e["seq"])
+        .collect();
+    assert_eq!((asked.len(), model.heard().len()), (5, 5), "each try is a row of its own");
+    let rows: Vec<&Value> = events["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|e| e["kind"] == "returned" && asked.contains(&&e["body"]["action"]))
+        .map(|e| &e["body"]["ended"])
+        .collect();
+    let costs: Vec<i64> = rows.iter().filter_map(|row| row["cost"]["minor"].as_i64()).collect();
+    assert_eq!((rows.len(), costs), (5, vec![12, 12]), "{rows:#?}");
+    assert_eq!(rows.iter().filter(|row| row["outcome"] == "failed").count(), 3);
 }
 
 /// A playbook and an agent that use the same operation leave the same events of it (C002).

@@ -408,6 +408,35 @@ fn a_command_cannot_call_itself_undoable() {
     );
 }
 
+/// C084: what a sensor would put right is held to the folder as every change is: a patch that points outside does
+/// nothing, and the agent goes on.
+#[test]
+fn a_patch_of_a_sensor_that_points_outside_is_refused() {
+    let bench = Bench::open(vec![
+        Says::Calls(vec![("files_read", json!({ "path": "notes.txt" }))]),
+        Says::Text("I read the notes."),
+    ]);
+    copy(&root().join("packs/workbench"), &bench.path("pack"));
+    let agent = bench.path("pack/agents/worker.yaml");
+    let text = fs::read_to_string(&agent).unwrap();
+    let sensors = "sensors:\n  - name: tidy\n    after: files.read\n    that: result.size == 0\n    \
+                   say: It is not empty.\n    fix:\n      do: files.write\n      \
+                   with: {path: ../outside.txt, text: gone, was: any}\n";
+    fs::write(&agent, text + sensors).unwrap();
+    let config = fs::read_to_string(bench.path("harness.toml")).unwrap();
+    let shipped = root().join("packs/workbench").display().to_string();
+    fs::write(bench.path("harness.toml"), config.replace(&shipped, "pack")).unwrap();
+    // There is no image of what lies outside, so it could not be taken back: a person is asked, and yes does not help.
+    let asking = bench.hand_over(&["--write"]);
+    assert_eq!(asking["run"]["status"], "asking", "{asking:#}");
+    let ended = bench.approve(&asking);
+    assert_eq!(ended["output"], "I read the notes.", "{ended:#}");
+    let tried = outcomes(&ended).into_iter().find(|(operation, _)| operation == "files.write");
+    let (_, outcome) = tried.unwrap_or_else(|| panic!("it was proposed: {ended:#}"));
+    assert_eq!(outcome, "failed:invalid_arguments", "{ended:#}");
+    assert_eq!(fs::read_to_string(bench.path("outside.txt")).unwrap(), "nobody's business");
+}
+
 #[test]
 fn a_folder_without_a_shell_runs_nothing() {
     let bench = Bench::open(vec![

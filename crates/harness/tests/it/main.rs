@@ -7,6 +7,8 @@ mod api;
 #[cfg(test)]
 mod arrows;
 #[cfg(test)]
+mod attachments;
+#[cfg(test)]
 mod broken;
 #[cfg(test)]
 mod canaries;
@@ -20,6 +22,8 @@ mod commands;
 mod crash;
 #[cfg(test)]
 mod demo;
+#[cfg(test)]
+mod domains;
 #[cfg(test)]
 mod folders;
 #[cfg(test)]

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use exceptions::verbs;
-pub use propose::UNUSUAL_RULE;
+pub use propose::{PREVIEWED, PREVIEWED_ASK, UNUSUAL_RULE};
 pub use replay::{Divergence, Replayed, replay, replay_under};
 pub use view::{ActionView, AskView, QuestionView};
 

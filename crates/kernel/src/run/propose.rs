@@ -33,6 +33,12 @@ use crate::{
 /// The rule under which the kernel holds a run whose inputs are unlike those of earlier runs.
 pub const UNUSUAL_RULE: &str = "unusual-input";
 
+/// Why a change was not made that could have been made at once, in a run that makes none.
+pub const PREVIEWED: &str = "preview:would-be-made";
+
+/// Why a change was not made that a person would have been asked about, in a run that makes none.
+pub const PREVIEWED_ASK: &str = "preview:would-ask";
+
 /// The role asked when the kernel itself wants a person, whatever policy says.
 pub(super) const FLOOR_ROLE: &str = "approver";
 
@@ -490,10 +496,19 @@ impl Run {
         let Some(act) = self.state.acts.get(&action).filter(|act| act.ask.is_none()) else {
             return Ok(());
         };
+        if self.only_shows(act) {
+            let code = PREVIEWED_ASK.to_owned();
+            return self.reject(action, Stage::Previewed, Class::PolicyError, code);
+        }
         let digest = act.digest.unwrap_or_default();
         let approval = ApprovalId::of(&self.tenant, &self.id, self.state.next_seq);
         let expires_at = self.state.at.saturating_add(self.state.header.approvers.expires_ms);
         self.emit(Body::Asked { action, approval, digest, requirement, expires_at }).map(|_| ())
+    }
+
+    /// Whether an action goes no further in a run that makes no change.
+    fn only_shows(&self, act: &Act) -> bool {
+        act.operation.is_write() && !self.state.header.mode.makes_changes()
     }
 
     fn void(&mut self, action: Seq) -> Result<(), Fault> {
@@ -518,6 +533,10 @@ impl Run {
         let (sort, budget) = (act.operation.sort(), &self.state.header.budget);
         if let Err(limit) = self.state.spent.check(budget, sort, act.operation.cost_max) {
             return self.reject(action, Stage::Budget, Class::Budget, limit.to_string());
+        }
+        if self.only_shows(act) {
+            let code = PREVIEWED.to_owned();
+            return self.reject(action, Stage::Previewed, Class::PolicyError, code);
         }
         let undo = self.undo_class(act);
         let arms = sort == Sort::Write

@@ -20,6 +20,8 @@ mod hooks;
 #[cfg(test)]
 mod model_calls;
 #[cfg(test)]
+mod modes;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod rollbacks;

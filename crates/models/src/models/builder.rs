@@ -10,6 +10,7 @@ use kernel::{conversation::Usage, operation::TIMEOUT_MAX_MS};
 use super::{Member, Models, State};
 use crate::{
     ask::{Model, Progress},
+    attached::Files,
     clock::{Clock, SystemClock},
     error::Error,
     gauge::Gauge,
@@ -25,6 +26,7 @@ pub struct Builder {
     members: BTreeMap<String, (Arc<dyn Model>, Terms)>,
     roles: BTreeMap<String, Role>,
     progress: Option<Arc<dyn Progress>>,
+    files: Option<Arc<dyn Files>>,
     clock: Option<Arc<dyn Clock>>,
 }
 
@@ -54,6 +56,13 @@ impl Builder {
     #[must_use]
     pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
         self.progress = Some(progress);
+        self
+    }
+
+    /// Who reads the files that conversations name; nobody where none is given.
+    #[must_use]
+    pub fn files(mut self, files: Arc<dyn Files>) -> Self {
+        self.files = Some(files);
         self
     }
 
@@ -99,6 +108,7 @@ impl Builder {
             members: self.members.into_iter().map(member).collect(),
             roles: self.roles,
             progress: self.progress,
+            files: self.files,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             failed: Mutex::default(),
         })

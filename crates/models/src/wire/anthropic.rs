@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{Answer, Ids, Listen, Outcome, Stretch, Wire, stop_of, text_of_file};
 use crate::{
+    attached::named,
     buffer::{History, Turn},
     error::Error,
     json::{self, Doc, push, push_field},
@@ -213,6 +214,7 @@ fn result_block(result: &Outcome<'_>) -> Value {
 fn block(part: &Part) -> Value {
     match part {
         Part::Text { text } => json!({"type": "text", "text": text}),
+        Part::Attached(file) => json!({"type": "text", "text": named(file)}),
         Part::Image { media_type, data } => json!({"type": "image", "source": {
             "type": "base64", "media_type": media_type, "data": data,
         }}),

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     ask::Delta,
+    attached::named,
     buffer::{History, Turn},
     error::Error,
     json::{self, Doc, push, push_field},
@@ -220,6 +221,7 @@ fn content_part(part: &Part) -> Value {
         Part::Image { media_type, data } => {
             json!({"type": "image_url", "image_url": {"url": data_url(media_type, data)}})
         }
+        Part::Attached(file) => json!({"type": "text", "text": named(file)}),
         // Few servers take any file but a PDF.
         Part::File { name, media_type, data } => match text_of_file(media_type, data) {
             Some(text) => json!({"type": "text", "text": format!("{name}:\n{text}")}),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{Answer, Ids, Listen, OWN_ID, Outcome, Stretch, Wire, stop_of};
 use crate::{
+    attached::named,
     buffer::{History, Turn},
     error::Error,
     json::{self, Doc, push, push_field},
@@ -218,6 +219,7 @@ fn result_part(result: &Outcome<'_>) -> Value {
 fn told_part(part: &Part) -> Value {
     match part {
         Part::Text { text } => json!({"text": text}),
+        Part::Attached(file) => json!({"text": named(file)}),
         Part::Image { media_type, data } | Part::File { media_type, data, .. } => {
             json!({"inlineData": {"mimeType": media_type, "data": data}})
         }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use super::{Answer, Ids, Listen, Stretch, Wire, data_url, stop_of};
 use crate::{
     ask::Delta,
+    attached::named,
     buffer::{History, Turn},
     error::Error,
     json::{self, Doc, push, push_field},
@@ -193,6 +194,7 @@ impl Wire for Responses {
 fn content_part(part: &Part) -> Value {
     match part {
         Part::Text { text } => json!({"type": "input_text", "text": text}),
+        Part::Attached(file) => json!({"type": "input_text", "text": named(file)}),
         Part::Image { media_type, data } => json!({"type": "input_image", "detail": "auto",
             "image_url": data_url(media_type, data)}),
         Part::File { name, media_type, data } => json!({"type": "input_file", "filename": name,

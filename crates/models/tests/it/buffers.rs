@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kernel::conversation::{Item, Prompt, Reply, Segment, Thread};
-use models::{ApiKind, Client, Model, Streaming};
+use models::{ApiKind, Client, Contents, Model, Streaming};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -94,7 +94,7 @@ async fn check(client: &Client, server: &Server, thread: &Arc<Thread>) {
     client.ask(ask(thread)).await.unwrap();
     let sent = server.asked()[before].body.clone();
     let built = fresh(client.provider().api, client.provider().streaming, &server.url);
-    let built = built.request_bytes(thread).unwrap();
+    let built = built.request_bytes(thread, &Contents::default()).unwrap();
     assert_eq!(String::from_utf8(sent.clone()), String::from_utf8(built));
     serde_json::from_slice::<serde_json::Value>(&sent).expect("a request is JSON");
 }
@@ -183,6 +183,49 @@ async fn cache_markers_stand_on_the_head_and_at_the_last_two_prompts() {
     }
 }
 
+/// C091: on every wire the messages of one turn are, byte for byte, the beginning of those of the next. What a request
+/// says about its answer comes after them, and a cache marker is put between.
+#[tokio::test]
+async fn what_was_said_stays_the_beginning_of_every_later_request() {
+    const MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
+    const TAILS: [&str; 4] = [
+        r#"],"max_completion_tokens""#,
+        r#"],"max_output_tokens""#,
+        r#"],"max_tokens""#,
+        r#"],"generationConfig""#,
+    ];
+    for api in ApiKind::ALL {
+        let server = Server::script(vec![Answer::of(&fixture(api, "calls.json"))]).await;
+        let client = fresh(api, Streaming::Off, &server.url);
+        let mut thread = say(None, 1, &opening());
+        for seq in 2..9 {
+            let answer = client.ask(ask(&thread)).await.unwrap();
+            let call = answer.items.iter().find_map(|item| match item {
+                Item::Call { id, name, .. } => Some(result(id, name, &format!("result {seq}"))),
+                _ => None,
+            });
+            let told = vec![call.unwrap(), user(&format!("turn {seq}"))];
+            thread = say(Some(hear(thread, &answer)), seq, &prompt(1, told));
+        }
+        let beginnings: Vec<String> = server
+            .asked()
+            .iter()
+            .map(|asked| {
+                let body = String::from_utf8(asked.body.clone()).unwrap().replace(MARKER, "");
+                let tail = TAILS.iter().filter_map(|tail| body.rfind(tail)).max();
+                let tail = tail.unwrap_or_else(|| panic!("{api}: no tail in {body}"));
+                // What closes the last message is written when the next one comes.
+                body[..tail].trim_end_matches(['}', ']']).to_owned()
+            })
+            .collect();
+        assert_eq!(beginnings.len(), 7);
+        for (earlier, later) in beginnings.iter().zip(&beginnings[1..]) {
+            assert!(later.len() > earlier.len(), "{api}");
+            assert!(later.starts_with(earlier.as_str()), "{api}:\n{earlier}\n{later}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_thread_that_is_none_is_refused() {
     let client = fresh(ApiKind::OpenAi, Streaming::Off, "http://127.0.0.1:1");
@@ -191,6 +234,9 @@ async fn a_thread_that_is_none_is_refused() {
     let broken = serde_json::json!({"conversation": 1});
     let broken =
         Thread::after(None, 1, kernel::conversation::Said::Prompt(Arc::new(broken).into()));
-    assert_eq!(client.request_bytes(&broken).unwrap_err().code(), "model_thread");
+    assert_eq!(
+        client.request_bytes(&broken, &Contents::default()).unwrap_err().code(),
+        "model_thread"
+    );
     assert_eq!(provider(ApiKind::OpenAi, "u", Streaming::Off).endpoint(), "u/chat/completions");
 }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use models::{ApiKind, Ask, Auth, Client, Http, Key, Model, Models, Provider, Role, Streaming};
+use models::{
+    ApiKind, Ask, Auth, Client, Contents, Http, Key, Model, Models, Provider, Role, Streaming,
+};
 
 use crate::{
     server::{Answer, Server},
@@ -24,7 +26,10 @@ async fn nothing_prints_a_key() {
         let reply = client.ask(ask(&thread)).await.unwrap();
         check("a client", &format!("{client:?} {:#?}", client.provider()));
         check("a reply", &serde_json::to_string(&reply).unwrap());
-        check("a request", &String::from_utf8_lossy(&client.request_bytes(&thread).unwrap()));
+        check(
+            "a request",
+            &String::from_utf8_lossy(&client.request_bytes(&thread, &Contents::default()).unwrap()),
+        );
         let models =
             Models::builder().client(client).role("main", Role::of(&["p"])).build().unwrap();
         check("models", &format!("{models:?} {:?}", models.operations()));

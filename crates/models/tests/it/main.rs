@@ -1,6 +1,8 @@
 //! Everything over a real loopback server; a reply is only ever made by a wire.
 
 #[cfg(test)]
+mod attached;
+#[cfg(test)]
 mod buffers;
 #[cfg(test)]
 mod errors;

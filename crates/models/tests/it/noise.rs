@@ -1,6 +1,6 @@
 //! Whatever a server sends, nothing breaks: an answer or an error, and the conversation goes on.
 
-use models::{ApiKind, Client, Http, Key, Model, Provider, Streaming};
+use models::{ApiKind, Client, Contents, Http, Key, Model, Provider, Streaming};
 use proptest::prelude::*;
 
 use crate::{
@@ -78,7 +78,7 @@ async fn hears(api: ApiKind, raw: Vec<u8>, streaming: Streaming) {
     let back = kernel::canon::parse(&journaled).expect("and read back");
     assert_eq!(serde_json::from_value::<kernel::conversation::Reply>(back).unwrap(), reply);
     let next = say(Some(hear(thread, &reply)), 2, &prompt(1, vec![user("Sure?")]));
-    let sent = client.request_bytes(&next).unwrap();
+    let sent = client.request_bytes(&next, &Contents::default()).unwrap();
     serde_json::from_slice::<serde_json::Value>(&sent).expect("a request is JSON");
 }
 
@@ -108,7 +108,7 @@ proptest! {
         heard.items = vec![kernel::conversation::Item::Text { text: "I said this".to_owned() }];
         let thread = hear(say(None, 1, &opening()), &heard);
         let thread = say(Some(thread), 2, &prompt(1, vec![user("Sure?")]));
-        let sent = String::from_utf8(client.request_bytes(&thread).unwrap()).unwrap();
+        let sent = String::from_utf8(client.request_bytes(&thread, &Contents::default()).unwrap()).unwrap();
         prop_assert!(sent.contains("I said this"), "{}", sent);
     }
 }

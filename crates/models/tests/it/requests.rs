@@ -6,7 +6,7 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use kernel::conversation::{Item, Part, Prompt, Reply, Segment, Source, Thread, ToolChoice};
-use models::{ApiKind, Model, Provider, SchemaSupport, Streaming};
+use models::{ApiKind, Contents, Model, Provider, SchemaSupport, Streaming};
 use serde_json::{Value, json};
 
 use crate::{
@@ -129,7 +129,7 @@ fn requests_are_as_they_were() {
     let mut changed = Vec::new();
     for api in ApiKind::ALL {
         for (name, configured, thread) in cases(api) {
-            let sent = client_of(configured).request_bytes(&thread).unwrap();
+            let sent = client_of(configured).request_bytes(&thread, &Contents::default()).unwrap();
             let sent: Value = serde_json::from_slice(&sent).unwrap();
             let text = serde_json::to_string_pretty(&sent).unwrap() + "\n";
             let path = folder.join(api.name()).join(format!("{name}.json"));

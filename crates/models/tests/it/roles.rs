@@ -11,8 +11,8 @@ use kernel::{
     port::{Connector, Outcome},
 };
 use models::{
-    ApiKind, Breaker, Client, Error, Http, Key, Line, Models, Price, Purpose, Role, ScriptedModel,
-    Streaming, Terms, Tier, Weaker, clock::Clock, clock::SystemClock,
+    ApiKind, Breaker, Client, Contents, Error, Http, Key, Line, Models, Price, Purpose, Role,
+    ScriptedModel, Streaming, Terms, Tier, Weaker, clock::Clock, clock::SystemClock,
 };
 use serde_json::{Value, json};
 
@@ -298,7 +298,7 @@ async fn a_conversation_through_the_kernel_costs_only_what_is_new() {
     assert_eq!(roles(2), ["user", "assistant", "user", "assistant", "user"]);
     for (thread, asked) in threads.iter().zip(&asked) {
         let model = models.model("p").unwrap();
-        assert_eq!(model.request_bytes(thread).unwrap(), asked.body);
+        assert_eq!(model.request_bytes(thread, &Contents::default()).unwrap(), asked.body);
     }
     let health = &models.status()[0];
     assert_eq!((health.calls, health.failed, health.circuit), (3, 0, "closed"));

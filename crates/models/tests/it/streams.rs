@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kernel::conversation::Stop;
-use models::{ApiKind, Ask, Error, Model, Streaming};
+use models::{ApiKind, Ask, Contents, Error, Model, Streaming};
 
 use crate::{
     server::{Answer, Ending, Server},
@@ -205,7 +205,7 @@ async fn what_was_heard_and_what_is_read_again_later_are_the_same() {
     let thread = say(Some(hear(thread, &reply)), 2, &prompt(1, vec![user("Sure?")]));
     asked.ask(ask(&thread)).await.unwrap();
     // The client still had the answer; whoever has only the journal asks the same.
-    let again = asked.request_bytes(&thread).unwrap();
+    let again = asked.request_bytes(&thread, &Contents::default()).unwrap();
     assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&server.asked()[1].body));
 
     // What begins like an answer that is all there will be read as one.

@@ -90,6 +90,7 @@ pub(crate) fn ask(thread: &Arc<Thread>) -> Ask {
         timeout_ms: 10_000,
         dispatch_by_boot_ms: u64::MAX,
         progress: None,
+        files: None,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf};
 
 use kernel::conversation::{Item, Reply, Stop, Usage};
-use models::{ApiKind, Http, Key, Model, Provider, Streaming};
+use models::{ApiKind, Contents, Http, Key, Model, Provider, Streaming};
 use serde_json::{Value, json};
 
 use crate::{
@@ -35,7 +35,10 @@ async fn turn(api: ApiKind, raw: &str) -> (Reply, Value) {
     };
     let thread = say(Some(hear(thread, &reply)), 2, &next);
     client.ask(ask(&thread)).await.unwrap();
-    assert_eq!(client.request_bytes(&thread).unwrap(), server.asked()[1].body);
+    assert_eq!(
+        client.request_bytes(&thread, &Contents::default()).unwrap(),
+        server.asked()[1].body
+    );
     (reply, server.asked()[1].json())
 }
 
@@ -314,7 +317,9 @@ async fn a_reply_of_another_provider_is_told_from_its_items_without_reasoning() 
     let thread = say(Some(thread), 2, &prompt(1, vec![result("call|x", "add", "3")]));
     let told = |api, name: &str| {
         let client = client_of(provider(api, "http://127.0.0.1:1", Streaming::Off));
-        let body: Value = serde_json::from_slice(&client.request_bytes(&thread).unwrap()).unwrap();
+        let body: Value =
+            serde_json::from_slice(&client.request_bytes(&thread, &Contents::default()).unwrap())
+                .unwrap();
         assert!(!body.to_string().contains("secret thought"));
         body[name].clone()
     };

@@ -9,6 +9,8 @@ mod agent_hooks;
 #[cfg(test)]
 mod agent_interference;
 #[cfg(test)]
+mod agent_notes;
+#[cfg(test)]
 mod agent_quarantine;
 #[cfg(test)]
 mod agent_sensors;

@@ -108,6 +108,7 @@ pub(super) fn context(answer: &Value, screen: &mut Screen) {
         screen.field("bytes seen", &each.collect::<Vec<_>>().join(" · "));
         let (trust, width) = (render::text(call, "/trust"), render::text(call, "/confidentiality"));
         screen.field("label", &format!("{trust}, {width}"));
+        ledger(call, screen);
         for piece in render::list(call, "/seen") {
             screen.gap();
             screen.field(&render::text(piece, "/source"), "");
@@ -121,6 +122,20 @@ pub(super) fn context(answer: &Value, screen: &mut Screen) {
             screen.line(&visible(request));
         }
         screen.gap();
+    }
+}
+
+/// What each source took, beside what it may take.
+fn ledger(call: &Value, screen: &mut Screen) {
+    for line in render::list(call, "/ledger") {
+        let text = |at: &str| render::text(line, at);
+        let budget = match (text("/budget"), line.get("each").and_then(Value::as_bool)) {
+            (budget, _) if budget.is_empty() => "of the whole".to_owned(),
+            (budget, Some(true)) => format!("of {budget} each, the largest {}", text("/largest")),
+            (budget, _) => format!("of {budget}"),
+        };
+        let took = format!("{} tokens ({} bytes) {budget}", text("/tokens"), text("/bytes"));
+        screen.field(&text("/source"), &took);
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{Asked, Outcome, duration_ms, json_argument, render};
+use super::{Asked, Outcome, attach::Files, duration_ms, json_argument, render};
 use crate::{app::problem::Problem, cli::Context};
 
 /// Verbs.
@@ -28,6 +28,8 @@ pub struct Request {
     /// All inputs, as JSON or @FILE
     #[arg(long, value_name = "JSON", conflicts_with = "inputs")]
     json: Option<String>,
+    #[command(flatten)]
+    files: Files,
 }
 
 /// A submission.
@@ -60,7 +62,8 @@ impl Request {
         };
         // A single word is a name; anything with a space in it is a request in words.
         let key = if self.intent.contains(char::is_whitespace) { "text" } else { "intent" };
-        Ok(Map::from_iter([(key.to_owned(), json!(self.intent)), ("inputs".to_owned(), inputs)]))
+        let fields = [(key.to_owned(), json!(self.intent)), ("inputs".to_owned(), inputs)];
+        Ok(fields.into_iter().chain(self.files.to_fields()?).collect())
     }
 }
 

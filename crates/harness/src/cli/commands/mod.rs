@@ -4,6 +4,7 @@ mod about;
 mod agent;
 mod approval;
 mod artifact;
+mod attach;
 mod backup;
 mod bench;
 mod chat;
@@ -57,8 +58,8 @@ pub struct Asked {
     pub render: fn(&Value, &mut Screen),
     /// The exit code an answer means.
     pub exit: fn(&Value) -> u8,
-    /// A text field of the answer that goes to a file as well.
-    pub save: Option<(&'static str, PathBuf)>,
+    /// A part of the answer that goes to a file as well.
+    pub save: Option<(Part, PathBuf)>,
 }
 
 impl Asked {
@@ -74,6 +75,15 @@ impl Asked {
         self.exit = render::status_code;
         self
     }
+}
+
+/// A part of an answer that goes to a file.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    /// A field's text.
+    Text(&'static str),
+    /// The bytes that a field holds in base64.
+    Bytes(&'static str),
 }
 
 /// A command that needs more than one call.

@@ -99,7 +99,7 @@ impl Verb {
                     screen.line(render::text(answer, "/note").trim_end());
                     screen.field("public key", &render::text(answer, "/public_key"));
                 });
-                asked.save = to.map(|path| ("note", path));
+                asked.save = to.map(|path| (super::Part::Text("note"), path));
                 Ok(Outcome::Ask(asked))
             }
         }

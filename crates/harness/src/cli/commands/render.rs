@@ -105,6 +105,9 @@ fn next_step(row: &Value, screen: &mut Screen) {
 /// One run in full.
 pub(crate) fn run_detail(answer: &Value, screen: &mut Screen) {
     run(answer, screen);
+    if text(answer, "/mode") == "preview" {
+        screen.field("dry run", "reads were made; changes are shown and were not made");
+    }
     let actions = list(answer, "/actions");
     if !actions.is_empty() {
         screen.gap();

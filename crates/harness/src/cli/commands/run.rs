@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{Asked, Outcome, duration_ms, json_argument, render, rollback::Rollback, whole_number};
+use super::{
+    Asked, Outcome, Part, attach::Files, duration_ms, json_argument, render, rollback::Rollback,
+    whole_number,
+};
 use crate::{
     app::{
         problem::{Kind, Problem},
@@ -33,6 +36,11 @@ pub(super) struct Start {
     task: Option<String>,
     #[command(flatten)]
     terms: Terms,
+    #[command(flatten)]
+    files: Files,
+    /// Only show what would be changed: reads are made, changes are judged and not made
+    #[arg(long)]
+    dry_run: bool,
     /// The same key is the same run
     #[arg(long)]
     idempotency_key: Option<String>,
@@ -110,6 +118,16 @@ pub(super) enum Verb {
         /// The exact request as well, built again from the journal
         #[arg(long, requires = "turn")]
         request: bool,
+    },
+    /// A file that was attached: what it is, and its text
+    Attachment {
+        /// The run
+        run: String,
+        /// What the file is called
+        name: String,
+        /// The file to write it to
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Tell whoever plans something: it lands at the next boundary
     Tell {
@@ -274,6 +292,8 @@ impl Run {
 impl Start {
     fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
         let mut body = self.terms.into_fields();
+        body.extend(self.files.to_fields()?);
+        body.insert("dry_run".to_owned(), json!(self.dry_run));
         body.insert("task".to_owned(), json!(self.task.unwrap_or_default()));
         body.insert("idempotency_key".to_owned(), json!(self.idempotency_key));
         body.insert("wait_ms".to_owned(), json!(self.timeout));
@@ -302,6 +322,12 @@ impl Verb {
             Self::Context { run, turn, request } => {
                 let body = json!({ "run": run, "turn": turn, "request": request });
                 ask(Asked::new("run.context", body, super::agent::context))
+            }
+            Self::Attachment { run, name, out } => {
+                let body = json!({ "run": run, "name": name });
+                let mut asked = Asked::new("run.attachment", body, super::attach::shown);
+                asked.save = out.map(|path| (Part::Bytes("data"), path));
+                ask(asked)
             }
             Self::Tell { run, text } => Ok(steer(&run, "tell", json!({ "text": text }))),
             Self::Get { run } => {
@@ -344,7 +370,7 @@ impl Verb {
                 let since = args.since.as_deref().map(receipts::read_text).transpose()?;
                 let body = json!({ "run": args.run, "withhold": args.withhold, "since": since });
                 let mut asked = Asked::new("run.export", body, exported);
-                asked.save = Some(("bundle", args.to));
+                asked.save = Some((Part::Text("bundle"), args.to));
                 ask(asked)
             }
         }

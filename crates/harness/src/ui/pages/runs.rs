@@ -185,6 +185,9 @@ pub(crate) fn detail(
 /// What waits for somebody, and what is unlike other runs: said before anything else.
 fn needs(run: &RunDetail) -> Markup {
     html! {
+        @if run.mode == "preview" {
+            (parts::note(Tone::Info, Icon::Half, html! { "A dry run: reads were made; changes are shown and were not made." }))
+        }
         @for approval in &run.waiting_for {
             (parts::note(Tone::Warn, Icon::Clock, html! { "A person is asked. " a href={ "/approvals/" (approval) } { "Open the card" } }))
         }

@@ -227,6 +227,10 @@ fn every_answer_validates_against_its_published_schema() {
     }
     ALONE.iter().for_each(|words| drop(hold(words)));
     hold_what_is_made(&office, &mut hold);
+    let note = office.path("note.txt");
+    fs::write(&note, "A note.").unwrap();
+    let attached = hold(&["run", "Read this note please", "--attach", note.to_str().unwrap()]);
+    hold(&["run", "attachment", attached["run"]["id"].as_str().unwrap(), "note.txt"]);
     seen.extend(sandboxes(&office, &schemas));
     let problem = office.json(&["run", "get", "run_00000000000000000000000000000000"]).exits(3);
     seen.insert(validates(&schemas, &problem.problem(), "a problem"));

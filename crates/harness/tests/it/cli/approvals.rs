@@ -66,6 +66,8 @@ fn a_no_needs_a_reason_and_does_nothing() {
     assert!(office.writes().is_empty());
 }
 
+/// C087: an edited call walks the whole gate again, its schema included; once it is made, its receipt shows what was
+/// proposed and what took its place, beside the signed commitment to the latter.
 #[test]
 fn an_edit_is_a_new_proposal_that_asks_again() {
     let office = Office::served();
@@ -74,6 +76,15 @@ fn an_edit_is_a_new_proposal_that_asks_again() {
     let card = office.json(&["approval", "get", &approval]).exits(0).document();
     let mut args = card["args"].clone();
     args["terms"]["PaymentTermsDays"] = 40.into();
+    let mut broken = card["args"].clone();
+    broken["nonsense"] = true.into();
+    let wrong = id_of(&office.submit_change("ACC-0006", 90, "broken"));
+    let (other, its) = office.card(&wrong);
+    let words = ["approval", "edit", &other, "--digest", &its, "--args", &broken.to_string()];
+    office.json_as("mira", &words);
+    let detail = office.json(&["run", "get", &wrong]).exits(0).document();
+    assert!(detail["actions"].to_string().contains("rejected:schema"), "{detail:#}");
+    assert!(office.writes().is_empty());
     let words = ["approval", "edit", &approval, "--digest", &digest, "--args", &args.to_string()];
     let edited = office.json_as("mira", &words).exits(7).document();
     assert_eq!(edited["status"], "asking", "{edited}");
@@ -88,6 +99,23 @@ fn an_edit_is_a_new_proposal_that_asks_again() {
     assert!([0, 4].contains(&done.code), "{done:#?}");
     if done.code == 0 {
         assert_eq!(office.contract("ACC-0007")["Terms"]["PaymentTermsDays"], 40);
+        let listed = office.json(&["receipt", "list", &run]).exits(0).document();
+        let shown: Vec<serde_json::Value> = listed["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| {
+                let receipt = ["receipt", "get", line["id"].as_str().unwrap()];
+                office.json(&receipt).exits(0).document()
+            })
+            .filter(|receipt| !receipt["edits"].as_array().unwrap().is_empty())
+            .collect();
+        let [receipt] = &shown[..] else { panic!("one receipt shows an edit: {shown:#?}") };
+        let edit = &receipt["edits"][0];
+        assert_eq!((&edit["before"], &edit["after"]), (&card["args"], &args), "{receipt:#}");
+        assert_eq!(edit["by"], "person:mira");
+        assert_eq!(receipt["statement"]["predicate"]["args"]["root"], edit["after_root"]);
+        assert_ne!(edit["before_root"], edit["after_root"]);
     } else {
         assert!(office.writes().is_empty());
     }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use kernel::{
     Digest, Label, LabelMap,
     action::Proposal,
-    agent::StopReason,
+    agent::{Noting, StopReason},
     conversation::{Item, Segment, Source},
     exception::Class,
     id::OperationId,
@@ -13,6 +13,7 @@ use kernel::{
     planning::{Labelled, Move, Question, Settled},
     playbook::call_path,
     pointer,
+    run::{PREVIEWED, PREVIEWED_ASK},
     text::plain,
 };
 use serde_json::{Map, Value, json};
@@ -25,7 +26,7 @@ use super::{
         seq::Sequence,
     },
     Frame, Progress,
-    code::{ASK_PERSON, ENDORSE, EXTRACT, LOAD_SKILL, LOOK, Sight, ToolCode},
+    code::{ASK_PERSON, ENDORSE, EXTRACT, LOAD_SKILL, LOOK, NOTE, Sight, ToolCode},
     extract::Extraction,
     nearest::nearest,
     say,
@@ -141,6 +142,9 @@ impl Frame {
             ASK_PERSON if code.spec.asks.is_some() => return self.question(args),
             EXTRACT if !code.spec.extracts.is_empty() => return self.extraction(args),
             ENDORSE if code.endorses() => return self.endorsement(args),
+            NOTE if code.spec.noting == Noting::Kept => {
+                return (self.note(args), String::new(), true);
+            }
             _ => {}
         }
         let Some(tool) = code.tools.get(name) else {
@@ -369,7 +373,8 @@ impl Frame {
                 self.seen.join_from(label);
                 self.note_read(index, Some(*class));
                 let content = say::failure(*class, code.as_deref());
-                At::Told { content, is_error: true, refused: code.is_some() }
+                let is_shown = matches!(code.as_deref(), Some(PREVIEWED | PREVIEWED_ASK));
+                At::Told { content, is_error: true, refused: code.is_some() && !is_shown }
             }
             Met::Settled(Settled::Done(output)) => {
                 self.note_change(index);

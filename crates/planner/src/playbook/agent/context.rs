@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use kernel::{
     Label,
     action::Proposal,
-    conversation::Source,
+    conversation::{Source, bytes_of},
     planning::{Labelled, Move, Settled},
     playbook::memory_path,
     text::plain,
@@ -25,7 +25,7 @@ use super::{
     Frame, Mode, Progress,
     calls::{HANDLE, numbered},
     code::Sight,
-    talk::{bytes_of, head, message},
+    talk::{head, message},
 };
 
 /// Said where memory could not be read.

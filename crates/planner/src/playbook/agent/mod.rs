@@ -20,6 +20,7 @@ mod context;
 mod extract;
 mod hooks;
 mod nearest;
+mod notes;
 mod own;
 mod say;
 mod sense;
@@ -283,8 +284,8 @@ impl Frame {
         let limits = &code.spec.limits;
         let context = u64::from(limits.context_tokens_max);
         // Shortened to half, so that it is not shortened again at once.
-        if self.talk.tokens() > context.saturating_mul(3) / 4
-            && !self.talk.shorten(context / 2)
+        if self.talk.tokens() > limits.shortened_at()
+            && !self.talk.shorten(context / 2, self.spent.turns)
             && let Some(progress) = self.sum_up(desk)
         {
             return progress;
@@ -391,7 +392,7 @@ impl Frame {
         };
         self.spent.usage = self.spent.usage.plus(heard.usage);
         if self.mode == Mode::Summing {
-            self.talk.replace_old(answer::text_of(&heard.items));
+            self.talk.replace_old(answer::text_of(&heard.items), self.spent.turns);
             return self.think(desk);
         }
         self.spent.turns = self.spent.turns.saturating_add(1);

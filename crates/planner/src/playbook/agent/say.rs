@@ -5,12 +5,14 @@
 
 use kernel::{
     agent::{Guide, GuideScope},
-    conversation::{Prompt, Segment, Source},
+    attachment::{self, Attachment},
+    conversation::{Part, Prompt, Segment, Source},
     exception::Class,
     hook::Opinion,
     id::OperationId,
+    run::{PREVIEWED, PREVIEWED_ASK},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     code::{AgentCode, LOAD_SKILL},
@@ -26,6 +28,10 @@ const SUMMARY_TOKENS_MAX: u32 = 1_024;
 pub(super) const CUT_OFF: &str =
     "Your answer was cut off because it was too long. Answer again, shorter.";
 
+/// What the model is told of a change in a run that makes none.
+const PREVIEW_SAID: &str = "not made, because this run only shows what would be done; nothing speaks \
+    against it. Go on as if it had been made, and say in the end what you would have changed.";
+
 pub(super) const EMPTY: &str = "You said nothing. Answer, or call a tool.";
 
 pub(super) const CIRCLES: &str = "You have made the same calls again and again and they bring nothing \
@@ -36,7 +42,8 @@ pub(super) fn beginning(code: &AgentCode, task: &Value) -> Vec<Segment> {
     let system = |text: String, source| Segment::System { text, source };
     let mut told = vec![system(code.spec.instructions.clone(), Source::System)];
     told.push(system(code.rules.clone(), Source::Policy));
-    let task = task_text(task);
+    let attached = attachment::of_value(task);
+    let task = task_text(&without_digests(task, &attached));
     for guide in code.spec.guides.iter().filter(|guide| applies(guide, &task)) {
         told.push(system(format!("# {}\n{}", guide.name, guide.text), Source::Guide));
     }
@@ -47,8 +54,22 @@ pub(super) fn beginning(code: &AgentCode, task: &Value) -> Vec<Segment> {
         }
         told.push(system(text, Source::Skill));
     }
-    told.push(message(task, Source::User));
+    let mut parts = vec![Part::Text { text: task }];
+    parts.extend(attached.into_iter().map(Part::Attached));
+    told.push(Segment::User { parts, source: Source::User });
     told
+}
+
+/// A task as it is told in words: where files are kept is nobody's concern but of who sends them.
+fn without_digests(task: &Value, attached: &[Attachment]) -> Value {
+    let mut task = task.clone();
+    let told = attached
+        .iter()
+        .map(|file| json!({"name": file.name, "media_type": file.media_type, "bytes": file.bytes}));
+    if let Some(fields) = task.as_object_mut().filter(|_| !attached.is_empty()) {
+        fields.insert(attachment::ATTACHMENTS.to_owned(), told.collect());
+    }
+    task
 }
 
 /// The task as the model is told it.
@@ -64,7 +85,7 @@ pub(super) fn prompt_text(task: &Value) -> String {
     let fields = task.as_object().filter(|fields| fields.len() == 1);
     match fields.and_then(|fields| fields.get("task")) {
         Some(Value::String(text)) => text.clone(),
-        _ => task_text(task),
+        _ => task_text(&without_digests(task, &attachment::of_value(task))),
     }
 }
 
@@ -200,6 +221,10 @@ pub(super) fn failure(class: Class, code: Option<&str>) -> String {
     let why = match code {
         Some("refused") => return "refused: a person said no to exactly this call".to_owned(),
         Some("expired") => return "refused: nobody approved it in time".to_owned(),
+        Some(PREVIEWED) => return PREVIEW_SAID.to_owned(),
+        Some(PREVIEWED_ASK) => {
+            return format!("{PREVIEW_SAID} In earnest a person would be asked first.");
+        }
         Some("edited") => return "a person replaced this call by another".to_owned(),
         Some(code) if code.starts_with("schema:") => {
             let at = code.trim_start_matches("schema:");
@@ -256,7 +281,6 @@ mod tests {
     /// Nothing that the model is told is left out of what a hook looks at.
     #[test]
     fn hooks_are_shown_words_where_there_is_nothing_else() {
-        use serde_json::json;
         assert_eq!(prompt_text(&json!("Hi")), "Hi");
         assert_eq!(prompt_text(&json!({"task": "Hi"})), "Hi");
         for more in [json!({"task": "Hi", "note": "x"}), json!({"task": {"a": 1}}), json!([1])] {

@@ -10,17 +10,19 @@
 
 use std::sync::Arc;
 
-use kernel::conversation::{Item, Part, Prompt, Segment, Source, Tool};
+use kernel::{
+    agent::OUTPUT_TURNS,
+    conversation::{Item, Part, Prompt, Segment, Source, Tool, tokens},
+};
 use serde_json::Value;
 
+use super::notes::{self, Notes};
+
 /// Turns at the end of a conversation that are told again as they were.
-const TURNS_WHOLE: usize = 4;
+const TURNS_WHOLE: usize = OUTPUT_TURNS as usize;
 
 /// Bytes of an older result that are told again.
 const RESULT_KEPT_BYTES: usize = 160;
-
-/// Bytes of text that make one token at the least: an estimate that errs on the safe side.
-const BYTES_PER_TOKEN: u64 = 3;
 
 /// What one turn left behind.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub(super) struct Talk {
     fresh: Vec<Segment>,
     /// Tokens of the conversation as the provider counted them last.
     counted: u64,
+    /// What the agent noted down for itself.
+    notes: Notes,
 }
 
 impl Talk {
@@ -63,6 +67,7 @@ impl Talk {
             said: None,
             fresh,
             counted: 0,
+            notes: Notes::default(),
         }
     }
 
@@ -85,6 +90,11 @@ impl Talk {
         self.fresh.insert(fresh, segment);
     }
 
+    /// What the agent noted down for itself.
+    pub(super) fn notes(&mut self) -> &mut Notes {
+        &mut self.notes
+    }
+
     /// Which conversation this is, from 1: a new one begins when it is shortened.
     pub(super) fn number(&self) -> u32 {
         self.number
@@ -99,7 +109,7 @@ impl Talk {
 
     /// Tokens that the conversation will have when it is said on: counted so far, and estimated since.
     pub(super) fn tokens(&self) -> u64 {
-        let fresh: usize = self.fresh.iter().map(length).sum();
+        let fresh: usize = self.fresh.iter().map(Segment::length).sum();
         self.counted.saturating_add(tokens(fresh))
     }
 
@@ -121,16 +131,17 @@ impl Talk {
         }
     }
 
-    /// Begins a new conversation that tells the same in at most `tokens_max`; returns whether it will fit.
-    pub(super) fn shorten(&mut self, tokens_max: u64) -> bool {
+    /// Begins a new conversation that tells the same in at most `tokens_max`, after so many turns in all; returns
+    /// whether it will fit.
+    pub(super) fn shorten(&mut self, tokens_max: u64, turns: u32) -> bool {
         if let Some(items) = self.said.take() {
             self.past.push(Past { items, after: std::mem::take(&mut self.fresh).into() });
         }
         self.number = self.number.saturating_add(1);
         (self.turn, self.counted) = (0, 0);
-        self.fresh = self.tell(TURNS_WHOLE);
+        self.fresh = self.tell(TURNS_WHOLE, turns);
         if self.tokens() > tokens_max {
-            self.fresh = self.tell(1);
+            self.fresh = self.tell(1, turns);
         }
         self.tokens() <= tokens_max
     }
@@ -150,17 +161,17 @@ impl Talk {
     }
 
     /// The oldest turns are gone; `summary` stands for them. A new conversation begins.
-    pub(super) fn replace_old(&mut self, summary: String) {
+    pub(super) fn replace_old(&mut self, summary: String, turns: u32) {
         let cut = self.past.len().saturating_sub(TURNS_WHOLE);
         self.past.drain(..cut);
         self.summary = Some(summary);
         self.number = self.number.saturating_add(1);
         (self.turn, self.counted) = (0, 0);
-        self.fresh = self.tell(TURNS_WHOLE);
+        self.fresh = self.tell(TURNS_WHOLE, turns);
     }
 
     /// Everything said so far as one beginning, the last `whole` turns unshortened.
-    fn tell(&self, whole: usize) -> Vec<Segment> {
+    fn tell(&mut self, whole: usize, turns: u32) -> Vec<Segment> {
         let mut told = self.pinned.clone();
         if let Some(summary) = &self.summary {
             let text = format!("What happened before, summed up:\n{summary}");
@@ -169,10 +180,11 @@ impl Talk {
         let first_whole = self.past.len().saturating_sub(whole);
         for (at, past) in self.past.iter().enumerate() {
             let items = past.items.iter().filter(|item| !matches!(item, Item::Reasoning { .. }));
-            told.push(Segment::Said { items: items.cloned().collect() });
+            told.push(Segment::Said { items: items.map(notes::without_words).collect() });
             let after = past.after.iter().filter(|segment| !is_pinned(segment));
             told.extend(after.map(|s| if at < first_whole { shortened(s) } else { s.clone() }));
         }
+        told.extend(self.notes.told(turns));
         told
     }
 }
@@ -207,44 +219,6 @@ pub(super) fn head(text: &str, bytes_max: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Bytes of text that surely fit into so many tokens.
-pub(super) fn bytes_of(tokens: u32) -> usize {
-    usize::try_from(u64::from(tokens).saturating_mul(BYTES_PER_TOKEN)).unwrap_or(usize::MAX)
-}
-
-fn tokens(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN)
-}
-
-/// Bytes of text in a segment.
-fn length(segment: &Segment) -> usize {
-    match segment {
-        Segment::System { text, .. } => text.len(),
-        Segment::User { parts, .. } => parts.iter().map(length_of_part).sum(),
-        Segment::Result { content, name, .. } => content.len().saturating_add(name.len()),
-        Segment::Said { items } => items.iter().map(length_of_item).sum(),
-    }
-}
-
-fn length_of_part(part: &Part) -> usize {
-    match part {
-        Part::Text { text } => text.len(),
-        Part::Image { data, .. } | Part::File { data, .. } => data.len(),
-    }
-}
-
-fn length_of_item(item: &Item) -> usize {
-    match item {
-        Item::Text { text } | Item::Reasoning { text } | Item::Refusal { text } => text.len(),
-        Item::Call { name, arguments, malformed, .. } => {
-            let arguments = arguments.as_ref().map_or(0, |args| args.to_string().len());
-            let malformed = malformed.as_ref().map_or(0, |malformed| malformed.text.len());
-            name.len().saturating_add(arguments).saturating_add(malformed)
-        }
-        Item::Provided { name, detail } => name.len().saturating_add(detail.to_string().len()),
-    }
-}
-
 fn line_of_item(item: &Item) -> String {
     match item {
         Item::Text { text } | Item::Refusal { text } => format!("You said: {text}\n"),
@@ -266,7 +240,7 @@ fn line(segment: &Segment) -> String {
         Segment::User { parts, .. } => {
             let texts = parts.iter().filter_map(|part| match part {
                 Part::Text { text } => Some(text.as_str()),
-                Part::Image { .. } | Part::File { .. } => None,
+                Part::Image { .. } | Part::File { .. } | Part::Attached(_) => None,
             });
             format!("You were told: {}\n", texts.collect::<Vec<_>>().join(" "))
         }
@@ -318,7 +292,7 @@ mod tests {
     #[test]
     fn a_shortened_conversation_keeps_its_facts_and_its_pairs() {
         let mut talk = long(40, 2_000);
-        assert!(talk.shorten(8_000));
+        assert!(talk.shorten(8_000, 40));
         let (text, prompt) = told(&mut talk);
         assert_eq!((prompt.conversation.as_str(), prompt.turn), ("a#2", 0));
         for turn in 0..40 {
@@ -352,10 +326,10 @@ mod tests {
     #[test]
     fn a_summary_takes_the_place_of_the_oldest_turns() {
         let mut talk = long(400, 2_000);
-        assert!(!talk.shorten(2_000), "too much even when shortened");
+        assert!(!talk.shorten(2_000, 400), "too much even when shortened");
         let old = talk.old(1_000_000).unwrap();
         assert!(old.contains("fact-0 ") && !old.contains("fact-399 "));
-        talk.replace_old("facts 0 to 395 were found".into());
+        talk.replace_old("facts 0 to 395 were found".into(), 400);
         assert!(talk.tokens() < 5_000, "{}", talk.tokens());
         let (text, _) = told(&mut talk);
         assert!(text.contains("facts 0 to 395") && text.contains("fact-399 "));
