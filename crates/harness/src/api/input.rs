@@ -187,7 +187,7 @@ async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
     }
     let op = OPS.iter().find(|op| op.name == route.op);
     for (name, text) in query_pairs(parts.uri.query().unwrap_or_default())? {
-        let value = match op.filter(|_| route.verb == Verb::Get) {
+        let value = match op.filter(|_| route.verb != Verb::Post) {
             Some(op) => typed(op, &name, text)?,
             None => return Err(unknown(&name)),
         };

@@ -87,7 +87,7 @@ impl Remote {
         let url = format!("{}{path}", self.url);
         let request = match route.verb {
             Verb::Get => self.client.get(format!("{url}{}", query(&fields))),
-            Verb::Delete => self.client.request(Method::DELETE, url),
+            Verb::Delete => self.client.request(Method::DELETE, format!("{url}{}", query(&fields))),
             Verb::Post => self.post(url, route.op, fields)?,
         };
         let request = match route.decides {
