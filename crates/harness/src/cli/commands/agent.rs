@@ -129,6 +129,10 @@ pub(super) fn context(answer: &Value, screen: &mut Screen) {
 fn ledger(call: &Value, screen: &mut Screen) {
     for line in render::list(call, "/ledger") {
         let text = |at: &str| render::text(line, at);
+        // What may take nothing and took nothing says nothing.
+        if text("/tokens") == "0" && text("/budget") == "0" {
+            continue;
+        }
         let budget = match (text("/budget"), line.get("each").and_then(Value::as_bool)) {
             (budget, _) if budget.is_empty() => "of the whole".to_owned(),
             (budget, Some(true)) => format!("of {budget} each, the largest {}", text("/largest")),

@@ -248,7 +248,7 @@ fn to_do(frame: &Frame, todo: &TodoList) -> Markup {
                 h2 #todo-title { "To do" }
                 p.meta { (over) " of " (todo.items.len()) " over · written by step " (todo.step) " " (parts::time(&todo.at, frame.now)) }
             } }
-            ul.list { @for item in &todo.items { li.row { (standing_of(&item.state)) " " (parts::prose(&item.text)) } } }
+            ul.list { @for item in &todo.items { li { div.item { span { (item.text) } (standing_of(&item.state)) } } } }
         }
     }
 }

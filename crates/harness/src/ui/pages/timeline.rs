@@ -282,9 +282,10 @@ fn lane_title(lane: &Lane) -> String {
     if lane.summary.is_empty() { step_words(&lane.step) } else { lane.summary.clone() }
 }
 
-/// The last part of a step's path, as words.
+/// The last part of a step's path, as words. A tool that an agent may call has no number yet.
 fn step_words(step: &str) -> String {
-    parts::title(step.rsplit('/').next().unwrap_or(step))
+    let last = step.rsplit('/').next().unwrap_or(step);
+    parts::title(&last.trim_end_matches("[]").replace('.', " "))
 }
 
 fn lane_words(lane: &Lane) -> String {
