@@ -135,3 +135,16 @@ pub fn load(overrides: &Overrides) -> Result<Config, Problem> {
     })?;
     Config::load(overrides, &working)
 }
+
+/// As [`load`], for what works on the files of this machine alone; `why` is told to whoever asks a server.
+///
+/// # Errors
+/// As [`load`], and where a server is named.
+pub fn load_here(overrides: &Overrides, why: &str) -> Result<Config, Problem> {
+    if overrides.server.is_some() {
+        return Err(
+            Problem::usage("not-over-the-network", why).next("run this there, without --server")
+        );
+    }
+    load(overrides)
+}

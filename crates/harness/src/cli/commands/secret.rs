@@ -80,12 +80,8 @@ impl Verb {
     /// # Errors
     /// What is wrong with the name, the value or the file.
     pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
-        if context.overrides.server.is_some() {
-            let detail = "secrets are kept on the machine that holds the store, and do not travel";
-            return Err(Problem::usage("not-over-the-network", detail)
-                .next("run this there, without --server"));
-        }
-        let config = client::load(&context.overrides)?;
+        let why = "secrets are kept on the machine that holds the store, and do not travel";
+        let config = client::load_here(&context.overrides, why)?;
         match self {
             Self::Set(valued) => {
                 let (name, value) = valued.read()?;

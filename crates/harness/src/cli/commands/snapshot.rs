@@ -44,12 +44,8 @@ impl Verb {
     /// # Errors
     /// What cannot be kept, or is not as it was kept.
     pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
-        if context.overrides.server.is_some() {
-            let detail = "snapshots are of folders of this machine, and do not travel";
-            return Err(Problem::usage("not-over-the-network", detail)
-                .next("run this there, without --server"));
-        }
-        let config = client::load(&context.overrides)?;
+        let why = "snapshots are of folders of this machine, and do not travel";
+        let config = client::load_here(&context.overrides, why)?;
         match self {
             Self::Take { folder } => {
                 document("harness.snapshot/v1", &snapshots::take(&config, &folder)?, one)
