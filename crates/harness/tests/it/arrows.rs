@@ -16,7 +16,7 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
@@ -37,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("shell", &[]),
     ("secrets", &[]),
     ("openapi", &[]),
+    ("mcp", &[]),
     (
         "embed",
         &["kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models", "macros"],
@@ -45,13 +46,13 @@ const ARROWS: [(&str, &[&str]); 22] = [
         "harness",
         &[
             "kernel", "expr", "world", "planner", "pack", "policy", "receipts", "engine", "store",
-            "connect", "models", "openapi", "sandbox", "secrets", "shell",
+            "connect", "models", "openapi", "mcp", "sandbox", "secrets", "shell",
         ],
     ),
 ];
 
 /// Heavy or telling dependency → the only crates that may need it.
-const LEAVES: [(&str, &[&str]); 26] = [
+const LEAVES: [(&str, &[&str]); 27] = [
     ("age", &["secrets"]),
     ("anyhow", &["harness"]),
     ("axum", &["harness", "world"]),
@@ -71,13 +72,14 @@ const LEAVES: [(&str, &[&str]); 26] = [
     ("lettre", &["connect"]),
     ("libc", &["sandbox"]),
     ("reqwest", &["connect", "harness"]),
+    ("rmcp", &["mcp"]),
     ("rusqlite", &["store", "connect", "world"]),
     ("seccompiler", &["sandbox"]),
     ("syn", &["macros"]),
     ("testkit", &[]),
     (
         "tokio",
-        &["engine", "store", "connect", "egress", "web", "models", "world", "embed", "harness"],
+        &["engine", "store", "connect", "egress", "web", "mcp", "models", "world", "embed", "harness"],
     ),
     ("tokio-postgres", &["connect"]),
     ("zstd", &["store"]),
