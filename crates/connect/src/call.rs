@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -17,6 +17,7 @@ use kernel::{
     port::Failure,
 };
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::{
     blob::{Body, Spill},
@@ -96,6 +97,13 @@ impl From<Body> for Arrived {
     }
 }
 
+/// Nothing has left, and something still may.
+const HERE: u8 = 0;
+/// Something has left, or is about to.
+const SENT: u8 = 1;
+/// Given up while nothing had left: nothing will.
+const WITHDRAWN: u8 = 2;
+
 /// Watches one call leave: not after `dispatch_by`, and remembers whether anything may have left.
 #[derive(Debug)]
 pub(crate) struct Departure {
@@ -106,8 +114,12 @@ pub(crate) struct Departure {
     admitted: AtomicBool,
     /// It had its turn: what comes of it is the target's doing.
     tried: AtomicBool,
-    sent: AtomicBool,
+    /// [`HERE`], then [`SENT`] or [`WITHDRAWN`]: whoever gives up and whoever sends, on another thread, agree.
+    way: AtomicU8,
     late: AtomicBool,
+    /// Its run is to end: nobody wants what it would bring.
+    stop: AtomicBool,
+    stop_told: Notify,
 }
 
 impl Departure {
@@ -118,8 +130,10 @@ impl Departure {
             is_write: call.operation.is_write(),
             admitted: AtomicBool::new(false),
             tried: AtomicBool::new(false),
-            sent: AtomicBool::new(false),
+            way: AtomicU8::new(HERE),
             late: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            stop_told: Notify::new(),
         }
     }
 
@@ -131,8 +145,10 @@ impl Departure {
             is_write: true,
             admitted: AtomicBool::new(false),
             tried: AtomicBool::new(false),
-            sent: AtomicBool::new(false),
+            way: AtomicU8::new(HERE),
             late: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            stop_told: Notify::new(),
         }
     }
 
@@ -172,21 +188,52 @@ impl Departure {
         self.tried.load(Ordering::SeqCst) && !self.was_late()
     }
 
-    /// From here on the effect may happen.
-    pub(crate) fn mark_sent(&self) {
-        self.sent.store(true, Ordering::SeqCst);
+    /// From here on the effect may happen; fails where the call has been given up.
+    pub(crate) fn mark_sent(&self) -> Result<(), Failure> {
+        match self.way.compare_exchange(HERE, SENT, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) | Err(SENT) => Ok(()),
+            Err(_) => {
+                let message = "given up before it was sent: nothing left";
+                Err(fail(Class::Unavailable, Landed::No, message))
+            }
+        }
     }
 
     /// Whether the effect may have happened.
     pub(crate) fn was_sent(&self) -> bool {
-        self.sent.load(Ordering::SeqCst)
+        self.way.load(Ordering::SeqCst) == SENT
+    }
+
+    /// Nobody waits any longer: what has not left stays here for good. Whether that is so.
+    pub(crate) fn withdraw(&self) -> bool {
+        let was = self.way.compare_exchange(HERE, WITHDRAWN, Ordering::SeqCst, Ordering::SeqCst);
+        !matches!(was, Err(SENT))
     }
 
     /// [`Self::check`], then [`Self::mark_sent`].
     pub(crate) fn leave(&self) -> Result<(), Failure> {
         self.check()?;
-        self.mark_sent();
-        Ok(())
+        self.mark_sent()
+    }
+
+    /// Its run is to end: what has not left stays here, and a program of ours is ended.
+    pub(crate) fn want_stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.stop_told.notify_waiters();
+    }
+
+    /// Whether its run is to end.
+    pub(crate) fn is_stop_wanted(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Waits until its run is to end.
+    pub(crate) async fn stop_wanted(&self) {
+        // Asked for before the flag is read: what is told in between is heard.
+        let told = self.stop_told.notified();
+        if !self.is_stop_wanted() {
+            told.await;
+        }
     }
 
     /// Wall clock now.
@@ -201,7 +248,14 @@ impl Departure {
 
     /// What is known about the effect while no answer has come.
     pub(crate) fn landed(&self) -> Landed {
-        if self.is_write && self.sent.load(Ordering::SeqCst) { Landed::Unknown } else { Landed::No }
+        if self.is_write && self.was_sent() { Landed::Unknown } else { Landed::No }
+    }
+
+    /// The failure of a call that had no complete answer in its time; nothing leaves after it.
+    pub(crate) fn out_of_time(&self, deadline: Duration) -> Failure {
+        self.withdraw();
+        let message = format!("no complete answer within {} ms", deadline.as_millis());
+        fail(Class::Timeout, self.landed(), message)
     }
 }
 

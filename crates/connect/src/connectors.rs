@@ -44,6 +44,7 @@ use crate::{
     system::Systems,
     tap::Listen,
     target::Target,
+    underway::Underway,
     way_out::{Around, Traffic},
     worker::{Chore, Desk},
 };
@@ -90,6 +91,7 @@ pub struct Connectors {
     host: Host,
     compiled: Mutex<BTreeMap<OperationId, Vec<Compiled>>>,
     outside: Outside,
+    underway: Underway,
     /// Turns of hooks: each is a process of this machine.
     hooks: Semaphore,
     /// The hooks that may be run.
@@ -147,8 +149,8 @@ impl Connectors {
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
         let hooks = Semaphore::new(hook::AT_A_TIME_MAX);
-        let declared = Vec::new();
-        Ok(Self { targets, vault, host, compiled, outside, hooks, declared })
+        let (underway, declared) = (Underway::default(), Vec::new());
+        Ok(Self { targets, vault, host, compiled, outside, underway, hooks, declared })
     }
 
     /// With these hooks of the operator: no other program is run, whatever a plan says.
@@ -273,9 +275,11 @@ impl Connectors {
         })
     }
 
-    /// A run is to end: what no worker has taken yet is withdrawn, and who works for it hears of it.
+    /// A run is to end: what no worker has taken yet is withdrawn, and who works for it hears of it. What has not
+    /// left yet stays here, and programs of this machine are ended.
     pub fn run_cancelled(&self, tenant: &Tenant, run: &RunId) {
         self.desks().for_each(|desk| desk.cancel(tenant, run));
+        self.underway.stop(tenant, run);
     }
 
     /// A run is over: whatever it has started and left is ended.
@@ -327,17 +331,18 @@ impl Connectors {
     }
 
     async fn reach(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
+        let _stay = self.underway.enter(call, departure);
         let binding = self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?;
         check_expected(call)?;
         check_whole(call)?;
         // The deadline is the target's.
         let answer = self.ask((&binding, call), departure, deadline);
-        let answer = match tokio::time::timeout(deadline, answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let message = format!("no complete answer within {} ms", deadline.as_millis());
-                Err(fail(Class::Timeout, departure.landed(), message))
+        let answer = tokio::select! {
+            biased;
+            answer = tokio::time::timeout(deadline, answer) => {
+                answer.unwrap_or_else(|_| Err(departure.out_of_time(deadline)))
             }
+            failure = withdrawn(departure) => Err(failure),
         };
         self.note(call, departure, answer.as_ref().err());
         let (arrived, pick) = answer?;
@@ -488,10 +493,7 @@ impl Connectors {
         let wire =
             mail::Wire { name: notice.system, system, vault, departure: &departure, deadline };
         let sent = tokio::time::timeout(deadline, mail::notify(notice, &wire)).await;
-        let sent = sent.unwrap_or_else(|_| {
-            let message = format!("no complete answer within {} ms", deadline.as_millis());
-            Err(fail(Class::Timeout, departure.landed(), message))
-        });
+        let sent = sent.unwrap_or_else(|_| Err(departure.out_of_time(deadline)));
         sent.map_err(|failure| {
             let message = self.vault.redactor().scrub_text(&failure.message);
             Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
@@ -552,6 +554,15 @@ impl Connector for Connectors {
     fn call(&self, permit: Permit) -> Task<'_, Outcome> {
         Box::pin(self.run(Call::of(permit)))
     }
+}
+
+/// Waits until the run of a call that has not left is to end; never where it has.
+async fn withdrawn(departure: &Departure) -> Failure {
+    departure.stop_wanted().await;
+    if !departure.withdraw() {
+        return std::future::pending().await;
+    }
+    fail(Class::Unavailable, Landed::No, "withdrawn: the run was cancelled before the call left")
 }
 
 fn compile(operation: &Operation) -> Result<Binding, Error> {

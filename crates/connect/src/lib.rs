@@ -55,6 +55,7 @@ mod target;
 #[cfg(test)]
 mod testing;
 pub mod todo;
+mod underway;
 mod way_out;
 pub mod worker;
 

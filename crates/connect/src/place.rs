@@ -122,7 +122,9 @@ impl Place {
         (finished.output, finished.errors) = (output, errors);
         let requests = out.close().await;
         let outcome = &finished.outcome;
-        if outcome.limits.contains(&Limit::Deadline) || outcome.asked {
+        // Of a command that was ended with its run, what it did until then is told.
+        let given_up = outcome.asked && !departure.is_stop_wanted();
+        if outcome.limits.contains(&Limit::Deadline) || given_up {
             let how = how_it_ended(outcome.end, &outcome.limits);
             return Err(fail(Class::Timeout, departure.landed(), format!("the command {how}")));
         }

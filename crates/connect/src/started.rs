@@ -79,7 +79,8 @@ impl Walls {
         checked.map(|_| self.sandbox.tier()).map_err(|error| error.to_string())
     }
 
-    /// Runs a program to its end. When the caller lets go before, it and all it started are killed.
+    /// Runs a program to its end. When the caller lets go before, or its run is to end, it and all it started are
+    /// killed; in the second case how it ended is still told.
     pub(crate) async fn run(
         &self,
         system: &str,
@@ -93,8 +94,15 @@ impl Walls {
         };
         // Whoever gives up waiting ends it by letting go.
         let leash = child.leash().map_err(|error| lost(error.to_string()))?;
-        let finished = spawn_blocking(move || child.wait()).await;
-        drop(leash);
+        let mut ending = spawn_blocking(move || child.wait());
+        let finished = tokio::select! {
+            biased;
+            finished = &mut ending => finished,
+            () = departure.stop_wanted() => {
+                drop(leash);
+                ending.await
+            }
+        };
         let finished = finished.map_err(|error| lost(error.to_string()))?;
         finished.map_err(|error| lost(error.to_string()))
     }

@@ -169,7 +169,7 @@ async fn write(
     let affected = transaction.execute_raw(&statement, &params).await.map_err(explain)?;
     query.bounds.check(affected)?;
     // Without a commit the server rolls back; from here on nobody knows until it answers.
-    wire.departure.mark_sent();
+    wire.departure.mark_sent()?;
     match transaction.commit().await {
         Ok(()) => Ok(Received::Value(json!({"affected": affected}))),
         Err(error) if error.as_db_error().is_some() => {

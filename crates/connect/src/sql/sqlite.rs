@@ -182,7 +182,7 @@ fn write(connection: &mut Connection, job: &Job) -> Result<Done, Trouble> {
     if job.stop.is_stopped() {
         return Err(fail(Class::Timeout, Landed::No, NO_ANSWER).into());
     }
-    job.departure.mark_sent();
+    job.departure.mark_sent()?;
     match transaction.commit() {
         Ok(()) => Ok(Done::Affected(affected)),
         Err(error) if class(&error) == Class::Unavailable && is_busy(&error) => {

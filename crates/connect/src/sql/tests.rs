@@ -6,7 +6,7 @@ use kernel::{
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::{System, testing::Trial};
+use crate::{System, call::Call, testing::Trial};
 
 struct Base {
     dir: tempfile::TempDir,
@@ -137,6 +137,37 @@ async fn a_write_outside_its_bounds_is_rolled_back() {
     let returning = sql("delete from t where id = 'a' returning note", json!({}));
     assert_eq!(Trial::write(base.system(), returning).output().await, json!({"affected": 1}));
     assert_eq!(base.count("true"), 2);
+}
+
+/// C077: a write that waits when its run is cancelled, or its time is over, is not made later by the thread that waited.
+#[test]
+fn a_write_that_is_given_up_before_it_left_is_never_made() {
+    let base = Base::new();
+    let delete = || Trial::write(base.system(), sql("delete from t where id = 'a'", json!({})));
+    let late = delete().with(|trial| trial.operation.timeout_ms = 30);
+    for (trial, is_cancelled) in [(delete(), true), (late, false)] {
+        let other = base.open();
+        other.execute_batch("begin immediate").unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let connectors = trial.connectors();
+        let Call { tenant, run, .. } = trial.call();
+        let outcome = runtime.block_on(async {
+            let ended = connectors.run(trial.call());
+            let given_up = async {
+                if is_cancelled {
+                    connectors.run_cancelled(&tenant, &run);
+                }
+            };
+            tokio::join!(ended, given_up).0
+        });
+        let failure = outcome.unwrap_err();
+        assert_eq!(failure.landed, Landed::No, "{failure:?}");
+        assert!(!is_cancelled || failure.message.contains("withdrawn"), "{failure:?}");
+        other.execute_batch("commit").unwrap();
+        // Waits for the threads that still work for it.
+        drop(runtime);
+        assert_eq!(base.count("id = 'a'"), 1);
+    }
 }
 
 #[tokio::test]

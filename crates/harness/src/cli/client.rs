@@ -3,6 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use serde_json::Value;
+use tokio::task::JoinHandle;
+use tracing::debug;
 
 use super::typed;
 use crate::app::{
@@ -25,6 +27,8 @@ pub enum Client {
         app: Arc<App>,
         /// Who calls.
         caller: Caller,
+        /// What lets commands beside this one in, while it works.
+        door: Option<Door>,
     },
     /// Another process does.
     Owner {
@@ -35,6 +39,31 @@ pub enum Client {
     },
     /// A server does, over the network.
     Server(Elsewhere),
+}
+
+/// The owner's socket for as long as a command runs: whoever works in another terminal meanwhile can look at its run,
+/// decide and cancel.
+#[derive(Debug)]
+pub struct Door(JoinHandle<()>);
+
+impl Door {
+    /// None where it cannot be opened, such as in a folder whose path is too long for a socket: the command itself
+    /// does not need it.
+    fn open(app: &Arc<App>) -> Option<Self> {
+        let listener = socket::bind(app).inspect_err(|problem| debug!(%problem, "no door")).ok()?;
+        let app = Arc::clone(app);
+        Some(Self(tokio::spawn(async move {
+            if let Err(problem) = socket::answer_all(app, listener).await {
+                debug!(%problem, "the door is closed");
+            }
+        })))
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The variable that holds the token for `--server`: a secret is never an argument.
@@ -66,7 +95,11 @@ impl Client {
         // A name that nobody declared is an error on either way.
         let caller = Caller::person(&config, &person)?;
         match Lock::take(&config.store)? {
-            Some(lock) => Ok(Self::Local { app: App::open(config, lock).await?, caller }),
+            Some(lock) => {
+                let app = App::open(config, lock).await?;
+                let door = Door::open(&app);
+                Ok(Self::Local { app, caller, door })
+            }
             None => Ok(Self::Owner { store: config.store, person }),
         }
     }
@@ -94,7 +127,7 @@ impl Client {
         body: Value,
     ) -> Result<Value, Problem> {
         match (self, token) {
-            (Self::Local { app, caller }, None) => ops::call(app, caller, op, body).await,
+            (Self::Local { app, caller, .. }, None) => ops::call(app, caller, op, body).await,
             (Self::Local { app, .. }, Some(token)) => {
                 let caller = app.typed(&app.config().me, &token).await?;
                 ops::call(app, &caller, op, body).await
@@ -118,7 +151,10 @@ impl Client {
     /// When the store cannot be closed.
     pub async fn close(self) -> Result<(), Problem> {
         match self {
-            Self::Local { app, .. } => app.shut_down().await,
+            Self::Local { app, door, .. } => {
+                drop(door);
+                app.shut_down().await
+            }
             Self::Owner { .. } | Self::Server(_) => Ok(()),
         }
     }

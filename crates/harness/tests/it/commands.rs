@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     path::Path,
+    process::Stdio,
 };
 
 use serde_json::{Value, json};
@@ -143,6 +144,44 @@ fn a_job_that_nobody_stops_does_not_outlive_its_run() {
     assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
     assert_eq!(last(&model, 3)["output"], "ready\n");
     File::open(bench.work("held")).unwrap().lock().unwrap();
+}
+
+/// C077: cancel does not wait for a command; all that it started is ended, and what it did until then is told.
+#[test]
+fn a_cancelled_run_ends_the_command_that_it_waits_for() {
+    let command = "exec 9> held; flock 9; echo begun; echo there > begun.txt; sleep infinity & sleep infinity";
+    let model = Model::start([
+        Says::Calls(vec![("shell_run", json!({ "command": command }))]),
+        Says::Hangs,
+    ]);
+    let bench = Bench::furnished(&model);
+    if !bench.has_shell() {
+        return;
+    }
+    let asking = bench.hand_over(&["--write", "--shell"]);
+    let (run, approval) = (&asking["run"]["id"], &asking["waiting_for"][0]);
+    let (run, approval) = (run.as_str().unwrap(), approval.as_str().unwrap());
+    let card = bench.json(&["approval", "get", approval]).exits(0).document();
+    let digest = card["digest"].as_str().unwrap();
+    let mut waits =
+        bench.command(&["--as", "mira", "approval", "approve", approval, "--digest", digest]);
+    let mut waits = waits.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !bench.work("begun.txt").exists() {
+        assert!(waits.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    let cancelled = bench.json(&["run", "cancel", run]).exits(0).document();
+    assert_eq!(cancelled["status"], "cancelled", "{cancelled:#}");
+    waits.wait().unwrap();
+    // Whoever still ran would hold it.
+    File::open(bench.work("held")).unwrap().lock().unwrap();
+    let detail = bench.json(&["run", "get", run]).exits(0).document();
+    let shell = detail["actions"].as_array().unwrap().iter();
+    let shell = shell.filter(|action| action["operation"] == "shell.run").collect::<Vec<_>>();
+    assert_eq!(shell.len(), 1, "{detail:#}");
+    assert_eq!(shell[0]["outcome"], "done", "nothing about it is in doubt: {detail:#}");
+    assert!(shell[0]["receipt"].is_string(), "{detail:#}");
+    assert_eq!(model.heard().len(), 1, "nobody is asked what to do next");
 }
 
 /// C124, C220, C228: code runs in the sandbox, with packages that it cannot change, and says what it changed.

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     agents::model::{Model, Says},
-    support::{PERMIT_ALL, Ran, copy, files, id_of, root, run_in},
+    support::{PERMIT_ALL, Ran, copy, files, id_of, program, root, run_in},
 };
 
 /// A folder with something in it, the pack, and a model that says what its script says.
@@ -58,6 +59,13 @@ impl Bench {
 
     pub(crate) fn json(&self, args: &[&str]) -> Ran {
         run_in(self.dir.path(), &[&["-o", "json"], args].concat())
+    }
+
+    /// The program in the folder, not begun yet.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = program(self.dir.path());
+        command.args(args);
+        command
     }
 
     fn get(&self, run: &str) -> Value {
