@@ -391,7 +391,7 @@ pub async fn get(
 }
 
 /// The files that a run was opened with, by name, and how far they are trusted.
-fn attached_to(records: &[Record]) -> (BTreeMap<String, Attachment>, Label) {
+pub(super) fn attached_to(records: &[Record]) -> (BTreeMap<String, Attachment>, Label) {
     let opened = records.first().and_then(|record| match &record.event.body {
         Body::Opened { intent, .. } => intent.opening(),
         _ => None,

@@ -17,6 +17,7 @@ use store::{Page, Query, RunFilter};
 use super::{
     App, Caller,
     agents::{AgentView, agents_of},
+    attachments::{AttachedView, attached_to},
     header_of, intents, parse_id,
     problem::{Kind, Problem},
     rollbacks::{RollbackView, rollback_of},
@@ -123,6 +124,9 @@ pub struct RunDetail {
     pub mode: String,
     /// The result, once it ended.
     pub output: Option<Value>,
+    /// Files that came with its task or intent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attached: Vec<AttachedView>,
     /// What a reader of the result must know.
     pub caveats: Vec<String>,
     /// What went wrong, and what was done about it.
@@ -377,6 +381,7 @@ pub(super) fn detail_of(entry: &store::RunEntry, run: &Run, records: &[Record]) 
         run: view_from(entry, records),
         mode: run.header().mode.word().to_owned(),
         output: finished.as_ref().map(|(output, _)| (**output).clone()),
+        attached: attached_to(records).0.values().map(AttachedView::from).collect(),
         caveats: finished.map(|(_, c)| c.into_iter().map(|c| c.text).collect()).unwrap_or_default(),
         switched_off: switched_off(&troubles),
         troubles,

@@ -79,6 +79,14 @@ fn files_reach_the_model_and_are_read_again() {
     assert_eq!(names, ["roof.png", "terms.pdf", "notes.txt"]);
     let exact: Value = serde_json::from_str(call["request"].as_str().unwrap()).unwrap();
     assert_eq!(exact, model.heard()[0]);
+    let detail = office.json(&["run", "get", run]).exits(0).document();
+    let attached = detail["attached"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let attached: Vec<_> = attached.map(|f| (text(&f["name"]), text(&f["media_type"]))).collect();
+    let known =
+        [("notes.txt", "text/plain"), ("roof.png", "image/png"), ("terms.pdf", "application/pdf")];
+    let known = known.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
+    assert_eq!(attached, known, "{detail:#}");
     let back = text_of(&office.path("back.png"));
     let read = ["run", "attachment", run, "roof.png", "--out", &back];
     let read = office.json(&read).exits(0).document();

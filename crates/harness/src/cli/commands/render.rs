@@ -108,6 +108,10 @@ pub(crate) fn run_detail(answer: &Value, screen: &mut Screen) {
     if text(answer, "/mode") == "preview" {
         screen.field("dry run", "reads were made; changes are shown and were not made");
     }
+    for file in list(answer, "/attached") {
+        let (name, kind) = (text(file, "/name"), text(file, "/media_type"));
+        screen.field("attached", &format!("{name} ({kind}, {} bytes)", text(file, "/bytes")));
+    }
     let actions = list(answer, "/actions");
     if !actions.is_empty() {
         screen.gap();

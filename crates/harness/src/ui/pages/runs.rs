@@ -170,6 +170,7 @@ pub(crate) fn detail(
                     @if !run.tokens.is_empty() || run.rollback.is_some() { a.button href={ "/rollback/" (view.id) } { (Icon::Undo.draw()) "Roll back…" } }
                 }
             }
+            @if !run.attached.is_empty() { (handed_in(run)) }
             (came_of_it(run))
             (published(&view.id, hand.artifacts))
             @if let Some(todo) = &run.todo { (to_do(frame, todo)) }
@@ -216,6 +217,24 @@ fn came_of_it(run: &RunDetail) -> Markup {
                     (result(output))
                 }
             }
+        }
+    }
+}
+
+/// Files that came with what it was asked, each with the command that fetches it.
+fn handed_in(run: &RunDetail) -> Markup {
+    html! {
+        section.card aria-labelledby="attached-title" {
+            header { div { h2 #attached-title { "Files it was handed" } p.meta { "kept by their digests, for its models as they were" } } }
+            div.wide { table.cards {
+                thead { tr { th scope="col" { "Name" } th scope="col" { "Digest" } th.num scope="col" { "Bytes" } th scope="col" { "Fetch it" } } }
+                tbody { @for file in &run.attached { tr {
+                    td { span.strong { (crate::app::value::visible(&file.name)) } br; span.meta { (file.media_type) } }
+                    td { (parts::digest(&file.digest)) }
+                    td.num data-label="Bytes" { (file.bytes) }
+                    td { code { "harness run attachment " (run.run.id) " " (crate::app::value::visible(&file.name)) " --out FILE" } }
+                } } }
+            } }
         }
     }
 }
