@@ -28,6 +28,10 @@ pub struct ActionLine {
     /// `allow`, `ask` or `deny`, the last verdict; `deny` where a hook's look at an agent is against what it
     /// looked at.
     pub verdict: String,
+    /// The earlier call of the same model whose verdict stands for this one too, because neither what it shows nor
+    /// the policy differs; absent where it was judged itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_with: Option<u64>,
     /// Rules that spoke last.
     pub rules: Vec<String>,
     /// `open`, `done`, `failed:<class>`, `rejected:<stage>`, `in_doubt`.
@@ -94,6 +98,7 @@ pub fn action_lines(records: &[Record]) -> Vec<ActionLine> {
                 operation: operation.to_string(),
                 role: role.unwrap_or_default().to_owned(),
                 verdict: String::new(),
+                judged_with: None,
                 rules: Vec::new(),
                 outcome: "open".to_owned(),
                 receipt: None,
@@ -111,12 +116,27 @@ pub fn action_lines(records: &[Record]) -> Vec<ActionLine> {
         let Some(action) = action_of(&record.event.body) else { continue };
         if let Body::Dispatched { .. } = &record.event.body {
             dispatched.insert(action, record.event.at);
+            stand_in(&mut lines, action);
         }
         if let Some(line) = lines.iter_mut().rfind(|line| line.action == action) {
             note(line, record, dispatched.get(&action).copied());
         }
     }
     lines
+}
+
+/// Gives an action that left without a verdict of its own the one that stands for it.
+fn stand_in(lines: &mut [ActionLine], action: u64) {
+    let Some(at) = lines.iter().rposition(|line| line.action == action) else { return };
+    let (before, rest) = lines.split_at_mut(at);
+    let Some(line) = rest.first_mut().filter(|line| line.verdict.is_empty()) else { return };
+    let stands = |one: &&ActionLine| {
+        one.operation == line.operation && one.judged_with.is_none() && one.verdict == "allow"
+    };
+    if let Some(judged) = before.iter().rfind(stands) {
+        (line.verdict, line.rules) = (judged.verdict.clone(), judged.rules.clone());
+        line.judged_with = Some(judged.action);
+    }
 }
 
 /// The action an event is about.

@@ -398,6 +398,15 @@ fn a_model_is_judged_when_what_it_sees_changes() {
     // Four reads, and twice for the model: before it saw anything of the company, and after.
     assert_eq!((count("judged"), count("receipted")), (6, 4), "{all:?}");
     assert_eq!(model.heard().len(), 5);
+    // The verdict that stands is told with each call all the same, and where it was given.
+    let detail = get(&office, run);
+    let actions = detail["actions"].as_array().unwrap();
+    assert!(actions.iter().all(|action| action["verdict"] == "allow"), "{detail:#}");
+    let asked: Vec<&Value> =
+        actions.iter().filter(|action| action["operation"] == "model.main").collect();
+    let with: Vec<&Value> = asked.iter().map(|action| &action["judged_with"]).collect();
+    let second = &asked[1]["action"];
+    assert_eq!(with, [&Value::Null, &Value::Null, second, second, second], "{detail:#}");
 }
 
 /// A model that says that it did what it did not do is caught.
