@@ -124,6 +124,25 @@ fn what_was_said_is_told_again_and_every_turn_is_a_run() {
     }
 }
 
+/// C103: what is attached in a chat.
+#[test]
+fn a_file_goes_with_the_next_message_and_no_other() {
+    let model = Model::start([Says::Text("It is about roofs."), Says::Text("Nothing else.")]);
+    let office = office(&model);
+    let notes = office.path("the notes.txt");
+    fs::write(&notes, "roofs").unwrap();
+    let lines = format!("/attach {}\nWhat is it about?\nAnd else?\n", notes.display());
+    let (answers, ran) = piped(&office, &["--agent", "email-drafter"], &lines);
+    ran.exits(0);
+    let attached: Vec<&Value> = answers.iter().map(|answer| &answer["attached"]).collect();
+    assert_eq!(attached[0][0]["name"], "the notes.txt", "{answers:#?}");
+    assert_eq!(attached[1], &Value::Null, "{answers:#?}");
+    let said = model.heard()[0]["messages"].to_string();
+    assert!(said.contains("the notes.txt:\\nroofs"), "{said}");
+    let gone = piped(&office, &[], "/attach nowhere.txt\n").1.exits(2);
+    assert!(gone.stderr.contains("nowhere.txt"), "{gone:#?}");
+}
+
 /// What asks a person asks; "yes" in the chat is a word like another.
 #[test]
 fn talking_approves_nothing() {

@@ -3,6 +3,7 @@
 
 use std::{
     io::{BufRead as _, IsTerminal as _, Read as _, Write as _},
+    path::Path,
     thread,
 };
 
@@ -16,6 +17,7 @@ use tokio::{
 use super::{Asked, Outcome, agent, duration_ms, render, run::Terms};
 use crate::{
     app::{
+        attachments::Attach,
         problem::{Kind, Problem},
         value::visible,
     },
@@ -28,9 +30,11 @@ const MESSAGE_MAX_BYTES: u64 = 65_536;
 /// How long a run that was told something or cancelled is listened to, in ms.
 const AFTERWARDS_MS: u64 = 10_000;
 
-const HELP: &str = "/context  what the model saw in the last turn
-/help     this list
-/quit     end; so does the end of the input
+const HELP: &str =
+    "/attach FILE  a file or a picture for the next message; what stands in it is untrusted
+/context      what the model saw in the last turn
+/help         this list
+/quit         end; so does the end of the input
 An empty line looks again at a turn that waits. Ctrl-C stops a turn, not the chat.";
 
 /// Options.
@@ -75,6 +79,8 @@ struct Talk {
     terms: Map<String, Value>,
     timeout_ms: u64,
     last: Option<Turn>,
+    /// What goes with the next message that begins a turn.
+    files: Vec<Attach>,
     interrupts: Signal,
     code: u8,
 }
@@ -102,6 +108,7 @@ async fn talk(chat: Chat, context: Context) -> Result<u8, Problem> {
             }
             "/context" => talk.show_context().await,
             "" => talk.look().await,
+            word if word.split_whitespace().next() == Some("/attach") => talk.attach(word),
             word if word.starts_with('/') && !word.contains(char::is_whitespace) => {
                 talk.note(&format!("`{}` is no command here; /help lists them.", visible(word)));
                 Ok(())
@@ -124,7 +131,8 @@ impl Talk {
         })?;
         let terms = chat.terms.into_fields();
         let timeout_ms = chat.timeout;
-        let mut talk = Self { context, terms, timeout_ms, last: None, interrupts, code: 0 };
+        let (last, files) = (None, Vec::new());
+        let mut talk = Self { context, terms, timeout_ms, last, files, interrupts, code: 0 };
         if let Some(run) = chat.resume {
             talk.resume(run).await?;
         }
@@ -184,6 +192,10 @@ impl Talk {
         body.insert("after".to_owned(), json!(self.last.as_ref().map(|turn| &turn.run)));
         let key = uuid::Uuid::now_v7().to_string();
         body.insert("idempotency_key".to_owned(), json!(key));
+        if !self.files.is_empty() {
+            // One that is refused is not sent again and again.
+            body.insert("attachments".to_owned(), json!(std::mem::take(&mut self.files)));
+        }
         let client = Client::open(&self.context.overrides).await?;
         let turn = self.turn(&client, body).await;
         client.close().await?;
@@ -218,6 +230,23 @@ impl Talk {
             let _ended = watching.await;
         }
         answer
+    }
+
+    /// Takes a file up for the next message.
+    fn attach(&mut self, line: &str) -> Result<(), Problem> {
+        let path = line.trim_start_matches("/attach").trim();
+        if path.is_empty() {
+            self.note("Name the file: /attach FILE");
+            return Ok(());
+        }
+        if self.last.as_ref().is_some_and(|turn| turn.open) {
+            self.note("A turn is under way, and takes words alone; attach it once that has ended.");
+            return Ok(());
+        }
+        let file = Attach::of_file(Path::new(path))?;
+        self.note(&format!("`{}` goes with the next message.", visible(&file.name)));
+        self.files.push(file);
+        Ok(())
     }
 
     /// Looks again at a turn that waits.
