@@ -100,7 +100,7 @@ const RUNS_MAX: usize = 256;
 /// The composed product over one store.
 #[derive(Debug)]
 pub struct App {
-    config: Config,
+    config: Arc<Config>,
     store: Arc<Sqlite>,
     engine: Arc<Engine>,
     shelf: Arc<Shelf>,
@@ -138,6 +138,8 @@ impl App {
         lock: Lock,
         clock: Arc<dyn engine::Clock>,
     ) -> Result<Arc<Self>, Problem> {
+        let config = Arc::new(config);
+        let packs = packs::Configured::begin(&config);
         let signer = Arc::new(host::signing_key(&config.receipt_key)?);
         let store = open_store(&config.store)?;
         if let Some(found) = store.migrated_from() {
@@ -145,7 +147,6 @@ impl App {
             tracing::warn!(found, known, "the store was brought forward from an older version");
         }
         let blobs: Arc<dyn Blobs> = Arc::clone(&store) as Arc<dyn Blobs>;
-        let (stock, lost) = packs::stock(&config, &store).await?;
         let safe = secrets::safe(&config)?;
         let speech = Arc::new(Speech::default());
         let egress = egress::Ledger::new(Arc::clone(&store), config.tenant.clone());
@@ -155,13 +156,14 @@ impl App {
         let connectors = Arc::new(connectors);
         speech.withhold(&connectors);
         sinks::watch(&connectors);
-        packs::check_systems(&connectors, &stock)?;
         let files = Arc::new(attachments::Kept(Arc::clone(&blobs)));
+        let models = Arc::new(models::open(&config, &safe, (Arc::clone(&speech) as _, files))?);
+        let (stock, lost) = packs::stock(packs, &config.tenant, &store).await?;
+        packs::check_systems(&connectors, &stock)?;
         let shelf = Arc::new(Shelf::new(&config, stock, blobs));
         let journal = Arc::clone(&store) as Arc<dyn Journal>;
         let began = clock.now().at.unsigned_abs();
         let feed = Arc::new(Feed::new(began));
-        let models = Arc::new(models::open(&config, &safe, (Arc::clone(&speech) as _, files))?);
         let engine = Engine::new(Options {
             journal: Arc::new(Watched {
                 journal,

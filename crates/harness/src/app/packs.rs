@@ -16,8 +16,8 @@ use super::{App, Caller, intents::Nothing, problem::Problem, runs::rfc3339, shel
 use shelf::{Serves, Shelved};
 
 pub use installed::{
-    BringPack, Installing, NamedPack, RollBackPack, UpgradePack, check_systems, disable, enable,
-    get, install, remove, rollback, stock, upgrade,
+    BringPack, Configured, Installing, NamedPack, RollBackPack, UpgradePack, check_systems,
+    disable, enable, get, install, remove, rollback, stock, upgrade,
 };
 pub use record::{Did, PackDetail, PackDone, PackRemoved, PackVersion};
 pub use review::{OperationAsk, PackChange, PackFiles, PackReview, review};

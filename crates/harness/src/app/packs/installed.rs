@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use connect::Connectors;
@@ -10,6 +10,7 @@ use kernel::{id::Tenant, port::Blobs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Document, Documents as _, Expected, Kept, Sqlite};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{
     super::{
@@ -100,28 +101,62 @@ impl Installing {
     }
 }
 
+/// The packs of the configuration, and what they are in force as while no other is installed.
+#[derive(Debug)]
+pub struct Configured {
+    operator: Operator,
+    brought: Vec<Brought>,
+    /// Rules of the operator may name what only an installed pack brings.
+    alone: Result<Stock, Problem>,
+}
+
+impl Configured {
+    /// Begins to read and compile them: that takes as long as everything else takes to open.
+    #[must_use]
+    pub fn begin(config: &Arc<Config>) -> JoinHandle<Result<Self, Problem>> {
+        let config = Arc::clone(config);
+        spawn_blocking(move || Self::of(&config))
+    }
+
+    /// Reads and compiles them.
+    ///
+    /// # Errors
+    /// What is wrong with a configured pack.
+    fn of(config: &Config) -> Result<Self, Problem> {
+        let brought = shelf::configured(config)?;
+        let operator = Operator::of(config)?;
+        let alone = Stock::new(operator.clone(), brought.clone());
+        Ok(Self { operator, brought, alone })
+    }
+}
+
 /// Configured and installed packs as a store is opened, and the installed ones that cannot be put in force:
 /// a pack that does not load any more must not keep the others from working.
 ///
 /// # Errors
-/// What is wrong with a configured pack or with the policies, or that the store cannot be read.
+/// What is wrong with the policies, or that the store cannot be read.
 pub async fn stock(
-    config: &Config,
+    configured: JoinHandle<Result<Configured, Problem>>,
+    tenant: &Tenant,
     store: &Sqlite,
 ) -> Result<(Stock, BTreeMap<String, String>), Problem> {
-    let (mut brought, mut lost) = (shelf::configured(config)?, BTreeMap::new());
-    let operator = Operator::of(config)?;
+    let Configured { operator, mut brought, alone } = configured.await.map_err(|error| {
+        Problem::new(Kind::Unexpected, "packs-unread", format!("packs were not read: {error}"))
+    })??;
     let own: Vec<String> = brought.iter().map(|one| one.name().to_owned()).collect();
-    let mut installed = Vec::new();
-    for kept in store.documents(&config.tenant, KIND, (None, PACKS_MAX)).await? {
+    let (mut installed, mut lost) = (Vec::new(), BTreeMap::new());
+    for kept in store.documents(tenant, KIND, (None, PACKS_MAX)).await? {
         let found = match own.contains(&kept.id) {
             true => Err("`packs` of the configuration names a folder that holds it".to_owned()),
-            false => load(&config.tenant, store, &kept).await,
+            false => load(tenant, store, &kept).await,
         };
         match found {
             Ok(one) => installed.push(one),
             Err(why) => drop(lost.insert(kept.id, why)),
         }
+    }
+    if installed.is_empty() {
+        return Ok((alone?, lost));
     }
     let all = || brought.iter().chain(&installed).cloned().collect();
     if let Ok(stock) = Stock::new(operator.clone(), all()) {
