@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     agents::model::{Model, Says},
-    support::{PERMIT_ALL, Ran, copy, files, id_of, root, run_in},
+    support::{PERMIT_ALL, Ran, Serving, copy, files, id_of, program, root, run_in},
 };
 
 /// A folder with something in it, the pack, and a model that says what its script says.
@@ -58,6 +58,13 @@ impl Bench {
 
     pub(crate) fn json(&self, args: &[&str]) -> Ran {
         run_in(self.dir.path(), &[&["-o", "json"], args].concat())
+    }
+
+    /// A service that owns the store.
+    pub(crate) fn serve(&self) -> Serving {
+        let mut command = program(self.dir.path());
+        command.arg("serve");
+        Serving::of(command).0
     }
 
     fn get(&self, run: &str) -> Value {

@@ -38,6 +38,7 @@ mod kit;
 mod labels;
 #[cfg(test)]
 mod laws;
+mod leases;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]

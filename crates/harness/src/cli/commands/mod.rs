@@ -16,6 +16,7 @@ mod halt;
 mod install;
 mod intent;
 mod kit;
+mod lease;
 mod pack;
 mod plan;
 mod policy;
