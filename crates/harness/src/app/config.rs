@@ -216,6 +216,8 @@ pub struct Config {
     pub store: PathBuf,
     /// Pack folders.
     pub packs: Vec<PathBuf>,
+    /// What they are held against, where it is there; none without a configuration file.
+    pub lock: Option<PathBuf>,
     /// Operator policy files.
     pub operator_policies: Vec<PathBuf>,
     /// The person at the terminal.
@@ -307,6 +309,13 @@ impl Config {
 struct Place {
     base: PathBuf,
     origin: String,
+}
+
+impl Place {
+    /// Where the lock of the project is.
+    fn lock(&self) -> Option<PathBuf> {
+        (self.origin != "default").then(|| self.base.join(super::lock::FILE))
+    }
 }
 
 /// The project file upwards from the working directory, else the user's, else nothing.
@@ -402,6 +411,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     }
     Ok(Config {
         redaction: Redaction::of(&file.redaction, &store)?,
+        lock: place.lock(),
         notify,
         oidc,
         tenant,

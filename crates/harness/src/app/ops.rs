@@ -11,7 +11,7 @@ use super::{
     contexts,
     demo::Told,
     doctor, drill, egress, exceptions, explain, export, failures, gate, halts, identity, imports,
-    intents, kit, kpis, leases, ledger, migration, packs, policies, previews,
+    intents, kit, kpis, leases, ledger, lock, migration, packs, policies, previews,
     problem::{Kind, Problem},
     receipts, reveals, rollbacks, runs, sandbox, secrets, sinks, snapshots, timeline, work,
     workers,
@@ -325,6 +325,8 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("secret-revealed".to_owned(), revealed);
     let reveals = published::<reveals::RevealList>("harness.secret-reveal-list/v1");
     all.insert("secret-reveal-list".to_owned(), reveals);
+    let locked = published::<lock::PackLock>("harness.pack-lock/v1");
+    all.insert("pack-lock".to_owned(), locked);
     let drafted = published::<imports::ConnectorDraft>("harness.connector-draft/v1");
     all.insert("connector-draft".to_owned(), drafted);
     let signed = published::<packs::PackSigned>("harness.pack-signed/v1");

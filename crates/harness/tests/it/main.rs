@@ -39,6 +39,7 @@ mod labels;
 #[cfg(test)]
 mod laws;
 mod leases;
+mod locked;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]

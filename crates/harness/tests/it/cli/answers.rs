@@ -104,6 +104,7 @@ fn hold_copies(office: &Office, hold: &mut impl FnMut(&[&str]) -> Value) {
     hold(&["secret", "list"]);
     hold(&["secret", "reveals"]);
     hold(&["run", "leases"]);
+    hold(&["pack", "lock"]);
     hold(&["secret", "remove", "spare"]);
     let (folder, again) = (below("kept"), below("again"));
     fs::create_dir(&folder).unwrap();
