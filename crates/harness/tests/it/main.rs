@@ -38,7 +38,9 @@ mod kit;
 mod labels;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
 mod leases;
+#[cfg(test)]
 mod locked;
 #[cfg(test)]
 mod mutants;

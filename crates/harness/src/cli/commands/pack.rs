@@ -148,7 +148,9 @@ impl Verb {
                 });
                 Ok(Outcome::Document { document, asked })
             }
-            Self::Lock { check } => lock(context, check),
+            Self::Lock { check } => {
+                lock(context, if check { lock::Write::No } else { lock::Write::Yes })
+            }
             Self::Check { folder } => {
                 let found = packs::check(&packs::CheckPack { folder })?;
                 let document = ops::document("harness.pack-checked/v1", &found)?;
@@ -161,13 +163,12 @@ impl Verb {
     }
 }
 
-fn lock(context: &Context, check: bool) -> Result<Outcome, Problem> {
+fn lock(context: &Context, write: lock::Write) -> Result<Outcome, Problem> {
     let why = "a lock stands beside the configuration of this machine";
     let config = client::load_here(&context.overrides, why)?;
-    let write = if check { lock::Write::No } else { lock::Write::Yes };
     let document = ops::document("harness.pack-lock/v1", &lock::lock(&config, write)?)?;
     let mut asked = Asked::new("pack.lock", Value::Null, locked);
-    if check {
+    if write == lock::Write::No {
         asked.exit = |answer| match render::list(answer, "/changes").is_empty() {
             true => 0,
             false => Kind::VerificationFailed.exit_code(),
