@@ -1,5 +1,7 @@
 //! The registry: every declared system, every compiled binding, one way to call.
 
+mod runs;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -7,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use ::secrets::keeper::{Keeper, Origin};
 use kernel::{
     exception::{Class, Landed},
     gate::Permit,
-    id::{OperationId, RunId, Tenant},
+    id::OperationId,
     operation::{Operation, TIMEOUT_MAX_MS},
     port::{Connector, Failure, Outcome, Task, Validate},
 };
@@ -19,7 +22,6 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
-    apart::Work,
     blob::BlobSink,
     builtin::Builtin,
     call::{Arrived, Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
@@ -46,7 +48,7 @@ use crate::{
     target::Target,
     underway::Underway,
     way_out::{Around, Traffic},
-    worker::{Chore, Desk},
+    worker::Chore,
 };
 
 /// Most calls to one system at the same time.
@@ -96,6 +98,8 @@ pub struct Connectors {
     hooks: Semaphore,
     /// The hooks that may be run.
     declared: Vec<Hook>,
+    /// Where what is personal is kept sealed that is taken out of answers; absent = nowhere.
+    keeper: Option<Arc<Keeper>>,
 }
 
 #[derive(Clone, Debug)]
@@ -149,8 +153,14 @@ impl Connectors {
         }
         let (compiled, outside) = (Mutex::default(), Outside::default());
         let hooks = Semaphore::new(hook::AT_A_TIME_MAX);
-        let (underway, declared) = (Underway::default(), Vec::new());
-        Ok(Self { targets, vault, host, compiled, outside, underway, hooks, declared })
+        let (underway, declared, keeper) = (Underway::default(), Vec::new(), None);
+        Ok(Self { targets, vault, host, compiled, outside, underway, hooks, declared, keeper })
+    }
+
+    /// With what keeps what is personal, sealed, once it is taken out of an answer.
+    #[must_use]
+    pub fn keeping(self, keeper: Arc<Keeper>) -> Self {
+        Self { keeper: Some(keeper), ..self }
     }
 
     /// With these hooks of the operator: no other program is run, whatever a plan says.
@@ -220,6 +230,10 @@ impl Connectors {
         let deadline =
             Duration::from_millis(u64::from(call.operation.timeout_ms.min(TIMEOUT_MAX_MS)));
         let outcome = self.reach(&call, &departure, deadline).await;
+        if let Some(keeper) = self.keeper.clone() {
+            // What could not be made durable is taken out all the same; it cannot be opened after a loss of power.
+            let _unsettled = tokio::task::spawn_blocking(move || keeper.settle()).await;
+        }
         outcome.map_err(|failure| {
             let message = self.redactor_of(&call).scrub_text(&failure.message);
             Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
@@ -236,10 +250,17 @@ impl Connectors {
     fn redactor_of(&self, call: &Call) -> Arc<Redactor> {
         let binding = self.compiled(&call.operation).ok();
         let target = binding.as_ref().and_then(|b| self.targets.get(b.system()?));
-        match target {
+        let redactor = match target {
             Some(target) => Arc::new(self.vault.redactor().with(target.system.redact())),
             None => self.vault.redactor(),
-        }
+        };
+        let Some(keeper) = &self.keeper else { return redactor };
+        let origin = Origin {
+            tenant: call.tenant.to_string(),
+            run: call.run.to_string(),
+            at: self.host.clock.now_ms(),
+        };
+        Arc::new(redactor.keeping(Arc::clone(keeper), origin))
     }
 
     /// Calls that agents outside make.
@@ -254,39 +275,6 @@ impl Connectors {
         let now = self.moment();
         let seen = self.targets.iter().map(|(name, target)| target.gauge().health(name, now));
         seen.collect()
-    }
-
-    /// Where workers of a declared system come for their jobs; none where it is of another kind.
-    #[must_use]
-    pub fn desk(&self, system: &str) -> Option<&Desk> {
-        self.targets.get(system).and_then(|target| target.desk.as_ref())
-    }
-
-    /// Every declared system whose calls are made by workers.
-    pub fn desks(&self) -> impl Iterator<Item = &Desk> {
-        self.targets.values().filter_map(|target| target.desk.as_ref())
-    }
-
-    /// Where the work of runs is kept apart, by system.
-    pub fn apart(&self) -> impl Iterator<Item = (&str, Work)> {
-        self.targets.iter().filter_map(|(name, target)| {
-            let trees = target.folder.as_ref()?.trees()?;
-            Some((name.as_str(), Work(trees.clone())))
-        })
-    }
-
-    /// A run is to end: what no worker has taken yet is withdrawn, and who works for it hears of it. What has not
-    /// left yet stays here, and programs of this machine are ended.
-    pub fn run_cancelled(&self, tenant: &Tenant, run: &RunId) {
-        self.desks().for_each(|desk| desk.cancel(tenant, run));
-        self.underway.stop(tenant, run);
-    }
-
-    /// A run is over: whatever it has started and left is ended.
-    pub fn run_over(&self, tenant: &Tenant, run: &RunId) {
-        for folder in self.targets.values().filter_map(|target| target.folder.as_ref()) {
-            folder.over(tenant, run);
-        }
     }
 
     fn moment(&self) -> Moment {

@@ -33,6 +33,7 @@ use crate::{
     code::{Code, Tongue},
     error::{Error, hint},
     ingest::Pick,
+    jobs::Served,
     read::Reader,
     redact::Personal,
     secret::Vault,
@@ -236,6 +237,11 @@ impl Folder {
             Deed::Code(_) => self.code.as_ref().is_some_and(Code::has_way_out),
             _ => false,
         }
+    }
+
+    /// A job of a run that may be reached at the port at which it listens.
+    pub(crate) fn served(&self, tenant: &Tenant, run: &RunId, job: u64) -> Option<Served> {
+        self.shell.as_ref()?.served(tenant, run, job)
     }
 
     /// Ends whatever a run has started here.

@@ -1,4 +1,5 @@
-//! Commands that go on while their run does something else: started, listened to from where one left off, and ended.
+//! Commands that go on while their run does something else: started, listened to from where one left off, reached at the
+//! port at which they listen, and ended.
 //!
 //! A job belongs to the run that started it and to this process. It ends with the run, when nobody has asked about it
 //! for a while, at its own deadline, and with the harness, however that ends: its guard watches.
@@ -7,7 +8,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
     io::{self, Read, pipe},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -18,7 +19,7 @@ use kernel::{
     id::{RunId, Tenant},
     port::Failure,
 };
-use sandbox::{Child, Command, End, Finished, Leash, Output};
+use sandbox::{Child, Command, Door, End, Finished, Leash, Output};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{sync::Notify, time::Instant};
@@ -79,6 +80,8 @@ struct State {
     said: Window,
     /// Ends it and all it started when it is dropped.
     leash: Option<Leash>,
+    /// Leads to the port at which it listens, where its profile has one; gone with it.
+    door: Option<Door>,
     ended: Option<Result<Finished, String>>,
     /// Why it was ended from outside.
     because: Option<&'static str>,
@@ -155,14 +158,21 @@ impl Jobs {
     }
 
     /// Takes over what was started.
-    pub(crate) fn keep(&self, call: &Call, command: &str, started: Started) -> io::Result<Value> {
+    pub(crate) fn keep(
+        &self,
+        call: &Call,
+        command: &str,
+        mut started: Started,
+    ) -> io::Result<Value> {
         let leash = started.child.leash()?;
+        let door = started.child.door();
         let mut table = self.table();
         let of_run = table.0.entry(key(call)).or_default();
         of_run.started += 1;
         let state = State {
             said: Window::default(),
             leash: Some(leash),
+            door,
             ended: None,
             because: None,
             asked_at: Instant::now(),
@@ -235,6 +245,15 @@ impl Jobs {
         }
     }
 
+    /// A job of a run that goes on and may listen at a port.
+    pub(crate) fn served(&self, tenant: &Tenant, run: &RunId, number: u64) -> Option<Served> {
+        let table = self.table();
+        let jobs = table.0.get(&(tenant.clone(), run.clone()))?.jobs.as_slice();
+        let job = jobs.iter().find(|job| job.number == number)?;
+        let may_listen = job.state().door.is_some();
+        may_listen.then(|| Served { job: Arc::clone(job) })
+    }
+
     fn job(&self, call: &Call, number: u64) -> Result<Arc<Job>, Failure> {
         let table = self.table();
         let jobs = table.0.get(&key(call)).map(|of| of.jobs.as_slice()).unwrap_or_default();
@@ -258,6 +277,45 @@ impl Drop for Jobs {
     fn drop(&mut self) {
         for job in std::mem::take(&mut self.table().0).into_values().flat_map(|of| of.jobs) {
             job.end("the harness ended");
+        }
+    }
+}
+
+/// A job that may be reached at the port at which it listens.
+#[derive(Clone, Debug)]
+pub struct Served {
+    job: Arc<Job>,
+}
+
+impl Served {
+    /// A connection to its port. It ends at once where the job does not listen, or not yet.
+    ///
+    /// # Errors
+    /// Where the job has ended, or too many connections wait already.
+    pub fn dial(&self) -> io::Result<UnixStream> {
+        let mut state = self.job.state();
+        // Whoever uses it asks about it.
+        state.asked_at = Instant::now();
+        match &state.door {
+            Some(door) => door.dial(),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// The command that it runs.
+    #[must_use]
+    pub fn command(&self) -> &str {
+        &self.job.command
+    }
+
+    /// Returns when the job has ended.
+    pub async fn ended(&self) {
+        loop {
+            let changed = self.job.changed.notified();
+            if !self.job.goes_on() {
+                return;
+            }
+            changed.await;
         }
     }
 }
@@ -328,6 +386,7 @@ impl Job {
         let mut state = self.state();
         state.said.push(&rest);
         state.leash = None;
+        state.door = None;
         state.ended = Some(ended);
         drop(state);
         self.changed.notify_waiters();

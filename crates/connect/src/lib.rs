@@ -65,6 +65,7 @@ pub use connectors::{CONCURRENT_PER_SYSTEM_MAX, Connectors, Host};
 pub use egress::Event as Departed;
 pub use error::Error;
 pub use gauge::{Health, OperationHealth};
+pub use jobs::Served;
 pub use mail::Notice;
 pub use secret::Secrets;
 pub use system::{

@@ -3,6 +3,8 @@
 //!
 //! The first is exact and is what the promise rests on. The other two are rules: they know shapes, not values.
 
+#[cfg(test)]
+mod corpus;
 mod exact;
 mod personal;
 mod runs;
@@ -12,8 +14,9 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
+use secrets::keeper::{Keeper, Origin};
 use serde_json::Value;
 
 use exact::Exact;
@@ -33,6 +36,15 @@ struct Span {
     end: usize,
     /// What is put in its place.
     mark: String,
+    /// What it is, where it is personal and nothing else: that may be kept for who holds a key.
+    kind: Option<Kind>,
+}
+
+/// Where what is personal goes that is taken out, and for whom.
+#[derive(Clone, Debug)]
+struct Kept {
+    keeper: Arc<Keeper>,
+    origin: Origin,
 }
 
 /// Replaces live secrets by `[secret:NAME]`, keys by `[token:KIND]`, and what is personal by its kind.
@@ -40,6 +52,7 @@ struct Span {
 pub struct Redactor {
     exact: Arc<Exact>,
     personal: Personal,
+    kept: Option<Kept>,
 }
 
 impl Redactor {
@@ -48,13 +61,20 @@ impl Redactor {
     /// # Errors
     /// When the spellings do not fit into one automaton; says so without a value.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
-        Ok(Self { exact: Arc::new(Exact::new(secrets)?), personal: Personal::default() })
+        let exact = Arc::new(Exact::new(secrets)?);
+        Ok(Self { exact, personal: Personal::default(), kept: None })
     }
 
     /// The same, with other things personal.
     #[must_use]
     pub fn with(&self, personal: Personal) -> Self {
-        Self { exact: Arc::clone(&self.exact), personal }
+        Self { exact: Arc::clone(&self.exact), personal, kept: self.kept.clone() }
+    }
+
+    /// The same, where what is personal is kept sealed: its mark names it.
+    #[must_use]
+    pub fn keeping(&self, keeper: Arc<Keeper>, origin: Origin) -> Self {
+        Self { kept: Some(Kept { keeper, origin }), ..self.clone() }
     }
 
     /// The text without what must not be in it.
@@ -109,7 +129,7 @@ impl Redactor {
                 let mut spans = Vec::new();
                 self.exact.find(text.as_bytes(), &mut spans);
                 if !spans.is_empty() {
-                    *text = replaced(text, joined(spans, usize::MAX));
+                    *text = self.replaced(text, joined(spans, usize::MAX));
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.scrub_known(item)),
@@ -131,7 +151,30 @@ impl Redactor {
         if spans.is_empty() {
             return None;
         }
-        Some(replaced(text, spans))
+        Some(self.replaced(text, spans))
+    }
+
+    fn replaced(&self, text: &str, spans: Vec<Span>) -> String {
+        let mut clean = String::with_capacity(text.len());
+        let mut done = 0;
+        for span in spans {
+            clean.push_str(text.get(done..span.start).unwrap_or_default());
+            let whole = text.as_bytes().get(span.start..span.end).unwrap_or_default();
+            clean.push_str(&self.mark_of(&span, whole));
+            done = span.end;
+        }
+        clean.push_str(text.get(done..).unwrap_or_default());
+        clean
+    }
+
+    /// What is put in the place of these bytes, which have come in whole.
+    fn mark_of<'s>(&self, span: &'s Span, whole: &[u8]) -> Cow<'s, str> {
+        let (Some(kept), Some(kind)) = (&self.kept, span.kind) else {
+            return Cow::Borrowed(&span.mark);
+        };
+        let value = String::from_utf8_lossy(whole);
+        let name = kept.keeper.keep(kind.name(), &value, &kept.origin);
+        Cow::Owned(format!("{}#{name}]", span.mark.trim_end_matches(']')))
     }
 
     /// What to take out, in order, joined where it overlaps. `before` is the byte that stood before the text.
@@ -170,6 +213,8 @@ fn joined(found: Vec<Span>, known: usize) -> Vec<Span> {
                 if rank < known && !last.mark.starts_with("[secret:") {
                     last.mark = span.mark;
                 }
+                // One of a kind within another: what is kept is what was found, and never a secret or a key.
+                last.kind = last.kind.filter(|kind| span.kind == Some(*kind));
                 last.end = last.end.max(span.end);
                 last.from = last.from.min(span.from);
             }
@@ -179,24 +224,12 @@ fn joined(found: Vec<Span>, known: usize) -> Vec<Span> {
     joined
 }
 
-fn replaced(text: &str, spans: Vec<Span>) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut done = 0;
-    for span in spans {
-        clean.push_str(text.get(done..span.start).unwrap_or_default());
-        clean.push_str(&span.mark);
-        done = span.end;
-    }
-    clean.push_str(text.get(done..).unwrap_or_default());
-    clean
-}
-
 /// Whether a text is one mark and nothing else: what was withheld, where it should be written back.
 pub(crate) fn is_mark(text: &str) -> bool {
     let inner = text.trim().strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     inner.is_some_and(|inner| {
         let with_name = ["secret:", "token:", "card:"].iter().any(|kind| inner.starts_with(kind));
         (with_name && !inner.contains(['[', ']', ' ']))
-            || ["iban", "mail", "phone"].contains(&inner)
+            || ["iban", "mail", "phone"].contains(&inner.split('#').next().unwrap_or_default())
     })
 }

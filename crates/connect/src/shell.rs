@@ -15,7 +15,7 @@ use crate::{
     call::{Call, Departure, clip, fail, refuse},
     error::Error,
     folder::read_args,
-    jobs::{Jobs, Prepared, Started},
+    jobs::{Jobs, Prepared, Served, Started},
     place::{Access, Place, with_streams},
     secret::Vault,
     system::ShellRules,
@@ -89,6 +89,11 @@ impl Shell {
                 Ok(self.jobs.list(call))
             }
         }
+    }
+
+    /// A job of a run that may be reached at the port at which it listens.
+    pub(crate) fn served(&self, tenant: &Tenant, run: &RunId, job: u64) -> Option<Served> {
+        self.jobs.served(tenant, run, job)
     }
 
     /// Ends whatever a run has started here.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Tier,
     capture::{Captured, Reading},
+    door::Door,
     error::Error,
     local::Holder,
     scratch,
@@ -106,6 +107,7 @@ pub struct Child {
     pub(crate) guard: process::Child,
     pub(crate) started: Started,
     pub(crate) order: Order,
+    pub(crate) door: Option<Door>,
     pub(crate) output: Option<Reading>,
     pub(crate) errors: Option<Reading>,
     pub(crate) outcome: Option<Outcome>,
@@ -144,6 +146,12 @@ impl Child {
     /// Where this process has no descriptor left.
     pub fn leash(&self) -> io::Result<Leash> {
         self.socket.get_ref().try_clone().map(Leash)
+    }
+
+    /// What leads to the port that the program may listen at; nothing where its profile has none. It leads nowhere once
+    /// the program has ended.
+    pub fn door(&mut self) -> Option<Door> {
+        self.door.take()
     }
 
     /// Waits until the program and all it started have ended.

@@ -241,6 +241,7 @@ impl Container {
             mounts: Mounts::default(),
             proxy: None,
             proxy_port: None,
+            serve_port: None,
             limits: profile.limits,
             run_as: None,
             account: Account { uid: geteuid().as_raw(), gid: getegid().as_raw() },

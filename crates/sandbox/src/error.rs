@@ -27,6 +27,8 @@ pub enum Feature {
     RunAs,
     /// A Unix socket that is the only one reachable.
     ProxySocket,
+    /// A port at which the program may listen, and who holds it connects to.
+    ServePort,
     /// The program that starts sandboxes.
     Launcher,
     /// A container engine without privileges that holds limits.
@@ -49,6 +51,7 @@ impl Feature {
             Self::Overlay => "overlay mounts",
             Self::RunAs => "running as another account",
             Self::ProxySocket => "a proxy socket",
+            Self::ServePort => "a port to listen at",
             Self::Launcher => "the launcher",
             Self::Engine => "a rootless container engine",
             Self::MicroVm => "virtual machines",
@@ -201,6 +204,7 @@ impl Error {
                 Feature::Overlay => "put `upper` on a file system that overlayfs can write to",
                 Feature::RunAs => "run as root, or leave `run_as` out",
                 Feature::ProxySocket => "use the isolated tier for what needs the proxy",
+                Feature::ServePort => "use the isolated tier for what listens",
                 Feature::Engine => {
                     "set up rootless podman or docker on control groups v2, and pull the image"
                 }

@@ -19,6 +19,7 @@ use crate::{
     cgroup::Groups,
     child::Child,
     control::{Control, Omitted},
+    door::Door,
     error::{Error, Feature},
     launcher::{self, ENGINE, EXEC, OVERLAY},
     paths::{Rules, resolve},
@@ -239,6 +240,7 @@ impl Local {
             mounts: resolve_mounts(&profile.mounts)?,
             proxy: profile.proxy.as_deref().map(|path| resolve("proxy", path)).transpose()?,
             proxy_port: profile.proxy_port,
+            serve_port: profile.serve_port,
             limits: profile.limits,
             run_as: profile.run_as,
             account: profile.run_as.unwrap_or(own),
@@ -265,6 +267,10 @@ impl Local {
                     Feature::ProxySocket,
                     "this version of landlock cannot open one socket and leave the others closed",
                 ));
+            }
+            if profile.serve_port.is_some() {
+                let why = "a port of its own needs a network of its own; use the isolated tier";
+                return Err(Error::lacking(Feature::ServePort, why));
             }
             return Ok(());
         }
@@ -339,9 +345,10 @@ pub(crate) fn launch(
     let (errors, errors_there) = open_output(command.errors)?;
     let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let (here, there) = pair.map_err(io::Error::from).map_err(Error::io("a pair of sockets"))?;
+    let (door, door_there) = Door::open(&order)?.unzip();
     let mut guard = start_guard(there)?;
     let socket = UnixStream::from(here);
-    let told = send_order(&socket, &order, [input, output_there, errors_there]);
+    let told = send_order(&socket, &order, [input, output_there, errors_there], door_there);
     let mut socket = BufReader::new(socket);
     let word = match told {
         Ok(()) => hear::<Word>(&mut socket),
@@ -357,7 +364,8 @@ pub(crate) fn launch(
     };
     // From here on dropping it clears up.
     let outcome = None;
-    let mut child = Child { socket, guard, started, order, output: None, errors: None, outcome };
+    let mut child =
+        Child { socket, guard, started, order, door, output: None, errors: None, outcome };
     let read =
         |from: OwnedFd| Reading::start(from, most).map_err(Error::io("a thread that reads output"));
     child.output = output.map(read).transpose()?;

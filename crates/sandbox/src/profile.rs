@@ -34,6 +34,10 @@ pub struct Profile {
     /// the isolated tier only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_port: Option<u16>,
+    /// A port of the loopback inside at which the program may listen. Who holds the [`crate::Child`] reaches it by a
+    /// [`crate::Door`], and nobody else does. Without it nothing inside can listen. For the isolated tier only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serve_port: Option<u16>,
     /// How much it may use.
     pub limits: Limits,
     /// Every variable it sees; nothing is inherited. `TMPDIR` is added where it is not named.
@@ -55,6 +59,7 @@ impl Default for Profile {
             paths: Paths::default(),
             proxy: None,
             proxy_port: None,
+            serve_port: None,
             limits: Limits::default(),
             environment: [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8")].map(variable).into(),
             folder: None,
@@ -234,9 +239,14 @@ impl Profile {
         if self.run_as.is_some_and(|account| account.uid == 0 || account.gid == 0) {
             return Err(Error::profile("run_as", "root is what it is there to avoid"));
         }
-        if self.proxy_port.is_some_and(|port| port < PORT_MIN) {
-            let problem = format!("a port below {PORT_MIN} belongs to the system");
-            return Err(Error::profile("proxy_port", problem));
+        for (field, port) in [("proxy_port", self.proxy_port), ("serve_port", self.serve_port)] {
+            if port.is_some_and(|port| port < PORT_MIN) {
+                let problem = format!("a port below {PORT_MIN} belongs to the system");
+                return Err(Error::profile(field, problem));
+            }
+        }
+        if self.serve_port.is_some() && self.serve_port == self.proxy_port {
+            return Err(Error::profile("serve_port", "it is the port of the proxy already"));
         }
         self.folder.iter().try_for_each(|path| check_path("folder", path))?;
         self.proxy.iter().try_for_each(|path| check_path("proxy", path))

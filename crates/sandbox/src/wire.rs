@@ -1,6 +1,7 @@
 //! What a supervisor and the guard of one sandbox say to each other, over a socket pair.
 //!
-//! The supervisor sends one order with three descriptors (the program's input, output and errors) and then nothing:
+//! The supervisor sends one order with three descriptors (the program's input, output and errors; a fourth where a
+//! port inside is reached from outside) and then nothing:
 //! when its end closes, because it asked so or because it died, everything is killed. The guard answers one line
 //! when the program runs or could not be started, and one when all of it has ended.
 
@@ -54,6 +55,8 @@ pub(crate) struct Order {
     pub(crate) proxy: Option<PathBuf>,
     /// Where on the loopback inside the proxy is reached, too.
     pub(crate) proxy_port: Option<u16>,
+    /// Where on the loopback inside the program may listen, reached through the fourth descriptor.
+    pub(crate) serve_port: Option<u16>,
     pub(crate) limits: Limits,
     pub(crate) run_as: Option<Account>,
     /// The account of the program, as the host counts.
@@ -131,6 +134,7 @@ pub(crate) fn send_order(
     mut socket: &UnixStream,
     order: &Order,
     stdio: [OwnedFd; 3],
+    door: Option<OwnedFd>,
 ) -> io::Result<()> {
     let text = serde_json::to_vec(order)?;
     let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -138,19 +142,22 @@ pub(crate) fn send_order(
         let problem = format!("program, arguments and environment exceed {ORDER_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let borrowed = stdio.each_ref().map(AsFd::as_fd);
+    let borrowed: Vec<_> = stdio.iter().chain(&door).map(AsFd::as_fd).collect();
     if !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
-        return Err(io::Error::other("no room for three descriptors"));
+        return Err(io::Error::other("no room for the descriptors"));
     }
     let length = length.to_le_bytes();
     sendmsg(socket, &[IoSlice::new(&length)], &mut control, SendFlags::NOSIGNAL)?;
     socket.write_all(&text)
 }
 
-pub(crate) fn receive_order(socket: &UnixStream) -> io::Result<(Order, [OwnedFd; 3])> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+/// What came with an order: the program's streams, and the door.
+pub(crate) type Handed = ([OwnedFd; 3], Option<OwnedFd>);
+
+pub(crate) fn receive_order(socket: &UnixStream) -> io::Result<(Order, Handed)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut length = [0_u8; 8];
     let got = recvmsg(
@@ -159,7 +166,7 @@ pub(crate) fn receive_order(socket: &UnixStream) -> io::Result<(Order, [OwnedFd;
         &mut control,
         RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL,
     )?;
-    let descriptors: Vec<OwnedFd> = control
+    let mut descriptors: Vec<OwnedFd> = control
         .drain()
         .filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
@@ -167,6 +174,7 @@ pub(crate) fn receive_order(socket: &UnixStream) -> io::Result<(Order, [OwnedFd;
         })
         .flatten()
         .collect();
+    let door = if descriptors.len() == 4 { descriptors.pop() } else { None };
     let stdio = <[OwnedFd; 3]>::try_from(descriptors);
     let length = u64::from_le_bytes(length);
     let (8, Ok(stdio), ..=ORDER_MAX) = (got.bytes, stdio, length) else {
@@ -174,7 +182,7 @@ pub(crate) fn receive_order(socket: &UnixStream) -> io::Result<(Order, [OwnedFd;
     };
     let mut text = Vec::new();
     socket.take(length).read_to_end(&mut text)?;
-    Ok((serde_json::from_slice(&text)?, stdio))
+    Ok((serde_json::from_slice(&text)?, (stdio, door)))
 }
 
 pub(crate) fn say<T: Serialize>(mut to: impl Write, word: &T) -> io::Result<()> {

@@ -118,4 +118,34 @@ pub enum Error {
         /// What grants exactly that.
         command: String,
     },
+    /// What values should be sealed for is no public key.
+    #[error(
+        "redaction.keep_for holds one to {max} public keys of age, such as age1…; the one in place {} is none", place + 1, max = crate::keeper::RECIPIENTS_MAX
+    )]
+    Recipient {
+        /// Which of them.
+        place: usize,
+    },
+    /// Nothing is kept under a name.
+    #[error(
+        "nothing is kept under `{name}`; what is old is forgotten after redaction.keep_days, and only what was taken out since redaction.keep_for stands in the configuration was kept"
+    )]
+    NotKept {
+        /// The name, shortened.
+        name: String,
+    },
+    /// It was sealed for other keys.
+    #[error(
+        "`{name}` was sealed for another key; use the one whose public half redaction.keep_for named then"
+    )]
+    KeptForOthers {
+        /// Its name.
+        name: String,
+    },
+    /// What is kept is not what was written.
+    #[error("what is kept under `{name}` is damaged; bring the file back from a copy")]
+    KeptDamaged {
+        /// Its name.
+        name: String,
+    },
 }

@@ -53,9 +53,7 @@ impl Place {
                 None => return Ok(None),
             },
         };
-        let line = text.lines().map(str::trim).find(|line| line.starts_with(KEY_PREFIX));
-        let key = line.and_then(|line| line.parse::<Identity>().ok());
-        key.map(Some).ok_or_else(|| Error::NoKey { key: self.shown() })
+        parse_key(&text).map(Some).ok_or_else(|| Error::NoKey { key: self.shown() })
     }
 
     /// A fresh key at its place.
@@ -88,6 +86,12 @@ impl Place {
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
         Ok(key)
     }
+}
+
+/// The key in a text as `age-keygen` writes it.
+pub(crate) fn parse_key(text: &str) -> Option<Identity> {
+    let line = text.lines().map(str::trim).find(|line| line.starts_with(KEY_PREFIX));
+    line.and_then(|line| line.parse::<Identity>().ok())
 }
 
 fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {

@@ -6,10 +6,13 @@
 //! Start with [`Safe`]: `read` gives the [`Book`] as it is now, `change` rewrites it, whole or not at all. A value
 //! is given out by [`Book::value`] alone, and only for a use that a [`Grant`] covers. The file can be read with
 //! the `age` tool and the key file as well: nobody is locked in.
+//!
+//! [`keeper`] seals what was taken out of texts for a key that harness does not have.
 
 mod book;
 mod error;
 mod grant;
+pub mod keeper;
 mod key;
 mod safe;
 

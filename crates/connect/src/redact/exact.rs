@@ -118,6 +118,7 @@ impl Group {
                     start: one.start(),
                     end: one.end(),
                     mark: self.marks.get(one.pattern().as_usize()).cloned().unwrap_or_default(),
+                    kind: None,
                 });
             }
         }

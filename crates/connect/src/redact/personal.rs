@@ -56,6 +56,16 @@ impl Kind {
             Self::Phone => 8,
         }
     }
+
+    /// As configuration spells it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Card => "card",
+            Self::Iban => "iban",
+            Self::Mail => "mail",
+            Self::Phone => "phone",
+        }
+    }
 }
 
 impl Default for Personal {
@@ -117,8 +127,8 @@ fn at(text: &[u8], index: usize) -> Option<u8> {
     text.get(index).copied()
 }
 
-fn push(spans: &mut Vec<Span>, (start, end): (usize, usize), mark: String) {
-    spans.push(Span { from: start, start, end, mark });
+fn push(spans: &mut Vec<Span>, (start, end): (usize, usize), mark: String, kind: Kind) {
+    spans.push(Span { from: start, start, end, mark, kind: Some(kind) });
 }
 
 /// What cards are written with.
@@ -146,7 +156,7 @@ fn cards_of(text: &[u8], before: Option<u8>, run: Range<usize>, spans: &mut Vec<
         }
         let end = match card(text, index) {
             Some((end, ending)) => {
-                push(spans, (index, end), format!("[card:{ending}]"));
+                push(spans, (index, end), format!("[card:{ending}]"), Kind::Card);
                 end
             }
             // To the end of these digits, no further: a card may stand behind another number.
@@ -258,7 +268,7 @@ fn ibans_of(text: &[u8], before: Option<u8>, run: Range<usize>, spans: &mut Vec<
             && four.is_ascii_digit()
             && !last.is_some_and(|b| b.is_ascii_alphanumeric());
         if let Some(end) = begins.then(|| iban(text, index)).flatten() {
-            push(spans, (index, end), "[iban]".to_owned());
+            push(spans, (index, end), "[iban]".to_owned(), Kind::Iban);
             free = end;
         }
     }
@@ -314,7 +324,7 @@ fn mails(text: &[u8], spans: &mut Vec<Span>) {
         let opened = text.iter().skip(start).take(local).take_while(|b| b"'.".contains(b)).count();
         if local > opened && is_top && is_host {
             let end = sign.saturating_add(1).saturating_add(domain.len());
-            push(spans, (start.saturating_add(opened), end), "[mail]".to_owned());
+            push(spans, (start.saturating_add(opened), end), "[mail]".to_owned(), Kind::Mail);
         }
     }
 }
@@ -342,7 +352,7 @@ fn phones(text: &[u8], before: Option<u8>, spans: &mut Vec<Span>) {
         }
         let is_word = at(text, end).is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
         if PHONE_DIGITS.contains(&digits) && !is_word {
-            push(spans, (sign, end), "[phone]".to_owned());
+            push(spans, (sign, end), "[phone]".to_owned(), Kind::Phone);
         }
     }
 }

@@ -283,7 +283,13 @@ fn hold(text: &[u8], before: Option<u8>, begun: &[Begun], spans: &mut Vec<Span>)
         let place = Place { text, from: *from, behind: *behind, last };
         if let Some((start, end)) = place.hold(shape, start) {
             block_end = if is_block { end } else { block_end };
-            spans.push(Span { from: *from, start, end, mark: format!("[token:{}]", shape.kind) });
+            spans.push(Span {
+                from: *from,
+                start,
+                end,
+                mark: format!("[token:{}]", shape.kind),
+                kind: None,
+            });
         }
     }
 }

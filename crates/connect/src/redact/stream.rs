@@ -112,7 +112,8 @@ impl Scrubber {
         for span in spans.iter().take_while(|span| span.start < upto) {
             if span.start >= from || span.start >= self.covered {
                 out.extend_from_slice(self.held.get(from..span.start).unwrap_or_default());
-                out.extend_from_slice(span.mark.as_bytes());
+                let whole = self.held.get(span.start..span.end).unwrap_or_default();
+                out.extend_from_slice(self.redactor.mark_of(span, whole).as_bytes());
             }
             covered = covered.max(span.end.saturating_sub(upto));
             from = from.max(span.end.min(upto));

@@ -37,7 +37,7 @@ fn every_spelling() -> Vec<String> {
 }
 
 /// Letters and digits as chance would give them, the same each time.
-fn chance(seed: u64, length: usize, letters: &str) -> String {
+pub(super) fn chance(seed: u64, length: usize, letters: &str) -> String {
     let letters: Vec<char> = letters.chars().collect();
     let mut state = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut next = || {
@@ -309,6 +309,37 @@ fn what_is_personal_is_taken_out_as_it_is_asked_for() {
     assert_eq!(number, json!({"pan": "[card:1111]", "id": 4_111_111_111_111_112_u64}));
 }
 
+/// C159: what is kept is what is personal, under a name that its mark bears; secrets and keys never are. It passes
+/// again unchanged, and is refused where it would be written back.
+#[test]
+fn what_is_personal_is_kept_and_neither_secrets_nor_keys_are() {
+    let home = tempfile::tempdir().unwrap();
+    let public = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p".to_owned();
+    let naming = zeroize::Zeroizing::new([3; 32]);
+    let opened = Keeper::open(home.path().join("kept"), &[public], naming, 0);
+    let keeper = Arc::new(opened.unwrap());
+    let origin = Origin { tenant: "acme".to_owned(), run: "RUN-1".to_owned(), at: 1 };
+    let all = every().keeping(Arc::clone(&keeper), origin);
+    let (_, key) = &keys(1)[1];
+    let text = format!(
+        "{CANARY} {key} 4111111111111111 a@example.com https://a:4111111111111111@b.example"
+    );
+    let clean = all.scrub_text(&text);
+    assert_eq!(keeper.count(), (2, 0), "{clean}");
+    let marks: Vec<&str> = clean.split(' ').collect();
+    assert!(marks[0] == "[secret:crm]" && marks[1] == "[token:github]", "{clean}");
+    assert!(marks[2].starts_with("[card:1111#") && marks[3].starts_with("[mail#"), "{clean}");
+    assert!(is_mark(marks[2]) && is_mark(marks[3]) && !is_mark("[mailing#1]"));
+    assert_eq!(all.scrub_text(&clean), clean);
+    let (mut scrubber, mut piecewise) = (Scrubber::new(Arc::new(all)), Vec::new());
+    for byte in text.as_bytes().chunks(3) {
+        piecewise.extend(scrubber.push(byte));
+    }
+    piecewise.extend(scrubber.finish());
+    assert_eq!(String::from_utf8(piecewise).unwrap(), clean);
+    assert_eq!(keeper.count(), (2, 0));
+}
+
 #[test]
 fn what_was_taken_out_is_left_alone_when_it_passes_again() {
     let text = format!("{CANARY} password=hunter2-Kx9wQz41 {} 4111111111111111", keys(1)[1].1);
@@ -395,7 +426,7 @@ fn found_slowly(all: &Redactor, text: &[u8], before: Option<u8>) -> Vec<Span> {
         for start in 0..text.len() {
             if text[start..].starts_with(spelling) {
                 let end = start + spelling.len();
-                found.push(Span { from: start, start, end, mark: mark.to_owned() });
+                found.push(Span { from: start, start, end, mark: mark.to_owned(), kind: None });
             }
         }
     }

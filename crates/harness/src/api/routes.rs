@@ -146,6 +146,12 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/runs/{run}/replay", "run.replay", "Replay a run from its journal, without effects"),
     post("/v1/runs/{run}/verify", "run.verify", "Verify a run's receipts"),
     post("/v1/runs/{run}/export", "run.export", "A bundle that verifies elsewhere"),
+    Route {
+        shown: Shown::Once,
+        ..post("/v1/runs/{run}/leases", "lease.create", "Let a job's port be reached from outside")
+    },
+    get("/v1/leases", "lease.list", "Ports of jobs that are reached from outside"),
+    route(Verb::Delete, "/v1/leases/{lease}", "lease.end", "End a lease"),
     get("/v1/work", "work.list", "Work of runs that is kept apart, and was not dropped"),
     get("/v1/runs/{run}/work", "work.preview", "What merging a run's work would come to"),
     post("/v1/runs/{run}/work/merge", "work.merge", "Merge a run's work, as a run of its own"),

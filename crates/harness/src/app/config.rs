@@ -6,6 +6,7 @@ mod models;
 mod network;
 pub mod notify;
 mod oidc;
+mod redaction;
 mod serve;
 
 use std::{
@@ -26,6 +27,7 @@ pub use models::Answering;
 pub use network::Network;
 pub use notify::{Notify, NotifyFile};
 pub use oidc::{Oidc, OidcFile, Others};
+pub use redaction::{Redaction, RedactionFile};
 pub use serve::{Serve, ServeFile, parse_listen};
 
 use super::problem::{Kind, Problem};
@@ -79,6 +81,8 @@ pub struct File {
     pub secrets: BTreeMap<String, String>,
     /// Keys by reference.
     pub keys: KeysFile,
+    /// Who can have back what is taken out of answers.
+    pub redaction: RedactionFile,
     /// Approvals.
     pub approvals: ApprovalsFile,
     /// Limits of every run.
@@ -212,6 +216,8 @@ pub struct Config {
     pub store: PathBuf,
     /// Pack folders.
     pub packs: Vec<PathBuf>,
+    /// What they are held against, where it is there; none without a configuration file.
+    pub lock: Option<PathBuf>,
     /// Operator policy files.
     pub operator_policies: Vec<PathBuf>,
     /// The person at the terminal.
@@ -236,6 +242,8 @@ pub struct Config {
     pub secrets_key: String,
     /// References of secrets of the harness's own, by what they are for: no system is shown them.
     pub own_secrets: BTreeMap<String, String>,
+    /// Who can have back what is taken out of answers.
+    pub redaction: Redaction,
     /// Who may answer asks.
     pub approvers: ApproverRule,
     /// What a decision at the terminal needs.
@@ -301,6 +309,13 @@ impl Config {
 struct Place {
     base: PathBuf,
     origin: String,
+}
+
+impl Place {
+    /// Where the lock of the project is.
+    fn lock(&self) -> Option<PathBuf> {
+        (self.origin != "default").then(|| self.base.join(super::lock::FILE))
+    }
 }
 
 /// The project file upwards from the working directory, else the user's, else nothing.
@@ -381,11 +396,9 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     // Whoever signs in through a provider is somebody else, too.
     let others = usize::from(file.oidc.is_some());
     let approvers = approver_rule(&file.approvals, people.len() + others)?;
-    for (key, value, told) in asking(&file.approvals, &approvers) {
-        note(key, value, from(told));
-    }
     let (budget, circuit) = (budget_of(file.budget.clone()), circuit_rule(&file.circuit)?);
-    for (key, value, told) in limits(&file, &budget, circuit) {
+    let asking = asking(&file.approvals, &approvers).into_iter();
+    for (key, value, told) in asking.chain(limits(&file, &budget, circuit)) {
         note(key, value, from(told));
     }
     let notify = Notify::of(&file.notify, &people, |text| absolute_reference(text, &place.base))?;
@@ -397,6 +410,8 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         note(&name, value, &place.origin);
     }
     Ok(Config {
+        redaction: Redaction::of(&file.redaction, &store)?,
+        lock: place.lock(),
         notify,
         oidc,
         tenant,
@@ -465,9 +480,10 @@ fn named(
         (format!("models.{name}"), names.unwrap_or_default())
     });
     let hooks = hooks.iter().map(|hook| (format!("hooks.{}", hook.name), hook.words()));
+    let kept = file.redaction.words().map(|words| ("redaction".to_owned(), words));
     let systems = systems.chain(providers).chain(roles).chain(hooks);
     let oidc = oidc.map(|oidc| ("oidc.issuer".to_owned(), oidc.issuer.clone()));
-    systems.chain(secrets).chain(notify.secrets.iter().cloned()).chain(oidc).collect()
+    systems.chain(secrets).chain(notify.secrets.iter().cloned()).chain(oidc).chain(kept).collect()
 }
 
 /// The limits of every run; one that says nothing about retries may do a hundred.

@@ -36,7 +36,9 @@ pub mod intents;
 pub mod kit;
 pub mod kpis;
 pub mod lanes;
+pub mod leases;
 pub mod ledger;
+pub mod lock;
 pub mod migration;
 pub mod models;
 pub mod notify;
@@ -49,9 +51,11 @@ pub mod problem;
 mod queues;
 pub mod receipts;
 pub mod requests;
+pub mod reveals;
 pub mod rollbacks;
 pub mod runs;
 pub mod sandbox;
+pub mod sbom;
 pub mod secrets;
 pub mod shelf;
 pub mod sinks;
@@ -116,6 +120,7 @@ pub struct App {
     provider: Option<identity::Provider>,
     signer: Arc<Signer>,
     egress: Arc<egress::Ledger>,
+    leases: leases::Leases,
     _lock: Lock,
 }
 
@@ -152,7 +157,7 @@ impl App {
         let egress = egress::Ledger::new(Arc::clone(&store), config.tenant.clone());
         let egress = Arc::new(egress);
         let around = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&egress));
-        let connectors = open_connectors(&config, Arc::clone(&safe), around, &speech)?;
+        let connectors = open_connectors((&config, &signer), Arc::clone(&safe), around, &speech)?;
         let connectors = Arc::new(connectors);
         speech.withhold(&connectors);
         sinks::watch(&connectors);
@@ -202,6 +207,7 @@ impl App {
             provider,
             signer,
             egress,
+            leases: leases::Leases::default(),
             _lock: lock,
         }))
     }
@@ -415,7 +421,7 @@ fn open_store(folder: &Path) -> Result<Arc<Sqlite>, Problem> {
 }
 
 fn open_connectors(
-    config: &Config,
+    (config, signer): (&Config, &Signer),
     safe: Arc<Safe>,
     (store, clock, egress): (Arc<Sqlite>, Arc<dyn engine::Clock>, Arc<egress::Ledger>),
     speech: &Arc<Speech>,
@@ -442,5 +448,9 @@ fn open_connectors(
     };
     let hooks = config.hooks.iter().map(config::hooks::Declared::operation);
     let connectors = Connectors::new(config.systems.clone(), secrets, host).map_err(invalid)?;
-    connectors.with_hooks(hooks).map_err(invalid)
+    let connectors = connectors.with_hooks(hooks).map_err(invalid)?;
+    Ok(match reveals::keeper(config, signer)? {
+        Some(keeper) => connectors.keeping(keeper),
+        None => connectors,
+    })
 }

@@ -11,9 +11,10 @@ use super::{
     contexts,
     demo::Told,
     doctor, drill, egress, exceptions, explain, export, failures, gate, halts, identity, imports,
-    intents, kit, kpis, ledger, migration, packs, policies, previews,
+    intents, kit, kpis, leases, ledger, lock, migration, packs, policies, previews,
     problem::{Kind, Problem},
-    receipts, rollbacks, runs, sandbox, secrets, sinks, snapshots, timeline, work, workers,
+    receipts, reveals, rollbacks, runs, sandbox, secrets, sinks, snapshots, timeline, work,
+    workers,
 };
 
 /// Deepest nesting of a request: what is accepted from outside at all.
@@ -114,6 +115,9 @@ ops! {
     Own "run.artifact", "harness.artifact/v1" => artifacts::get: artifacts::GetArtifact => artifacts::ArtifactPiece;
     Own "run.egress", "harness.egress-list/v1" => egress::list: egress::ListEgress => egress::EgressList;
     Own "run.attachment", "harness.attachment/v1" => attachments::get: attachments::GetAttachment => attachments::AttachmentView;
+    Operate "lease.create", "harness.lease-made/v1" => leases::create: leases::ExposeJob => leases::LeaseMade;
+    Operate "lease.list", "harness.lease-list/v1" => leases::list: intents::Nothing => leases::LeaseList;
+    Operate "lease.end", "harness.lease/v1" => leases::end: leases::NamedLease => leases::LeaseView;
     Operate "run.resume", "harness.run/v1" => runs::resume: runs::NamedRun => runs::RunView;
     Operate "run.steer", "harness.run/v1" => runs::steer: runs::Steer => runs::RunView;
     Handle "run.rollback", "harness.rolled-back/v1" => rollbacks::rollback: rollbacks::RollBack => rollbacks::RolledBack;
@@ -317,6 +321,12 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("secret-list".to_owned(), listed);
     let removed = published::<secrets::SecretRemoved>("harness.secret-removed/v1");
     all.insert("secret-removed".to_owned(), removed);
+    let revealed = published::<reveals::Revealed>("harness.secret-revealed/v1");
+    all.insert("secret-revealed".to_owned(), revealed);
+    let reveals = published::<reveals::RevealList>("harness.secret-reveal-list/v1");
+    all.insert("secret-reveal-list".to_owned(), reveals);
+    let locked = published::<lock::PackLock>("harness.pack-lock/v1");
+    all.insert("pack-lock".to_owned(), locked);
     let drafted = published::<imports::ConnectorDraft>("harness.connector-draft/v1");
     all.insert("connector-draft".to_owned(), drafted);
     let signed = published::<packs::PackSigned>("harness.pack-signed/v1");

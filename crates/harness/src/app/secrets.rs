@@ -3,6 +3,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+pub use ::secrets::keeper::Holder;
+
 use engine::Clock as _;
 use schemars::JsonSchema;
 use secrets::{Book, Entry, Error, Grant, Safe};
@@ -129,6 +131,22 @@ pub fn remove(config: &Config, name: &str) -> Result<SecretRemoved, Problem> {
     Ok(SecretRemoved { name: name.to_owned(), declared_as: declared(config, name) })
 }
 
+/// Reads the key of who wants something back that was taken out of answers.
+///
+/// # Errors
+/// When it is not there, others may read it, or it is none.
+pub fn holder_of_file(path: &std::path::Path) -> Result<Holder, Problem> {
+    Holder::of_file(path).map_err(problem)
+}
+
+/// As [`holder_of_file`], out of a text.
+///
+/// # Errors
+/// When it is none.
+pub fn holder_of_text(text: &str) -> Result<Holder, Problem> {
+    Holder::of_text(text).map_err(problem)
+}
+
 /// Every secret that is kept, without values.
 ///
 /// # Errors
@@ -177,9 +195,12 @@ fn declared(config: &Config, name: &str) -> Vec<String> {
 }
 
 /// What went wrong, as a problem. The errors say the next step themselves.
-fn problem(error: Error) -> Problem {
+pub(super) fn problem(error: Error) -> Problem {
     let (kind, code) = match &error {
         Error::Unknown { .. } | Error::NoGrant { .. } => (Kind::NotFound, "secret-not-found"),
+        Error::NotKept { .. } => (Kind::NotFound, "redacted-not-kept"),
+        Error::KeptForOthers { .. } => (Kind::NotAllowed, "redacted-for-others"),
+        Error::KeptDamaged { .. } => (Kind::VerificationFailed, "redacted-damaged"),
         Error::NotGranted { .. } => (Kind::NotAllowed, "secret-not-granted"),
         Error::Damaged { .. } | Error::WrongKey { .. } => {
             (Kind::VerificationFailed, "secrets-unreadable")
@@ -189,6 +210,7 @@ fn problem(error: Error) -> Problem {
         }
         Error::Io { .. } => (Kind::TryAgain, "secrets-unusable"),
         Error::KeyReference
+        | Error::Recipient { .. }
         | Error::Name { .. }
         | Error::Value { .. }
         | Error::Full { .. }

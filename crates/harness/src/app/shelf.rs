@@ -26,7 +26,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{config::Config, problem::Problem};
 
-pub use stock::{Brought, Operator, Origin, Serves, Shelved, Stock, configured, pack_problems};
+pub use stock::{
+    Brought, Operator, Origin, Read, Serves, Shelved, Stock, configured, pack_problems,
+    read_configured,
+};
 pub(super) use stock::{shelve, union};
 
 /// One file of a pack's listing; the digest of the listing is the pack's.

@@ -62,7 +62,7 @@ const LEAVES: [(&str, &[&str]); 27] = [
     ("flate2", &["web"]),
     ("getrandom", &["engine", "store", "harness"]),
     ("grep-searcher", &["files"]),
-    ("hmac", &["connect"]),
+    ("hmac", &["connect", "secrets"]),
     ("html5ever", &["web"]),
     ("hyper-rustls", &["models"]),
     ("ignore", &["files"]),

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     agents::model::{Model, Says},
-    support::{PERMIT_ALL, Ran, copy, files, id_of, program, root, run_in},
+    support::{PERMIT_ALL, Ran, Serving, copy, files, id_of, program, root, run_in},
 };
 
 /// A folder with something in it, the pack, and a model that says what its script says.
@@ -66,6 +66,11 @@ impl Bench {
         let mut command = program(self.dir.path());
         command.args(args);
         command
+    }
+
+    /// A service that owns the store.
+    pub(crate) fn serve(&self) -> Serving {
+        Serving::of(self.command(&["serve"])).0
     }
 
     fn get(&self, run: &str) -> Value {

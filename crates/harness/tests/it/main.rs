@@ -39,6 +39,10 @@ mod labels;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod leases;
+#[cfg(test)]
+mod locked;
+#[cfg(test)]
 mod mutants;
 #[cfg(test)]
 mod notify;

@@ -482,7 +482,12 @@ impl Serving {
     }
 
     fn with(office: &Office, args: &[&str]) -> (Self, String) {
-        let mut child = office.command(args).stderr(Stdio::piped()).spawn().unwrap();
+        Self::of(office.command(args))
+    }
+
+    /// As a command that was put together elsewhere, with the line that it serves by.
+    pub(crate) fn of(mut command: Command) -> (Self, String) {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("serving "), "{line}");

@@ -247,7 +247,8 @@ fn refused_by_argument(order: &Order) -> Rules {
     let unix = word(libc::AF_UNIX);
     if kept(Control::Sockets) {
         add(libc::SYS_socketpair, &[Check(0, Test::IsNot(unix))]);
-        if order.tier == Tier::Isolated && order.proxy.is_some() && order.proxy_port.is_some() {
+        let asks = order.proxy.is_some() && order.proxy_port.is_some();
+        if order.tier == Tier::Isolated && (asks || order.serve_port.is_some()) {
             add_tcp(&mut add);
         } else {
             add(libc::SYS_socket, &[Check(0, Test::IsNot(unix))]);

@@ -53,6 +53,11 @@ pub(super) fn prepare(order: &Order) -> Result<Option<RulesetCreated>, Fault> {
         Some(port) => rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp)).map_err(fault)?,
         None => rules,
     };
+    let port = order.serve_port.filter(|_| kept(Control::Ports));
+    let rules = match port {
+        Some(port) => rules.add_rule(NetPort::new(port, AccessNet::BindTcp)).map_err(fault)?,
+        None => rules,
+    };
     Ok(Some(rules))
 }
 

@@ -107,6 +107,10 @@ fn check(profile: &Profile) -> Result<(), Error> {
             "nobody in a container passes a port on to the proxy; its socket is in `HARNESS_PROXY`";
         return Err(Error::lacking(Feature::ProxySocket, why));
     }
+    if profile.serve_port.is_some() {
+        let why = "nobody in a container passes connections on; use the isolated tier";
+        return Err(Error::lacking(Feature::ServePort, why));
+    }
     if profile.run_as.is_some() {
         let why = "a rootless engine has the caller's account and no other";
         return Err(Error::lacking(Feature::RunAs, why));

@@ -1,19 +1,26 @@
-//! A port on the loopback of a network with nothing in it, through which programs reach the proxy's socket that only know
-//! `HTTPS_PROXY`. It passes bytes on and reads none of them: what they may ask is the proxy's to say.
+//! Ways into and out of a network with nothing in it: a port on its loopback, through which programs reach the proxy's
+//! socket that only know `HTTPS_PROXY`; and connections that come from outside through a door, and are led to the port
+//! at which the program listens. Bytes are passed on and none is read: what may be asked is for others to say.
 //!
-//! It runs in the first process of the namespace, on a thread beside the one that waits for children.
+//! They run in the first process of the namespace, on threads beside the one that waits for children.
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
-    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
-    os::{fd::AsFd, unix::net::UnixStream},
+    io::{self, ErrorKind, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::Path,
     thread,
+    time::Duration,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
 };
 
 use super::payload::PROXY;
@@ -24,22 +31,68 @@ const PAIRS_MAX: usize = 64;
 /// Most bytes that are held in one direction of a connection.
 const HELD_MAX: usize = 64 << 10;
 
-/// The port, which nothing was let in at yet.
+/// How long a program may take to accept a connection from outside: others wait meanwhile.
+const ACCEPTED_WITHIN: Duration = Duration::from_millis(250);
+
+/// Where connections come from, and where they are led to. Nothing was let in yet.
 #[derive(Debug)]
-pub(super) struct Bridge(TcpListener);
+pub(super) enum Bridge {
+    /// From this port to the proxy's socket.
+    Out(TcpListener),
+    /// From outside, each handed over through the door, to this port.
+    In(OwnedFd, u16),
+}
+
+/// What came in.
+enum Came {
+    Pair(TcpStream, UnixStream),
+    /// One that led nowhere.
+    Lost,
+    /// No more for now.
+    Nothing,
+    /// No more ever.
+    Over,
+}
 
 impl Bridge {
     /// Opens the port. The loopback has to be up.
     pub(super) fn open(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
-        Ok(Self(listener))
+        Ok(Self::Out(listener))
+    }
+
+    /// Lets in what comes through the door.
+    pub(super) fn inward(door: OwnedFd, port: u16) -> Self {
+        Self::In(door, port)
     }
 
     /// Passes on, until the process ends. From here on this process must not fork.
     pub(super) fn serve(self) -> io::Result<()> {
         let thread = thread::Builder::new().stack_size(256 << 10);
-        thread.spawn(move || pass_on(&self.0, Path::new(PROXY))).map(drop)
+        thread.spawn(move || pass_on(&self)).map(drop)
+    }
+
+    fn next(&self) -> Came {
+        match self {
+            Self::Out(listener) => match listener.accept() {
+                // A proxy that is gone: the program sees its connection end.
+                Ok((inside, _)) => UnixStream::connect(Path::new(PROXY))
+                    .map_or(Came::Lost, |outside| Came::Pair(inside, outside)),
+                Err(_) => Came::Nothing,
+            },
+            Self::In(door, port) => match handed_over(door.as_fd()) {
+                Ok(Some(outside)) => {
+                    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+                    // Where nobody listens, who came sees the connection end.
+                    TcpStream::connect_timeout(&address, ACCEPTED_WITHIN)
+                        .map_or(Came::Lost, |inside| Came::Pair(inside, outside))
+                }
+                Ok(None) => Came::Over,
+                Err(Errno::AGAIN | Errno::INTR) => Came::Nothing,
+                Err(_) => Came::Over,
+            },
+        }
     }
 }
 
@@ -61,12 +114,27 @@ struct Flow {
     told: bool,
 }
 
-fn pass_on(listener: &TcpListener, proxy: &Path) {
+/// The connection that comes next through a door; none where its other end is gone.
+fn handed_over(door: BorrowedFd<'_>) -> Result<Option<UnixStream>, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let got = recvmsg(door, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
+    let handed = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok(handed.filter(|_| got.bytes > 0).map(UnixStream::from))
+}
+
+fn pass_on(bridge: &Bridge) {
     let mut pairs: Vec<Pair> = Vec::new();
-    loop {
-        let ready = wait(listener, &pairs);
+    let mut over = false;
+    while !over || !pairs.is_empty() {
+        let ready = wait(Some(bridge).filter(|_| !over), &pairs);
         if ready.first() == Some(&true) {
-            accept(listener, proxy, &mut pairs);
+            over = accept(bridge, &mut pairs);
         }
         let mut at = 0;
         pairs.retain_mut(|pair| {
@@ -81,7 +149,7 @@ fn pass_on(listener: &TcpListener, proxy: &Path) {
 }
 
 /// Which have something to do: the listener first, then each connection.
-fn wait(listener: &TcpListener, pairs: &[Pair]) -> Vec<bool> {
+fn wait(bridge: Option<&Bridge>, pairs: &[Pair]) -> Vec<bool> {
     let mut whose = Vec::new();
     let mut polled = Vec::new();
     let mut add = |at: usize, descriptor, flags: PollFlags| {
@@ -90,8 +158,8 @@ fn wait(listener: &TcpListener, pairs: &[Pair]) -> Vec<bool> {
             polled.push(PollFd::from_borrowed_fd(descriptor, flags));
         }
     };
-    if pairs.len() < PAIRS_MAX {
-        add(0, listener.as_fd(), PollFlags::IN);
+    if let Some(bridge) = bridge.filter(|_| pairs.len() < PAIRS_MAX) {
+        add(0, bridge.as_fd(), PollFlags::IN);
     }
     for (at, pair) in pairs.iter().enumerate() {
         add(at + 1, pair.inside.as_fd(), interest(&pair.out, &pair.back));
@@ -126,17 +194,31 @@ fn interest(from: &Flow, to: &Flow) -> PollFlags {
     flags
 }
 
-fn accept(listener: &TcpListener, proxy: &Path, pairs: &mut Vec<Pair>) {
+impl AsFd for Bridge {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Out(listener) => listener.as_fd(),
+            Self::In(door, _) => door.as_fd(),
+        }
+    }
+}
+
+/// Lets in what waits; whether nothing will come any more.
+fn accept(bridge: &Bridge, pairs: &mut Vec<Pair>) -> bool {
     while pairs.len() < PAIRS_MAX {
-        let Ok((inside, _)) = listener.accept() else { return };
-        // A proxy that is gone: the program sees its connection end.
-        let Ok(outside) = UnixStream::connect(proxy) else { continue };
+        let (inside, outside) = match bridge.next() {
+            Came::Pair(inside, outside) => (inside, outside),
+            Came::Lost => continue,
+            Came::Nothing => return false,
+            Came::Over => return true,
+        };
         let quiet = inside.set_nonblocking(true).and_then(|()| outside.set_nonblocking(true));
         if quiet.is_ok() {
             inside.set_nodelay(true).unwrap_or(());
             pairs.push(Pair { inside, outside, out: Flow::default(), back: Flow::default() });
         }
     }
+    false
 }
 
 impl Pair {

@@ -38,7 +38,7 @@ use crate::{
     local::Holder,
     scratch,
     sys::{Closing, Side, children_usage, close_range, fork},
-    wire::{At, Fault, Order, OwnUserNamespace, Started, Word, hear, receive_order, say},
+    wire::{At, Fault, Handed, Order, OwnUserNamespace, Started, Word, hear, receive_order, say},
     workspace::WORK,
 };
 
@@ -55,7 +55,7 @@ pub(super) fn run() -> i32 {
     let Ok(socket) = take_socket() else {
         return 1;
     };
-    let Ok((mut order, stdio)) = receive_order(&socket) else {
+    let Ok((mut order, (stdio, door))) = receive_order(&socket) else {
         return 1;
     };
     if let Some(container) = order.container.take() {
@@ -64,7 +64,7 @@ pub(super) fn run() -> i32 {
         say(&socket, &word).unwrap_or(());
         return status;
     }
-    let word = guard(&mut order, stdio, &socket);
+    let word = guard(&mut order, (stdio, door), &socket);
     order.groups.remove(&order.id);
     if let Some(folder) = &order.scratch {
         scratch::remove(folder);
@@ -130,8 +130,8 @@ struct Program {
     _alive: File,
 }
 
-fn guard(order: &mut Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Word {
-    let started = match start(order, stdio, socket) {
+fn guard(order: &mut Order, handed: Handed, socket: &UnixStream) -> Word {
+    let started = match start(order, handed, socket) {
         Ok(started) => started,
         Err(fault) => return Word::Failed(fault),
     };
@@ -149,10 +149,10 @@ fn guard(order: &mut Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Word {
     Word::Ended(watch(order, started, reaper, socket))
 }
 
-fn start(order: &mut Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Result<Program, Fault> {
+fn start(order: &mut Order, (stdio, door): Handed, socket: &UnixStream) -> Result<Program, Fault> {
     let began = Instant::now();
     if order.omitted.keeps(Control::Descriptors) {
-        close_inherited(&stdio, socket)?;
+        close_inherited(stdio.iter().chain(&door), socket)?;
     }
     order.groups.make(&order.id, &order.limits, &order.omitted).at("control group")?;
     if let Some(folder) = &order.scratch {
@@ -175,10 +175,10 @@ fn start(order: &mut Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Result<
                 say(&ends.failure, &fault).unwrap_or(());
                 exit(1);
             }
-            run_inside(order, stdio, ends)
+            run_inside(order, (stdio, door), ends)
         }
     };
-    drop((stdio, doors, alive_there, failure_there, status_there));
+    drop((stdio, door, doors, alive_there, failure_there, status_there));
     let id = process.as_raw_nonzero().get();
     // Only now: the maps of a process that was not dumpable would belong to root.
     let hide = || set_dumpable_behavior(DumpableBehavior::NotDumpable).at("not dumpable");
@@ -195,9 +195,9 @@ fn start(order: &mut Order, stdio: [OwnedFd; 3], socket: &UnixStream) -> Result<
 }
 
 /// The child's side: never comes back.
-fn run_inside(order: &Order, stdio: [OwnedFd; 3], ends: init::Ends) -> ! {
+fn run_inside(order: &Order, (stdio, door): Handed, ends: init::Ends) -> ! {
     if order.tier == Tier::Isolated {
-        init::run(order, stdio, ends);
+        init::run(order, (stdio, door), ends);
     }
     if let Some(Err(fault)) = order.run_as.map(take_account) {
         say(&ends.failure, &fault).unwrap_or(());
@@ -213,8 +213,11 @@ fn wait_for_guard(mut alive: &File) -> Result<(), Fault> {
 }
 
 /// Closes what the supervisor let through: everything but the ends that this process was given.
-fn close_inherited(stdio: &[OwnedFd; 3], socket: &UnixStream) -> Result<(), Fault> {
-    let own = stdio.iter().map(AsRawFd::as_raw_fd).chain([socket.as_raw_fd()]);
+fn close_inherited<'d>(
+    handed: impl Iterator<Item = &'d OwnedFd>,
+    socket: &UnixStream,
+) -> Result<(), Fault> {
+    let own = handed.map(AsRawFd::as_raw_fd).chain([socket.as_raw_fd()]);
     let mut own: Vec<u32> = own.filter_map(|number| u32::try_from(number).ok()).collect();
     own.sort_unstable();
     let mut first = 3;

@@ -1,7 +1,7 @@
 //! The first process of the namespaces: it builds the tree, starts the program, takes care of orphans, and ends when
 //! the program does. With it everything ends that is still there, which the kernel sees to.
 
-use std::{fs::File, io::Write, os::fd::OwnedFd, process::exit};
+use std::{fs::File, io::Write, process::exit};
 
 use rustix::{
     io::Errno,
@@ -20,7 +20,7 @@ use crate::{
     confine::empty_sets,
     control::Control,
     sys::{Side, fork, loopback_up},
-    wire::{At, Fault, Order, say},
+    wire::{At, Fault, Handed, Order, say},
 };
 
 /// The ends of pipes that the guard reads.
@@ -33,18 +33,22 @@ pub(super) struct Ends {
 }
 
 /// Never returns: the process ends with the program.
-pub(super) fn run(order: &Order, stdio: [OwnedFd; 3], ends: Ends) -> ! {
+pub(super) fn run(order: &Order, (stdio, door): Handed, ends: Ends) -> ! {
     let Ends { failure, mut status } = ends;
     let started = build(order).and_then(|bridge| Ok((fork(0).at("fork")?, bridge)));
     match started {
         Ok((Side::Child, _)) => {
-            drop(status);
+            drop((status, door));
             become_program(order, stdio, &failure)
         }
         Ok((Side::Parent(program), bridge)) => {
             drop((failure, stdio));
             // Without it the program finds nobody at the port, and no other way out.
             bridge.map_or(Ok(()), Bridge::serve).unwrap_or(());
+            // Without it nobody outside reaches the program's port.
+            if let Some((door, port)) = door.zip(order.serve_port) {
+                Bridge::inward(door, port).serve().unwrap_or(());
+            }
             let ended = reap(program);
             status.write_all(&ended.to_le_bytes()).unwrap_or(());
             exit(0)
@@ -58,7 +62,7 @@ pub(super) fn run(order: &Order, stdio: [OwnedFd; 3], ends: Ends) -> ! {
 
 fn build(order: &Order) -> Result<Option<Bridge>, Fault> {
     let port = order.proxy_port.filter(|_| order.proxy.is_some());
-    if port.is_some() {
+    if port.is_some() || order.serve_port.is_some() {
         // While there is the right to; nothing else is in this network.
         loopback_up().at("loopback")?;
     }

@@ -16,6 +16,7 @@ mod corpus;
 mod endings;
 mod neighbours;
 mod profiles;
+mod served;
 mod snapshots;
 mod trees;
 mod workspaces;

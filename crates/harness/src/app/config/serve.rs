@@ -1,6 +1,9 @@
 //! `[serve]`: where the server listens, what it is called, how much it takes.
 
-use std::{net::SocketAddr, num::NonZeroU32};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +30,9 @@ pub struct ServeFile {
     /// Addresses and networks of proxies in front, such as `127.0.0.1` or `10.0.0.0/8`: what they say in
     /// `X-Forwarded-For` is believed. By default none is.
     pub trusted_proxies: Vec<String>,
+    /// The address of this machine at which jobs are reached that somebody exposes; by default 127.0.0.1. What is said
+    /// there is not encrypted.
+    pub expose: Option<IpAddr>,
     /// Requests a second of one token or session; twice as many at once. By default 200.
     pub requests_per_second: Option<NonZeroU32>,
     /// Requests a second from one address without a valid credential. By default 20.
@@ -46,6 +52,8 @@ pub struct Serve {
     further_hosts: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// At which address exposed jobs are reached.
+    pub expose: IpAddr,
     /// Requests a second of one token or session.
     pub requests_per_second: NonZeroU32,
     /// Requests a second from one address without a valid credential.
@@ -74,6 +82,7 @@ impl Serve {
             public_url,
             further_hosts,
             trusted_proxies,
+            expose: file.expose.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             requests_per_second: count(file.requests_per_second, 200),
             strangers_per_second: count(file.strangers_per_second, 20),
             streams_per_principal: count(file.streams_per_principal, 64),

@@ -12,7 +12,7 @@ use pack::{Pack, Router, Schemas};
 use policy::{Bundle, Finding, Layer, Source};
 
 use super::{
-    super::{config::Config, models, packs::Publishers, problem::Problem},
+    super::{config::Config, lock, models, packs::Publishers, problem::Problem},
     read_folder, unexpected,
 };
 
@@ -266,12 +266,25 @@ impl Stock {
 /// # Errors
 /// All problems, each with file, line and column.
 pub fn configured(config: &Config) -> Result<Vec<Brought>, Problem> {
-    let folders = config.packs.iter().map(|folder| {
-        let files = read_folder(folder)?;
+    let read = read_configured(config)?;
+    lock::check(config, &read)?;
+    let folders = read.into_iter().map(|(folder, files)| {
         Brought::load(files, Origin::Configured)
-            .map_err(|problems| pack_problems(folder, &problems))
+            .map_err(|problems| pack_problems(&folder, &problems))
     });
     folders.collect()
+}
+
+/// A folder, and its files by their paths in it.
+pub type Read = (PathBuf, BTreeMap<String, Vec<u8>>);
+
+/// The files of packs, by the folder that the configuration names.
+///
+/// # Errors
+/// When one cannot be read or is too large.
+pub fn read_configured(config: &Config) -> Result<Vec<Read>, Problem> {
+    let folders = config.packs.iter();
+    folders.map(|folder| Ok((folder.clone(), read_folder(folder)?))).collect()
 }
 
 /// What the operator decides about every pack: policies, and the models that agents may think with.

@@ -16,6 +16,7 @@ mod halt;
 mod install;
 mod intent;
 mod kit;
+mod lease;
 mod pack;
 mod plan;
 mod policy;
@@ -42,7 +43,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::{Context, demo, screen::Screen};
-use crate::app::problem::Problem;
+use crate::app::{problem::Problem, sbom};
 
 pub(super) use render as views;
 pub(super) use render::card;
@@ -177,6 +178,8 @@ pub enum Noun {
     Config(config::Verb),
     /// Print the JSON Schema of a document
     Schema(schema::Args),
+    /// What this program was built from, as CycloneDX
+    Sbom,
     /// Own the store: drive what is due, answer other commands
     Serve(serve::Args),
     /// Play four companies' systems and a mail sink on loopback
@@ -222,6 +225,10 @@ impl Noun {
             Self::Sandbox(verb) => verb.outcome(context),
             Self::Config(verb) => verb.outcome(context),
             Self::Schema(args) => args.outcome(context),
+            Self::Sbom => Ok(Outcome::Document {
+                document: sbom::sbom()?,
+                asked: Asked::new("sbom", Value::Null, render::pretty),
+            }),
             Self::Serve(args) => Ok(Outcome::Async(Box::pin(serve::run(args, context.clone())))),
             Self::DemoWorld(args) => Ok(Outcome::Async(Box::pin(world::run(args)))),
             Self::Bench(verb) => {

@@ -11,8 +11,12 @@ use super::{
     kit, render, trouble,
 };
 use crate::{
-    app::{ops, packs, problem::Problem},
-    cli::{Context, screen::Screen},
+    app::{
+        lock, ops, packs,
+        problem::{Kind, Problem},
+        value::counted,
+    },
+    cli::{Context, client, screen::Screen},
 };
 
 /// Verbs.
@@ -71,6 +75,12 @@ pub enum Verb {
         /// The private key: file:PATH, made where there is none yet, or env:NAME
         #[arg(long, value_name = "KEY")]
         key: String,
+    },
+    /// Write down what the packs of this project are made of: from then on anything else is refused
+    Lock {
+        /// Only say what would be different; exit code 10 where something would
+        #[arg(long)]
+        check: bool,
     },
     /// Play every step under every failure, on a made-up world
     Test(kit::Test),
@@ -138,6 +148,9 @@ impl Verb {
                 });
                 Ok(Outcome::Document { document, asked })
             }
+            Self::Lock { check } => {
+                lock(context, if check { lock::Write::No } else { lock::Write::Yes })
+            }
             Self::Check { folder } => {
                 let found = packs::check(&packs::CheckPack { folder })?;
                 let document = ops::document("harness.pack-checked/v1", &found)?;
@@ -147,6 +160,35 @@ impl Verb {
                 })
             }
         }
+    }
+}
+
+fn lock(context: &Context, write: lock::Write) -> Result<Outcome, Problem> {
+    let why = "a lock stands beside the configuration of this machine";
+    let config = client::load_here(&context.overrides, why)?;
+    let document = ops::document("harness.pack-lock/v1", &lock::lock(&config, write)?)?;
+    let mut asked = Asked::new("pack.lock", Value::Null, locked);
+    if write == lock::Write::No {
+        asked.exit = |answer| match render::list(answer, "/changes").is_empty() {
+            true => 0,
+            false => Kind::VerificationFailed.exit_code(),
+        };
+    }
+    Ok(Outcome::Document { document, asked })
+}
+
+fn locked(answer: &Value, screen: &mut Screen) {
+    screen.heading(&render::text(answer, "/file"));
+    for pack in render::list(answer, "/packs") {
+        let files = counted(render::text(pack, "/files"), "file");
+        screen.field(&render::text(pack, "/name"), &files);
+    }
+    let changes = render::list(answer, "/changes");
+    if changes.is_empty() {
+        screen.line("Nothing is different.");
+    }
+    for change in changes {
+        screen.field("different", change.as_str().unwrap_or_default());
     }
 }
 

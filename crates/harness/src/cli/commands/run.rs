@@ -207,6 +207,15 @@ pub(super) enum Verb {
     /// Work that runs did in folders of their own: look at it, merge it, drop it
     #[command(subcommand)]
     Work(super::work::Verb),
+    /// Let the port at which a job listens be reached from outside, by an address with a token, for a while
+    Expose(super::lease::Expose),
+    /// Jobs that are reached from outside
+    Leases,
+    /// End a lease: nobody reaches the job by it any more
+    Unexpose {
+        /// The lease
+        lease: String,
+    },
     /// Write one file that another machine can verify and replay
     Export(Export),
 }
@@ -357,6 +366,9 @@ impl Verb {
             Self::Artifacts { run } => ask(super::artifact::list(&run)),
             Self::Artifact(fetch) => Ok(fetch.outcome(context)),
             Self::Work(verb) => ask(verb.asked()),
+            Self::Expose(expose) => ask(expose.asked()),
+            Self::Leases => ask(super::lease::list()),
+            Self::Unexpose { lease } => ask(super::lease::end(&lease)),
             Self::Replay { run, current } => {
                 let body = json!({ "run": run, "current": current });
                 let mut asked = Asked::new("run.replay", body, render::replay);

@@ -11,6 +11,7 @@ use crate::{
     app::{
         ops,
         problem::Problem,
+        reveals,
         secrets::{self, Granting},
     },
     cli::{Context, client, screen::Screen, typed},
@@ -43,6 +44,29 @@ pub enum Verb {
         /// Its name
         name: String,
     },
+    /// Have back what was taken out of an answer and kept, with the key it was sealed for; it is recorded who had it
+    Reveal(Reveal),
+    /// Who had back what was taken out of answers
+    Reveals,
+}
+
+/// What somebody wants back.
+#[derive(Debug, Args)]
+pub struct Reveal {
+    /// The mark that stands in its place, such as '[card:1111#0123456789abcdef0123]', or what stands behind its `#`
+    mark: String,
+    /// The file of the private key, as `age-keygen` makes it; absent = it is read from standard input
+    #[arg(long, value_name = "FILE")]
+    key: Option<std::path::PathBuf>,
+}
+
+impl Reveal {
+    fn holder(&self) -> Result<secrets::Holder, Problem> {
+        match &self.key {
+            Some(path) => secrets::holder_of_file(path),
+            None => secrets::holder_of_text(&value("The private key (it is not shown): ")?),
+        }
+    }
 }
 
 /// A secret whose value is read.
@@ -106,6 +130,15 @@ impl Verb {
                     }
                 })
             }
+            Self::Reveal(asked) => {
+                let revealed = reveals::reveal(&config, &asked.mark, &asked.holder()?)?;
+                document("harness.secret-revealed/v1", &revealed, |answer, screen| {
+                    screen.line(&render::text(answer, "/value"));
+                })
+            }
+            Self::Reveals => {
+                document("harness.secret-reveal-list/v1", &reveals::list(&config)?, revealed)
+            }
             Self::List => document("harness.secret-list/v1", &secrets::list(&config)?, listed),
         }
     }
@@ -120,18 +153,18 @@ impl Valued {
                 "give the name alone and type the value, or pipe it in; change the value, since it was seen",
             ));
         }
-        Ok((self.name, value()?))
+        Ok((self.name, value("The value (it is not shown): ")?))
     }
 }
 
 /// The value: typed unseen at a terminal, else what stands in standard input.
-fn value() -> Result<zeroize::Zeroizing<String>, Problem> {
+fn value(asked: &str) -> Result<zeroize::Zeroizing<String>, Problem> {
     let refuse = |detail: String| {
         Problem::usage("secret-input", detail)
             .next("pipe it in, such as `harness secret set NAME < FILE`")
     };
     if std::io::stdin().is_terminal() {
-        return typed::unseen("The value (it is not shown): ")
+        return typed::unseen(asked)
             .ok_or_else(|| refuse("nothing was typed, or more than a terminal takes".to_owned()));
     }
     let mut text = zeroize::Zeroizing::new(String::new());
@@ -200,4 +233,21 @@ fn listed(answer: &Value, screen: &mut Screen) {
     };
     let rows: Vec<Vec<String>> = items.into_iter().map(row).collect();
     screen.table(&["secret", "granted to", "made", "changed"], &rows);
+}
+
+fn revealed(answer: &Value, screen: &mut Screen) {
+    let items = render::list(answer, "/items");
+    if items.is_empty() {
+        screen.line("Nobody had anything back that was taken out of answers.");
+        return;
+    }
+    let row = |item: &Value| {
+        let text = |at: &str| render::text(item, at);
+        let opened = item.pointer("/opened").and_then(Value::as_bool).unwrap_or_default();
+        let came = if opened { "opened" } else { "refused: another key" };
+        let who = format!("{} (account {})", text("/who"), text("/account"));
+        vec![render::short_time(&text("/at")), who, text("/kind"), text("/name"), came.to_owned()]
+    };
+    let rows: Vec<Vec<String>> = items.into_iter().map(row).collect();
+    screen.table(&["when", "who", "what", "name", "came to"], &rows);
 }

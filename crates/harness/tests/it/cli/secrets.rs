@@ -136,3 +136,122 @@ fn a_key_that_is_gone_open_or_another_one_is_told_and_nothing_is_overwritten() {
     fs::write(&file, &sealed).unwrap();
     office.tell(&set, "another-value").exits(0);
 }
+
+/// Every text of a document that holds this.
+fn texts_with(value: &serde_json::Value, part: &str) -> Vec<String> {
+    use serde_json::Value;
+    match value {
+        Value::String(text) if text.contains(part) => vec![text.clone()],
+        Value::Array(items) => items.iter().flat_map(|item| texts_with(item, part)).collect(),
+        Value::Object(map) => map.values().flat_map(|item| texts_with(item, part)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// C159: where the operator asks for it, what is taken out of answers can be had back with the key it was sealed for:
+/// by nobody else, not from anything that harness made, and never without a record of who had it.
+#[test]
+fn what_was_taken_out_can_be_had_back_by_who_holds_the_key_alone() {
+    let office = Office::open();
+    // Two pairs of keys, as `harness secret set` makes them: one of who may have it back, and another.
+    let pair = |name: &str| {
+        let keys = format!("[keys]\nsecrets = \"file:{name}.key\"\n");
+        office.reconfigure("[keys]\n", &keys);
+        office.tell(&["secret", "set", "spare"], "a-spare-value").exits(0);
+        fs::remove_file(office.path("store/secrets.age")).unwrap();
+        office.reconfigure(&keys, "[keys]\n");
+        let text = fs::read_to_string(office.path(&format!("{name}.key"))).unwrap();
+        let public = text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+        (text.clone(), public.to_owned())
+    };
+    let ((holder, public), (other, _)) = (pair("holder"), pair("other"));
+    // Whoever bills is written to; nobody here needs the address.
+    let url = format!("{}/billing\"\n", office.world.url);
+    office.reconfigure(&url, &format!("{url}redact = [\"card\", \"mail\"]\n"));
+    office.reconfigure("[keys]\n", &format!("[redaction]\nkeep_for = [\"{public}\"]\n[keys]\n"));
+
+    let words = ["intent", "submit", "churn_risk_read", "--input", "account=ACC-0042", "--wait"];
+    let run = id_of(&office.json(&words).exits(0).document());
+    let export = office.path("export.json").display().to_string();
+    office.json(&["run", "export", &run, "--to", &export]).exits(0);
+    let exported: serde_json::Value =
+        serde_json::from_slice(&fs::read(office.path("export.json")).unwrap()).unwrap();
+    let marks = texts_with(&exported, "[mail#");
+    let mark = marks.first().unwrap_or_else(|| panic!("{exported:#}"));
+    let mark = &mark[mark.find("[mail#").unwrap()..=mark.find(']').unwrap()];
+
+    let reveal = ["secret", "reveal", mark];
+    let file = office.path("holder.key").display().to_string();
+    let had = office.json(&["secret", "reveal", mark, "--key", &file]).exits(0).document();
+    let value = had["value"].as_str().unwrap();
+    assert!(value.contains('@') && had["kind"] == "mail" && had["run"] == run.as_str(), "{had}");
+    assert_eq!(office.tell(&reveal, &holder).exits(0).stdout.trim(), value);
+    let as_json = [&reveal[..], &["-o", "json"]].concat();
+    let refused = office.tell(&as_json, &other).exits(4).problem();
+    assert_eq!(refused["code"], "redacted-for-others");
+    assert_eq!(office.tell(&as_json, "no key").exits(2).problem()["code"], "secrets-key");
+    let nothing = office.json(&["secret", "reveal", "[mail#00]", "--key", &file]).exits(3);
+    assert_eq!(nothing.problem()["code"], "redacted-not-kept");
+
+    // Nothing that was made holds it, the record of who had it included.
+    for (path, bytes) in crate::support::files(&office.path("store")) {
+        assert!(!crate::support::holds(&bytes, value), "{}", path.display());
+    }
+    assert!(texts_with(&exported, value).is_empty());
+    let kept = office.path("store/redacted.jsonl");
+    assert_eq!(fs::metadata(kept).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let listed = office.json(&["secret", "reveals"]).exits(0).document();
+    let items = listed["items"].as_array().unwrap();
+    let opened: Vec<bool> = items.iter().map(|item| item["opened"].as_bool().unwrap()).collect();
+    assert_eq!(opened, [false, true, true], "newest first: {listed}");
+    assert!(
+        items
+            .iter()
+            .all(|item| item["who"] == "ulla" && mark.contains(item["name"].as_str().unwrap()))
+    );
+
+    // A record that was tampered with is told, and nothing more is shown.
+    let record = office.path("store/revealed.jsonl");
+    let text = fs::read_to_string(&record).unwrap();
+    let shorter: String = text.split_inclusive('\n').skip(1).collect();
+    fs::write(&record, shorter).unwrap();
+    assert_eq!(office.json(&["secret", "reveals"]).exits(10).problem()["code"], "reveals-damaged");
+    let shown = office.tell(&as_json, &holder).exits(10);
+    assert!(!shown.stdout.contains(value) && !shown.stderr.contains(value), "{shown:#?}");
+}
+
+/// The same value has the same mark, over restarts: what is compared with what was there before is equal still.
+#[test]
+fn what_is_kept_is_named_the_same_over_restarts_and_default_keeps_nothing() {
+    let office = Office::open();
+    let read = |key: &str| {
+        let words = ["intent", "submit", "churn_risk_read", "--input", "account=ACC-0042"];
+        let run = id_of(
+            &office
+                .json(&[&words[..], &["--idempotency-key", key, "--wait"]].concat())
+                .exits(0)
+                .document(),
+        );
+        let export = office.path(&format!("{key}.json"));
+        office.json(&["run", "export", &run, "--to", &export.display().to_string()]).exits(0);
+        let text: serde_json::Value = serde_json::from_slice(&fs::read(export).unwrap()).unwrap();
+        texts_with(&text, "[mail")
+    };
+    let url = format!("{}/billing\"\n", office.world.url);
+    office.reconfigure(&url, &format!("{url}redact = [\"mail\"]\n"));
+    let plain = read("plain");
+    assert!(!plain.is_empty() && plain.iter().all(|text| !text.contains("[mail#")), "{plain:?}");
+    assert!(!office.path("store/redacted.jsonl").exists());
+    let public = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    office.reconfigure("[keys]\n", &format!("[redaction]\nkeep_for = [\"{public}\"]\n[keys]\n"));
+    let once = read("once");
+    assert!(once.iter().any(|text| text.contains("[mail#")), "{once:?}");
+    assert_eq!(read("again"), once);
+    office.reconfigure(public, "age1nothing");
+    let refused = office.json(&["run", "list"]).exits(2).problem();
+    assert!(
+        refused["code"] == "config-invalid" && !refused.to_string().contains("age1nothing"),
+        "{refused}"
+    );
+}
