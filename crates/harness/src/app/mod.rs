@@ -13,6 +13,7 @@ pub mod bench;
 pub mod caller;
 pub mod checks;
 pub mod claims;
+pub mod coder;
 pub mod config;
 pub mod contexts;
 pub mod demo;
@@ -57,9 +58,11 @@ pub mod shelf;
 pub mod sinks;
 pub mod snapshots;
 pub mod socket;
+pub mod speak;
 pub mod speech;
 pub mod timeline;
 pub mod todo;
+pub mod tools;
 pub mod trouble;
 pub mod turns;
 pub mod value;
@@ -116,6 +119,8 @@ pub struct App {
     provider: Option<identity::Provider>,
     signer: Arc<Signer>,
     egress: Arc<egress::Ledger>,
+    /// Where its pages are served, once they are.
+    pages: std::sync::OnceLock<String>,
     _lock: Lock,
 }
 
@@ -200,6 +205,7 @@ impl App {
             provider,
             signer,
             egress,
+            pages: std::sync::OnceLock::new(),
             _lock: lock,
         }))
     }
@@ -220,6 +226,17 @@ impl App {
     #[must_use]
     pub fn speech(&self) -> &Arc<Speech> {
         &self.speech
+    }
+
+    /// Says where pages are served from now on: what waits for a person is told with its address.
+    pub fn serves_pages_at(&self, url: String) {
+        // The first listener stays; there is one.
+        drop(self.pages.set(url));
+    }
+
+    /// The page of something, where pages are served.
+    pub(crate) fn page_of(&self, place: &str, id: &str) -> Option<String> {
+        self.pages.get().map(|url| format!("{url}/{place}/{id}"))
     }
 
     /// The wall clock, in ms.
@@ -262,6 +279,8 @@ impl App {
                 self.sweep_credentials().await;
                 self.sweep_notices().await;
                 self.sweep_claims().await;
+                self.sweep_tools().await;
+                self.sweep_uses().await;
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
         };

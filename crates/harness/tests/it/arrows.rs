@@ -79,7 +79,10 @@ const LEAVES: [(&str, &[&str]); 27] = [
     ("testkit", &[]),
     (
         "tokio",
-        &["engine", "store", "connect", "egress", "web", "mcp", "models", "world", "embed", "harness"],
+        &[
+            "engine", "store", "connect", "egress", "web", "mcp", "models", "world", "embed",
+            "harness",
+        ],
     ),
     ("tokio-postgres", &["connect"]),
     ("zstd", &["store"]),

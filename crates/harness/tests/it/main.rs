@@ -17,6 +17,8 @@ mod chat;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod coder;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;
@@ -38,6 +40,8 @@ mod kit;
 mod labels;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod mcp;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]

@@ -13,9 +13,11 @@ mod connector;
 mod exception;
 mod gate;
 mod halt;
+mod hook;
 mod install;
 mod intent;
 mod kit;
+mod mcp;
 mod pack;
 mod plan;
 mod policy;
@@ -133,6 +135,9 @@ pub enum Noun {
     /// Ask before another agent uses a tool of its own: call, take, report
     #[command(subcommand)]
     Gate(gate::Verb),
+    /// Judge what a coding agent of your own is about to do, from its hooks
+    #[command(subcommand)]
+    Hook(hook::Verb),
     /// Do jobs of a worker's system: lease, beat, commit
     #[command(subcommand)]
     Worker(worker::Verb),
@@ -177,6 +182,9 @@ pub enum Noun {
     Config(config::Verb),
     /// Print the JSON Schema of a document
     Schema(schema::Args),
+    /// Offer intents, agents and operations to clients of MCP
+    #[command(subcommand)]
+    Mcp(mcp::Verb),
     /// Own the store: drive what is due, answer other commands
     Serve(serve::Args),
     /// Play four companies' systems and a mail sink on loopback
@@ -206,6 +214,7 @@ impl Noun {
             Self::Approval(verb) => verb.outcome(),
             Self::Exception(verb) => verb.outcome(),
             Self::Gate(verb) => verb.outcome(),
+            Self::Hook(verb) => verb.outcome(context),
             Self::Worker(verb) => verb.outcome(),
             Self::Halt(args) => args.outcome(),
             Self::Receipt(verb) => verb.outcome(),
@@ -222,6 +231,7 @@ impl Noun {
             Self::Sandbox(verb) => verb.outcome(context),
             Self::Config(verb) => verb.outcome(context),
             Self::Schema(args) => args.outcome(context),
+            Self::Mcp(verb) => Ok(verb.outcome(context)),
             Self::Serve(args) => Ok(Outcome::Async(Box::pin(serve::run(args, context.clone())))),
             Self::DemoWorld(args) => Ok(Outcome::Async(Box::pin(world::run(args)))),
             Self::Bench(verb) => {
