@@ -40,7 +40,7 @@ impl Shop {
     }
 
     fn hook_of(&self, agent: &str, event: &Value) -> Ran {
-        self.office.tell(&["hook", agent, "--timeout", "3s"], &event.to_string())
+        self.office.tell(&["hook", agent, "--timeout", "30s", "--wait", "0s"], &event.to_string())
     }
 
     /// What an event before a use comes to.
@@ -84,7 +84,7 @@ fn a_use_is_judged_before_and_recorded_after() {
     assert_eq!(run["run"]["agent"], "agent:coding-agent");
     assert!(run["output"]["text"].as_str().unwrap().contains("hello"), "{run:#}");
     let id = run["run"]["id"].as_str().unwrap();
-    let verified = shop.office.json(&["receipt", "verify", "--run", id]).exits(0).document();
+    let verified = shop.office.json(&["receipt", "verify", id]).exits(0).document();
     assert_eq!(verified["verdict"], "verified");
     // Told twice, or about a use that was never judged: said so, and nothing is recorded.
     denied(shop.hook(&after), "never permitted");
@@ -176,16 +176,16 @@ fn whatever_is_no_clear_yes_is_a_no() {
     let whole =
         shop.event("PreToolUse", ("Read", json!({"file_path": "/tmp/a"})), "t1").to_string();
     for cut in (0..whole.len()).step_by(17) {
-        let ran = shop.office.tell(&["hook", "claude-code", "--timeout", "3s"], &whole[..cut]);
+        let ran = shop.office.tell(&["hook", "claude-code", "--timeout", "30s"], &whole[..cut]);
         assert_eq!(ran.code, 2, "{cut}: {ran:?}");
     }
     for garbage in
         ["", "null", "[]", "\"x\"", "{}", "\u{0}", "{\"hook_event_name\": \"PreToolUse\"}"]
     {
-        denied(shop.office.tell(&["hook", "claude-code", "--timeout", "3s"], garbage), "harness:");
+        denied(shop.office.tell(&["hook", "claude-code", "--timeout", "30s"], garbage), "harness:");
     }
     let deep = "{\"tool_input\":".repeat(3_000) + &"}".repeat(3_000);
-    denied(shop.office.tell(&["hook", "codex", "--timeout", "3s"], &deep), "harness:");
+    denied(shop.office.tell(&["hook", "codex", "--timeout", "30s"], &deep), "harness:");
     for (key, value) in [
         ("tool_input", json!("text")),
         ("tool_name", json!(7)),
@@ -240,7 +240,9 @@ fn what_hangs_or_is_ended_is_a_no() {
     // The owner stands still, and holds its lock.
     let serving = shop.serving.as_ref().unwrap();
     kill(serving.pid(), "STOP");
-    let ran = shop.before("Read", json!({"file_path": "/tmp/a"}), "t1");
+    let event =
+        shop.event("PreToolUse", ("Read", json!({"file_path": "/tmp/a"})), "t1").to_string();
+    let ran = shop.office.tell(&["hook", "claude-code", "--timeout", "3s"], &event);
     kill(serving.pid(), "CONT");
     denied(ran, "within 3000 ms");
 }
@@ -250,7 +252,7 @@ fn what_hangs_or_is_ended_is_a_no() {
 fn codex_is_judged_by_its_own_table() {
     let shop = Shop::open();
     let event = |tool: &str, input: Value| shop.event("PreToolUse", (tool, input), "t1");
-    passes(shop.hook_of("codex", &event("Bash", json!({"command": "git status"}))));
+    passes(shop.hook_of("codex", &event("Bash", json!({"command": "cat README.md | head"}))));
     let patch = |file: &str| {
         let patch = format!(
             "*** Begin Patch\n*** Update File: a.rs\n@@\n-a\n+b\n*** Add File: {file}\n+x\n*** End Patch\n"
@@ -286,6 +288,8 @@ fn installing_shows_the_difference_and_can_be_undone() {
     assert_eq!(after["hooks"]["PreToolUse"][0], before["hooks"]["PreToolUse"][0], "{after}");
     let command =
         after["hooks"]["PreToolUse"][1]["hooks"][0]["command"].as_str().unwrap().to_owned();
+    let config = office.config().canonicalize().unwrap();
+    assert!(command.contains(&format!("--config '{}'", config.display())), "one judge: {command}");
     // Twice is once.
     office.run(&["hook", "install", "claude-code", "--yes"]).exits(0);
     assert_eq!(read(), after);

@@ -57,7 +57,7 @@ fn both_generations_list_and_call_over_standard_input() {
         assert_eq!(account["isError"], false, "{account}");
         for result in [&risk, &account] {
             assert_ne!(result["_meta"]["harness/receipts"], json!([]), "{result}");
-            let verified = office.json(&["receipt", "verify", "--run", &run_of(result)]);
+            let verified = office.json(&["receipt", "verify", &run_of(result)]);
             assert_eq!(verified.exits(0).document()["verdict"], "verified");
         }
         assert_eq!(pipe.end(), 0);

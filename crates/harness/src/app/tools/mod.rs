@@ -419,8 +419,10 @@ async fn watched(
 }
 
 async fn look(app: &App, caller: &Caller, id: &RunId) -> Result<ToolCall, Problem> {
-    let records = app.own_records(caller, id).await?;
+    app.check_own(caller, id).await?;
+    // The row first: what it says has happened stands in what is read after it.
     let entry = runs::entry_of(app, caller, id).await?;
+    let records = app.records(caller, id).await?;
     let run = app.fold(id, &records).await?;
     let detail = runs::detail_of(&entry, &run, &records);
     let state = state_of(&detail, &run);

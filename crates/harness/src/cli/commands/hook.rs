@@ -50,9 +50,12 @@ pub enum Verb {
 /// How long to take.
 #[derive(Debug, ClapArgs)]
 pub struct Judge {
-    /// How long to wait for a person and everything else; then the answer is no
+    /// How long everything may take; then the answer is no
     #[arg(long, value_name = "TIME", default_value = "50s", value_parser = duration_ms)]
     timeout: u64,
+    /// How long to wait for a person; then the answer is no, until somebody has decided
+    #[arg(long, value_name = "TIME", default_value = "45s", value_parser = duration_ms)]
+    wait: u64,
 }
 
 /// Why not.
@@ -69,7 +72,7 @@ impl Verb {
             Self::Codex(judge) => ("codex", judge),
             Self::Install(args) => return args.outcome(context).map(Outcome::Printed),
         };
-        let answer = watched(agent, judge.timeout, context.clone());
+        let answer = watched(agent, &judge, context.clone());
         Ok(Outcome::Printed(match answer {
             Ok(()) => 0,
             Err(reason) => {
@@ -82,11 +85,13 @@ impl Verb {
 }
 
 /// The answer of another thread, or a no: when it is late, and when it panics.
-fn watched(agent: &'static str, timeout_ms: u64, context: Context) -> Result<(), No> {
+fn watched(agent: &'static str, judge: &Judge, context: Context) -> Result<(), No> {
+    let timeout_ms = judge.timeout;
+    let wait_ms = judge.wait.min(timeout_ms.saturating_sub(SPARE_MS));
     let (told, answer) = channel();
     // The panic itself is told below, without a trace on the agent's screen.
     std::panic::set_hook(Box::new(|_| {}));
-    let work = move || drop(told.send(judged(agent, timeout_ms, context)));
+    let work = move || drop(told.send(judged(agent, wait_ms, context)));
     let thread = std::thread::Builder::new().name("hook".to_owned()).spawn(work);
     thread.map_err(|error| format!("denied, because no thread could be started: {error}"))?;
     match answer.recv_timeout(Duration::from_millis(timeout_ms)) {
@@ -100,8 +105,8 @@ fn watched(agent: &'static str, timeout_ms: u64, context: Context) -> Result<(),
     }
 }
 
-fn judged(agent: &'static str, timeout_ms: u64, context: Context) -> Result<(), No> {
-    let until = Instant::now() + Duration::from_millis(timeout_ms.saturating_sub(SPARE_MS));
+fn judged(agent: &'static str, wait_ms: u64, context: Context) -> Result<(), No> {
+    let until = Instant::now() + Duration::from_millis(wait_ms);
     let event = event()?;
     let runtime = runtime().map_err(|problem| why(&problem))?;
     let answer = runtime.block_on(async {

@@ -119,7 +119,7 @@ fn a_call_is_its_callers_alone() {
     assert_eq!(told["run"], run);
     let body = json!({"arguments": change(45), "state": told["resume"]});
     assert_eq!(
-        api.post(&two, "/v1/tools/contract_field_change/call", &body).refused(400),
+        api.post(&two, "/v1/tools/contract_field_change/call", &body).refused(422),
         "state-invalid"
     );
     assert_eq!(api.post(&one, "/v1/tools/contract_field_change/call", &body).ok()["run"], run);

@@ -86,7 +86,7 @@ fn nothing_that_is_called_runs_without_a_stored_decision() {
         for event in &events {
             let action = event["body"]["action"].as_u64();
             match event["kind"].as_str().unwrap() {
-                "judged" if event["body"]["decision"]["verdict"]["verdict"] == "allow" => {
+                "judged" if allows(&event["body"]["decision"]) => {
                     allowed.extend(action);
                 }
                 "dispatched" => {
@@ -104,4 +104,9 @@ fn nothing_that_is_called_runs_without_a_stored_decision() {
     // Nobody approved anything, and every word of it was a client's: the world is as it was.
     assert_eq!(office.writes(), Vec::<Value>::new());
     assert_eq!(pipe.end(), 0);
+}
+
+fn allows(decision: &Value) -> bool {
+    let said = decision.get("outcome").or(decision.get("verdict")).unwrap_or(decision);
+    said == "allow" || said["verdict"] == "allow"
 }

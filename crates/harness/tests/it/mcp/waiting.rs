@@ -45,8 +45,8 @@ fn a_held_call_ends_with_the_decision() {
     let call = json!({"name": "contract_field_change", "arguments": change(45), "_meta": {"progressToken": "p"}});
     let id = pipe.begin("tools/call", call);
     let run = the_run(&office);
-    let (approval, digest) = office.card(&run);
-    let no = ["approval", "deny", &approval, "--digest", &digest, "--reason", "not this quarter"];
+    let (approval, _) = office.card(&run);
+    let no = ["approval", "deny", &approval, "--reason", "not this quarter"];
     office.json_as("mira", &no).exits(0);
     let denied = pipe.answer(id)["result"].clone();
     assert_eq!(denied["isError"], true, "{denied}");

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     app::problem::{Kind, Problem},
     cli::{
-        Context,
+        Context, client,
         screen::{write_err, write_out},
     },
 };
@@ -123,12 +123,17 @@ fn command(host: Host, context: &Context) -> Result<String, Problem> {
     })?;
     let mut words = vec![quoted(&program.display().to_string())];
     let overrides = &context.overrides;
-    if let Some(config) = &overrides.config {
-        let config = fs::canonicalize(config).unwrap_or_else(|_| config.clone());
-        words.extend(["--config".to_owned(), quoted(&config.display().to_string())]);
-    }
-    if let Some(server) = &overrides.server {
-        words.extend(["--server".to_owned(), quoted(server)]);
+    match &overrides.server {
+        Some(server) => words.extend(["--server".to_owned(), quoted(server)]),
+        None => {
+            // Found once and for all: a file nearer to where an agent works must not be another judge.
+            let config = client::load(overrides)?.file.ok_or_else(|| {
+                Problem::usage("no-config", "there is no harness.toml here")
+                    .next("name the one whose policies decide with --config")
+            })?;
+            let config = fs::canonicalize(&config).unwrap_or_else(|_| config.into());
+            words.extend(["--config".to_owned(), quoted(&config.display().to_string())]);
+        }
     }
     words.extend(["hook".to_owned(), host.word().to_owned()]);
     Ok(format!("{}{}", words.join(" "), ends_with(host)))
