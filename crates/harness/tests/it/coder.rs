@@ -110,7 +110,7 @@ fn a_change_waits_for_a_person_and_a_retry_is_the_same_ask() {
     let (approval, digest) = shop.office.card(&run);
     let card = shop.office.json(&["approval", "get", &approval]).exits(0).document();
     assert!(card["summary"].as_str().unwrap().contains("src/main.rs"), "{card:#}");
-    let yes = ["approval", "approve", &approval, "--digest", &digest];
+    let yes = ["approval", "approve", &approval, "--digest", &digest, "--timeout", "0s"];
     shop.office.json_as("mira", &yes);
     passes(shop.before("Edit", edit(), "t3"));
     let mut failed = shop.event("PostToolUseFailure", ("Edit", edit()), "t3");
