@@ -105,6 +105,19 @@ impl Outside {
         Some(offer.call.clone())
     }
 
+    /// Ends every call: nobody is there any more to whom it could be reported. What was not taken did not happen.
+    pub fn part(&self) {
+        for (_, offer) in std::mem::take(&mut *self.offers()) {
+            let message = "the process ended before it was reported".to_owned();
+            let said = match offer.departure.was_sent() {
+                true => Report::Failed(message),
+                false => Report::NotMade(message),
+            };
+            // Who does not wait any more needs no word.
+            drop(offer.report.send(said));
+        }
+    }
+
     /// Ends a call that was taken; whether there was one.
     #[must_use]
     pub fn report(&self, tenant: &Tenant, run: &RunId, report: Report) -> bool {
@@ -231,6 +244,20 @@ mod tests {
         };
         let (answer, ()) = tokio::join!(outside.call(&call, &departure), agent);
         assert_eq!(answer.unwrap_err().landed, Landed::No);
+    }
+
+    #[tokio::test]
+    async fn at_the_end_what_was_taken_is_open_and_the_rest_did_not_happen() {
+        for (takes, landed) in [(false, Landed::No), (true, Landed::Unknown)] {
+            let (outside, call) = (Outside::default(), call());
+            let departure = Arc::new(Departure::new(&call, Arc::new(Hands::default())));
+            let agent = async {
+                assert!(!takes || outside.take(&call.tenant, &call.run).is_some());
+                outside.part();
+            };
+            let (answer, ()) = tokio::join!(outside.call(&call, &departure), agent);
+            assert_eq!(answer.unwrap_err().landed, landed);
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod events;
 mod input;
+mod mcp;
 mod openapi;
 mod remote;
 mod replies;
@@ -33,7 +34,8 @@ pub(crate) fn router() -> Router<Arc<Web>> {
         .route("/v1/openapi.json", get(|| async { Json(openapi()) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(crate::web::metrics));
+        .route("/metrics", get(crate::web::metrics))
+        .merge(mcp::router());
     for route in ROUTES {
         let filter = match route.verb {
             Verb::Get => MethodFilter::GET,

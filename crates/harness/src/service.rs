@@ -66,7 +66,9 @@ impl Service {
             Problem::new(Kind::TryAgain, "address-taken", detail)
                 .next("stop what listens there, or name another address with --listen")
         })?;
-        Ok(Self { web: Web::new(app, ends), listener })
+        let service = Self { web: Web::new(app, ends), listener };
+        service.web.app.serves_pages_at(service.url());
+        Ok(service)
     }
 
     /// The address as people type it.
@@ -138,7 +140,7 @@ mod tests {
             .collect();
         let places = ["approvals", "exceptions", "packs", "receipts", "rollback", "runs"];
         let beside = ["", "assets", "live", "sign-in", "sign-out"];
-        let programs = ["healthz", "hooks", "metrics", "readyz"];
+        let programs = ["healthz", "hooks", "mcp", "metrics", "readyz"];
         let known: BTreeSet<&str> = places.into_iter().chain(beside).chain(programs).collect();
         assert_eq!(roots, known);
     }

@@ -29,7 +29,7 @@ pub(crate) use server::serve;
 pub(crate) use signed::{Bearer, Session, SignIn};
 pub(crate) use told::{Told, nothing_here, other_method};
 
-use crate::app::App;
+use crate::app::{App, speak};
 use limits::Limits;
 use metrics::Metrics;
 
@@ -45,6 +45,8 @@ pub(crate) struct Web {
     pub(crate) app: Arc<App>,
     pub(crate) metrics: Metrics,
     limits: Limits,
+    /// Speaks MCP.
+    pub(crate) speaks: speak::Http,
     /// Host names this server answers to.
     hosts: Vec<String>,
     /// Whether people reach it over TLS, so that cookies need it too.
@@ -69,6 +71,7 @@ impl Web {
         let scheme = if serve.has_tls() { Scheme::Https } else { Scheme::Http };
         let limits = Limits::new(serve);
         let metrics = Metrics::default();
-        Arc::new(Self { app, metrics, limits, hosts, scheme, ends })
+        let speaks = speak::Http::new(speak::about(), &hosts);
+        Arc::new(Self { app, metrics, limits, speaks, hosts, scheme, ends })
     }
 }

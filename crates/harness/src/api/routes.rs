@@ -204,6 +204,15 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     post("/v1/gate/tool-call/{run}/take", "gate.take", "Wait for the verdict, and take the call"),
     post("/v1/gate/tool-call/{run}/report", "gate.report", "Say what came of a call"),
+    post("/v1/gate/hook", "gate.hook", "What a hook of a coding agent was told, and its answer"),
+    get("/v1/tools", "tool.list", "What can be called as a tool"),
+    post("/v1/tools/{tool}/call", "tool.call", "Call a tool: a run, durable once it is answered"),
+    post("/v1/tool-calls/{run}/wait", "tool.wait", "Wait for a call of one's own"),
+    post(
+        "/v1/tool-calls/{run}/leave",
+        "tool.leave",
+        "Let go of a call: cancelled if nothing was begun",
+    ),
     Route {
         // It holds what the job is about.
         shown: Shown::Once,

@@ -36,7 +36,7 @@ use super::{
 };
 
 /// The intent of a run that begins with a task in words.
-const TASK: &str = "task";
+pub(super) const TASK: &str = "task";
 
 /// The agent of such a run, where none is named.
 pub(super) const ASSISTANT: &str = "assistant";
@@ -122,6 +122,16 @@ pub struct AgentRun {
 /// # Errors
 /// When no single pack is meant, it has no such agent, or no model is configured for it.
 pub async fn start(app: &App, caller: &Caller, request: StartAgent) -> Result<AgentRun, Problem> {
+    start_from(app, caller, request, Trust::User).await
+}
+
+/// As [`start`], for a task that is the word of somebody of this trust.
+pub(super) async fn start_from(
+    app: &App,
+    caller: &Caller,
+    request: StartAgent,
+    trust: Trust,
+) -> Result<AgentRun, Problem> {
     let length = request.task.trim().len();
     if length == 0 || length > TASK_MAX_BYTES {
         let detail = format!("a task has 1 to {TASK_MAX_BYTES} bytes, not {length}");
@@ -145,7 +155,7 @@ pub async fn start(app: &App, caller: &Caller, request: StartAgent) -> Result<Ag
     pack.intents.insert(TASK.to_owned(), intent);
     let shelved = Arc::new(Shelved { pack, ..shelved.again() });
     let wait_ms = request.wait_ms;
-    let (inputs, labels) = told(app, caller, &request).await?;
+    let (inputs, labels) = told(app, caller, &request, trust).await?;
     let submit = Submit {
         intent: Some(TASK.to_owned()),
         text: None,
@@ -190,8 +200,9 @@ async fn told(
     app: &App,
     caller: &Caller,
     request: &StartAgent,
+    trust: Trust,
 ) -> Result<(Value, LabelMap), Problem> {
-    let mut labels = of_trust(Trust::User);
+    let mut labels = of_trust(trust);
     let Some(after) = &request.after else {
         return Ok((json!({ "task": request.task }), labels));
     };

@@ -2,6 +2,7 @@
 
 mod hands;
 pub mod hooks;
+pub mod mcp;
 mod models;
 mod network;
 pub mod notify;
@@ -23,6 +24,8 @@ use kernel::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use hands::own_place;
+pub use mcp::Mcp;
 pub use models::Answering;
 pub use network::Network;
 pub use notify::{Notify, NotifyFile};
@@ -96,6 +99,8 @@ pub struct File {
     pub unusual: UnusualFile,
     /// The server.
     pub serve: ServeFile,
+    /// What clients of MCP are offered.
+    pub mcp: mcp::McpFile,
     /// Who is told when something waits for a person.
     pub notify: NotifyFile,
     /// Where people sign in, when they have an identity provider.
@@ -256,6 +261,10 @@ pub struct Config {
     pub circuit: CircuitRule,
     /// From how many runs on inputs are compared with earlier ones; 0 = never.
     pub unusual_after: u32,
+    /// The file it was read from, where there is one.
+    pub file: Option<String>,
+    /// What clients of MCP are offered.
+    pub mcp: Mcp,
     /// The server.
     pub serve: Serve,
     /// Who is told when something waits for a person.
@@ -280,8 +289,9 @@ impl Config {
         let origin =
             path.as_ref().map_or_else(|| "default".to_owned(), |p| p.display().to_string());
         let place = Place { base, origin };
-        let config = resolve(file, overrides, &place)?;
+        let mut config = resolve(file, overrides, &place)?;
         hands::check(&config, &place.origin)?;
+        config.file = Some(place.origin.clone()).filter(|origin| origin != "default");
         Ok(config)
     }
 
@@ -435,6 +445,8 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         hooks,
         circuit,
         unusual_after: file.unusual.after(),
+        file: None,
+        mcp: Mcp::of(&file.mcp)?,
         serve: Serve::of(&file.serve)?,
         origins,
     })

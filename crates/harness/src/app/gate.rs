@@ -262,7 +262,7 @@ async fn stands(app: &App, caller: &Caller, run: &RunId) -> Result<GateView, Pro
     Ok(view)
 }
 
-fn reasons(detail: &RunDetail) -> Vec<String> {
+pub(super) fn reasons(detail: &RunDetail) -> Vec<String> {
     let said = detail.troubles.iter().map(|trouble| match trouble.said.is_empty() {
         true => trouble.class.clone(),
         false => format!("{}: {}", trouble.class, trouble.said),

@@ -13,6 +13,7 @@ pub mod bench;
 pub mod caller;
 pub mod checks;
 pub mod claims;
+pub mod coder;
 pub mod config;
 pub mod contexts;
 pub mod demo;
@@ -61,9 +62,11 @@ pub mod shelf;
 pub mod sinks;
 pub mod snapshots;
 pub mod socket;
+pub mod speak;
 pub mod speech;
 pub mod timeline;
 pub mod todo;
+pub mod tools;
 pub mod trouble;
 pub mod turns;
 pub mod value;
@@ -121,6 +124,8 @@ pub struct App {
     signer: Arc<Signer>,
     egress: Arc<egress::Ledger>,
     leases: leases::Leases,
+    /// Where its pages are served, once they are.
+    pages: std::sync::OnceLock<String>,
     _lock: Lock,
 }
 
@@ -208,6 +213,7 @@ impl App {
             signer,
             egress,
             leases: leases::Leases::default(),
+            pages: std::sync::OnceLock::new(),
             _lock: lock,
         }))
     }
@@ -228,6 +234,17 @@ impl App {
     #[must_use]
     pub fn speech(&self) -> &Arc<Speech> {
         &self.speech
+    }
+
+    /// Says where pages are served from now on: what waits for a person is told with its address.
+    pub fn serves_pages_at(&self, url: String) {
+        // The first listener stays; there is one.
+        drop(self.pages.set(url));
+    }
+
+    /// The page of something, where pages are served.
+    pub(crate) fn page_of(&self, place: &str, id: &str) -> Option<String> {
+        self.pages.get().map(|url| format!("{url}/{place}/{id}"))
     }
 
     /// The wall clock, in ms.
@@ -270,6 +287,8 @@ impl App {
                 self.sweep_credentials().await;
                 self.sweep_notices().await;
                 self.sweep_claims().await;
+                self.sweep_tools().await;
+                self.sweep_uses().await;
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
         };

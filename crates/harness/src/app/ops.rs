@@ -7,13 +7,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    App, Caller, Right, agents, approvals, artifacts, attachments, backups, checks, claims, config,
-    contexts,
+    App, Caller, Right, agents, approvals, artifacts, attachments, backups, checks, claims, coder,
+    config, contexts,
     demo::Told,
     doctor, drill, egress, exceptions, explain, export, failures, gate, halts, identity, imports,
     intents, kit, kpis, leases, ledger, lock, migration, packs, policies, previews,
     problem::{Kind, Problem},
-    receipts, reveals, rollbacks, runs, sandbox, secrets, sinks, snapshots, timeline, work,
+    receipts, reveals, rollbacks, runs, sandbox, secrets, sinks, snapshots, timeline, tools, work,
     workers,
 };
 
@@ -102,6 +102,11 @@ ops! {
     Propose "gate.call", "harness.gate/v1" => gate::call: gate::GateCall => gate::GateView;
     Propose "gate.take", "harness.gate/v1" => gate::take: gate::GateTake => gate::GateView;
     Propose "gate.report", "harness.gate/v1" => gate::report: gate::GateReport => gate::GateView;
+    Propose "gate.hook", "harness.hook-verdict/v1" => coder::hook: coder::HookEvent => coder::HookVerdict;
+    Propose "tool.list", "harness.tool-list/v1" => tools::list: intents::Nothing => tools::ToolList;
+    Propose "tool.call", "harness.tool-call/v1" => tools::call: tools::CallTool => tools::ToolCall;
+    Propose "tool.wait", "harness.tool-call/v1" => tools::wait: tools::WaitTool => tools::ToolCall;
+    Propose "tool.leave", "harness.tool-call/v1" => tools::leave: tools::LeaveTool => tools::ToolCall;
     Any "worker.lease", "harness.worker-lease/v1" => workers::lease: workers::LeaseJob => workers::WorkerLease;
     Any "worker.heartbeat", "harness.worker-heartbeat/v1" => workers::heartbeat: workers::WorkerBeat => workers::WorkerHeard;
     Any "worker.commit", "harness.worker-commit/v1" => workers::commit: workers::CommitJob => workers::WorkerCommitted;

@@ -362,8 +362,10 @@ pub(super) async fn entry_of(
 /// When there is no such run, or its journal was changed.
 pub async fn get(app: &App, caller: &Caller, request: NamedRun) -> Result<RunDetail, Problem> {
     let id: RunId = parse_id(&request.run)?;
-    let records = app.own_records(caller, &id).await?;
+    app.check_own(caller, &id).await?;
+    // The row first: what it says has happened stands in what is read after it.
     let entry = entry_of(app, caller, &id).await?;
+    let records = app.records(caller, &id).await?;
     let run = app.fold(&id, &records).await?;
     Ok(detail_of(&entry, &run, &records))
 }

@@ -32,6 +32,7 @@ impl App {
     /// its worker had vanished.
     pub async fn part_from_workers(&self) {
         self.connectors.desks().for_each(Desk::close);
+        self.connectors.outside().part();
         let all = async {
             for desk in self.connectors.desks() {
                 desk.settled().await;

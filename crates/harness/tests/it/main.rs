@@ -17,6 +17,8 @@ mod chat;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod coder;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;
@@ -42,6 +44,8 @@ mod laws;
 mod leases;
 #[cfg(test)]
 mod locked;
+#[cfg(test)]
+mod mcp;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]

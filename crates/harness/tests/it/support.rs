@@ -494,6 +494,10 @@ impl Serving {
         (Self(child), line)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Tells it to end, and waits until it has.
     pub(crate) fn end(mut self, signal: &str) -> Option<i32> {
         kill(self.0.id(), signal);

@@ -1,1 +1,4 @@
 //! MCP, from outside.
+
+#[cfg(test)]
+mod server;

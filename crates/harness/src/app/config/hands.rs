@@ -50,6 +50,15 @@ pub(super) fn check(config: &Config, file: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What of the harness's own a place is or lies in, if it is for nobody else at all or may not be changed by them.
+#[must_use]
+pub fn own_place(config: &Config, place: &Path) -> Option<String> {
+    let file = config.file.as_deref().unwrap_or("default");
+    let place = resolved(place);
+    let own = own_of(config, file);
+    own.iter().find(|own| place.starts_with(&own.path)).map(|own| own.what.clone())
+}
+
 /// What a system opens to whoever calls it.
 fn opened(system: &System) -> Vec<(&'static str, &Path, Leave)> {
     let profiles = match system {

@@ -13,10 +13,12 @@ mod connector;
 mod exception;
 mod gate;
 mod halt;
+mod hook;
 mod install;
 mod intent;
 mod kit;
 mod lease;
+mod mcp;
 mod pack;
 mod plan;
 mod policy;
@@ -134,6 +136,9 @@ pub enum Noun {
     /// Ask before another agent uses a tool of its own: call, take, report
     #[command(subcommand)]
     Gate(gate::Verb),
+    /// Judge what a coding agent of your own is about to do, from its hooks
+    #[command(subcommand)]
+    Hook(hook::Verb),
     /// Do jobs of a worker's system: lease, beat, commit
     #[command(subcommand)]
     Worker(worker::Verb),
@@ -180,6 +185,9 @@ pub enum Noun {
     Schema(schema::Args),
     /// What this program was built from, as CycloneDX
     Sbom,
+    /// Offer intents, agents and operations to clients of MCP
+    #[command(subcommand)]
+    Mcp(mcp::Verb),
     /// Own the store: drive what is due, answer other commands
     Serve(serve::Args),
     /// Play four companies' systems and a mail sink on loopback
@@ -209,6 +217,7 @@ impl Noun {
             Self::Approval(verb) => verb.outcome(),
             Self::Exception(verb) => verb.outcome(),
             Self::Gate(verb) => verb.outcome(),
+            Self::Hook(verb) => verb.outcome(context),
             Self::Worker(verb) => verb.outcome(),
             Self::Halt(args) => args.outcome(),
             Self::Receipt(verb) => verb.outcome(),
@@ -229,6 +238,7 @@ impl Noun {
                 document: sbom::sbom()?,
                 asked: Asked::new("sbom", Value::Null, render::pretty),
             }),
+            Self::Mcp(verb) => Ok(verb.outcome(context)),
             Self::Serve(args) => Ok(Outcome::Async(Box::pin(serve::run(args, context.clone())))),
             Self::DemoWorld(args) => Ok(Outcome::Async(Box::pin(world::run(args)))),
             Self::Bench(verb) => {

@@ -6,12 +6,13 @@ use clap::Args as ClapArgs;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::JoinHandle,
 };
 
 use crate::{
     app::{
         App,
-        config::parse_listen,
+        config::{Config, parse_listen},
         host::Lock,
         problem::{Kind, Problem},
         socket,
@@ -34,10 +35,19 @@ pub struct Args {
 /// When somebody else owns the store, or it cannot be opened.
 pub(crate) async fn run(args: Args, context: Context) -> Result<u8, Problem> {
     let mut config = client::load(&context.overrides)?;
-    let listens = args.listen.is_some();
+    let listens = if args.listen.is_some() { Listens::Yes } else { Listens::No };
     if let Some(address) = args.listen.filter(|address| !address.is_empty()) {
         config.serve.listen = parse_listen(&address)?;
     }
+    own(config, listens, &context).await
+}
+
+/// Owns a store until told to end.
+pub(crate) async fn own(
+    config: Config,
+    listens: Listens,
+    context: &Context,
+) -> Result<u8, Problem> {
     let store = config.store.display().to_string();
     let Some(lock) = Lock::take(&config.store)? else {
         return Err(Problem::new(
@@ -47,36 +57,85 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<u8, Problem> {
         )
         .next("stop it first, or use its socket: every other command does"));
     };
-    let app = App::open(config, lock).await?;
     let mut ends = Ends::new()?;
-    // Bound before anything is announced: whoever reads the line can connect.
-    let listener = socket::bind(&app)?;
-    let listening = tokio::spawn(socket::answer_all(Arc::clone(&app), listener));
-    let (end, ending) = watch::channel(false);
-    let service = if listens { Some(Service::open(Arc::clone(&app), ending).await?) } else { None };
-    let serving = tokio::spawn(Arc::clone(&app).serve());
+    let mut owning = Owning::begin(config, lock, listens).await?;
     if !context.quiet {
-        let at = service.as_ref().map(|s| format!(" at {}", s.url())).unwrap_or_default();
+        let at = owning.url.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
         write_err(&format!("serving {store}{at}; end with SIGTERM or Ctrl-C"));
     }
-    let answering = service.map(|service| tokio::spawn(service.answer_all()));
     let ended = tokio::select! {
         () = ends.wait() => Ok(0),
-        stopped = listening => Err(match stopped {
+        problem = owning.failed() => Err(problem),
+    };
+    owning.close().await?;
+    ended
+}
+
+/// Whether pages and the API are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listens {
+    /// At the address of the configuration.
+    Yes,
+    /// Only the owner's socket is there.
+    No,
+}
+
+/// A store that this process owns, answers for and drives.
+#[derive(Debug)]
+pub(crate) struct Owning {
+    pub(crate) app: Arc<App>,
+    /// Where pages are, when they are served.
+    pub(crate) url: Option<String>,
+    listening: JoinHandle<Result<(), Problem>>,
+    serving: JoinHandle<()>,
+    answering: Option<JoinHandle<()>>,
+    end: watch::Sender<bool>,
+}
+
+impl Owning {
+    /// Opens the store and begins to answer.
+    pub(crate) async fn begin(
+        config: Config,
+        lock: Lock,
+        listens: Listens,
+    ) -> Result<Self, Problem> {
+        let app = App::open(config, lock).await?;
+        // Bound before anything is announced: whoever reads the line can connect.
+        let listener = socket::bind(&app)?;
+        let listening = tokio::spawn(socket::answer_all(Arc::clone(&app), listener));
+        let (end, ending) = watch::channel(false);
+        let service = match listens {
+            Listens::Yes => Some(Service::open(Arc::clone(&app), ending).await?),
+            Listens::No => None,
+        };
+        let serving = tokio::spawn(Arc::clone(&app).serve());
+        let url = service.as_ref().map(Service::url);
+        let answering = service.map(|service| tokio::spawn(service.answer_all()));
+        Ok(Self { app, url, listening, serving, answering, end })
+    }
+
+    /// Ends when the socket does.
+    async fn failed(&mut self) -> Problem {
+        match (&mut self.listening).await {
             Ok(Err(problem)) => problem,
             _ => Problem::new(Kind::Unexpected, "socket", "the socket stopped answering"),
-        }),
-    };
-    // While the service still answers.
-    app.part_from_workers().await;
-    end.send_replace(true);
-    if let Some(answering) = answering {
-        // What was begun is answered while the store still takes it.
-        drop(answering.await);
+        }
     }
-    app.shut_down().await?;
-    serving.abort();
-    ended
+
+    /// Lets what was begun end, and closes the store.
+    pub(crate) async fn close(self) -> Result<(), Problem> {
+        // While the service still answers.
+        self.app.part_from_workers().await;
+        self.end.send_replace(true);
+        if let Some(answering) = self.answering {
+            // What was begun is answered while the store still takes it.
+            drop(answering.await);
+        }
+        self.app.shut_down().await?;
+        self.serving.abort();
+        self.listening.abort();
+        Ok(())
+    }
 }
 
 /// SIGTERM and SIGINT.

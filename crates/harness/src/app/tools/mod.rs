@@ -1,0 +1,484 @@
+//! Tools for agents that are not ours: intents, agents of packs and chosen operations, called one by one. A call is a
+//! run on the path that every run takes; who calls may learn of it, wait for it and let go of it, and nobody else.
+
+mod held;
+mod offer;
+
+use std::sync::Arc;
+
+use kernel::{event::Body, exception::Need, id::RunId, input::Input, label::Trust, run::Run};
+use pack::{Intent, Written};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
+
+use super::{
+    App, Caller, agents, gate,
+    intents::{self, Chosen, Nothing, Submit},
+    parse_id,
+    problem::{Kind, Problem},
+    receipts,
+    runs::{self, NamedRun, RunDetail, rfc3339},
+    shelf::Shelved,
+};
+pub(super) use held::About;
+use offer::{Offer, What};
+
+/// Longest that one answer waits, in ms.
+const WAIT_MAX_MS: u64 = 45_000;
+
+/// The intent of a run that makes one call.
+const OPERATION: &str = "operation";
+
+/// A tool.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ToolView {
+    /// What it is called by.
+    pub name: String,
+    /// What people read.
+    pub title: String,
+    /// What a model reads.
+    pub description: String,
+    /// `intent`, `agent` or `operation`.
+    pub kind: ToolKind,
+    /// Which: `pack/name`, or the operation's id.
+    pub of: String,
+    /// JSON Schema of its arguments.
+    pub input: Value,
+    /// JSON Schema of its answer, where it is known.
+    #[serde(default)]
+    pub output: Option<Value>,
+    /// Nothing that it can do changes anything.
+    pub read_only: bool,
+    /// Something that it can do may not come back.
+    pub destructive: bool,
+    /// Calling it twice is calling it once.
+    pub idempotent: bool,
+    /// Something may leave to a place that nobody declared.
+    pub open_world: bool,
+}
+
+/// What a tool stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolKind {
+    /// An intent.
+    #[default]
+    Intent,
+    /// An agent of a pack.
+    Agent,
+    /// One operation.
+    Operation,
+}
+
+/// All tools.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ToolList {
+    /// By name.
+    pub items: Vec<ToolView>,
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallTool {
+    /// The tool.
+    pub tool: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub arguments: Value,
+    /// The `state` of an earlier answer to the same call; absent = the call under way, or a new one.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// How long to wait for its end, or until a person is asked, in ms: 0 when nothing is said, at most 45,000.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+}
+
+/// Waits for a call.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitTool {
+    /// Its run.
+    pub run: String,
+    /// How long to wait for its end, in ms: 0 when nothing is said, at most 45,000.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+    /// Whether to go on waiting while a person is asked.
+    #[serde(default)]
+    pub through_asks: bool,
+}
+
+/// Lets go of a call.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveTool {
+    /// Its run.
+    pub run: String,
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolState {
+    /// It is under way.
+    Running,
+    /// A person is asked.
+    PendingApproval,
+    /// Somebody holds it: paused or halted.
+    Held,
+    /// It ended well; `output` says with what.
+    Done,
+    /// Policy, or a person, said no.
+    Denied,
+    /// It failed.
+    Failed,
+    /// Somebody ended it, or took it back.
+    Cancelled,
+    /// Whether something happened is not known; a person finds out. Repeating it may do it twice.
+    Unknown,
+    /// A person has to look after it.
+    NeedsPerson,
+}
+
+impl ToolState {
+    /// Whether it can still end by itself or by an answer.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::PendingApproval | Self::Held)
+    }
+
+    /// Whether its outcome is all that will ever be said about it.
+    fn is_told(self) -> bool {
+        matches!(self, Self::Done | Self::Denied | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What a person is asked.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ToolAsk {
+    /// The ask.
+    pub approval: String,
+    /// Who is asked: roles and how many, or the role that answers.
+    pub needs: Vec<String>,
+    /// Until when an answer counts, RFC 3339 UTC; then it is denied.
+    pub expires_at: String,
+    /// Its page, where one is served.
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+/// Where a call of a tool stands.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ToolCall {
+    /// Its run.
+    pub run: String,
+    /// Where it stands.
+    pub state: ToolState,
+    /// What it came to.
+    #[serde(default)]
+    pub output: Option<Value>,
+    /// What a reader of the output must know.
+    #[serde(default)]
+    pub caveats: Vec<String>,
+    /// Why it is not done.
+    #[serde(default)]
+    pub because: Vec<String>,
+    /// What is asked.
+    #[serde(default)]
+    pub asks: Vec<ToolAsk>,
+    /// Receipts so far, in order.
+    #[serde(default)]
+    pub receipts: Vec<String>,
+    /// To be given back with the same call, so that it is this one.
+    #[serde(default)]
+    pub resume: Option<String>,
+}
+
+/// Lists what can be called.
+///
+/// # Errors
+/// None.
+pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<ToolList, Problem> {
+    Ok(ToolList { items: offer::offers(app).into_values().map(|offer| offer.view).collect() })
+}
+
+/// Calls a tool: a run of its own, durable on return. The same call of the same caller is one run until its outcome was
+/// told.
+///
+/// # Errors
+/// When there is no such tool, its arguments do not fit, or the state is not one of this call.
+pub async fn call(app: &App, caller: &Caller, request: CallTool) -> Result<ToolCall, Problem> {
+    let arguments = if request.arguments.is_null() { json!({}) } else { request.arguments };
+    let about = About::of(caller, &request.tool, &arguments)?;
+    let run = match &request.state {
+        Some(state) => {
+            let run = app.tool_opened(state, &about).await?;
+            check_whose(app, caller, &run).await?;
+            run
+        }
+        None => begun(app, caller, (&request.tool, arguments), &about).await?,
+    };
+    let mut seen = watched(app, caller, &run, (request.wait_ms, Through::NoAsk)).await?;
+    if seen.state.is_told() {
+        app.tool_told(caller, &run, Some(&about)).await?;
+    } else {
+        app.tool_runs(caller, &run, &about).await?;
+        seen.resume = Some(app.tool_state(&run, &about).await?);
+    }
+    Ok(seen)
+}
+
+/// Waits for a call that is under way.
+///
+/// # Errors
+/// When there is no such call of this caller.
+pub async fn wait(app: &App, caller: &Caller, request: WaitTool) -> Result<ToolCall, Problem> {
+    let run: RunId = parse_id(&request.run)?;
+    check_whose(app, caller, &run).await?;
+    let through = if request.through_asks { Through::Asks } else { Through::NoAsk };
+    let seen = watched(app, caller, &run, (request.wait_ms, through)).await?;
+    if seen.state.is_told() {
+        app.tool_told(caller, &run, None).await?;
+    }
+    Ok(seen)
+}
+
+/// Lets go of a call: it is cancelled if nothing of it was handed out, and else goes on.
+///
+/// # Errors
+/// When there is no such call of this caller.
+pub async fn leave(app: &App, caller: &Caller, request: LeaveTool) -> Result<ToolCall, Problem> {
+    let run: RunId = parse_id(&request.run)?;
+    check_whose(app, caller, &run).await?;
+    let records = app.own_records(caller, &run).await?;
+    let has_begun = records.iter().any(|r| matches!(r.event.body, Body::Dispatched { .. }));
+    let seen = look(app, caller, &run).await?;
+    if has_begun || !seen.state.is_open() {
+        return Ok(seen);
+    }
+    let reason = "whoever asked for it does not want it any more".to_owned();
+    let cancel = Input::Cancel { by: caller.principal().clone(), reason };
+    runs::hand_in(app, caller, &run, cancel).await?;
+    app.tool_told(caller, &run, None).await?;
+    watched(app, caller, &run, (Some(WAIT_MAX_MS), Through::NoAsk)).await
+}
+
+/// The run of a call: the one under way, or a new one.
+async fn begun(
+    app: &App,
+    caller: &Caller,
+    (tool, arguments): (&str, Value),
+    about: &About,
+) -> Result<RunId, Problem> {
+    let offer = offer::offer(app, tool)?;
+    let key = app.tool_key(caller, about).await?;
+    let intent = match &offer.what {
+        What::Intent(name) => name.as_str(),
+        What::Agent(_) => agents::TASK,
+        What::Operation(_) => OPERATION,
+    };
+    let run = RunId::of_intent(caller.tenant(), intent, &key);
+    if runs::entry_of(app, caller, &run).await.is_ok() {
+        return Ok(run);
+    }
+    let begun = begin(app, caller, (offer, arguments), key).await;
+    if begun.is_err() {
+        // What was refused has no run: the next try is another.
+        app.tool_told(caller, &run, Some(about)).await?;
+    }
+    begun
+}
+
+/// Begins a run. What an agent says may have come from anybody it has read, so its arguments are nobody's word.
+async fn begin(
+    app: &App,
+    caller: &Caller,
+    (offer, arguments): (Offer, Value),
+    key: String,
+) -> Result<RunId, Problem> {
+    let Offer { what, shelved, .. } = offer;
+    let chosen = match what {
+        What::Intent(name) => Chosen::of(shelved, name),
+        What::Operation(id) => one_call(&shelved, &id)?,
+        What::Agent(name) => {
+            let task = TaskArguments::read(arguments)?;
+            let request = agents::StartAgent {
+                task: task.task,
+                pack: Some(shelved.pack.manifest.name.clone()),
+                agent: Some(name),
+                write: task.write,
+                idempotency_key: Some(key),
+                ..agents::StartAgent::default()
+            };
+            let begun = agents::start_from(app, caller, request, Trust::Untrusted).await?;
+            return parse_id(&begun.detail.run.id);
+        }
+    };
+    let submit = Submit {
+        intent: Some(chosen.intent.clone()),
+        inputs: arguments,
+        idempotency_key: Some(key),
+        ..Submit::default()
+    };
+    let labels = intents::of_trust(Trust::Untrusted);
+    let submitted = intents::submit_chosen(app, caller, (submit, chosen), labels).await?;
+    parse_id(&submitted.run.id)
+}
+
+/// What an agent's tool takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TaskArguments {
+    task: String,
+    #[serde(default)]
+    write: bool,
+}
+
+impl TaskArguments {
+    fn read(arguments: Value) -> Result<Self, Problem> {
+        serde_json::from_value(arguments).map_err(|error| {
+            Problem::usage("inputs-invalid", error.to_string())
+                .next("send `task`, and `write` where it may propose changes")
+        })
+    }
+}
+
+/// A run whose plan is one call: of an operation that the pack asks for anyway, under the same policies.
+fn one_call(shelved: &Shelved, id: &kernel::id::OperationId) -> Result<Chosen, Problem> {
+    let entry = shelved.catalogue.get(id);
+    let operation = entry.ok_or_else(|| Problem::not_found("operation", id.as_str()))?;
+    let intent = Intent {
+        name: OPERATION.to_owned(),
+        title: format!("Call {id}"),
+        input: Arc::clone(&operation.operation.input),
+        playbook: OPERATION.to_owned(),
+        ..Intent::default()
+    };
+    let written = Written { name: OPERATION.to_owned(), input: None, steps: offer::single(id) };
+    let mut pack = shelved.pack.clone();
+    pack.intents.insert(OPERATION.to_owned(), intent);
+    pack.playbooks.insert(OPERATION.to_owned(), written);
+    Ok(Chosen::of(Arc::new(Shelved { pack, ..shelved.again() }), OPERATION.to_owned()))
+}
+
+/// A call is its caller's alone: to everybody else, there is none.
+async fn check_whose(app: &App, caller: &Caller, run: &RunId) -> Result<(), Problem> {
+    let header = app.own_header(caller, run).await;
+    match header {
+        Ok(header) if caller.handed_in(&header) => Ok(()),
+        _ => Err(Problem::new(
+            Kind::NotFound,
+            "call-not-found",
+            format!("there is no call {run} of yours"),
+        )
+        .next("wait for a call with the credential it was made with")),
+    }
+}
+
+/// What a wait goes on through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Through {
+    Asks,
+    NoAsk,
+}
+
+/// Where a call stands once there is something to say, or the time is over.
+async fn watched(
+    app: &App,
+    caller: &Caller,
+    run: &RunId,
+    (wait_ms, through): (Option<u64>, Through),
+) -> Result<ToolCall, Problem> {
+    let wait_ms = wait_ms.unwrap_or(0).min(WAIT_MAX_MS);
+    let until = Instant::now() + Duration::from_millis(wait_ms);
+    let mut changed = app.feed.watch();
+    loop {
+        let seen = look(app, caller, run).await?;
+        let goes_on = match seen.state {
+            ToolState::Running | ToolState::Held => true,
+            ToolState::PendingApproval => through == Through::Asks,
+            _ => false,
+        };
+        if !goes_on || Instant::now() >= until {
+            return Ok(seen);
+        }
+        let events = runs::entry_of(app, caller, run).await?.next_seq;
+        loop {
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = tokio::time::sleep_until(until) => break,
+            }
+            // Every run of the store rings this bell.
+            if runs::entry_of(app, caller, run).await?.next_seq != events {
+                break;
+            }
+        }
+    }
+}
+
+async fn look(app: &App, caller: &Caller, id: &RunId) -> Result<ToolCall, Problem> {
+    app.check_own(caller, id).await?;
+    // The row first: what it says has happened stands in what is read after it.
+    let entry = runs::entry_of(app, caller, id).await?;
+    let records = app.records(caller, id).await?;
+    let run = app.fold(id, &records).await?;
+    let detail = runs::detail_of(&entry, &run, &records);
+    let state = state_of(&detail, &run);
+    let named = NamedRun { run: id.to_string() };
+    let receipts = receipts::list(app, caller, named).await?.items;
+    Ok(ToolCall {
+        run: id.to_string(),
+        state,
+        because: if state == ToolState::Done { Vec::new() } else { because(&detail, state) },
+        output: detail.output.filter(|_| state == ToolState::Done),
+        caveats: detail.caveats,
+        asks: asks_of(app, &run),
+        receipts: receipts.into_iter().map(|line| line.id).collect(),
+        resume: None,
+    })
+}
+
+fn state_of(detail: &RunDetail, run: &Run) -> ToolState {
+    match detail.run.status.as_str() {
+        "asking" => ToolState::PendingApproval,
+        "paused" | "halted" => ToolState::Held,
+        "succeeded" | "partial" => ToolState::Done,
+        "failed" if said_no(detail) => ToolState::Denied,
+        "failed" => ToolState::Failed,
+        "cancelled" | "rolled_back" | "partly_rolled_back" => ToolState::Cancelled,
+        "needs_person" if run.exceptions().iter().any(|e| e.need == Need::InDoubt) => {
+            ToolState::Unknown
+        }
+        "needs_person" => ToolState::NeedsPerson,
+        _ => ToolState::Running,
+    }
+}
+
+/// Whether a run ended because policy, or a person, said no or nothing.
+fn said_no(detail: &RunDetail) -> bool {
+    detail.run.ended_by.as_ref().is_some_and(|ended| ended.class == "policy_error")
+}
+
+fn because(detail: &RunDetail, state: ToolState) -> Vec<String> {
+    if state.is_open() { Vec::new() } else { gate::reasons(detail) }
+}
+
+fn asks_of(app: &App, run: &Run) -> Vec<ToolAsk> {
+    let asks = run.asks().into_iter().map(|ask| {
+        let needs = ask.requirement.approvals.iter().map(|(role, n)| format!("{n} × {role}"));
+        (ask.id.to_string(), needs.collect(), ask.expires_at)
+    });
+    let questions = run
+        .questions()
+        .into_iter()
+        .map(|question| (question.id.to_string(), vec![question.role], question.expires_at));
+    let told = |(approval, needs, expires_at): (String, Vec<String>, i64)| ToolAsk {
+        url: app.page_of("approvals", &approval),
+        expires_at: rfc3339(expires_at),
+        approval,
+        needs,
+    };
+    asks.chain(questions).map(told).collect()
+}

@@ -1,0 +1,269 @@
+//! `harness mcp`
+
+use std::{io::Read as _, sync::Arc};
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
+    sync::RwLock,
+};
+
+use super::{
+    Outcome, duration_ms,
+    serve::{self, Ends, Listens, Owning},
+};
+use crate::{
+    app::{
+        App, Caller,
+        config::{Config, mcp::picks, parse_listen},
+        host::Lock,
+        ops,
+        problem::{Kind, Problem},
+        speak::{Ask, Speaker, Task, about, over_lines},
+    },
+    cli::{
+        Context,
+        client::{self, Client},
+        screen::{write_err, write_out},
+    },
+};
+
+/// The variable that holds the token of whoever calls: a secret is never an argument.
+const TOKEN: &str = "HARNESS_TOKEN";
+
+/// Bytes between standard input and what reads it.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// How long what was answered may take to be written at the end.
+const OUT_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Serve over standard input and output, or over HTTP
+    Serve(Box<Serve>),
+}
+
+/// `harness mcp serve`.
+#[derive(Debug, ClapArgs)]
+pub struct Serve {
+    /// Serve over HTTP at this address instead, such as 127.0.0.1:7411: at /mcp, with bearer tokens
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "", conflicts_with = "listen")]
+    http: Option<String>,
+    /// Serve pages at this address beside, such as 127.0.0.1:7411: a client that can is sent there to decide
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "")]
+    listen: Option<String>,
+    /// Offer these operations too, such as crm.get_account or crm.*; otherwise those of `mcp.operations`
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    operations: Vec<String>,
+    /// How long a call that waits for a person is held; otherwise `mcp.hold_ms`
+    #[arg(long, value_name = "TIME", value_parser = duration_ms)]
+    hold: Option<u64>,
+}
+
+impl Verb {
+    /// What the command comes to.
+    pub fn outcome(self, context: &Context) -> Outcome {
+        let Self::Serve(args) = self;
+        let context = context.clone();
+        Outcome::Async(Box::pin(async move {
+            match args.http.clone() {
+                Some(address) => over_http(*args, address, context).await,
+                None => over_stdio(*args, context).await,
+            }
+        }))
+    }
+}
+
+impl Serve {
+    fn configure(&self, config: &mut Config) -> Result<(), Problem> {
+        if let Some(address) = self.listen.as_ref().filter(|address| !address.is_empty()) {
+            config.serve.listen = parse_listen(address)?;
+        }
+        if !self.operations.is_empty() {
+            config.mcp.operations = picks(&self.operations)?;
+        }
+        if let Some(hold_ms) = self.hold {
+            config.mcp.hold_ms = hold_ms.min(crate::app::config::mcp::HOLD_MAX_MS);
+        }
+        Ok(())
+    }
+}
+
+async fn over_http(args: Serve, address: String, context: Context) -> Result<u8, Problem> {
+    let mut config = client::load_here(&context.overrides, "MCP is served from the store itself")?;
+    args.configure(&mut config)?;
+    if !address.is_empty() {
+        config.serve.listen = parse_listen(&address)?;
+    }
+    serve::own(config, Listens::Yes, &context).await
+}
+
+async fn over_stdio(args: Serve, context: Context) -> Result<u8, Problem> {
+    let mut ends = Ends::new()?;
+    let (seat, hold_ms) = Seat::take(&args, &context).await?;
+    let seat = Arc::new(seat);
+    if !context.quiet {
+        write_err("serving MCP on standard input and output; it ends with its client");
+    }
+    let speaker = Arc::new(Speaker::new(Arc::clone(&seat), hold_ms));
+    let (output, written) = output();
+    let answered = tokio::select! {
+        () = ends.wait() => Ok(0),
+        ended = over_lines(about(), speaker, (input()?, output)) => match ended {
+            Ok(()) => Ok(0),
+            Err(error) => Err(Problem::usage("not-mcp", error.to_string())
+                .next("this command is started by a client of MCP; `--http` serves several")),
+        },
+    };
+    // What was answered is out before the store is closed.
+    drop(tokio::time::timeout(OUT_WITHIN, written).await);
+    seat.leave().await?;
+    answered
+}
+
+/// Standard input, read by a thread that nobody waits for: a read that never returns holds up no end.
+fn input() -> Result<DuplexStream, Problem> {
+    let (mut to, from) = tokio::io::duplex(PIPE_BYTES);
+    let runtime = tokio::runtime::Handle::current();
+    let read = move || {
+        let mut bytes = vec![0; PIPE_BYTES];
+        let mut stdin = std::io::stdin().lock();
+        while let Ok(count) = stdin.read(&mut bytes) {
+            let piece = bytes.get(..count).unwrap_or_default();
+            if piece.is_empty() || runtime.block_on(to.write_all(piece)).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(read).map(drop).map_err(
+        |error| {
+            Problem::new(Kind::Unexpected, "runtime", format!("cannot start a thread: {error}"))
+        },
+    )?;
+    Ok(from)
+}
+
+/// Standard output, written by a task that ends with what writes to it.
+fn output() -> (DuplexStream, tokio::task::JoinHandle<()>) {
+    let (to, mut from) = tokio::io::duplex(PIPE_BYTES);
+    let written = tokio::spawn(async move {
+        let mut bytes = vec![0; PIPE_BYTES];
+        while let Ok(count) = from.read(&mut bytes).await {
+            let piece = bytes.get(..count).unwrap_or_default();
+            if piece.is_empty() || write_out(piece).is_err() {
+                return;
+            }
+        }
+    });
+    (to, written)
+}
+
+/// A place at the store: its owner, or next to one. Whoever is next to an owner that ends becomes it.
+#[derive(Debug)]
+struct Seat {
+    /// What the store is opened with; none where a server is asked.
+    config: Option<Config>,
+    listens: Listens,
+    token: Option<String>,
+    held: RwLock<Option<Held>>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Own(Owning),
+    Beside(Client),
+}
+
+impl Seat {
+    async fn take(args: &Serve, context: &Context) -> Result<(Self, u64), Problem> {
+        let listens = if args.listen.is_some() { Listens::Yes } else { Listens::No };
+        if context.overrides.server.is_some() {
+            if !args.operations.is_empty() || args.listen.is_some() {
+                return Err(elsewhere("the server's"));
+            }
+            let client = Client::open(&context.overrides).await?;
+            let held = RwLock::new(Some(Held::Beside(client)));
+            let hold_ms = args.hold.unwrap_or(crate::app::config::mcp::HOLD_MS);
+            return Ok((Self { config: None, listens, token: None, held }, hold_ms));
+        }
+        let mut config = client::load(&context.overrides)?;
+        args.configure(&mut config)?;
+        let hold_ms = config.mcp.hold_ms;
+        let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
+        let seat = Self { config: Some(config), listens, token, held: RwLock::new(None) };
+        seat.move_up().await?;
+        let is_beside = matches!(*seat.held.read().await, Some(Held::Beside(_)));
+        if is_beside && !args.operations.is_empty() {
+            return Err(elsewhere("the owner's"));
+        }
+        Ok((seat, hold_ms))
+    }
+
+    /// Becomes the owner where there is none, else sits beside it.
+    async fn move_up(&self) -> Result<(), Problem> {
+        if matches!(*self.held.read().await, Some(Held::Own(_))) {
+            return Ok(());
+        }
+        let Some(config) = &self.config else { return Ok(()) };
+        let mut held = self.held.write().await;
+        if matches!(*held, Some(Held::Own(_))) {
+            return Ok(());
+        }
+        match Lock::take(&config.store)? {
+            Some(lock) => {
+                *held = Some(Held::Own(Owning::begin(config.clone(), lock, self.listens).await?));
+            }
+            None if held.is_some() => {}
+            None if self.token.is_some() => {
+                let detail = format!("{TOKEN} is set, and another process owns the store");
+                return Err(Problem::usage("token-beside-owner", detail)
+                    .next("ask that process with --server, or unset the variable to be `me`"));
+            }
+            None => *held = Some(Held::Beside(Client::of(config.clone()).await?)),
+        }
+        Ok(())
+    }
+
+    /// Whoever calls, looked at again for each call: a token may be revoked meanwhile.
+    async fn caller(&self, app: &App) -> Result<Caller, Problem> {
+        match &self.token {
+            Some(token) => Ok(app.bearer(token).await?.caller),
+            None => Caller::person(app.config(), &app.config().me),
+        }
+    }
+
+    async fn leave(&self) -> Result<(), Problem> {
+        match self.held.write().await.take() {
+            Some(Held::Own(owning)) => owning.close().await,
+            Some(Held::Beside(client)) => client.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Ask for Arc<Seat> {
+    fn ask(&self, op: &'static str, body: Value) -> Task<'_, Result<Value, Problem>> {
+        Box::pin(async move {
+            self.move_up().await?;
+            match &*self.held.read().await {
+                Some(Held::Own(owning)) => {
+                    let caller = self.caller(&owning.app).await?;
+                    ops::call(&owning.app, &caller, op, body).await
+                }
+                Some(Held::Beside(client)) => client.call(op, body).await,
+                None => Err(Problem::new(
+                    Kind::TryAgain,
+                    "shutting-down",
+                    "the process is about to end",
+                )),
+            }
+        })
+    }
+}
+
+fn elsewhere(whose: &str) -> Problem {
+    let detail = format!("what is offered is {whose} to say");
+    Problem::usage("offered-elsewhere", detail).next("name it under `mcp.operations` there")
+}

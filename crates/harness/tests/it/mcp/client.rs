@@ -1,0 +1,230 @@
+//! Clients of MCP that know nothing of ours: lines on a pipe, and bodies over HTTP, in either generation.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, ChildStdin, ChildStdout, Stdio},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{api::Answer, support::Office};
+
+/// Which generation of the protocol is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// 2025-11-25: a handshake, then requests.
+    Before,
+    /// 2026-07-28: every request says all by itself.
+    Now,
+    /// The same, by a client that opens addresses.
+    NowWithPages,
+}
+
+impl Speaks {
+    pub(super) fn version(self) -> &'static str {
+        if self == Self::Before { "2025-11-25" } else { "2026-07-28" }
+    }
+
+    /// What goes with a request.
+    fn dressed(self, mut params: Value) -> Value {
+        if self == Self::Before {
+            return params;
+        }
+        let can = match self {
+            Self::NowWithPages => json!({"elicitation": {"url": {}}}),
+            _ => json!({}),
+        };
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": self.version(),
+            "io.modelcontextprotocol/clientInfo": {"name": "person:mira", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": can,
+        });
+        let kept = params["_meta"].take();
+        params["_meta"] = meta;
+        if let Some(more) = kept.as_object() {
+            for (key, value) in more {
+                params["_meta"][key] = value.clone();
+            }
+        }
+        params
+    }
+}
+
+/// `harness mcp serve` with somebody at its other end; killed when its value goes.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    child: Child,
+    to: Option<ChildStdin>,
+    from: BufReader<ChildStdout>,
+    speaks: Speaks,
+    asked: u64,
+    /// What was said beside answers.
+    pub(super) heard: Vec<Value>,
+}
+
+impl Pipe {
+    pub(super) fn open(office: &Office, speaks: Speaks, words: &[&str]) -> Self {
+        Self::with(office.command(&[&["-q", "mcp", "serve"], words].concat()), speaks)
+    }
+
+    pub(super) fn with(mut command: std::process::Command, speaks: Speaks) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let to = child.stdin.take();
+        let from = BufReader::new(child.stdout.take().unwrap());
+        let mut pipe = Self { child, to, from, speaks, asked: 0, heard: Vec::new() };
+        if speaks == Speaks::Before {
+            let hello = json!({
+                "protocolVersion": speaks.version(), "capabilities": {},
+                "clientInfo": {"name": "person:mira", "version": "1"},
+            });
+            let welcome = pipe.ask("initialize", hello);
+            assert_eq!(welcome["result"]["protocolVersion"], speaks.version(), "{welcome}");
+            pipe.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        }
+        pipe
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn say(&mut self, message: &Value) {
+        writeln!(self.to.as_mut().unwrap(), "{message}").unwrap();
+    }
+
+    /// Asks, and does not wait for the answer; the id.
+    pub(super) fn begin(&mut self, method: &str, params: Value) -> u64 {
+        self.asked += 1;
+        let params = self.speaks.dressed(params);
+        let message =
+            json!({"jsonrpc": "2.0", "id": self.asked, "method": method, "params": params});
+        self.say(&message);
+        self.asked
+    }
+
+    /// The answer to a request.
+    pub(super) fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let mut line = String::new();
+            let count = self.from.read_line(&mut line).unwrap();
+            assert!(count > 0, "it ended: {:?}, {}", self.child.wait(), self.errors());
+            let message: Value =
+                serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            if message["id"] == id {
+                return message;
+            }
+            self.heard.push(message);
+        }
+    }
+
+    fn errors(&mut self) -> String {
+        let mut text = String::new();
+        let from = self.child.stderr.take().unwrap();
+        { from }.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    pub(super) fn ask(&mut self, method: &str, params: Value) -> Value {
+        let id = self.begin(method, params);
+        self.answer(id)
+    }
+
+    /// Calls a tool; its result.
+    #[track_caller]
+    pub(super) fn call(&mut self, tool: &str, arguments: Value) -> Value {
+        let answer = self.ask("tools/call", json!({"name": tool, "arguments": arguments}));
+        assert!(answer["result"].is_object(), "{answer}");
+        answer["result"].clone()
+    }
+
+    pub(super) fn tools(&mut self) -> Vec<Value> {
+        let answer = self.ask("tools/list", json!({}));
+        answer["result"]["tools"].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
+    }
+
+    /// Hangs up; its exit code.
+    pub(super) fn end(mut self) -> i32 {
+        drop(self.to.take());
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+/// One request over HTTP; extra header lines come after the usual ones.
+pub(super) fn post(
+    host: &str,
+    (token, speaks): (&str, Speaks),
+    (method, params): (&str, Value),
+    extra: &[&str],
+) -> Answer {
+    let body =
+        json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": speaks.dressed(params)});
+    let body = body.to_string();
+    let named = |line: &str| extra.iter().any(|extra| extra.to_lowercase().starts_with(line));
+    let mut text = "POST /mcp HTTP/1.1\r\nConnection: close\r\n".to_owned();
+    if !named("host:") {
+        text.push_str(&format!("Host: {host}\r\n"));
+    }
+    if !token.is_empty() {
+        text.push_str(&format!("Authorization: Bearer {token}\r\n"));
+    }
+    text.push_str(&format!(
+        "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n\
+         MCP-Protocol-Version: {}\r\nContent-Length: {}\r\n",
+        speaks.version(),
+        body.len()
+    ));
+    if speaks != Speaks::Before {
+        text.push_str(&format!("Mcp-Method: {method}\r\n"));
+        let name = serde_json::from_str::<Value>(&body).unwrap()["params"]["name"].clone();
+        if let Some(name) = name.as_str() {
+            text.push_str(&format!("Mcp-Name: {name}\r\n"));
+        }
+    }
+    for line in extra {
+        text.push_str(&format!("{line}\r\n"));
+    }
+    read_all(host, format!("{text}\r\n{body}").as_bytes())
+}
+
+/// Sends bytes and reads until the other end hangs up; pieces are put together.
+fn read_all(host: &str, bytes: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(host).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    // Whoever is refused early may find the line closed before everything is sent.
+    let _ = stream.write_all(bytes);
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text);
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let (head, rest) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let mut answer = Answer { status, headers, body: rest.to_owned() };
+    if answer.header("transfer-encoding") == Some("chunked") {
+        answer.body = String::new();
+        let mut rest = rest;
+        while let Some((size, after)) = rest.split_once("\r\n") {
+            let size = usize::from_str_radix(size, 16).unwrap();
+            answer.body.push_str(after.get(..size).unwrap_or(after));
+            rest = after.get(size + 2..).unwrap_or_default();
+        }
+    }
+    answer
+}

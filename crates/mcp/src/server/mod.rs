@@ -1,0 +1,178 @@
+//! A server: what it offers is a [`Desk`], which somebody else implements; how it is spoken is here.
+//!
+//! One desk is one caller. Over standard input there is one for the whole connection; over HTTP whoever answers
+//! requests says for each of them at whose desk it is, so nothing that a client says about itself can matter.
+
+mod http;
+mod seal;
+mod stdio;
+mod wall;
+
+use std::{fmt, future::Future, pin::Pin};
+
+use serde_json::{Map, Value};
+
+pub use self::{
+    http::{Body, Http},
+    seal::{Broken, Seal},
+    stdio::serve,
+    wall::Line,
+};
+
+/// Longest message on a line of standard input, in bytes.
+pub const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest body of a request over HTTP, in bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Tools on one page of a list.
+pub const PAGE_TOOLS: usize = 100;
+
+/// Most tools that one caller is offered; what is beyond is left out.
+pub const TOOLS_MAX: usize = 1_000;
+
+/// Calls of one connection, or over HTTP of one server, under way at a time.
+pub const CALLS_MAX: usize = 128;
+
+/// Largest text or structured part of an answer, in bytes: one event, one line.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What takes a while.
+pub type Task<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who this server is.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What a client's model should know about all of it.
+    pub instructions: String,
+}
+
+/// Something that can be called.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tool {
+    /// What it is called by.
+    pub name: String,
+    /// What people read.
+    pub title: String,
+    /// What a model reads.
+    pub description: String,
+    /// JSON Schema of its arguments: an object.
+    pub input: Map<String, Value>,
+    /// JSON Schema of its structured answer, where it has one.
+    pub output: Option<Map<String, Value>>,
+    /// What is said about its effects.
+    pub hints: Hints,
+}
+
+/// What is said about the effects of a tool. Clients take it as a hint; it holds nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// It changes nothing.
+    pub read_only: bool,
+    /// What it changes may not come back.
+    pub destructive: bool,
+    /// Calling it twice is calling it once.
+    pub idempotent: bool,
+    /// It reaches beyond systems that are declared.
+    pub open_world: bool,
+}
+
+/// A call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Which tool.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+    /// What this server said to give back when the call is repeated. It comes from the client: sealed or worthless.
+    pub state: Option<String>,
+    /// How the client can be sent to a person.
+    pub asks: Asks,
+}
+
+/// How a client can be sent to a person while a call waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// It opens an address and repeats the call afterwards.
+    ByUrl,
+    /// It cannot.
+    No,
+}
+
+/// What a call came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It has an answer.
+    Told(Told),
+    /// A person is asked at an address, and the call is repeated with this state.
+    Open(Open),
+}
+
+/// An answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// What a model reads.
+    pub text: String,
+    /// The same as data: an object.
+    pub structured: Option<Map<String, Value>>,
+    /// Whether it went well.
+    pub ended: Ended,
+    /// Beside the answer, for programs.
+    pub meta: Map<String, Value>,
+}
+
+/// Whether a call went well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ended {
+    /// It did.
+    #[default]
+    Well,
+    /// It did not; the answer says how.
+    Wrong,
+}
+
+/// A person is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Open {
+    /// What is asked, by its id.
+    pub id: String,
+    /// Where it is answered.
+    pub url: String,
+    /// One sentence.
+    pub message: String,
+    /// To be given back; sealed by whoever made it.
+    pub state: String,
+    /// Beside the question, for programs.
+    pub meta: Map<String, Value>,
+}
+
+/// A call that is no call: an error of the protocol, which a model may not be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What sort.
+    pub kind: Refused,
+    /// One sentence.
+    pub message: String,
+}
+
+/// What sort of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The request makes no sense, or names no tool.
+    Request,
+    /// It is our fault, or it may work later.
+    Here,
+}
+
+/// What is offered to one caller.
+pub trait Desk: Send + Sync + fmt::Debug + 'static {
+    /// Everything that can be called.
+    fn tools(&self) -> Task<'_, Result<Vec<Tool>, Refusal>>;
+
+    /// Makes a call. A client that cancels is heard at the line; the call ends as the desk thinks right.
+    fn call<'a>(&'a self, call: Call, line: &'a Line) -> Task<'a, Result<Answer, Refusal>>;
+}
