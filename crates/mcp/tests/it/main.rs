@@ -1,1 +1,6 @@
 //! MCP, from outside.
+
+mod client;
+mod hostile;
+#[path = "../../examples/mcp-fixture/server.rs"]
+mod server;
