@@ -101,7 +101,7 @@ pub fn is_keyword(name: &str) -> bool {
 /// What keeps a schema from being used, with where; `None` when it can be.
 #[must_use]
 pub fn schema_problem(schema: &Value) -> Option<String> {
-    compile(schema).err().map(|(at, message)| unfit(&at, &message))
+    check_schema(schema).into_iter().next().map(|(at, what, _)| format!("{at}: {what}"))
 }
 
 /// The first violation of a value, unknown fields before the rest; for schemas that are used once.

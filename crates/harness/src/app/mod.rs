@@ -53,6 +53,7 @@ pub mod rollbacks;
 pub mod runs;
 pub mod sandbox;
 pub mod secrets;
+pub mod servers;
 pub mod shelf;
 pub mod sinks;
 pub mod snapshots;

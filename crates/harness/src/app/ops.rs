@@ -13,7 +13,8 @@ use super::{
     doctor, drill, egress, exceptions, explain, export, failures, gate, halts, identity, imports,
     intents, kit, kpis, ledger, migration, packs, policies, previews,
     problem::{Kind, Problem},
-    receipts, rollbacks, runs, sandbox, secrets, sinks, snapshots, timeline, work, workers,
+    receipts, rollbacks, runs, sandbox, secrets, servers, sinks, snapshots, timeline, work,
+    workers,
 };
 
 /// Deepest nesting of a request: what is accepted from outside at all.
@@ -319,6 +320,8 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("secret-removed".to_owned(), removed);
     let drafted = published::<imports::ConnectorDraft>("harness.connector-draft/v1");
     all.insert("connector-draft".to_owned(), drafted);
+    let difference = published::<servers::ServerDifference>("harness.mcp-difference/v1");
+    all.insert("mcp-difference".to_owned(), difference);
     let signed = published::<packs::PackSigned>("harness.pack-signed/v1");
     all.insert("pack-signed".to_owned(), signed);
     all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());

@@ -16,6 +16,7 @@ mod halt;
 mod install;
 mod intent;
 mod kit;
+mod mcp_client;
 mod pack;
 mod plan;
 mod policy;
@@ -147,6 +148,9 @@ pub enum Noun {
     /// Connectors: draft one from what describes a system
     #[command(subcommand)]
     Connector(connector::Verb),
+    /// Servers of the Model Context Protocol as connectors: draft one, see what changed, accept it
+    #[command(subcommand)]
+    Mcp(mcp_client::Verb),
     /// Rules: check, explain, matrix
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -211,6 +215,7 @@ impl Noun {
             Self::Receipt(verb) => verb.outcome(),
             Self::Pack(verb) => verb.outcome(context),
             Self::Connector(verb) => verb.outcome(),
+            Self::Mcp(verb) => verb.outcome(context),
             Self::Policy(verb) => verb.outcome(),
             Self::Kpi(verb) => verb.outcome(),
             Self::Explain(args) => args.outcome(),
