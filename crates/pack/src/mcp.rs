@@ -22,7 +22,9 @@ pub(crate) fn read_request(request: &mut Fields<'_, '_>, binding: &mut Map<Strin
     binding.insert("do".into(), json!(errand));
     match errand {
         "read" => {
-            if let Some(pointer) = request.pointer("uri") {
+            let reader = request.reader;
+            if let Some(pointer) = request.need("uri").and_then(|node| reader.pointer(node, "uri"))
+            {
                 binding.insert("uri".into(), json!(pointer));
             }
         }

@@ -170,8 +170,10 @@ fn judge(
             &about,
         );
     }
-    if input(tool) != tool.input
-        || tool.output.as_ref().is_some_and(|schema| output(tool) != *schema)
+    // Which dialect a schema is written in is no part of what it says.
+    let whole = |schema: &Value| kept(schema, &|_| true);
+    if input(tool) != whole(&tool.input)
+        || tool.output.as_ref().is_some_and(|schema| output(tool) != whole(schema))
     {
         drafted.decide(
             "part of its schemas cannot stand in a pack and was left out: the server checks the rest",
