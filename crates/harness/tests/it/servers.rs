@@ -375,7 +375,7 @@ fn failures_of_tools_are_told_apart_and_stay_there() {
 
 /// C130: an agent uses the tools of a server through the same gate: a read at once, a write when a person agreed.
 #[test]
-#[ignore = "its write did not ask: to be looked at"]
+#[ignore = "its write is refused before policy, so nobody is asked: why is to be looked at"]
 fn an_agent_calls_tools_of_a_server_and_a_person_agrees_to_its_write() {
     let shop = Shop::open();
     if !shop.is_held() {
