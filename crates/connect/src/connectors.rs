@@ -22,23 +22,23 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
+    binding::{Binding, compile},
     blob::BlobSink,
-    builtin::Builtin,
     call::{Arrived, Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
     checks::{check_expected, check_whole},
     circuit::CircuitRule,
     clock::Clock,
     error::{Error, hint},
-    folder::{Folder, Hand},
+    folder::Folder,
     gauge::{Health, Moment},
     hook::{self, Hook},
     http,
     ingest::{Pick, Received, Rules, ingest},
-    mail,
-    outside::{self, Outside},
+    mail, mcp,
+    outside::Outside,
     pages::Runner,
     people::People,
-    process::{Program, Tool},
+    process::Program,
     read::Reader,
     redact::Redactor,
     secret::{Secrets, Vault},
@@ -59,10 +59,6 @@ const NOTICE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Most compiled bindings that are kept.
 const COMPILED_MAX: usize = 4_096;
-
-/// Connector kinds, as bindings spell them.
-const KINDS: [&str; 9] =
-    ["http", "sql", "mail", "process", "folder", "web", "worker", "builtin", "outside"];
 
 /// What the host gives: clocks, the schema validator and a place for large results.
 #[derive(Clone, Debug)]
@@ -106,36 +102,6 @@ pub struct Connectors {
 struct Compiled {
     operation: Arc<Operation>,
     binding: Arc<Binding>,
-}
-
-#[derive(Debug)]
-pub(crate) enum Binding {
-    Http(Box<http::Route>),
-    Sql(sql::Query),
-    Mail(mail::Sender),
-    Process(Tool),
-    Folder(Hand),
-    Web(Runner),
-    Worker(Chore),
-    Builtin(Builtin),
-    Hook(Hook),
-    Outside,
-}
-
-impl Binding {
-    /// The declared system it calls; none for what is built in.
-    fn system(&self) -> Option<&str> {
-        match self {
-            Self::Http(route) => Some(&route.system),
-            Self::Sql(query) => Some(&query.system),
-            Self::Mail(sender) => Some(&sender.system),
-            Self::Process(tool) => Some(&tool.system),
-            Self::Folder(hand) => Some(&hand.system),
-            Self::Web(runner) => Some(&runner.system),
-            Self::Worker(chore) => Some(&chore.system),
-            Self::Builtin(_) | Self::Hook(_) | Self::Outside => None,
-        }
-    }
 }
 
 impl Connectors {
@@ -190,6 +156,7 @@ impl Connectors {
             Binding::Folder(_) => &["folder"],
             Binding::Web(_) => &["web"],
             Binding::Worker(_) => &["worker"],
+            Binding::Mcp(_) => &["mcp"],
             Binding::Builtin(_) | Binding::Hook(_) | Binding::Outside => &[],
         };
         let Some(name) = binding.system() else { return Ok(()) };
@@ -410,6 +377,7 @@ impl Connectors {
                 let value = folder.call(hand, (call, &self.around()), departure).await?;
                 Ok((Received::Value(value).into(), hand.pick()))
             }
+            Binding::Mcp(errand) => self.ask_server(errand, call, departure).await,
             Binding::Web(runner) => {
                 let value = self.run_errand(runner, call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
@@ -430,6 +398,37 @@ impl Connectors {
         let (vault, sink) = (&self.vault, self.host.blobs.as_deref());
         let redactor = self.redactor_of(call);
         http::call(route, call, &http::Wire { clients, vault, sink, departure, redactor }).await
+    }
+
+    async fn ask_server<'b>(
+        &self,
+        errand: &'b mcp::Errand,
+        call: &Call,
+        departure: &Departure,
+    ) -> Result<(Arrived, Pick<'b>), Failure> {
+        let target = self.target(&errand.system)?;
+        let _turn = self.enter((&errand.system, target, &target.turns), call, departure).await?;
+        let servers = target.servers.as_ref().ok_or_else(|| wrong_kind(&errand.system))?;
+        let (sink, redactor) = (self.host.blobs.as_deref(), self.redactor_of(call));
+        let wire = mcp::Wire { departure, sink, redactor, validate: &*self.host.validate };
+        let arrived = servers.call(errand, (call, &self.around()), &wire).await?;
+        Ok((arrived, errand.pick()))
+    }
+
+    /// Who a declared server of the Model Context Protocol is, and which tools it has now.
+    ///
+    /// # Errors
+    /// That it is none, or why it gave no sound list.
+    pub async fn look(&self, system: &str) -> Result<mcp::Listing, Failure> {
+        let target = self.target(system)?;
+        let servers = target.servers.as_ref().ok_or_else(|| wrong_kind(system))?;
+        let turn = target.turns.acquire().await;
+        let _turn = turn.map_err(|_| refuse("the system is being shut down"))?;
+        let listing = servers.look(&self.around()).await;
+        listing.map_err(|failure| {
+            let message = self.vault.redactor().scrub_text(&failure.message);
+            Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
+        })
     }
 
     /// One job for a worker. It takes no turn: a line of its own bounds what waits, and nothing leaves before a worker
@@ -499,7 +498,8 @@ impl Connectors {
         self.targets.iter().filter_map(|(name, target)| {
             let program = target.program.as_ref().map(Program::held);
             let shell = || target.folder.as_ref().and_then(Folder::held);
-            Some((name.as_str(), program.or_else(shell)?))
+            let server = || target.servers.as_ref().and_then(mcp::Servers::held);
+            Some((name.as_str(), program.or_else(shell).or_else(server)?))
         })
     }
 
@@ -552,29 +552,6 @@ async fn withdrawn(departure: &Departure) -> Failure {
     }
     fail(Class::Unavailable, Landed::No, "withdrawn: the run was cancelled before the call left")
 }
-
-fn compile(operation: &Operation) -> Result<Binding, Error> {
-    let binding = Reader::of(operation)?;
-    match binding.text("kind")? {
-        "http" => {
-            http::Route::compile(&binding, operation).map(|route| Binding::Http(Box::new(route)))
-        }
-        "sql" => sql::Query::compile(&binding, operation).map(Binding::Sql),
-        "mail" => mail::Sender::compile(&binding, operation).map(Binding::Mail),
-        "process" => Tool::compile(&binding).map(Binding::Process),
-        "folder" => Hand::compile(&binding, operation).map(Binding::Folder),
-        "web" => Runner::compile(&binding, operation).map(Binding::Web),
-        "worker" => Chore::compile(&binding).map(Binding::Worker),
-        "builtin" => Builtin::compile(&binding, operation).map(Binding::Builtin),
-        // Not among the kinds that are suggested: no pack declares one.
-        "hook" => Hook::compile(&binding, operation).map(Binding::Hook),
-        "outside" => outside::compile(&binding).map(|()| Binding::Outside),
-        other => {
-            Err(binding.error("kind", format!("no connector kind `{other}`{}", hint(other, KINDS))))
-        }
-    }
-}
-
 fn wrong_kind(system: &str) -> Failure {
     refuse(format!("system `{system}` is of another kind than the binding needs"))
 }

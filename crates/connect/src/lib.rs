@@ -1,6 +1,6 @@
 //! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP), `process` (programs in a
 //! sandbox), `folder` (files and a shell), `web` (pages and searching), `worker` (jobs that applications come for),
-//! `builtin` and the operator's hooks,
+//! `mcp` (servers of the Model Context Protocol), `builtin` and the operator's hooks,
 //! behind `kernel::port::Connector`; secret references; and [`ingest::ingest`], which every outside byte passes.
 //!
 //! It must not know: planners, policy, packs, the journal. It reads what to do from a
@@ -16,6 +16,7 @@
 
 pub mod apart;
 pub mod artifact;
+mod binding;
 pub mod blob;
 mod builtin;
 mod calculator;
@@ -35,6 +36,7 @@ mod http;
 pub mod ingest;
 mod jobs;
 mod mail;
+pub mod mcp;
 pub mod outside;
 pub mod outward;
 pub mod pace;
@@ -69,8 +71,8 @@ pub use jobs::Served;
 pub use mail::Notice;
 pub use secret::Secrets;
 pub use system::{
-    Apart, CodeRules, ContainerRules, FolderSystem, Language, ProcessSystem, Search, ShellRules,
-    System, Systems, WebSystem, WorkerSystem,
+    Apart, CodeRules, ContainerRules, FolderSystem, Language, McpHeader, McpSystem, ProcessSystem,
+    Search, ShellRules, System, Systems, WebSystem, WorkerSystem,
 };
 pub use tap::Listen;
 pub use way_out::Traffic;

@@ -30,7 +30,7 @@ use crate::{
     secret::Vault,
     started::{SAID_MAX_CHARS, Walls, ending, how_it_ended},
     system::ProcessSystem,
-    way_out::{Around, WayOut},
+    way_out::{Around, Opened, WayOut},
 };
 
 /// The contract between the harness and the program: what it reads.
@@ -150,9 +150,30 @@ impl Program {
 
     /// The profile of one call: no longer than the call, and with the secrets as they are now.
     fn profile_of(&self, call: &Call, vault: &Vault) -> Result<Profile, Failure> {
-        let mut profile = self.profile.clone();
+        let mut profile = self.whole_profile(vault)?;
         let most = u64::from(call.operation.timeout_ms);
         profile.limits.deadline_ms = profile.limits.deadline_ms.min(most.max(1));
+        Ok(profile)
+    }
+
+    /// What it is and the walls around it, for one that is started for more than one call.
+    pub(crate) fn parts(&self) -> (Walls, Vec<String>) {
+        (self.walls.clone(), self.run.clone())
+    }
+
+    /// Opens its way out, and puts it into the profile.
+    pub(crate) fn open(
+        &self,
+        call: &Call,
+        around: &Around<'_>,
+        profile: &mut Profile,
+    ) -> Result<Opened, Failure> {
+        self.out.open(call, around, profile)
+    }
+
+    /// The profile, with the secrets as they are now.
+    pub(crate) fn whole_profile(&self, vault: &Vault) -> Result<Profile, Failure> {
+        let mut profile = self.profile.clone();
         for (variable, secret) in &self.secrets {
             let value = vault.resolve(secret, &Use::by(&self.name));
             let value = value.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;

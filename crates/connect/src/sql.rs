@@ -201,7 +201,8 @@ pub(crate) async fn call(query: &Query, call: &Call, wire: &Wire<'_>) -> Result<
         | System::Process(_)
         | System::Folder(_)
         | System::Web(_)
-        | System::Worker(_) => Err(refuse(format!("system `{}` is no database", query.system))),
+        | System::Worker(_)
+        | System::Mcp(_) => Err(refuse(format!("system `{}` is no database", query.system))),
     }
 }
 

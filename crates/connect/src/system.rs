@@ -83,6 +83,81 @@ pub enum System {
     Web(Box<WebSystem>),
     /// Workers of an application, which come for their jobs.
     Worker(Box<WorkerSystem>),
+    /// A server of the Model Context Protocol: a program in a sandbox, or an address.
+    Mcp(Box<McpSystem>),
+}
+
+/// A server of the Model Context Protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpSystem {
+    /// The program and its arguments; the program by its absolute path, or by a name that the profile's `PATH` finds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run: Vec<String>,
+    /// Its address, where it is no program of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// How much stands between its program and this machine: `isolated` or `container`; absent = `isolated`.
+    #[serde(default = "isolated")]
+    pub tier: Tier,
+    /// What its program runs on where the tier is `container`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRules>,
+    /// What its program may reach; absent = the system's libraries and an empty temporary folder. Its time is how long
+    /// one is kept before another is started.
+    #[serde(default)]
+    pub profile: Profile,
+    /// What its program may ask of the outside, by way of a proxy that is its only way out; absent = nothing.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub egress: Rules,
+    /// Variables of its program's environment that hold secrets, by name of the secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
+    /// Headers of every request to its address that hold secrets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, McpHeader>,
+    /// How often it may be called, over all runs; absent = as often as it bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// What is personal and taken out of its answers; absent = `["card"]`.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub redact: Personal,
+}
+
+/// A header that holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpHeader {
+    /// Name of the secret.
+    pub secret: String,
+    /// What stands before it, such as `Bearer `.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+}
+
+impl McpSystem {
+    /// One that says nothing beyond its program.
+    #[must_use]
+    pub fn of_program(run: Vec<String>) -> Self {
+        Self {
+            run,
+            url: None,
+            tier: isolated(),
+            container: None,
+            profile: Profile::default(),
+            egress: Rules::default(),
+            secrets: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            rate: None,
+            redact: Personal::default(),
+        }
+    }
+
+    /// One that says nothing beyond its address.
+    #[must_use]
+    pub fn at(url: String) -> Self {
+        Self { url: Some(url), ..Self::of_program(Vec::new()) }
+    }
 }
 
 /// Who comes for jobs, and how long is waited for them.
@@ -331,6 +406,7 @@ impl System {
             Self::Folder(folder) => folder.rate,
             Self::Web(web) => web.rate,
             Self::Worker(worker) => worker.rate,
+            Self::Mcp(server) => server.rate,
         }
     }
 
@@ -346,6 +422,7 @@ impl System {
             Self::Folder(folder) => folder.redact,
             Self::Web(web) => web.redact,
             Self::Worker(worker) => worker.redact,
+            Self::Mcp(server) => server.redact,
         }
     }
 
@@ -361,6 +438,7 @@ impl System {
             Self::Folder(_) => "folder",
             Self::Web(_) => "web",
             Self::Worker(_) => "worker",
+            Self::Mcp(_) => "mcp",
         }
     }
 }

@@ -9,12 +9,14 @@ use tokio::sync::Semaphore;
 
 use crate::{
     CircuitRule,
+    binding::Binding,
     checks::{check_rate, check_system},
-    connectors::{Binding, CONCURRENT_PER_SYSTEM_MAX},
+    connectors::CONCURRENT_PER_SYSTEM_MAX,
     error::Error,
     folder::Folder,
     gauge::Gauge,
     http,
+    mcp::Servers,
     pages::Pages,
     process::Program,
     secret::Vault,
@@ -34,6 +36,7 @@ pub(crate) struct Target {
     pub(crate) folder: Option<Folder>,
     pub(crate) pages: Option<Pages>,
     pub(crate) desk: Option<Desk>,
+    pub(crate) servers: Option<Servers>,
     gauge: Mutex<Gauge>,
 }
 
@@ -70,16 +73,21 @@ impl Target {
             System::Worker(declared) => Some(Desk::new(name, declared)?),
             _ => None,
         };
+        let servers = match &system {
+            System::Mcp(declared) => Some(Servers::new(name, declared, vault)?),
+            _ => None,
+        };
         let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
         let commands = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
         let gauge = Mutex::new(Gauge::new(circuit, system.rate()));
-        Ok(Self { system, turns, commands, clients, program, folder, pages, desk, gauge })
+        Ok(Self { system, turns, commands, clients, program, folder, pages, desk, servers, gauge })
     }
 
     /// Whether what this binding calls has a way out.
     pub(crate) fn lets_out(&self, binding: &Binding) -> bool {
         match binding {
             Binding::Process(_) => self.program.as_ref().is_some_and(Program::has_way_out),
+            Binding::Mcp(_) => self.servers.as_ref().is_some_and(Servers::has_way_out),
             Binding::Folder(hand) => {
                 self.folder.as_ref().is_some_and(|folder| folder.has_way_out(hand))
             }

@@ -15,12 +15,12 @@
 mod body;
 mod document;
 mod draft;
-mod name;
+pub mod name;
 mod operation;
 mod parameter;
 mod schema;
 mod security;
-mod write;
+pub mod write;
 
 pub use document::{OPERATIONS_MAX, Refused};
 pub use draft::{Decision, Draft, File, LeftOut, Options, draft};

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 const NAME_MAX: usize = 64;
 
 /// A name of small letters, digits and `_`, a letter first: `getPetById` is `get_pet_by_id`.
-pub(crate) fn name_of(text: &str) -> String {
+#[must_use]
+pub fn name_of(text: &str) -> String {
     let mut name = String::new();
     let chars: Vec<char> = text.chars().collect();
     for (index, c) in chars.iter().enumerate() {
@@ -34,7 +35,7 @@ pub(crate) fn name_of(text: &str) -> String {
 }
 
 /// The name, or the name with the first number from 2 that nobody has; it is taken then.
-pub(crate) fn take_free(name: &str, taken: &mut BTreeSet<String>) -> String {
+pub fn take_free(name: &str, taken: &mut BTreeSet<String>) -> String {
     let mut free = name.to_owned();
     let mut number = 2_usize;
     while !taken.insert(free.clone()) {

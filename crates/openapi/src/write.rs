@@ -15,19 +15,25 @@ const FIRST: [&str; 7] =
 
 /// A value with the order of its keys.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Node {
+pub enum Node {
+    /// A scalar.
     One(Value),
+    /// A list.
     List(Vec<Node>),
+    /// A map, in this order.
     Map(Vec<(String, Node)>),
 }
 
 impl Node {
-    pub(crate) fn text(text: impl Into<String>) -> Self {
+    /// A text.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
         Self::One(Value::String(text.into()))
     }
 
     /// A schema, its keys in the order in which people read them.
-    pub(crate) fn schema(value: &Value) -> Self {
+    #[must_use]
+    pub fn schema(value: &Value) -> Self {
         Self::of(value, Keys::Keywords)
     }
 
@@ -51,7 +57,8 @@ impl Node {
     }
 
     /// How many values it holds, keys among them: what a reader of packs counts.
-    pub(crate) fn count(&self) -> usize {
+    #[must_use]
+    pub fn count(&self) -> usize {
         match self {
             Self::One(_) => 1,
             Self::List(items) => 1 + items.iter().map(Self::count).sum::<usize>(),
@@ -131,9 +138,18 @@ fn rank(key: &str) -> usize {
 }
 
 /// A map as a file.
-pub(crate) fn file(entries: &[(String, Node)]) -> String {
+#[must_use]
+pub fn file(entries: &[(String, Node)]) -> String {
     let mut text = String::new();
     write_entries(entries, 0, &mut text);
+    text
+}
+
+/// Entries of a map as they stand in a file, so far to the right.
+#[must_use]
+pub fn block(entries: &[(String, Node)], indent: usize) -> String {
+    let mut text = String::new();
+    write_entries(entries, indent, &mut text);
     text
 }
 

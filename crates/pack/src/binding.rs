@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     connector::Shared,
+    mcp,
     model::ConnectorKind,
     problem::did_you_mean,
     read::{Fields, Reader, cut},
@@ -157,6 +158,7 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
                 binding.insert("task".into(), json!(request.need_text("task")));
                 read_picks(&mut request, &mut binding);
             }
+            ConnectorKind::Mcp => mcp::read_request(&mut request, &mut binding),
             ConnectorKind::Builtin => read_builtin(&mut request, &mut binding),
             ConnectorKind::Outside => {}
         }
@@ -238,7 +240,7 @@ fn read_http(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>, sha
 }
 
 /// Where in an answer the output stands, and the target's own id.
-fn read_picks(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) {
+pub(crate) fn read_picks(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) {
     for name in ["result", "external_ref"] {
         if let Some(pointer) = request.pointer(name) {
             binding.insert(name.into(), json!(pointer));

@@ -32,7 +32,7 @@ pub(crate) const OPERATIONS_MAX: usize = 200;
 /// Most calls that a rate may count: each is remembered for as long as the rate says.
 const RATE_CALLS_MAX: i64 = 10_000;
 
-const KINDS: [(&str, ConnectorKind); 9] = [
+const KINDS: [(&str, ConnectorKind); 10] = [
     ("http", ConnectorKind::Http),
     ("sql", ConnectorKind::Sql),
     ("mail", ConnectorKind::Mail),
@@ -40,6 +40,7 @@ const KINDS: [(&str, ConnectorKind); 9] = [
     ("folder", ConnectorKind::Folder),
     ("web", ConnectorKind::Web),
     ("worker", ConnectorKind::Worker),
+    ("mcp", ConnectorKind::Mcp),
     ("builtin", ConnectorKind::Builtin),
     ("outside", ConnectorKind::Outside),
 ];
@@ -135,7 +136,8 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
         | ConnectorKind::Process
         | ConnectorKind::Folder
         | ConnectorKind::Web
-        | ConnectorKind::Worker => Some(fields.need_name("system")),
+        | ConnectorKind::Worker
+        | ConnectorKind::Mcp => Some(fields.need_name("system")),
     };
     let auth = fields.get("auth").and_then(|node| read_auth(node, reader));
     let mut shared = Shared {
@@ -279,6 +281,7 @@ fn read_facts(fields: &mut Fields<'_, '_>, kind: ConnectorKind) -> Facts {
             | ConnectorKind::Folder
             | ConnectorKind::Web
             | ConnectorKind::Worker
+            | ConnectorKind::Mcp
             | ConnectorKind::Builtin,
             None | Some(Flag::No),
         ) => false,

@@ -27,6 +27,7 @@ mod keyword;
 mod kpi;
 mod load;
 mod manifest;
+mod mcp;
 mod model;
 mod narrow;
 mod policy;
@@ -53,7 +54,7 @@ pub use model::{
 pub use problem::{Place, Problem, nearest};
 pub use recovery::{EffectOf, merged};
 pub use route::{Candidate, Request, Routed, Router};
-pub use schema::Schemas;
+pub use schema::{Schemas, is_keyword, schema_problem};
 pub use skill::read_skill;
 pub use usual::Usual;
 pub use yaml::{NESTING_MAX, NODES_MAX, yaml_value, yaml_value_within};

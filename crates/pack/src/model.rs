@@ -168,6 +168,8 @@ pub enum ConnectorKind {
     Web,
     /// Jobs that workers of an application come for.
     Worker,
+    /// A server of the Model Context Protocol.
+    Mcp,
     /// Built into the harness.
     Builtin,
     /// Made by whoever asked: an agent that is not ours, with tools of its own.
@@ -186,6 +188,7 @@ impl ConnectorKind {
             Self::Folder => "folder",
             Self::Web => "web",
             Self::Worker => "worker",
+            Self::Mcp => "mcp",
             Self::Builtin => "builtin",
             Self::Outside => "outside",
         }

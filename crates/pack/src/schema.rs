@@ -92,6 +92,18 @@ fn compile(schema: &Value) -> Result<Validator, (String, String)> {
         .map_err(|error| (error.instance_path().as_str().to_owned(), error.masked().to_string()))
 }
 
+/// Whether a keyword may stand in a schema of a pack.
+#[must_use]
+pub fn is_keyword(name: &str) -> bool {
+    KEYWORDS.contains(&name) || MORE_KEYWORDS.contains(&name)
+}
+
+/// What keeps a schema from being used, with where; `None` when it can be.
+#[must_use]
+pub fn schema_problem(schema: &Value) -> Option<String> {
+    check_schema(schema).into_iter().next().map(|(at, what, _)| format!("{at}: {what}"))
+}
+
 /// The first violation of a value, unknown fields before the rest; for schemas that are used once.
 pub(crate) fn violation_once(schema: &Value, value: &Value) -> Option<Violation> {
     let validator = compile(schema).ok()?;

@@ -37,6 +37,9 @@ impl Connectors {
         for folder in self.targets.values().filter_map(|target| target.folder.as_ref()) {
             folder.over(tenant, run);
         }
+        for servers in self.targets.values().filter_map(|target| target.servers.as_ref()) {
+            servers.over(tenant, run);
+        }
     }
 
     /// Jobs of a run with this number that may be reached at the port at which they listen, by system.

@@ -17,6 +17,7 @@ use super::{
     parse_id,
     problem::{Kind, Problem},
     tools::About,
+    value,
 };
 use table::{Agent, Use};
 
@@ -109,8 +110,12 @@ pub async fn hook(app: &App, caller: &Caller, request: HookEvent) -> Result<Hook
     match name.as_str() {
         "PreToolUse" => before(app, caller, (agent, &seen), request.wait_ms).await,
         "PermissionRequest" => permission(app, caller, (agent, &seen)).await,
-        "PostToolUse" => after(app, caller, &seen, ("well", &request.event["tool_response"])).await,
-        "PostToolUseFailure" => after(app, caller, &seen, ("badly", &request.event["error"])).await,
+        "PostToolUse" => {
+            after(app, caller, &seen, ("well", value::at(&request.event, "/tool_response"))).await
+        }
+        "PostToolUseFailure" => {
+            after(app, caller, &seen, ("badly", value::at(&request.event, "/error"))).await
+        }
         other => {
             let shown: String = other.chars().take(60).collect();
             Err(Problem::usage("unknown-event", format!("`{shown}` is no event that is judged"))

@@ -7,6 +7,7 @@ mod models;
 mod network;
 pub mod notify;
 mod oidc;
+mod people;
 mod redaction;
 mod serve;
 
@@ -394,13 +395,11 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     let operator_policies: Vec<PathBuf> = file.policy.operator.iter().map(absolute).collect();
     note("policy.operator", list(&operator_policies), from(!operator_policies.is_empty()));
 
-    let people = people_of(&file);
-    let first = || people.keys().next().cloned().unwrap_or_default();
-    let me = overrides.person.clone().or_else(|| file.me.clone()).unwrap_or_else(first);
+    let people = people::of(&file);
+    let me = people::me(overrides.person.as_ref().or(file.me.as_ref()), &people);
     let me_origin = if overrides.person.is_some() { "flag" } else { from(file.me.is_some()) };
     note("me", me.clone(), me_origin);
-    let names = people.keys().cloned().collect::<Vec<_>>().join(", ");
-    note("people", names, from(!file.people.is_empty()));
+    note("people", people::names(&people), from(!file.people.is_empty()));
 
     let [receipt_key, secrets_key] = keys_of(&file, place, &mut note);
     // Whoever signs in through a provider is somebody else, too.
@@ -453,15 +452,6 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
 }
 
 /// People by name; where nobody is declared, whoever sits at the terminal may do everything.
-fn people_of(file: &File) -> BTreeMap<String, Person> {
-    let mut people = file.people.clone();
-    if people.is_empty() {
-        let roles = ["admin", "approver", "finance", "operator", "owner"].map(str::to_owned);
-        people.insert("me".to_owned(), Person { roles: roles.to_vec() });
-    }
-    people
-}
-
 /// Publishers with their keys, or with where those are.
 fn publishers_of(file: &File, place: &Place) -> BTreeMap<String, String> {
     let each = file.publishers.iter();

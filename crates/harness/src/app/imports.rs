@@ -49,6 +49,9 @@ pub struct ConnectorDraft {
     pub decisions: Vec<DraftDecision>,
     /// What is not in the files, and why.
     pub left_out: Vec<DraftLeftOut>,
+    /// The system as it stands in `harness.toml`, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
 }
 
 /// A file of a draft.
@@ -105,10 +108,11 @@ pub fn openapi(wanted: &Wanted) -> Result<ConnectorDraft, Problem> {
             .map(|one| DraftDecision { text: one.text, about: one.about })
             .collect(),
         left_out: left_out.map(|one| DraftLeftOut { place: one.place, why: one.why }).collect(),
+        system: None,
     })
 }
 
-fn check_name(name: &str) -> Result<(), Problem> {
+pub(super) fn check_name(name: &str) -> Result<(), Problem> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
     let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.len() <= NAME_MAX

@@ -58,6 +58,7 @@ pub mod runs;
 pub mod sandbox;
 pub mod sbom;
 pub mod secrets;
+pub mod servers;
 pub mod shelf;
 pub mod sinks;
 pub mod snapshots;

@@ -13,8 +13,8 @@ use super::{
     doctor, drill, egress, exceptions, explain, export, failures, gate, halts, identity, imports,
     intents, kit, kpis, leases, ledger, lock, migration, packs, policies, previews,
     problem::{Kind, Problem},
-    receipts, reveals, rollbacks, runs, sandbox, secrets, sinks, snapshots, timeline, tools, work,
-    workers,
+    receipts, reveals, rollbacks, runs, sandbox, secrets, servers, sinks, snapshots, timeline,
+    tools, work, workers,
 };
 
 /// Deepest nesting of a request: what is accepted from outside at all.
@@ -334,6 +334,8 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("pack-lock".to_owned(), locked);
     let drafted = published::<imports::ConnectorDraft>("harness.connector-draft/v1");
     all.insert("connector-draft".to_owned(), drafted);
+    let difference = published::<servers::ServerDifference>("harness.mcp-difference/v1");
+    all.insert("mcp-difference".to_owned(), difference);
     let signed = published::<packs::PackSigned>("harness.pack-signed/v1");
     all.insert("pack-signed".to_owned(), signed);
     all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());

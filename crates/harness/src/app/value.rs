@@ -121,6 +121,12 @@ fn in_words(value: &Value) -> String {
     }
 }
 
+/// What stands at a JSON Pointer; null where nothing does.
+#[must_use]
+pub fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
 /// One value as one line of plain text, with invisible characters made visible.
 #[must_use]
 pub fn plain(value: &Value) -> String {

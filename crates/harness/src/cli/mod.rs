@@ -235,6 +235,11 @@ fn start_log(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("HARNESS_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    // It repeats what servers said, which is nobody's word but theirs; what matters of it is told as a failure.
+    let filter = match "rmcp=off".parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(_) => filter,
+    };
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     let log = log.with_writer(|| Log::new(std::io::stderr()));
     // A second start in one process keeps the first.

@@ -61,6 +61,8 @@ mod reads;
 #[cfg(test)]
 mod recover;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod storm;
 #[cfg(test)]
 mod support;

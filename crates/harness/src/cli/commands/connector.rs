@@ -60,7 +60,8 @@ impl Verb {
     }
 }
 
-fn drafted(answer: &Value, screen: &mut Screen) {
+/// A draft for people.
+pub(super) fn drafted(answer: &Value, screen: &mut Screen) {
     let files = render::list(answer, "/files");
     screen.heading(&format!("drafted from {}", render::text(answer, "/title")));
     for file in &files {
@@ -92,6 +93,10 @@ fn drafted(answer: &Value, screen: &mut Screen) {
     }
     for one in left_out {
         screen.line(&format!("- {}: {}", render::text(one, "/place"), render::text(one, "/why")));
+    }
+    if let Some(system) = answer.get("system").and_then(Value::as_str) {
+        screen.line("");
+        system.lines().for_each(|line| screen.line(&format!("    {line}")));
     }
     screen.line("");
     screen.line("Then `harness pack check`. Until you classify them, writes are irreversible: policy asks a person or denies.");

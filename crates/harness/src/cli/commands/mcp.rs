@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Outcome, duration_ms,
+    Outcome, duration_ms, mcp_client,
     serve::{self, Ends, Listens, Owning},
 };
 use crate::{
@@ -43,6 +43,8 @@ const OUT_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub enum Verb {
     /// Serve over standard input and output, or over HTTP
     Serve(Box<Serve>),
+    #[command(flatten)]
+    Servers(mcp_client::Verb),
 }
 
 /// `harness mcp serve`.
@@ -64,15 +66,21 @@ pub struct Serve {
 
 impl Verb {
     /// What the command comes to.
-    pub fn outcome(self, context: &Context) -> Outcome {
-        let Self::Serve(args) = self;
+    ///
+    /// # Errors
+    /// As [`mcp_client::Verb::outcome`].
+    pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
+        let args = match self {
+            Self::Serve(args) => args,
+            Self::Servers(verb) => return verb.outcome(context),
+        };
         let context = context.clone();
-        Outcome::Async(Box::pin(async move {
+        Ok(Outcome::Async(Box::pin(async move {
             match args.http.clone() {
                 Some(address) => over_http(*args, address, context).await,
                 None => over_stdio(*args, context).await,
             }
-        }))
+        })))
     }
 }
 

@@ -19,6 +19,7 @@ mod intent;
 mod kit;
 mod lease;
 mod mcp;
+mod mcp_client;
 mod pack;
 mod plan;
 mod policy;
@@ -185,7 +186,7 @@ pub enum Noun {
     Schema(schema::Args),
     /// What this program was built from, as CycloneDX
     Sbom,
-    /// Offer intents, agents and operations to clients of MCP
+    /// Offer intents, agents and operations to clients of MCP, and call its servers as connectors
     #[command(subcommand)]
     Mcp(mcp::Verb),
     /// Own the store: drive what is due, answer other commands
@@ -238,7 +239,7 @@ impl Noun {
                 document: sbom::sbom()?,
                 asked: Asked::new("sbom", Value::Null, render::pretty),
             }),
-            Self::Mcp(verb) => Ok(verb.outcome(context)),
+            Self::Mcp(verb) => verb.outcome(context),
             Self::Serve(args) => Ok(Outcome::Async(Box::pin(serve::run(args, context.clone())))),
             Self::DemoWorld(args) => Ok(Outcome::Async(Box::pin(world::run(args)))),
             Self::Bench(verb) => {

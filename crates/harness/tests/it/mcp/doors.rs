@@ -13,8 +13,8 @@ fn result(answer: &Answer) -> Value {
     let said = match answer.header("content-type") {
         Some("application/json") => answer.json(),
         _ => {
-            let data = answer.body.lines().filter_map(|line| line.strip_prefix("data:"));
-            let last = data.filter(|data| data.contains("\"id\"")).last();
+            let mut data = answer.body.lines().filter_map(|line| line.strip_prefix("data:"));
+            let last = data.rfind(|data| data.contains("\"id\""));
             serde_json::from_str(last.unwrap_or_else(|| panic!("{answer:?}"))).unwrap()
         }
     };

@@ -1,0 +1,368 @@
+//! Servers of the Model Context Protocol as connectors: what a pack may call of them, held against what was accepted.
+//!
+//! Which program or address a server is, the operator declares. Which of its tools exist for us, what each does to the
+//! world and what its answers are worth, the pack's file says; what the server claims about that is a hint and decides
+//! nothing. Each tool is pinned to the digest of its definition: one that is another than was accepted is not called.
+
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use ::mcp::client::{self, CallResult, Client, Tool};
+use kernel::{
+    canon,
+    exception::{Class, Landed},
+    id::Digest,
+    port::{Failure, Validate},
+};
+use serde_json::{Map, Value, json};
+
+pub use session::Listing;
+pub(crate) use session::Servers;
+
+use crate::{
+    blob::{BlobSink, Collector},
+    call::{Arrived, Call, Departure, clip, fail, landed_if_write, refuse},
+    error::Error,
+    ingest::{Pick, may_travel_unread},
+    read::Reader,
+    redact::Redactor,
+};
+
+/// Longest part of what a server says about a failure, in characters.
+const SAID_MAX_CHARS: usize = 300;
+
+/// Longest pause that a server may ask for, in milliseconds: it holds for every run.
+const PAUSE_MAX_MS: i64 = 3_600_000;
+
+/// Errors of JSON-RPC that say that the call was none: not well-formed, of no method, with no such arguments.
+const REFUSALS: [i32; 3] = [-32_600, -32_601, -32_602];
+
+/// What is asked of a server.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    pub(crate) system: String,
+    what: What,
+    result: String,
+    external_ref: Option<String>,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A tool, with the digest of the definition that was accepted.
+    Call { tool: String, accepted: Digest, answer: Answer, on_error: Landed },
+    /// What there is to be read.
+    Resources,
+    /// What stands at the address that an argument names.
+    Read { uri: String },
+    /// A prompt, its places filled with the arguments.
+    Prompt { name: String },
+}
+
+/// Which part of a tool's result is the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Structured,
+    Text,
+}
+
+impl Errand {
+    pub(crate) fn compile(binding: &Reader<'_>) -> Result<Self, Error> {
+        const SHARED: [&str; 4] = ["kind", "system", "result", "external_ref"];
+        let with = |own: &[&str]| binding.only(&[&SHARED[..], &["do"], own].concat());
+        let what = match binding.text_opt("do")?.unwrap_or("call") {
+            "call" => {
+                with(&["tool", "definition", "answer", "landed_on_error"])?;
+                What::Call {
+                    tool: binding.text("tool")?.to_owned(),
+                    accepted: binding.text("definition")?.parse().map_err(|error| {
+                        binding
+                            .error("definition", format!("{error}; `harness mcp import` writes it"))
+                    })?,
+                    answer: answer(binding)?,
+                    on_error: on_error(binding)?,
+                }
+            }
+            "resources" => with(&[]).map(|()| What::Resources)?,
+            "read" => {
+                with(&["uri"])?;
+                let uri = binding.pointer("uri")?;
+                What::Read { uri: uri.unwrap_or_else(|| "/uri".to_owned()) }
+            }
+            "prompt" => {
+                with(&["prompt"])?;
+                What::Prompt { name: binding.text("prompt")?.to_owned() }
+            }
+            other => {
+                let text = format!("`{other}` is none of call, resources, read, prompt");
+                return Err(binding.error("do", text));
+            }
+        };
+        Ok(Self {
+            system: binding.text("system")?.to_owned(),
+            what,
+            result: binding.pointer("result")?.unwrap_or_default(),
+            external_ref: binding.pointer("external_ref")?,
+        })
+    }
+
+    pub(crate) fn pick(&self) -> Pick<'_> {
+        let external_ref = self.external_ref.as_deref();
+        Pick { result: &self.result, external_ref, ..Pick::default() }
+    }
+}
+
+fn answer(binding: &Reader<'_>) -> Result<Answer, Error> {
+    match binding.text_opt("answer")? {
+        None | Some("text") => Ok(Answer::Text),
+        Some("structured") => Ok(Answer::Structured),
+        Some(other) => {
+            Err(binding.error("answer", format!("`{other}` is neither text nor structured")))
+        }
+    }
+}
+
+fn on_error(binding: &Reader<'_>) -> Result<Landed, Error> {
+    match binding.text_opt("landed_on_error")? {
+        None | Some("unknown") => Ok(Landed::Unknown),
+        Some("no") => Ok(Landed::No),
+        Some(other) => {
+            Err(binding.error("landed_on_error", format!("`{other}` is neither no nor unknown")))
+        }
+    }
+}
+
+/// The digest that pins a tool: over everything that somebody read who accepted it.
+///
+/// # Errors
+/// A definition with a number that means different things to different readers.
+pub fn definition_digest(tool: &Tool) -> Result<Digest, String> {
+    let bytes = canon::bytes(&tool.definition()).map_err(|error| error.to_string())?;
+    Ok(Digest::of(&bytes))
+}
+
+/// What one call needs besides the call itself.
+pub(crate) struct Wire<'a> {
+    pub(crate) departure: &'a Departure,
+    pub(crate) sink: Option<&'a dyn BlobSink>,
+    pub(crate) redactor: Arc<Redactor>,
+    pub(crate) validate: &'a dyn Validate,
+}
+
+impl Errand {
+    /// What the call is held against, as it is now: asked for anew before each call.
+    pub(crate) async fn look(&self, client: &Client) -> Result<Vec<Tool>, client::Error> {
+        match &self.what {
+            What::Call { .. } => client.tools().await,
+            What::Resources | What::Read { .. } | What::Prompt { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// Makes the call on a connection whose tools these are.
+    pub(crate) async fn run(
+        &self,
+        (client, tools): (&Client, Vec<Tool>),
+        call: &Call,
+        wire: &Wire<'_>,
+    ) -> Result<Arrived, Failure> {
+        let lost = |error| failure(error, wire.departure.landed());
+        let value = match &self.what {
+            What::Call { tool, answer, on_error, .. } => {
+                let promised = self.accepted(tools, call)?;
+                let args = arguments(call)?;
+                wire.departure.leave()?;
+                let result = client.call(tool, args).await.map_err(|error| {
+                    let failed = lost(error);
+                    let message = with_refusals(failed.message, &client.told());
+                    Failure { message, ..failed }
+                })?;
+                if result.is_error {
+                    return Err(failed(&result, call, *on_error));
+                }
+                taken(result, *answer, promised.as_ref(), (call, wire.validate))?
+            }
+            What::Resources => {
+                wire.departure.leave()?;
+                let resources = client.resources().await.map_err(lost)?;
+                let templates = match client.templates().await {
+                    Ok(templates) => templates,
+                    // Many servers have none, and do not know the question.
+                    Err(client::Error::Answer { code, .. }) if REFUSALS.contains(&code) => {
+                        Vec::new()
+                    }
+                    Err(error) => return Err(lost(error)),
+                };
+                json!({"resources": resources, "templates": templates})
+            }
+            What::Read { uri } => {
+                let named = call.args.pointer(uri).and_then(Value::as_str);
+                let named = named
+                    .ok_or_else(|| refuse(format!("the argument {uri} must name a resource")))?;
+                wire.departure.leave()?;
+                json!({"contents": client.read(named).await.map_err(lost)?})
+            }
+            What::Prompt { name } => {
+                let args = arguments(call)?;
+                wire.departure.leave()?;
+                let got = client.prompt(name, args).await.map_err(lost)?;
+                json!({"description": got.description, "messages": got.messages})
+            }
+        };
+        keep(&value, call, wire).await
+    }
+
+    /// That the tool is still what was accepted; the schema that it promises for its result.
+    fn accepted(&self, tools: Vec<Tool>, call: &Call) -> Result<Option<Value>, Failure> {
+        let What::Call { tool: name, accepted, .. } = &self.what else { return Ok(None) };
+        let (system, id) = (&self.system, &call.operation.id);
+        let connector = id.as_str().split('.').next().unwrap_or_default();
+        let mut named = tools.into_iter().filter(|tool| tool.name == *name);
+        let quarantined = |why: String| {
+            let next = format!(
+                "look with `harness mcp diff {connector}`; until somebody takes it with `harness mcp accept`, it is not called"
+            );
+            fail(Class::Permission, Landed::No, format!("`{id}` is quarantined: {why}; {next}"))
+        };
+        let tool = named
+            .next()
+            .ok_or_else(|| quarantined(format!("`{system}` has no tool `{name}` any more")))?;
+        if named.next().is_some() {
+            return Err(quarantined(format!("`{system}` has two tools called `{name}`")));
+        }
+        let now = definition_digest(&tool).map_err(quarantined)?;
+        if now != *accepted {
+            return Err(quarantined(format!(
+                "the definition of `{name}` is another than the one that was accepted (then {}, now {})",
+                accepted.short(),
+                now.short()
+            )));
+        }
+        Ok(tool.output)
+    }
+}
+
+fn arguments(call: &Call) -> Result<Map<String, Value>, Failure> {
+    match &*call.args {
+        Value::Object(map) => Ok(map.clone()),
+        Value::Null => Ok(Map::new()),
+        _ => Err(refuse("the arguments of a tool are an object")),
+    }
+}
+
+/// What a tool says that failed. That a write failed does not say that it did nothing: only a person who knows the tool
+/// can.
+fn failed(result: &CallResult, call: &Call, on_error: Landed) -> Failure {
+    let landed = if call.operation.is_write() { on_error } else { Landed::No };
+    let mut message = match result.text().trim() {
+        "" => "the tool says that it failed, and nothing more".to_owned(),
+        text => format!("the tool says that it failed: {}", clip(text, SAID_MAX_CHARS)),
+    };
+    message = with_refusals(message, &result.declined);
+    if !call.masks.is_empty() {
+        "the tool says that it failed (withheld: fields of its answers are masked)"
+            .clone_into(&mut message);
+    }
+    fail(Class::InvalidArguments, landed, message)
+}
+
+/// With what the server asked of us instead of answering.
+fn with_refusals(message: String, declined: &[String]) -> String {
+    match declined.is_empty() {
+        true => message,
+        false => {
+            let asked = clip(&declined.join(", "), SAID_MAX_CHARS);
+            format!("{message}; it asked for {asked}, and was refused")
+        }
+    }
+}
+
+/// The answer of a tool that did not fail, held against what its server promises.
+fn taken(
+    result: CallResult,
+    answer: Answer,
+    promised: Option<&Value>,
+    (call, validate): (&Call, &dyn Validate),
+) -> Result<Value, Failure> {
+    let bad = |what: String| fail(Class::UnexpectedShape, landed_if_write(&call.operation), what);
+    if let Some(schema) = promised {
+        let value = result
+            .structured
+            .as_ref()
+            .ok_or_else(|| bad("the tool promises a structured result and gave none".to_owned()))?;
+        // Where the file promises the same, that is checked of every answer.
+        let ours = answer == Answer::Structured && *call.operation.output == *schema;
+        let found = (!ours).then(|| validate.violation(&Arc::new(schema.clone()), value)).flatten();
+        if let Some(found) = found {
+            let what = format!(
+                "the result is not what the tool itself promises: {} {}",
+                found.at, found.problem
+            );
+            return Err(bad(what));
+        }
+    }
+    match answer {
+        Answer::Structured => {
+            result.structured.ok_or_else(|| bad("the tool gave no structured result".to_owned()))
+        }
+        Answer::Text => Ok(as_text(&result)),
+    }
+}
+
+/// Text for whoever reads it, and what is no text beside it.
+fn as_text(result: &CallResult) -> Value {
+    let mut value = Map::new();
+    value.insert("text".to_owned(), json!(result.text()));
+    let other: Vec<&Value> =
+        result.content.iter().filter(|block| block["type"] != "text").collect();
+    if !other.is_empty() {
+        value.insert("blocks".to_owned(), json!(other));
+    }
+    if !result.declined.is_empty() {
+        value.insert("declined".to_owned(), json!(result.declined));
+    }
+    Value::Object(value)
+}
+
+/// Passes an answer on; a large one goes where large ones go.
+async fn keep(value: &Value, call: &Call, wire: &Wire<'_>) -> Result<Arrived, Failure> {
+    let landed = landed_if_write(&call.operation);
+    let sink = wire.sink.filter(|_| may_travel_unread(&call.operation, &call.masks));
+    let mut collector = Collector::new(sink, &call.tenant, Arc::clone(&wire.redactor), landed);
+    collector.push(value.to_string().as_bytes()).await?;
+    Ok(Arrived::from(collector.finish()))
+}
+
+/// What no sound answer of a server means for the call.
+fn failure(error: client::Error, landed: Landed) -> Failure {
+    use client::Error as E;
+    let mut retry_after_ms = None;
+    let (class, landed) = match &error {
+        E::Unusable(_) | E::Unreachable(_) => (Class::Unavailable, Landed::No),
+        E::Late(_) => (Class::Timeout, landed),
+        E::Over => (Class::Unavailable, landed),
+        E::Refused(_) => (Class::Permission, landed),
+        E::Status { status, retry_after } => {
+            let seconds = retry_after.as_ref().and_then(|text| text.trim().parse::<i64>().ok());
+            retry_after_ms = seconds.map(|s| s.saturating_mul(1_000).clamp(0, PAUSE_MAX_MS));
+            (of_status(*status), landed)
+        }
+        E::Answer { code, .. } if REFUSALS.contains(code) => (Class::InvalidArguments, landed),
+        E::Answer { .. } => (Class::Unavailable, landed),
+        E::TooMany { .. } | E::Circle { .. } | E::TooLarge { .. } | E::Insists | E::NoAnswer(_) => {
+            (Class::UnexpectedShape, landed)
+        }
+    };
+    let message = format!("the MCP server gave no sound answer: {error}");
+    Failure { retry_after_ms, ..fail(class, landed, clip(&message, SAID_MAX_CHARS * 2)) }
+}
+
+fn of_status(status: u16) -> Class {
+    match status {
+        401 | 403 => Class::Permission,
+        429 => Class::RateLimit,
+        400..500 => Class::InvalidArguments,
+        _ => Class::Unavailable,
+    }
+}

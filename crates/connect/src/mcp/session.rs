@@ -1,0 +1,434 @@
+//! Connections to servers: made when they are needed, kept while they are sound, made anew when they are over.
+//!
+//! A program is shared by the runs of one tenant, unless it has a way out: then each run has its own, so that what it asks
+//! of the outside stands beside that run. What keeps one tenant's program from another's is the sandbox.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use ::mcp::client::{CONNECT_WITHIN, Client, Error as ClientError, Http, ServerIs, Setup, Tool};
+use kernel::{
+    exception::{Class, Landed},
+    id::{Digest, RunId, Tenant},
+    port::Failure,
+};
+use reqwest::Url;
+use sandbox::{Command, Finished, Input, Leash, Output, Profile, Tier};
+use secrets::Use;
+use tokio::{
+    net::unix::pipe,
+    sync::{Mutex as Slot, OwnedMutexGuard, oneshot},
+};
+
+use super::{Errand, Wire, failure};
+use crate::{
+    call::{Arrived, Call, Departure, fail},
+    clock::Clock,
+    error::Error,
+    process::Program,
+    redact::Redactor,
+    secret::Vault,
+    started::{Walls, ending, how_it_ended},
+    system::{McpHeader, McpSystem, ProcessSystem},
+    way_out::{Around, Opened},
+};
+
+/// How long a server may take until it has answered its first message. Whoever waits for it waits no longer than its
+/// own call may; the next one finds it ready.
+const START_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a server is waited for that has ended, for what it said.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Most connections to one server at the same time.
+const LIVE_MAX: usize = 32;
+
+/// Whose connection it is: a run's own where there is one.
+type Key = (Tenant, Option<RunId>);
+
+type Place = Arc<Slot<Option<Arc<Live>>>>;
+
+/// One declared server, and the connections to it.
+pub(crate) struct Servers {
+    name: String,
+    reach: Reach,
+    live: Mutex<BTreeMap<Key, Place>>,
+}
+
+impl fmt::Debug for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Servers").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+enum Reach {
+    Program(Box<Program>),
+    Http(Box<Address>),
+}
+
+struct Address {
+    url: String,
+    headers: BTreeMap<String, McpHeader>,
+    host: String,
+    port: Option<u16>,
+    path: String,
+}
+
+impl Address {
+    fn asked<'a>(&'a self, system: &'a str) -> Use<'a> {
+        let (host, path) = (Some(self.host.as_str()), Some(self.path.as_str()));
+        Use { host, port: self.port, method: Some("POST"), path, ..Use::by(system) }
+    }
+}
+
+/// A connection that was made.
+struct Live {
+    client: Client,
+    born_boot_ms: u64,
+    /// How long it may live, in milliseconds; none where nothing ends it.
+    lives_ms: Option<u64>,
+    /// Which secrets it was made with.
+    made_with: Digest,
+    _program: Option<Leash>,
+    _out: Opened,
+}
+
+/// All that is needed to make a connection.
+struct Prepared {
+    name: String,
+    what: Ready,
+    out: Opened,
+    made_with: Digest,
+    clock: Arc<dyn Clock>,
+    redactor: Arc<Redactor>,
+}
+
+enum Ready {
+    Program { walls: Walls, run: Vec<String>, profile: Box<Profile> },
+    Http(Http),
+}
+
+/// A server as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listing {
+    /// Who it says that it is.
+    pub server: ServerIs,
+    /// Its tools.
+    pub tools: Vec<Tool>,
+}
+
+impl Servers {
+    pub(crate) fn new(name: &str, declared: &McpSystem, vault: &Vault) -> Result<Self, Error> {
+        let wrong =
+            |problem: &str| Error::System { system: name.to_owned(), problem: problem.to_owned() };
+        let reach = match (&declared.url, declared.run.is_empty()) {
+            (None, false) => {
+                if !declared.headers.is_empty() {
+                    return Err(wrong("`headers` belong to `url`; a program has `secrets`"));
+                }
+                if declared.tier < Tier::Isolated {
+                    let problem = "an MCP server is a program that others wrote: `tier` is \"isolated\" or \"container\"";
+                    return Err(wrong(problem));
+                }
+                Reach::Program(Box::new(Program::new(name, &process(declared), vault)?))
+            }
+            (Some(url), true) => {
+                if !declared.secrets.is_empty() || !declared.egress.0.is_empty() {
+                    let problem =
+                        "`secrets` and `egress` belong to `run`; a server at a `url` has `headers`";
+                    return Err(wrong(problem));
+                }
+                Reach::Http(Box::new(address(name, url, declared, vault)?))
+            }
+            _ => return Err(wrong("say either `run` (a program) or `url` (its address)")),
+        };
+        Ok(Self { name: name.to_owned(), reach, live: Mutex::default() })
+    }
+
+    /// Whether its program may ask the outside for anything.
+    pub(crate) fn has_way_out(&self) -> bool {
+        match &self.reach {
+            Reach::Program(program) => program.has_way_out(),
+            Reach::Http(_) => false,
+        }
+    }
+
+    /// Whether this machine can hold its profile, where it is a program.
+    pub(crate) fn held(&self) -> Option<Result<Tier, String>> {
+        match &self.reach {
+            Reach::Program(program) => Some(program.held()),
+            Reach::Http(_) => None,
+        }
+    }
+
+    /// Makes a call.
+    pub(crate) async fn call(
+        &self,
+        errand: &Errand,
+        (call, around): (&Call, &Around<'_>),
+        wire: &Wire<'_>,
+    ) -> Result<Arrived, Failure> {
+        wire.departure.check()?;
+        let run = self.has_way_out().then(|| call.run.clone());
+        let key = (call.tenant.clone(), run);
+        let mut live = self.live(&key, Some(call), around).await?;
+        let mut tools = errand.look(&live.client).await;
+        if live.client.is_over() || matches!(tools, Err(ClientError::Over)) {
+            // It ended meanwhile, and nothing but a look has reached it.
+            self.forget(&key);
+            live = self.live(&key, Some(call), around).await?;
+            tools = errand.look(&live.client).await;
+        }
+        let tools = tools.map_err(|error| failure(error, Landed::No))?;
+        if matches!(self.reach, Reach::Http(_)) && wire.departure.left() < CONNECT_WITHIN {
+            let message =
+                "too late to send: what is left of the dispatch window does not suffice to connect";
+            return Err(fail(Class::Timeout, Landed::No, message));
+        }
+        errand.run((&live.client, tools), call, wire).await
+    }
+
+    /// Who the server is and which tools it has, for somebody who calls none. It has no way out meanwhile.
+    pub(crate) async fn look(&self, around: &Around<'_>) -> Result<Listing, Failure> {
+        let (client, _leash) = start(&self.prepare(None, around)?).await?;
+        let tools = client.tools().await.map_err(|error| failure(error, Landed::No))?;
+        let listing = Listing { server: client.server(), tools };
+        client.close(LAST_WORDS_WITHIN).await;
+        Ok(listing)
+    }
+
+    /// What a run started of its own is ended with it.
+    pub(crate) fn over(&self, tenant: &Tenant, run: &RunId) {
+        self.forget(&(tenant.clone(), Some(run.clone())));
+    }
+
+    fn forget(&self, key: &Key) {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    fn place(&self, key: &Key) -> Result<Place, Failure> {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if !live.contains_key(key) && live.len() >= LIVE_MAX {
+            let idle = live.iter().find(|(_, place)| is_idle(place)).map(|(key, _)| key.clone());
+            let idle = idle.ok_or_else(|| {
+                let message =
+                    format!("`{}` has {LIVE_MAX} connections, all of them busy", self.name);
+                fail(Class::Unavailable, Landed::No, message)
+            })?;
+            live.remove(&idle);
+        }
+        Ok(Arc::clone(live.entry(key.clone()).or_default()))
+    }
+
+    /// A connection that will live as long as the call may take.
+    async fn live(
+        &self,
+        key: &Key,
+        call: Option<&Call>,
+        around: &Around<'_>,
+    ) -> Result<Arc<Live>, Failure> {
+        let mut place = self.place(key)?.lock_owned().await;
+        let needs_ms = call.map_or(0, |call| u64::from(call.operation.timeout_ms));
+        let made_with = self.made_with(around.vault)?;
+        if let Some(live) = place.as_ref().filter(|live| live.made_with == made_with)
+            && live.lasts(needs_ms, around.clock.boot_ms())
+        {
+            return Ok(Arc::clone(live));
+        }
+        *place = None;
+        let prepared = self.prepare(call, around)?;
+        // Whoever gives up waiting leaves it to the next one.
+        let started = tokio::spawn(make(prepared, place)).await;
+        started.unwrap_or_else(|error| {
+            let message = format!("`{}` could not be started: {error}", self.name);
+            Err(fail(Class::Unavailable, Landed::No, message))
+        })
+    }
+
+    /// Which secrets a connection is made with now; never their values.
+    fn made_with(&self, vault: &Vault) -> Result<Digest, Failure> {
+        let all = match &self.reach {
+            Reach::Program(program) => {
+                let profile = program.whole_profile(vault)?;
+                serde_json::to_vec(&profile.environment).unwrap_or_default()
+            }
+            Reach::Http(address) => {
+                serde_json::to_vec(&self.headers(address, vault)?).unwrap_or_default()
+            }
+        };
+        Ok(Digest::of(&all))
+    }
+
+    fn headers(&self, address: &Address, vault: &Vault) -> Result<Vec<(String, String)>, Failure> {
+        let one = |(name, header): (&String, &McpHeader)| {
+            let value = vault.resolve(&header.secret, &address.asked(&self.name));
+            let value = value.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;
+            Ok((name.clone(), format!("{}{}", header.prefix, value.expose())))
+        };
+        address.headers.iter().map(one).collect()
+    }
+
+    fn prepare(&self, call: Option<&Call>, around: &Around<'_>) -> Result<Prepared, Failure> {
+        let mut out = Opened::default();
+        let what = match &self.reach {
+            Reach::Program(program) => {
+                let mut profile = program.whole_profile(around.vault)?;
+                if let Some(call) = call {
+                    out = program.open(call, around, &mut profile)?;
+                }
+                let (walls, run) = program.parts();
+                Ready::Program { walls, run, profile: Box::new(profile) }
+            }
+            Reach::Http(address) => {
+                let headers = self.headers(address, around.vault)?;
+                Ready::Http(Http { url: address.url.clone(), headers })
+            }
+        };
+        Ok(Prepared {
+            name: self.name.clone(),
+            what,
+            out,
+            made_with: self.made_with(around.vault)?,
+            clock: Arc::clone(around.clock),
+            redactor: around.vault.redactor(),
+        })
+    }
+}
+
+fn is_idle(place: &Place) -> bool {
+    let free = place.try_lock();
+    free.is_ok_and(|live| live.as_ref().is_none_or(|live| Arc::strong_count(live) == 1))
+}
+
+impl Live {
+    /// Whether it is there for as long as the call may take.
+    fn lasts(&self, needs_ms: u64, now_boot_ms: u64) -> bool {
+        let age_ms = now_boot_ms.saturating_sub(self.born_boot_ms);
+        !self.client.is_over()
+            && self.lives_ms.is_none_or(|lives_ms| age_ms.saturating_add(needs_ms) <= lives_ms)
+    }
+}
+
+/// Makes a connection and leaves it where the next one finds it.
+async fn make(
+    prepared: Prepared,
+    mut place: OwnedMutexGuard<Option<Arc<Live>>>,
+) -> Result<Arc<Live>, Failure> {
+    let born_boot_ms = prepared.clock.boot_ms();
+    let (client, program) = start(&prepared).await?;
+    let lives_ms = match &prepared.what {
+        Ready::Program { profile, .. } => Some(profile.limits.deadline_ms),
+        Ready::Http(_) => None,
+    };
+    let (made_with, out) = (prepared.made_with, prepared.out);
+    let live = Live { client, born_boot_ms, lives_ms, made_with, _program: program, _out: out };
+    let live = Arc::new(live);
+    *place = Some(Arc::clone(&live));
+    Ok(live)
+}
+
+/// Makes a connection: the leash of the program, where there is one.
+async fn start(prepared: &Prepared) -> Result<(Client, Option<Leash>), Failure> {
+    let setup = Setup { within: START_WITHIN, ..Setup::default() };
+    let (walls, run, profile) = match &prepared.what {
+        Ready::Http(http) => {
+            let client = Client::over_http(http, setup).await;
+            return client.map(|client| (client, None)).map_err(|e| failure(e, Landed::No));
+        }
+        Ready::Program { walls, run, profile } => (walls, run, profile),
+    };
+    let name = &prepared.name;
+    let no_pipe = |error: io::Error| {
+        let message = format!("`{name}` was not started: there is no pipe to it: {error}");
+        fail(Class::Unavailable, Landed::No, message)
+    };
+    let (their_input, to) = io::pipe().map_err(no_pipe)?;
+    let (from, their_output) = io::pipe().map_err(no_pipe)?;
+    let command = Command::new(run.first().map(String::as_str).unwrap_or_default())
+        .arguments(run.iter().skip(1))
+        .input(Input::From(their_input.into()))
+        .output(Output::To(their_output.into()));
+    let to = pipe::Sender::from_owned_fd(to.into()).map_err(no_pipe)?;
+    let from = pipe::Receiver::from_owned_fd(from.into()).map_err(no_pipe)?;
+    // That it runs is no effect of a call: what a call does leaves later, or not at all.
+    let departure = Departure::of_our_own(Arc::clone(&prepared.clock));
+    let child = walls.start(name, ((**profile).clone(), command), &departure).await;
+    let child = child.map_err(|failure| Failure { landed: Landed::No, ..failure })?;
+    let leash = child.leash().map_err(no_pipe)?;
+    let (tell, told) = oneshot::channel();
+    // Somebody has to wait for it, and not in a place that others wait for.
+    let waiting = thread::Builder::new().name(format!("mcp {name}")).spawn(move || {
+        let _nobody_asks = tell.send(child.wait().ok());
+    });
+    waiting.map_err(no_pipe)?;
+    match Client::over_pipes(from, to, setup).await {
+        Ok(client) => Ok((client, Some(leash))),
+        Err(error) => {
+            drop(leash);
+            let last = tokio::time::timeout(LAST_WORDS_WITHIN, told).await;
+            let last = last.ok().and_then(Result::ok).flatten();
+            Err(not_ready(name, error, last.as_ref(), &prepared.redactor))
+        }
+    }
+}
+
+/// Why a server could not be talked to, with the end of what its program wrote about it.
+fn not_ready(
+    name: &str,
+    error: ClientError,
+    last: Option<&Finished>,
+    redactor: &Redactor,
+) -> Failure {
+    let plain = failure(error, Landed::No);
+    let Some(Finished { outcome, errors, .. }) = last else { return plain };
+    // Half of a secret is not found: it is taken out before anything is cut.
+    let text = redactor.scrub_text(&errors.text());
+    let said = match text.trim() {
+        "" => String::new(),
+        text => format!(": {}", ending(text)),
+    };
+    // One that was ended by us has said nothing by ending.
+    let how = match outcome.asked {
+        true => String::new(),
+        false => format!(" and {}", how_it_ended(outcome.end, &outcome.limits)),
+    };
+    Failure { message: format!("`{name}` could not be talked to{how}{said}"), ..plain }
+}
+
+/// A server as the program that it is.
+fn process(declared: &McpSystem) -> ProcessSystem {
+    ProcessSystem {
+        run: declared.run.clone(),
+        tier: declared.tier,
+        container: declared.container.clone(),
+        profile: declared.profile.clone(),
+        egress: declared.egress.clone(),
+        secrets: declared.secrets.clone(),
+        rate: declared.rate,
+        redact: declared.redact,
+    }
+}
+
+fn address(name: &str, url: &str, declared: &McpSystem, vault: &Vault) -> Result<Address, Error> {
+    let wrong = |problem: String| Error::System { system: name.to_owned(), problem };
+    let names = declared.headers.keys().map(|name| (name.clone(), String::new()));
+    let http = Http { url: url.to_owned(), headers: names.collect() };
+    http.check().map_err(|error| wrong(error.to_string()))?;
+    let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+    let address = Address {
+        url: url.to_owned(),
+        headers: declared.headers.clone(),
+        host: parsed.host_str().unwrap_or_default().to_owned(),
+        port: parsed.port_or_known_default(),
+        path: parsed.path().to_owned(),
+    };
+    for header in declared.headers.values() {
+        vault.check(&header.secret, &address.asked(name))?;
+    }
+    Ok(address)
+}

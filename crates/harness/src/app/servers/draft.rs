@@ -1,0 +1,343 @@
+//! The tools of a server as a connector that nobody has classified yet.
+
+use std::{collections::BTreeSet, path::Path};
+
+use ::mcp::client::{Tool, suspect};
+use connect::{
+    McpSystem,
+    mcp::{Listing, definition_digest},
+};
+use openapi::{
+    name::{name_of, take_free},
+    write::{self, Node},
+};
+use serde_json::{Value, json};
+
+use super::Wanted;
+use crate::app::{imports, problem::Problem};
+
+/// Most operations of one connector.
+const OPERATIONS_MAX: usize = 200;
+
+/// Most values of one file; a pack admits a few more.
+const PARTS_MAX: usize = 16_000;
+
+/// Longest summary, in characters.
+const SUMMARY_MAX_CHARS: usize = 100;
+
+/// What is said of every tool, whatever its server claims.
+const WRITES: &str = "taken to write what nobody can take back: say `effect: read` where it only looks, else `undo` with \
+     `undo_with`, `critical`, `groups` for policies; `landed_on_error: no` where its own failure means that nothing happened";
+
+/// What is said of those whose server claims more.
+const CLAIMS: &str = "its server claims that it only reads, which is a hint: say `effect: read` if you know that it is so";
+
+/// A connector that was drafted.
+pub(super) struct Drafted {
+    pub(super) text: String,
+    title: String,
+    address: Option<String>,
+    connector: String,
+    operations: Vec<String>,
+    decisions: Vec<imports::DraftDecision>,
+    left_out: Vec<imports::DraftLeftOut>,
+    system: String,
+}
+
+impl Drafted {
+    /// What is told of it.
+    pub(super) fn told(self, path: &Path) -> imports::ConnectorDraft {
+        let file = path.display().to_string();
+        imports::ConnectorDraft {
+            title: self.title,
+            servers: self.address.into_iter().collect(),
+            files: vec![imports::DraftFile {
+                connector: self.connector,
+                file,
+                operations: self.operations,
+            }],
+            decisions: self.decisions,
+            left_out: self.left_out,
+            system: Some(self.system),
+        }
+    }
+
+    fn decide(&mut self, text: &str, about: &str) {
+        match self.decisions.iter_mut().find(|decision| decision.text == text) {
+            Some(decision) => decision.about.push(about.to_owned()),
+            None => self.decisions.push(imports::DraftDecision {
+                text: text.to_owned(),
+                about: vec![about.to_owned()],
+            }),
+        }
+    }
+}
+
+/// Drafts the connector.
+///
+/// # Errors
+/// That there is nothing to draft.
+pub(super) fn draft(
+    listing: &Listing,
+    wanted: &Wanted,
+    system: &McpSystem,
+    known: &BTreeSet<String>,
+) -> Result<Drafted, Problem> {
+    let title =
+        suspect::shown(format!("{} {}", listing.server.name, listing.server.version).trim());
+    let mut drafted = Drafted {
+        text: String::new(),
+        title,
+        address: system.url.clone(),
+        connector: wanted.name.clone(),
+        operations: Vec::new(),
+        decisions: Vec::new(),
+        left_out: Vec::new(),
+        system: declared(&wanted.name, system),
+    };
+    drafted.decide(
+        "where it is and what it may reach: put what is shown below into harness.toml, unless it is there",
+        &wanted.name,
+    );
+    drafted.decide(
+        "what its answers are worth and what may be sent to it: `labels` and `clearance` under `defaults`",
+        &wanted.name,
+    );
+    let (mut entries, mut taken, mut parts) = (Vec::new(), BTreeSet::new(), 0);
+    for tool in &listing.tools {
+        let node = match operation(tool) {
+            _ if listing.tools.iter().filter(|other| other.name == tool.name).count() > 1 => {
+                Err("two tools have this name".to_owned())
+            }
+            Ok(node) if parts + node.count() > PARTS_MAX || entries.len() >= OPERATIONS_MAX => {
+                Err("a connector holds no more".to_owned())
+            }
+            other => other,
+        };
+        match node {
+            Ok(node) => {
+                parts += node.count();
+                let own = take_free(&name_of(&tool.name), &mut taken);
+                judge(&mut drafted, (tool, &own), listing, known);
+                entries.push((own.clone(), node));
+                drafted.operations.push(own);
+            }
+            Err(why) => drafted
+                .left_out
+                .push(imports::DraftLeftOut { place: suspect::shown(&tool.name), why }),
+        }
+    }
+    if entries.is_empty() {
+        return Err(Problem::usage(
+            "nothing-offered",
+            "the server offers no tool that can be called",
+        )
+        .at(wanted.name.clone())
+        .next("look at the server itself; some offer tools only once they are configured"));
+    }
+    drafted.text = file(&drafted, entries);
+    Ok(drafted)
+}
+
+/// What a person should know of one tool.
+fn judge(
+    drafted: &mut Drafted,
+    (tool, own): (&Tool, &str),
+    listing: &Listing,
+    known: &BTreeSet<String>,
+) {
+    let about = format!("{}.{own}", drafted.connector);
+    drafted.decide(WRITES, &about);
+    if tool.claims_to_read() {
+        drafted.decide(CLAIMS, &about);
+    }
+    for found in suspect::texts(tool) {
+        drafted.decide(&format!("suspicious: {found}"), &about);
+    }
+    if known.contains(own) {
+        let text = format!(
+            "shadows: another connector has an operation `{own}`; a model may take one for the other"
+        );
+        drafted.decide(&text, &about);
+    }
+    let others = listing.tools.iter().map(|other| other.name.as_str());
+    let near = suspect::near(&tool.name, others).or_else(|| {
+        suspect::near(own, known.iter().map(String::as_str)).filter(|_| !known.contains(own))
+    });
+    if let Some(near) = near {
+        drafted.decide(
+            &format!("passes for `{}`: the names are almost the same", suspect::shown(near)),
+            &about,
+        );
+    }
+    // Which dialect a schema is written in is no part of what it says.
+    let whole = |schema: &Value| kept(schema, &|_| true);
+    if input(tool) != whole(&tool.input)
+        || tool.output.as_ref().is_some_and(|schema| output(tool) != whole(schema))
+    {
+        drafted.decide(
+            "part of its schemas cannot stand in a pack and was left out: the server checks the rest",
+            &about,
+        );
+    }
+}
+
+fn file(drafted: &Drafted, entries: Vec<(String, Node)>) -> String {
+    let map = |pairs: &[(&str, &str)]| {
+        Node::Map(pairs.iter().map(|(key, text)| ((*key).to_owned(), Node::text(*text))).collect())
+    };
+    let defaults = Node::Map(vec![
+        ("labels".to_owned(), map(&[("trust", "untrusted"), ("confidentiality", "internal")])),
+        ("clearance".to_owned(), map(&[("confidentiality", "public")])),
+    ]);
+    let about = format!("{}, drafted from the tools of an MCP server.", drafted.title);
+    let whole = [
+        ("schema", Node::text("harness.connector/v1")),
+        ("name", Node::text(drafted.connector.clone())),
+        ("kind", Node::text("mcp")),
+        ("system", Node::text(drafted.connector.clone())),
+        ("description", Node::text(about)),
+        ("defaults", defaults),
+        ("operations", Node::Map(entries)),
+    ];
+    let whole: Vec<_> = whole.into_iter().map(|(key, node)| (key.to_owned(), node)).collect();
+    let head = "# A draft: nobody has classified it yet. Every tool is taken to write what cannot be taken back, every answer\n\
+                # is untrusted, and nothing above public may be sent. `definition` pins what was accepted: `harness mcp diff`.\n";
+    format!("{head}{}", write::file(&whole))
+}
+
+/// One operation as it stands in the file.
+///
+/// # Errors
+/// Why it cannot be pinned.
+pub(super) fn operation(tool: &Tool) -> Result<Node, String> {
+    let entries = [
+        ("summary", Node::text(summary(tool))),
+        ("input", Node::schema(&input(tool))),
+        ("output", Node::schema(&output(tool))),
+        ("request", request(tool)?),
+    ];
+    Ok(Node::Map(entries.into_iter().map(|(key, node)| (key.to_owned(), node)).collect()))
+}
+
+/// How a tool is called, and what was accepted of it.
+///
+/// # Errors
+/// Why it cannot be pinned.
+pub(super) fn request(tool: &Tool) -> Result<Node, String> {
+    let digest =
+        definition_digest(tool).map_err(|error| format!("it cannot be pinned: {error}"))?;
+    let answer = if tool.output.is_some() { "structured" } else { "text" };
+    let entries = [
+        ("tool", Node::text(tool.name.clone())),
+        ("definition", Node::text(digest.to_string())),
+        ("answer", Node::text(answer)),
+        ("described", Node::schema(&described(tool))),
+    ];
+    Ok(Node::Map(entries.into_iter().map(|(key, node)| (key.to_owned(), node)).collect()))
+}
+
+/// What the server says of a tool beside its schemas, without what is not said.
+pub(super) fn described(tool: &Tool) -> Value {
+    let all = [
+        ("title", tool.title.as_ref().map(|text| json!(text))),
+        ("description", tool.description.as_ref().map(|text| json!(text))),
+        ("hints", tool.hints.clone()),
+    ];
+    let said = all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Value::Object(said.collect())
+}
+
+/// One sentence for people and models: what the server says, where nothing about it is suspicious.
+fn summary(tool: &Tool) -> String {
+    let plain = |text: &str| text.replace('{', "(").replace('}', ")");
+    let said = tool.description.as_deref().filter(|_| suspect::texts(tool).is_empty());
+    let first = said.and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
+    let first = first.map(|line| line.split(". ").next().unwrap_or(line).trim());
+    match first.filter(|first| first.chars().count() <= SUMMARY_MAX_CHARS) {
+        Some(first) => plain(first.trim_end_matches('.')),
+        None => plain(&format!("Call the tool {}", suspect::shown(&tool.name))),
+    }
+}
+
+/// The schema of the arguments, as a pack can hold it.
+pub(super) fn input(tool: &Tool) -> Value {
+    held(&tool.input)
+}
+
+/// The schema of the answer, as a pack can hold it.
+pub(super) fn output(tool: &Tool) -> Value {
+    match &tool.output {
+        Some(schema) => held(schema),
+        None => json!({
+            "type": "object",
+            "required": ["text"],
+            "properties": {
+                "text": {"type": "string"},
+                "blocks": {"type": "array"},
+                "declined": {"type": "array", "items": {"type": "string"}},
+            },
+        }),
+    }
+}
+
+/// A schema without what no pack can hold: keywords nobody knows, and where that does not suffice all but its fields.
+fn held(schema: &Value) -> Value {
+    let known = kept(schema, &pack::is_keyword);
+    if pack::schema_problem(&known).is_none() {
+        return known;
+    }
+    let plain = kept(&known, &|name| {
+        !matches!(name, "format" | "pattern" | "patternProperties" | "default" | "examples")
+    });
+    match pack::schema_problem(&plain) {
+        None => plain,
+        Some(_) => json!({"type": "object"}),
+    }
+}
+
+/// A schema with these of its keywords alone. Names of fields are no keywords.
+fn kept(schema: &Value, is_kept: &dyn Fn(&str) -> bool) -> Value {
+    let named = |map: &Value| match map {
+        Value::Object(map) => Value::Object(
+            map.iter().map(|(name, inner)| (name.clone(), kept(inner, is_kept))).collect(),
+        ),
+        other => other.clone(),
+    };
+    match schema {
+        Value::Object(map) => {
+            let known = map.iter().filter(|(name, _)| is_kept(name) && *name != "$schema");
+            let one = |(name, inner): (&String, &Value)| {
+                let inner = match name.as_str() {
+                    "properties" | "patternProperties" | "$defs" | "definitions"
+                    | "dependentSchemas" => named(inner),
+                    "enum" | "const" | "default" | "examples" | "required" => inner.clone(),
+                    _ => kept(inner, is_kept),
+                };
+                (name.clone(), inner)
+            };
+            Value::Object(known.map(one).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(|item| kept(item, is_kept)).collect()),
+        other => other.clone(),
+    }
+}
+
+/// The system as it stands in `harness.toml`.
+fn declared(name: &str, system: &McpSystem) -> String {
+    let quoted = |text: &str| Value::String(text.to_owned()).to_string();
+    let list =
+        |items: Vec<String>| items.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ");
+    let mut text = format!("[systems.{name}]\nkind = \"mcp\"\n");
+    if let Some(url) = &system.url {
+        text.push_str(&format!("url = {}\n", quoted(url)));
+    }
+    if !system.run.is_empty() {
+        text.push_str(&format!("run = [{}]\n", list(system.run.clone())));
+    }
+    if !system.profile.paths.read.is_empty() {
+        let paths = system.profile.paths.read.iter().map(|path| path.display().to_string());
+        text.push_str(&format!("profile.paths.read = [{}]\n", list(paths.collect())));
+    }
+    text
+}
