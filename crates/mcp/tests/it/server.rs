@@ -36,7 +36,11 @@ impl Desk for Shop {
             description: "It does something.".to_owned(),
             input: object(json!({"type": "object"})),
             output: Some(object(json!({"type": "object"}))),
-            hints: Hints { read_only: at % 2 == 0, destructive: at % 2 == 1, ..Hints::default() },
+            hints: Hints {
+                read_only: at.is_multiple_of(2),
+                destructive: !at.is_multiple_of(2),
+                ..Hints::default()
+            },
         };
         Box::pin(async move { Ok((0..PAGE_TOOLS * 2 + 7).map(tool).collect()) })
     }
