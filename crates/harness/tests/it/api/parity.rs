@@ -6,7 +6,7 @@ use harness::{app::ops::OPS, ui::FORMS};
 use serde_json::{Value, json};
 
 use super::{Api, Pages};
-use crate::support::{Office, Ran, change, id_of};
+use crate::support::{Office, Ran, change, files, id_of};
 
 /// How somebody reaches the core.
 enum Way<'a> {
@@ -187,11 +187,12 @@ fn every_operation_has_a_route_and_a_command() {
     for op in OPS.iter().filter(|op| !local.contains(&op.name)) {
         assert!(routed.iter().any(|(name, _)| name == op.name), "{} has no route", op.name);
     }
-    let source = std::fs::read_dir(crate::support::root().join("crates/harness/src/cli/commands"));
-    let text: String = source
-        .unwrap()
-        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
+    let source = crate::support::root().join("crates/harness/src");
+    // The second is what `harness mcp serve` speaks.
+    let (folder, speaks) = (source.join("cli/commands"), source.join("app/speak.rs"));
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let mut text: String = files(&folder).into_iter().map(|(path, _)| read(path)).collect();
+    text.push_str(&read(speaks));
     for op in OPS {
         assert!(text.contains(&format!("\"{}\"", op.name)), "{} has no command", op.name);
     }

@@ -47,7 +47,8 @@ fn a_held_call_ends_with_the_decision() {
     let run = the_run(&office);
     let (approval, _) = office.card(&run);
     let no = ["approval", "deny", &approval, "--reason", "not this quarter"];
-    office.json_as("mira", &no).exits(0);
+    // It waits for the run, which fails without the change.
+    office.json_as("mira", &no).exits(6);
     let denied = pipe.answer(id)["result"].clone();
     assert_eq!(denied["isError"], true, "{denied}");
     assert_eq!(denied["_meta"]["harness/state"], "denied", "{denied}");
