@@ -1,19 +1,21 @@
 //! Servers as connectors, on a scripted server: what may leave when, and what each sort of no says about the effect.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use ::mcp::client::CONNECT_WITHIN;
 use kernel::{
     exception::{Class, Landed},
-    port::Failure,
+    port::{Failure, Outcome},
 };
 use serde_json::{Value, json};
 
 use super::definition_digest;
 use crate::{
     McpSystem, System,
+    call::Call,
     read::Reader,
     system::McpHeader,
-    testing::{CANARY, Reply, Server, Trial},
+    testing::{CANARY, DISPATCH_BY, Reply, Server, Trial},
 };
 
 fn tool(description: &str) -> Value {
@@ -41,10 +43,13 @@ fn answering(called: impl Fn() -> Reply + Send + Sync + 'static) -> impl Fn(&str
         let result = match asked["method"].as_str() {
             Some("server/discover") => json!({
                 "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
-                "serverInfo": {"name": "scripted", "version": "0"}, "ttlMs": 0, "resultType": "complete",
+                "ttlMs": 0, "cacheScope": "private", "resultType": "complete",
+                "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "scripted", "version": "0"}},
             }),
             Some("tools/list") => {
-                json!({"tools": [tool("Saves")], "ttlMs": 0, "resultType": "complete"})
+                json!({
+                    "tools": [tool("Saves")], "ttlMs": 0, "cacheScope": "private", "resultType": "complete",
+                })
             }
             Some("tools/call") => return called_with(called(), &asked["id"]),
             _ => return Reply::status(202, "", ""),
@@ -100,8 +105,25 @@ fn binding(more: Value) -> Value {
     binding
 }
 
+/// The call, with time enough left to connect: where the clock of these trials stands, none is left.
+fn in_time(trial: &Trial) -> Call {
+    let window_ms = u64::try_from(2 * CONNECT_WITHIN.as_millis()).unwrap();
+    Call { dispatch_by_boot_ms: DISPATCH_BY + window_ms, ..trial.call() }
+}
+
+async fn run(trial: &Trial) -> Outcome {
+    let connectors = trial.connectors();
+    connectors.check(&trial.operation).unwrap();
+    connectors.run(in_time(trial)).await
+}
+
+async fn output(server: &Server) -> Value {
+    let done = run(&Trial::write(system(server), binding(json!({})))).await.unwrap();
+    (*done.output).clone()
+}
+
 async fn failed(server: &Server, more: Value) -> Failure {
-    Trial::write(system(server), binding(more)).run().await.unwrap_err()
+    run(&Trial::write(system(server), binding(more))).await.unwrap_err()
 }
 
 fn calls(server: &Server) -> usize {
@@ -109,10 +131,9 @@ fn calls(server: &Server) -> usize {
 }
 
 #[tokio::test]
-#[ignore = "the scripted server's first answer is not taken yet"]
 async fn a_tool_is_called_once_with_its_credential() {
     let server = Server::start(answering(|| answer(&text("saved")))).await;
-    let output = Trial::write(system(&server), binding(json!({}))).output().await;
+    let output = output(&server).await;
     assert_eq!(output, json!({"text": "saved"}));
     assert_eq!(calls(&server), 1);
     let bearer = format!("authorization: Bearer {CANARY}").to_lowercase();
@@ -121,7 +142,6 @@ async fn a_tool_is_called_once_with_its_credential() {
 
 /// Another definition: nothing is sent, whatever the tool would do.
 #[tokio::test]
-#[ignore = "the scripted server's first answer is not taken yet"]
 async fn another_definition_is_refused_before_anything_is_sent() {
     let server = Server::start(answering(|| answer(&text("saved")))).await;
     let failure = failed(&server, json!({"definition": digest("Saved, once")})).await;
@@ -135,7 +155,6 @@ async fn another_definition_is_refused_before_anything_is_sent() {
 /// What a tool's own failure, an error of the protocol, a status or silence says about a write: nobody knows what it did,
 /// but where the file says that its failures do nothing.
 #[tokio::test]
-#[ignore = "the scripted server's first answer is not taken yet"]
 async fn a_write_that_failed_is_in_doubt_unless_the_file_says_otherwise() {
     let own = || answer(&failing("the disk is full"));
     let server = Server::start(answering(own)).await;
@@ -162,20 +181,19 @@ async fn a_write_that_failed_is_in_doubt_unless_the_file_says_otherwise() {
     let server = Server::start(answering(|| Reply::Hang)).await;
     let trial = Trial::write(system(&server), binding(json!({})))
         .with(|trial| trial.operation.timeout_ms = 1_500);
-    let failure = trial.run().await.unwrap_err();
+    let failure = run(&trial).await.unwrap_err();
     assert_eq!((failure.class, failure.landed), (Class::Timeout, Landed::Unknown));
 }
 
 /// A server that says a credential back is not repeated.
 #[tokio::test]
-#[ignore = "the scripted server's first answer is not taken yet"]
 async fn a_credential_comes_back_nowhere() {
     let says = || answer(&failing(&format!("your token is {CANARY}")));
     let failure = failed(&Server::start(answering(says)).await, json!({})).await;
     assert!(!failure.message.contains(CANARY), "{}", failure.message);
     let says = || answer(&text(&format!("your token is {CANARY}")));
     let server = Server::start(answering(says)).await;
-    let output = Trial::write(system(&server), binding(json!({}))).output().await;
+    let output = output(&server).await;
     assert!(!output.to_string().contains(CANARY), "{output}");
 }
 
@@ -186,17 +204,75 @@ async fn nothing_is_sent_after_the_dispatch_window() {
     let late = Trial::write(system(&server), binding(json!({}))).with(|trial| trial.punctual = 0);
     let failure = late.run().await.unwrap_err();
     assert_eq!((failure.class, failure.landed), (Class::Timeout, Landed::No));
+    assert!(server.seen().is_empty(), "nobody was asked for anything");
+    // Nor when what is left of it would be over before there is a connection.
+    let trial = Trial::write(system(&server), binding(json!({})));
+    let failure = trial.run().await.unwrap_err();
+    assert_eq!((failure.class, failure.landed), (Class::Timeout, Landed::No));
+    assert!(failure.message.contains("does not suffice to connect"), "{}", failure.message);
     assert_eq!(calls(&server), 0);
 }
 
-/// A server that forgot the connection is asked anew, and its tool is called once.
+/// Answers as a server of the generation with sessions: it gives each handshake its own, and knows only the last.
+fn with_sessions(forgets: &'static AtomicBool) -> impl Fn(&str) -> Reply {
+    let rest = answering(|| answer(&text("saved")));
+    let sessions = AtomicUsize::new(0);
+    move |request: &str| {
+        let body = request.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let asked: Value = serde_json::from_str(body).unwrap_or_default();
+        let own = |number: usize| format!("mcp-session-id: s{number}\r\n");
+        match asked["method"].as_str() {
+            None => return Reply::status(405, "", ""),
+            Some("server/discover") => {
+                let unknown = json!({"code": -32601, "message": "no such method"});
+                return answer(&json!({"jsonrpc": "2.0", "id": asked["id"], "error": unknown}));
+            }
+            Some("initialize") => {
+                let number = sessions.fetch_add(1, Ordering::SeqCst) + 1;
+                let hello = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {
+                    "protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "scripted", "version": "0"},
+                }});
+                let headers = format!("Content-Type: application/json\r\n{}", own(number));
+                return Reply::status(200, &headers, &hello.to_string());
+            }
+            Some(_) => {}
+        }
+        if forgets.swap(false, Ordering::SeqCst) {
+            sessions.fetch_add(1, Ordering::SeqCst);
+        }
+        match request.to_lowercase().contains(&own(sessions.load(Ordering::SeqCst))) {
+            true => rest(request),
+            false => Reply::status(404, "", ""),
+        }
+    }
+}
+
+/// A server that forgot the session is greeted anew, and its tool is called once: nothing but a look met the old session.
 #[tokio::test]
-#[ignore = "the scripted server's first answer is not taken yet"]
 async fn a_connection_that_is_over_is_made_anew_before_the_call() {
     static FORGETS: AtomicBool = AtomicBool::new(false);
+    let server = Server::start(with_sessions(&FORGETS)).await;
+    let handshakes =
+        || server.seen().iter().filter(|request| request.contains("\"initialize\"")).count();
+    let trial = Trial::write(system(&server), binding(json!({})));
+    let connectors = trial.connectors();
+    for _ in 0..2 {
+        connectors.run(in_time(&trial)).await.unwrap();
+    }
+    assert_eq!((calls(&server), handshakes()), (2, 1), "a sound connection is kept");
+    FORGETS.store(true, Ordering::SeqCst);
+    connectors.run(in_time(&trial)).await.unwrap();
+    assert_eq!((calls(&server), handshakes()), (3, 2));
+}
+
+/// A connection that is cut while the tools are looked at: the call has not left, and says so; the next one is made.
+#[tokio::test]
+async fn a_look_that_is_cut_off_sends_no_call() {
+    static CUTS: AtomicBool = AtomicBool::new(false);
     let usual = answering(|| answer(&text("saved")));
     let server = Server::start(move |request: &str| {
-        match request.contains("\"tools/list\"") && FORGETS.swap(false, Ordering::SeqCst) {
+        match request.contains("\"tools/list\"") && CUTS.swap(false, Ordering::SeqCst) {
             true => Reply::Reset,
             false => usual(request),
         }
@@ -204,11 +280,11 @@ async fn a_connection_that_is_over_is_made_anew_before_the_call() {
     .await;
     let trial = Trial::write(system(&server), binding(json!({})));
     let connectors = trial.connectors();
-    assert!(connectors.run(trial.call()).await.is_ok());
-    FORGETS.store(true, Ordering::SeqCst);
-    let again = connectors.run(trial.call()).await;
-    assert!(again.is_ok() || again.is_err_and(|failure| failure.landed == Landed::No));
-    assert!(connectors.run(trial.call()).await.is_ok());
+    CUTS.store(true, Ordering::SeqCst);
+    let failure = connectors.run(in_time(&trial)).await.unwrap_err();
+    assert_eq!((failure.landed, calls(&server)), (Landed::No, 0), "{failure:?}");
+    connectors.run(in_time(&trial)).await.unwrap();
+    assert_eq!(calls(&server), 1);
 }
 
 /// A binding and a system that cannot be used are refused at load, by name.

@@ -373,9 +373,9 @@ fn failures_of_tools_are_told_apart_and_stay_there() {
     assert!(asked["output"]["declined"][0].as_str().unwrap().starts_with("an answer of a person"));
 }
 
-/// C130: an agent uses the tools of a server through the same gate: a read at once, a write when a person agreed.
+/// C130: an agent that may write uses the tools of a server through the same gate: a read at once, a write when a person
+/// agreed, once and with a receipt; a replay needs neither the server nor the model.
 #[test]
-#[ignore = "its write is refused before policy, so nobody is asked: why is to be looked at"]
 fn an_agent_calls_tools_of_a_server_and_a_person_agrees_to_its_write() {
     let shop = Shop::open();
     if !shop.is_held() {
@@ -393,13 +393,31 @@ fn an_agent_calls_tools_of_a_server_and_a_person_agrees_to_its_write() {
         model.url
     );
     fs::write(shop.path("harness.toml"), config + &providers).unwrap();
-    let run = id_of(&shop.json(&["run", "Add and note it", "--agent", "clerk"]).document());
+    let start = ["run", "start", "Add and note it", "--agent", "clerk", "--write"];
+    let run = shop.json(&start).exits(7).document()["run"]["id"].as_str().unwrap().to_owned();
     let waiting = shop.get(&run);
     assert_eq!(waiting["run"]["status"], "asking", "{waiting:#}");
-    assert_eq!(shop.notes(), "");
+    let heard = model.messages(2);
+    let sum = heard.last().unwrap()["content"].as_str().unwrap();
+    assert!(sum.contains("42"), "it was told the sum: {sum}");
+    assert_eq!((&*shop.notes(), model.heard().len()), ("", 2));
+
     let done = shop.approve(&waiting);
     assert_eq!(done["run"]["status"], "succeeded", "{done:#}");
-    assert_eq!(shop.notes(), "it is 42\n");
+    assert_eq!(done["output"], "Done.");
+    assert_eq!(shop.notes(), "it is 42\n", "it was called once");
+    let actions = done["actions"].as_array().unwrap();
+    let noted: Vec<_> = actions.iter().filter(|one| one["operation"] == "notes.note").collect();
+    assert_eq!((noted.len(), &noted[0]["outcome"]), (1, &json!("done")), "{done:#}");
+    let receipts = shop.json(&["receipt", "list", &run]).exits(0).document();
+    let of_note = |one: &&Value| one["id"] == noted[0]["receipt"];
+    let receipt = receipts["items"].as_array().unwrap().iter().find(of_note);
+    assert_eq!(receipt.map(|one| &one["action"]), Some(&noted[0]["action"]), "{receipts:#}");
+
+    shop.configure("[systems.notes]\nkind = \"mcp\"\nrun = [\"/nowhere/at/all\"]\n", &providers);
+    let replay = shop.json(&["run", "replay", &run]).exits(0).document();
+    assert_eq!(replay["identical"], true, "{replay:#}");
+    assert_eq!((&*shop.notes(), model.heard().len()), ("it is 42\n", 3));
 }
 
 /// C134: what a server's texts and names are up to is said when it is imported, and none of it reaches a model.
