@@ -84,8 +84,9 @@ fn says(document: &Value, wanted: &[&str]) {
     }
 }
 
+/// Against the published schema of its kind.
 #[track_caller]
-fn validates(document: &Value) {
+pub(crate) fn validates(document: &Value) {
     let kind = document["schema"].as_str().unwrap();
     let kind = kind.trim_start_matches("harness.").split('/').next().unwrap();
     let path = root().join("schemas").join(format!("{kind}.json"));

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     agents::model::{Model, Says},
     folders::Bench,
+    kit::validates,
 };
 
 fn add(bench: &Bench, more: &str) {
@@ -77,6 +78,7 @@ fn a_job_is_reached_by_a_lease_with_a_token_until_the_lease_ends() {
         |more: &[&str]| bench.json(&[&["run", "expose", &run, "--job", "1"], more].concat());
 
     let made = expose(&[]).exits(0).document();
+    validates(&made);
     let (url, token) = (made["url"].as_str().unwrap(), made["token"].as_str().unwrap());
     assert!(url.starts_with("http://127.0.0.1:"), "{made}");
     assert_eq!(answered(url, token), "/look?a=b None", "the token goes no further");
@@ -86,6 +88,7 @@ fn a_job_is_reached_by_a_lease_with_a_token_until_the_lease_ends() {
     assert!(TcpStream::connect(("127.0.0.1", 18_091)).is_err());
 
     let listed = bench.json(&["run", "leases"]).exits(0).document();
+    validates(&listed);
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
     assert!(listed["items"][0]["requests"].as_u64().unwrap() >= 1, "{listed}");
     assert!(!listed.to_string().contains(token), "a token is shown once");

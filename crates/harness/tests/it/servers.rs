@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     agents::model::{Model, Says},
+    kit::validates,
     support::{PERMIT_ALL, Ran, id_of, run_in},
 };
 
@@ -223,7 +224,9 @@ impl Shop {
     }
 
     fn diff(&self) -> Value {
-        self.json(&["mcp", "diff", "notes"]).exits(0).document()
+        let difference = self.json(&["mcp", "diff", "notes"]).exits(0).document();
+        validates(&difference);
+        difference
     }
 }
 
