@@ -291,3 +291,22 @@ pub(crate) fn clip(text: &str, max: usize) -> String {
     }
     clipped
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C077: whoever gives a call up and whoever sends it, each on a thread of its own, agree on what happened.
+    #[test]
+    fn what_was_given_up_never_leaves_and_what_left_is_not_given_up() {
+        let departure = || Departure::of_our_own(Arc::new(crate::clock::SystemClock));
+        let given_up = departure();
+        assert!(given_up.withdraw());
+        assert_eq!(given_up.leave().unwrap_err().landed, Landed::No);
+        assert_eq!(given_up.landed(), Landed::No);
+        let left = departure();
+        left.leave().unwrap();
+        assert!(!left.withdraw());
+        assert_eq!(left.landed(), Landed::Unknown);
+    }
+}
