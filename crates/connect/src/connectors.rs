@@ -249,13 +249,13 @@ impl Connectors {
     }
 
     /// Takes down what a call says about its target.
-    fn note(&self, call: &Call, departure: &Departure, failed: Option<&Failure>) {
+    fn note(&self, call: &Call, departure: &Departure, failed: Option<&Failure>, began: u64) {
         let binding = self.compiled(&call.operation).ok();
         let target = binding.as_ref().and_then(|b| self.targets.get(b.system()?));
         let Some(target) = target.filter(|_| departure.was_admitted()) else { return };
         let now = self.moment();
         match departure.was_tried() {
-            true => target.gauge().note(call, failed, now),
+            true => target.gauge().note(call, failed, began, now),
             false => target.gauge().forget(call, now),
         }
     }
@@ -287,6 +287,7 @@ impl Connectors {
 
     async fn reach(&self, call: &Call, departure: &Arc<Departure>, deadline: Duration) -> Outcome {
         let _stay = self.underway.enter(call, departure);
+        let began = self.host.clock.boot_ms();
         let binding = self.compiled(&call.operation).map_err(|error| refuse(error.to_string()))?;
         check_expected(call)?;
         check_whole(call)?;
@@ -299,7 +300,7 @@ impl Connectors {
             }
             failure = withdrawn(departure) => Err(failure),
         };
-        self.note(call, departure, answer.as_ref().err());
+        self.note(call, departure, answer.as_ref().err(), began);
         let (arrived, pick) = answer?;
         // A slow disk of ours must not turn an effect that is known into one that is in doubt.
         let received = arrived.keep().await?;

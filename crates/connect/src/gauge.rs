@@ -14,6 +14,7 @@ use crate::{
     call::{Call, fail},
     circuit::{Circuit, CircuitRule},
     pace::Pace,
+    recent::{Calls, Recent},
 };
 
 /// How a system, and each of its operations that was called, stands now.
@@ -38,6 +39,8 @@ pub struct OperationHealth {
     pub failures: u32,
     /// Until when nothing is sent, in milliseconds since the Unix epoch.
     pub open_until: Option<At>,
+    /// How its last calls went; `None` where nothing was called within the hour.
+    pub recent: Option<Recent>,
 }
 
 /// Both clocks at one moment.
@@ -61,6 +64,7 @@ impl Moment {
 struct Line {
     pace: Pace,
     circuit: Circuit,
+    calls: Calls,
 }
 
 /// One system's gauge.
@@ -82,6 +86,7 @@ impl Gauge {
         let line = self.lines.entry(operation.id.clone()).or_insert_with(|| Line {
             pace: Pace::new(operation.rate),
             circuit: Circuit::new(self.rule),
+            calls: Calls::default(),
         });
         if let Some(due) = line.circuit.look(now.boot_ms) {
             let seen = line.circuit.seen(now.boot_ms);
@@ -118,14 +123,16 @@ impl Gauge {
         Ok(())
     }
 
-    /// A call that was let go has ended.
-    pub(crate) fn note(&mut self, call: &Call, failed: Option<&Failure>, now: Moment) {
+    /// A call that was let go at `began` (milliseconds since boot) has ended.
+    pub(crate) fn note(&mut self, call: &Call, failed: Option<&Failure>, began: u64, now: Moment) {
         if let Some(Failure { class: Class::RateLimit, retry_after_ms: Some(ms), .. }) = failed {
             let until = now.boot_ms.saturating_add(u64::try_from(*ms).unwrap_or_default());
             self.pace.pause(until);
         }
         if let Some(line) = self.lines.get_mut(&call.operation.id) {
-            line.circuit.note(failed.map(|failure| failure.class), now.boot_ms);
+            let class = failed.map(|failure| failure.class);
+            line.circuit.note(class, now.boot_ms);
+            line.calls.note(class, began, now.boot_ms);
         }
     }
 
@@ -144,6 +151,7 @@ impl Gauge {
                 circuit: seen.word,
                 failures: seen.failures,
                 open_until: seen.until.map(|until| now.wall(until)),
+                recent: line.calls.seen(now.boot_ms),
             }
         });
         Health {

@@ -45,6 +45,7 @@ pub mod people;
 mod place;
 mod process;
 mod read;
+mod recent;
 pub mod redact;
 pub mod sample;
 pub mod secret;
@@ -69,6 +70,7 @@ pub use error::Error;
 pub use gauge::{Health, OperationHealth};
 pub use jobs::Served;
 pub use mail::Notice;
+pub use recent::Recent;
 pub use secret::Secrets;
 pub use system::{
     Apart, CodeRules, ContainerRules, FolderSystem, Language, McpHeader, McpSystem, ProcessSystem,

@@ -9,7 +9,9 @@ pub mod notify;
 mod oidc;
 mod people;
 mod redaction;
+mod reliability;
 mod serve;
+mod unusual;
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +34,9 @@ pub use network::Network;
 pub use notify::{Notify, NotifyFile};
 pub use oidc::{Oidc, OidcFile, Others};
 pub use redaction::{Redaction, RedactionFile};
+pub use reliability::{CircuitFile, Goals, SloFile};
 pub use serve::{Serve, ServeFile, parse_listen};
+pub use unusual::UnusualFile;
 
 use super::problem::{Kind, Problem};
 
@@ -48,9 +52,6 @@ const RETRIES_PER_RUN_MAX: u32 = 100;
 /// How long a run may take, all waiting included, where `[budget]` does not say: an onboarding takes a month,
 /// and people take their time to answer within it.
 const RUN_MAX_MS: i64 = 90 * 24 * 3_600_000;
-
-/// Runs that ended well before inputs are compared with theirs, where `[unusual]` does not say.
-const UNUSUAL_AFTER: u32 = 20;
 
 /// The file, as written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +97,8 @@ pub struct File {
     pub hooks: Vec<hooks::HookFile>,
     /// When operations that nobody answers are not called any more.
     pub circuit: CircuitFile,
+    /// What is expected of operations.
+    pub slo: SloFile,
     /// Inputs unlike those of earlier runs.
     pub unusual: UnusualFile,
     /// The server.
@@ -106,31 +109,6 @@ pub struct File {
     pub notify: NotifyFile,
     /// Where people sign in, when they have an identity provider.
     pub oidc: Option<OidcFile>,
-}
-
-/// `[unusual]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct UnusualFile {
-    /// From how many runs of an intent that ended well on its inputs are compared with theirs, so that a
-    /// person approves each change of a run with unusual ones; 0 = never. By default 20.
-    pub after: Option<u32>,
-}
-
-impl UnusualFile {
-    fn after(&self) -> u32 {
-        self.after.unwrap_or(UNUSUAL_AFTER)
-    }
-}
-
-/// `[circuit]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CircuitFile {
-    /// Calls in a row without an answer that open an operation's circuit.
-    pub open_after: Option<u32>,
-    /// How long it stays open the first time, in milliseconds.
-    pub cooldown_ms: Option<u64>,
 }
 
 /// `[policy]`.
@@ -260,6 +238,8 @@ pub struct Config {
     pub hooks: Vec<hooks::Declared>,
     /// When circuits open.
     pub circuit: CircuitRule,
+    /// What is expected of operations.
+    pub goals: Goals,
     /// From how many runs on inputs are compared with earlier ones; 0 = never.
     pub unusual_after: u32,
     /// The file it was read from, where there is one.
@@ -405,7 +385,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     // Whoever signs in through a provider is somebody else, too.
     let others = usize::from(file.oidc.is_some());
     let approvers = approver_rule(&file.approvals, people.len() + others)?;
-    let (budget, circuit) = (budget_of(file.budget.clone()), circuit_rule(&file.circuit)?);
+    let (budget, circuit) = (budget_of(file.budget.clone()), file.circuit.rule()?);
     let asking = asking(&file.approvals, &approvers).into_iter();
     for (key, value, told) in asking.chain(limits(&file, &budget, circuit)) {
         note(key, value, from(told));
@@ -415,9 +395,8 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
     let oidc = file.oidc.as_ref().map(of).transpose()?;
     let own_secrets = hooks::own_secrets(oidc.as_ref(), &notify, [&receipt_key, &secrets_key]);
     let hooks = hooks::read(&file, &own_secrets, (&place.base, &place.origin))?;
-    for (name, value) in named(&file, (&notify, &hooks), oidc.as_ref()) {
-        note(&name, value, &place.origin);
-    }
+    let named = named(&file, (&notify, &hooks), oidc.as_ref()).into_iter();
+    named.for_each(|(name, value)| note(&name, value, &place.origin));
     Ok(Config {
         redaction: Redaction::of(&file.redaction, &store)?,
         lock: place.lock(),
@@ -443,6 +422,7 @@ fn resolve(file: File, overrides: &Overrides, place: &Place) -> Result<Config, P
         budget,
         hooks,
         circuit,
+        goals: Goals::of(&file.slo)?,
         unusual_after: file.unusual.after(),
         file: None,
         mcp: Mcp::of(&file.mcp)?,
@@ -495,7 +475,7 @@ fn budget_of(file: Option<Budget>) -> Budget {
 }
 
 /// What limits runs and calls: each with its key, and whether the file says so.
-fn limits(file: &File, budget: &Budget, circuit: CircuitRule) -> [(&'static str, String, bool); 4] {
+fn limits(file: &File, budget: &Budget, circuit: CircuitRule) -> [(&'static str, String, bool); 5] {
     let told = file.budget.as_ref().is_some_and(|budget| budget.retries_max.is_some());
     [
         ("budget.retries_max", budget.retries_max.unwrap_or_default().to_string(), told),
@@ -505,23 +485,9 @@ fn limits(file: &File, budget: &Budget, circuit: CircuitRule) -> [(&'static str,
             circuit.cooldown_ms.to_string(),
             file.circuit.cooldown_ms.is_some(),
         ),
+        ("slo", file.slo.words(), file.slo != SloFile::default()),
         ("unusual.after", file.unusual.after().to_string(), file.unusual.after.is_some()),
     ]
-}
-
-fn circuit_rule(file: &CircuitFile) -> Result<CircuitRule, Problem> {
-    let usual = CircuitRule::default();
-    let open_after = file.open_after.unwrap_or(usual.open_after);
-    let cooldown_ms = file.cooldown_ms.unwrap_or(usual.cooldown_ms);
-    if open_after == 0 || cooldown_ms > connect::circuit::COOLDOWN_MAX_MS {
-        let detail = format!(
-            "circuit.open_after must be at least 1, circuit.cooldown_ms at most {}",
-            connect::circuit::COOLDOWN_MAX_MS
-        );
-        return Err(Problem::new(Kind::Usage, "config-invalid", detail)
-            .next("correct `circuit` in the configuration; `harness config show` names the file"));
-    }
-    Ok(CircuitRule { open_after, cooldown_ms })
 }
 
 fn store_place(file: &File, overrides: &Overrides, place: &Place) -> (PathBuf, String) {

@@ -80,6 +80,7 @@ pub async fn diagnose(app: &App, caller: &Caller, _: Nothing) -> Result<Diagnosi
     let halts = super::halts::list(app, caller, Default::default()).await?;
     checks.push(halts_check(&halts));
     checks.push(circuits_check(app));
+    checks.push(slo_check(app));
     checks.extend(models_check(app));
     checks.extend(hooks_check(app));
     checks.extend(programs_check(app));
@@ -119,6 +120,26 @@ fn circuits_check(app: &App) -> Check {
         ("warning", trouble.join("; "), Some(fix))
     };
     Check { id: "circuits".to_owned(), result: result.to_owned(), found, fix }
+}
+
+/// Operations that do less well than is expected of them.
+fn slo_check(app: &App) -> Check {
+    let health = app.connectors.health();
+    let operations = health.iter().flat_map(|system| &system.operations);
+    let missed = operations.filter_map(|operation| {
+        let recent = operation.recent.filter(|_| super::packs::misses_goal(app, operation))?;
+        let (name, well, calls) = (&operation.operation, recent.well, recent.calls);
+        Some(format!("{name} did {well} of {calls} calls well, p95 {} ms", recent.p95_ms))
+    });
+    let missed: Vec<String> = missed.collect();
+    let (result, found, fix) = match missed.is_empty() {
+        true => ("ok", "no operation misses its goal".to_owned(), None),
+        false => {
+            let fix = "`harness pack status` shows each against its goal; look at those systems";
+            ("warning", missed.join("; "), Some(fix.to_owned()))
+        }
+    };
+    Check { id: "slo".to_owned(), result: result.to_owned(), found, fix }
 }
 
 /// Programs of systems, each in a sandbox: where one cannot be held, its calls are refused.

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use kernel::input::Now;
@@ -60,6 +60,10 @@ impl engine::Seal for Sealer {
     }
 }
 
+/// How often, and how many times, it is looked whether a command that owns the store has ended: about 3 s.
+const PASSING_EVERY: Duration = Duration::from_millis(50);
+const PASSING_LOOKS: u32 = 60;
+
 /// The store's one owner, for as long as this value lives. The system releases it with the process.
 #[derive(Debug)]
 pub struct Lock {
@@ -90,6 +94,20 @@ impl Lock {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(refuse(error.into())),
         }
+    }
+
+    /// As [`Lock::take`], for what cannot work beside an owner: a command that only passes by is waited for.
+    ///
+    /// # Errors
+    /// As [`Lock::take`].
+    pub async fn take_in_turn(store: &Path) -> Result<Option<Self>, Problem> {
+        for _ in 0..PASSING_LOOKS {
+            if let Some(lock) = Self::take(store)? {
+                return Ok(Some(lock));
+            }
+            tokio::time::sleep(PASSING_EVERY).await;
+        }
+        Self::take(store)
     }
 }
 

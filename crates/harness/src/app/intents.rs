@@ -246,6 +246,8 @@ pub(super) async fn submit_chosen(
     let new = matches!(submitted, engine::Submitted::New(_));
     if !new {
         check_same(app, caller, &id, (&wanted, &request.inputs)).await?;
+        // Whoever drove it may have died since: handed in again, it goes on.
+        app.engine.wake((caller.tenant().clone(), id.clone()));
     }
     if let Some(wait_ms) = request.wait_ms {
         runs::wait(app, caller, &id, wait_ms.min(WAIT_MAX_MS)).await;

@@ -51,6 +51,9 @@ const TTL_MAX_MS: u64 = 24 * 3_600_000;
 /// How long the head of a request may take to come.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
+/// Bytes that are passed on at a time.
+const PIECE_BYTES: usize = 16 * 1024;
+
 /// What a token begins with.
 const TOKEN_PREFIX: &str = "hnl_";
 
@@ -316,7 +319,8 @@ async fn answer(
     let Ok(mut inside) = inside else {
         return say(&mut stream, "410 Gone", "the job has ended, or takes no more").await;
     };
-    inside.write_all(&forward).await?;
+    // Where nobody listens, it may be closed before anything was written: then there is nothing to read, either.
+    let _written = inside.write_all(&forward).await;
     let (mut from_inside, mut to_inside) = inside.into_split();
     let (mut from_outside, mut to_outside) = stream.split();
     let inward = async {
@@ -325,12 +329,20 @@ async fn answer(
         let _closed = to_inside.shutdown().await;
         std::future::pending::<()>().await;
     };
-    let outward = copy(&mut from_inside, &mut to_outside);
-    let passed = tokio::select! {
-        passed = outward => passed?,
-        () = inward => 0,
+    let mut passed = false;
+    let outward = async {
+        let mut piece = vec![0; PIECE_BYTES];
+        while let Ok(read @ 1..) = from_inside.read(&mut piece).await {
+            passed = true;
+            to_outside.write_all(piece.get(..read).unwrap_or_default()).await?;
+        }
+        Ok::<(), std::io::Error>(())
     };
-    if passed == 0 {
+    tokio::select! {
+        gone = outward => gone?,
+        () = inward => {}
+    }
+    if !passed {
         return say(&mut stream, "502 Bad Gateway", "the job does not listen at its port").await;
     }
     to_end(&mut stream).await

@@ -274,10 +274,17 @@ impl App {
             ("harness_receipts", "Receipts in the log.", stats.receipts),
             ("harness_approvals_open", "Asks that wait for a person.", stats.approvals_open),
             ("harness_exceptions_open", "Exceptions that need a person.", stats.exceptions_open),
+            ("harness_operations_below_goal", "Operations below their goal.", self.below_goal()),
             ("harness_store_writes", "Writes acknowledged since the start.", stats.writes),
             ("harness_store_commits", "Commits since the start.", stats.commits),
             ("harness_store_bytes", "Size of the database file.", stats.file_bytes),
         ])
+    }
+
+    fn below_goal(&self) -> u64 {
+        let health = self.connectors.health();
+        let operations = health.iter().flat_map(|system| &system.operations);
+        operations.filter(|operation| packs::misses_goal(self, operation)).count() as u64
     }
 
     /// Drives what is due until [`App::shut_down`].

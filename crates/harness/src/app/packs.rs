@@ -7,7 +7,7 @@ mod signing;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use connect::Health;
+use connect::{Health, OperationHealth, Recent};
 use pack::Pack;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,8 @@ pub struct PackStatus {
 pub struct SystemStatus {
     /// Its name.
     pub system: String,
-    /// `ok`, `paused` when it asked for that, `impaired` when an operation's circuit is not closed.
+    /// `ok`, `paused` when it asked for that, `impaired` when an operation's circuit is not closed, `degraded` when one
+    /// misses what is expected of it.
     pub state: String,
     /// Until when it asked not to be called, RFC 3339 UTC.
     pub paused_until: Option<String>,
@@ -101,6 +102,30 @@ pub struct CircuitStatus {
     pub failures: u32,
     /// Until when nothing is sent, RFC 3339 UTC.
     pub open_until: Option<String>,
+    /// How its calls of the last hour went; absent where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloStatus>,
+}
+
+/// How the calls of an operation went against what is expected of it: those of the last hour, at most 256, since this
+/// process began.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SloStatus {
+    /// How many were made.
+    pub calls: u32,
+    /// Share of them that the system did well, 0 to 1. What it rightly refuses is done well.
+    pub success: f64,
+    /// Half of them took no longer, in milliseconds.
+    pub p50_ms: u64,
+    /// 95 of 100 took no longer, in milliseconds.
+    pub p95_ms: u64,
+    /// What `success` should not fall below.
+    pub goal_success: f64,
+    /// What `p95_ms` should not exceed, where something is expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal_p95_ms: Option<u64>,
+    /// `met`, `missed`, or `unknown` below 20 calls.
+    pub verdict: String,
 }
 
 /// How every configured pack stands.
@@ -164,12 +189,14 @@ fn system_status(app: &App, health: &Health) -> SystemStatus {
             circuit: operation.circuit.to_owned(),
             failures: operation.failures,
             open_until: operation.open_until.map(rfc3339),
+            slo: operation.recent.map(|recent| slo_status(app, operation, &recent)),
         })
         .collect();
     let broken = operations.iter().any(|operation| operation.circuit != "closed");
     let state = match health.paused_until {
         Some(_) => "paused",
         None if broken => "impaired",
+        None if health.operations.iter().any(|operation| misses_goal(app, operation)) => "degraded",
         None => "ok",
     };
     SystemStatus {
@@ -178,6 +205,25 @@ fn system_status(app: &App, health: &Health) -> SystemStatus {
         paused_until: health.paused_until.map(rfc3339),
         operations,
         workers: super::workers::status(app, &health.system),
+    }
+}
+
+/// Whether less came of an operation than is expected of it.
+pub(crate) fn misses_goal(app: &App, operation: &OperationHealth) -> bool {
+    let goal = app.config.goals.of_operation(operation.operation.as_str());
+    operation.recent.is_some_and(|recent| goal.verdict(&recent) == "missed")
+}
+
+fn slo_status(app: &App, operation: &OperationHealth, recent: &Recent) -> SloStatus {
+    let goal = app.config.goals.of_operation(operation.operation.as_str());
+    SloStatus {
+        calls: recent.calls,
+        success: f64::from(recent.well) / f64::from(recent.calls),
+        p50_ms: recent.p50_ms,
+        p95_ms: recent.p95_ms,
+        goal_success: goal.success,
+        goal_p95_ms: goal.p95_ms,
+        verdict: goal.verdict(recent).to_owned(),
     }
 }
 

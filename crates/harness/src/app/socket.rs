@@ -101,6 +101,10 @@ async fn answer(app: &App, stream: UnixStream) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    if line.is_empty() {
+        // Somebody looked whether anybody is here.
+        return Ok(());
+    }
     let answered = match respond(app, &line).await {
         Ok(value) => Answered::Ok(value),
         Err(problem) => Answered::Problem(Box::new(problem)),
@@ -123,6 +127,17 @@ async fn respond(app: &App, line: &str) -> Result<Value, Problem> {
     ops::call(app, &caller, &asked.op, asked.body).await
 }
 
+/// Code of a problem: the owner cannot be reached, and has heard nothing.
+pub const NOT_HEARD: &str = "owner-unreachable";
+
+/// Code of a problem: the owner ended, or its socket did, between the request and the answer.
+pub const NOT_ANSWERED: &str = "owner-ended";
+
+/// Whether an owner answers at its socket.
+pub async fn is_open(store: &Path) -> bool {
+    UnixStream::connect(path(store)).await.is_ok()
+}
+
 /// Asks the owner of a store.
 ///
 /// # Errors
@@ -133,23 +148,24 @@ pub async fn ask(
     op: &str,
     body: Value,
 ) -> Result<Value, Problem> {
-    let unreachable = |e: std::io::Error| {
-        Problem::new(
-            Kind::TryAgain,
-            "owner-unreachable",
-            format!("another process owns the store and does not answer: {e}"),
-        )
-        .next("wait for it to end, or ask it to")
+    let not_heard = |e: std::io::Error| {
+        let detail = format!("another process owns the store and does not answer: {e}");
+        Problem::new(Kind::TryAgain, NOT_HEARD, detail).next("wait for it to end, or end it")
     };
-    let stream = UnixStream::connect(path(store)).await.map_err(unreachable)?;
+    let not_answered = |e: std::io::Error| {
+        let detail = format!("the process that owns the store heard it and did not answer: {e}");
+        Problem::new(Kind::TryAgain, NOT_ANSWERED, detail)
+            .next("look whether it was done before you ask again")
+    };
+    let stream = UnixStream::connect(path(store)).await.map_err(not_heard)?;
     let (reader, mut writer) = stream.into_split();
     let asked = Asked { op: op.to_owned(), person: person.to_owned(), body, token };
-    let mut bytes = serde_json::to_vec(&asked).map_err(|e| unreachable(e.into()))?;
+    let mut bytes = serde_json::to_vec(&asked).map_err(|e| not_heard(e.into()))?;
     bytes.push(b'\n');
-    writer.write_all(&bytes).await.map_err(unreachable)?;
+    writer.write_all(&bytes).await.map_err(not_answered)?;
     let mut line = String::new();
-    BufReader::new(reader).read_line(&mut line).await.map_err(unreachable)?;
-    match serde_json::from_str(&line).map_err(|e| unreachable(e.into()))? {
+    BufReader::new(reader).read_line(&mut line).await.map_err(not_answered)?;
+    match serde_json::from_str(&line).map_err(|e| not_answered(e.into()))? {
         Answered::Ok(value) => Ok(value),
         Answered::Problem(problem) => Err(*problem),
     }

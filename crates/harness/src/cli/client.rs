@@ -1,9 +1,9 @@
 //! The way to the facade: in this process when nobody owns the store, else through the owner's socket.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
-use tokio::task::JoinHandle;
+use tokio::{sync::OnceCell, task::JoinHandle};
 use tracing::debug;
 
 use super::typed;
@@ -14,7 +14,7 @@ use crate::app::{
     identity::TOKEN_NEEDED,
     ops,
     problem::{Kind, Problem},
-    socket,
+    requests, socket,
 };
 use crate::service::Elsewhere;
 
@@ -22,41 +22,57 @@ use crate::service::Elsewhere;
 #[derive(Debug)]
 pub enum Client {
     /// This process owns the store.
-    Local {
-        /// The facade.
-        app: Arc<App>,
-        /// Who calls.
-        caller: Caller,
-        /// What lets commands beside this one in, while it works.
-        door: Option<Door>,
-    },
+    Local(Local),
     /// Another process does.
-    Owner {
-        /// The store's folder.
-        store: PathBuf,
-        /// Who calls, by name.
-        person: String,
-    },
+    Owner(Box<Beside>),
     /// A server does, over the network.
     Server(Elsewhere),
 }
 
-/// The owner's socket for as long as a command runs: whoever works in another terminal meanwhile can look at its run,
-/// decide and cancel.
+/// The store, opened in this process.
 #[derive(Debug)]
-pub struct Door(JoinHandle<()>);
+pub struct Local {
+    /// The facade.
+    pub app: Arc<App>,
+    /// Who calls.
+    caller: Caller,
+    /// What lets commands beside this one in, while it works.
+    door: Door,
+}
+
+/// Next to another process that owns the store, until that one ends: then this one owns it.
+#[derive(Debug)]
+pub struct Beside {
+    config: Config,
+    since: OnceCell<Local>,
+}
+
+/// The owner's socket while a command works: whoever works in another terminal meanwhile can look at its run, decide and
+/// cancel. A command that only passes by is waited for instead, so that nobody's work hangs on it.
+#[derive(Debug)]
+struct Door(JoinHandle<()>);
+
+/// How long a command has worked when it lets others in.
+const DOOR_AFTER: Duration = Duration::from_millis(500);
+
+/// How often, and how many times, an owner is looked for that lets nobody in: about 5 s, more than it takes to begin.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOKS: u32 = 250;
 
 impl Door {
-    /// None where it cannot be opened, such as in a folder whose path is too long for a socket: the command itself
-    /// does not need it.
-    fn open(app: &Arc<App>) -> Option<Self> {
-        let listener = socket::bind(app).inspect_err(|problem| debug!(%problem, "no door")).ok()?;
+    fn open(app: &Arc<App>) -> Self {
         let app = Arc::clone(app);
-        Some(Self(tokio::spawn(async move {
-            if let Err(problem) = socket::answer_all(app, listener).await {
-                debug!(%problem, "the door is closed");
+        Self(tokio::spawn(async move {
+            tokio::time::sleep(DOOR_AFTER).await;
+            // It cannot be opened in a folder whose path is too long for a socket: the command itself does not need it.
+            let answered = match socket::bind(&app) {
+                Ok(listener) => socket::answer_all(app, listener).await,
+                Err(problem) => Err(problem),
+            };
+            if let Err(problem) = answered {
+                debug!(%problem, "no door");
             }
-        })))
+        }))
     }
 }
 
@@ -64,6 +80,84 @@ impl Drop for Door {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+impl Local {
+    async fn open(config: Config, lock: Lock) -> Result<Self, Problem> {
+        let caller = Caller::person(&config, &config.me)?;
+        let app = App::open(config, lock).await?;
+        let door = Door::open(&app);
+        Ok(Self { app, caller, door })
+    }
+
+    async fn call(&self, token: Option<String>, op: &str, body: Value) -> Result<Value, Problem> {
+        match token {
+            None => ops::call(&self.app, &self.caller, op, body).await,
+            Some(token) => {
+                let caller = self.app.typed(&self.app.config().me, &token).await?;
+                ops::call(&self.app, &caller, op, body).await
+            }
+        }
+    }
+
+    async fn close(self) -> Result<(), Problem> {
+        drop(self.door);
+        self.app.shut_down().await
+    }
+}
+
+impl Beside {
+    /// Asks the owner. Where it has ended, this process takes its place; what was asked is asked again only where nothing
+    /// was heard of it, or where twice is the same as once.
+    async fn call(
+        &self,
+        token: Option<String>,
+        op: &str,
+        mut body: Value,
+    ) -> Result<Value, Problem> {
+        let keyed = requests::takes_key(op);
+        if let Some(fields) = body.as_object_mut().filter(|_| keyed) {
+            let key = fields.entry("idempotency_key").or_insert(Value::Null);
+            if key.is_null() {
+                *key = Value::from(uuid::Uuid::now_v7().to_string());
+            }
+        }
+        for _ in 0..LOOKS {
+            if let Some(local) = self.since.get() {
+                return local.call(token, op, body).await;
+            }
+            let whose = (self.config.me.as_str(), token.clone());
+            let refused = match socket::ask(&self.config.store, whose, op, body.clone()).await {
+                Err(problem) => problem,
+                answer => return answer,
+            };
+            let again = match &*refused.code {
+                socket::NOT_HEARD => true,
+                socket::NOT_ANSWERED => keyed || GOES_ON.contains(&op),
+                _ => false,
+            };
+            if !again {
+                return Err(refused);
+            }
+            match Lock::take(&self.config.store)? {
+                Some(lock) => {
+                    let local = Local::open(self.config.clone(), lock).await?;
+                    // Nobody else can have set it: there is one lock.
+                    let _own = self.since.set(local);
+                }
+                None => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+        Err(unreachable(&self.config))
+    }
+}
+
+/// Requests that wait for what goes on anyway: asked again they come to the same.
+const GOES_ON: [&str; 3] = ["run.get", "run.list", "run.resume"];
+
+fn unreachable(config: &Config) -> Problem {
+    let detail = format!("another process owns {} and does not answer", config.store.display());
+    Problem::new(Kind::TryAgain, "owner-unreachable", detail).next("wait for it to end, or end it")
 }
 
 /// The variable that holds the token for `--server`: a secret is never an argument.
@@ -89,19 +183,20 @@ impl Client {
     /// As [`Client::open`], for a configuration at hand.
     ///
     /// # Errors
-    /// As [`Client::open`].
+    /// As [`Client::open`], and where the owner lets nobody in.
     pub async fn of(config: Config) -> Result<Self, Problem> {
-        let person = config.me.clone();
         // A name that nobody declared is an error on either way.
-        let caller = Caller::person(&config, &person)?;
-        match Lock::take(&config.store)? {
-            Some(lock) => {
-                let app = App::open(config, lock).await?;
-                let door = Door::open(&app);
-                Ok(Self::Local { app, caller, door })
+        Caller::person(&config, &config.me)?;
+        for _ in 0..LOOKS {
+            if let Some(lock) = Lock::take(&config.store)? {
+                return Ok(Self::Local(Local::open(config, lock).await?));
             }
-            None => Ok(Self::Owner { store: config.store, person }),
+            if socket::is_open(&config.store).await {
+                return Ok(Self::Owner(Box::new(Beside { config, since: OnceCell::new() })));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
+        Err(unreachable(&config))
     }
 
     /// Calls one operation of the facade. Where that needs a token of whoever calls and they are at a
@@ -126,23 +221,21 @@ impl Client {
         op: &str,
         body: Value,
     ) -> Result<Value, Problem> {
-        match (self, token) {
-            (Self::Local { app, caller, .. }, None) => ops::call(app, caller, op, body).await,
-            (Self::Local { app, .. }, Some(token)) => {
-                let caller = app.typed(&app.config().me, &token).await?;
-                ops::call(app, &caller, op, body).await
-            }
-            (Self::Owner { store, person }, token) => {
-                socket::ask(store, (person, token), op, body).await
-            }
-            (Self::Server(elsewhere), _) => elsewhere.call(op, body).await,
+        match self {
+            Self::Local(local) => local.call(token, op, body).await,
+            Self::Owner(beside) => beside.call(token, op, body).await,
+            Self::Server(elsewhere) => elsewhere.call(op, body).await,
         }
     }
 
     /// Whether a command must wait for its run, because nobody else would drive it.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::Local { .. })
+        match self {
+            Self::Local(_) => true,
+            Self::Owner(beside) => beside.since.get().is_some(),
+            Self::Server(_) => false,
+        }
     }
 
     /// Lets calls in flight end and closes the store, when it is ours.
@@ -151,11 +244,12 @@ impl Client {
     /// When the store cannot be closed.
     pub async fn close(self) -> Result<(), Problem> {
         match self {
-            Self::Local { app, door, .. } => {
-                drop(door);
-                app.shut_down().await
-            }
-            Self::Owner { .. } | Self::Server(_) => Ok(()),
+            Self::Local(local) => local.close().await,
+            Self::Owner(beside) => match beside.since.into_inner() {
+                Some(local) => local.close().await,
+                None => Ok(()),
+            },
+            Self::Server(_) => Ok(()),
         }
     }
 }

@@ -40,8 +40,8 @@ pub(super) async fn run(body: Value, context: Context) -> Result<u8, Problem> {
 /// Shows what is said meanwhile, where somebody sees it.
 pub(super) fn watched(client: &Client, context: &Context) -> Option<JoinHandle<()>> {
     match client {
-        Client::Local { app, .. } if std::io::stderr().is_terminal() && !context.quiet => {
-            Some(tokio::spawn(watch(app.speech().listen())))
+        Client::Local(local) if std::io::stderr().is_terminal() && !context.quiet => {
+            Some(tokio::spawn(watch(local.app.speech().listen())))
         }
         _ => None,
     }

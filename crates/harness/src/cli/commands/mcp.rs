@@ -200,13 +200,24 @@ impl Seat {
         args.configure(&mut config)?;
         let hold_ms = config.mcp.hold_ms;
         let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
-        let seat = Self { config: Some(config), listens, token, held: RwLock::new(None) };
-        seat.move_up().await?;
-        let is_beside = matches!(*seat.held.read().await, Some(Held::Beside(_)));
-        if is_beside && !args.operations.is_empty() {
-            return Err(elsewhere("the owner's"));
+        let seat = Self { config: Some(config.clone()), listens, token, held: RwLock::new(None) };
+        if args.operations.is_empty() && seat.token.is_none() {
+            seat.move_up().await?;
+            return Ok((seat, hold_ms));
+        }
+        // Only an owner can do that, and a command that passes by is waited for.
+        match Lock::take_in_turn(&config.store).await? {
+            Some(lock) => seat.own(config, lock).await?,
+            None if args.operations.is_empty() => return Err(token_beside()),
+            None => return Err(elsewhere("the owner's")),
         }
         Ok((seat, hold_ms))
+    }
+
+    async fn own(&self, config: Config, lock: Lock) -> Result<(), Problem> {
+        let owning = Owning::begin(config, lock, self.listens).await?;
+        *self.held.write().await = Some(Held::Own(owning));
+        Ok(())
     }
 
     /// Becomes the owner where there is none, else sits beside it.
@@ -224,11 +235,7 @@ impl Seat {
                 *held = Some(Held::Own(Owning::begin(config.clone(), lock, self.listens).await?));
             }
             None if held.is_some() => {}
-            None if self.token.is_some() => {
-                let detail = format!("{TOKEN} is set, and another process owns the store");
-                return Err(Problem::usage("token-beside-owner", detail)
-                    .next("ask that process with --server, or unset the variable to be `me`"));
-            }
+            None if self.token.is_some() => return Err(token_beside()),
             None => *held = Some(Held::Beside(Client::of(config.clone()).await?)),
         }
         Ok(())
@@ -269,6 +276,12 @@ impl Ask for Arc<Seat> {
             }
         })
     }
+}
+
+fn token_beside() -> Problem {
+    let detail = format!("{TOKEN} is set, and another process owns the store");
+    Problem::usage("token-beside-owner", detail)
+        .next("ask that process with --server, or unset the variable to be `me`")
 }
 
 fn elsewhere(whose: &str) -> Problem {

@@ -49,7 +49,7 @@ pub(crate) async fn own(
     context: &Context,
 ) -> Result<u8, Problem> {
     let store = config.store.display().to_string();
-    let Some(lock) = Lock::take(&config.store)? else {
+    let Some(lock) = Lock::take_in_turn(&config.store).await? else {
         return Err(Problem::new(
             Kind::TryAgain,
             "store-owned",

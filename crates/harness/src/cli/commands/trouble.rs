@@ -94,8 +94,11 @@ pub(crate) fn status(answer: &Value, screen: &mut Screen) {
                 let (waiting, leased) = (text(workers, "/waiting"), text(workers, "/leased"));
                 screen.field("", &format!("{waiting} waiting, {leased} leased, {seen}"));
             }
-            let broken = list(system, "/operations");
-            for line in broken.iter().filter(|line| text(line, "/circuit") != "closed") {
+            let operations = list(system, "/operations");
+            for line in operations.iter().filter(|line| line.get("slo").is_some()) {
+                screen.field("", &level(line, screen));
+            }
+            for line in operations.iter().filter(|line| text(line, "/circuit") != "closed") {
                 let circuit = text(line, "/circuit").replace('_', " ");
                 let open = text(line, "/open_until");
                 let open =
@@ -107,6 +110,22 @@ pub(crate) fn status(answer: &Value, screen: &mut Screen) {
             }
         }
     }
+}
+
+/// How the last calls of an operation went against what is expected of it.
+fn level(line: &Value, screen: &Screen) -> String {
+    let of = |pointer: &str| line.pointer(pointer).and_then(Value::as_f64).unwrap_or_default();
+    let share = |pointer: &str| format!("{:.1} %", of(pointer) * 100.0);
+    let calls = counted(text(line, "/slo/calls"), "call");
+    let (operation, p95) = (text(line, "/operation"), text(line, "/slo/p95_ms"));
+    let told = format!("{operation} {} of {calls}, p95 {p95} ms", share("/slo/success"));
+    if text(line, "/slo/verdict") != "missed" {
+        return told;
+    }
+    let slowest = text(line, "/slo/goal_p95_ms");
+    let slowest = if slowest.is_empty() { slowest } else { format!(", p95 {slowest} ms") };
+    let goal = format!("goal {}{slowest}", share("/slo/goal_success"));
+    format!("{told} {}", screen.tone(Tone::Warn, &goal))
 }
 
 /// What failed last in a pack so that a person was needed.

@@ -7,7 +7,10 @@ use crate::{
     app::{
         failures::{FailureLine, Failures},
         kpis::{KpiReport, KpiView},
-        packs::{Did, PackDetail, PackList, PackStatus, PackStatusList, PackView, SystemStatus},
+        packs::{
+            Did, PackDetail, PackList, PackStatus, PackStatusList, PackView, SloStatus,
+            SystemStatus,
+        },
     },
     ui::{
         icons::Icon,
@@ -50,13 +53,16 @@ fn standing(pack: &PackView, status: Option<&PackStatus>) -> Markup {
 fn health(status: Option<&PackStatus>) -> Markup {
     let systems = status.map(|status| status.systems.as_slice()).unwrap_or_default();
     let worst = |state: &str| systems.iter().filter(|system| system.state == state).count();
-    match (worst("impaired"), worst("paused"), systems.is_empty()) {
-        (0, 0, true) => parts::tag(Tone::Calm, Icon::Half, "Not called yet"),
-        (0, 0, false) => parts::tag(Tone::Good, Icon::Check, "Systems answer"),
-        (0, paused, _) => {
+    match (worst("impaired"), worst("paused"), worst("degraded"), systems.is_empty()) {
+        (0, 0, 0, true) => parts::tag(Tone::Calm, Icon::Half, "Not called yet"),
+        (0, 0, 0, false) => parts::tag(Tone::Good, Icon::Check, "Systems answer"),
+        (0, 0, degraded, _) => {
+            parts::tag(Tone::Warn, Icon::Alert, &format!("{degraded} below the goal"))
+        }
+        (0, paused, ..) => {
             parts::tag(Tone::Warn, Icon::Pause, &format!("{paused} asked for a pause"))
         }
-        (impaired, _, _) => parts::tag(Tone::Bad, Icon::Alert, &format!("{impaired} impaired")),
+        (impaired, ..) => parts::tag(Tone::Bad, Icon::Alert, &format!("{impaired} impaired")),
     }
 }
 
@@ -189,6 +195,7 @@ fn system_row(frame: &Frame, system: &SystemStatus) -> Markup {
         td { span.strong { (system.system) } }
         td { @match system.state.as_str() {
             "ok" => (parts::tag(Tone::Good, Icon::Check, "Answers")),
+            "degraded" => (parts::tag(Tone::Warn, Icon::Alert, "Below its goal")),
             "paused" => { (parts::tag(Tone::Warn, Icon::Pause, "Asked for a pause")) @if let Some(until) = &system.paused_until { " until " (parts::time(until, frame.now)) } }
             _ => (parts::tag(Tone::Bad, Icon::Alert, "Impaired")),
         } }
@@ -196,8 +203,25 @@ fn system_row(frame: &Frame, system: &SystemStatus) -> Markup {
             code { (operation.operation) } " "
             @if operation.circuit == "closed" { span.meta { @if operation.failures > 0 { "not answered " (operation.failures) "× in a row" } @else { "answers" } } }
             @else { (parts::tag(Tone::Bad, Icon::Alert, &format!("circuit {}", parts::words(&operation.circuit)))) " " span.meta { "not answered " (operation.failures) "× in a row" } }
+            @if let Some(slo) = &operation.slo { " " (level(slo)) }
         } } } }
     } }
+}
+
+/// How the last calls went, and what was expected where less came of it.
+fn level(slo: &SloStatus) -> Markup {
+    let share = |share: f64| format!("{:.1} %", share * 100.0);
+    let calls = if slo.calls == 1 { "call" } else { "calls" };
+    let goal = match slo.goal_p95_ms {
+        Some(ms) => {
+            format!("goal {}, p95 {}", share(slo.goal_success), times::span(ms.cast_signed()))
+        }
+        None => format!("goal {}", share(slo.goal_success)),
+    };
+    html! {
+        span.meta { "· " (share(slo.success)) " of " (slo.calls) " " (calls) ", p95 " (times::span(slo.p95_ms.cast_signed())) }
+        @if slo.verdict == "missed" { " " (parts::tag(Tone::Warn, Icon::Alert, &goal)) }
+    }
 }
 
 fn failures(frame: &Frame, failures: &Failures) -> Markup {

@@ -1,8 +1,16 @@
 //! One process owns the store; every other command talks through its socket.
 
-use serde_json::json;
+use std::{fs::File, process::Stdio};
 
-use crate::support::{Office, Serving, change, id_of};
+use serde_json::{Value, json};
+
+use crate::{
+    agents::{
+        self,
+        model::{Model, Says},
+    },
+    support::{Office, Serving, change, id_of},
+};
 
 #[test]
 fn beside_an_owner_everything_goes_through_its_socket() {
@@ -72,4 +80,42 @@ fn an_owner_that_was_killed_leaves_a_store_that_opens() {
     let done = office.json_as("mira", &words).exits(0).document();
     assert_eq!(done["status"], "succeeded", "{done}");
     assert_eq!(again.end("INT"), Some(0));
+}
+
+/// A command that only passes by lets nobody in: the next one waits for it, and then works itself.
+#[test]
+fn an_owner_that_lets_nobody_in_is_waited_for() {
+    let office = Office::open();
+    office.json(&["run", "list"]).exits(0);
+    let passing = File::open(office.path("store/lock")).unwrap();
+    passing.lock().unwrap();
+    let list = || office.command(&["run", "list", "-o", "json"]).stdout(Stdio::piped()).spawn();
+    let (mut first, mut second) = (list().unwrap(), list().unwrap());
+    assert!(first.try_wait().unwrap().is_none());
+    passing.unlock().unwrap();
+    for waited in [&mut first, &mut second] {
+        assert_eq!(waited.wait().unwrap().code(), Some(0));
+    }
+}
+
+/// Whoever waits at an owner's socket takes its place when it dies, with the run that it handed in there, once.
+#[test]
+fn whoever_waits_at_an_owner_that_dies_takes_its_place() {
+    let model = Model::start([Says::Hangs, Says::Text("Good morning.")]);
+    let office = agents::office(&model);
+    let serving = Serving::start(&office);
+    let words = ["run", "Say good morning", "-o", "json"];
+    let mut waits = office.command(&words).stdout(Stdio::piped()).spawn().unwrap();
+    while model.heard().is_empty() {
+        assert!(waits.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    serving.end("KILL");
+    let ended = waits.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    let ended: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(ended["run"]["status"], "succeeded", "{ended:#}");
+    let listed = office.json(&["run", "list"]).exits(0).document();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "it was handed in once: {listed:#}");
+    assert_eq!(model.heard().len(), 2);
 }

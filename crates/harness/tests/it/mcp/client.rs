@@ -124,6 +124,13 @@ impl Pipe {
         }
     }
 
+    /// Fails where it has ended.
+    #[track_caller]
+    pub(super) fn goes_on(&mut self) {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "it ended: {ended:?}, {}", self.errors());
+    }
+
     fn errors(&mut self) -> String {
         let mut text = String::new();
         let from = self.child.stderr.take().unwrap();

@@ -44,7 +44,7 @@ fn a_held_call_ends_with_the_decision() {
     let mut pipe = Pipe::open(&office, Speaks::Now, &["--hold", "10m"]);
     let call = json!({"name": "contract_field_change", "arguments": change(45), "_meta": {"progressToken": "p"}});
     let id = pipe.begin("tools/call", call);
-    let run = the_run(&office);
+    let run = the_run(&office, &mut pipe);
     let (approval, _) = office.card(&run);
     let no = ["approval", "deny", &approval, "--reason", "not this quarter"];
     // It waits for the run, which fails without the change.
@@ -130,7 +130,7 @@ fn cancelling_ends_the_waiting_and_the_run_only_where_nothing_began() {
         Pipe::open(&office, Speaks::Now, &["--hold", "10m", "--operations", "crm.update_contract"]);
     let id =
         pipe.begin("tools/call", json!({"name": "contract_field_change", "arguments": change(45)}));
-    let run = the_run(&office);
+    let run = the_run(&office, &mut pipe);
     let cancel = |id: u64| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
     pipe.say(&cancel(id));
     // It read the contract before it asked: something began, so it still asks.
@@ -143,8 +143,9 @@ fn cancelling_ends_the_waiting_and_the_run_only_where_nothing_began() {
 }
 
 /// The one run that asks, once it does.
-fn the_run(office: &Office) -> String {
+fn the_run(office: &Office, pipe: &mut Pipe) -> String {
     loop {
+        pipe.goes_on();
         let asked = office.json(&["approval", "list"]);
         if asked.code == 0 {
             let asked = asked.document();

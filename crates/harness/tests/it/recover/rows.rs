@@ -276,6 +276,42 @@ async fn an_open_circuit_shows_in_the_run_in_status_and_in_doctor() {
     assert!(doctor(&rig).await.contains("desk.find_company is open until 20"));
 }
 
+/// C129: what an operation's last calls came to stands beside what is expected of it, and whoever misses it is named.
+#[tokio::test]
+async fn an_operation_that_misses_its_goal_shows_in_status_and_in_doctor() {
+    let mut files = pack(Failure::Timeout, Recovery::Log);
+    edit(&mut files, "playbooks/look.yaml", "      timeout:", "      unavailable:");
+    let fault = Fault::new(System::Desk, "desk.find_company", FaultKind::ServerError);
+    let config = "[circuit]\nopen_after = 1000\n[slo]\nsuccess = 0.9\n[slo.operations.\"crm.get_account\"]\np95_ms = 3600000\n";
+    let rig = Rig::open_with(&files, vec![fault], config).await.unwrap();
+    let of = |status: &Value, system: &str| {
+        let systems = status["items"][0]["systems"].as_array().unwrap();
+        systems.iter().find(|one| one["system"] == system).unwrap().clone()
+    };
+    for count in 1..=20 {
+        let run = rig.submit("look", account(), &format!("call {count}")).await;
+        rig.run(&run).await;
+        let desk = of(&rig.ok("ulla", "pack.status", json!({})).await, "desk");
+        let slo = &desk["operations"][0]["slo"];
+        assert_eq!((&slo["calls"], &slo["success"]), (&json!(count), &json!(0.0)), "{desk:#}");
+        let (state, verdict) = if count < 20 { ("ok", "unknown") } else { ("degraded", "missed") };
+        assert_eq!((&desk["state"], &slo["verdict"]), (&json!(state), &json!(verdict)), "{desk:#}");
+    }
+    let status = rig.ok("ulla", "pack.status", json!({})).await;
+    let crm = of(&status, "crm");
+    let read = crm["operations"].as_array().unwrap().iter();
+    let read = read.clone().find(|line| line["operation"] == "crm.get_account").unwrap();
+    assert_eq!((&read["slo"]["verdict"], &read["slo"]["success"]), (&json!("met"), &json!(1.0)));
+    assert_eq!(read["slo"]["goal_p95_ms"], 3_600_000, "{read:#}");
+    assert_eq!(crm["state"], "ok", "{crm:#}");
+    let report = rig.ok("ulla", "doctor", json!({})).await;
+    let checks = report["checks"].as_array().unwrap();
+    let slo = checks.iter().find(|check| check["id"] == "slo").unwrap();
+    let found = slo["found"].as_str().unwrap();
+    assert!(found.contains("desk.find_company did 0 of 20 calls well"), "{found}");
+    assert!(!found.contains("crm."), "{found}");
+}
+
 /// C209: an operation that says nothing of a way back has none, and then a person decides before it is
 /// done, under an operator whose rules permit everything; with its way back it is just done.
 #[tokio::test]
