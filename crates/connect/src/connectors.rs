@@ -254,7 +254,9 @@ impl Connectors {
         let target = binding.as_ref().and_then(|b| self.targets.get(b.system()?));
         let Some(target) = target.filter(|_| departure.was_admitted()) else { return };
         let now = self.moment();
-        match departure.was_tried() {
+        // What was refused here, for want of a secret for one, says nothing about the target.
+        let silent = failed.is_some_and(|f| matches!(f.class, Class::Timeout | Class::Unavailable));
+        match departure.was_tried() && (departure.was_sent() || silent) {
             true => target.gauge().note(call, failed, began, now),
             false => target.gauge().forget(call, now),
         }

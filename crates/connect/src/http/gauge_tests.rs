@@ -132,3 +132,22 @@ async fn a_call_that_came_too_late_says_nothing_about_its_target() {
     }
     assert_eq!(connectors.health()[0].operations[0].circuit, "closed");
 }
+
+/// C129: what was refused here, before anything left, is no call that went well or badly, and closes no circuit.
+#[tokio::test]
+async fn what_is_refused_before_it_leaves_says_nothing_about_its_target() {
+    let server = Server::start(|_| Reply::status(503, "", "down")).await;
+    let mut binding = get();
+    binding["auth"] = json!({"bearer": "token"});
+    let trial = Trial::read(server.system(), binding);
+    let connectors = trial.connectors();
+    for n in 0..4 {
+        assert_eq!(refused(&connectors, &trial, n).await.class, Class::Unavailable);
+    }
+    std::fs::write(trial.secret.path(), "x").unwrap();
+    assert_eq!(refused(&connectors, &trial, 4).await.class, Class::Permission);
+    let operation = connectors.health().remove(0).operations.remove(0);
+    let recent = operation.recent.unwrap();
+    assert_eq!((operation.failures, recent.calls, recent.well), (4, 4, 0));
+    assert_eq!(server.seen().len(), 4);
+}
