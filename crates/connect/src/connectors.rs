@@ -1,5 +1,6 @@
 //! The registry: every declared system, every compiled binding, one way to call.
 
+mod login;
 mod runs;
 
 use std::{
@@ -9,11 +10,12 @@ use std::{
     time::Duration,
 };
 
+use ::mcp::client::Tool;
 use ::secrets::keeper::{Keeper, Origin};
 use kernel::{
     exception::{Class, Landed},
     gate::Permit,
-    id::OperationId,
+    id::{OperationId, Tenant},
     operation::{Operation, TIMEOUT_MAX_MS},
     port::{Connector, Failure, Outcome, Task, Validate},
 };
@@ -429,6 +431,21 @@ impl Connectors {
         let _turn = turn.map_err(|_| refuse("the system is being shut down"))?;
         let listing = servers.look(&self.around()).await;
         listing.map_err(|failure| {
+            let message = self.vault.redactor().scrub_text(&failure.message);
+            Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
+        })
+    }
+
+    /// Which tools a declared server of the Model Context Protocol has now, over the connection that calls use.
+    ///
+    /// # Errors
+    /// That it is none, or why it gave no sound list.
+    pub async fn tools_of(&self, tenant: &Tenant, system: &str) -> Result<Vec<Tool>, Failure> {
+        let target = self.target(system)?;
+        let servers = target.servers.as_ref().ok_or_else(|| wrong_kind(system))?;
+        let turn = target.turns.acquire().await;
+        let _turn = turn.map_err(|_| refuse("the system is being shut down"))?;
+        servers.listed(tenant, &self.around()).await.map_err(|failure| {
             let message = self.vault.redactor().scrub_text(&failure.message);
             Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
         })

@@ -4,6 +4,7 @@
 //! world and what its answers are worth, the pack's file says; what the server claims about that is a hint and decides
 //! nothing. Each tool is pinned to the digest of its definition: one that is another than was accepted is not called.
 
+mod permission;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,12 @@ use crate::{
 
 /// Longest part of what a server says about a failure, in characters.
 const SAID_MAX_CHARS: usize = 300;
+
+/// Largest result of a tool that failed which is kept whole, in bytes.
+const FAILED_MAX_BYTES: usize = 64 * 1024;
+
+/// Where the result of a tool that failed stands in what is kept of it, if its answers are passed on whole.
+pub const FAILED_AS: &str = "result";
 
 /// Longest pause that a server may ask for, in milliseconds: it holds for every run.
 const PAUSE_MAX_MS: i64 = 3_600_000;
@@ -66,6 +73,8 @@ enum What {
 enum Answer {
     Structured,
     Text,
+    /// All of it, as it came.
+    Whole,
 }
 
 impl Errand {
@@ -118,8 +127,9 @@ fn answer(binding: &Reader<'_>) -> Result<Answer, Error> {
     match binding.text_opt("answer")? {
         None | Some("text") => Ok(Answer::Text),
         Some("structured") => Ok(Answer::Structured),
+        Some("whole") => Ok(Answer::Whole),
         Some(other) => {
-            Err(binding.error("answer", format!("`{other}` is neither text nor structured")))
+            Err(binding.error("answer", format!("`{other}` is none of text, structured, whole")))
         }
     }
 }
@@ -179,7 +189,9 @@ impl Errand {
                     Failure { message, ..failed }
                 })?;
                 if result.is_error {
-                    return Err(failed(&result, call, *on_error));
+                    let failed = failed(&result, call, *on_error);
+                    let kept = (*answer == Answer::Whole).then(|| as_sample(&result, call, wire));
+                    return Err(Failure { sample: kept.flatten(), ..failed });
                 }
                 taken(result, *answer, promised.as_ref(), (call, wire.validate))?
             }
@@ -307,7 +319,19 @@ fn taken(
             result.structured.ok_or_else(|| bad("the tool gave no structured result".to_owned()))
         }
         Answer::Text => Ok(as_text(&result)),
+        Answer::Whole => Ok(result.whole),
     }
+}
+
+/// What a tool said that failed, for whoever it is passed on to. Nothing of it where fields are masked: nobody can tell
+/// where those are.
+fn as_sample(result: &CallResult, call: &Call, wire: &Wire<'_>) -> Option<Arc<Value>> {
+    if !call.masks.is_empty() || result.whole.to_string().len() > FAILED_MAX_BYTES {
+        return None;
+    }
+    let mut whole = result.whole.clone();
+    wire.redactor.scrub_value(&mut whole);
+    Some(Arc::new(json!({ (FAILED_AS): whole })))
 }
 
 /// Text for whoever reads it, and what is no text beside it.

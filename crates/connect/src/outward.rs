@@ -11,7 +11,7 @@ use std::{
 };
 
 use kernel::id::At;
-use reqwest::{Client, Url, redirect, retry};
+use reqwest::{Client, RequestBuilder, Response, Url, header::HeaderValue, redirect, retry};
 use secrets::Use;
 use zeroize::Zeroizing;
 
@@ -53,6 +53,9 @@ pub struct Ask {
     /// User and the name of the secret that proves it, sent as HTTP Basic.
     pub login: Option<(String, String)>,
 }
+
+/// What came back, with its headers.
+pub(crate) type Whole = (u16, Vec<(String, String)>, Vec<u8>);
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,13 +127,40 @@ impl Outward {
             .map_err(|problem| clip(&self.vault.redactor().scrub_text(&problem), MESSAGE_MAX_CHARS))
     }
 
-    async fn exchange(&self, ask: Ask, now: At) -> Result<Reply, String> {
-        let url = self.places.check(&ask.url)?;
+    /// As [`Self::ask`], with whatever headers there are on both sides.
+    pub(crate) async fn ask_whole(
+        &self,
+        (url, body): (&str, Option<Vec<u8>>),
+        headers: Vec<(String, String)>,
+    ) -> Result<Whole, String> {
+        let exchange = async {
+            let mut request = self.request(url, body)?;
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            let sent = request.send().await;
+            let mut response = sent.map_err(|error| chain(&error.without_url()))?;
+            let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let headers = response.headers().iter();
+            let headers = headers.map(|(name, value)| (name.to_string(), text(value))).collect();
+            Ok((response.status().as_u16(), headers, read_body(&mut response).await?))
+        };
+        let answered = tokio::time::timeout(EXCHANGE_WITHIN, exchange).await;
+        answered
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", EXCHANGE_WITHIN.as_secs())))
+    }
+
+    fn request(&self, url: &str, body: Option<Vec<u8>>) -> Result<RequestBuilder, String> {
+        let url = self.places.check(url)?;
         let client = self.client(&url)?;
-        let mut request = match ask.body {
+        Ok(match body {
             Some(body) => client.post(url).body(body),
             None => client.get(url),
-        };
+        })
+    }
+
+    async fn exchange(&self, ask: Ask, now: At) -> Result<Reply, String> {
+        let mut request = self.request(&ask.url, ask.body)?;
         for (name, value) in ask.headers {
             request = request.header(name, value);
         }
@@ -143,15 +173,7 @@ impl Outward {
         let mut response = sent.map_err(|error| chain(&error.without_url()))?;
         let retry_after_ms = retry_after_ms(response.headers(), now);
         let status = response.status().as_u16();
-        let mut body = Vec::new();
-        loop {
-            let chunk = response.chunk().await.map_err(|error| chain(&error.without_url()))?;
-            let Some(bytes) = chunk else { break };
-            body.extend_from_slice(&bytes);
-            if body.len() > ANSWER_BYTES_MAX {
-                return Err(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes"));
-            }
-        }
+        let body = read_body(&mut response).await?;
         Ok(Reply { status, retry_after_ms, body })
     }
 
@@ -215,6 +237,19 @@ impl Outward {
         let parts = [b"v0:", seconds.as_bytes(), b":", body];
         let given = signature.strip_prefix("v0=").and_then(sign::unhex);
         Ok(given.is_some_and(|given| sign::is_hmac(&key, &parts, &given)))
+    }
+}
+
+/// A body, as far as it may go.
+async fn read_body(response: &mut Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    loop {
+        let chunk = response.chunk().await.map_err(|error| chain(&error.without_url()))?;
+        let Some(bytes) = chunk else { return Ok(body) };
+        body.extend_from_slice(&bytes);
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes"));
+        }
     }
 }
 

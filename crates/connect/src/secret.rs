@@ -87,6 +87,11 @@ impl Secrets {
         self.declared.keys().map(String::as_str)
     }
 
+    /// The file that `secret:NAME` leads to.
+    pub(crate) fn safe(&self) -> Option<&Arc<Safe>> {
+        self.safe.as_ref()
+    }
+
     fn reference(&self, name: &str) -> Result<&Reference, Error> {
         let unknown =
             || Error::UnknownSecret { secret: name.to_owned(), hint: hint(name, self.names()) };

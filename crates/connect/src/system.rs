@@ -116,12 +116,71 @@ pub struct McpSystem {
     /// Headers of every request to its address that hold secrets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, McpHeader>,
+    /// Whether its secrets are for every client that reaches it through the proxy.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub shared: bool,
+    /// The people whose secrets these are: their clients alone reach it through the proxy, unless it is `shared`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of: Vec<String>,
+    /// How its permissions are granted, where it wants OAuth; absent = it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<McpOauth>,
     /// How often it may be called, over all runs; absent = as often as it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// What is personal and taken out of its answers; absent = `["card"]`.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub redact: Personal,
+}
+
+impl McpSystem {
+    /// Whether a client that acts for this person may reach it with the secrets it is declared with. Where there are
+    /// none, everybody may.
+    #[must_use]
+    pub fn is_for(&self, person: &str) -> bool {
+        let has_secrets =
+            !self.secrets.is_empty() || !self.headers.is_empty() || self.oauth.is_some();
+        !has_secrets || self.shared || self.of.iter().any(|name| name == person)
+    }
+}
+
+fn is_not(value: &bool) -> bool {
+    !*value
+}
+
+/// How the permissions of a server are granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpOauth {
+    /// By whom: a person who logs in once, or the authority to this installation itself; absent = `person`.
+    #[serde(default)]
+    pub by: McpGrantee,
+    /// Id under which its authority knows this installation; absent = it registers itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Name of the secret that proves that id; absent = nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// `https` address of a document that describes this installation, for authorities that read such documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+    /// Permissions beyond those that the server asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Hosts in a private network that its metadata may lead to, beside its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub private_hosts: Vec<String>,
+}
+
+/// Who is granted something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum McpGrantee {
+    /// A person who logs in once.
+    #[default]
+    Person,
+    /// This installation, by its own id and secret.
+    Machine,
 }
 
 /// A header that holds a secret.
@@ -148,6 +207,9 @@ impl McpSystem {
             egress: Rules::default(),
             secrets: BTreeMap::new(),
             headers: BTreeMap::new(),
+            shared: false,
+            of: Vec::new(),
+            oauth: None,
             rate: None,
             redact: Personal::default(),
         }

@@ -71,7 +71,8 @@ impl Web {
         let scheme = if serve.has_tls() { Scheme::Https } else { Scheme::Http };
         let limits = Limits::new(serve);
         let metrics = Metrics::default();
-        let speaks = speak::Http::new(speak::about(), &hosts);
+        let speaks =
+            speak::Http::new(speak::about(&speak::Behalf::of(app.config().mcp.face)), &hosts);
         Arc::new(Self { app, metrics, limits, speaks, hosts, scheme, ends })
     }
 }

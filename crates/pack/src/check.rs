@@ -286,6 +286,12 @@ fn companion_operations(companions: &Companions) -> Vec<OperationId> {
     probe.chain(others.into_iter().flatten()).map(|call| call.operation.clone()).collect()
 }
 
+/// Whether an operation is a tool of a server of MCP whose answers are passed on as they come.
+fn is_passed_on(draft: &Draft, id: &OperationId) -> bool {
+    let binding = draft.operations.get(id).map(|operation| &operation.binding);
+    binding.is_some_and(|binding| binding["kind"] == "mcp" && binding["answer"] == "whole")
+}
+
 fn check_asks(context: Context<'_>) {
     let draft = context.draft;
     let asks = &draft.manifest.asks;
@@ -299,6 +305,11 @@ fn check_asks(context: Context<'_>) {
         for id in agent_uses(draft, agent) {
             used.entry(id).or_insert_with(|| (file.clone(), agent.name.clone()));
         }
+    }
+    // What clients of the proxy use needs no playbook.
+    let passed_on = asks.operations.iter().filter(|id| is_passed_on(draft, id));
+    for id in passed_on {
+        used.entry(id.clone()).or_insert_with(|| ("pack.yaml".to_owned(), "the proxy".to_owned()));
     }
     let is_model = |id: &OperationId| id.connector() == MODEL_CONNECTOR;
     for (id, (file, playbook)) in &used {

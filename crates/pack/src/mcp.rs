@@ -8,7 +8,8 @@ use crate::{binding::read_picks, read::Fields};
 pub(crate) const ERRANDS: [&str; 4] = ["call", "resources", "read", "prompt"];
 
 /// Which part of a tool's result is the answer.
-const ANSWERS: [(&str, &str); 2] = [("text", "text"), ("structured", "structured")];
+const ANSWERS: [(&str, &str); 3] =
+    [("text", "text"), ("structured", "structured"), ("whole", "whole")];
 
 /// What a tool's own word that it failed says about its effect.
 const LANDED: [(&str, &str); 2] = [("no", "no"), ("unknown", "unknown")];
@@ -52,7 +53,7 @@ fn read_call(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) {
     }
     // What the server said about it when it was accepted, for whoever reads the file and for `harness mcp diff`.
     request.get("described");
-    for (name, known) in [("answer", &ANSWERS), ("landed_on_error", &LANDED)] {
+    for (name, known) in [("answer", &ANSWERS[..]), ("landed_on_error", &LANDED[..])] {
         if let Some(value) = request.choice(name, known) {
             binding.insert(name.into(), json!(value));
         }

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use ::mcp::client::{CONNECT_WITHIN, Client, Error as ClientError, Http, ServerIs, Setup, Tool};
+use ::mcp::client::{
+    CONNECT_WITHIN, Client, Error as ClientError, Http, ServerIs, Setup, Tool,
+    oauth::{Grant, Login},
+};
 use kernel::{
     exception::{Class, Landed},
     id::{Digest, RunId, Tenant},
@@ -25,7 +28,7 @@ use tokio::{
     sync::{Mutex as Slot, OwnedMutexGuard, oneshot},
 };
 
-use super::{Errand, Wire, failure};
+use super::{Errand, Wire, failure, permission::Permission};
 use crate::{
     call::{Arrived, Call, Departure, fail},
     clock::Clock,
@@ -74,6 +77,8 @@ enum Reach {
 struct Address {
     url: String,
     headers: BTreeMap<String, McpHeader>,
+    /// What is granted over OAuth, where it wants that.
+    permission: Option<Permission>,
     host: String,
     port: Option<u16>,
     path: String,
@@ -128,8 +133,9 @@ impl Servers {
             |problem: &str| Error::System { system: name.to_owned(), problem: problem.to_owned() };
         let reach = match (&declared.url, declared.run.is_empty()) {
             (None, false) => {
-                if !declared.headers.is_empty() {
-                    return Err(wrong("`headers` belong to `url`; a program has `secrets`"));
+                if !declared.headers.is_empty() || declared.oauth.is_some() {
+                    let problem = "`headers` and `oauth` belong to `url`; a program has `secrets`";
+                    return Err(wrong(problem));
                 }
                 if declared.tier < Tier::Isolated {
                     let problem = "an MCP server is a program that others wrote: `tier` is \"isolated\" or \"container\"";
@@ -176,8 +182,19 @@ impl Servers {
         wire.departure.check()?;
         let run = self.has_way_out().then(|| call.run.clone());
         let key = (call.tenant.clone(), run);
-        let mut live = self.live(&key, Some(call), around).await?;
+        let mut live = match self.live(&key, Some(call), around).await {
+            Err(refused) if self.renewed(around, refused.class).await? => {
+                self.live(&key, Some(call), around).await?
+            }
+            made => made?,
+        };
         let mut tools = errand.look(&live.client).await;
+        if matches!(&tools, Err(ClientError::Refused(refusal)) if !refusal.too_narrow)
+            && self.renewed(around, Class::Permission).await?
+        {
+            live = self.live(&key, Some(call), around).await?;
+            tools = errand.look(&live.client).await;
+        }
         if live.client.is_over() || matches!(tools, Err(ClientError::Over)) {
             // It ended meanwhile, and nothing but a look has reached it.
             self.forget(&key);
@@ -195,11 +212,33 @@ impl Servers {
 
     /// Who the server is and which tools it has, for somebody who calls none. It has no way out meanwhile.
     pub(crate) async fn look(&self, around: &Around<'_>) -> Result<Listing, Failure> {
+        self.permitted(around, None).await?;
         let (client, _leash) = start(&self.prepare(None, around)?).await?;
         let tools = client.tools().await.map_err(|error| failure(error, Landed::No))?;
         let listing = Listing { server: client.server(), tools };
         client.close(LAST_WORDS_WITHIN).await;
         Ok(listing)
+    }
+
+    /// Which tools there are now, over the connection that the calls of a tenant share. A program with a way out is
+    /// started for this alone, without one.
+    pub(crate) async fn listed(
+        &self,
+        tenant: &Tenant,
+        around: &Around<'_>,
+    ) -> Result<Vec<Tool>, Failure> {
+        if self.has_way_out() {
+            return Ok(self.look(around).await?.tools);
+        }
+        let key = (tenant.clone(), None);
+        let mut live = self.live(&key, None, around).await?;
+        let mut tools = live.client.tools().await;
+        if live.client.is_over() || matches!(tools, Err(ClientError::Over)) {
+            self.forget(&key);
+            live = self.live(&key, None, around).await?;
+            tools = live.client.tools().await;
+        }
+        tools.map_err(|error| failure(error, Landed::No))
     }
 
     /// What a run started of its own is ended with it.
@@ -232,6 +271,7 @@ impl Servers {
         call: Option<&Call>,
         around: &Around<'_>,
     ) -> Result<Arc<Live>, Failure> {
+        self.permitted(around, None).await?;
         let mut place = self.place(key)?.lock_owned().await;
         let needs_ms = call.map_or(0, |call| u64::from(call.operation.timeout_ms));
         let made_with = self.made_with(around.vault)?;
@@ -248,6 +288,46 @@ impl Servers {
             let message = format!("`{}` could not be started: {error}", self.name);
             Err(fail(Class::Unavailable, Landed::No, message))
         })
+    }
+
+    /// Sees to it that what is shown to the server is good for a while, where it wants OAuth. Nobody is waited for: where a
+    /// person has to log in, that is the failure.
+    async fn permitted(&self, around: &Around<'_>, refused: Option<&str>) -> Result<(), Failure> {
+        let Some(permission) = self.permission() else { return Ok(()) };
+        let now_ms = around.clock.now_ms();
+        permission.token(around.vault, (now_ms, refused)).await.map(drop)
+    }
+
+    /// Whether what the server refused could be renewed.
+    async fn renewed(&self, around: &Around<'_>, class: Class) -> Result<bool, Failure> {
+        let Some(permission) = self.permission().filter(|_| class == Class::Permission) else {
+            return Ok(false);
+        };
+        let shown = permission.shown()?;
+        self.permitted(around, Some(&shown)).await.map(|()| true)
+    }
+
+    /// Begins a login of a person: where their browser is sent back to.
+    pub(crate) async fn log_in(&self, redirect: &str, vault: &Vault) -> Result<Login, Failure> {
+        self.permission().ok_or_else(|| self.unasked())?.login(redirect, vault).await
+    }
+
+    /// Keeps what was granted.
+    pub(crate) fn keep(&self, grant: &Grant, now_ms: i64) -> Result<(), Failure> {
+        self.permission().ok_or_else(|| self.unasked())?.keep(grant, now_ms)
+    }
+
+    fn unasked(&self) -> Failure {
+        let name = &self.name;
+        let text = format!("`{name}` wants no login: [systems.{name}] has no `oauth`");
+        fail(Class::InvalidArguments, Landed::No, text)
+    }
+
+    fn permission(&self) -> Option<&Permission> {
+        match &self.reach {
+            Reach::Http(address) => address.permission.as_ref(),
+            Reach::Program(_) => None,
+        }
     }
 
     /// Which secrets a connection is made with now; never their values.
@@ -270,7 +350,12 @@ impl Servers {
             let value = value.map_err(|e| fail(Class::Permission, Landed::No, e.to_string()))?;
             Ok((name.clone(), format!("{}{}", header.prefix, value.expose())))
         };
-        address.headers.iter().map(one).collect()
+        let mut headers = address.headers.iter().map(one).collect::<Result<Vec<_>, Failure>>()?;
+        if let Some(permission) = &address.permission {
+            let bearer = format!("Bearer {}", permission.shown()?.as_str());
+            headers.push(("authorization".to_owned(), bearer));
+        }
+        Ok(headers)
     }
 
     fn prepare(&self, call: Option<&Call>, around: &Around<'_>) -> Result<Prepared, Failure> {
@@ -420,9 +505,20 @@ fn address(name: &str, url: &str, declared: &McpSystem, vault: &Vault) -> Result
     let http = Http { url: url.to_owned(), headers: names.collect() };
     http.check().map_err(|error| wrong(error.to_string()))?;
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+    let named = declared.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"));
+    if declared.oauth.is_some() && named {
+        let problem = "`oauth` makes the header `authorization`: it cannot be under `headers`, too";
+        return Err(wrong(problem.to_owned()));
+    }
+    let permission = declared.oauth.as_ref().map(|oauth| {
+        let safe = vault.secrets().safe();
+        let safe = safe.ok_or_else(|| wrong("`oauth` needs a file of secrets".to_owned()))?;
+        Permission::new((name, url), oauth, Arc::clone(safe))
+    });
     let address = Address {
         url: url.to_owned(),
         headers: declared.headers.clone(),
+        permission: permission.transpose()?,
         host: parsed.host_str().unwrap_or_default().to_owned(),
         port: parsed.port_or_known_default(),
         path: parsed.path().to_owned(),

@@ -266,13 +266,17 @@ async fn a_connection_that_is_over_is_made_anew_before_the_call() {
     assert_eq!((calls(&server), handshakes()), (3, 2));
 }
 
-/// A connection that is cut while the tools are looked at: the call has not left, and says so; the next one is made.
+/// A connection that is cut while the tools are looked at: nothing of the call has left, so it is made anew, once. Where that
+/// is cut as well, the call has not left, and says so.
 #[tokio::test]
 async fn a_look_that_is_cut_off_sends_no_call() {
-    static CUTS: AtomicBool = AtomicBool::new(false);
+    static CUTS: AtomicUsize = AtomicUsize::new(0);
     let usual = answering(|| answer(&text("saved")));
     let server = Server::start(move |request: &str| {
-        match request.contains("\"tools/list\"") && CUTS.swap(false, Ordering::SeqCst) {
+        let cut = |left: usize| left.checked_sub(1);
+        match request.contains("\"tools/list\"")
+            && CUTS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, cut).is_ok()
+        {
             true => Reply::Reset,
             false => usual(request),
         }
@@ -280,9 +284,11 @@ async fn a_look_that_is_cut_off_sends_no_call() {
     .await;
     let trial = Trial::write(system(&server), binding(json!({})));
     let connectors = trial.connectors();
-    CUTS.store(true, Ordering::SeqCst);
+    CUTS.store(2, Ordering::SeqCst);
     let failure = connectors.run(in_time(&trial)).await.unwrap_err();
     assert_eq!((failure.landed, calls(&server)), (Landed::No, 0), "{failure:?}");
+    assert_eq!(failure.class, Class::Unavailable, "{failure:?}");
+    CUTS.store(1, Ordering::SeqCst);
     connectors.run(in_time(&trial)).await.unwrap();
     assert_eq!(calls(&server), 1);
 }
@@ -293,7 +299,7 @@ fn what_cannot_be_used_is_refused_at_load() {
     for (more, why) in [
         (json!({"definition": "sha256:12"}), "definition"),
         (json!({"do": "delete"}), "none of call, resources, read, prompt"),
-        (json!({"answer": "all"}), "neither text nor structured"),
+        (json!({"answer": "all"}), "none of text, structured, whole"),
         (json!({"landed_on_error": "yes"}), "neither no nor unknown"),
         (json!({"prompt": "x"}), "unknown key"),
     ] {

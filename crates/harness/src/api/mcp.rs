@@ -1,4 +1,4 @@
-//! `/mcp`: the tools of [`crate::app::tools`] over streamable HTTP. Who calls is whoever the bearer token stands for;
+//! `/mcp`: the tools of [`crate::app::tools`] over streamable HTTP, and `/mcp/proxy`: those of the servers behind us. Who calls is whoever the bearer token stands for;
 //! what a client says about itself is told to nobody.
 
 use std::sync::Arc;
@@ -12,7 +12,10 @@ use axum::{
 };
 
 use crate::{
-    app::speak::{Here, Http, Speaker},
+    app::{
+        config::mcp::Face,
+        speak::{Behalf, Here, Http, Speaker},
+    },
     web::{Bearer, Web},
 };
 
@@ -20,13 +23,23 @@ use crate::{
 const HOLD_MAX_MS: u64 = 50_000;
 
 pub(super) fn router() -> Router<Arc<Web>> {
-    Router::new().route("/mcp", any(answer))
+    Router::new().route("/mcp", any(answer)).route("/mcp/proxy", any(pass_on))
 }
 
 async fn answer(State(web): State<Arc<Web>>, bearer: Bearer, request: Request) -> Response {
+    let behalf = Behalf::of(web.app.config().mcp.face);
+    speak(web, bearer, request, behalf).await
+}
+
+async fn pass_on(State(web): State<Arc<Web>>, bearer: Bearer, request: Request) -> Response {
+    speak(web, bearer, request, Behalf::of(Face::Proxy)).await
+}
+
+async fn speak(web: Arc<Web>, bearer: Bearer, request: Request, behalf: Behalf) -> Response {
     let hold_ms = web.app.config().mcp.hold_ms.min(HOLD_MAX_MS);
     let here = Here { app: Arc::clone(&web.app), caller: bearer.signed.caller };
     let speaks: &Http = &web.speaks;
-    let answer = speaks.answer(request, Arc::new(Speaker::new(here, hold_ms))).await;
+    let speaker = Speaker::new(here, hold_ms).on_behalf(behalf);
+    let answer = speaks.answer(request, Arc::new(speaker)).await;
     answer.map(Body::new)
 }

@@ -207,6 +207,13 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/gate/hook", "gate.hook", "What a hook of a coding agent was told, and its answer"),
     get("/v1/tools", "tool.list", "What can be called as a tool"),
     post("/v1/tools/{tool}/call", "tool.call", "Call a tool: a run, durable once it is answered"),
+    get("/v1/proxy/tools", "proxy.list", "What servers of MCP behind the proxy offer"),
+    get(
+        "/v1/proxy/learned",
+        "proxy.learn",
+        "What clients of the proxy did, as a draft of what they may",
+    ),
+    post("/v1/proxy/tools/{tool}/call", "proxy.call", "Call a tool of a server behind the proxy"),
     post("/v1/tool-calls/{run}/wait", "tool.wait", "Wait for a call of one's own"),
     post(
         "/v1/tool-calls/{run}/leave",

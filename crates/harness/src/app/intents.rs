@@ -276,6 +276,9 @@ async fn judge_inputs(
     chosen: &Chosen,
     (header, inputs): (&mut Header, &Value),
 ) -> Result<(), Problem> {
+    if chosen.is_one_of_many {
+        return Ok(());
+    }
     let shelved = &*chosen.shelved;
     let intent = shelved.pack.intents.get(&chosen.intent);
     let intent = intent.ok_or_else(|| Problem::not_found("intent", &chosen.intent))?;
@@ -293,12 +296,19 @@ pub(super) struct Chosen {
     /// What the run is for.
     mode: Mode,
     why: Vec<String>,
+    /// Whether calls of any sort share this intent: what is usual for all of them says nothing about one.
+    is_one_of_many: bool,
 }
 
 impl Chosen {
     /// An intent that somebody has chosen already.
     pub(super) fn of(shelved: Arc<Shelved>, intent: String) -> Self {
-        Self { shelved, intent, mode: Mode::Live, why: Vec::new() }
+        Self { shelved, intent, mode: Mode::Live, why: Vec::new(), is_one_of_many: false }
+    }
+
+    /// The same, where calls of any sort share the intent.
+    pub(super) fn one_of_many(self) -> Self {
+        Self { is_one_of_many: true, ..self }
     }
 
     /// The same in another mode.
@@ -325,7 +335,7 @@ pub(super) fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
     match stock.router().route(&asked) {
         Routed::One(found) => {
             let shelved = Arc::clone(stock.pack(&found.pack)?);
-            Ok(Chosen { shelved, intent: found.intent, mode: Mode::Live, why: found.why })
+            Ok(Chosen { why: found.why, ..Chosen::of(shelved, found.intent) })
         }
         Routed::Tie { candidates } => {
             let detail = format!("several intents fit: {}", names(&candidates));

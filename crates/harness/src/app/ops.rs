@@ -107,6 +107,9 @@ ops! {
     Propose "tool.call", "harness.tool-call/v1" => tools::call: tools::CallTool => tools::ToolCall;
     Propose "tool.wait", "harness.tool-call/v1" => tools::wait: tools::WaitTool => tools::ToolCall;
     Propose "tool.leave", "harness.tool-call/v1" => tools::leave: tools::LeaveTool => tools::ToolCall;
+    Propose "proxy.list", "harness.proxied-list/v1" => tools::proxy::list: tools::proxy::ListProxied => tools::proxy::ProxiedList;
+    Propose "proxy.call", "harness.tool-call/v1" => tools::proxy::call: tools::proxy::CallProxied => tools::ToolCall;
+    Read "proxy.learn", "harness.proxy-learned/v1" => tools::learn::learn: tools::learn::Learn => tools::learn::Learned;
     Any "worker.lease", "harness.worker-lease/v1" => workers::lease: workers::LeaseJob => workers::WorkerLease;
     Any "worker.heartbeat", "harness.worker-heartbeat/v1" => workers::heartbeat: workers::WorkerBeat => workers::WorkerHeard;
     Any "worker.commit", "harness.worker-commit/v1" => workers::commit: workers::CommitJob => workers::WorkerCommitted;
@@ -336,6 +339,8 @@ pub fn schemas() -> std::collections::BTreeMap<String, Value> {
     all.insert("connector-draft".to_owned(), drafted);
     let difference = published::<servers::ServerDifference>("harness.mcp-difference/v1");
     all.insert("mcp-difference".to_owned(), difference);
+    let login = published::<servers::ServerLogin>("harness.mcp-login/v1");
+    all.insert("mcp-login".to_owned(), login);
     let signed = published::<packs::PackSigned>("harness.pack-signed/v1");
     all.insert("pack-signed".to_owned(), signed);
     all.insert("file-harness".to_owned(), schema_for!(config::File).to_value());

@@ -12,13 +12,18 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Duration, Instant};
 
 use super::{
-    App, Caller, ops,
+    App, Caller,
+    config::mcp::{Face, ProxyMode},
+    ops,
     problem::{Kind, Problem},
-    tools::{ToolAsk, ToolCall, ToolList, ToolState, ToolView},
+    tools::{
+        ToolAsk, ToolCall, ToolList, ToolState, ToolView,
+        proxy::{ProxiedList, ProxiedTool},
+    },
 };
 
 /// The tool that waits for a call.
-pub const WAIT: &str = "harness_wait";
+pub const WAIT: &str = super::tools::proxy::WAIT;
 
 /// How long a call that nobody is asked about is held at least, in ms: most are over by then.
 const FLOOR_MS: u64 = 10_000;
@@ -31,6 +36,39 @@ const INSTRUCTIONS: &str = "Every tool here is governed: a call becomes a record
 and a person may be asked first. A result with state `pending_approval` is no failure: somebody has to decide. Call \
 `harness_wait` with its run to learn the outcome, and do not repeat the call under other arguments. State `unknown` \
 means that nobody knows yet whether it happened: do not repeat it.";
+
+/// What is in a client's mind that reaches other servers through here.
+const PROXY_INSTRUCTIONS: &str = "These tools are those of other servers, passed on by a governed proxy: a call becomes a \
+recorded run, policy decides whether it may, and a person may be asked first. A result with state `pending_approval` is \
+no failure: somebody has to decide. Call `harness_wait` with its run to learn the outcome, and do not repeat the call \
+under other arguments. State `unknown` means that nobody knows yet whether it happened: do not repeat it.";
+
+/// Whose tools are spoken for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Behalf {
+    /// Ours.
+    #[default]
+    Own,
+    /// Those of servers behind us.
+    Proxy {
+        /// Which; none = all that are passed on.
+        servers: Vec<String>,
+        /// Which session of its caller this is.
+        session: String,
+    },
+}
+
+impl Behalf {
+    /// Of this face, where nobody says more. Over HTTP nothing is kept of one caller under an id: whoever the token
+    /// stands for is one session.
+    #[must_use]
+    pub fn of(face: Face) -> Self {
+        match face {
+            Face::Own => Self::Own,
+            Face::Proxy => Self::Proxy { servers: Vec::new(), session: String::new() },
+        }
+    }
+}
 
 /// Who answers operations: this process, the owner of the store, or a server.
 pub trait Ask: Send + Sync + fmt::Debug + 'static {
@@ -58,15 +96,20 @@ impl Ask for Here {
 pub struct Speaker<A> {
     asked: A,
     hold_ms: u64,
+    behalf: Behalf,
 }
 
 /// Who this server is.
 #[must_use]
-pub fn about() -> About {
+pub fn about(behalf: &Behalf) -> About {
+    let instructions = match behalf {
+        Behalf::Own => INSTRUCTIONS,
+        Behalf::Proxy { .. } => PROXY_INSTRUCTIONS,
+    };
     About {
         name: "harness".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        instructions: INSTRUCTIONS.to_owned(),
+        instructions: instructions.to_owned(),
     }
 }
 
@@ -74,7 +117,42 @@ impl<A: Ask> Speaker<A> {
     /// Holds calls for so long at most.
     #[must_use]
     pub fn new(asked: A, hold_ms: u64) -> Self {
-        Self { asked, hold_ms }
+        Self { asked, hold_ms, behalf: Behalf::Own }
+    }
+
+    /// Speaks for these.
+    #[must_use]
+    pub fn on_behalf(self, behalf: Behalf) -> Self {
+        Self { behalf, ..self }
+    }
+
+    fn call_of(&self, call: &Call) -> (&'static str, Value) {
+        let Call { name, arguments, state, .. } = call;
+        let mut body = json!({ "tool": name, "arguments": arguments, "state": state });
+        match &self.behalf {
+            Behalf::Own => ("tool.call", body),
+            Behalf::Proxy { servers, session } => {
+                if let Some(map) = body.as_object_mut() {
+                    map.insert("servers".to_owned(), json!(servers));
+                    map.insert("session".to_owned(), json!(session));
+                }
+                ("proxy.call", body)
+            }
+        }
+    }
+
+    async fn listed(&self) -> Result<Vec<Tool>, Problem> {
+        match &self.behalf {
+            Behalf::Own => {
+                let listed: ToolList = self.ask("tool.list", json!({})).await?;
+                Ok(listed.items.into_iter().map(tool).collect())
+            }
+            Behalf::Proxy { servers, .. } => {
+                let body = json!({ "servers": servers });
+                let listed: ProxiedList = self.ask("proxy.list", body).await?;
+                Ok(listed.items.into_iter().map(passed_on).collect())
+            }
+        }
     }
 
     async fn ask<T: DeserializeOwned>(&self, op: &'static str, body: Value) -> Result<T, Problem> {
@@ -86,14 +164,16 @@ impl<A: Ask> Speaker<A> {
     }
 
     async fn begin(&self, call: Call, line: &Line) -> Result<Answer, Problem> {
-        let Call { name, arguments, state, asks } = call;
+        let (op, body) = self.call_of(&call);
+        let Call { name, state, asks, .. } = call;
         let comes_back = state.is_some();
-        let body = json!({ "tool": name, "arguments": arguments, "state": state });
-        let seen: ToolCall = self.ask("tool.call", body).await?;
-        let resume = seen.resume.clone();
+        let seen: ToolCall = self.ask(op, body).await?;
+        let (resume, promises) = (seen.resume.clone(), seen.promises);
         // Whoever comes back was at the page already: now it is waited for them.
         let by_url = asks == Asks::ByUrl && !comes_back;
-        let seen = self.hold(seen, (line, self.hold_ms, by_url)).await?;
+        let held = self.hold(seen, (line, self.hold_ms, by_url)).await?;
+        // Whoever waits is not told what only the call knows.
+        let seen = ToolCall { promises, ..held };
         match (by_url.then(|| seen.asks.first()).flatten(), resume) {
             (Some(ToolAsk { approval, url: Some(url), .. }), Some(state))
                 if seen.state.is_open() =>
@@ -159,8 +239,7 @@ impl<A: Ask> Speaker<A> {
 impl<A: Ask> Desk for Speaker<A> {
     fn tools(&self) -> Task<'_, Result<Vec<Tool>, Refusal>> {
         Box::pin(async move {
-            let listed: ToolList = self.ask("tool.list", json!({})).await.map_err(refusal)?;
-            let mut tools: Vec<Tool> = listed.items.into_iter().map(tool).collect();
+            let mut tools = self.listed().await.map_err(refusal)?;
             tools.push(waiting());
             Ok(tools)
         })
@@ -176,15 +255,16 @@ impl<A: Ask> Desk for Speaker<A> {
             match answer {
                 Ok(answer) => Ok(answer),
                 Err(problem) if is_of_protocol(&problem) => Err(refusal(problem)),
-                Err(problem) => Ok(Answer::Told(refused(&problem))),
+                Err(problem) if self.behalf == Behalf::Own => Ok(Answer::Told(refused(&problem))),
+                Err(problem) => Ok(Answer::Told(beside(refused(&problem)))),
             }
         })
     }
 }
 
 fn is_of_protocol(problem: &Problem) -> bool {
-    matches!(&*problem.code, "tool-not-found" | "state-invalid" | "other-version")
-        || problem.kind == Kind::Unexpected
+    let ours = ["tool-not-found", "state-invalid", "other-version", "not-proxying"];
+    ours.contains(&&*problem.code) || problem.kind == Kind::Unexpected
 }
 
 fn refusal(problem: Problem) -> Refusal {
@@ -210,8 +290,23 @@ fn refused(problem: &Problem) -> Told {
         text: words(problem),
         structured: object(structured),
         ended: Ended::Wrong,
-        meta: Map::new(),
+        ..Told::default()
     }
+}
+
+/// Where something of ours stands, beside a result: the tool of another server may promise a structured answer that this
+/// is none of, and clients hold it to that.
+const STANDS: &str = "harness/stands";
+
+fn beside(told: Told) -> Told {
+    let Told { structured, mut meta, .. } = told;
+    meta.extend(structured.map(|map| (STANDS.to_owned(), Value::Object(map))));
+    Told { structured: None, ended: Ended::Wrong, meta, ..told }
+}
+
+/// A tool of a server behind us, as it describes it.
+fn passed_on(tool: ProxiedTool) -> Tool {
+    Tool { name: tool.name, passed: Some(tool.definition), ..Tool::default() }
 }
 
 fn tool(view: ToolView) -> Tool {
@@ -227,6 +322,7 @@ fn tool(view: ToolView) -> Tool {
             idempotent: view.idempotent,
             open_world: view.open_world,
         },
+        passed: None,
     }
 }
 
@@ -252,6 +348,7 @@ fn waiting() -> Tool {
         input: object(input).unwrap_or_default(),
         output: None,
         hints: Hints { read_only: true, idempotent: true, ..Hints::default() },
+        passed: None,
     }
 }
 
@@ -268,6 +365,10 @@ fn meta(seen: &ToolCall) -> Map<String, Value> {
     meta.insert("harness/run".to_owned(), json!(seen.run));
     meta.insert("harness/state".to_owned(), json!(seen.state));
     meta.insert("harness/receipts".to_owned(), json!(seen.receipts));
+    // What is only recorded is not told: an agent that knew would behave otherwise.
+    if let Some(verdict) = seen.verdict.as_ref().filter(|one| one.mode != ProxyMode::Observe) {
+        meta.insert("harness/verdict".to_owned(), json!(verdict));
+    }
     meta
 }
 
@@ -281,7 +382,13 @@ fn told(seen: &ToolCall) -> Told {
         ToolState::Done => done(seen),
         _ => (sentence(seen), stands(seen)),
     };
-    Told { text, structured: object(structured), ended, meta: meta(seen) }
+    let mut meta = meta(seen);
+    if seen.verdict.is_some() && seen.passed.is_none() {
+        meta.insert(STANDS.to_owned(), structured.clone());
+    }
+    let (structured, passed) = (object(structured), seen.passed.clone());
+    let told = Told { text, structured, ended, meta, passed };
+    if seen.promises { beside(told) } else { told }
 }
 
 fn done(seen: &ToolCall) -> (String, Value) {

@@ -2,7 +2,10 @@
 
 mod client;
 mod doors;
+mod front;
 mod fuzz;
+mod invariants;
+mod proxy;
 mod waiting;
 
 use serde_json::{Value, json};

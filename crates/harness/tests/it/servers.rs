@@ -1,6 +1,8 @@
 //! Servers of the Model Context Protocol as connectors, end to end: one is imported, classified, called by a playbook and
 //! by an agent through the same gate as everything else, and one that changes behind its word is not called any more.
 
+mod logins;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -138,6 +140,10 @@ impl Shop {
 
     fn misbehave(&self, how: &str) {
         fs::write(self.path("state").join(how), "").unwrap();
+    }
+
+    fn misbehave_as(&self, how: &str, text: &str) {
+        fs::write(self.path("state").join(how), text).unwrap();
     }
 
     fn behave(&self, how: &str) {
@@ -459,10 +465,10 @@ fn an_import_flags_what_is_suspicious() {
 }
 
 /// A process of the fixture over HTTP, ended with the test.
-struct Serving(Child, String);
+pub(crate) struct Serving(Child, pub(crate) String);
 
 impl Serving {
-    fn start(state: &Path) -> Self {
+    pub(crate) fn start(state: &Path) -> Self {
         let mut child = Command::new(fixture())
             .arg("--http")
             .arg(state)

@@ -298,14 +298,19 @@ impl ServerHandler for Fixture {
     }
 }
 
-/// Serves it over HTTP on loopback, both generations.
-pub(crate) async fn http(fixture: Fixture) -> (SocketAddr, JoinHandle<()>) {
+/// Both generations over HTTP, at `/mcp`.
+pub(crate) fn router(fixture: Fixture) -> axum::Router {
     let service: StreamableHttpService<Fixture, LocalSessionManager> = StreamableHttpService::new(
         move || Ok(fixture.clone()),
         Arc::default(),
         StreamableHttpServerConfig::default().with_sse_keep_alive(None),
     );
-    let router = axum::Router::new().nest_service("/mcp", service);
+    axum::Router::new().nest_service("/mcp", service)
+}
+
+/// Serves it over HTTP on loopback, both generations.
+pub(crate) async fn http(fixture: Fixture) -> (SocketAddr, JoinHandle<()>) {
+    let router = router(fixture);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (address, tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))

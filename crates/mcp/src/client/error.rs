@@ -1,6 +1,6 @@
 //! Why a server gave no sound answer.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, io, time::Duration};
 
 use rmcp::{
     model::ErrorData,
@@ -9,6 +9,18 @@ use rmcp::{
         AuthRequiredError, HttpStatusError, InsufficientScopeError, StreamableHttpError,
     },
 };
+
+/// What a server says that refuses whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refusal {
+    /// What is missing.
+    pub why: &'static str,
+    /// Its challenge (`WWW-Authenticate`), in its own words; empty where it gave none.
+    pub challenge: String,
+    /// Whether the credential is good, and does not reach far enough.
+    pub too_narrow: bool,
+}
 
 /// No sound answer. Texts of the server stand in it as they came: whoever shows them cuts and redacts them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +39,7 @@ pub enum Error {
     Unreachable(String),
     /// It wants to know who asks, or that one may not.
     #[error("it refuses who asks: {0}")]
-    Refused(String),
+    Refused(Refusal),
     /// A status of HTTP.
     #[error("it answered HTTP {status}")]
     Status {
@@ -112,11 +124,15 @@ impl Error {
     fn of_wire(error: &(dyn StdError + 'static)) -> Self {
         let mut cause = Some(error);
         while let Some(current) = cause {
-            if current.is::<AuthRequiredError>() {
-                return Self::Refused("it wants a credential, or another one".to_owned());
+            if let Some(wanted) = current.downcast_ref::<AuthRequiredError>() {
+                let challenge = wanted.www_authenticate_header.clone();
+                let why = "it wants a credential, or another one";
+                return Self::Refused(Refusal { why, challenge, too_narrow: false });
             }
-            if current.is::<InsufficientScopeError>() {
-                return Self::Refused("the credential does not reach that far".to_owned());
+            if let Some(wanted) = current.downcast_ref::<InsufficientScopeError>() {
+                let challenge = wanted.www_authenticate_header.clone();
+                let why = "the credential does not reach that far";
+                return Self::Refused(Refusal { why, challenge, too_narrow: true });
             }
             if let Some(error) = current.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
                 match error {
@@ -148,11 +164,37 @@ impl Error {
         if error.is_connect() || error.is_builder() {
             return Self::Unreachable(root(error));
         }
+        if has_ended(error) {
+            return Self::Over;
+        }
         if error.is_redirect() {
             return Self::NoAnswer("it leads elsewhere, which is not followed".to_owned());
         }
         Self::NoAnswer(root(error))
     }
+}
+
+/// Whether the other side hung up: in the middle of a body, or before it had said anything.
+fn has_ended(error: &reqwest::Error) -> bool {
+    const ENDS: [io::ErrorKind; 5] = [
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::BrokenPipe,
+        io::ErrorKind::NotConnected,
+        io::ErrorKind::UnexpectedEof,
+    ];
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(current) = cause {
+        let ended = current.downcast_ref::<io::Error>().is_some_and(|e| ENDS.contains(&e.kind()));
+        let silent = current.downcast_ref::<hyper::Error>().is_some_and(|error| {
+            error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+        });
+        if ended || silent {
+            return true;
+        }
+        cause = current.source();
+    }
+    false
 }
 
 /// The last cause of an error: the one that says what was wrong.

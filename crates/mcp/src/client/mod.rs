@@ -1,15 +1,17 @@
 //! The side that asks: one connection to one server, over the pipes of a program or over streamable HTTP.
 //!
-//! What a server says is bounded in every direction, and what it asks of us is refused: it gets no model, no roots and
-//! no answers of people. Nothing is asked twice: a call whose answer is lost is the caller's to judge.
+//! What a server says is bounded in every direction, and what it asks of us is refused: it gets no model and no roots, and
+//! no answers of people unless somebody was named who gives them. Nothing is asked twice: a call whose answer is lost is
+//! the caller's to judge.
 
 mod deaf;
 mod error;
 mod http;
+pub mod oauth;
 mod said;
 pub mod suspect;
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use rmcp::{
     Peer,
@@ -27,7 +29,8 @@ use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use deaf::Deaf;
-pub use error::Error;
+pub use deaf::{Answer, Answering, Person, Question};
+pub use error::{Error, Refusal};
 pub use http::{CONNECT_WITHIN, Http};
 pub use said::{CallResult, Prompt, PromptResult, Resource, ServerIs, Template, Tool};
 
@@ -120,7 +123,8 @@ impl Client {
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let pipes = AsyncRwTransport::<RoleClient, R, W>::new_client(from, to);
-        Self::connect(pipes.with_max_line_length(setup.limits.message_bytes), setup).await
+        let pipes = pipes.with_max_line_length(setup.limits.message_bytes);
+        Self::connect(pipes, setup, None).await
     }
 
     /// Connects over streamable HTTP. No redirect is followed, and no proxy of the environment is used.
@@ -128,15 +132,32 @@ impl Client {
     /// # Errors
     /// An address or header that cannot be used, no answer in time, or none that this protocol knows.
     pub async fn over_http(to: &Http, setup: Setup) -> Result<Self, Error> {
-        Self::connect(http::transport(to, &setup.limits)?, setup).await
+        Self::connect(http::transport(to, &setup.limits)?, setup, None).await
     }
 
-    async fn connect<T, E, A>(transport: T, setup: Setup) -> Result<Self, Error>
+    /// As [`Self::over_http`], with somebody who answers what the server asks of a person.
+    ///
+    /// # Errors
+    /// As [`Self::over_http`].
+    pub async fn over_http_with(
+        to: &Http,
+        setup: Setup,
+        person: Arc<dyn Person>,
+    ) -> Result<Self, Error> {
+        Self::connect(http::transport(to, &setup.limits)?, setup, Some(person)).await
+    }
+
+    async fn connect<T, E, A>(
+        transport: T,
+        setup: Setup,
+        person: Option<Arc<dyn Person>>,
+    ) -> Result<Self, Error>
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
-        let serving = Deaf::default().serve_with_lifecycle(transport, setup.generation.lifecycle());
+        let serving =
+            Deaf::but(person).serve_with_lifecycle(transport, setup.generation.lifecycle());
         let served = tokio::time::timeout(setup.within, serving).await;
         let service = served.map_err(|_| Error::Late(setup.within))?.map_err(Error::of_start)?;
         // A list is asked for anew each time: what it was a moment ago says nothing about now.

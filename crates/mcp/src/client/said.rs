@@ -101,11 +101,16 @@ pub struct CallResult {
     pub is_error: bool,
     /// What the server asked of us meanwhile, and was refused.
     pub declined: Vec<String>,
+    /// All of it, as it came: for whoever passes it on.
+    pub whole: Value,
 }
 
 impl CallResult {
-    pub(super) fn of(result: model::CallToolResult, declined: Vec<String>) -> Self {
+    pub(super) fn of(mut result: model::CallToolResult, declined: Vec<String>) -> Self {
+        // What tells a finished result from a question belongs to one generation of the protocol.
+        result.result_type = None;
         Self {
+            whole: plain(&result).unwrap_or_default(),
             content: result.content.iter().filter_map(|one| plain(one).ok()).collect(),
             structured: result.structured_content,
             is_error: result.is_error == Some(true),

@@ -37,6 +37,9 @@ pub const CALLS_MAX: usize = 128;
 /// Largest text or structured part of an answer, in bytes: one event, one line.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
+/// Largest answer that is passed on as somebody else gave it, in bytes: what one message of a server may have.
+pub const PASSED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// What takes a while.
 pub type Task<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -66,6 +69,8 @@ pub struct Tool {
     pub output: Option<Map<String, Value>>,
     /// What is said about its effects.
     pub hints: Hints,
+    /// Its definition as another server wrote it. Where it is there, all of it is passed on but the name.
+    pub passed: Option<Value>,
 }
 
 /// What is said about the effects of a tool. Clients take it as a hint; it holds nothing.
@@ -123,6 +128,8 @@ pub struct Told {
     pub ended: Ended,
     /// Beside the answer, for programs.
     pub meta: Map<String, Value>,
+    /// The result as another server gave it. Where it is there, it is passed on as it is, with `meta` beside what it has.
+    pub passed: Option<Value>,
 }
 
 /// Whether a call went well.

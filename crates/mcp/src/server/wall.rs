@@ -8,7 +8,7 @@ use rmcp::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ElicitRequest,
         ElicitRequestParams, Implementation, InputRequest, InputRequiredResult, ListToolsResult,
         MetaObject, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
-        ProtocolVersion, ServerCapabilities, ServerConfig, ToolAnnotations,
+        ProtocolVersion, ResultType, ServerCapabilities, ServerConfig, ToolAnnotations,
     },
     service::RequestContext,
 };
@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use super::{
-    ANSWER_BYTES_MAX, About, Answer, Asks, CALLS_MAX, Call, Desk, Ended, Open, PAGE_TOOLS, Refusal,
-    Refused, TOOLS_MAX, Told, Tool,
+    ANSWER_BYTES_MAX, About, Answer, Asks, CALLS_MAX, Call, Desk, Ended, Open, PAGE_TOOLS,
+    PASSED_BYTES_MAX, Refusal, Refused, TOOLS_MAX, Told, Tool,
 };
 
 /// At whose desk a request is, as whoever answers HTTP says it.
@@ -103,7 +103,7 @@ impl ServerHandler for Wall {
                 .filter(|from| (1..tools.len()).contains(from))
                 .ok_or_else(|| ErrorData::invalid_params("no list gave this cursor", None))?,
         };
-        let page = tools.iter().skip(from).take(PAGE_TOOLS).map(described).collect();
+        let page = tools.iter().skip(from).take(PAGE_TOOLS).filter_map(described).collect();
         let mut result = ListToolsResult::with_all_items(page);
         let next = from.saturating_add(PAGE_TOOLS);
         result.next_cursor = (next < tools.len()).then(|| next.to_string());
@@ -145,7 +145,13 @@ fn asks(context: &RequestContext<RoleServer>) -> Asks {
     if repeats && opens { Asks::ByUrl } else { Asks::No }
 }
 
-fn described(tool: &Tool) -> rmcp::model::Tool {
+/// A tool in the library's words; none where another server's definition is none.
+fn described(tool: &Tool) -> Option<rmcp::model::Tool> {
+    if let Some(passed) = &tool.passed {
+        let mut named: rmcp::model::Tool = serde_json::from_value(passed.clone()).ok()?;
+        named.name = tool.name.clone().into();
+        return Some(named);
+    }
     let hints = ToolAnnotations::with_title(tool.title.clone())
         .read_only(tool.hints.read_only)
         .destructive(tool.hints.destructive)
@@ -157,14 +163,34 @@ fn described(tool: &Tool) -> rmcp::model::Tool {
         Arc::new(tool.input.clone()),
     );
     let described = described.with_title(tool.title.clone()).with_annotations(hints);
-    match &tool.output {
+    Some(match &tool.output {
         Some(output) => described.with_raw_output_schema(Arc::new(output.clone())),
         None => described,
+    })
+}
+
+/// The names of what we say beside a result: nobody else's word stands under them.
+const OURS: &str = "harness/";
+
+/// A result of another server as it is, with our own word beside it.
+fn passed_on(passed: &Value, meta: &Map<String, Value>) -> Option<CallToolResult> {
+    if passed.to_string().len() > PASSED_BYTES_MAX {
+        return None;
     }
+    let mut result: CallToolResult = serde_json::from_value(passed.clone()).ok()?;
+    result.result_type = Some(ResultType::COMPLETE);
+    let mut all = result.meta.take().map(|meta| meta.0).unwrap_or_default();
+    all.retain(|name, _| !name.starts_with(OURS));
+    all.extend(meta.clone());
+    result.meta = meta_of(all);
+    Some(result)
 }
 
 fn answered(told: Told) -> CallToolResult {
-    let Told { text, structured, ended, meta } = told;
+    if let Some(result) = told.passed.as_ref().and_then(|passed| passed_on(passed, &told.meta)) {
+        return result;
+    }
+    let Told { text, structured, ended, meta, .. } = told;
     let structured = structured.map(Value::Object);
     let length = structured.as_ref().map_or(0, |value| value.to_string().len());
     let too_large = text.len().max(length) > ANSWER_BYTES_MAX;

@@ -1,8 +1,14 @@
 //! The client against a sound server: both generations of the protocol, over pipes and over HTTP.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
-use mcp::client::{Client, Error, Generation, Http, Limits, Setup};
+use mcp::client::{
+    Answer, Answering, Client, Error, Generation, Http, Limits, Person, Question, Setup,
+};
 use rmcp::{ServiceExt as _, transport::async_rw::AsyncRwTransport};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -124,6 +130,58 @@ async fn what_a_server_asks_of_its_client_is_refused_and_remembered() {
             if revision == "2026-07-28" {
                 assert!(shown.contains(told), "{kind}: {shown}");
             }
+        }
+    }
+}
+
+/// Fills in what a form suggests and opens no page; remembers what it was asked.
+#[derive(Default)]
+struct Clerk(Mutex<Vec<Question>>);
+
+impl Person for Clerk {
+    fn answer(&self, question: Question) -> Answering<'_> {
+        let answer = match &question {
+            Question::Form { .. } => {
+                let mut filled = question.defaults();
+                filled.insert("password".to_owned(), json!("none of yours"));
+                Answer::Accept(filled)
+            }
+            Question::Page { .. } => Answer::Cancel,
+        };
+        self.0.lock().unwrap().push(question);
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// C132: where somebody was named who answers, a server's questions reach them and its server hears what they said, in both
+/// generations; a model and folders are refused all the same.
+#[tokio::test]
+async fn a_person_who_was_named_answers() {
+    for generation in [Generation::Sessions, Generation::Stateless] {
+        let (address, _serving) = fixture::http(Fixture::new(None)).await;
+        let to = Http { url: format!("http://{address}/mcp"), headers: Vec::new() };
+        let clerk = Arc::new(Clerk::default());
+        let named = Arc::clone(&clerk) as Arc<dyn Person>;
+        let client = Client::over_http_with(&to, setup(generation), named).await.unwrap();
+        let form = client.call("ask", args(json!({"kind": "form"}))).await.unwrap();
+        let text = form.text();
+        assert!(text.contains("accept") && text.contains("none of yours"), "{text}");
+        let page = client.call("ask", args(json!({"kind": "url"}))).await.unwrap();
+        assert!(page.text().contains("cancel"), "{}", page.text());
+        assert_eq!((form.declined, page.declined), (vec![], vec![]));
+        {
+            let asked = clerk.0.lock().unwrap();
+            assert!(
+                matches!(&asked[0], Question::Form { schema, .. } if schema["required"][0] == "password")
+            );
+            assert!(
+                matches!(&asked[1], Question::Page { url, .. } if url.contains("example.evil"))
+            );
+        }
+        for kind in ["sampling", "roots"] {
+            let refused = client.call("ask", args(json!({"kind": kind}))).await;
+            let said = refused.map_or_else(|error| error.to_string(), |result| result.text());
+            assert!(said.contains("not offered") || said.contains("not support"), "{kind}: {said}");
         }
     }
 }

@@ -198,6 +198,33 @@ async fn statuses_are_told_apart() {
     assert!(matches!(nobody, Error::Unreachable(_)), "{nobody:?}");
 }
 
+/// A server that hangs up without an answer, or in the middle of one, is over and has not said anything that is none.
+#[tokio::test]
+async fn whoever_hangs_up_is_over() {
+    let cut = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{\"jsonrpc\":";
+    for answer in ["", cut] {
+        let (url, _) = wired(answer.to_owned()).await;
+        let over = Client::over_http(&http(&url), setup(Generation::Stateless)).await.unwrap_err();
+        assert_eq!(over, Error::Over, "{answer:?}");
+    }
+    // A connection that is reset, which is what one sees whose other end was killed.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // What has come and was not read is answered with a reset.
+            stream.readable().await.unwrap();
+            drop(stream);
+        }
+    });
+    let reset = Client::over_http(&http(&url), setup(Generation::Stateless)).await.unwrap_err();
+    assert_eq!(reset, Error::Over);
+    // What speaks another protocol has answered, and that is none.
+    let (url, _) = wired("220 mail.example.org ESMTP\r\n".to_owned()).await;
+    let other = Client::over_http(&http(&url), setup(Generation::Stateless)).await.unwrap_err();
+    assert!(matches!(other, Error::NoAnswer(_)), "{other:?}");
+}
+
 /// An address with credentials, of another scheme or with a header that is none is refused before anything is sent; the
 /// value of a header is printed nowhere.
 #[tokio::test]

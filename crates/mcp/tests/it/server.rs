@@ -17,6 +17,7 @@ use rmcp::{
     },
 };
 use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 /// Offers more tools than stand on a page.
 #[derive(Debug, Default)]
@@ -41,6 +42,7 @@ impl Desk for Shop {
                 destructive: !at.is_multiple_of(2),
                 ..Hints::default()
             },
+            passed: None,
         };
         Box::pin(async move { Ok((0..PAGE_TOOLS * 2 + 7).map(tool).collect()) })
     }
@@ -54,6 +56,7 @@ impl Desk for Shop {
                     structured: Some(object(json!({ "text": text }))),
                     ended,
                     meta: object(json!({"harness/run": "run_1"})),
+                    passed: None,
                 })
             };
             match (call.name.as_str(), call.asks, call.state) {
@@ -173,6 +176,65 @@ async fn a_client_is_sent_to_a_page_only_where_it_can_open_one() {
             drop(client.cancel().await);
         }
     }
+}
+
+/// A server of pipes, and both ends of its pipe.
+fn raw() -> (impl AsyncBufReadExt + Unpin, impl AsyncWriteExt + Unpin) {
+    let (ours, theirs) = tokio::io::duplex(4 * LINE_BYTES_MAX);
+    let about =
+        About { name: "shop".to_owned(), version: "1".to_owned(), instructions: String::new() };
+    let desk: Arc<dyn Desk> = Arc::new(Shop::default());
+    tokio::spawn(async move { serve(about, desk, tokio::io::split(ours)).await });
+    let (from, to) = tokio::io::split(theirs);
+    (BufReader::new(from), to)
+}
+
+/// C131: a line that is no JSON is answered as JSON-RPC says, one that is no message as well, and one that is too long; and
+/// the next call is answered as if nothing had been.
+#[tokio::test]
+async fn a_line_that_cannot_be_read_is_answered_so() {
+    let (mut from, mut to) = raw();
+    let flood = "x".repeat(LINE_BYTES_MAX + 7);
+    for (line, code) in [
+        ("this is no json", -32_700),
+        ("{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\"", -32_700),
+        ("\u{7}\u{1}", -32_700),
+        ("[]", -32_600),
+        ("{\"id\": 4}", -32_600),
+        (flood.as_str(), -32_600),
+    ] {
+        to.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        let mut said = String::new();
+        from.read_line(&mut said).await.unwrap();
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["error"]["code"], code, "{said}");
+        assert_eq!((&said["jsonrpc"], &said["id"]), (&json!("2.0"), &Value::Null), "{said}");
+    }
+    let hello = json!({"jsonrpc": "2.0", "id": 7, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"},
+    }});
+    to.write_all(format!("\n  \n{hello}\n").as_bytes()).await.unwrap();
+    let mut said = String::new();
+    from.read_line(&mut said).await.unwrap();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["id"], &said["result"]["serverInfo"]["name"]), (&json!(7), &json!("shop")));
+}
+
+/// Two programs do not answer each other's noise for ever: after a hundred lines of it the connection is over.
+#[tokio::test]
+async fn noise_ends_the_connection() {
+    let (mut from, mut to) = raw();
+    let mut answers = 0;
+    loop {
+        // Whoever has hung up takes nothing more.
+        let _gone = to.write_all(b"noise\n").await;
+        let mut said = String::new();
+        if from.read_line(&mut said).await.unwrap() == 0 {
+            break;
+        }
+        answers += 1;
+    }
+    assert_eq!(answers, 100);
 }
 
 /// What was sealed opens beside the same, and nothing else does.

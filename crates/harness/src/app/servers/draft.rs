@@ -13,8 +13,8 @@ use openapi::{
 };
 use serde_json::{Value, json};
 
-use super::Wanted;
-use crate::app::{imports, problem::Problem};
+use super::{Wanted, profile::Known};
+use crate::app::{config::mcp::ProxyMode, imports, problem::Problem, value::counted};
 
 /// Most operations of one connector.
 const OPERATIONS_MAX: usize = 200;
@@ -29,6 +29,10 @@ const SUMMARY_MAX_CHARS: usize = 100;
 const WRITES: &str = "taken to write what nobody can take back: say `effect: read` where it only looks, else `undo` with \
      `undo_with`, `critical`, `groups` for policies; `landed_on_error: no` where its own failure means that nothing happened";
 
+/// What is said of those that a profile classified.
+const KNOWN: &str =
+    "classified by the profile: read whether it is true of this version of the server";
+
 /// What is said of those whose server claims more.
 const CLAIMS: &str = "its server claims that it only reads, which is a hint: say `effect: read` if you know that it is so";
 
@@ -42,6 +46,11 @@ pub(super) struct Drafted {
     decisions: Vec<imports::DraftDecision>,
     left_out: Vec<imports::DraftLeftOut>,
     system: String,
+    is_egress: bool,
+    /// What may be sent to it at most.
+    clearance: &'static str,
+    /// Operations that a profile classified.
+    known: Vec<String>,
 }
 
 impl Drafted {
@@ -60,6 +69,34 @@ impl Drafted {
             left_out: self.left_out,
             system: Some(self.system),
         }
+    }
+
+    /// Names of its operations.
+    pub(super) fn names(&self) -> &[String] {
+        &self.operations
+    }
+
+    /// Whether something of it leaves to a place that nobody declared.
+    pub(super) fn has_egress(&self) -> bool {
+        self.is_egress
+    }
+
+    /// What somebody should know who has just had a proxy put in front of it.
+    pub(super) fn first_words(&self, config: &Path, mode: ProxyMode) -> Vec<String> {
+        let (all, known) = (self.operations.len(), self.known.len());
+        let mut told = vec![
+            format!("made a project for {}: {}", self.title, config.display()),
+            format!(
+                "{}, {known} of them classified by a profile; every other one is taken to write what nobody can take back",
+                counted(all, "tool")
+            ),
+        ];
+        told.push(match mode.lets_pass() {
+            true => format!("mode {}: every call passes, and what policy would have said is recorded", mode.word()),
+            false => "mode enforce: reads pass, and a person is asked about everything else; --listen serves the page for that"
+                .to_owned(),
+        });
+        told
     }
 
     fn decide(&mut self, text: &str, about: &str) {
@@ -94,6 +131,9 @@ pub(super) fn draft(
         decisions: Vec::new(),
         left_out: Vec::new(),
         system: declared(&wanted.name, system),
+        is_egress: false,
+        clearance: if wanted.passed_on { "internal" } else { "public" },
+        known: Vec::new(),
     };
     drafted.decide(
         "where it is and what it may reach: put what is shown below into harness.toml, unless it is there",
@@ -105,7 +145,9 @@ pub(super) fn draft(
     );
     let (mut entries, mut taken, mut parts) = (Vec::new(), BTreeSet::new(), 0);
     for tool in &listing.tools {
-        let node = match operation(tool) {
+        let known_tool =
+            wanted.profile.as_ref().and_then(|p| p.of(tool, &wanted.name, &listing.tools));
+        let node = match operation_as(tool, (known_tool.as_ref(), wanted.passed_on)) {
             _ if listing.tools.iter().filter(|other| other.name == tool.name).count() > 1 => {
                 Err("two tools have this name".to_owned())
             }
@@ -118,6 +160,10 @@ pub(super) fn draft(
             Ok(node) => {
                 parts += node.count();
                 let own = take_free(&name_of(&tool.name), &mut taken);
+                if let Some(known) = &known_tool {
+                    drafted.known.push(own.clone());
+                    drafted.is_egress |= known.is_egress;
+                }
                 judge(&mut drafted, (tool, &own), listing, known);
                 entries.push((own.clone(), node));
                 drafted.operations.push(own);
@@ -147,9 +193,13 @@ fn judge(
     known: &BTreeSet<String>,
 ) {
     let about = format!("{}.{own}", drafted.connector);
-    drafted.decide(WRITES, &about);
-    if tool.claims_to_read() {
-        drafted.decide(CLAIMS, &about);
+    if drafted.known.iter().any(|name| name == own) {
+        drafted.decide(KNOWN, &about);
+    } else {
+        drafted.decide(WRITES, &about);
+        if tool.claims_to_read() {
+            drafted.decide(CLAIMS, &about);
+        }
     }
     for found in suspect::texts(tool) {
         drafted.decide(&format!("suspicious: {found}"), &about);
@@ -188,7 +238,7 @@ fn file(drafted: &Drafted, entries: Vec<(String, Node)>) -> String {
     };
     let defaults = Node::Map(vec![
         ("labels".to_owned(), map(&[("trust", "untrusted"), ("confidentiality", "internal")])),
-        ("clearance".to_owned(), map(&[("confidentiality", "public")])),
+        ("clearance".to_owned(), map(&[("confidentiality", drafted.clearance)])),
     ]);
     let about = format!("{}, drafted from the tools of an MCP server.", drafted.title);
     let whole = [
@@ -201,23 +251,59 @@ fn file(drafted: &Drafted, entries: Vec<(String, Node)>) -> String {
         ("operations", Node::Map(entries)),
     ];
     let whole: Vec<_> = whole.into_iter().map(|(key, node)| (key.to_owned(), node)).collect();
-    let head = "# A draft: nobody has classified it yet. Every tool is taken to write what cannot be taken back, every answer\n\
-                # is untrusted, and nothing above public may be sent. `definition` pins what was accepted: `harness mcp diff`.\n";
+    let head = format!(
+        "# A draft: nobody has classified it yet. Every tool{} is taken to write what cannot be taken back, every answer\n\
+         # is untrusted, and nothing above {} may be sent. `definition` pins what was accepted: `harness mcp diff`.\n",
+        if drafted.known.is_empty() { "" } else { " that no profile knows" },
+        drafted.clearance,
+    );
     format!("{head}{}", write::file(&whole))
 }
 
-/// One operation as it stands in the file.
+/// One operation as it stands in the file, with what is known of it; its answers whole where they are passed on.
 ///
 /// # Errors
 /// Why it cannot be pinned.
-pub(super) fn operation(tool: &Tool) -> Result<Node, String> {
+pub(super) fn operation_as(
+    tool: &Tool,
+    (known, whole): (Option<&Known>, bool),
+) -> Result<Node, String> {
+    let is_whole = whole || known.is_some();
+    let mut request = request(tool)?;
+    if let Node::Map(entries) = &mut request {
+        if let Some((_, answer)) = entries.iter_mut().find(|(key, _)| key == "answer" && is_whole) {
+            *answer = Node::text("whole");
+        }
+        entries.extend(known.into_iter().flat_map(|known| known.request.clone()));
+    }
+    let output = if is_whole { whole_output(tool) } else { output(tool) };
     let entries = [
         ("summary", Node::text(summary(tool))),
         ("input", Node::schema(&input(tool))),
-        ("output", Node::schema(&output(tool))),
-        ("request", request(tool)?),
+        ("output", Node::schema(&output)),
+        ("request", request),
     ];
-    Ok(Node::Map(entries.into_iter().map(|(key, node)| (key.to_owned(), node)).collect()))
+    let told = known.into_iter().flat_map(|known| known.operation.clone());
+    let all = entries.into_iter().map(|(key, node)| (key.to_owned(), node));
+    Ok(Node::Map(told.chain(all).collect()))
+}
+
+/// The schema of an answer that is passed on as it came. What a tool promises of its structured part stands in it, as far
+/// as it can be said there.
+pub(super) fn whole_output(tool: &Tool) -> Value {
+    let promised = match &tool.output {
+        None => json!({}),
+        // A reference would lead elsewhere from there.
+        Some(schema) if schema.to_string().contains("\"$ref\"") => json!({"type": "object"}),
+        Some(schema) => held(schema),
+    };
+    let required: &[&str] =
+        if tool.output.is_some() { &["content", "structuredContent"] } else { &["content"] };
+    json!({
+        "type": "object",
+        "required": required,
+        "properties": { "content": {"type": "array"}, "structuredContent": promised },
+    })
 }
 
 /// How a tool is called, and what was accepted of it.
@@ -324,7 +410,7 @@ fn kept(schema: &Value, is_kept: &dyn Fn(&str) -> bool) -> Value {
 }
 
 /// The system as it stands in `harness.toml`.
-fn declared(name: &str, system: &McpSystem) -> String {
+pub(super) fn declared(name: &str, system: &McpSystem) -> String {
     let quoted = |text: &str| Value::String(text.to_owned()).to_string();
     let list =
         |items: Vec<String>| items.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ");
@@ -338,6 +424,10 @@ fn declared(name: &str, system: &McpSystem) -> String {
     if !system.profile.paths.read.is_empty() {
         let paths = system.profile.paths.read.iter().map(|path| path.display().to_string());
         text.push_str(&format!("profile.paths.read = [{}]\n", list(paths.collect())));
+    }
+    if !system.profile.paths.write.is_empty() {
+        let paths = system.profile.paths.write.iter().map(|path| path.display().to_string());
+        text.push_str(&format!("profile.paths.write = [{}]\n", list(paths.collect())));
     }
     text
 }

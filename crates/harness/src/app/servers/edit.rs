@@ -16,6 +16,9 @@ use crate::app::{problem::Problem, value::at};
 const OPERATION: usize = 2;
 const KEY: usize = 4;
 
+/// How an operation says that its answers are passed on as they come.
+const WHOLE: &str = "answer: whole";
+
 /// The text with this tool as it is now, under its operation, or as a new one that nobody has classified.
 ///
 /// # Errors
@@ -58,10 +61,10 @@ pub(super) fn take(
 /// The operation with other schemas and another pin.
 fn changed(text: &str, name: &str, tool: &Tool) -> Option<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let blocks = [
-        ("input", Node::schema(&draft::input(tool))),
-        ("output", Node::schema(&draft::output(tool))),
-    ];
+    // An answer that is passed on as it comes stays one.
+    let is_whole = lines.get(block_of(&lines, name)?)?.iter().any(|line| line.trim() == WHOLE);
+    let output = if is_whole { draft::whole_output(tool) } else { draft::output(tool) };
+    let blocks = [("input", Node::schema(&draft::input(tool))), ("output", Node::schema(&output))];
     for (key, node) in blocks {
         let own = block_of(&lines, name)?;
         let place = key_of(&lines, own, key, KEY)?;
@@ -96,7 +99,9 @@ fn added(text: &str, tool: &Tool) -> Option<String> {
         .filter_map(|line| line.trim().strip_suffix(':').map(str::to_owned))
         .collect();
     let own = take_free(&name_of(&tool.name), &mut taken);
-    let block = write::block(&[(own, draft::operation(tool).ok()?)], OPERATION);
+    let is_whole = lines.iter().any(|line| line.trim() == WHOLE);
+    let node = draft::operation_as(tool, (None, is_whole)).ok()?;
+    let block = write::block(&[(own, node)], OPERATION);
     Some(format!("{}\n{block}", lines.join("\n").trim_end()))
 }
 

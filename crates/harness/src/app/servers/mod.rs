@@ -1,10 +1,13 @@
-//! `mcp import`, `mcp diff`, `mcp accept`: what a server of the Model Context Protocol offers as a file of a pack, and how
+//! `mcp import`, `mcp diff`, `mcp accept`, `mcp login`: what a server of the Model Context Protocol offers as a file of a pack, and how
 //! it differs later from what somebody accepted.
 //!
 //! A server is only looked at: its tools are listed in the sandbox, without a way out, and none is called.
 
 mod draft;
 mod edit;
+pub mod first;
+mod login;
+pub mod profile;
 
 use std::{
     collections::BTreeSet,
@@ -29,6 +32,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use login::{LoginAsks, ServerLogin, login};
+use profile::Profile;
+
 use super::{
     config::Config,
     host::{OneClock, SystemClock},
@@ -52,6 +58,11 @@ pub struct Wanted {
     pub read: Vec<PathBuf>,
     /// The folder for the file.
     pub folder: PathBuf,
+    /// What is known about the server; absent = nothing.
+    pub profile: Option<Profile>,
+    /// Whether its answers are to be passed on whole, to clients that could always send there what they send: as the
+    /// proxy needs them.
+    pub passed_on: bool,
 }
 
 /// How a server differs from what was accepted of it.
@@ -244,7 +255,11 @@ fn compared(
         one.changes.extend(change(part, at(was, &pointer), at(&described, &pointer)));
     }
     one.changes.extend(change("input", at(operation, "/input"), &draft::input(current)));
-    one.changes.extend(change("output", at(operation, "/output"), &draft::output(current)));
+    let output = match *at(operation, "/request/answer") == "whole" {
+        true => draft::whole_output(current),
+        false => draft::output(current),
+    };
+    one.changes.extend(change("output", at(operation, "/output"), &output));
     Some(one)
 }
 
@@ -306,6 +321,21 @@ async fn look_declared(config: &Config, system: &str) -> Result<Listing, Problem
 
 /// Starts the server in its sandbox, or connects to it, and lists its tools.
 async fn look(config: &Config, name: &str, system: McpSystem) -> Result<Listing, Problem> {
+    let connectors = registry(config, name, system)?;
+    connectors.look(name).await.map_err(|failure| {
+        if failure.class == Class::Permission {
+            return Problem::usage("server-refuses", failure.message)
+                .at(format!("[systems.{name}]"))
+                .next("see to what it is shown: a secret under `headers`, or `oauth` and a login");
+        }
+        Problem::new(Kind::TryAgain, "server-not-heard", failure.message).at(name.to_owned()).next(
+            "start it by hand and see what it says; what its program needs to read stands under `profile.paths.read`, and there is no network here",
+        )
+    })
+}
+
+/// A registry with this one system, for somebody who is no run.
+fn registry(config: &Config, name: &str, system: McpSystem) -> Result<Connectors, Problem> {
     let invalid = |error: connect::Error| {
         Problem::usage("connector-invalid", error.to_string())
             .next(format!("correct what was given, or [systems.{name}] in harness.toml"))
@@ -323,12 +353,7 @@ async fn look(config: &Config, name: &str, system: McpSystem) -> Result<Listing,
         people: Arc::new(Nobody),
     };
     let systems = Systems::from([(name.to_owned(), System::Mcp(Box::new(system)))]);
-    let connectors = Connectors::new(systems, known, host).map_err(invalid)?;
-    connectors.look(name).await.map_err(|failure| {
-        Problem::new(Kind::TryAgain, "server-not-heard", failure.message).at(name.to_owned()).next(
-            "start it by hand and see what it says; what its program needs to read stands under `profile.paths.read`, and there is no network here",
-        )
-    })
+    Connectors::new(systems, known, host).map_err(invalid)
 }
 
 /// Names of operations that other connectors have, and of systems: what a tool may be taken for.

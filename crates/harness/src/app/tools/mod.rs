@@ -2,11 +2,18 @@
 //! run on the path that every run takes; who calls may learn of it, wait for it and let go of it, and nobody else.
 
 mod held;
+pub mod learn;
 mod offer;
+pub mod proxy;
+mod would;
 
 use std::sync::Arc;
 
-use kernel::{event::Body, exception::Need, id::RunId, input::Input, label::Trust, run::Run};
+use connect::mcp::FAILED_AS;
+use kernel::{
+    Digest, event::Body, exception::Need, id::RunId, input::Input, label::Trust, port::Blobs,
+    run::Run,
+};
 use pack::{Intent, Written};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +31,7 @@ use super::{
 };
 pub(super) use held::About;
 use offer::{Offer, What};
+pub use would::Would;
 
 /// Longest that one answer waits, in ms.
 const WAIT_MAX_MS: u64 = 45_000;
@@ -194,6 +202,15 @@ pub struct ToolCall {
     /// To be given back with the same call, so that it is this one.
     #[serde(default)]
     pub resume: Option<String>,
+    /// What the server behind us gave back, as it was: of a call that the proxy made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<Value>,
+    /// What policy thinks of a call that the proxy made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Would>,
+    /// Whether the tool promises a structured answer, so that nothing else may stand in its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promises: bool,
 }
 
 /// Lists what can be called.
@@ -220,12 +237,22 @@ pub async fn call(app: &App, caller: &Caller, request: CallTool) -> Result<ToolC
         }
         None => begun(app, caller, (&request.tool, arguments), &about).await?,
     };
-    let mut seen = watched(app, caller, &run, (request.wait_ms, Through::NoAsk)).await?;
+    stands(app, caller, (&run, &about), (request.wait_ms, Through::NoAsk)).await
+}
+
+/// Where a call stands, told to whoever made it: from then on it is over, or can be come back to.
+async fn stands(
+    app: &App,
+    caller: &Caller,
+    (run, about): (&RunId, &About),
+    waits: (Option<u64>, Through),
+) -> Result<ToolCall, Problem> {
+    let mut seen = watched(app, caller, run, waits).await?;
     if seen.state.is_told() {
-        app.tool_told(caller, &run, Some(&about)).await?;
+        app.tool_told(caller, run, Some(about)).await?;
     } else {
-        app.tool_runs(caller, &run, &about).await?;
-        seen.resume = Some(app.tool_state(&run, &about).await?);
+        app.tool_runs(caller, run, about).await?;
+        seen.resume = Some(app.tool_state(run, about).await?);
     }
     Ok(seen)
 }
@@ -395,6 +422,8 @@ async fn watched(
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let mut changed = app.feed.watch();
     loop {
+        // Counted before it is looked at: what happens in between has to wake whoever waits.
+        let events = runs::entry_of(app, caller, run).await?.next_seq;
         let seen = look(app, caller, run).await?;
         let goes_on = match seen.state {
             ToolState::Running | ToolState::Held => true,
@@ -404,7 +433,6 @@ async fn watched(
         if !goes_on || Instant::now() >= until {
             return Ok(seen);
         }
-        let events = runs::entry_of(app, caller, run).await?.next_seq;
         loop {
             tokio::select! {
                 _ = changed.changed() => {}
@@ -428,7 +456,14 @@ async fn look(app: &App, caller: &Caller, id: &RunId) -> Result<ToolCall, Proble
     let state = state_of(&detail, &run);
     let named = NamedRun { run: id.to_string() };
     let receipts = receipts::list(app, caller, named).await?.items;
+    let is_passed = proxy::is_one(&detail.run.intent);
+    let passed = match is_passed {
+        true => passed(app, caller, (&detail, state)).await?,
+        false => None,
+    };
     Ok(ToolCall {
+        passed,
+        verdict: is_passed.then(|| would::recorded(&records)).flatten(),
         run: id.to_string(),
         state,
         because: if state == ToolState::Done { Vec::new() } else { because(&detail, state) },
@@ -437,7 +472,28 @@ async fn look(app: &App, caller: &Caller, id: &RunId) -> Result<ToolCall, Proble
         asks: asks_of(app, &run),
         receipts: receipts.into_iter().map(|line| line.id).collect(),
         resume: None,
+        promises: false,
     })
+}
+
+/// What the server behind us gave back, where it did: also the result of a tool that says that it failed. A large one
+/// lies beside the run.
+async fn passed(
+    app: &App,
+    caller: &Caller,
+    (detail, state): (&RunDetail, ToolState),
+) -> Result<Option<Value>, Problem> {
+    if state != ToolState::Done {
+        let mut samples = detail.troubles.iter().rev().filter_map(|one| one.sample.as_ref());
+        return Ok(samples.find_map(|sample| sample.get(FAILED_AS).cloned()));
+    }
+    let Some(output) = &detail.output else { return Ok(None) };
+    let Some(blob) = output.get("$blob").and_then(Value::as_str) else {
+        return Ok(Some(output.clone()));
+    };
+    let digest: Digest = parse_id(blob)?;
+    let bytes = Blobs::get(&*app.store, caller.tenant().clone(), digest).await?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 fn state_of(detail: &RunDetail, run: &Run) -> ToolState {

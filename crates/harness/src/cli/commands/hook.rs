@@ -3,7 +3,7 @@
 //! It ends with 0 or with 2, and says nothing on standard output: the host takes 2 for a no, and lets the use pass on
 //! everything else. So whatever goes wrong, is not understood, or takes too long is a no.
 
-mod install;
+pub(super) mod install;
 
 use std::{
     io::Read as _,

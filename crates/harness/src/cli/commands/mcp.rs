@@ -10,17 +10,21 @@ use tokio::{
 };
 
 use super::{
-    Outcome, duration_ms, mcp_client,
+    Outcome, duration_ms, mcp_client, mcp_install, mcp_learn, mcp_proxy,
     serve::{self, Ends, Listens, Owning},
 };
 use crate::{
     app::{
         App, Caller,
-        config::{Config, mcp::picks, parse_listen},
+        config::{
+            Config,
+            mcp::{Face, ProxyMode, Servers, picks},
+            parse_listen,
+        },
         host::Lock,
         ops,
         problem::{Kind, Problem},
-        speak::{Ask, Speaker, Task, about, over_lines},
+        speak::{Ask, Behalf, Speaker, Task, about, over_lines},
     },
     cli::{
         Context,
@@ -43,6 +47,12 @@ const OUT_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub enum Verb {
     /// Serve over standard input and output, or over HTTP
     Serve(Box<Serve>),
+    /// Stand in front of servers of MCP: their own tools, and every call of one judged, recorded and receipted
+    Proxy(Box<mcp_proxy::Args>),
+    /// Draft a policy from what clients of the proxy did
+    Learn(mcp_learn::Args),
+    /// Lead a client of MCP to the proxy: shows what would be different in its configuration, and writes it with --yes
+    Install(mcp_install::Args),
     #[command(flatten)]
     Servers(mcp_client::Verb),
 }
@@ -72,19 +82,49 @@ impl Verb {
     pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
         let args = match self {
             Self::Serve(args) => args,
+            Self::Proxy(args) => return args.outcome(context),
+            Self::Learn(args) => return Ok(args.outcome(context)),
+            Self::Install(args) => return args.outcome(context),
             Self::Servers(verb) => return verb.outcome(context),
         };
         let context = context.clone();
-        Ok(Outcome::Async(Box::pin(async move {
-            match args.http.clone() {
-                Some(address) => over_http(*args, address, context).await,
-                None => over_stdio(*args, context).await,
-            }
-        })))
+        Ok(Outcome::Async(Box::pin(speak(args.wish(), context))))
+    }
+}
+
+/// What is to be served, and how.
+#[derive(Debug, Default)]
+pub(super) struct Wish {
+    /// Over HTTP, at this address; an empty one is the configuration's.
+    pub(super) http: Option<String>,
+    /// Pages beside, at this address; an empty one is the configuration's.
+    pub(super) listen: Option<String>,
+    /// Operations that are offered too.
+    pub(super) operations: Vec<String>,
+    /// How long a call is held.
+    pub(super) hold: Option<u64>,
+    /// Which servers are passed on, where it is they that are spoken for; none = what the configuration says, or all.
+    pub(super) proxy: Option<Vec<String>>,
+    /// What is done with what policy thinks of a call.
+    pub(super) mode: Option<ProxyMode>,
+}
+
+/// Serves.
+pub(super) async fn speak(wish: Wish, context: Context) -> Result<u8, Problem> {
+    match wish.http.clone() {
+        Some(address) => over_http(wish, address, context).await,
+        None => over_stdio(wish, context).await,
     }
 }
 
 impl Serve {
+    fn wish(self) -> Wish {
+        let Self { http, listen, operations, hold } = self;
+        Wish { http, listen, operations, hold, ..Wish::default() }
+    }
+}
+
+impl Wish {
     fn configure(&self, config: &mut Config) -> Result<(), Problem> {
         if let Some(address) = self.listen.as_ref().filter(|address| !address.is_empty()) {
             config.serve.listen = parse_listen(address)?;
@@ -95,11 +135,35 @@ impl Serve {
         if let Some(hold_ms) = self.hold {
             config.mcp.hold_ms = hold_ms.min(crate::app::config::mcp::HOLD_MAX_MS);
         }
+        if let Some(servers) = &self.proxy {
+            config.mcp.face = Face::Proxy;
+            let said = Servers::of(servers).or(config.mcp.proxy.take());
+            config.mcp.proxy = Some(said.unwrap_or(Servers::All));
+        }
+        if let Some(mode) = self.mode {
+            config.mcp.proxy_mode = mode;
+        }
         Ok(())
+    }
+
+    /// Whether it says what only the owner of a store can say.
+    fn is_owners(&self) -> bool {
+        !self.operations.is_empty() || self.mode.is_some()
+    }
+
+    /// Whose tools are spoken for. A connection is a session of its own: nobody else can name it.
+    fn behalf(&self) -> Behalf {
+        match &self.proxy {
+            None => Behalf::Own,
+            Some(servers) => Behalf::Proxy {
+                servers: servers.clone(),
+                session: uuid::Uuid::now_v7().to_string(),
+            },
+        }
     }
 }
 
-async fn over_http(args: Serve, address: String, context: Context) -> Result<u8, Problem> {
+async fn over_http(args: Wish, address: String, context: Context) -> Result<u8, Problem> {
     let mut config = client::load_here(&context.overrides, "MCP is served from the store itself")?;
     args.configure(&mut config)?;
     if !address.is_empty() {
@@ -108,18 +172,20 @@ async fn over_http(args: Serve, address: String, context: Context) -> Result<u8,
     serve::own(config, Listens::Yes, &context).await
 }
 
-async fn over_stdio(args: Serve, context: Context) -> Result<u8, Problem> {
+async fn over_stdio(args: Wish, context: Context) -> Result<u8, Problem> {
     let mut ends = Ends::new()?;
     let (seat, hold_ms) = Seat::take(&args, &context).await?;
     let seat = Arc::new(seat);
     if !context.quiet {
         write_err("serving MCP on standard input and output; it ends with its client");
     }
-    let speaker = Arc::new(Speaker::new(Arc::clone(&seat), hold_ms));
+    let behalf = args.behalf();
+    let about = about(&behalf);
+    let speaker = Arc::new(Speaker::new(Arc::clone(&seat), hold_ms).on_behalf(behalf));
     let (output, written) = output();
     let answered = tokio::select! {
         () = ends.wait() => Ok(0),
-        ended = over_lines(about(), speaker, (input()?, output)) => match ended {
+        ended = over_lines(about, speaker, (input()?, output)) => match ended {
             Ok(()) => Ok(0),
             Err(error) => Err(Problem::usage("not-mcp", error.to_string())
                 .next("this command is started by a client of MCP; `--http` serves several")),
@@ -185,10 +251,10 @@ enum Held {
 }
 
 impl Seat {
-    async fn take(args: &Serve, context: &Context) -> Result<(Self, u64), Problem> {
+    async fn take(args: &Wish, context: &Context) -> Result<(Self, u64), Problem> {
         let listens = if args.listen.is_some() { Listens::Yes } else { Listens::No };
         if context.overrides.server.is_some() {
-            if !args.operations.is_empty() || args.listen.is_some() {
+            if args.is_owners() || args.listen.is_some() {
                 return Err(elsewhere("the server's"));
             }
             let client = Client::open(&context.overrides).await?;
@@ -201,14 +267,14 @@ impl Seat {
         let hold_ms = config.mcp.hold_ms;
         let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
         let seat = Self { config: Some(config.clone()), listens, token, held: RwLock::new(None) };
-        if args.operations.is_empty() && seat.token.is_none() {
+        if !args.is_owners() && seat.token.is_none() {
             seat.move_up().await?;
             return Ok((seat, hold_ms));
         }
         // Only an owner can do that, and a command that passes by is waited for.
         match Lock::take_in_turn(&config.store).await? {
             Some(lock) => seat.own(config, lock).await?,
-            None if args.operations.is_empty() => return Err(token_beside()),
+            None if !args.is_owners() => return Err(token_beside()),
             None => return Err(elsewhere("the owner's")),
         }
         Ok((seat, hold_ms))
@@ -285,6 +351,7 @@ fn token_beside() -> Problem {
 }
 
 fn elsewhere(whose: &str) -> Problem {
-    let detail = format!("what is offered is {whose} to say");
-    Problem::usage("offered-elsewhere", detail).next("name it under `mcp.operations` there")
+    let detail = format!("what is offered, and how, is {whose} to say");
+    Problem::usage("offered-elsewhere", detail)
+        .next("say it under [mcp] there: `operations`, `proxy`, `proxy_mode`")
 }

@@ -1,13 +1,17 @@
 //! `harness mcp`: servers of the Model Context Protocol as connectors.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, io, io::Write as _, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Asked, Outcome, connector, render};
 use crate::{
-    app::{ops, problem::Problem, servers},
+    app::{
+        ops,
+        problem::Problem,
+        servers::{self, profile::Profile},
+    },
     cli::{Context, client, runtime, screen::Screen},
 };
 
@@ -23,6 +27,14 @@ pub enum Verb {
         /// Its file; absent = the one of that name in a configured pack
         #[arg(long)]
         file: Option<PathBuf>,
+    },
+    /// Grant what a server wants (OAuth): prints the page where you say yes, and waits for your browser to come back
+    Login {
+        /// Name of the system in harness.toml
+        name: String,
+        /// Port that the browser comes back to, where the authority knows one; absent = any free one
+        #[arg(long, default_value_t = 0)]
+        port: u16,
     },
     /// Take the definitions of changed tools as they are now; what each does to the world stays as you wrote it
     Accept {
@@ -52,6 +64,12 @@ pub struct Import {
     /// The folder for the file, such as packs/shop/connectors
     #[arg(long, default_value = ".")]
     to: PathBuf,
+    /// What is known about a public server: filesystem, git, memory, sqlite, time or fetch
+    #[arg(long)]
+    profile: Option<String>,
+    /// Draft it for the proxy: answers are passed on whole, to clients that could always send there what they send
+    #[arg(long)]
+    proxied: bool,
 }
 
 impl Verb {
@@ -68,8 +86,16 @@ impl Verb {
             Ok(Outcome::Document { document, asked: Asked::new("mcp", Value::Null, shown) })
         };
         match self {
-            Self::Import(Import { whom, name, read, to }) => {
-                let wanted = servers::Wanted { name, server: whom, read, folder: to };
+            Self::Import(Import { whom, name, read, to, profile, proxied }) => {
+                let profile = profile.as_deref().map(Profile::named).transpose()?;
+                let wanted = servers::Wanted {
+                    name,
+                    server: whom,
+                    read,
+                    folder: to,
+                    profile,
+                    passed_on: proxied,
+                };
                 let drafted = runtime.block_on(servers::import(&config, &wanted))?;
                 let document = ops::document("harness.connector-draft/v1", &drafted)?;
                 let asked = Asked::new("connector", Value::Null, connector::drafted);
@@ -79,6 +105,12 @@ impl Verb {
                 let looked = servers::difference(&config, &name, file.as_deref());
                 differs(&runtime.block_on(looked)?)
             }
+            Self::Login { name, port } => {
+                let done = servers::login(&config, (&name, port), asked_for);
+                let done = runtime.block_on(done)?;
+                let document = ops::document("harness.mcp-login/v1", &done)?;
+                Ok(Outcome::Document { document, asked: Asked::new("mcp", Value::Null, logged_in) })
+            }
             Self::Accept { name, tools, file } => {
                 let tools: BTreeSet<String> = tools.into_iter().collect();
                 let taken = servers::accept(&config, (&name, file.as_deref()), &tools);
@@ -86,6 +118,38 @@ impl Verb {
             }
         }
     }
+}
+
+/// Beside the answer, for it is not there yet.
+fn asked_for(asks: &servers::LoginAsks) {
+    let mut error = io::stderr().lock();
+    let who = asks.issuer.as_deref().unwrap_or("its authority");
+    let what = match asks.scopes.as_slice() {
+        [] => "what it takes as usual".to_owned(),
+        scopes => scopes.join(", "),
+    };
+    // Whoever has closed this cannot log in, and the login ends by itself.
+    let _closed = writeln!(
+        error,
+        "{who} is asked for: {what}\nOpen this page on this machine, and say yes there:\n\n  {}\n\nWaiting for your browser to come back …",
+        asks.address
+    );
+}
+
+fn logged_in(answer: &Value, screen: &mut Screen) {
+    screen.heading(&format!("logged in to {}", render::text(answer, "/system")));
+    if answer["issuer"].is_string() {
+        screen.field("granted by", &render::text(answer, "/issuer"));
+    }
+    let scopes = render::list(answer, "/scopes");
+    let scopes: Vec<&str> = scopes.into_iter().filter_map(Value::as_str).collect();
+    let good_for =
+        if scopes.is_empty() { "what is usual there".to_owned() } else { scopes.join(", ") };
+    screen.field("good for", &good_for);
+    screen.line(match answer["renewed"] == true {
+        true => "It is renewed without you, until somebody takes it back there.",
+        false => "It cannot be renewed: log in again when it has ended.",
+    });
 }
 
 fn shown(answer: &Value, screen: &mut Screen) {

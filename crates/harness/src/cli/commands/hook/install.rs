@@ -147,7 +147,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-fn read(path: &std::path::Path) -> Result<(String, Value), Problem> {
+pub(in super::super) fn read(path: &std::path::Path) -> Result<(String, Value), Problem> {
     let refuse = |detail: String| {
         Problem::usage("settings-unreadable", format!("{}: {detail}", path.display()))
             .next("correct the file, or name another with --settings")
@@ -205,7 +205,7 @@ fn add(settings: &mut Value, host: Host, command: &str) {
 }
 
 /// Beside, then renamed: never half a file. An empty file is removed.
-fn write(path: &std::path::Path, text: &str) -> Result<(), Problem> {
+pub(in super::super) fn write(path: &std::path::Path, text: &str) -> Result<(), Problem> {
     let refuse = |error: std::io::Error| {
         Problem::usage("file-unwritable", format!("cannot write {}: {error}", path.display()))
             .next("name a file in a folder that can be written")
@@ -222,7 +222,7 @@ fn write(path: &std::path::Path, text: &str) -> Result<(), Problem> {
 }
 
 /// What is different, line by line.
-fn difference(before: &str, after: &str) -> String {
+pub(in super::super) fn difference(before: &str, after: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     if old == new {
         return String::new();

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""Drives public servers of MCP through the governed proxy with the official Python SDK as the client.
+
+proxied.py HARNESS NODE_MODULES SQLITE_VENV    needs the packages of requirements.txt in this Python
+
+Each server is asked directly and through the proxy: the same tools, the same results. Reads that its profile knows
+pass, writes ask, an approved write is made once, and where the profile names a way back a rollback restores what was
+there. The last line is `N passed, N failed`.
+"""
+
+import asyncio, json, os, pathlib, shutil, subprocess, sys, tempfile
+
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+HARNESS, MODULES, SQLITE = (pathlib.Path(path).resolve() for path in sys.argv[1:4])
+BIN = pathlib.Path(sys.executable).parent
+WORK = pathlib.Path(tempfile.mkdtemp(prefix="harness-upstreams."))
+PASSED, FAILED = [], []
+
+
+def check(name, holds, seen=""):
+    (PASSED if holds else FAILED).append(name)
+    if not holds:
+        print(f"not so: {name}: {seen}")
+
+
+class Front:
+    """The proxy in front of one server, in a project of its own, in which mira decides by her name alone."""
+
+    def __init__(self, name, command, *more):
+        self.name, self.command = name, [str(word) for word in command]
+        self.project = WORK / f"{name}-project"
+        self.env = dict(os.environ, USER="ulla", HOME=str(WORK / "home"))
+        first = self.harness("mcp", "proxy", "--project", self.project, "--name", name, *more, "--", *self.command)
+        check(f"{name}: the first minute", first.returncode == 0, first.stderr)
+        file = self.project / "harness.toml"
+        text = file.read_text()
+        text = text.replace('me = "ulla"', 'me = "ulla"\napprovals.terminal = "name"')
+        file.write_text(text.replace("[policy]", '[people.mira]\nroles = ["approver"]\n[policy]'))
+        self.config = ["--config", str(file), "-o", "json"]
+
+    def harness(self, *words):
+        words = [str(word) for word in words]
+        return subprocess.run([str(HARNESS), *words], env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+    def json(self, *words):
+        ran = self.harness(*self.config, *words)
+        return json.loads(ran.stdout) if ran.stdout.strip() else {"failed": ran.stderr}
+
+    def approve(self, run):
+        detail = self.json("run", "get", run)
+        approval = detail["waiting_for"][0]
+        digest = self.json("approval", "get", approval)["digest"]
+        return self.json("--as", "mira", "approval", "approve", approval, "--digest", digest)
+
+    def direct(self):
+        return StdioServerParameters(command=self.command[0], args=self.command[1:], env=self.env)
+
+    def proxied(self):
+        words = [*self.config[:2], "-q", "mcp", "proxy", "--hold", "0s"]
+        return StdioServerParameters(command=str(HARNESS), args=words, env=self.env)
+
+
+def plain(result):
+    """What a result says, without what stands beside it."""
+    told = result.model_dump(mode="json", by_alias=True, exclude_none=True)
+    told.pop("_meta", None)
+    told.pop("resultType", None)
+    return told
+
+
+def meta(result):
+    return result.model_dump(mode="json", by_alias=True).get("_meta") or {}
+
+
+def described(tool):
+    keep = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
+    told = tool.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {key: told[key] for key in keep if key in told}
+
+
+async def session(server, play):
+    async with stdio_client(server) as (read, write):
+        async with ClientSession(read, write) as client:
+            await client.initialize()
+            return await play(client)
+
+
+async def alike(front, reads):
+    """The same tools and the same results of reads, directly and through the proxy."""
+
+    async def play(client):
+        tools = (await client.list_tools()).tools
+        return [described(tool) for tool in tools], [plain(await client.call_tool(*read)) for read in reads]
+
+    direct, proxied = await session(front.direct(), play), await session(front.proxied(), play)
+    by_name = lambda tools: sorted((t for t in tools if t["name"] != "harness_wait"), key=lambda t: t["name"])
+    check(f"{front.name}: the same tools", by_name(direct[0]) == by_name(proxied[0]), proxied[0])
+    for read, one, other in zip(reads, direct[1], proxied[1]):
+        check(f"{front.name}: {read[0]} is the same", one == other, f"{one} and {other}")
+
+
+async def written(front, tool, arguments, was_done):
+    """A write asks, nothing happens before it is approved, and then it happens once; its run."""
+
+    async def play(client):
+        asked = await client.call_tool(tool, arguments)
+        run = meta(asked).get("harness/run", "")
+        check(f"{front.name}: {tool} asks", meta(asked).get("harness/state") == "pending_approval", plain(asked))
+        check(f"{front.name}: {tool} waits", not was_done())
+        front.approve(run)
+        done = await client.call_tool("harness_wait", {"run": run})
+        check(f"{front.name}: {tool} is done", meta(done).get("harness/state") == "done", plain(done))
+        check(f"{front.name}: {tool} was done", was_done())
+        return run
+
+    run = await session(front.proxied(), play)
+    verified = front.json("receipt", "verify", run)
+    check(f"{front.name}: its receipts verify", verified.get("verdict") == "verified", verified)
+    return run
+
+
+def taken_back(front, run, was_undone, what):
+    rolled = front.json("run", "rollback", run)
+    for _ in range(3):
+        waiting = front.json("run", "get", run).get("waiting_for") or []
+        if not waiting:
+            break
+        front.approve(run)
+    check(f"{front.name}: {what} is taken back", was_undone(), rolled)
+
+
+async def filesystem():
+    folder = WORK / "files"
+    folder.mkdir()
+    file = folder / "a.txt"
+    file.write_text("before\n")
+    front = Front("filesystem", [MODULES / ".bin/mcp-server-filesystem", folder])
+    reads = [("read_text_file", {"path": str(file)}), ("list_directory", {"path": str(folder)}), ("read_text_file", {"path": "/etc/shadow"})]
+    await alike(front, reads)
+    run = await written(front, "write_file", {"path": str(file), "content": "after\n"}, lambda: file.read_text() == "after\n")
+    taken_back(front, run, lambda: file.read_text() == "before\n", "write_file")
+    moved = {"source": str(file), "destination": str(folder / "b.txt")}
+    run = await written(front, "move_file", moved, lambda: (folder / "b.txt").exists())
+    taken_back(front, run, file.exists, "move_file")
+
+
+async def git():
+    folder = WORK / "repository"
+    folder.mkdir()
+    git = lambda *words: subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True).stdout
+    git("init", "-q")
+    git("config", "user.email", "t@example.com")
+    git("config", "user.name", "t")
+    (folder / "a").write_text("a\n")
+    git("add", "a")
+    git("commit", "-qm", "a")
+    (folder / "b").write_text("b\n")
+    front = Front("git", [BIN / "mcp-server-git", "--repository", folder])
+    path = {"repo_path": str(folder)}
+    await alike(front, [("git_status", path), ("git_log", path)])
+    staged = lambda: "b" in git("diff", "--cached", "--name-only")
+    run = await written(front, "git_add", {**path, "files": ["b"]}, staged)
+    taken_back(front, run, lambda: not staged(), "git_add")
+
+
+async def memory():
+    file = WORK / "memory" / "memory.json"
+    file.parent.mkdir()
+    front = Front("memory", [MODULES / ".bin/mcp-server-memory"], "--write", file.parent)
+    # Where it keeps its graph is the operator's to say.
+    config = front.project / "harness.toml"
+    told = f'profile.environment = {{ PATH = "/usr/bin:/bin", MEMORY_FILE_PATH = "{file}" }}\n'
+    config.write_text(config.read_text() + told)
+    front.env["MEMORY_FILE_PATH"] = str(file)
+    known = lambda: file.exists() and "likes" in file.read_text()
+    relations = [{"from": "a", "to": "b", "relationType": "likes"}]
+    entities = [{"name": name, "entityType": "t", "observations": []} for name in ("a", "b")]
+    await written(front, "create_entities", {"entities": entities}, lambda: file.exists() and '"a"' in file.read_text())
+    run = await written(front, "create_relations", {"relations": relations}, known)
+    await alike(front, [("read_graph", {}), ("search_nodes", {"query": "a"})])
+    taken_back(front, run, lambda: not known(), "create_relations")
+
+
+async def time():
+    front = Front("time", [BIN / "mcp-server-time"])
+    noon = {"source_timezone": "Europe/Berlin", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+    await alike(front, [("convert_time", noon)])
+
+
+async def fetch():
+    front = Front("fetch", [BIN / "mcp-server-fetch"])
+    await alike(front, [])
+
+    async def play(client):
+        asked = await client.call_tool("fetch", {"url": "https://example.com/?secret"})
+        check("fetch: what leaves asks", meta(asked).get("harness/state") == "pending_approval", plain(asked))
+
+    await session(front.proxied(), play)
+
+
+async def sqlite():
+    file = WORK / "sqlite" / "a.db"
+    file.parent.mkdir()
+    front = Front("sqlite", [SQLITE / "bin/mcp-server-sqlite", "--db-path", file], "--write", file.parent)
+    await alike(front, [("list_tables", {}), ("read_query", {"query": "SELECT 1 AS one"})])
+    made = lambda: b"things" in file.read_bytes()
+    await written(front, "create_table", {"query": "CREATE TABLE things (name TEXT)"}, made)
+
+
+async def main():
+    for play in (filesystem, git, memory, time, fetch, sqlite):
+        try:
+            await play()
+        except BaseException as error:
+            check(f"{play.__name__}: runs to its end", False, repr(error))
+    shutil.rmtree(WORK, ignore_errors=True)
+    print(f"{len(PASSED)} passed, {len(FAILED)} failed")
+    return 1 if FAILED or not PASSED else 0
+
+
+sys.exit(asyncio.run(main()))

@@ -1,0 +1,166 @@
+// Runs the suite leg by leg and counts checks, not scenarios: a scenario may say yes without having checked anything.
+// A leg fails when a scored check is lost, or when fewer pass than counts.json records. COUNTS_WRITE=1 records them.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+import { compare } from './compare.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const kept = process.env.CONFORMANCE_KEPT;
+const programs = process.env.CONFORMANCE_PROGRAMS;
+const suite = join(kept, 'node_modules/@modelcontextprotocol/conformance');
+const fixture = join(programs, 'mcp-conformance-server');
+const REVISIONS = ['2025-11-25', '2026-07-28'];
+
+// Measures how long a client waits: it means something only while nothing else runs.
+const ALONE = ['sse-retry'];
+
+/** The scenarios of one side that count for a revision. */
+function scored(revision, side) {
+  const lines = readFileSync(join(suite, 'requirements', `${revision}.yaml`), 'utf8').split('\n');
+  const from = lines.indexOf(`${side}:`);
+  const names = new Set();
+  for (const line of lines.slice(from + 1)) {
+    const name = /^ {2}- (\S+)$/.exec(line)?.[1];
+    if (name) names.add(name);
+    else if (/^\S/.test(line)) break;
+  }
+  if (!names.size) throw new Error(`no scenarios for ${side} in ${revision}`);
+  return names;
+}
+
+/** Runs the suite's own program; what it prints is kept in the log. */
+async function run(args) {
+  const child = spawn(process.execPath, [join(suite, 'dist/index.js'), ...args], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  await once(child, 'exit');
+}
+
+/** Folders with results, each with the name of its scenario. */
+function* results(folder, below = folder) {
+  for (const entry of readdirSync(below, { withFileTypes: true })) {
+    const path = join(below, entry.name);
+    if (entry.isDirectory()) yield* results(folder, path);
+    if (entry.name !== 'checks.json') continue;
+    yield [relative(folder, below).replace(/-\d{4}-\d\d-\d\dT[\d-]+Z$/, ''), path];
+  }
+}
+
+/** How many checks there were of each outcome, the scored ones apart. */
+function counted(folder, names, { prefix = '', leftOut = [] } = {}) {
+  const told = { scored: 0, lost: [], others: 0, failing: 0 };
+  const seen = new Set();
+  for (const [named, path] of results(folder)) {
+    const scenario = named.startsWith(prefix) ? named.slice(prefix.length) : named;
+    if (leftOut.includes(scenario)) continue;
+    const counts = names.has(scenario);
+    seen.add(scenario);
+    for (const check of JSON.parse(readFileSync(path, 'utf8'))) {
+      const failed = check.status === 'FAILURE' || check.status === 'WARNING';
+      if (check.status === 'SUCCESS') told[counts ? 'scored' : 'others'] += 1;
+      else if (failed && counts) told.lost.push(`${scenario}: ${check.id}: ${check.errorMessage ?? check.description}`);
+      else if (failed) told.failing += 1;
+    }
+  }
+  for (const name of names) {
+    if (!seen.has(name) && !leftOut.includes(name)) told.lost.push(`${name}: it was not run`);
+  }
+  return told;
+}
+
+/** Starts a server that prints its address on its first line. */
+async function started(command) {
+  const child = spawn('sh', ['-c', `exec ${command}`], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = await once(createInterface({ input: child.stdout }), 'line');
+  return [line.trim(), child];
+}
+
+async function servers(leg, { url, command }) {
+  const told = {};
+  for (const revision of REVISIONS) {
+    // A server of its own for each: what one revision changed is nothing to the other.
+    const [address, child] = url ? [url] : await started(command);
+    const folder = join(kept, 'out', `${leg}-${revision}`);
+    await run(['server', '--url', address, '--requirements', revision, '-o', folder]);
+    child?.kill();
+    told[`${leg} ${revision}`] = counted(folder, scored(revision, 'server'), { prefix: 'server-' });
+  }
+  return told;
+}
+
+async function clients() {
+  const told = {};
+  const command = join(programs, 'mcp-conformance-client');
+  for (const revision of REVISIONS) {
+    const folder = join(kept, 'out', `client-${revision}`);
+    await run(['client', '--command', command, '--requirements', revision, '-o', folder]);
+    const all = scored(revision, 'client');
+    const leg = counted(folder, all, { leftOut: ALONE });
+    for (const scenario of ALONE.filter((name) => all.has(name))) {
+      const apart = join(kept, 'out', `client-${revision}-alone`);
+      await run(['client', '--command', command, '--scenario', scenario, '--spec-version', revision, '-o', apart]);
+      const one = counted(apart, new Set([scenario]));
+      leg.scored += one.scored;
+      leg.lost.push(...one.lost);
+    }
+    told[`client ${revision}`] = leg;
+  }
+  return told;
+}
+
+/** Says what came of it; how many checks passed and failed. */
+function judged(told) {
+  const path = join(here, 'counts.json');
+  const recorded = JSON.parse(readFileSync(path, 'utf8'));
+  let [passed, failed] = [0, 0];
+  for (const [leg, { scored: now, lost, others, failing }] of Object.entries(told)) {
+    console.log(`\n${leg}: ${now} scored checks passed, ${lost.length} lost; of what is not scored, ${others} passed and ${failing} did not`);
+    lost.forEach((one) => console.log(`  lost: ${one}`));
+    const before = recorded[leg];
+    const fewer = before && (now < before.scored || others < before.others);
+    if (fewer) console.log(`  fewer than recorded: ${before.scored} scored, ${before.others} others`);
+    if (!before && !process.env.COUNTS_WRITE) console.log('  nothing is recorded for it: COUNTS_WRITE=1 records it');
+    passed += now + others;
+    failed += lost.length + (fewer ? 1 : 0);
+    recorded[leg] = { scored: now, others };
+  }
+  if (process.env.COUNTS_WRITE) writeFileSync(path, `${JSON.stringify(recorded, null, 2)}\n`);
+  return [passed, failed];
+}
+
+const option = (name) => {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? undefined : process.argv[at + 1];
+};
+
+async function main() {
+  if (process.argv.includes('--compare')) {
+    const at = process.argv.indexOf('--compare');
+    return compare(process.argv[at + 1], process.argv[at + 2]);
+  }
+  rmSync(join(kept, 'out'), { recursive: true, force: true });
+  const leg = option('--leg');
+  if (leg) {
+    const command = option('--server-command')?.replaceAll('FIXTURE', fixture);
+    return judged(await servers(leg, { url: option('--server'), command }));
+  }
+  const told = await servers('server', { command: `${fixture} --http` });
+  Object.assign(told, await clients());
+  // What the comparison of a proxy with what is behind it rests on: the same server twice is the same.
+  const [[one, first], [other, second]] = [await started(`${fixture} --http`), await started(`${fixture} --http`)];
+  const same = await compare(one, other);
+  first.kill();
+  second.kill();
+  const [passed, failed] = judged(told);
+  return [passed + same[0], failed + same[1]];
+}
+
+const [passed, failed] = await main();
+console.log(`\n${passed} passed, ${failed} failed`);
+process.exit(failed ? 1 : 0);
