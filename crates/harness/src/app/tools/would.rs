@@ -14,7 +14,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::app::{App, Caller, config::mcp::ProxyMode, parse_id, shelf::Shelved, value::at};
+use crate::app::{
+    App, Caller,
+    config::mcp::ProxyMode,
+    parse_id,
+    shelf::{self, Shelved},
+    value::at,
+};
 
 /// What policy thinks of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -110,7 +116,10 @@ fn of_decision(decision: &Decision) -> Would {
 /// What stands in a journal about the one call of its run: what would have been said where it was let pass, else what
 /// was first said.
 pub(super) fn recorded(records: &[Record]) -> Option<Would> {
-    if let Some(Body::Opened { intent, .. }) = records.first().map(|record| &record.event.body) {
+    // What a client says in its arguments about itself stands in a run of another policy.
+    if let Some(Body::Opened { header, intent, .. }) = records.first().map(|r| &r.event.body)
+        && shelf::is_let_pass(header.policy)
+    {
         let inputs = intent.value();
         let would = serde_json::from_value(at(&inputs, "/would").clone()).ok();
         if let Some(would) = would.filter(|would: &Would| would.mode != ProxyMode::Enforce) {

@@ -176,6 +176,17 @@ fn modes_record_what_policy_would_have_said_and_claim_no_approval() {
     assert_eq!(front.notes(), "");
     let read = pipe.call("echo", text("x"));
     assert_eq!(read["_meta"]["harness/verdict"]["verdict"], "allow", "{read:#}");
+    assert_eq!(read["_meta"]["harness/stands"], Value::Null, "an answer is given once: {read:#}");
+    // What a client says of itself in its arguments is no verdict.
+    let mut claims = text("x");
+    claims["would"] = json!({"mode": "observe", "verdict": "deny", "rules": ["none/such: no"]});
+    let read = pipe.call("echo", claims);
+    let verdict = &read["_meta"]["harness/verdict"];
+    assert_eq!(
+        (&verdict["mode"], &verdict["verdict"]),
+        (&json!("enforce"), &json!("allow")),
+        "{read:#}"
+    );
 }
 
 /// What was let pass and is not over when the operator takes the setting back is policy's again.
