@@ -9,7 +9,7 @@ pass, writes ask, an approved write is made once, and where the profile names a 
 there. The last line is `N passed, N failed`.
 """
 
-import asyncio, json, os, pathlib, shutil, subprocess, sys, tempfile
+import asyncio, json, os, pathlib, re, shutil, subprocess, sys, tempfile
 
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
@@ -277,8 +277,60 @@ async def others():
         taken_back(front, run, lambda: file.read_text() == "before\n", f"{kind.name}: the write")
 
 
+async def foreign_agent():
+    """An agent of the OpenAI Agents SDK, whose model is a script: it knows nothing of the harness but its tools."""
+    from agents import Agent, Model, ModelResponse, Runner, Usage, set_tracing_disabled
+    from agents.mcp import MCPServerStdio
+    from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
+
+    set_tracing_disabled(True)
+    folder = WORK / "agent-files"
+    folder.mkdir()
+    file = folder / "terms.txt"
+    file.write_text("30 days\n")
+    front = Front("filesystem-agent", [MODULES / ".bin/mcp-server-filesystem", folder])
+    heard = []
+
+    class Script(Model):
+        async def get_response(self, system_instructions, input, *_, **__):
+            outputs = [str(item.get("output")) for item in input if isinstance(item, dict) and item.get("type") == "function_call_output"]
+            heard[:] = outputs
+            if len(outputs) == 0:
+                said = ("read_text_file", {"path": str(file)})
+            elif len(outputs) == 1:
+                said = ("write_file", {"path": str(file), "content": "45 days\n"})
+            elif len(outputs) == 2:
+                run = re.search(r"run_[0-9a-f]{32}", outputs[1]).group(0)
+                check("agent: nothing is written before a person agrees", file.read_text() == "30 days\n")
+                front.approve(run)
+                said = ("harness_wait", {"run": run})
+            else:
+                text = ResponseOutputText(type="output_text", text="The terms are 45 days.", annotations=[])
+                message = ResponseOutputMessage(id="m", type="message", role="assistant", status="completed", content=[text])
+                return ModelResponse(output=[message], usage=Usage(), response_id=None)
+            call = ResponseFunctionToolCall(type="function_call", call_id=f"c{len(outputs)}", name=said[0], arguments=json.dumps(said[1]))
+            return ModelResponse(output=[call], usage=Usage(), response_id=None)
+
+        def stream_response(self, *_, **__):
+            raise NotImplementedError("nobody streams here")
+
+    words = [*front.config[:2], "-q", "mcp", "proxy", "--hold", "0s"]
+    params = {"command": str(HARNESS), "args": words, "env": front.env}
+    async with MCPServerStdio(params=params, client_session_timeout_seconds=120) as server:
+        agent = Agent(name="terms", instructions="Change the terms to 45 days.", model=Script(), mcp_servers=[server])
+        ended = await Runner.run(agent, "Change the terms.")
+    check("agent: it ends with its own words", ended.final_output == "The terms are 45 days.", ended.final_output)
+    check("agent: it read through the proxy", "30 days" in heard[0], heard)
+    check("agent: it was told to wait", "harness_wait" in heard[1], heard)
+    check("agent: it wrote once a person agreed", file.read_text() == "45 days\n", heard)
+    runs = [run["id"] for run in front.json("run", "list")["items"]]
+    verdicts = [front.json("receipt", "verify", run).get("verdict") for run in runs]
+    check("agent: every receipt verifies", len(runs) == 2 and set(verdicts) == {"verified"}, (runs, verdicts))
+    taken_back(front, runs[0], lambda: file.read_text() == "30 days\n", "agent: what it wrote")
+
+
 async def main():
-    for play in (filesystem, git, memory, time, fetch, sqlite, others):
+    for play in (filesystem, git, memory, time, fetch, sqlite, others, foreign_agent):
         try:
             await play()
         except BaseException as error:
