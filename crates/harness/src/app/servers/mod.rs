@@ -321,6 +321,12 @@ async fn look_declared(config: &Config, system: &str) -> Result<Listing, Problem
 
 /// Starts the server in its sandbox, or connects to it, and lists its tools.
 async fn look(config: &Config, name: &str, system: McpSystem) -> Result<Listing, Problem> {
+    let next = match &system.url {
+        Some(_) => "see that it runs at that address, and that this machine reaches it",
+        None => {
+            "start it by hand and see what it says; what its program needs to read stands under `profile.paths.read`, and there is no network here"
+        }
+    };
     let connectors = registry(config, name, system)?;
     connectors.look(name).await.map_err(|failure| {
         if failure.class == Class::Permission {
@@ -328,9 +334,9 @@ async fn look(config: &Config, name: &str, system: McpSystem) -> Result<Listing,
                 .at(format!("[systems.{name}]"))
                 .next("see to what it is shown: a secret under `headers`, or `oauth` and a login");
         }
-        Problem::new(Kind::TryAgain, "server-not-heard", failure.message).at(name.to_owned()).next(
-            "start it by hand and see what it says; what its program needs to read stands under `profile.paths.read`, and there is no network here",
-        )
+        Problem::new(Kind::TryAgain, "server-not-heard", failure.message)
+            .at(format!("[systems.{name}]"))
+            .next(next)
     })
 }
 

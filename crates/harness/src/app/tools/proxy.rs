@@ -29,7 +29,7 @@ use super::{
 };
 use crate::app::{
     App, Caller,
-    config::mcp::{ProxyMode, Servers},
+    config::mcp::{Face, ProxyMode, Servers},
     intents::{self, Chosen, Submit},
     parse_id,
     problem::{Kind, Problem},
@@ -131,6 +131,20 @@ struct Accepted {
 /// Whether a run of this intent is a call that the proxy made.
 pub(super) fn is_one(intent: &str) -> bool {
     intent == PROXIED || intent == OBSERVED
+}
+
+/// That there is something to pass on, for whoever serves nothing else.
+///
+/// # Errors
+/// When no tool of any server that is meant was accepted.
+pub fn check(app: &App) -> Result<(), Problem> {
+    if app.config.mcp.face != Face::Proxy || !accepted(app, &[])?.is_empty() {
+        return Ok(());
+    }
+    let detail = "no pack here has an operation of a server that is to be passed on";
+    Err(Problem::new(Kind::NotFound, "nothing-to-pass-on", detail).next(
+        "`harness mcp proxy -- PROGRAM` makes a project for one server; `harness mcp import` drafts a connector for a pack",
+    ))
 }
 
 /// Lists what servers behind us offer now: what was accepted, is still what was accepted, and is not denied whatever the

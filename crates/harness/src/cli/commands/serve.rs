@@ -15,7 +15,7 @@ use crate::{
         config::{Config, parse_listen},
         host::Lock,
         problem::{Kind, Problem},
-        socket,
+        socket, tools,
     },
     cli::{Context, client, screen::write_err},
     service::Service,
@@ -100,6 +100,7 @@ impl Owning {
         listens: Listens,
     ) -> Result<Self, Problem> {
         let app = App::open(config, lock).await?;
+        tools::proxy::check(&app)?;
         // Bound before anything is announced: whoever reads the line can connect.
         let listener = socket::bind(&app)?;
         let listening = tokio::spawn(socket::answer_all(Arc::clone(&app), listener));

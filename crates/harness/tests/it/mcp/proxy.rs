@@ -393,3 +393,13 @@ fn clients_are_led_to_the_proxy_and_back() {
     let words = ["mcp", "install", "cursor", "--settings", &shown, "--yes"];
     assert_eq!(front.command(&words).output().unwrap().status.code(), Some(5));
 }
+
+/// A proxy in front of nothing says so before a client finds no tools.
+#[test]
+fn a_proxy_without_a_server_behind_it_does_not_begin() {
+    let office = crate::support::Office::open();
+    for words in [&["mcp", "proxy"][..], &["mcp", "proxy", "--only", "nope"]] {
+        let refused = office.json(words).exits(3).problem();
+        assert_eq!(refused["code"], "nothing-to-pass-on", "{refused}");
+    }
+}
