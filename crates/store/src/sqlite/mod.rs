@@ -62,6 +62,9 @@ const CHECKPOINT_PAGES: i64 = 8_000;
 /// The database, its log, the log's index and its folder.
 const HANDLES_OF_A_DATABASE: usize = 4;
 
+/// How many handles may have been closed between a failure and a look at how many there are.
+const HANDLES_ABOUT: usize = 8;
+
 /// How to open a store.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -297,6 +300,9 @@ impl From<Fault> for JournalError {
                 {
                     Self::Tampered(error.to_string())
                 }
+                Some(ErrorCode::CannotOpen) => {
+                    Self::Medium(no_handles().unwrap_or_else(|| error.to_string()))
+                }
                 _ => Self::Medium(error.to_string()),
             },
         }
@@ -313,7 +319,10 @@ fn cannot_open(path: &Path, error: &rusqlite::Error) -> Error {
         Some(DatabaseCorrupt | NotADatabase) => {
             return JournalError::Tampered(format!("{}: {error}", path.display())).into();
         }
-        Some(CannotOpen) => why_not_open(path).map_or(error.to_string(), |why| why.to_string()),
+        Some(CannotOpen) => {
+            let why = why_not_open(path).map(|why| why.to_string()).or_else(no_handles);
+            why.unwrap_or_else(|| error.to_string())
+        }
         _ => error.to_string(),
     };
     Error::Path { path: path.to_owned(), problem }
@@ -324,6 +333,20 @@ fn cannot_open(path: &Path, error: &rusqlite::Error) -> Error {
 fn why_not_open(path: &Path) -> Option<std::io::Error> {
     let open = |_| std::fs::OpenOptions::new().read(true).write(true).open(path);
     (0..HANDLES_OF_A_DATABASE).map(open).collect::<Result<Vec<_>, _>>().err()
+}
+
+/// That this process has about as many files open as it may, where it has: SQLite does not say so, and whoever asks the
+/// system again may be given a handle that somebody else has closed meanwhile.
+fn no_handles() -> Option<String> {
+    let open = match std::fs::read_dir("/proc/self/fd") {
+        Ok(open) => open.count(),
+        Err(error) => return Some(error.to_string()),
+    };
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let most: usize = line.split_whitespace().next()?.parse().ok()?;
+    let full = open.saturating_add(HANDLES_ABOUT) >= most;
+    full.then(|| format!("Too many open files: {open} of {most} that this process may have"))
 }
 
 fn pragma<T: FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
