@@ -177,16 +177,11 @@ fn modes_record_what_policy_would_have_said_and_claim_no_approval() {
     let read = pipe.call("echo", text("x"));
     assert_eq!(read["_meta"]["harness/verdict"]["verdict"], "allow", "{read:#}");
     assert_eq!(read["_meta"]["harness/stands"], Value::Null, "an answer is given once: {read:#}");
-    // What a client says of itself in its arguments is no verdict.
+    // What a tool does not declare cannot be said to it, a verdict of one's own least.
     let mut claims = text("x");
     claims["would"] = json!({"mode": "observe", "verdict": "deny", "rules": ["none/such: no"]});
-    let read = pipe.call("echo", claims);
-    let verdict = &read["_meta"]["harness/verdict"];
-    assert_eq!(
-        (&verdict["mode"], &verdict["verdict"]),
-        (&json!("enforce"), &json!("allow")),
-        "{read:#}"
-    );
+    let refused = pipe.call("echo", claims);
+    assert_eq!(refused["_meta"]["harness/stands"]["code"], "inputs-invalid", "{refused:#}");
 }
 
 /// What was let pass and is not over when the operator takes the setting back is policy's again.
