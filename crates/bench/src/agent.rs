@@ -28,6 +28,12 @@ const MANY: f64 = 8_000.0;
 const DURABLE: f64 = 3_500.0;
 /// What streaming may add, in ms.
 const STREAMED_MS: f64 = 0.25;
+/// What telling a turn in the log may add, in µs.
+const TRACED_US: f64 = 10.0;
+/// Flushes to the disk of a turn, 64 agents at once.
+const COMMITS: f64 = 0.1;
+/// What a turn of a run of 400 may leave in the store, times what one of a run of 10 does.
+const LONG_STORE: f64 = 1.1;
 
 /// From the process's start to the first request, in ms.
 const START_MS: f64 = 10.0;
@@ -41,6 +47,15 @@ struct Measured {
     turns: f64,
     wall_s: f64,
     cpu_s: f64,
+    #[serde(default)]
+    commits: Option<f64>,
+}
+
+impl Measured {
+    /// Processor time of one turn, in ms.
+    fn turn_ms(&self) -> f64 {
+        self.cpu_s * 1e3 / self.turns
+    }
 }
 
 /// Item 10.
@@ -52,15 +67,14 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Brok
         let bare =
             Spread::of((0..rounds).map(|_| floor(&model, turns, convs)).collect::<Result<_, _>>()?);
         let bare = Floor { name: "a bare loop", value: bare };
-        let asked =
-            |_| run(options, &model, (turns, 1, convs), &[]).map(|m| m.cpu_s * 1e3 / m.turns);
+        let asked = |_| run(options, &model, (turns, 1, convs), &[]).map(|m| m.turn_ms());
         let cost = Spread::of((0..rounds).map(asked).collect::<Result<_, _>>()?);
         let name = format!("a turn of {turns}, cpu");
         report.add(Figure::new(name, (cost, "ms"), Some(bare), Goal::AtMost(goal)));
     }
     let streamed = |_| {
         run(options, &model, (100, 1, options.pick(TURNS, 400) / 100), &["--stream"])
-            .map(|m| m.cpu_s * 1e3 / m.turns)
+            .map(|m| m.turn_ms())
     };
     let cost = Spread::of((0..rounds).map(streamed).collect::<Result<_, _>>()?);
     report.add(Figure::new(
@@ -69,7 +83,9 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Brok
         None,
         Goal::AtMost(STREAMED_MS),
     ));
+    traced(options, &model, report)?;
     many(options, &model, report)?;
+    lengths(options, &model, report)?;
     started(options, &model, report)?;
     waiting(options, &model, report)
 }
@@ -140,32 +156,76 @@ fn held(options: &Options, model: &Model, agents: usize) -> Result<f64, Broken> 
     resident.ok_or_else(|| Broken::new("run agents that wait", "their memory cannot be read"))
 }
 
+/// What telling every call in the log adds to a turn: by turns with a log that says nothing.
+fn traced(options: &Options, model: &Model, report: &mut Report) -> Result<(), Broken> {
+    let convs = options.pick(TURNS, 400) / 100;
+    let turn = |log| run_logged(options, model, (100, 1, convs), &[], log).map(|m| m.turn_ms());
+    let added = |_| Ok::<_, Broken>((turn("debug")? - turn("off")?) * 1e3);
+    let rounds = options.pick(2 * ROUNDS + 1, 1);
+    let added = Spread::of((0..rounds).map(added).collect::<Result<_, _>>()?);
+    let name = "a turn whose calls are told in the log, beyond one";
+    report.add(Figure::new(name, (added, "us"), None, Goal::AtMost(TRACED_US)));
+    Ok(())
+}
+
+/// Sixty-four agents at once, in memory and on a disk.
 fn many(options: &Options, model: &Model, report: &mut Report) -> Result<(), Broken> {
     let rounds = options.pick(ROUNDS, 1);
     let convs = options.pick(20, 2);
     let fast = |_| run(options, model, (10, 64, convs), &[]).map(|m| m.turns / m.wall_s);
     let rate = Spread::of((0..rounds).map(fast).collect::<Result<_, _>>()?);
     report.add(Figure::new("turns of 64 agents", (rate, "1/s"), None, Goal::AtLeast(MANY)));
-    let durable = |_| {
-        let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
-        let path = folder.path().join("store").display().to_string();
-        let measured = run(options, model, (10, 64, convs), &["--store", &path])?;
-        let file = std::fs::metadata(folder.path().join("store/harness.db")).doing("look at it")?;
-        #[expect(clippy::cast_precision_loss, reason = "the size of one file fits")]
-        let bytes = file.len() as f64;
-        Ok::<_, Broken>((measured.turns / measured.wall_s, bytes / measured.turns))
-    };
-    let both: Vec<(f64, f64)> = (0..rounds).map(durable).collect::<Result<_, _>>()?;
-    let rates = Spread::of(both.iter().map(|(rate, _)| *rate).collect());
-    report.add(Figure::new(
-        "turns of 64 agents, SQLite",
-        (rates, "1/s"),
-        None,
-        Goal::AtLeast(DURABLE),
-    ));
-    let bytes = Spread::of(both.iter().map(|(_, bytes)| *bytes).collect());
-    report.add(Figure::new("store of a turn", (bytes, "bytes"), None, Goal::AtMost(3_072.0)));
+    let durable = |_| stored(options, model, (10, 64, convs));
+    let stored: Vec<Stored> = (0..rounds).map(durable).collect::<Result<_, _>>()?;
+    let of = |each: fn(&Stored) -> f64| Spread::of(stored.iter().map(each).collect());
+    let figures = [
+        ("turns of 64 agents, SQLite", of(|s| s.rate), "1/s", Goal::AtLeast(DURABLE)),
+        ("flushes of a turn of 64 agents", of(|s| s.commits), "commits", Goal::AtMost(COMMITS)),
+        ("store of a turn", of(|s| s.bytes), "bytes", Goal::AtMost(3_072.0)),
+    ];
+    for (name, spread, unit, goal) in figures {
+        report.add(Figure::new(name, (spread, unit), None, goal));
+    }
     Ok(())
+}
+
+/// As many turns in short and in long conversations: what each leaves in the store.
+fn lengths(options: &Options, model: &Model, report: &mut Report) -> Result<(), Broken> {
+    let agents = options.pick(32, 1);
+    let short = stored(options, model, (10, agents, 40))?.bytes;
+    let long = stored(options, model, (400, agents, 1))?.bytes;
+    let floor = Floor { name: "in a run of 10 turns", value: Spread::of(vec![short]) };
+    let (long, goal) = ((Spread::of(vec![long]), "bytes"), Goal::RatioAtMost(LONG_STORE));
+    report.add(Figure::new("store of a turn of 400", long, Some(floor), goal));
+    Ok(())
+}
+
+/// What agents on a disk came to: turns a second, flushes and bytes of a turn.
+struct Stored {
+    rate: f64,
+    commits: f64,
+    bytes: f64,
+}
+
+fn stored(
+    options: &Options,
+    model: &Model,
+    conversations: (usize, usize, usize),
+) -> Result<Stored, Broken> {
+    let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
+    let path = folder.path().join("store").display().to_string();
+    let measured = run(options, model, conversations, &["--store", &path])?;
+    let file = std::fs::metadata(folder.path().join("store/harness.db")).doing("look at it")?;
+    #[expect(clippy::cast_precision_loss, reason = "the size of one file fits")]
+    let bytes = file.len() as f64;
+    let commits = measured
+        .commits
+        .ok_or_else(|| Broken::new("run agents", "it does not say how often it flushed"))?;
+    Ok(Stored {
+        rate: measured.turns / measured.wall_s,
+        commits: commits / measured.turns,
+        bytes: bytes / measured.turns,
+    })
 }
 
 /// Runs the binary: tool turns a conversation, agents, conversations of each.
@@ -175,10 +235,21 @@ fn run(
     (turns, agents, convs): (usize, usize, usize),
     more: &[&str],
 ) -> Result<Measured, Broken> {
+    run_logged(options, model, (turns, agents, convs), more, "off")
+}
+
+fn run_logged(
+    options: &Options,
+    model: &Model,
+    (turns, agents, convs): (usize, usize, usize),
+    more: &[&str],
+    log: &str,
+) -> Result<Measured, Broken> {
     let output = Command::new(&options.binary)
         .args(["bench", "agent", "--base-url", &model.url(turns), "--model", "bench"])
         .args(["--agents", &agents.to_string(), "--convs", &convs.to_string()])
         .args(more)
+        .env("HARNESS_LOG", log)
         .output()
         .doing("start the binary")?;
     let text = String::from_utf8_lossy(&output.stdout);

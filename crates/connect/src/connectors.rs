@@ -1,6 +1,7 @@
 //! The registry: every declared system, every compiled binding, one way to call.
 
 mod login;
+mod offers;
 mod runs;
 
 use std::{
@@ -10,12 +11,11 @@ use std::{
     time::Duration,
 };
 
-use ::mcp::client::Tool;
 use ::secrets::keeper::{Keeper, Origin};
 use kernel::{
     exception::{Class, Landed},
     gate::Permit,
-    id::{OperationId, Tenant},
+    id::OperationId,
     operation::{Operation, TIMEOUT_MAX_MS},
     port::{Connector, Failure, Outcome, Task, Validate},
 };
@@ -98,6 +98,8 @@ pub struct Connectors {
     declared: Vec<Hook>,
     /// Where what is personal is kept sealed that is taken out of answers; absent = nowhere.
     keeper: Option<Arc<Keeper>>,
+    /// Where whoever a run is made for can be asked and told.
+    passing: Arc<dyn mcp::Passing>,
 }
 
 #[derive(Clone, Debug)]
@@ -122,7 +124,25 @@ impl Connectors {
         let (compiled, outside) = (Mutex::default(), Outside::default());
         let hooks = Semaphore::new(hook::AT_A_TIME_MAX);
         let (underway, declared, keeper) = (Underway::default(), Vec::new(), None);
-        Ok(Self { targets, vault, host, compiled, outside, underway, hooks, declared, keeper })
+        let passing = Arc::new(mcp::NobodyThere);
+        Ok(Self {
+            targets,
+            vault,
+            host,
+            compiled,
+            outside,
+            underway,
+            hooks,
+            declared,
+            keeper,
+            passing,
+        })
+    }
+
+    /// With where whoever a run is made for can be asked and told.
+    #[must_use]
+    pub fn passing_to(self, passing: Arc<dyn mcp::Passing>) -> Self {
+        Self { passing, ..self }
     }
 
     /// With what keeps what is personal, sealed, once it is taken out of an answer.
@@ -420,37 +440,6 @@ impl Connectors {
         Ok((arrived, errand.pick()))
     }
 
-    /// Who a declared server of the Model Context Protocol is, and which tools it has now.
-    ///
-    /// # Errors
-    /// That it is none, or why it gave no sound list.
-    pub async fn look(&self, system: &str) -> Result<mcp::Listing, Failure> {
-        let target = self.target(system)?;
-        let servers = target.servers.as_ref().ok_or_else(|| wrong_kind(system))?;
-        let turn = target.turns.acquire().await;
-        let _turn = turn.map_err(|_| refuse("the system is being shut down"))?;
-        let listing = servers.look(&self.around()).await;
-        listing.map_err(|failure| {
-            let message = self.vault.redactor().scrub_text(&failure.message);
-            Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
-        })
-    }
-
-    /// Which tools a declared server of the Model Context Protocol has now, over the connection that calls use.
-    ///
-    /// # Errors
-    /// That it is none, or why it gave no sound list.
-    pub async fn tools_of(&self, tenant: &Tenant, system: &str) -> Result<Vec<Tool>, Failure> {
-        let target = self.target(system)?;
-        let servers = target.servers.as_ref().ok_or_else(|| wrong_kind(system))?;
-        let turn = target.turns.acquire().await;
-        let _turn = turn.map_err(|_| refuse("the system is being shut down"))?;
-        servers.listed(tenant, &self.around()).await.map_err(|failure| {
-            let message = self.vault.redactor().scrub_text(&failure.message);
-            Failure { message: clip(&message, MESSAGE_MAX_CHARS), ..failure }
-        })
-    }
-
     /// One job for a worker. It takes no turn: a line of its own bounds what waits, and nothing leaves before a worker
     /// takes it.
     async fn put_in_line<'b>(
@@ -526,7 +515,8 @@ impl Connectors {
     fn around(&self) -> Around<'_> {
         let Host { clock, traffic, listen, .. } = &self.host;
         let blobs = self.host.blobs.as_deref();
-        Around { vault: &self.vault, clock, traffic, listen, blobs }
+        let passing = &self.passing;
+        Around { vault: &self.vault, clock, traffic, listen, passing, blobs }
     }
 
     fn target(&self, name: &str) -> Result<&Target, Failure> {

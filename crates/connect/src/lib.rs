@@ -73,8 +73,9 @@ pub use mail::Notice;
 pub use recent::Recent;
 pub use secret::Secrets;
 pub use system::{
-    Apart, CodeRules, ContainerRules, FolderSystem, Language, McpGrantee, McpHeader, McpOauth,
-    McpSystem, ProcessSystem, Search, ShellRules, System, Systems, WebSystem, WorkerSystem,
+    Apart, CodeRules, ContainerRules, FolderSystem, Language, MayAsk, McpGrantee, McpHeader,
+    McpOauth, McpSystem, ProcessSystem, Search, ShellRules, Speaks, System, Systems, WebSystem,
+    WorkerSystem,
 };
 pub use tap::Listen;
 pub use way_out::Traffic;

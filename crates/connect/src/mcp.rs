@@ -4,6 +4,7 @@
 //! world and what its answers are worth, the pack's file says; what the server claims about that is a hint and decides
 //! nothing. Each tool is pinned to the digest of its definition: one that is another than was accepted is not called.
 
+mod ears;
 mod permission;
 mod session;
 #[cfg(test)]
@@ -11,7 +12,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use ::mcp::client::{self, CallResult, Client, Tool};
+use ::mcp::client::{self, CallResult, Client, Listener, Tool};
 use kernel::{
     canon,
     exception::{Class, Landed},
@@ -20,6 +21,8 @@ use kernel::{
 };
 use serde_json::{Map, Value, json};
 
+pub(crate) use ears::NobodyThere;
+pub use ears::Passing;
 pub use session::Listing;
 pub(crate) use session::Servers;
 
@@ -41,11 +44,17 @@ const FAILED_MAX_BYTES: usize = 64 * 1024;
 /// Where the result of a tool that failed stands in what is kept of it, if its answers are passed on whole.
 pub const FAILED_AS: &str = "result";
 
+/// Where an error of the protocol stands in what is kept of a call whose answers are passed on whole.
+pub const REFUSED_AS: &str = "error";
+
 /// Longest pause that a server may ask for, in milliseconds: it holds for every run.
 const PAUSE_MAX_MS: i64 = 3_600_000;
 
 /// Errors of JSON-RPC that say that the call was none: not well-formed, of no method, with no such arguments.
 const REFUSALS: [i32; 3] = [-32_600, -32_601, -32_602];
+
+/// The error of a server that would have to ask what its client cannot answer: nothing was done, the protocol says.
+const CANNOT_ASK: i32 = -32_021;
 
 /// What is asked of a server.
 #[derive(Debug)]
@@ -63,12 +72,12 @@ enum What {
     /// What there is to be read.
     Resources,
     /// What stands at the address that an argument names.
-    Read { uri: String },
+    Read { uri: String, answer: Answer },
     /// A prompt, its places filled with the arguments.
-    Prompt { name: String },
+    Prompt { name: String, answer: Answer },
 }
 
-/// Which part of a tool's result is the answer.
+/// Which part of a result is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Structured,
@@ -96,13 +105,14 @@ impl Errand {
             }
             "resources" => with(&[]).map(|()| What::Resources)?,
             "read" => {
-                with(&["uri"])?;
-                let uri = binding.pointer("uri")?;
-                What::Read { uri: uri.unwrap_or_else(|| "/uri".to_owned()) }
+                with(&["uri", "answer"])?;
+                let uri = binding.pointer("uri")?.unwrap_or_else(|| "/uri".to_owned());
+                What::Read { uri, answer: answer_of_reading(binding)? }
             }
             "prompt" => {
-                with(&["prompt"])?;
-                What::Prompt { name: binding.text("prompt")?.to_owned() }
+                with(&["prompt", "answer"])?;
+                let name = binding.text("prompt")?.to_owned();
+                What::Prompt { name, answer: answer_of_reading(binding)? }
             }
             other => {
                 let text = format!("`{other}` is none of call, resources, read, prompt");
@@ -134,6 +144,16 @@ fn answer(binding: &Reader<'_>) -> Result<Answer, Error> {
     }
 }
 
+/// What is read, and a prompt, have no structured part.
+fn answer_of_reading(binding: &Reader<'_>) -> Result<Answer, Error> {
+    match answer(binding)? {
+        Answer::Structured => {
+            Err(binding.error("answer", "only tools have a structured result".to_owned()))
+        }
+        other => Ok(other),
+    }
+}
+
 fn on_error(binding: &Reader<'_>) -> Result<Landed, Error> {
     match binding.text_opt("landed_on_error")? {
         None | Some("unknown") => Ok(Landed::Unknown),
@@ -149,8 +169,70 @@ fn on_error(binding: &Reader<'_>) -> Result<Landed, Error> {
 /// # Errors
 /// A definition with a number that means different things to different readers.
 pub fn definition_digest(tool: &Tool) -> Result<Digest, String> {
-    let bytes = canon::bytes(&tool.definition()).map_err(|error| error.to_string())?;
+    digest_of(&tool.definition())
+}
+
+/// The same of a definition as it stands in [`Offer::whole`].
+///
+/// # Errors
+/// As [`definition_digest`].
+pub fn digest_of(definition: &Value) -> Result<Digest, String> {
+    let bytes = canon::bytes(definition).map_err(|error| error.to_string())?;
     Ok(Digest::of(&bytes))
+}
+
+/// What a server can be asked to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Its tools.
+    Tools,
+    /// What can be read.
+    Resources,
+    /// Templates of addresses of what can be read.
+    Templates,
+    /// Its prompts.
+    Prompts,
+}
+
+/// Something that a server lists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    /// What it is called by: a name; an address, or a template of some.
+    pub name: String,
+    /// All of it, as it came; of a tool what is pinned.
+    pub whole: Value,
+}
+
+impl Listed {
+    async fn of(self, client: &Client) -> Result<Vec<Offer>, client::Error> {
+        let offer = |name, whole| Offer { name, whole };
+        let listed = match self {
+            Self::Tools => client.tools().await.map(|all| {
+                all.into_iter().map(|one| offer(one.name.clone(), one.definition())).collect()
+            }),
+            Self::Resources => client
+                .resources()
+                .await
+                .map(|all| all.into_iter().map(|one| offer(one.uri, one.whole)).collect()),
+            Self::Templates => client
+                .templates()
+                .await
+                .map(|all| all.into_iter().map(|one| offer(one.uri, one.whole)).collect()),
+            Self::Prompts => client
+                .prompts()
+                .await
+                .map(|all| all.into_iter().map(|one| offer(one.name, one.whole)).collect()),
+        };
+        match listed {
+            // Many servers have none, and do not know the question.
+            Err(client::Error::Answer { code, .. })
+                if self != Self::Tools && REFUSALS.contains(&code) =>
+            {
+                Ok(Vec::new())
+            }
+            listed => listed,
+        }
+    }
 }
 
 /// What one call needs besides the call itself.
@@ -174,16 +256,20 @@ impl Errand {
     pub(crate) async fn run(
         &self,
         (client, tools): (&Client, Vec<Tool>),
-        call: &Call,
+        (call, via): (&Call, Option<&Arc<dyn Listener>>),
         wire: &Wire<'_>,
     ) -> Result<Arrived, Failure> {
-        let lost = |error| failure(error, wire.departure.landed());
+        let passed = self.is_passed() && call.masks.is_empty();
+        let lost = |error: client::Error| {
+            let kept = passed.then(|| error_as_sample(&error, wire)).flatten();
+            Failure { sample: kept, ..failure(error, wire.departure.landed()) }
+        };
         let value = match &self.what {
             What::Call { tool, answer, on_error, .. } => {
                 let promised = self.accepted(tools, call)?;
                 let args = arguments(call)?;
                 wire.departure.leave()?;
-                let result = client.call(tool, args).await.map_err(|error| {
+                let result = client.call_for(tool, args, via).await.map_err(|error| {
                     let failed = lost(error);
                     let message = with_refusals(failed.message, &client.told());
                     Failure { message, ..failed }
@@ -208,21 +294,38 @@ impl Errand {
                 };
                 json!({"resources": resources, "templates": templates})
             }
-            What::Read { uri } => {
+            What::Read { uri, answer } => {
                 let named = call.args.pointer(uri).and_then(Value::as_str);
                 let named = named
                     .ok_or_else(|| refuse(format!("the argument {uri} must name a resource")))?;
                 wire.departure.leave()?;
-                json!({"contents": client.read(named).await.map_err(lost)?})
+                let read = client.read_for(named, via).await.map_err(lost)?;
+                match answer {
+                    Answer::Whole => read.whole,
+                    _ => json!({"contents": read.contents}),
+                }
             }
-            What::Prompt { name } => {
+            What::Prompt { name, answer } => {
                 let args = arguments(call)?;
                 wire.departure.leave()?;
-                let got = client.prompt(name, args).await.map_err(lost)?;
-                json!({"description": got.description, "messages": got.messages})
+                let got = client.prompt_for(name, args, via).await.map_err(lost)?;
+                match answer {
+                    Answer::Whole => got.whole,
+                    _ => json!({"description": got.description, "messages": got.messages}),
+                }
             }
         };
         keep(&value, call, wire).await
+    }
+
+    /// Whether what comes is passed on as it came.
+    fn is_passed(&self) -> bool {
+        match &self.what {
+            What::Call { answer, .. } | What::Read { answer, .. } | What::Prompt { answer, .. } => {
+                *answer == Answer::Whole
+            }
+            What::Resources => false,
+        }
     }
 
     /// That the tool is still what was accepted; the schema that it promises for its result.
@@ -334,6 +437,17 @@ fn as_sample(result: &CallResult, call: &Call, wire: &Wire<'_>) -> Option<Arc<Va
     Some(Arc::new(json!({ (FAILED_AS): whole })))
 }
 
+/// An error of the protocol, for whoever it is passed on to.
+fn error_as_sample(error: &client::Error, wire: &Wire<'_>) -> Option<Arc<Value>> {
+    let client::Error::Answer { code, message, data } = error else { return None };
+    let mut whole = json!({"code": code, "message": message, "data": data});
+    if whole.to_string().len() > FAILED_MAX_BYTES {
+        return None;
+    }
+    wire.redactor.scrub_value(&mut whole);
+    Some(Arc::new(json!({ (REFUSED_AS): whole })))
+}
+
 /// Text for whoever reads it, and what is no text beside it.
 fn as_text(result: &CallResult) -> Value {
     let mut value = Map::new();
@@ -372,6 +486,7 @@ fn failure(error: client::Error, landed: Landed) -> Failure {
             retry_after_ms = seconds.map(|s| s.saturating_mul(1_000).clamp(0, PAUSE_MAX_MS));
             (of_status(*status), landed)
         }
+        E::Answer { code: CANNOT_ASK, .. } => (Class::InvalidArguments, Landed::No),
         E::Answer { code, .. } if REFUSALS.contains(code) => (Class::InvalidArguments, landed),
         E::Answer { .. } => (Class::Unavailable, landed),
         E::TooMany { .. } | E::Circle { .. } | E::TooLarge { .. } | E::Insists | E::NoAnswer(_) => {

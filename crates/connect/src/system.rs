@@ -122,6 +122,12 @@ pub struct McpSystem {
     /// The people whose secrets these are: their clients alone reach it through the proxy, unless it is `shared`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub of: Vec<String>,
+    /// Which generation of the protocol is spoken with it; absent = the newest that it knows.
+    #[serde(default, skip_serializing_if = "is_either")]
+    pub speaks: Speaks,
+    /// What it may ask in the middle of a call of whoever the proxy makes that call for; absent = nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_ask: Vec<MayAsk>,
     /// How its permissions are granted, where it wants OAuth; absent = it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth: Option<McpOauth>,
@@ -142,6 +148,35 @@ impl McpSystem {
             !self.secrets.is_empty() || !self.headers.is_empty() || self.oauth.is_some();
         !has_secrets || self.shared || self.of.iter().any(|name| name == person)
     }
+}
+
+/// Which generation of the protocol is spoken with a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Speaks {
+    /// The newest that it knows.
+    #[default]
+    Either,
+    /// The one with sessions, before 2026-07-28.
+    Sessions,
+    /// The one in which every request stands by itself.
+    Stateless,
+}
+
+fn is_either(speaks: &Speaks) -> bool {
+    *speaks == Speaks::Either
+}
+
+/// What a server may ask of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MayAsk {
+    /// A person: to fill in a form, or to go to a page.
+    Elicitation,
+    /// A model: to go on from messages of the server's own.
+    Sampling,
+    /// Which folders the client works in.
+    Roots,
 }
 
 fn is_not(value: &bool) -> bool {
@@ -209,6 +244,8 @@ impl McpSystem {
             headers: BTreeMap::new(),
             shared: false,
             of: Vec::new(),
+            speaks: Speaks::Either,
+            may_ask: Vec::new(),
             oauth: None,
             rate: None,
             redact: Personal::default(),

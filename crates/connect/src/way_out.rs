@@ -21,6 +21,7 @@ use crate::{
     call::{Call, fail},
     clock::Clock,
     error::Error,
+    mcp::Passing,
     secret::Vault,
     tap::Listen,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Around<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) traffic: &'a Arc<dyn Traffic>,
     pub(crate) listen: &'a Arc<dyn Listen>,
+    pub(crate) passing: &'a Arc<dyn Passing>,
     pub(crate) blobs: Option<&'a dyn BlobSink>,
 }
 

@@ -15,6 +15,7 @@ use kernel::{
 };
 
 use tokio::task::AbortHandle;
+use tracing::{debug, trace};
 
 use crate::{
     Error,
@@ -327,7 +328,9 @@ fn check_salts(pool: &Pool, run: &Run) -> Result<(), Error> {
 /// Makes one call in a task of its own: a panic in a connector is an outcome, not the end of the run.
 fn call(connector: Arc<dyn Connector>, permit: Permit) -> (AbortHandle, OnItsWay) {
     let (action, attempt) = (permit.action(), permit.attempt());
-    let is_write = permit.operation().is_write();
+    let (run, operation) = (permit.run().clone(), Arc::clone(permit.operation()));
+    trace!(%run, action, attempt, operation = %operation.id, "called");
+    let is_write = operation.is_write();
     let task = tokio::spawn(async move { connector.call(permit).await });
     let handle = task.abort_handle();
     let ended = Box::pin(async move {
@@ -346,6 +349,8 @@ fn call(connector: Arc<dyn Connector>, permit: Permit) -> (AbortHandle, OnItsWay
                 sample: None,
             })
         });
+        let failed = outcome.as_ref().err().map(|failure| failure.class.name());
+        debug!(%run, action, attempt, operation = %operation.id, failed, "ended");
         (action, attempt, outcome)
     });
     (handle, ended)

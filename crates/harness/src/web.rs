@@ -29,7 +29,7 @@ pub(crate) use server::serve;
 pub(crate) use signed::{Bearer, Session, SignIn};
 pub(crate) use told::{Told, nothing_here, other_method};
 
-use crate::app::{App, speak};
+use crate::app::{App, config::mcp::Face, speak};
 use limits::Limits;
 use metrics::Metrics;
 
@@ -47,6 +47,7 @@ pub(crate) struct Web {
     limits: Limits,
     /// Speaks MCP.
     pub(crate) speaks: speak::Http,
+    pub(crate) passes_on: speak::Http,
     /// Host names this server answers to.
     hosts: Vec<String>,
     /// Whether people reach it over TLS, so that cookies need it too.
@@ -71,8 +72,8 @@ impl Web {
         let scheme = if serve.has_tls() { Scheme::Https } else { Scheme::Http };
         let limits = Limits::new(serve);
         let metrics = Metrics::default();
-        let speaks =
-            speak::Http::new(speak::about(&speak::Behalf::of(app.config().mcp.face)), &hosts);
-        Arc::new(Self { app, metrics, limits, speaks, hosts, scheme, ends })
+        let of = |face| speak::Http::new(speak::about(&speak::Behalf::of(face)), &hosts);
+        let (speaks, passes_on) = (of(Face::Own), of(Face::Proxy));
+        Arc::new(Self { app, metrics, limits, speaks, passes_on, hosts, scheme, ends })
     }
 }

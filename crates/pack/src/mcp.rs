@@ -11,6 +11,9 @@ pub(crate) const ERRANDS: [&str; 4] = ["call", "resources", "read", "prompt"];
 const ANSWERS: [(&str, &str); 3] =
     [("text", "text"), ("structured", "structured"), ("whole", "whole")];
 
+/// What is read, and a prompt, come in parts that are known, or as they came.
+const WHOLE: [(&str, &str); 1] = [("whole", "whole")];
+
 /// What a tool's own word that it failed says about its effect.
 const LANDED: [(&str, &str); 2] = [("no", "no"), ("unknown", "unknown")];
 
@@ -34,6 +37,11 @@ pub(crate) fn read_request(request: &mut Fields<'_, '_>, binding: &mut Map<Strin
         }
         "resources" => {}
         _ => read_call(request, binding),
+    }
+    if matches!(errand, "read" | "prompt")
+        && let Some(answer) = request.choice("answer", &WHOLE)
+    {
+        binding.insert("answer".into(), json!(answer));
     }
     read_picks(request, binding);
 }

@@ -3,6 +3,8 @@
 //! A program is shared by the runs of one tenant, unless it has a way out: then each run has its own, so that what it asks
 //! of the outside stands beside that run. What keeps one tenant's program from another's is the sandbox.
 
+mod look;
+
 use std::{
     collections::BTreeMap,
     fmt, io,
@@ -12,7 +14,8 @@ use std::{
 };
 
 use ::mcp::client::{
-    CONNECT_WITHIN, Client, Error as ClientError, Http, ServerIs, Setup, Tool,
+    Able, CONNECT_WITHIN, Client, Error as ClientError, Generation, Http, Listener, Prompt,
+    ServerIs, Setup, Tool,
     oauth::{Grant, Login},
 };
 use kernel::{
@@ -28,7 +31,7 @@ use tokio::{
     sync::{Mutex as Slot, OwnedMutexGuard, oneshot},
 };
 
-use super::{Errand, Wire, failure, permission::Permission};
+use super::{Errand, Wire, ears::Ears, failure, permission::Permission};
 use crate::{
     call::{Arrived, Call, Departure, fail},
     clock::Clock,
@@ -37,7 +40,7 @@ use crate::{
     redact::Redactor,
     secret::Vault,
     started::{Walls, ending, how_it_ended},
-    system::{McpHeader, McpSystem, ProcessSystem},
+    system::{MayAsk, McpHeader, McpSystem, ProcessSystem, Speaks},
     way_out::{Around, Opened},
 };
 
@@ -60,6 +63,9 @@ type Place = Arc<Slot<Option<Arc<Live>>>>;
 pub(crate) struct Servers {
     name: String,
     reach: Reach,
+    /// What it may ask of whoever a call is passed on for.
+    may: Able,
+    generation: Generation,
     live: Mutex<BTreeMap<Key, Place>>,
 }
 
@@ -94,6 +100,7 @@ impl Address {
 /// A connection that was made.
 struct Live {
     client: Client,
+    ears: Arc<Ears>,
     born_boot_ms: u64,
     /// How long it may live, in milliseconds; none where nothing ends it.
     lives_ms: Option<u64>,
@@ -106,11 +113,13 @@ struct Live {
 /// All that is needed to make a connection.
 struct Prepared {
     name: String,
+    generation: Generation,
     what: Ready,
     out: Opened,
     made_with: Digest,
     clock: Arc<dyn Clock>,
     redactor: Arc<Redactor>,
+    ears: Arc<Ears>,
 }
 
 enum Ready {
@@ -125,6 +134,8 @@ pub struct Listing {
     pub server: ServerIs,
     /// Its tools.
     pub tools: Vec<Tool>,
+    /// Its prompts.
+    pub prompts: Vec<Prompt>,
 }
 
 impl Servers {
@@ -153,7 +164,18 @@ impl Servers {
             }
             _ => return Err(wrong("say either `run` (a program) or `url` (its address)")),
         };
-        Ok(Self { name: name.to_owned(), reach, live: Mutex::default() })
+        let may = |what| declared.may_ask.contains(&what);
+        let may = Able {
+            elicitation: may(MayAsk::Elicitation),
+            sampling: may(MayAsk::Sampling),
+            roots: may(MayAsk::Roots),
+        };
+        let generation = match declared.speaks {
+            Speaks::Either => Generation::Either,
+            Speaks::Sessions => Generation::Sessions,
+            Speaks::Stateless => Generation::Stateless,
+        };
+        Ok(Self { name: name.to_owned(), reach, may, generation, live: Mutex::default() })
     }
 
     /// Whether its program may ask the outside for anything.
@@ -207,38 +229,9 @@ impl Servers {
                 "too late to send: what is left of the dispatch window does not suffice to connect";
             return Err(fail(Class::Timeout, Landed::No, message));
         }
-        errand.run((&live.client, tools), call, wire).await
-    }
-
-    /// Who the server is and which tools it has, for somebody who calls none. It has no way out meanwhile.
-    pub(crate) async fn look(&self, around: &Around<'_>) -> Result<Listing, Failure> {
-        self.permitted(around, None).await?;
-        let (client, _leash) = start(&self.prepare(None, around)?).await?;
-        let tools = client.tools().await.map_err(|error| failure(error, Landed::No))?;
-        let listing = Listing { server: client.server(), tools };
-        client.close(LAST_WORDS_WITHIN).await;
-        Ok(listing)
-    }
-
-    /// Which tools there are now, over the connection that the calls of a tenant share. A program with a way out is
-    /// started for this alone, without one.
-    pub(crate) async fn listed(
-        &self,
-        tenant: &Tenant,
-        around: &Around<'_>,
-    ) -> Result<Vec<Tool>, Failure> {
-        if self.has_way_out() {
-            return Ok(self.look(around).await?.tools);
-        }
-        let key = (tenant.clone(), None);
-        let mut live = self.live(&key, None, around).await?;
-        let mut tools = live.client.tools().await;
-        if live.client.is_over() || matches!(tools, Err(ClientError::Over)) {
-            self.forget(&key);
-            live = self.live(&key, None, around).await?;
-            tools = live.client.tools().await;
-        }
-        tools.map_err(|error| failure(error, Landed::No))
+        let run = (call.tenant.clone(), call.run.clone());
+        let during = live.ears.during(run, live.client.has_session()).await;
+        errand.run((&live.client, tools), (call, during.listener().as_ref()), wire).await
     }
 
     /// What a run started of its own is ended with it.
@@ -376,11 +369,17 @@ impl Servers {
         };
         Ok(Prepared {
             name: self.name.clone(),
+            generation: self.generation,
             what,
             out,
             made_with: self.made_with(around.vault)?,
             clock: Arc::clone(around.clock),
             redactor: around.vault.redactor(),
+            ears: Ears::new(
+                (&self.name, self.may),
+                Arc::clone(around.passing),
+                around.vault.redactor(),
+            ),
         })
     }
 }
@@ -410,8 +409,9 @@ async fn make(
         Ready::Program { profile, .. } => Some(profile.limits.deadline_ms),
         Ready::Http(_) => None,
     };
-    let (made_with, out) = (prepared.made_with, prepared.out);
-    let live = Live { client, born_boot_ms, lives_ms, made_with, _program: program, _out: out };
+    let Prepared { made_with, out, ears, .. } = prepared;
+    let live =
+        Live { client, ears, born_boot_ms, lives_ms, made_with, _program: program, _out: out };
     let live = Arc::new(live);
     *place = Some(Arc::clone(&live));
     Ok(live)
@@ -419,10 +419,12 @@ async fn make(
 
 /// Makes a connection: the leash of the program, where there is one.
 async fn start(prepared: &Prepared) -> Result<(Client, Option<Leash>), Failure> {
-    let setup = Setup { within: START_WITHIN, ..Setup::default() };
+    let generation = prepared.generation;
+    let setup = Setup { within: START_WITHIN, generation, ..Setup::default() };
+    let listener = Arc::clone(&prepared.ears) as Arc<dyn Listener>;
     let (walls, run, profile) = match &prepared.what {
         Ready::Http(http) => {
-            let client = Client::over_http(http, setup).await;
+            let client = Client::over_http_for(http, setup, Some(listener)).await;
             return client.map(|client| (client, None)).map_err(|e| failure(e, Landed::No));
         }
         Ready::Program { walls, run, profile } => (walls, run, profile),
@@ -451,7 +453,7 @@ async fn start(prepared: &Prepared) -> Result<(Client, Option<Leash>), Failure> 
         let _nobody_asks = tell.send(child.wait().ok());
     });
     waiting.map_err(no_pipe)?;
-    match Client::over_pipes(from, to, setup).await {
+    match Client::over_pipes_for(from, to, setup, Some(listener)).await {
         Ok(client) => Ok((client, Some(leash))),
         Err(error) => {
             drop(leash);

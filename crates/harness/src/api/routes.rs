@@ -208,13 +208,28 @@ pub(super) const ROUTES: &[Route] = &[
     get("/v1/tools", "tool.list", "What can be called as a tool"),
     post("/v1/tools/{tool}/call", "tool.call", "Call a tool: a run, durable once it is answered"),
     get("/v1/proxy/tools", "proxy.list", "What servers of MCP behind the proxy offer"),
+    post(
+        "/v1/proxy/watch",
+        "proxy.watch",
+        "Wait for changes of what servers behind the proxy have",
+    ),
+    post("/v1/proxy/complete", "proxy.complete", "How an argument of theirs may go on"),
     get(
         "/v1/proxy/learned",
         "proxy.learn",
         "What clients of the proxy did, as a draft of what they may",
     ),
-    post("/v1/proxy/tools/{tool}/call", "proxy.call", "Call a tool of a server behind the proxy"),
+    post(
+        "/v1/proxy/tools/{tool}/call",
+        "proxy.call",
+        "Call a tool of a server behind the proxy, or read what it has",
+    ),
     post("/v1/tool-calls/{run}/wait", "tool.wait", "Wait for a call of one's own"),
+    post(
+        "/v1/tool-calls/{run}/answer",
+        "tool.answer",
+        "Answer what a server asks in the middle of a call",
+    ),
     post(
         "/v1/tool-calls/{run}/leave",
         "tool.leave",

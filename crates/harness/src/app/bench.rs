@@ -42,7 +42,7 @@ use policy::{Bundle, Layer, Source};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::{Ram, Sqlite};
+use store::{Query as _, Ram, Sqlite};
 
 use super::{
     host::{Sealer, SystemClock},
@@ -93,6 +93,9 @@ pub struct Measured {
     pub wall_s: f64,
     /// Processor time of this process meanwhile, in seconds.
     pub cpu_s: f64,
+    /// Transactions meanwhile, each one flush to the disk; none in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commits: Option<u64>,
 }
 
 /// Runs the conversations.
@@ -101,6 +104,7 @@ pub struct Measured {
 /// When the store or the policy cannot be used, or a conversation did not end with an answer.
 pub async fn agent(options: Options) -> Result<Measured, Problem> {
     let bench = Arc::new(Bench::open(&options).await?);
+    let commits = bench.commits().await?;
     let (cpu, wall) = (seconds(ClockId::ProcessCPUTime), seconds(ClockId::Monotonic));
     let mut agents = tokio::task::JoinSet::new();
     for agent in 0..options.agents {
@@ -119,6 +123,7 @@ pub async fn agent(options: Options) -> Result<Measured, Problem> {
         turns: bench.added.load(Ordering::Relaxed),
         wall_s: seconds(ClockId::Monotonic) - wall,
         cpu_s: seconds(ClockId::ProcessCPUTime) - cpu,
+        commits: bench.commits().await?.zip(commits).map(|(after, before)| after - before),
     };
     for agent in 0..options.agents {
         for conversation in 0..options.convs {
@@ -222,6 +227,12 @@ impl Bench {
             )
         });
         if finished { Ok(()) } else { Err(broken(format!("conversation {id} has no answer"))) }
+    }
+
+    /// Transactions on the disk since it was opened.
+    async fn commits(&self) -> Result<Option<u64>, Problem> {
+        let Some(sqlite) = &self.sqlite else { return Ok(None) };
+        Ok(Some(sqlite.stats(&Tenant::default()).await?.commits))
     }
 
     async fn close(&self) -> Result<(), Problem> {

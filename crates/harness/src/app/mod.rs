@@ -125,6 +125,7 @@ pub struct App {
     signer: Arc<Signer>,
     egress: Arc<egress::Ledger>,
     leases: leases::Leases,
+    ends: Arc<tools::ends::Ends>,
     /// Where its pages are served, once they are.
     pages: std::sync::OnceLock<String>,
     _lock: Lock,
@@ -164,7 +165,8 @@ impl App {
         let egress = Arc::new(egress);
         let around = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&egress));
         let connectors = open_connectors((&config, &signer), Arc::clone(&safe), around, &speech)?;
-        let connectors = Arc::new(connectors);
+        let ends = Arc::<tools::ends::Ends>::default();
+        let connectors = Arc::new(connectors.passing_to(Arc::clone(&ends) as _));
         speech.withhold(&connectors);
         sinks::watch(&connectors);
         let files = Arc::new(attachments::Kept(Arc::clone(&blobs)));
@@ -214,6 +216,7 @@ impl App {
             signer,
             egress,
             leases: leases::Leases::default(),
+            ends,
             pages: std::sync::OnceLock::new(),
             _lock: lock,
         }))

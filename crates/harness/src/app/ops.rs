@@ -106,9 +106,12 @@ ops! {
     Propose "tool.list", "harness.tool-list/v1" => tools::list: intents::Nothing => tools::ToolList;
     Propose "tool.call", "harness.tool-call/v1" => tools::call: tools::CallTool => tools::ToolCall;
     Propose "tool.wait", "harness.tool-call/v1" => tools::wait: tools::WaitTool => tools::ToolCall;
+    Propose "tool.answer", "harness.tool-call/v1" => tools::answer: tools::AnswerTool => tools::ToolCall;
     Propose "tool.leave", "harness.tool-call/v1" => tools::leave: tools::LeaveTool => tools::ToolCall;
     Propose "proxy.list", "harness.proxied-list/v1" => tools::proxy::list: tools::proxy::ListProxied => tools::proxy::ProxiedList;
     Propose "proxy.call", "harness.tool-call/v1" => tools::proxy::call: tools::proxy::CallProxied => tools::ToolCall;
+    Propose "proxy.complete", "harness.proxied-completion/v1" => tools::proxy::complete: tools::proxy::CompleteProxied => tools::proxy::ProxiedCompletion;
+    Propose "proxy.watch", "harness.proxied-changes/v1" => tools::changes::watch: tools::changes::WatchProxied => tools::changes::ProxiedChanges;
     Read "proxy.learn", "harness.proxy-learned/v1" => tools::learn::learn: tools::learn::Learn => tools::learn::Learned;
     Any "worker.lease", "harness.worker-lease/v1" => workers::lease: workers::LeaseJob => workers::WorkerLease;
     Any "worker.heartbeat", "harness.worker-heartbeat/v1" => workers::heartbeat: workers::WorkerBeat => workers::WorkerHeard;

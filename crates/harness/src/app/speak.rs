@@ -1,10 +1,13 @@
 //! Tools as clients of the Model Context Protocol meet them. A call is held while a person decides, and no longer than
 //! its client has patience for; then it is answered with where it stands, and can be waited for.
 
+mod told;
+
 use std::{fmt, sync::Arc};
 
 use mcp::server::{
-    About, Answer, Asks, Call, Desk, Ended, Hints, Line, Open, Refusal, Refused, Told, Tool,
+    Able, About, Answer, Answers, Asked, Asking, Asks, Call, Desk, Ended, Fetch, Has, Hints, Line,
+    Open, Refusal, Refused, Said, Sort, Told, Tool, fits,
 };
 pub use mcp::server::{Http, Task, serve as over_lines};
 use serde::de::DeserializeOwned;
@@ -13,14 +16,17 @@ use tokio::time::{Duration, Instant};
 
 use super::{
     App, Caller,
-    config::mcp::{Face, ProxyMode},
+    config::mcp::Face,
     ops,
     problem::{Kind, Problem},
     tools::{
         ToolAsk, ToolCall, ToolList, ToolState, ToolView,
-        proxy::{ProxiedList, ProxiedTool},
+        changes::ProxiedChanges,
+        ends::{ToolHears, ToolQuestion, ToolSaid},
+        proxy::{Offered, ProxiedCompletion, ProxiedList, ProxiedTool},
     },
 };
+use told::{meta, sentence, told};
 
 /// The tool that waits for a call.
 pub const WAIT: &str = super::tools::proxy::WAIT;
@@ -59,13 +65,23 @@ pub enum Behalf {
 }
 
 impl Behalf {
-    /// Of this face, where nobody says more. Over HTTP nothing is kept of one caller under an id: whoever the token
-    /// stands for is one session.
+    /// Of this face, where nobody says more: whoever calls is one session.
     #[must_use]
     pub fn of(face: Face) -> Self {
         match face {
             Face::Own => Self::Own,
             Face::Proxy => Self::Proxy { servers: Vec::new(), session: String::new() },
+        }
+    }
+}
+
+impl Behalf {
+    /// In this session of its caller.
+    #[must_use]
+    pub fn in_session(self, name: &str) -> Self {
+        match self {
+            Self::Own => Self::Own,
+            Self::Proxy { servers, .. } => Self::Proxy { servers, session: name.to_owned() },
         }
     }
 }
@@ -102,14 +118,15 @@ pub struct Speaker<A> {
 /// Who this server is.
 #[must_use]
 pub fn about(behalf: &Behalf) -> About {
-    let instructions = match behalf {
-        Behalf::Own => INSTRUCTIONS,
-        Behalf::Proxy { .. } => PROXY_INSTRUCTIONS,
+    let (instructions, has) = match behalf {
+        Behalf::Own => (INSTRUCTIONS, Has::Tools),
+        Behalf::Proxy { .. } => (PROXY_INSTRUCTIONS, Has::Everything),
     };
     About {
         name: "harness".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instructions: instructions.to_owned(),
+        has,
     }
 }
 
@@ -126,16 +143,17 @@ impl<A: Ask> Speaker<A> {
         Self { behalf, ..self }
     }
 
-    fn call_of(&self, call: &Call) -> (&'static str, Value) {
+    fn call_of(&self, call: &Call, line: &Line) -> (&'static str, Value) {
         let Call { name, arguments, state, .. } = call;
-        let mut body = json!({ "tool": name, "arguments": arguments, "state": state });
         match &self.behalf {
-            Behalf::Own => ("tool.call", body),
+            Behalf::Own => {
+                ("tool.call", json!({ "tool": name, "arguments": arguments, "state": state }))
+            }
             Behalf::Proxy { servers, session } => {
-                if let Some(map) = body.as_object_mut() {
-                    map.insert("servers".to_owned(), json!(servers));
-                    map.insert("session".to_owned(), json!(session));
-                }
+                let body = json!({
+                    "tool": name, "arguments": arguments, "state": state,
+                    "servers": servers, "session": session, "hears": hears(line),
+                });
                 ("proxy.call", body)
             }
         }
@@ -147,12 +165,73 @@ impl<A: Ask> Speaker<A> {
                 let listed: ToolList = self.ask("tool.list", json!({})).await?;
                 Ok(listed.items.into_iter().map(tool).collect())
             }
-            Behalf::Proxy { servers, .. } => {
-                let body = json!({ "servers": servers });
-                let listed: ProxiedList = self.ask("proxy.list", body).await?;
-                Ok(listed.items.into_iter().map(passed_on).collect())
+            Behalf::Proxy { .. } => {
+                Ok(self.proxied(Offered::Tool).await?.into_iter().map(passed_on).collect())
             }
         }
+    }
+
+    /// What servers behind us have of a sort.
+    async fn proxied(&self, what: Offered) -> Result<Vec<ProxiedTool>, Problem> {
+        let Behalf::Proxy { servers, .. } = &self.behalf else { return Ok(Vec::new()) };
+        let body = json!({ "what": what, "servers": servers });
+        Ok(self.ask::<ProxiedList>("proxy.list", body).await?.items)
+    }
+
+    /// Reads a resource, or has a prompt filled: a run like a call.
+    async fn fetched(&self, fetch: Fetch, line: &Line) -> Result<Answer, Problem> {
+        let Behalf::Proxy { servers, session } = &self.behalf else {
+            return Err(Problem::not_found("resource", &fetch.name));
+        };
+        let body = json!({
+            "tool": fetch.name, "what": offered(fetch.sort), "arguments": fetch.arguments,
+            "servers": servers, "session": session, "hears": hears(line), "state": fetch.state,
+        });
+        let seen: ToolCall = self.ask("proxy.call", body).await?;
+        let resume = seen.resume.clone();
+        let seen = self.answered(seen, fetch.answers).await?;
+        let seen = self.hold(seen, (line, self.hold_ms, false)).await?;
+        Ok(match asks_client(&seen, resume) {
+            Some(asking) => Answer::Asks(asking),
+            None => there(&seen).unwrap_or_else(|| Answer::Told(told(&seen))),
+        })
+    }
+
+    /// Hands on what a client says to what it was asked. What is left out of it is asked again.
+    async fn answered(
+        &self,
+        seen: ToolCall,
+        answers: Option<Answers>,
+    ) -> Result<ToolCall, Problem> {
+        let (Some(question), Some(answers)) = (&seen.question, answers) else { return Ok(seen) };
+        if question.parts.iter().any(|part| !answers.contains_key(&part.key)) {
+            return Ok(seen);
+        }
+        let unfit = question
+            .parts
+            .iter()
+            .find(|part| answers.get(&part.key).is_some_and(|answer| !fits(&part.method, answer)));
+        if let Some(part) = unfit {
+            let detail =
+                format!("`{}` is answered by what is no result of {}", part.key, part.method);
+            return Err(Problem::usage("answers-invalid", detail)
+                .next("send the result that the protocol has for it"));
+        }
+        let named = question.parts.iter().map(|part| part.key.as_str());
+        let answers: Map<String, Value> = named
+            .filter_map(|key| answers.get(key).map(|answer| (key.to_owned(), answer.clone())))
+            .collect();
+        self.answer(&seen, Some(answers)).await
+    }
+
+    async fn answer(
+        &self,
+        seen: &ToolCall,
+        answers: Option<Map<String, Value>>,
+    ) -> Result<ToolCall, Problem> {
+        let question = seen.question.as_ref().map(|question| &question.id);
+        let body = json!({ "run": seen.run, "question": question, "answers": answers });
+        self.ask("tool.answer", body).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, op: &'static str, body: Value) -> Result<T, Problem> {
@@ -164,16 +243,23 @@ impl<A: Ask> Speaker<A> {
     }
 
     async fn begin(&self, call: Call, line: &Line) -> Result<Answer, Problem> {
-        let (op, body) = self.call_of(&call);
-        let Call { name, state, asks, .. } = call;
+        let (op, body) = self.call_of(&call, line);
+        let Call { name, state, asks, answers, .. } = call;
         let comes_back = state.is_some();
         let seen: ToolCall = self.ask(op, body).await?;
         let (resume, promises) = (seen.resume.clone(), seen.promises);
+        let seen = self.answered(seen, answers).await?;
         // Whoever comes back was at the page already: now it is waited for them.
         let by_url = asks == Asks::ByUrl && !comes_back;
         let held = self.hold(seen, (line, self.hold_ms, by_url)).await?;
         // Whoever waits is not told what only the call knows.
         let seen = ToolCall { promises, ..held };
+        if let Some(asking) = asks_client(&seen, resume.clone()) {
+            return Ok(Answer::Asks(asking));
+        }
+        if let Some(refused) = there(&seen) {
+            return Ok(refused);
+        }
         match (by_url.then(|| seen.asks.first()).flatten(), resume) {
             (Some(ToolAsk { approval, url: Some(url), .. }), Some(state))
                 if seen.state.is_open() =>
@@ -213,6 +299,19 @@ impl<A: Ask> Speaker<A> {
         let floor = began + Duration::from_millis(hold_ms.max(FLOOR_MS));
         let mut step = 0_u32;
         loop {
+            for said in std::mem::take(&mut seen.said) {
+                line.pass_on(passed_said(said)).await;
+            }
+            if let Some(question) = seen.question.clone() {
+                let able = question.parts.iter().all(|part| line.able().can(&part.method));
+                if able && line.repeats() {
+                    return Ok(seen);
+                }
+                // One that cannot be asked says so by saying nothing.
+                let answers = if able { line.ask(parts(question)).await } else { None };
+                seen = self.answer(&seen, answers.map(|all| all.into_iter().collect())).await?;
+                continue;
+            }
             let asks_by_url = by_url && seen.asks.iter().any(|ask| ask.url.is_some());
             // Patience is for people; what only runs is worth a moment.
             let patience = if seen.state == ToolState::Running { floor } else { until };
@@ -260,19 +359,112 @@ impl<A: Ask> Desk for Speaker<A> {
             }
         })
     }
+
+    fn offers(&self, sort: Sort) -> Task<'_, Result<Vec<Value>, Refusal>> {
+        Box::pin(async move {
+            let items = self.proxied(offered(sort)).await.map_err(refusal)?;
+            Ok(items.into_iter().map(|item| under(item, sort)).collect())
+        })
+    }
+
+    fn fetch<'a>(&'a self, fetch: Fetch, line: &'a Line) -> Task<'a, Result<Answer, Refusal>> {
+        Box::pin(async move {
+            match self.fetched(fetch, line).await.map_err(refusal)? {
+                // There is no result that could say where it stands.
+                Answer::Told(Told { passed: None, text, meta, .. }) => {
+                    Err(Refusal { kind: Refused::Here, message: text, data: Value::Object(meta) })
+                }
+                answer => Ok(answer),
+            }
+        })
+    }
+
+    fn watch(
+        &self,
+        uris: Vec<String>,
+        since: Option<u64>,
+    ) -> Task<'_, Result<(Vec<String>, u64), Refusal>> {
+        Box::pin(async move {
+            let Behalf::Proxy { servers, .. } = &self.behalf else {
+                return Err(Refusal::none(Sort::Resource));
+            };
+            let body =
+                json!({ "uris": uris, "servers": servers, "since": since, "wait_ms": STEP_MS });
+            let seen: ProxiedChanges = self.ask("proxy.watch", body).await.map_err(refusal)?;
+            Ok((seen.changed, seen.since))
+        })
+    }
+
+    fn complete(&self, params: Value) -> Task<'_, Result<Value, Refusal>> {
+        Box::pin(async move {
+            let Behalf::Proxy { servers, .. } = &self.behalf else {
+                return Err(Refusal::none(Sort::Prompt));
+            };
+            let body = json!({ "params": params, "servers": servers });
+            let found: ProxiedCompletion =
+                self.ask("proxy.complete", body).await.map_err(refusal)?;
+            Ok(found.result)
+        })
+    }
+}
+
+/// What a client without a session is asked, by an answer to its call.
+fn asks_client(seen: &ToolCall, resume: Option<String>) -> Option<Asking> {
+    let question = seen.question.clone()?;
+    Some(Asking { asked: parts(question), state: resume?, meta: meta(seen) })
+}
+
+/// The error of the protocol that the server behind us answered with.
+fn there(seen: &ToolCall) -> Option<Answer> {
+    let refused = seen.refused.as_ref()?;
+    let code = refused.get("code").and_then(Value::as_i64)?;
+    let message = refused.get("message").and_then(Value::as_str).unwrap_or_default();
+    Some(Answer::Refused(Refusal {
+        kind: Refused::There(i32::try_from(code).ok()?),
+        message: message.to_owned(),
+        data: refused.get("data").cloned().unwrap_or_default(),
+    }))
+}
+
+/// What a client can be asked in the middle of a call.
+fn hears(line: &Line) -> ToolHears {
+    let Able { elicitation, sampling, roots } = line.able();
+    ToolHears { elicitation, sampling, roots }
+}
+
+fn parts(question: ToolQuestion) -> Vec<Asked> {
+    let parts = question.parts.into_iter();
+    parts.map(|part| Asked { key: part.key, method: part.method, params: part.params }).collect()
+}
+
+fn passed_said(said: ToolSaid) -> Said {
+    match said {
+        ToolSaid::Progress(params) => Said::Progress(params),
+        ToolSaid::Log(params) => Said::Log(params),
+    }
+}
+
+fn offered(sort: Sort) -> Offered {
+    match sort {
+        Sort::Resource => Offered::Resource,
+        Sort::Template => Offered::Template,
+        Sort::Prompt => Offered::Prompt,
+    }
 }
 
 fn is_of_protocol(problem: &Problem) -> bool {
-    let ours = ["tool-not-found", "state-invalid", "other-version", "not-proxying"];
+    let ours =
+        ["tool-not-found", "state-invalid", "other-version", "not-proxying", "answers-invalid"];
     ours.contains(&&*problem.code) || problem.kind == Kind::Unexpected
 }
 
 fn refusal(problem: Problem) -> Refusal {
     let kind = match problem.kind {
         Kind::Unexpected | Kind::TryAgain => Refused::Here,
+        Kind::NotFound if &*problem.code == "resource-not-found" => Refused::Resource,
         _ => Refused::Request,
     };
-    Refusal { kind, message: words(&problem) }
+    Refusal { kind, message: words(&problem), data: Value::Null }
 }
 
 fn words(problem: &Problem) -> String {
@@ -302,6 +494,15 @@ fn beside(told: Told) -> Told {
     let Told { structured, mut meta, .. } = told;
     meta.extend(structured.map(|map| (STANDS.to_owned(), Value::Object(map))));
     Told { structured: None, ended: Ended::Wrong, meta, ..told }
+}
+
+/// What a server behind us has, under the name that it is called by here.
+fn under(item: ProxiedTool, sort: Sort) -> Value {
+    let mut whole = item.definition;
+    if let Some(name) = whole.get_mut("name").filter(|_| sort == Sort::Prompt) {
+        *name = Value::String(item.name);
+    }
+    whole
 }
 
 /// A tool of a server behind us, as it describes it.
@@ -357,104 +558,4 @@ fn object(value: Value) -> Option<Map<String, Value>> {
         Value::Object(map) => Some(map),
         _ => None,
     }
-}
-
-/// Beside every answer: the run, where it stands, and what proves it.
-fn meta(seen: &ToolCall) -> Map<String, Value> {
-    let mut meta = Map::new();
-    meta.insert("harness/run".to_owned(), json!(seen.run));
-    meta.insert("harness/state".to_owned(), json!(seen.state));
-    meta.insert("harness/receipts".to_owned(), json!(seen.receipts));
-    // What is only recorded is not told: an agent that knew would behave otherwise.
-    if let Some(verdict) = seen.verdict.as_ref().filter(|one| one.mode != ProxyMode::Observe) {
-        meta.insert("harness/verdict".to_owned(), json!(verdict));
-    }
-    meta
-}
-
-fn told(seen: &ToolCall) -> Told {
-    let ended = match seen.state {
-        ToolState::Done => Ended::Well,
-        state if state.is_open() => Ended::Well,
-        _ => Ended::Wrong,
-    };
-    let (text, structured) = match seen.state {
-        ToolState::Done => done(seen),
-        _ => (sentence(seen), stands(seen)),
-    };
-    let mut meta = meta(seen);
-    if let Some(passed) = seen.passed.clone() {
-        // What the server said is the answer, and is not said twice.
-        return Told { text, structured: None, ended, meta, passed: Some(passed) };
-    }
-    if seen.verdict.is_some() && seen.state != ToolState::Done {
-        meta.insert(STANDS.to_owned(), structured.clone());
-    }
-    let told = Told { text, structured: object(structured), ended, meta, passed: None };
-    if seen.promises { beside(told) } else { told }
-}
-
-fn done(seen: &ToolCall) -> (String, Value) {
-    let output = seen.output.clone().unwrap_or_default();
-    let mut text = match &output {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    for caveat in &seen.caveats {
-        text.push_str("\nNote: ");
-        text.push_str(caveat);
-    }
-    match output {
-        Value::Object(_) => (text, output),
-        other => (text, json!({ "result": other })),
-    }
-}
-
-fn stands(seen: &ToolCall) -> Value {
-    let mut stands = json!({ "state": seen.state, "run": seen.run });
-    let Some(map) = stands.as_object_mut() else { return stands };
-    if !seen.asks.is_empty() {
-        map.insert("approvals".to_owned(), json!(seen.asks));
-    }
-    if !seen.because.is_empty() {
-        map.insert("because".to_owned(), json!(seen.because));
-    }
-    stands
-}
-
-/// Where a call stands, for a model and whoever reads over its shoulder.
-fn sentence(seen: &ToolCall) -> String {
-    let run = &seen.run;
-    let because = seen.because.join("; ");
-    match seen.state {
-        ToolState::Running => format!("The call is under way as {run}. Call {WAIT} with this run."),
-        ToolState::Held => format!("{run} is held by a person. Call {WAIT} with this run later."),
-        ToolState::PendingApproval => asked(seen),
-        ToolState::Done => format!("{run} is done."),
-        ToolState::Denied => format!("Denied, and nothing more will come of it: {because}"),
-        ToolState::Failed => format!("It failed: {because}"),
-        ToolState::Cancelled => format!("{run} was ended by a person or by its caller: {because}"),
-        ToolState::Unknown => format!(
-            "Whether it happened is not known: {because}. A person finds out; do not repeat it. \
-             Call {WAIT} with run {run} later."
-        ),
-        ToolState::NeedsPerson => format!(
-            "It stopped and a person has to look after it: {because}. Call {WAIT} with run {run} later."
-        ),
-    }
-}
-
-fn asked(seen: &ToolCall) -> String {
-    let run = &seen.run;
-    let Some(ask) = seen.asks.first() else { return format!("{run} waits for a person.") };
-    let place = match &ask.url {
-        Some(url) => format!("at {url}"),
-        None => format!("with `harness approval get {}`", ask.approval),
-    };
-    format!(
-        "A person ({}) has to decide {place}, until {}; nothing was done yet. Call {WAIT} with run {run} to learn \
-         the outcome.",
-        ask.needs.join(", "),
-        ask.expires_at
-    )
 }

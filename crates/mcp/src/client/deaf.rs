@@ -1,23 +1,26 @@
 //! What a server may ask of whoever calls it. Nothing is given and what was asked is remembered, unless somebody was named
-//! who answers.
+//! who answers: a person, or whoever the call is passed on for.
 
 #![expect(deprecated, reason = "servers of the older generation still ask for it, and are refused")]
 
 use std::{
+    collections::{BTreeMap, HashMap},
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rmcp::{
     ClientHandler, ErrorData,
     model::{
         ClientCapabilities, ClientConfig, CreateMessageRequestParams, CreateMessageResult,
-        ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationCapability, ErrorCode,
-        Implementation, ListRootsResult, ProtocolVersion,
+        ElicitRequestParams, ElicitResult, ElicitationCapability, ErrorCode, Implementation,
+        ListRootsResult, LoggingMessageNotificationParam, ProgressNotificationParam, ProgressToken,
+        ProtocolVersion, ResourceUpdatedNotificationParam,
     },
-    service::{RequestContext, RoleClient},
+    service::{NotificationContext, RequestContext, RoleClient},
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 /// Most refusals that are remembered.
@@ -79,23 +82,180 @@ pub trait Person: Send + Sync {
     fn answer(&self, question: Question) -> Answering<'_>;
 }
 
+/// Something that a server asks in the middle of a call, in the protocol's own words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// What the server tells it by.
+    pub key: String,
+    /// `elicitation/create`, `sampling/createMessage` or `roots/list`.
+    pub method: String,
+    /// What it asks.
+    pub params: Value,
+}
+
+/// Something that a server says in the middle of a call, in the protocol's own words.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// How far it is.
+    Progress(Value),
+    /// A line of its log.
+    Log(Value),
+    /// What stands at this address is another now; it belongs to no call.
+    Updated(String),
+}
+
+/// What whoever a call is passed on for can answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Able {
+    /// Forms and pages, which a person answers.
+    pub elicitation: bool,
+    /// What a model would say.
+    pub sampling: bool,
+    /// A list of folders.
+    pub roots: bool,
+}
+
+impl Able {
+    /// Whether this can be answered.
+    #[must_use]
+    pub fn can(self, method: &str) -> bool {
+        match method {
+            "elicitation/create" => self.elicitation,
+            "sampling/createMessage" => self.sampling,
+            "roots/list" => self.roots,
+            _ => false,
+        }
+    }
+}
+
+/// The results that questions are answered with, by their keys.
+pub type Answers = BTreeMap<String, Value>;
+
+/// Whoever a call is passed on for.
+pub trait Listener: Send + Sync {
+    /// What may be asked.
+    fn able(&self) -> Able;
+
+    /// Whether anybody hears what is said.
+    fn hears(&self) -> bool;
+
+    /// Answers everything that is asked at once; none = nobody is there who could.
+    fn ask(&self, asked: Vec<Asked>) -> Pin<Box<dyn Future<Output = Option<Answers>> + Send + '_>>;
+
+    /// Hears what is said.
+    fn hear(&self, said: Said);
+}
+
+/// Whoever is behind a client.
+#[derive(Clone, Default)]
+pub(super) enum Behind {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Somebody who answers what is asked of a person.
+    Person(Arc<dyn Person>),
+    /// Whoever the call is passed on for.
+    Listener(Arc<dyn Listener>),
+}
+
+impl Behind {
+    pub(super) fn of(listener: Option<Arc<dyn Listener>>) -> Self {
+        listener.map_or(Self::Nobody, Self::Listener)
+    }
+}
+
 /// The client's own side of a connection.
 #[derive(Default)]
 pub(super) struct Deaf {
     told: Mutex<Vec<String>>,
-    person: Option<Arc<dyn Person>>,
+    behind: Behind,
+    /// Who hears how far each request is.
+    followed: Mutex<HashMap<ProgressToken, Arc<dyn Listener>>>,
 }
 
 impl fmt::Debug for Deaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deaf").field("answers", &self.person.is_some()).finish_non_exhaustive()
+        f.debug_struct("Deaf").finish_non_exhaustive()
     }
 }
 
 impl Deaf {
-    /// With somebody who answers what is asked of a person.
-    pub(super) fn but(person: Option<Arc<dyn Person>>) -> Self {
-        Self { person, ..Self::default() }
+    /// With somebody behind it.
+    pub(super) fn but(behind: Behind) -> Self {
+        Self { behind, ..Self::default() }
+    }
+
+    /// Answers what is asked, all of it or nothing: by whoever this call is made for, if that is known.
+    pub(super) async fn answer(
+        &self,
+        asked: Vec<Asked>,
+        via: Option<&Arc<dyn Listener>>,
+    ) -> Result<Answers, ErrorData> {
+        let behind = match &self.behind {
+            Behind::Listener(listener) => Some(listener),
+            Behind::Nobody | Behind::Person(_) => None,
+        };
+        if let Some(listener) = via.or(behind)
+            && asked.iter().all(|one| listener.able().can(&one.method))
+            && let Some(answers) = listener.ask(asked.clone()).await
+        {
+            return Ok(answers);
+        }
+        let mut answers = Answers::new();
+        for one in asked {
+            let result = match one.method.as_str() {
+                "elicitation/create" => self.asked_of_person(one.params).await,
+                "sampling/createMessage" => return Err(self.refuse("a model's answer (sampling)")),
+                _ => return Err(self.refuse("a list of folders (roots)")),
+            };
+            answers.insert(one.key, result);
+        }
+        Ok(answers)
+    }
+
+    async fn asked_of_person(&self, params: Value) -> Value {
+        let question = serde_json::from_value(params).ok().and_then(question);
+        if let (Behind::Person(person), Some(question)) = (&self.behind, &question) {
+            return told(person.answer(question.clone()).await);
+        }
+        self.note(match question {
+            Some(Question::Form { message, .. }) => {
+                format!("an answer of a person: {}", short(&message))
+            }
+            // Where it leads is not repeated: nobody is to follow it.
+            Some(Question::Page { message, .. }) => {
+                format!("a person at a page of its own: {}", short(&message))
+            }
+            None => "something of a person".to_owned(),
+        });
+        json!({"action": "decline"})
+    }
+
+    /// One question of a server with a session.
+    async fn one<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: Option<impl Serialize>,
+    ) -> Result<T, ErrorData> {
+        let unfit = |error: serde_json::Error| ErrorData::internal_error(error.to_string(), None);
+        let params = params.map(serde_json::to_value).transpose().map_err(unfit)?;
+        let (key, method) = (String::new(), method.to_owned());
+        let asked = Asked { key, method, params: params.unwrap_or_default() };
+        let mut answers = self.answer(vec![asked], None).await?;
+        let answer = answers.remove("").unwrap_or_default();
+        serde_json::from_value(answer).map_err(unfit)
+    }
+
+    /// Who hears how far a request is, from now on; nobody any more where there is none.
+    pub(super) fn follow(&self, token: &ProgressToken, listener: Option<&Arc<dyn Listener>>) {
+        match listener {
+            Some(listener) => drop(self.followed().insert(token.clone(), Arc::clone(listener))),
+            None => drop(self.followed().remove(token)),
+        }
+    }
+
+    fn followed(&self) -> MutexGuard<'_, HashMap<ProgressToken, Arc<dyn Listener>>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was refused since this was asked last.
@@ -107,6 +267,14 @@ impl Deaf {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() < TOLD_MAX {
             told.push(what);
+        }
+    }
+
+    fn hear(&self, said: fn(Value) -> Said, params: &impl Serialize) {
+        if let (Behind::Listener(listener), Ok(params)) =
+            (&self.behind, serde_json::to_value(params))
+        {
+            listener.hear(said(params));
         }
     }
 
@@ -123,19 +291,19 @@ fn short(question: &str) -> String {
 }
 
 impl ClientHandler for Deaf {
-    fn create_message(
+    async fn create_message(
         &self,
-        _params: CreateMessageRequestParams,
+        params: CreateMessageRequestParams,
         _context: RequestContext<RoleClient>,
-    ) -> impl Future<Output = Result<CreateMessageResult, ErrorData>> + Send + '_ {
-        std::future::ready(Err(self.refuse("a model's answer (sampling)")))
+    ) -> Result<CreateMessageResult, ErrorData> {
+        self.one("sampling/createMessage", Some(params)).await
     }
 
-    fn list_roots(
+    async fn list_roots(
         &self,
         _context: RequestContext<RoleClient>,
-    ) -> impl Future<Output = Result<ListRootsResult, ErrorData>> + Send + '_ {
-        std::future::ready(Err(self.refuse("a list of folders (roots)")))
+    ) -> Result<ListRootsResult, ErrorData> {
+        self.one("roots/list", None::<Value>).await
     }
 
     async fn create_elicitation(
@@ -143,35 +311,61 @@ impl ClientHandler for Deaf {
         params: ElicitRequestParams,
         _context: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        let question = question(params);
-        if let (Some(person), Some(question)) = (&self.person, &question) {
-            return Ok(told(person.answer(question.clone()).await));
+        self.one("elicitation/create", Some(params)).await
+    }
+
+    async fn on_progress(
+        &self,
+        params: ProgressNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
+        let followed = self.followed().get(&params.progress_token).cloned();
+        match (followed, serde_json::to_value(&params)) {
+            (Some(listener), Ok(params)) => listener.hear(Said::Progress(params)),
+            _ => self.hear(Said::Progress, &params),
         }
-        self.note(match question {
-            Some(Question::Form { message, .. }) => {
-                format!("an answer of a person: {}", short(&message))
-            }
-            // Where it leads is not repeated: nobody is to follow it.
-            Some(Question::Page { message, .. }) => {
-                format!("a person at a page of its own: {}", short(&message))
-            }
-            None => "something of a person".to_owned(),
-        });
-        Ok(ElicitResult::new(ElicitationAction::Decline))
+    }
+
+    async fn on_resource_updated(
+        &self,
+        params: ResourceUpdatedNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
+        if let Behind::Listener(listener) = &self.behind {
+            listener.hear(Said::Updated(params.uri));
+        }
+    }
+
+    async fn on_logging_message(
+        &self,
+        params: LoggingMessageNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
+        self.hear(Said::Log, &params);
     }
 
     fn get_info(&self) -> ClientConfig {
         let own = Implementation::new("harness", env!("CARGO_PKG_VERSION"));
-        let can = match self.person {
-            None => ClientCapabilities::default(),
-            Some(_) => ClientCapabilities::builder().enable_elicitation_with(able()).build(),
+        let able = match &self.behind {
+            Behind::Nobody => Able::default(),
+            Behind::Person(_) => Able { elicitation: true, ..Able::default() },
+            Behind::Listener(listener) => listener.able(),
         };
-        ClientConfig::new(can, own).with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+        ClientConfig::new(capabilities(able), own)
+            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
     }
 }
 
-/// Forms and pages.
-fn able() -> ElicitationCapability {
+/// What can be asked, as it is said to a server.
+pub(super) fn capabilities(able: Able) -> ClientCapabilities {
+    let mut can = ClientCapabilities::default();
+    can.elicitation = able.elicitation.then(forms_and_pages);
+    can.sampling = able.sampling.then(Default::default);
+    can.roots = able.roots.then(Default::default);
+    can
+}
+
+fn forms_and_pages() -> ElicitationCapability {
     let both = json!({"form": {}, "url": {}});
     serde_json::from_value(both).unwrap_or_default()
 }
@@ -189,14 +383,10 @@ fn question(params: ElicitRequestParams) -> Option<Question> {
     }
 }
 
-fn told(answer: Answer) -> ElicitResult {
+fn told(answer: Answer) -> Value {
     match answer {
-        Answer::Accept(filled) => {
-            let mut result = ElicitResult::new(ElicitationAction::Accept);
-            result.content = Some(Value::Object(filled));
-            result
-        }
-        Answer::Decline => ElicitResult::new(ElicitationAction::Decline),
-        Answer::Cancel => ElicitResult::new(ElicitationAction::Cancel),
+        Answer::Accept(filled) => json!({"action": "accept", "content": filled}),
+        Answer::Decline => json!({"action": "decline"}),
+        Answer::Cancel => json!({"action": "cancel"}),
     }
 }

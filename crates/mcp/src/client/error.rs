@@ -9,6 +9,7 @@ use rmcp::{
         AuthRequiredError, HttpStatusError, InsufficientScopeError, StreamableHttpError,
     },
 };
+use serde_json::Value;
 
 /// What a server says that refuses whoever asks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +56,8 @@ pub enum Error {
         code: i32,
         /// What it says.
         message: String,
+        /// The same for programs.
+        data: Option<Value>,
     },
     /// A list that is longer than it may be.
     #[error("its list of {what} has more than {most} {of}")]
@@ -117,7 +120,8 @@ impl Error {
     }
 
     fn of_data(data: ErrorData) -> Self {
-        Self::Answer { code: data.code.0, message: data.message.into_owned() }
+        let (code, message) = (data.code.0, data.message.into_owned());
+        Self::Answer { code, message, data: data.data }
     }
 
     /// What the transport says lies somewhere in its chain of causes.

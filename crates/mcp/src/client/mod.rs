@@ -11,31 +11,40 @@ pub mod oauth;
 mod said;
 pub mod suspect;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use rmcp::{
     Peer,
     model::{
-        CallToolRequestParams, GetPromptRequestParams, PaginatedRequestParams, ProtocolVersion,
-        ReadResourceRequestParams,
+        CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest,
+        CompleteRequestParams, GetPromptRequest, GetPromptRequestParams, InputRequiredResult,
+        InputResponses, PaginatedRequestParams, ProgressToken, ProtocolVersion,
+        ReadResourceRequest, ReadResourceRequestParams, RequestId, RequestMetaObject, ServerResult,
+        SubscribeRequestParams,
     },
     service::{
-        ClientCacheConfig, ClientLifecycleMode, ClientServiceExt as _, RoleClient, RunningService,
-        ServiceError,
+        ClientCacheConfig, ClientLifecycleMode, ClientServiceExt as _, PeerRequestOptions,
+        RoleClient, RunningService, ServiceError,
     },
     transport::{IntoTransport, async_rw::AsyncRwTransport},
 };
 use serde_json::{Map, Value};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    runtime::Handle,
+};
 
-use deaf::Deaf;
-pub use deaf::{Answer, Answering, Person, Question};
+pub use deaf::{Able, Answer, Answering, Answers, Asked, Listener, Person, Question, Said};
+use deaf::{Behind, Deaf};
 pub use error::{Error, Refusal};
 pub use http::{CONNECT_WITHIN, Http};
-pub use said::{CallResult, Prompt, PromptResult, Resource, ServerIs, Template, Tool};
+pub use said::{CallResult, Prompt, PromptResult, ReadResult, Resource, ServerIs, Template, Tool};
 
 /// How often a server may ask for something in the middle of one call.
-const ROUNDS_MAX: usize = 3;
+const ROUNDS_MAX: usize = 5;
+
+/// How long it is waited before a call is repeated of which the server only wants that.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// How much a server may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +62,40 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { message_bytes: 8 << 20, items: 1_000, pages: 100, list_bytes: 8 << 20 }
+    }
+}
+
+/// What a call is repeated with: what the server wanted, and what it said to give back.
+type Given = (Option<InputResponses>, Option<String>);
+
+/// One round of a call.
+type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<Round<T>, ServiceError>> + Send + 'a>>;
+
+/// What a server says to a call.
+enum Round<T> {
+    /// Its result.
+    Over(T),
+    /// What it wants first.
+    Wants(InputRequiredResult),
+}
+
+/// A request that is waited for: it is cancelled with whoever waits.
+struct Waits<'a> {
+    peer: Option<Peer<RoleClient>>,
+    id: RequestId,
+    deaf: &'a Deaf,
+    token: ProgressToken,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.deaf.follow(&self.token, None);
+        let (Some(peer), Ok(runtime)) = (self.peer.take(), Handle::try_current()) else { return };
+        let cancelled = CancelledNotificationParam::new(Some(self.id.clone()), None);
+        runtime.spawn(async move {
+            // Whoever is gone needs no cancelling.
+            let _gone = peer.notify_cancelled(cancelled).await;
+        });
     }
 }
 
@@ -122,9 +165,26 @@ impl Client {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
+        Self::over_pipes_for(from, to, setup, None).await
+    }
+
+    /// As [`Self::over_pipes`], with whoever calls are passed on for.
+    ///
+    /// # Errors
+    /// As [`Self::over_pipes`].
+    pub async fn over_pipes_for<R, W>(
+        from: R,
+        to: W,
+        setup: Setup,
+        listener: Option<Arc<dyn Listener>>,
+    ) -> Result<Self, Error>
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
         let pipes = AsyncRwTransport::<RoleClient, R, W>::new_client(from, to);
         let pipes = pipes.with_max_line_length(setup.limits.message_bytes);
-        Self::connect(pipes, setup, None).await
+        Self::connect(pipes, setup, Behind::of(listener)).await
     }
 
     /// Connects over streamable HTTP. No redirect is followed, and no proxy of the environment is used.
@@ -132,7 +192,19 @@ impl Client {
     /// # Errors
     /// An address or header that cannot be used, no answer in time, or none that this protocol knows.
     pub async fn over_http(to: &Http, setup: Setup) -> Result<Self, Error> {
-        Self::connect(http::transport(to, &setup.limits)?, setup, None).await
+        Self::over_http_for(to, setup, None).await
+    }
+
+    /// As [`Self::over_http`], with whoever calls are passed on for.
+    ///
+    /// # Errors
+    /// As [`Self::over_http`].
+    pub async fn over_http_for(
+        to: &Http,
+        setup: Setup,
+        listener: Option<Arc<dyn Listener>>,
+    ) -> Result<Self, Error> {
+        Self::connect(http::transport(to, &setup.limits)?, setup, Behind::of(listener)).await
     }
 
     /// As [`Self::over_http`], with somebody who answers what the server asks of a person.
@@ -144,20 +216,16 @@ impl Client {
         setup: Setup,
         person: Arc<dyn Person>,
     ) -> Result<Self, Error> {
-        Self::connect(http::transport(to, &setup.limits)?, setup, Some(person)).await
+        Self::connect(http::transport(to, &setup.limits)?, setup, Behind::Person(person)).await
     }
 
-    async fn connect<T, E, A>(
-        transport: T,
-        setup: Setup,
-        person: Option<Arc<dyn Person>>,
-    ) -> Result<Self, Error>
+    async fn connect<T, E, A>(transport: T, setup: Setup, behind: Behind) -> Result<Self, Error>
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
         let serving =
-            Deaf::but(person).serve_with_lifecycle(transport, setup.generation.lifecycle());
+            Deaf::but(behind).serve_with_lifecycle(transport, setup.generation.lifecycle());
         let served = tokio::time::timeout(setup.within, serving).await;
         let service = served.map_err(|_| Error::Late(setup.within))?.map_err(Error::of_start)?;
         // A list is asked for anew each time: what it was a moment ago says nothing about now.
@@ -238,20 +306,175 @@ impl Client {
     /// No answer, or one that is none; [`Self::told`] says what it asked of us before. What the tool says about its own
     /// failure is a result.
     pub async fn call(&self, tool: &str, args: Map<String, Value>) -> Result<CallResult, Error> {
-        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(args);
-        let called = self.service.call_tool_with_mrtr_max_rounds(params, ROUNDS_MAX).await;
-        called.map(|result| CallResult::of(result, self.told())).map_err(Error::of)
+        self.call_for(tool, args, None).await
     }
 
-    /// What a resource holds, block by block.
+    /// As [`Self::call`], for somebody.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_for<'a>(
+        &'a self,
+        tool: &str,
+        args: Map<String, Value>,
+        via: Option<&'a Arc<dyn Listener>>,
+    ) -> Result<CallResult, Error> {
+        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(args);
+        let asked = |given: Given| -> Asking<'a, _> {
+            let mut params = params.clone();
+            (params.input_responses, params.request_state) = given;
+            Box::pin(async move {
+                match self
+                    .sent(ClientRequest::CallToolRequest(CallToolRequest::new(params)), via)
+                    .await?
+                {
+                    ServerResult::CallToolResult(result) => Ok(Round::Over(result)),
+                    ServerResult::InputRequiredResult(wants) => Ok(Round::Wants(wants)),
+                    _ => Err(ServiceError::UnexpectedResponse),
+                }
+            })
+        };
+        self.rounds(asked, via).await.map(|result| CallResult::of(result, self.told()))
+    }
+
+    /// What a resource holds.
     ///
     /// # Errors
     /// No answer, or one that is none.
-    pub async fn read(&self, uri: &str) -> Result<Vec<Value>, Error> {
+    pub async fn read(&self, uri: &str) -> Result<ReadResult, Error> {
+        self.read_for(uri, None).await
+    }
+
+    /// As [`Self::read`], for somebody.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_for<'a>(
+        &'a self,
+        uri: &str,
+        via: Option<&'a Arc<dyn Listener>>,
+    ) -> Result<ReadResult, Error> {
         let params = ReadResourceRequestParams::new(uri);
-        let read = self.service.read_resource_with_mrtr_max_rounds(params, ROUNDS_MAX).await;
-        let read = read.map_err(Error::of)?;
-        read.contents.iter().map(said::plain).collect()
+        let asked = |given: Given| -> Asking<'a, _> {
+            let mut params = params.clone();
+            (params.input_responses, params.request_state) = given;
+            Box::pin(async move {
+                match self
+                    .sent(ClientRequest::ReadResourceRequest(ReadResourceRequest::new(params)), via)
+                    .await?
+                {
+                    ServerResult::ReadResourceResult(result) => Ok(Round::Over(result)),
+                    ServerResult::InputRequiredResult(wants) => Ok(Round::Wants(wants)),
+                    _ => Err(ServiceError::UnexpectedResponse),
+                }
+            })
+        };
+        ReadResult::of(self.rounds(asked, via).await?)
+    }
+
+    /// Sends one request. A server without sessions is told what whoever it is made for can be asked, and whether anybody
+    /// hears its log; dropping this cancels the request there.
+    async fn sent(
+        &self,
+        request: ClientRequest,
+        via: Option<&Arc<dyn Listener>>,
+    ) -> Result<ServerResult, ServiceError> {
+        let mut options = PeerRequestOptions::no_options();
+        if let Some(via) = via.filter(|_| !self.has_session()) {
+            let mut meta = RequestMetaObject::default();
+            meta.set_client_capabilities(deaf::capabilities(via.able()));
+            if via.hears() {
+                meta.0.insert("io.modelcontextprotocol/logLevel".to_owned(), Value::from("debug"));
+            }
+            options = options.with_meta(meta);
+        }
+        let peer = self.service.peer();
+        let handle = peer.send_cancellable_request(request, options).await?;
+        let deaf = self.service.service();
+        deaf.follow(&handle.progress_token, via);
+        let (id, token) = (handle.id.clone(), handle.progress_token.clone());
+        let mut waits = Waits { peer: Some(peer.clone()), id, deaf, token };
+        let result = handle.await_response().await;
+        waits.peer = None;
+        result
+    }
+
+    /// Whether the generation with sessions is spoken: a question of such a server names no call.
+    #[must_use]
+    pub fn has_session(&self) -> bool {
+        let version = self.service.peer_info().map(|info| info.protocol_version.clone());
+        version.is_none_or(|version| version.has_initialize())
+    }
+
+    /// Asks until there is an answer. A server without sessions is asked again with what it wanted in between.
+    async fn rounds<'a, T>(
+        &'a self,
+        ask: impl Fn(Given) -> Asking<'a, T>,
+        via: Option<&Arc<dyn Listener>>,
+    ) -> Result<T, Error> {
+        let mut given = (None, None);
+        for _ in 0..ROUNDS_MAX {
+            match ask(given).await.map_err(Error::of)? {
+                Round::Over(result) => return Ok(result),
+                Round::Wants(wants) => given = self.given(wants, via).await?,
+            }
+        }
+        Err(Error::Insists)
+    }
+
+    /// What a server wants before it answers, and what it gave to be given back.
+    async fn given(
+        &self,
+        wants: InputRequiredResult,
+        via: Option<&Arc<dyn Listener>>,
+    ) -> Result<Given, Error> {
+        let (requests, state) = (wants.input_requests.unwrap_or_default(), wants.request_state);
+        if requests.is_empty() {
+            if state.is_none() {
+                return Err(Error::NoAnswer(
+                    "it wants something, and does not say what".to_owned(),
+                ));
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+            return Ok((None, state));
+        }
+        let asked = requests.into_iter().map(|(key, request)| {
+            let mut request = said::plain(&request)?;
+            let method =
+                request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let params = request.get_mut("params").map(Value::take).unwrap_or_default();
+            Ok(Asked { key, method, params })
+        });
+        let asked = asked.collect::<Result<Vec<_>, Error>>()?;
+        let answers = self.service.service().answer(asked, via).await;
+        let answers = answers.map_err(|error| Error::of(ServiceError::McpError(error)))?;
+        Ok((Some(answers), state))
+    }
+
+    /// Wants to hear when what stands at this address is another: [`Said::Updated`] says so from then on.
+    ///
+    /// # Errors
+    /// A server that tells of no changes over a session; no answer, or one that is none.
+    pub async fn subscribe(&self, uri: &str) -> Result<(), Error> {
+        if !self.has_session() {
+            let text = "changes are heard of servers that are spoken to over a session alone";
+            return Err(Error::Unusable(text.to_owned()));
+        }
+        #[expect(deprecated, reason = "the older generation subscribes by this")]
+        let subscribed = self.service.subscribe(SubscribeRequestParams::new(uri)).await;
+        subscribed.map_err(Error::of)
+    }
+
+    /// How an argument of a prompt, or a place of a template, may go on: parameters and result as the protocol has them.
+    ///
+    /// # Errors
+    /// Parameters that are none; no answer, or one that is none.
+    pub async fn complete(&self, params: Value) -> Result<Value, Error> {
+        let params: CompleteRequestParams = serde_json::from_value(params)
+            .map_err(|error| Error::Unusable(format!("this completes nothing: {error}")))?;
+        let mut found = self.service.complete(params).await.map_err(Error::of)?;
+        found.result_type = None;
+        said::plain(&found)
     }
 
     /// A prompt with its places filled in.
@@ -263,9 +486,35 @@ impl Client {
         name: &str,
         args: Map<String, Value>,
     ) -> Result<PromptResult, Error> {
+        self.prompt_for(name, args, None).await
+    }
+
+    /// As [`Self::prompt`], for somebody.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub async fn prompt_for<'a>(
+        &'a self,
+        name: &str,
+        args: Map<String, Value>,
+        via: Option<&'a Arc<dyn Listener>>,
+    ) -> Result<PromptResult, Error> {
         let params = GetPromptRequestParams::new(name).with_arguments(args);
-        let got = self.service.get_prompt_with_mrtr_max_rounds(params, ROUNDS_MAX).await;
-        PromptResult::of(got.map_err(Error::of)?)
+        let asked = |given: Given| -> Asking<'a, _> {
+            let mut params = params.clone();
+            (params.input_responses, params.request_state) = given;
+            Box::pin(async move {
+                match self
+                    .sent(ClientRequest::GetPromptRequest(GetPromptRequest::new(params)), via)
+                    .await?
+                {
+                    ServerResult::GetPromptResult(result) => Ok(Round::Over(result)),
+                    ServerResult::InputRequiredResult(wants) => Ok(Round::Wants(wants)),
+                    _ => Err(ServiceError::UnexpectedResponse),
+                }
+            })
+        };
+        PromptResult::of(self.rounds(asked, via).await?)
     }
 
     /// What the server asked of us since it was asked for last, and was refused.

@@ -137,12 +137,16 @@ pub struct Resource {
     pub description: Option<String>,
     /// Its media type.
     pub media: Option<String>,
+    /// All of it, as it came: for whoever passes it on.
+    #[serde(skip)]
+    pub whole: Value,
 }
 
 impl Resource {
     pub(super) fn of(one: model::Resource) -> Self {
+        let whole = plain(&one).unwrap_or_default();
         let (uri, name) = (one.uri, one.name);
-        Self { uri, name, description: one.description, media: one.mime_type }
+        Self { uri, name, description: one.description, media: one.mime_type, whole }
     }
 }
 
@@ -157,12 +161,16 @@ pub struct Template {
     pub description: Option<String>,
     /// Media type of what it leads to.
     pub media: Option<String>,
+    /// All of it, as it came: for whoever passes it on.
+    #[serde(skip)]
+    pub whole: Value,
 }
 
 impl Template {
     pub(super) fn of(one: model::ResourceTemplate) -> Self {
+        let whole = plain(&one).unwrap_or_default();
         let (uri, name) = (one.uri_template, one.name);
-        Self { uri, name, description: one.description, media: one.mime_type }
+        Self { uri, name, description: one.description, media: one.mime_type, whole }
     }
 }
 
@@ -175,13 +183,35 @@ pub struct Prompt {
     pub description: Option<String>,
     /// Names of its places, and whether each has to be filled.
     pub arguments: Vec<(String, bool)>,
+    /// All of it, as it came: for whoever passes it on.
+    #[serde(skip)]
+    pub whole: Value,
 }
 
 impl Prompt {
     pub(super) fn of(one: model::Prompt) -> Self {
+        let whole = plain(&one).unwrap_or_default();
         let places = one.arguments.unwrap_or_default();
         let arguments = places.into_iter().map(|place| (place.name, place.required == Some(true)));
-        Self { name: one.name, description: one.description, arguments: arguments.collect() }
+        let (name, description) = (one.name, one.description);
+        Self { name, description, arguments: arguments.collect(), whole }
+    }
+}
+
+/// What a resource holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadResult {
+    /// Its parts, as they came.
+    pub contents: Vec<Value>,
+    /// All of it, as it came: for whoever passes it on.
+    pub whole: Value,
+}
+
+impl ReadResult {
+    pub(super) fn of(mut read: model::ReadResourceResult) -> Result<Self, Error> {
+        read.result_type = None;
+        let contents = read.contents.iter().map(plain).collect::<Result<_, _>>()?;
+        Ok(Self { contents, whole: plain(&read)? })
     }
 }
 
@@ -192,12 +222,16 @@ pub struct PromptResult {
     pub description: Option<String>,
     /// Its messages, as they came.
     pub messages: Vec<Value>,
+    /// All of it, as it came: for whoever passes it on.
+    pub whole: Value,
 }
 
 impl PromptResult {
-    pub(super) fn of(got: model::GetPromptResult) -> Result<Self, Error> {
+    pub(super) fn of(mut got: model::GetPromptResult) -> Result<Self, Error> {
+        got.result_type = None;
         let messages = got.messages.iter().map(plain).collect::<Result<_, _>>()?;
-        Ok(Self { description: got.description, messages })
+        let whole = plain(&got)?;
+        Ok(Self { description: got.description, messages, whole })
     }
 }
 
@@ -224,18 +258,18 @@ impl Measured for Tool {
 
 impl Measured for Resource {
     fn size(&self) -> usize {
-        written(self)
+        written(&self.whole)
     }
 }
 
 impl Measured for Template {
     fn size(&self) -> usize {
-        written(self)
+        written(&self.whole)
     }
 }
 
 impl Measured for Prompt {
     fn size(&self) -> usize {
-        written(self)
+        written(&self.whole)
     }
 }

@@ -4,9 +4,11 @@
 //! requests says for each of them at whose desk it is, so nothing that a client says about itself can matter.
 
 mod http;
+mod line;
 mod seal;
 mod stdio;
 mod wall;
+mod watch;
 
 use std::{fmt, future::Future, pin::Pin};
 
@@ -14,10 +16,11 @@ use serde_json::{Map, Value};
 
 pub use self::{
     http::{Body, Http},
+    line::{Line, fits},
     seal::{Broken, Seal},
     stdio::serve,
-    wall::Line,
 };
+pub use crate::client::{Able, Answers, Asked, Said};
 
 /// Longest message on a line of standard input, in bytes.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -52,6 +55,18 @@ pub struct About {
     pub version: String,
     /// What a client's model should know about all of it.
     pub instructions: String,
+    /// What it has beside tools.
+    pub has: Has,
+}
+
+/// What a server has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Has {
+    /// Tools alone.
+    #[default]
+    Tools,
+    /// Resources and prompts, too, and completions of both: those of other servers.
+    Everything,
 }
 
 /// Something that can be called.
@@ -95,6 +110,8 @@ pub struct Call {
     pub arguments: Map<String, Value>,
     /// What this server said to give back when the call is repeated. It comes from the client: sealed or worthless.
     pub state: Option<String>,
+    /// What the client says to what it was asked, by its keys; none where it says nothing.
+    pub answers: Option<Answers>,
     /// How the client can be sent to a person.
     pub asks: Asks,
 }
@@ -115,6 +132,21 @@ pub enum Answer {
     Told(Told),
     /// A person is asked at an address, and the call is repeated with this state.
     Open(Open),
+    /// The client is asked, and repeats the call with what it says and this state.
+    Asks(Asking),
+    /// Another server answered with an error of the protocol, which is passed on.
+    Refused(Refusal),
+}
+
+/// What a client without a session is asked before its call goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asking {
+    /// What, in the protocol's own words.
+    pub asked: Vec<Asked>,
+    /// To be given back; sealed by whoever made it.
+    pub state: String,
+    /// Beside the questions, for programs.
+    pub meta: Map<String, Value>,
 }
 
 /// An answer.
@@ -157,13 +189,41 @@ pub struct Open {
     pub meta: Map<String, Value>,
 }
 
+/// Something beside tools that another server has: what is listed of it is passed on as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// What can be read.
+    Resource,
+    /// Templates of addresses of what can be read.
+    Template,
+    /// Prompts.
+    Prompt,
+}
+
+/// What is asked for of another server, beside calls of tools.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fetch {
+    /// A resource, or a prompt.
+    pub sort: Sort,
+    /// Its address, or its name.
+    pub name: String,
+    /// What a prompt's places are filled with.
+    pub arguments: Map<String, Value>,
+    /// As in a [`Call`].
+    pub state: Option<String>,
+    /// As in a [`Call`].
+    pub answers: Option<Answers>,
+}
+
 /// A call that is no call: an error of the protocol, which a model may not be shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     /// What sort.
     pub kind: Refused,
     /// One sentence.
     pub message: String,
+    /// The same for programs; null where there is nothing to add.
+    pub data: Value,
 }
 
 /// What sort of refusal.
@@ -171,8 +231,12 @@ pub struct Refusal {
 pub enum Refused {
     /// The request makes no sense, or names no tool.
     Request,
+    /// There is no such resource.
+    Resource,
     /// It is our fault, or it may work later.
     Here,
+    /// Another server said so, by this code.
+    There(i32),
 }
 
 /// What is offered to one caller.
@@ -182,4 +246,41 @@ pub trait Desk: Send + Sync + fmt::Debug + 'static {
 
     /// Makes a call. A client that cancels is heard at the line; the call ends as the desk thinks right.
     fn call<'a>(&'a self, call: Call, line: &'a Line) -> Task<'a, Result<Answer, Refusal>>;
+
+    /// Everything of a sort that other servers have, each as it came.
+    fn offers(&self, _: Sort) -> Task<'_, Result<Vec<Value>, Refusal>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// A resource as it was read, or a prompt with its places filled, as it came.
+    fn fetch<'a>(&'a self, fetch: Fetch, _: &'a Line) -> Task<'a, Result<Answer, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::none(fetch.sort))))
+    }
+
+    /// Which of these addresses have something else by now, once one does, and what to say as `since` the next time. Without
+    /// it, nothing is waited for: from then on changes are counted.
+    fn watch(
+        &self,
+        _: Vec<String>,
+        _: Option<u64>,
+    ) -> Task<'_, Result<(Vec<String>, u64), Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::none(Sort::Resource))))
+    }
+
+    /// How an argument may go on; parameters and result as the protocol has them.
+    fn complete(&self, _: Value) -> Task<'_, Result<Value, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::none(Sort::Prompt))))
+    }
+}
+
+impl Refusal {
+    /// There is none of these.
+    #[must_use]
+    pub fn none(sort: Sort) -> Self {
+        let (kind, message) = match sort {
+            Sort::Resource | Sort::Template => (Refused::Resource, "there is no such resource"),
+            Sort::Prompt => (Refused::Request, "there is no such prompt"),
+        };
+        Self { kind, message: message.to_owned(), data: Value::Null }
+    }
 }

@@ -1,23 +1,32 @@
 //! Between the protocol's library and a desk.
 
-use std::{fmt, sync::Arc};
+#![expect(deprecated, reason = "the older generation is told of logs and of changes")]
+
+use std::sync::{Arc, PoisonError};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ElicitRequest,
-        ElicitRequestParams, Implementation, InputRequest, InputRequiredResult, ListToolsResult,
-        MetaObject, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
-        ProtocolVersion, ResultType, ServerCapabilities, ServerConfig, ToolAnnotations,
+        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
+        CompleteResult, ContentBlock, ElicitRequest, ElicitRequestParams, ErrorCode,
+        GetPromptRequestParams, GetPromptResponse, GetPromptResult, Implementation, InputRequest,
+        InputRequiredResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+        ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
+        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResultType,
+        ServerCapabilities, ServerConfig, SetLevelRequestMethod, SetLevelRequestParams,
+        SubscribeRequestParams, ToolAnnotations, UnsubscribeRequestParams,
     },
     service::RequestContext,
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    ANSWER_BYTES_MAX, About, Answer, Asks, CALLS_MAX, Call, Desk, Ended, Open, PAGE_TOOLS,
-    PASSED_BYTES_MAX, Refusal, Refused, TOOLS_MAX, Told, Tool,
+    ANSWER_BYTES_MAX, About, Answer, Asked, Asking, Asks, CALLS_MAX, Call, Desk, Ended, Fetch, Has,
+    Open, PAGE_TOOLS, PASSED_BYTES_MAX, Refusal, Refused, Sort, TOOLS_MAX, Told, Tool,
+    line::{Level, Line, Reach},
+    watch::Watch,
 };
 
 /// At whose desk a request is, as whoever answers HTTP says it.
@@ -30,17 +39,49 @@ pub(super) struct Wall {
     about: Arc<About>,
     desk: Option<Arc<dyn Desk>>,
     slots: Arc<Semaphore>,
+    /// Whether there is one client, or one session, at the other end.
+    whose: Whose,
+    level: Level,
+    watch: Watch,
+}
+
+/// Whose requests are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Those of one connection.
+    One,
+    /// Each stands for itself, or belongs to the session that it names.
+    Many,
 }
 
 impl Wall {
     /// For one caller.
     pub(super) fn of(about: About, desk: Arc<dyn Desk>) -> Self {
-        Self { desk: Some(desk), ..Self::open(about) }
+        Self { desk: Some(desk), whose: Whose::One, ..Self::open(about) }
     }
 
     /// For whoever each request is from.
     pub(super) fn open(about: About) -> Self {
-        Self { about: Arc::new(about), desk: None, slots: Arc::new(Semaphore::new(CALLS_MAX)) }
+        let slots = Arc::new(Semaphore::new(CALLS_MAX));
+        let (about, level, watch) = (Arc::new(about), Level::default(), Watch::default());
+        Self { about, desk: None, slots, whose: Whose::Many, level, watch }
+    }
+
+    /// For another session.
+    pub(super) fn afresh(&self) -> Self {
+        Self { level: Level::default(), watch: Watch::default(), ..self.clone() }
+    }
+
+    fn line(&self, context: RequestContext<RoleServer>) -> Line {
+        let parts = context.extensions.get::<::http::request::Parts>();
+        let in_session = parts.is_some_and(|parts| parts.headers.contains_key(SESSION));
+        let reach = match (repeats(&context), self.whose) {
+            (true, _) => Reach::Repeats,
+            (false, Whose::One) => Reach::Session,
+            (false, Whose::Many) if in_session => Reach::Session,
+            (false, Whose::Many) => Reach::Nowhere,
+        };
+        Line::of(context, (Arc::clone(&self.level), reach))
     }
 
     fn desk(&self, context: &RequestContext<RoleServer>) -> Result<Arc<dyn Desk>, ErrorData> {
@@ -50,39 +91,93 @@ impl Wall {
         desk.cloned()
             .ok_or_else(|| ErrorData::internal_error("nobody is known to have asked", None))
     }
-}
 
-/// The line that a call came by.
-pub struct Line {
-    context: RequestContext<RoleServer>,
-    token: Option<ProgressToken>,
-}
+    /// A place among those who are answered.
+    fn slot(&self) -> Result<SemaphorePermit<'_>, ErrorData> {
+        self.slots.try_acquire().map_err(|_| {
+            let message = format!("{CALLS_MAX} calls are under way; try again");
+            ErrorData::internal_error(message, None)
+        })
+    }
 
-impl fmt::Debug for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").field("hears", &self.token.is_some()).finish_non_exhaustive()
+    /// One page of what other servers have.
+    async fn offers<T: DeserializeOwned>(
+        &self,
+        sort: Sort,
+        request: Option<PaginatedRequestParams>,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<(Vec<T>, Option<String>), ErrorData> {
+        let desk = self.desk(context)?;
+        let _slot = self.slot()?;
+        let mut all = desk.offers(sort).await.map_err(refused)?;
+        all.truncate(TOOLS_MAX);
+        let (page, next) = page(all, request)?;
+        // What is none is left out, as with tools.
+        let page = page.into_iter().filter_map(|one| serde_json::from_value(one).ok());
+        Ok((page.collect(), next))
+    }
+
+    /// What another server gave, with our own word beside it.
+    async fn fetch<T: DeserializeOwned>(
+        &self,
+        fetch: Fetch,
+        context: RequestContext<RoleServer>,
+    ) -> Result<Result<T, InputRequiredResult>, ErrorData> {
+        let desk = self.desk(&context)?;
+        let _slot = self.slot()?;
+        let line = self.line(context);
+        let told = match desk.fetch(fetch, &line).await.map_err(refused)? {
+            Answer::Told(told) => told,
+            Answer::Open(open) => return Ok(Err(opened(open))),
+            Answer::Asks(asking) => return Ok(Err(asked(asking).ok_or_else(not_passed)?)),
+            Answer::Refused(refusal) => return Err(refused(refusal)),
+        };
+        let mut passed = told.passed.filter(|one| one.to_string().len() <= PASSED_BYTES_MAX);
+        if let Some(result) = passed.as_mut().and_then(Value::as_object_mut) {
+            let beside = result.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
+            let theirs = beside.as_object().cloned().unwrap_or_default();
+            *beside = Value::Object(with_ours(theirs, &told.meta));
+        }
+        passed.and_then(|one| serde_json::from_value(one).ok()).map(Ok).ok_or_else(not_passed)
     }
 }
 
-impl Line {
-    /// Ends when the client does not want the answer any more.
-    pub async fn cancelled(&self) {
-        self.context.ct.cancelled().await;
-    }
+/// One page of a list, and where the next one begins.
+fn page<T>(
+    all: Vec<T>,
+    request: Option<PaginatedRequestParams>,
+) -> Result<(Vec<T>, Option<String>), ErrorData> {
+    let from =
+        match request.and_then(|request| request.cursor) {
+            None => 0,
+            Some(cursor) => cursor
+                .parse::<usize>()
+                .ok()
+                .filter(|from| (1..all.len()).contains(from))
+                .ok_or_else(|| ErrorData::invalid_params("no list gave this cursor", None))?,
+        };
+    let next = from.saturating_add(PAGE_TOOLS);
+    let next = (next < all.len()).then(|| next.to_string());
+    Ok((all.into_iter().skip(from).take(PAGE_TOOLS).collect(), next))
+}
 
-    /// Tells how far the call is, to a client that wants to hear it. `step` grows from one word to the next.
-    pub async fn tell(&self, step: u32, message: String) {
-        let Some(token) = self.token.clone() else { return };
-        let mut said = ProgressNotificationParam::new(token, f64::from(step));
-        said.message = Some(message);
-        // Who does not listen any more is told nothing.
-        drop(self.context.peer.notify_progress(said).await);
-    }
+fn not_passed() -> ErrorData {
+    ErrorData::internal_error("what came cannot be passed on", None)
 }
 
 impl ServerHandler for Wall {
     fn get_info(&self) -> ServerConfig {
-        let mut info = ServerConfig::new(ServerCapabilities::builder().enable_tools().build());
+        let tools = ServerCapabilities::builder().enable_tools();
+        let has = match self.about.has {
+            Has::Tools => tools.build(),
+            Has::Everything => tools
+                .enable_resources()
+                .enable_prompts()
+                .enable_completions()
+                .enable_logging()
+                .build(),
+        };
+        let mut info = ServerConfig::new(has);
         info.server_info = Implementation::new(&*self.about.name, &*self.about.version);
         info.instructions = Some(self.about.instructions.clone()).filter(|text| !text.is_empty());
         info
@@ -95,19 +190,137 @@ impl ServerHandler for Wall {
     ) -> Result<ListToolsResult, ErrorData> {
         let mut tools = self.desk(&context)?.tools().await.map_err(refused)?;
         tools.truncate(TOOLS_MAX);
-        let from = match request.and_then(|request| request.cursor) {
-            None => 0,
-            Some(cursor) => cursor
-                .parse::<usize>()
-                .ok()
-                .filter(|from| (1..tools.len()).contains(from))
-                .ok_or_else(|| ErrorData::invalid_params("no list gave this cursor", None))?,
-        };
-        let page = tools.iter().skip(from).take(PAGE_TOOLS).filter_map(described).collect();
-        let mut result = ListToolsResult::with_all_items(page);
-        let next = from.saturating_add(PAGE_TOOLS);
-        result.next_cursor = (next < tools.len()).then(|| next.to_string());
+        let (page, next) = page(tools, request)?;
+        let mut result =
+            ListToolsResult::with_all_items(page.iter().filter_map(described).collect())
+                .with_ttl_ms(0)
+                .with_cache_scope(CacheScope::Private);
+        result.next_cursor = next;
         Ok(result)
+    }
+
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let (page, next) = self.offers(Sort::Resource, request, &context).await?;
+        let result = ListResourcesResult::with_all_items(page).with_ttl_ms(0);
+        let mut result = result.with_cache_scope(CacheScope::Private);
+        result.next_cursor = next;
+        Ok(result)
+    }
+
+    async fn list_resource_templates(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let (page, next) = self.offers(Sort::Template, request, &context).await?;
+        let result = ListResourceTemplatesResult::with_all_items(page).with_ttl_ms(0);
+        let mut result = result.with_cache_scope(CacheScope::Private);
+        result.next_cursor = next;
+        Ok(result)
+    }
+
+    async fn list_prompts(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        let (page, next) = self.offers(Sort::Prompt, request, &context).await?;
+        let result = ListPromptsResult::with_all_items(page).with_ttl_ms(0);
+        let mut result = result.with_cache_scope(CacheScope::Private);
+        result.next_cursor = next;
+        Ok(result)
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let fetch = Fetch {
+            sort: Sort::Resource,
+            name: request.uri,
+            arguments: Map::new(),
+            state: request.request_state,
+            answers: request.input_responses,
+        };
+        let mut read: ReadResourceResult = match self.fetch(fetch, context).await? {
+            Ok(read) => read,
+            Err(asked) => return Ok(ReadResourceResponse::InputRequired(asked)),
+        };
+        read.result_type = Some(ResultType::COMPLETE);
+        // What nobody says may be kept is asked for again.
+        read.ttl_ms.get_or_insert(0);
+        read.cache_scope.get_or_insert(CacheScope::Private);
+        Ok(read.into())
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let arguments = request.arguments.unwrap_or_default();
+        let fetch = Fetch {
+            sort: Sort::Prompt,
+            name: request.name,
+            arguments,
+            state: request.request_state,
+            answers: request.input_responses,
+        };
+        let mut got: GetPromptResult = match self.fetch(fetch, context).await? {
+            Ok(got) => got,
+            Err(asked) => return Ok(GetPromptResponse::InputRequired(asked)),
+        };
+        got.result_type = Some(ResultType::COMPLETE);
+        Ok(got.into())
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let desk = self.desk(&context)?;
+        let _slot = self.slot()?;
+        let params = serde_json::to_value(&request).map_err(|_| not_passed())?;
+        let found = desk.complete(params).await.map_err(refused)?;
+        let mut found: CompleteResult = serde_json::from_value(found).map_err(|_| not_passed())?;
+        found.result_type = Some(ResultType::COMPLETE);
+        Ok(found)
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let (desk, _slot) = (self.desk(&context)?, self.slot()?);
+        self.watch.begin(request.uri, (desk, context.peer.clone())).await.map_err(refused)
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.watch.end(&request.uri);
+        Ok(())
+    }
+
+    async fn set_level(
+        &self,
+        request: SetLevelRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if self.about.has == Has::Tools {
+            return Err(ErrorData::method_not_found::<SetLevelRequestMethod>());
+        }
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = Some(request.level);
+        Ok(())
     }
 
     async fn call_tool(
@@ -116,33 +329,39 @@ impl ServerHandler for Wall {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let desk = self.desk(&context)?;
-        let Ok(_slot) = self.slots.try_acquire() else {
-            let message = format!("{CALLS_MAX} calls are under way; try again");
-            return Err(ErrorData::internal_error(message, None));
-        };
+        let _slot = self.slot()?;
         let asks = asks(&context);
         let call = Call {
             name: request.name.into_owned(),
             arguments: request.arguments.unwrap_or_default(),
             state: request.request_state,
+            answers: request.input_responses,
             asks,
         };
-        let token = context.meta.get_progress_token();
-        let line = Line { context, token };
+        let line = self.line(context);
         match desk.call(call, &line).await.map_err(refused)? {
             Answer::Told(told) => Ok(answered(told).into()),
             Answer::Open(open) => Ok(opened(open).into()),
+            Answer::Asks(asking) => Ok(asked(asking).ok_or_else(not_passed)?.into()),
+            Answer::Refused(refusal) => Err(refused(refusal)),
         }
     }
 }
 
+/// The header that names a session.
+pub(super) const SESSION: &str = "mcp-session-id";
+
+/// Whether the client is of the generation that repeats its calls.
+fn repeats(context: &RequestContext<RoleServer>) -> bool {
+    let version = context.protocol_version();
+    version.is_some_and(|v| v.as_str() >= ProtocolVersion::V_2026_07_28.as_str())
+}
+
 /// Only a client that repeats its calls, and said that it opens addresses, is sent to one.
 fn asks(context: &RequestContext<RoleServer>) -> Asks {
-    let version = context.protocol_version();
-    let repeats = version.is_some_and(|v| v.as_str() >= ProtocolVersion::V_2026_07_28.as_str());
     let can = context.client_capabilities().and_then(|can| can.elicitation);
     let opens = can.is_some_and(|elicitation| elicitation.url.is_some());
-    if repeats && opens { Asks::ByUrl } else { Asks::No }
+    if repeats(context) && opens { Asks::ByUrl } else { Asks::No }
 }
 
 /// A tool in the library's words; none where another server's definition is none.
@@ -179,11 +398,15 @@ fn passed_on(passed: &Value, meta: &Map<String, Value>) -> Option<CallToolResult
     }
     let mut result: CallToolResult = serde_json::from_value(passed.clone()).ok()?;
     result.result_type = Some(ResultType::COMPLETE);
-    let mut all = result.meta.take().map(|meta| meta.0).unwrap_or_default();
-    all.retain(|name, _| !name.starts_with(OURS));
-    all.extend(meta.clone());
-    result.meta = meta_of(all);
+    let theirs = result.meta.take().map(|meta| meta.0).unwrap_or_default();
+    result.meta = meta_of(with_ours(theirs, meta));
     Some(result)
+}
+
+fn with_ours(mut theirs: Map<String, Value>, ours: &Map<String, Value>) -> Map<String, Value> {
+    theirs.retain(|name, _| !name.starts_with(OURS));
+    theirs.extend(ours.clone());
+    theirs
 }
 
 fn answered(told: Told) -> CallToolResult {
@@ -227,13 +450,30 @@ fn opened(open: Open) -> InputRequiredResult {
     }
 }
 
+/// What a client is asked; none where a server asked for what there is no question for.
+fn asked(asking: Asking) -> Option<InputRequiredResult> {
+    let one = |Asked { key, method, params }: Asked| {
+        let request = json!({"method": method, "params": params});
+        Some((key, serde_json::from_value::<InputRequest>(request).ok()?))
+    };
+    let asked = asking.asked.into_iter().map(one).collect::<Option<_>>()?;
+    let result = InputRequiredResult::new(Some(asked), Some(asking.state));
+    Some(match meta_of(asking.meta) {
+        Some(meta) => result.with_meta(meta),
+        None => result,
+    })
+}
+
 fn meta_of(meta: Map<String, Value>) -> Option<MetaObject> {
     (!meta.is_empty()).then_some(MetaObject(meta))
 }
 
 fn refused(refusal: Refusal) -> ErrorData {
+    let data = Some(refusal.data).filter(|data| !data.is_null());
     match refusal.kind {
-        Refused::Request => ErrorData::invalid_params(refusal.message, None),
-        Refused::Here => ErrorData::internal_error(refusal.message, None),
+        Refused::Request => ErrorData::invalid_params(refusal.message, data),
+        Refused::Resource => ErrorData::resource_not_found(refusal.message, data),
+        Refused::Here => ErrorData::internal_error(refusal.message, data),
+        Refused::There(code) => ErrorData::new(ErrorCode(code), refusal.message, data),
     }
 }

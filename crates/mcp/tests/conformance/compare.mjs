@@ -124,9 +124,9 @@ async function questions(line) {
 }
 
 /** How many answers were equal and how many were not. */
-export async function compare(direct, other) {
+export async function compare(direct, other, revisions = [SESSIONS, STATELESS]) {
   let [equal, different] = [0, 0];
-  for (const revision of [SESSIONS, STATELESS]) {
+  for (const revision of revisions) {
     const lines = [new Line(direct, revision), new Line(other, revision)];
     for (const line of lines) await line.open();
     for (const [method, params] of await questions(lines[0])) {
@@ -140,6 +140,6 @@ export async function compare(direct, other) {
       console.log(`  ${revision} ${method} ${params.name ?? params.uri ?? ''}\n    direct ${said[0]}\n    other  ${said[1]}`);
     }
   }
-  console.log(`\ncompared in both revisions: ${equal} answers are equal, ${different} are not`);
+  console.log(`\ncompared in ${revisions.join(' and ')}: ${equal} answers are equal, ${different} are not`);
   return [equal, different];
 }

@@ -15,7 +15,10 @@ const kept = process.env.CONFORMANCE_KEPT;
 const programs = process.env.CONFORMANCE_PROGRAMS;
 const suite = join(kept, 'node_modules/@modelcontextprotocol/conformance');
 const fixture = join(programs, 'mcp-conformance-server');
+const front = `node ${join(here, 'front.mjs')} ${process.env.CONFORMANCE_HARNESS} ${fixture} SPEAKS`;
 const REVISIONS = ['2025-11-25', '2026-07-28'];
+
+const speaks = (revision) => (revision === REVISIONS[0] ? 'sessions' : 'stateless');
 
 // Measures how long a client waits: it means something only while nothing else runs.
 const ALONE = ['sse-retry'];
@@ -77,7 +80,9 @@ function counted(folder, names, { prefix = '', leftOut = [] } = {}) {
 /** Starts a server that prints its address on its first line. */
 async function started(command) {
   const child = spawn('sh', ['-c', `exec ${command}`], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [line] = await once(createInterface({ input: child.stdout }), 'line');
+  const ended = once(child, 'exit').then(() => { throw new Error(`it ended before it said where it is: ${command}`); });
+  const [line] = await Promise.race([once(createInterface({ input: child.stdout }), 'line'), ended]);
+  ended.catch(() => {});
   return [line.trim(), child];
 }
 
@@ -85,7 +90,7 @@ async function servers(leg, { url, command }) {
   const told = {};
   for (const revision of REVISIONS) {
     // A server of its own for each: what one revision changed is nothing to the other.
-    const [address, child] = url ? [url] : await started(command);
+    const [address, child] = url ? [url] : await started(command.replaceAll('SPEAKS', speaks(revision)));
     const folder = join(kept, 'out', `${leg}-${revision}`);
     await run(['server', '--url', address, '--requirements', revision, '-o', folder]);
     child?.kill();
@@ -142,7 +147,7 @@ const option = (name) => {
 async function main() {
   if (process.argv.includes('--compare')) {
     const at = process.argv.indexOf('--compare');
-    return compare(process.argv[at + 1], process.argv[at + 2]);
+    return compare(process.argv[at + 1], process.argv[at + 2], option('--revision')?.split(','));
   }
   rmSync(join(kept, 'out'), { recursive: true, force: true });
   const leg = option('--leg');
@@ -152,13 +157,20 @@ async function main() {
   }
   const told = await servers('server', { command: `${fixture} --http` });
   Object.assign(told, await clients());
-  // What the comparison of a proxy with what is behind it rests on: the same server twice is the same.
-  const [[one, first], [other, second]] = [await started(`${fixture} --http`), await started(`${fixture} --http`)];
-  const same = await compare(one, other);
-  first.kill();
-  second.kill();
+  Object.assign(told, await servers('proxy', { command: front }));
   const [passed, failed] = judged(told);
-  return [passed + same[0], failed + same[1]];
+  // The same server twice is the same, and so is one behind the proxy.
+  let sums = [passed, failed];
+  const twice = async (command, revisions) => {
+    const [[one, first], [other, second]] = [await started(`${fixture} --http`), await started(command)];
+    const same = await compare(one, other, revisions);
+    first.kill();
+    second.kill();
+    sums = [sums[0] + same[0], sums[1] + same[1]];
+  };
+  await twice(`${fixture} --http`, REVISIONS);
+  for (const revision of REVISIONS) await twice(front.replace('SPEAKS', speaks(revision)), [revision]);
+  return sums;
 }
 
 const [passed, failed] = await main();

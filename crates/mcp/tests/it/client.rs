@@ -81,7 +81,7 @@ async fn everything_a_server_offers_is_there_in_both_generations() {
         assert_eq!(failed.text(), "no room");
         assert_eq!(client.resources().await.unwrap().len(), 7);
         assert_eq!(client.templates().await.unwrap()[0].uri, "note://{n}");
-        let read = client.read("note://3").await.unwrap();
+        let read = client.read("note://3").await.unwrap().contents;
         assert_eq!(read[0]["text"], "this is note://3");
         let prompts = client.prompts().await.unwrap();
         assert_eq!(prompts[0].arguments, [("who".to_owned(), true)]);

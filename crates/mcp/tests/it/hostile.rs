@@ -127,7 +127,7 @@ async fn an_error_of_the_protocol_is_told_as_it_is() {
     let error = client.call("nothing_like_it", Map::new()).await.unwrap_err();
     assert_eq!(
         error,
-        Error::Answer { code: -32602, message: "no tool nothing_like_it".to_owned() }
+        Error::Answer { code: -32602, message: "no tool nothing_like_it".to_owned(), data: None }
     );
 }
 

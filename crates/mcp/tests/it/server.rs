@@ -71,7 +71,11 @@ impl Desk for Shop {
                 ("asks", Asks::No, None) => Ok(told("pending", Ended::Well)),
                 ("fails", ..) => Ok(told("it went wrong", Ended::Wrong)),
                 ("large", ..) => Ok(told(&"x".repeat(2 * 1024 * 1024), Ended::Well)),
-                _ => Err(Refusal { kind: Refused::Request, message: "no such tool".to_owned() }),
+                _ => Err(Refusal {
+                    kind: Refused::Request,
+                    message: "no such tool".to_owned(),
+                    data: Value::Null,
+                }),
             }
         })
     }
@@ -112,8 +116,12 @@ async fn meet(
     generation: ClientLifecycleMode,
 ) -> RunningService<RoleClient, Opens> {
     let (ours, theirs) = tokio::io::duplex(4 * LINE_BYTES_MAX);
-    let about =
-        About { name: "shop".to_owned(), version: "1".to_owned(), instructions: "Ask.".to_owned() };
+    let about = About {
+        name: "shop".to_owned(),
+        version: "1".to_owned(),
+        instructions: "Ask.".to_owned(),
+        ..About::default()
+    };
     let desk: Arc<dyn Desk> = Arc::clone(shop) as _;
     tokio::spawn(async move { serve(about, desk, tokio::io::split(ours)).await });
     client.serve_with_lifecycle(theirs, generation).await.unwrap()
@@ -181,8 +189,7 @@ async fn a_client_is_sent_to_a_page_only_where_it_can_open_one() {
 /// A server of pipes, and both ends of its pipe.
 fn raw() -> (impl AsyncBufReadExt + Unpin, impl AsyncWriteExt + Unpin) {
     let (ours, theirs) = tokio::io::duplex(4 * LINE_BYTES_MAX);
-    let about =
-        About { name: "shop".to_owned(), version: "1".to_owned(), instructions: String::new() };
+    let about = About { name: "shop".to_owned(), version: "1".to_owned(), ..About::default() };
     let desk: Arc<dyn Desk> = Arc::new(Shop::default());
     tokio::spawn(async move { serve(about, desk, tokio::io::split(ours)).await });
     let (from, to) = tokio::io::split(theirs);

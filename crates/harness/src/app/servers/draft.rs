@@ -11,7 +11,7 @@ use openapi::{
     name::{name_of, take_free},
     write::{self, Node},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Wanted, profile::Known};
 use crate::app::{config::mcp::ProxyMode, imports, problem::Problem, value::counted};
@@ -33,6 +33,9 @@ const WRITES: &str = "taken to write what nobody can take back: say `effect: rea
 const KNOWN: &str =
     "classified by the profile: read whether it is true of this version of the server";
 
+/// What is said of what the protocol has for reading.
+const READS: &str = "taken to read, because that is what the protocol has it for: say otherwise if this server does more";
+
 /// What is said of those whose server claims more.
 const CLAIMS: &str = "its server claims that it only reads, which is a hint: say `effect: read` if you know that it is so";
 
@@ -51,6 +54,8 @@ pub(super) struct Drafted {
     clearance: &'static str,
     /// Operations that a profile classified.
     known: Vec<String>,
+    /// How many operations are no tools.
+    beside_tools: usize,
 }
 
 impl Drafted {
@@ -83,14 +88,21 @@ impl Drafted {
 
     /// What somebody should know who has just had a proxy put in front of it.
     pub(super) fn first_words(&self, config: &Path, mode: ProxyMode) -> Vec<String> {
-        let (all, known) = (self.operations.len(), self.known.len());
+        let tools = self.operations.len().saturating_sub(self.beside_tools);
+        let known = self.known.len();
         let mut told = vec![
             format!("made a project for {}: {}", self.title, config.display()),
             format!(
                 "{}, {known} of them classified by a profile; every other one is taken to write what nobody can take back",
-                counted(all, "tool")
+                counted(tools, "tool")
             ),
         ];
+        if self.beside_tools > 0 {
+            told.push(format!(
+                "{} beside: its resources and prompts, which are taken to read",
+                counted(self.beside_tools, "operation")
+            ));
+        }
         told.push(match mode.lets_pass() {
             true => format!("mode {}: every call passes, and what policy would have said is recorded", mode.word()),
             false => "mode enforce: reads pass, and a person is asked about everything else; --listen serves the page for that"
@@ -134,6 +146,7 @@ pub(super) fn draft(
         is_egress: false,
         clearance: if wanted.passed_on { "internal" } else { "public" },
         known: Vec::new(),
+        beside_tools: 0,
     };
     drafted.decide(
         "where it is and what it may reach: put what is shown below into harness.toml, unless it is there",
@@ -173,16 +186,63 @@ pub(super) fn draft(
                 .push(imports::DraftLeftOut { place: suspect::shown(&tool.name), why }),
         }
     }
+    if wanted.passed_on {
+        for (name, node) in beside_tools(listing).into_iter().take(OPERATIONS_MAX - entries.len()) {
+            let own = take_free(&name, &mut taken);
+            drafted.decide(READS, &format!("{}.{own}", drafted.connector));
+            drafted.beside_tools += 1;
+            drafted.operations.push(own.clone());
+            entries.push((own, node));
+        }
+    }
     if entries.is_empty() {
         return Err(Problem::usage(
             "nothing-offered",
-            "the server offers no tool that can be called",
+            "the server offers nothing that can be called",
         )
         .at(wanted.name.clone())
         .next("look at the server itself; some offer tools only once they are configured"));
     }
     drafted.text = file(&drafted, entries);
     Ok(drafted)
+}
+
+/// What a server has beside tools, as operations that read: whatever it lists for that, and each of its prompts.
+fn beside_tools(listing: &Listing) -> Vec<(String, Node)> {
+    let read = |summary: String, (input, output): (Value, Value), request: &[(&str, &str)]| {
+        let request = request.iter().map(|(key, text)| ((*key).to_owned(), Node::text(*text)));
+        let entries = [
+            ("effect", Node::text("read")),
+            ("summary", Node::text(summary)),
+            ("input", Node::schema(&input)),
+            ("output", Node::schema(&output)),
+            ("request", Node::Map(request.collect())),
+        ];
+        Node::Map(entries.into_iter().map(|(key, node)| (key.to_owned(), node)).collect())
+    };
+    let holds = |field: &str| json!({"type": "object", "required": [field], "properties": { field: {"type": "array"} }});
+    let mut all = Vec::new();
+    if listing.server.offers.contains(&"resources") {
+        let input = json!({"type": "object", "required": ["uri"], "properties": {"uri": {"type": "string"}}});
+        let request = [("do", "read"), ("uri", "/uri"), ("answer", "whole")];
+        let node = read("Read {/uri}".to_owned(), (input, holds("contents")), &request);
+        all.push(("read_resource".to_owned(), node));
+    }
+    for prompt in &listing.prompts {
+        let fields: Map<String, Value> = prompt
+            .arguments
+            .iter()
+            .map(|(name, _)| (name.clone(), json!({"type": "string"})))
+            .collect();
+        let needed: Vec<&String> =
+            prompt.arguments.iter().filter(|(_, needed)| *needed).map(|(name, _)| name).collect();
+        let input = json!({"type": "object", "required": needed, "properties": fields});
+        let request = [("do", "prompt"), ("prompt", prompt.name.as_str()), ("answer", "whole")];
+        let shown = suspect::shown(&prompt.name).replace('{', "(").replace('}', ")");
+        let node = read(format!("Fill the prompt {shown}"), (input, holds("messages")), &request);
+        all.push((format!("prompt_{}", name_of(&prompt.name)), node));
+    }
+    all
 }
 
 /// What a person should know of one tool.

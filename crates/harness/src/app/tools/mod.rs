@@ -1,15 +1,18 @@
 //! Tools for agents that are not ours: intents, agents of packs and chosen operations, called one by one. A call is a
 //! run on the path that every run takes; who calls may learn of it, wait for it and let go of it, and nobody else.
 
+mod accepted;
+pub mod changes;
+pub(in crate::app) mod ends;
 mod held;
 pub mod learn;
 mod offer;
 pub mod proxy;
 mod would;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use connect::mcp::FAILED_AS;
+use connect::mcp::{FAILED_AS, REFUSED_AS};
 use kernel::{
     Digest, event::Body, exception::Need, id::RunId, input::Input, label::Trust, port::Blobs,
     run::Run,
@@ -29,6 +32,7 @@ use super::{
     runs::{self, NamedRun, RunDetail, rfc3339},
     shelf::Shelved,
 };
+use ends::{ToolQuestion, ToolSaid};
 pub(super) use held::About;
 use offer::{Offer, What};
 pub use would::Would;
@@ -208,6 +212,15 @@ pub struct ToolCall {
     /// What policy thinks of a call that the proxy made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Would>,
+    /// The error of the protocol that the server behind us answered with, as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Value>,
+    /// What its server asks of whoever makes the call, before it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<ToolQuestion>,
+    /// What its server said meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<ToolSaid>,
     /// Whether the tool promises a structured answer, so that nothing else may stand in its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promises: bool,
@@ -249,6 +262,7 @@ async fn stands(
 ) -> Result<ToolCall, Problem> {
     let mut seen = watched(app, caller, run, waits).await?;
     if seen.state.is_told() {
+        app.ends.end(&(caller.tenant().clone(), run.clone()));
         app.tool_told(caller, run, Some(about)).await?;
     } else {
         app.tool_runs(caller, run, about).await?;
@@ -267,9 +281,40 @@ pub async fn wait(app: &App, caller: &Caller, request: WaitTool) -> Result<ToolC
     let through = if request.through_asks { Through::Asks } else { Through::NoAsk };
     let seen = watched(app, caller, &run, (request.wait_ms, through)).await?;
     if seen.state.is_told() {
+        app.ends.end(&(caller.tenant().clone(), run.clone()));
         app.tool_told(caller, &run, None).await?;
     }
     Ok(seen)
+}
+
+/// What is said to what a server asks in the middle of a call.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerTool {
+    /// The run of the call.
+    pub run: String,
+    /// The question, by its id.
+    pub question: String,
+    /// The results that it is answered with, by the keys of its parts, in the words of the protocol; absent = nobody
+    /// answers.
+    #[serde(default)]
+    pub answers: Option<BTreeMap<String, Value>>,
+}
+
+/// Answers what a server asks in the middle of a call. Whatever is said is the client's word and goes to the server alone.
+///
+/// # Errors
+/// When there is no such call of this caller, or parts of the question are left out.
+pub async fn answer(app: &App, caller: &Caller, request: AnswerTool) -> Result<ToolCall, Problem> {
+    let run: RunId = parse_id(&request.run)?;
+    check_whose(app, caller, &run).await?;
+    // One that is not asked any more needs no answer.
+    let _was_asked = app.ends.answer(
+        &(caller.tenant().clone(), run.clone()),
+        &request.question,
+        request.answers,
+    );
+    look(app, caller, &run).await
 }
 
 /// Lets go of a call: it is cancelled if nothing of it was handed out, and else goes on.
@@ -421,11 +466,13 @@ async fn watched(
     let wait_ms = wait_ms.unwrap_or(0).min(WAIT_MAX_MS);
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let mut changed = app.feed.watch();
+    let (mut told, end) = (app.ends.watch(), (caller.tenant().clone(), run.clone()));
     loop {
         // Counted before it is looked at: what happens in between has to wake whoever waits.
         let events = runs::entry_of(app, caller, run).await?.next_seq;
         let seen = look(app, caller, run).await?;
         let goes_on = match seen.state {
+            _ if seen.question.is_some() || !seen.said.is_empty() => false,
             ToolState::Running | ToolState::Held => true,
             ToolState::PendingApproval => through == Through::Asks,
             _ => false,
@@ -436,10 +483,12 @@ async fn watched(
         loop {
             tokio::select! {
                 _ = changed.changed() => {}
+                _ = told.changed() => {}
                 () = tokio::time::sleep_until(until) => break,
             }
-            // Every run of the store rings this bell.
-            if runs::entry_of(app, caller, run).await?.next_seq != events {
+            // Every run of the store rings these bells.
+            if app.ends.has_some(&end) || runs::entry_of(app, caller, run).await?.next_seq != events
+            {
                 break;
             }
         }
@@ -461,8 +510,13 @@ async fn look(app: &App, caller: &Caller, id: &RunId) -> Result<ToolCall, Proble
         true => passed(app, caller, (&detail, state)).await?,
         false => None,
     };
+    let refused = is_passed.then(|| kept(&detail, REFUSED_AS)).flatten();
+    let (question, said) = app.ends.take(&(caller.tenant().clone(), id.clone()));
     Ok(ToolCall {
         passed,
+        refused: refused.filter(|_| state == ToolState::Failed),
+        question,
+        said,
         verdict: is_passed.then(|| would::recorded(&records)).flatten(),
         run: id.to_string(),
         state,
@@ -484,8 +538,7 @@ async fn passed(
     (detail, state): (&RunDetail, ToolState),
 ) -> Result<Option<Value>, Problem> {
     if state != ToolState::Done {
-        let mut samples = detail.troubles.iter().rev().filter_map(|one| one.sample.as_ref());
-        return Ok(samples.find_map(|sample| sample.get(FAILED_AS).cloned()));
+        return Ok(kept(detail, FAILED_AS));
     }
     let Some(output) = &detail.output else { return Ok(None) };
     let Some(blob) = output.get("$blob").and_then(Value::as_str) else {
@@ -494,6 +547,12 @@ async fn passed(
     let digest: Digest = parse_id(blob)?;
     let bytes = Blobs::get(&*app.store, caller.tenant().clone(), digest).await?;
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// What is kept of a call that failed.
+fn kept(detail: &RunDetail, part: &str) -> Option<Value> {
+    let mut samples = detail.troubles.iter().rev().filter_map(|one| one.sample.as_ref());
+    samples.find_map(|sample| sample.get(part).cloned())
 }
 
 fn state_of(detail: &RunDetail, run: &Run) -> ToolState {

@@ -2,19 +2,13 @@
 //! called as runs like everything else. What a server may be asked for stands in a pack's file; what it says now is held
 //! against that before anything is shown or called.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use ::mcp::client::Tool;
-use connect::{System, mcp::definition_digest};
-use futures_util::future::join_all;
+use connect::mcp::Listed;
 use kernel::{
     exception::Class,
     id::{OperationId, RunId},
     label::{Confidentiality, Label, LabelMap, Trust},
-    plan::Asks,
     playbook::{Recovery, Step, Work},
     port::Validate as _,
 };
@@ -24,12 +18,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    About, Through, ToolCall, check_whose, offer,
+    About, Through, ToolCall,
+    accepted::{self, Accepted},
+    check_whose,
+    ends::ToolHears,
+    offer,
     would::{self, Would},
 };
 use crate::app::{
     App, Caller,
-    config::mcp::{Face, ProxyMode, Servers},
+    config::mcp::{Face, ProxyMode},
     intents::{self, Chosen, Submit},
     parse_id,
     problem::{Kind, Problem},
@@ -53,10 +51,47 @@ pub(in crate::app) const WAIT: &str = "harness_wait";
 /// Longest name of a session, in characters.
 const SESSION_MAX_CHARS: usize = 200;
 
-/// Which servers are meant.
+/// What is meant of a server behind us.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Offered {
+    /// Tools.
+    #[default]
+    Tool,
+    /// What can be read.
+    Resource,
+    /// Templates of addresses of what can be read.
+    Template,
+    /// Prompts.
+    Prompt,
+}
+
+impl Offered {
+    /// As what it was accepted: one operation reads everything.
+    pub(super) fn accepted_as(self) -> Self {
+        if self == Self::Template { Self::Resource } else { self }
+    }
+
+    /// What a server is asked for.
+    pub(super) fn listed(self) -> Listed {
+        match self {
+            Self::Tool => Listed::Tools,
+            Self::Resource => Listed::Resources,
+            Self::Template => Listed::Templates,
+            Self::Prompt => Listed::Prompts,
+        }
+    }
+}
+
+/// What of which servers is meant.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListProxied {
+    /// Tools, resources, templates or prompts.
+    #[serde(default)]
+    pub what: Offered,
     /// Connectors; absent = every one that is passed on.
     #[serde(default)]
     pub servers: Vec<String>,
@@ -73,16 +108,16 @@ pub struct ProxiedList {
     pub silent: Vec<SilentServer>,
 }
 
-/// A tool of a server behind us.
+/// A tool of a server behind us, or something else that it has.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ProxiedTool {
-    /// What it is called by: its own name, or `server__name` where two servers have that name.
+    /// What it is called by: its own name, or `server__name` where two servers have that name; of a resource its address.
     pub name: String,
     /// The connector.
     pub server: String,
     /// The operation it is here.
     pub operation: String,
-    /// As its server describes it, and as somebody accepted it.
+    /// As its server describes it; a tool as somebody accepted it, too.
     pub definition: Value,
 }
 
@@ -99,9 +134,12 @@ pub struct SilentServer {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CallProxied {
-    /// The tool, by its name in the list.
+    /// The tool or the prompt by its name in the list, or the address of what is read.
     pub tool: String,
-    /// Its arguments.
+    /// A tool, a resource or a prompt.
+    #[serde(default)]
+    pub what: Offered,
+    /// Its arguments; nothing for what is read.
     #[serde(default)]
     pub arguments: Value,
     /// The same servers as in the list that the name is from.
@@ -110,22 +148,15 @@ pub struct CallProxied {
     /// Which session of the caller's it belongs to: the same call in another is another.
     #[serde(default)]
     pub session: String,
+    /// What the caller can be asked in the middle of the call; absent = it can be told nothing either.
+    #[serde(default)]
+    pub hears: Option<ToolHears>,
     /// The `resume` of an earlier answer to the same call; absent = the call under way, or a new one.
     #[serde(default)]
     pub state: Option<String>,
     /// How long to wait for its end, or until a person is asked, in ms: 0 when nothing is said, at most 45,000.
     #[serde(default)]
     pub wait_ms: Option<u64>,
-}
-
-/// A tool that was accepted, and where it stands.
-#[derive(Clone)]
-struct Accepted {
-    id: OperationId,
-    tool: String,
-    digest: String,
-    system: String,
-    shelved: Arc<Shelved>,
 }
 
 /// Whether a run of this intent is a call that the proxy made.
@@ -138,7 +169,7 @@ pub(super) fn is_one(intent: &str) -> bool {
 /// # Errors
 /// When no tool of any server that is meant was accepted.
 pub fn check(app: &App) -> Result<(), Problem> {
-    if app.config.mcp.face != Face::Proxy || !accepted(app, &[])?.is_empty() {
+    if app.config.mcp.face != Face::Proxy || !accepted::accepted(app, &[])?.is_empty() {
         return Ok(());
     }
     let detail = "no pack here has an operation of a server that is to be passed on";
@@ -158,36 +189,7 @@ pub async fn list(
     request: ListProxied,
 ) -> Result<ProxiedList, Problem> {
     let mode = app.config.mcp.proxy_mode;
-    let mut named = accepted(app, &request.servers)?;
-    named.retain(|_, one| one.is_for(app, caller));
-    let systems: BTreeSet<&str> = named.values().map(|one| one.system.as_str()).collect();
-    let asked = systems.iter().map(|system| async move {
-        (*system, app.connectors.tools_of(caller.tenant(), system).await)
-    });
-    let mut now: BTreeMap<&str, Vec<Tool>> = BTreeMap::new();
-    let mut silent = Vec::new();
-    for (system, tools) in join_all(asked).await {
-        match tools {
-            Ok(tools) => drop(now.insert(system, tools)),
-            Err(failure) => silent
-                .push(SilentServer { server: system.to_owned(), why: failure.message.clone() }),
-        }
-    }
-    let mut items = Vec::new();
-    for (name, one) in &named {
-        let tools = now.get(one.system.as_str()).map(Vec::as_slice).unwrap_or_default();
-        if is_denied(one) && !mode.lets_pass() {
-            continue;
-        }
-        if let Some(definition) = one.as_it_is(tools) {
-            items.push(ProxiedTool {
-                name: name.clone(),
-                server: one.id.connector().to_owned(),
-                operation: one.id.to_string(),
-                definition,
-            });
-        }
-    }
+    let (items, silent) = accepted::listed(app, caller, (request.what, &request.servers)).await?;
     Ok(ProxiedList { mode, items, silent })
 }
 
@@ -202,11 +204,12 @@ pub async fn call(app: &App, caller: &Caller, request: CallProxied) -> Result<To
         let detail = format!("a session is named in at most {SESSION_MAX_CHARS} characters");
         return Err(Problem::usage("session-name", detail).next("name it by a shorter id"));
     }
-    let one = accepted(app, &request.servers)?.remove(&request.tool).ok_or_else(|| {
-        let shown: String = request.tool.chars().take(64).collect();
-        Problem::new(Kind::NotFound, "tool-not-found", format!("there is no tool `{shown}`"))
-            .next("the list of tools has all of them")
-    })?;
+    let meant = (request.what, &*request.tool, &*request.servers);
+    let one = accepted::found(app, caller, meant).await?;
+    let arguments = match one.sort {
+        Offered::Resource => json!({ "uri": request.tool }),
+        _ => arguments,
+    };
     if !one.is_for(app, caller) {
         let detail =
             format!("the secrets of `{}` are not those of {}", one.system, caller.acts_for().id);
@@ -223,18 +226,78 @@ pub async fn call(app: &App, caller: &Caller, request: CallProxied) -> Result<To
             check_whose(app, caller, &run).await?;
             run
         }
-        None => begun(app, caller, (&one, arguments), &about).await?,
+        None => begun(app, caller, (&one, arguments, request.hears), &about).await?,
     };
     let waits = (request.wait_ms, Through::NoAsk);
     let seen = super::stands(app, caller, (&run, &about), waits).await?;
     Ok(ToolCall { promises: one.promises(), ..seen })
 }
 
+/// What is to be completed, in the protocol's own words.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteProxied {
+    /// `ref`, `argument` and `context` of `completion/complete`.
+    pub params: Value,
+    /// The same servers as in the list that the name is from.
+    #[serde(default)]
+    pub servers: Vec<String>,
+}
+
+/// How an argument may go on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ProxiedCompletion {
+    /// The result of `completion/complete`.
+    pub result: Value,
+}
+
+/// Asks a server behind us how an argument of a prompt, or a place of a template, may go on. It is a look, and no run: of
+/// what policy denies whatever the evidence, nothing is asked.
+///
+/// # Errors
+/// When there is no such prompt or template, or its server gave no sound answer.
+pub async fn complete(
+    app: &App,
+    caller: &Caller,
+    request: CompleteProxied,
+) -> Result<ProxiedCompletion, Problem> {
+    let CompleteProxied { mut params, servers } = request;
+    let name = |place: &str| at(&params, place).as_str().unwrap_or_default().to_owned();
+    let (what, name) = match name("/ref/type").as_str() {
+        "ref/prompt" => (Offered::Prompt, name("/ref/name")),
+        "ref/resource" => (Offered::Template, name("/ref/uri")),
+        _ => {
+            let detail = "`ref` is neither a prompt's nor a resource's";
+            return Err(Problem::usage("inputs-invalid", detail)
+                .next("send ref/prompt with a name, or ref/resource with an address"));
+        }
+    };
+    let (items, _) = accepted::listed(app, caller, (what, &servers)).await?;
+    let one = items.into_iter().find(|item| item.name == name);
+    let one = one.ok_or_else(|| accepted::none(what, &name))?;
+    // Where two servers have one of this name, it is called by another here.
+    if let Some(own) = at(&one.definition, "/name").as_str().filter(|_| what == Offered::Prompt)
+        && let Some(place) = params.pointer_mut("/ref/name")
+    {
+        *place = Value::String(own.to_owned());
+    }
+    let system = app.shelf.stock();
+    let system = system.everything().get(&parse_id(&one.operation)?);
+    let system = system.and_then(|entry| at(&entry.operation.binding, "/system").as_str());
+    let system = system.ok_or_else(|| accepted::none(what, &name))?;
+    let result = app.connectors.complete(caller.tenant(), system, params).await;
+    let result = result.map_err(|failure| {
+        Problem::new(Kind::TryAgain, "server-not-heard", failure.message)
+            .next("see to the server behind the proxy")
+    })?;
+    Ok(ProxiedCompletion { result })
+}
+
 /// The run of a call: the one under way, or a new one.
 async fn begun(
     app: &App,
     caller: &Caller,
-    (one, arguments): (&Accepted, Value),
+    (one, arguments, hears): (&Accepted, Value, Option<ToolHears>),
     about: &About,
 ) -> Result<RunId, Problem> {
     let key = app.tool_key(caller, about).await?;
@@ -245,10 +308,17 @@ async fn begun(
             return Ok(run);
         }
     }
-    let begun = begin(app, caller, (one, arguments), key.clone()).await;
+    let intent = if app.config.mcp.proxy_mode.lets_pass() { OBSERVED } else { PROXIED };
+    let run = RunId::of_intent(caller.tenant(), intent, &key);
+    let end = (caller.tenant().clone(), run.clone());
+    if let Some(hears) = hears {
+        // Before it begins: a server may ask at once.
+        app.ends.begin(end.clone(), hears.into());
+    }
+    let begun = begin(app, caller, (one, arguments), key).await;
     if begun.is_err() {
+        app.ends.end(&end);
         // What was refused has no run: the next try is another.
-        let run = RunId::of_intent(caller.tenant(), PROXIED, &key);
         app.tool_told(caller, &run, Some(about)).await?;
     }
     begun
@@ -266,7 +336,7 @@ async fn begin(
     if let Some(wrong) = one.shelved.schemas.violation(&operation.input, &arguments) {
         let detail = format!("the arguments do not fit: {} {}", wrong.at, wrong.problem);
         return Err(Problem::usage("inputs-invalid", detail)
-            .next("the list of tools has the schema of the arguments"));
+            .next("the list has the schema of the arguments"));
     }
     let mode = app.config.mcp.proxy_mode;
     let (chosen, inputs, labels) = match mode.lets_pass() {
@@ -336,119 +406,4 @@ fn chosen(
     pack.intents.insert(name.to_owned(), intent);
     pack.playbooks.insert(name.to_owned(), written);
     Ok(Chosen::of(Arc::new(Shelved { pack, ..shelved.again() }), name.to_owned()))
-}
-
-impl Accepted {
-    /// One operation of a pack, where it is a tool of a server.
-    fn of(shelved: &Arc<Shelved>, id: &OperationId) -> Option<Self> {
-        let binding = &shelved.catalogue.get(id)?.operation.binding;
-        let text = |place: &str| at(binding, place).as_str().map(str::to_owned);
-        if text("/kind")? != "mcp" || text("/do").is_some_and(|errand| errand != "call") {
-            return None;
-        }
-        Some(Self {
-            id: id.clone(),
-            tool: text("/tool")?,
-            digest: text("/definition")?,
-            system: text("/system")?,
-            shelved: Arc::clone(shelved),
-        })
-    }
-
-    /// Whether it promises a structured answer.
-    fn promises(&self) -> bool {
-        let entry = self.shelved.catalogue.get(&self.id);
-        let promised =
-            entry.map(|entry| at(&entry.operation.output, "/properties/structuredContent"));
-        promised.and_then(Value::as_object).is_some_and(|schema| !schema.is_empty())
-    }
-
-    /// Whether its server is reached with secrets that are this caller's to use.
-    fn is_for(&self, app: &App, caller: &Caller) -> bool {
-        let person = caller.acts_for().id.as_str();
-        let name = person.strip_prefix("person:").unwrap_or(person);
-        match app.config.systems.get(&self.system) {
-            Some(System::Mcp(system)) => system.is_for(name),
-            _ => false,
-        }
-    }
-
-    /// What its server says of it now, if that is what was accepted.
-    fn as_it_is(&self, tools: &[Tool]) -> Option<Value> {
-        let mut named = tools.iter().filter(|tool| tool.name == self.tool);
-        let tool = named.next().filter(|_| named.next().is_none())?;
-        let same = definition_digest(tool).is_ok_and(|digest| digest.to_string() == self.digest);
-        same.then(|| tool.definition())
-    }
-}
-
-fn is_denied(one: &Accepted) -> bool {
-    let Some(entry) = one.shelved.catalogue.get(&one.id) else { return true };
-    matches!(one.shelved.bundle.forecast(&entry.operation), Asks::Denied { .. })
-}
-
-/// Every tool that was accepted of the servers that are meant, by the name it is called by. Names come from what was
-/// accepted, not from what servers say: one that is silent or lies takes nobody's name.
-fn accepted(app: &App, servers: &[String]) -> Result<BTreeMap<String, Accepted>, Problem> {
-    let all = app.config.mcp.proxy.as_ref().ok_or_else(|| {
-        Problem::new(Kind::NotAllowed, "not-proxying", "no server is passed on here").next(
-            "name its connector under `proxy` of [mcp] in harness.toml, or run `harness mcp proxy`",
-        )
-    })?;
-    let meant = Servers::of(servers).unwrap_or(Servers::All);
-    let stock = app.shelf.stock();
-    let mut found: BTreeMap<OperationId, Accepted> = BTreeMap::new();
-    for shelved in stock.packs() {
-        for id in &shelved.pack.manifest.asks.operations {
-            let is_meant = all.has(id.connector()) && meant.has(id.connector());
-            let one = is_meant.then(|| Accepted::of(shelved, id)).flatten();
-            if let Some(one) = one {
-                found.entry(id.clone()).or_insert(one);
-            }
-        }
-    }
-    check_named(&found, (all, &meant))?;
-    Ok(by_name(found.into_values().collect()))
-}
-
-/// That every server somebody named is there.
-fn check_named(
-    found: &BTreeMap<OperationId, Accepted>,
-    (all, meant): (&Servers, &Servers),
-) -> Result<(), Problem> {
-    let known: BTreeSet<&str> = found.keys().map(OperationId::connector).collect();
-    for servers in [all, meant] {
-        let Servers::Named(names) = servers else { continue };
-        let Some(missing) = names.iter().find(|name| !known.contains(name.as_str())) else {
-            continue;
-        };
-        // What the operator names may be off for now; what a client names is what it wants.
-        if std::ptr::eq(servers, meant) {
-            let detail = format!("no server `{missing}` is passed on here");
-            return Err(Problem::new(Kind::NotFound, "no-such-server", detail).next(
-                "name a connector of kind mcp of a pack that takes work and asks for its operations",
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn by_name(all: Vec<Accepted>) -> BTreeMap<String, Accepted> {
-    let mut times: BTreeMap<&str, u32> = BTreeMap::from([(WAIT, 1)]);
-    for one in &all {
-        *times.entry(one.tool.as_str()).or_default() += 1;
-    }
-    let twice: BTreeSet<String> =
-        times.iter().filter(|(_, times)| **times > 1).map(|(name, _)| (*name).to_owned()).collect();
-    let mut named: BTreeMap<String, Option<Accepted>> = BTreeMap::new();
-    for one in all {
-        let name = match twice.contains(&one.tool) {
-            true => format!("{}__{}", one.id.connector(), one.tool),
-            false => one.tool.clone(),
-        };
-        // One that would still be two things is neither.
-        let is_free = !named.contains_key(&name);
-        named.insert(name, is_free.then_some(one));
-    }
-    named.into_iter().filter_map(|(name, one)| Some((name, one?))).collect()
 }

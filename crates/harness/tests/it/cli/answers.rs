@@ -176,7 +176,7 @@ fn sandboxes(office: &Office, schemas: &BTreeMap<String, Value>) -> Vec<String> 
 }
 
 /// Kinds that no command answers here, and the tests that hold them.
-const HELD_ELSEWHERE: [&str; 16] = [
+const HELD_ELSEWHERE: [&str; 18] = [
     // `workers.rs`: a person takes no job.
     "worker-lease",
     "worker-heartbeat",
@@ -193,6 +193,8 @@ const HELD_ELSEWHERE: [&str; 16] = [
     "tool-list",
     "tool-call",
     "proxied-list",
+    "proxied-changes",
+    "proxied-completion",
     "proxy-learned",
     "hook-verdict",
     // `servers.rs`: they need a changed server, and one that wants a login.

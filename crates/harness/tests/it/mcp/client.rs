@@ -20,22 +20,38 @@ pub(super) enum Speaks {
     Now,
     /// The same, by a client that opens addresses.
     NowWithPages,
+    /// 2025-11-25, by a client that answers what it is asked.
+    BeforeAnswering,
+    /// 2026-07-28, by a client that answers what it is asked.
+    NowAnswering,
 }
 
 impl Speaks {
     pub(super) fn version(self) -> &'static str {
-        if self == Self::Before { "2025-11-25" } else { "2026-07-28" }
+        if self.has_sessions() { "2025-11-25" } else { "2026-07-28" }
+    }
+
+    fn has_sessions(self) -> bool {
+        matches!(self, Self::Before | Self::BeforeAnswering)
+    }
+
+    /// What it says that it can.
+    fn can(self) -> Value {
+        match self {
+            Self::NowWithPages => json!({"elicitation": {"url": {}}}),
+            Self::BeforeAnswering | Self::NowAnswering => {
+                json!({"elicitation": {"form": {}}, "sampling": {}, "roots": {}})
+            }
+            Self::Before | Self::Now => json!({}),
+        }
     }
 
     /// What goes with a request.
     fn dressed(self, mut params: Value) -> Value {
-        if self == Self::Before {
+        if self.has_sessions() {
             return params;
         }
-        let can = match self {
-            Self::NowWithPages => json!({"elicitation": {"url": {}}}),
-            _ => json!({}),
-        };
+        let can = self.can();
         let meta = json!({
             "io.modelcontextprotocol/protocolVersion": self.version(),
             "io.modelcontextprotocol/clientInfo": {"name": "person:mira", "version": "1"},
@@ -79,9 +95,9 @@ impl Pipe {
         let to = child.stdin.take();
         let from = BufReader::new(child.stdout.take().unwrap());
         let mut pipe = Self { child, to, from, speaks, asked: 0, heard: Vec::new() };
-        if speaks == Speaks::Before {
+        if speaks.has_sessions() {
             let hello = json!({
-                "protocolVersion": speaks.version(), "capabilities": {},
+                "protocolVersion": speaks.version(), "capabilities": speaks.can(),
                 "clientInfo": {"name": "person:mira", "version": "1"},
             });
             let welcome = pipe.ask("initialize", hello);
@@ -122,6 +138,25 @@ impl Pipe {
             }
             self.heard.push(message);
         }
+    }
+
+    /// What the other end asks next.
+    pub(super) fn asked(&mut self) -> Value {
+        loop {
+            let mut line = String::new();
+            let count = self.from.read_line(&mut line).unwrap();
+            assert!(count > 0, "it ended: {:?}, {}", self.child.wait(), self.errors());
+            let message: Value = serde_json::from_str(&line).unwrap();
+            if !message["method"].is_null() && !message["id"].is_null() {
+                return message;
+            }
+            self.heard.push(message);
+        }
+    }
+
+    /// Answers what the other end asked.
+    pub(super) fn reply(&mut self, asked: &Value, result: Value) {
+        self.say(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}));
     }
 
     /// Fails where it has ended.
@@ -194,10 +229,10 @@ pub(super) fn post(
         speaks.version(),
         body.len()
     ));
-    if speaks != Speaks::Before {
+    if !speaks.has_sessions() {
         text.push_str(&format!("Mcp-Method: {method}\r\n"));
-        let name = serde_json::from_str::<Value>(&body).unwrap()["params"]["name"].clone();
-        if let Some(name) = name.as_str() {
+        let params = serde_json::from_str::<Value>(&body).unwrap()["params"].take();
+        if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
             text.push_str(&format!("Mcp-Name: {name}\r\n"));
         }
     }

@@ -74,10 +74,10 @@ fn what_a_server_says_is_passed_on_unchanged() {
 fn the_first_minute_leaves_a_project_that_asks_about_everything() {
     let front = Front::drafted("enforce");
     let connector = fs::read_to_string(front.project().join("pack/connectors/notes.yaml")).unwrap();
-    assert!(
-        !connector.contains("effect: read") && connector.contains("answer: whole"),
-        "{connector}"
-    );
+    // What the protocol has for reading is taken to read, and no tool is.
+    let (tools, beside) = connector.split_once("\n  read_resource:\n").unwrap();
+    assert!(!tools.contains("effect: read") && tools.contains("answer: whole"), "{connector}");
+    assert!(beside.contains("prompt_greet:"), "{connector}");
     front.json(&["pack", "check", &front.project().join("pack").display().to_string()]).exits(0);
     let mut pipe = front.pipe(Speaks::Now, &["--hold", "0s"]);
     let asked = pipe.call("echo", text("is it a read?"));
