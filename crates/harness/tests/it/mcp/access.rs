@@ -90,10 +90,7 @@ fn a_refusal_leads_to_the_metadata_and_the_metadata_to_the_issuer() {
     // What is described is what is configured, never what a request calls us.
     let asked = send(
         &api.host,
-        format!(
-            "GET /.well-known/oauth-protected-resource/mcp HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n"
-        )
-        .as_bytes(),
+        b"GET /.well-known/oauth-protected-resource/mcp HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n",
     );
     assert_eq!(asked.ok()["resource"], format!("http://{}/mcp", api.host));
 
@@ -269,7 +266,16 @@ fn no_signature_counts_but_one_by_a_key_that_the_issuer_lists_for_access_tokens(
         200,
         "what nobody calls critical is left alone"
     );
-    // Too long to be looked at, twice, or where everybody reads it: none was shown.
+}
+
+/// A token that is too long to be looked at, shown twice, under another scheme or where everybody reads it is none; and where a
+/// page of another origin asks, none helps.
+#[test]
+fn a_token_counts_where_tokens_are_shown_and_nowhere_else() {
+    let liar = Liar::start();
+    let api = open(&liar, "{}");
+    let whole = signed(&claims(&liar, &api));
+    assert_eq!(list(&api, &whole).status, 200);
     let authorization = format!("Authorization: Bearer {whole}");
     let ask = |token: &str, path: &str, extra: &[&str]| {
         post_to((&api.host, path), (token, Speaks::Now), ("tools/list", json!({})), extra)
@@ -284,7 +290,6 @@ fn no_signature_counts_but_one_by_a_key_that_the_issuer_lists_for_access_tokens(
         assert_eq!(refused.status, 401, "{refused:?}");
         assert_eq!(told(&refused, "error"), None, "{refused:?}");
     }
-    // Where a page of another origin asks, no token helps.
     let refused = ask(&whole, "/mcp", &["Origin: https://evil.example"]);
     assert_eq!(refused.status, 403, "{refused:?}");
 }
