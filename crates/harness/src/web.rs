@@ -1,6 +1,7 @@
 //! What the HTTP API and the web UI stand on: the server's limits, the guard every request passes, who is
 //! signed in, and how a problem is told.
 
+mod admit;
 mod client;
 mod door;
 mod extract;

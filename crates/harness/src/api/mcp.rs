@@ -1,14 +1,14 @@
-//! `/mcp`: the tools of [`crate::app::tools`] over streamable HTTP, and `/mcp/proxy`: those of the servers behind us. Who calls is whoever the bearer token stands for;
-//! what a client says about itself is told to nobody.
+//! `/mcp`: the tools of [`crate::app::tools`] over streamable HTTP, and `/mcp/proxy`: those of the servers behind us. Who calls is
+//! whoever the bearer token stands for; what a client says about itself is told to nobody.
 
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     body::Body,
     extract::{Request, State},
-    response::Response,
-    routing::any,
+    response::{IntoResponse, Response},
+    routing::{any, get},
 };
 
 use crate::{
@@ -16,31 +16,70 @@ use crate::{
         config::mcp::Face,
         speak::{Behalf, Here, Http, Speaker},
     },
-    web::{Bearer, Web},
+    web::{Client, Told, Web},
 };
 
 /// Longest that a call is held over HTTP, in ms: an answer begins within a minute, or not at all.
 const HOLD_MAX_MS: u64 = 50_000;
 
+/// Where what the configuration says is served, and where the servers behind us always are.
+const OWN: &str = "/mcp";
+const PROXY: &str = "/mcp/proxy";
+
+/// How what is served describes itself stands below this (RFC 9728); at the address itself stands what is served at `/mcp`.
+const DESCRIBED: &str = "/.well-known/oauth-protected-resource";
+
 pub(super) fn router() -> Router<Arc<Web>> {
-    Router::new().route("/mcp", any(answer)).route("/mcp/proxy", any(pass_on))
+    Router::new()
+        .route(OWN, any(answer))
+        .route(PROXY, any(pass_on))
+        .route(DESCRIBED, get(describe_own))
+        .route(&format!("{DESCRIBED}{OWN}"), get(describe_own))
+        .route(&format!("{DESCRIBED}{PROXY}"), get(describe_proxy))
 }
 
 /// The header that names a session of MCP.
 const SESSION: &str = "mcp-session-id";
 
-async fn answer(State(web): State<Arc<Web>>, bearer: Bearer, request: Request) -> Response {
+async fn answer(State(web): State<Arc<Web>>, client: Client, request: Request) -> Response {
     let behalf = Behalf::of(web.app.config().mcp.face);
-    speak(web, bearer, request, behalf).await
+    speak(web, (client, OWN), request, behalf).await
 }
 
-async fn pass_on(State(web): State<Arc<Web>>, bearer: Bearer, request: Request) -> Response {
-    speak(web, bearer, request, Behalf::of(Face::Proxy)).await
+async fn pass_on(State(web): State<Arc<Web>>, client: Client, request: Request) -> Response {
+    speak(web, (client, PROXY), request, Behalf::of(Face::Proxy)).await
 }
 
-async fn speak(web: Arc<Web>, bearer: Bearer, request: Request, behalf: Behalf) -> Response {
+async fn describe_own(State(web): State<Arc<Web>>, client: Client) -> Response {
+    describe(&web, client, OWN)
+}
+
+async fn describe_proxy(State(web): State<Arc<Web>>, client: Client) -> Response {
+    describe(&web, client, PROXY)
+}
+
+fn describe(web: &Web, Client(address): Client, path: &str) -> Response {
+    if let Err(told) = web.count_sign_in(address) {
+        return told.into_response();
+    }
+    match web.app.described(path) {
+        Ok(described) => Json(described).into_response(),
+        Err(problem) => Told::from(problem).into_response(),
+    }
+}
+
+async fn speak(
+    web: Arc<Web>,
+    (client, path): (Client, &str),
+    request: Request,
+    behalf: Behalf,
+) -> Response {
+    let signed = match web.admit(request.headers(), client, path).await {
+        Ok(signed) => signed,
+        Err(refused) => return *refused,
+    };
     let hold_ms = web.app.config().mcp.hold_ms.min(HOLD_MAX_MS);
-    let here = Here { app: Arc::clone(&web.app), caller: bearer.signed.caller };
+    let here = Here { app: Arc::clone(&web.app), caller: signed.caller };
     let speaks: &Http = match &behalf {
         Behalf::Own => &web.speaks,
         Behalf::Proxy { .. } => &web.passes_on,

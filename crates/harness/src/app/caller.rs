@@ -43,7 +43,7 @@ impl Right {
 }
 
 /// What roles allow to ask for. Roles that policies name (`finance`, `legal`, …) belong to people who decide.
-fn rights_of(kind: Actor, roles: &BTreeSet<String>) -> BTreeSet<Right> {
+pub(super) fn rights_of(kind: Actor, roles: &BTreeSet<String>) -> BTreeSet<Right> {
     if kind == Actor::Agent {
         return [Right::Propose].into();
     }

@@ -27,12 +27,12 @@ use kernel::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use hands::own_place;
+pub use hands::{Place as OwnPlace, Secret, own_place, own_places};
 pub use mcp::Mcp;
 pub use models::Answering;
 pub use network::Network;
 pub use notify::{Notify, NotifyFile};
-pub use oidc::{Oidc, OidcFile, Others};
+pub use oidc::{Access, AccessFile, Oidc, OidcFile, Others};
 pub use redaction::{Redaction, RedactionFile};
 pub use reliability::{CircuitFile, Goals, SloFile};
 pub use serve::{Serve, ServeFile, parse_listen};
@@ -464,7 +464,7 @@ fn named(
     let hooks = hooks.iter().map(|hook| (format!("hooks.{}", hook.name), hook.words()));
     let kept = file.redaction.words().map(|words| ("redaction".to_owned(), words));
     let systems = systems.chain(providers).chain(roles).chain(hooks);
-    let oidc = oidc.map(|oidc| ("oidc.issuer".to_owned(), oidc.issuer.clone()));
+    let oidc = oidc.map(Oidc::words).into_iter().flatten();
     systems.chain(secrets).chain(notify.secrets.iter().cloned()).chain(oidc).chain(kept).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Who somebody is: bearer tokens, one-time links, sessions. Only hashes of secrets are kept.
 
+mod access;
 mod known;
 mod oidc;
 mod sessions;
@@ -16,6 +17,7 @@ use kernel::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use store::{Document, Documents as _, Expected, Kept, PAGE_MAX};
 
+pub use access::{Described, Resource};
 pub(super) use known::Known;
 pub(super) use oidc::Provider;
 pub use oidc::{Departure, Returned};

@@ -251,6 +251,12 @@ impl App {
         self.pages.get().map(|url| format!("{url}/{place}/{id}"))
     }
 
+    /// The address of something of ours, where pages are served: as the configuration says that people reach it, or as
+    /// it is bound. Never as a request calls it.
+    pub(crate) fn address_of(&self, path: &str) -> Option<String> {
+        self.pages.get().map(|url| format!("{url}{path}"))
+    }
+
     /// The wall clock, in ms.
     pub(crate) fn now(&self) -> i64 {
         self.clock.now().at

@@ -30,7 +30,7 @@ impl FromRequestParts<Arc<Web>> for Bearer {
 
     async fn from_request_parts(parts: &mut Parts, web: &Arc<Web>) -> Result<Self, Told> {
         let Client(address) = Client::of(parts, web);
-        let token = bearer_of(&parts.headers);
+        let token = bearer_of(&parts.headers, SECRET_BYTES_MAX);
         let signed = match token {
             Some(token) => web.app.bearer(token).await,
             None => Err(Problem::new(Kind::NotSignedIn, "not-signed-in", "a token is needed")
@@ -50,10 +50,12 @@ impl FromRequestParts<Arc<Web>> for Bearer {
     }
 }
 
-fn bearer_of(headers: &HeaderMap) -> Option<&str> {
-    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+/// The token that a request shows, unless it shows several or one that is longer than this.
+pub(super) fn bearer_of(headers: &HeaderMap, bytes_max: usize) -> Option<&str> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let given = all.next().filter(|_| all.next().is_none())?.to_str().ok()?;
     let (scheme, token) = given.split_once(' ')?;
-    let fits = scheme.eq_ignore_ascii_case("bearer") && token.len() <= SECRET_BYTES_MAX;
+    let fits = scheme.eq_ignore_ascii_case("bearer") && token.len() <= bytes_max;
     fits.then_some(token.trim())
 }
 

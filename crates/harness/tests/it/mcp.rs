@@ -1,12 +1,14 @@
 //! The harness as a server of MCP (C131): what it offers, who may call it, and how a call waits for a person.
 
 mod beside;
+mod access;
 mod client;
 mod doors;
 mod front;
 mod fuzz;
 mod invariants;
 mod proxy;
+mod served;
 mod waiting;
 
 use serde_json::{Value, json};

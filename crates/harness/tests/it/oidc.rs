@@ -1,7 +1,8 @@
 //! Sign-in with an identity provider: a real, certified one, and one that lies.
 
-mod certified;
+pub(crate) mod certified;
 mod forged;
+pub(crate) mod liar;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::{
 const SECRET: &str = "a-client-secret-of-the-tests";
 
 /// A server that people sign in to at this issuer.
-fn signing_in(issuer: &str, more: &str) -> Api {
+pub(crate) fn signing_in(issuer: &str, more: &str) -> Api {
     use std::os::unix::fs::PermissionsExt as _;
     let office = Office::open();
     let path = office.path("secrets/oidc");
@@ -33,11 +34,11 @@ fn signing_in(issuer: &str, more: &str) -> Api {
 
 /// A browser: it keeps cookies by host, and follows where it is sent when it is told to.
 #[derive(Debug, Default)]
-struct Browser(BTreeMap<String, BTreeMap<String, String>>);
+pub(crate) struct Browser(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Browser {
     /// Opens an address as somebody does who types it or is sent there.
-    fn open(&mut self, url: &str) -> Answer {
+    pub(crate) fn open(&mut self, url: &str) -> Answer {
         let rest = url.strip_prefix("http://").unwrap_or_else(|| panic!("{url}"));
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let jar = self.0.entry(host.to_owned()).or_default();
@@ -61,7 +62,7 @@ impl Browser {
     }
 
     /// Follows until it is sent somewhere that this holds for; that address.
-    fn follow(&mut self, url: &str, until: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn follow(&mut self, url: &str, until: impl Fn(&str) -> bool) -> String {
         let mut at = url.to_owned();
         loop {
             let answer = self.open(&at);

@@ -2,6 +2,7 @@
 //! by an agent through the same gate as everything else, and one that changes behind its word is not called any more.
 
 mod logins;
+mod ours;
 
 use std::{
     fs,

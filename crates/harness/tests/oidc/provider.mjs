@@ -27,7 +27,21 @@ server.listen(0, '127.0.0.1', () => {
       accountId: id,
       claims: async () => ({ sub: id, name: `${id} <at work>`, groups: groups[id] ?? [] }),
     }),
-    features: { devInteractions: { enabled: false } },
+    // What clients of MCP are let in to: tokens made for one address, with groups in them.
+    scopes: ['openid', 'offline_access', 'profile', 'harness:call'],
+    extraTokenClaims: async (_, token) => ({ groups: groups[token.accountId] ?? [] }),
+    features: {
+      devInteractions: { enabled: false },
+      registration: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: async () => undefined,
+        useGrantedResource: async () => true,
+        getResourceServerInfo: async (_, resource) => ({
+          scope: 'harness:call', audience: resource, accessTokenTTL: 300, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } },
+        }),
+      },
+    },
     interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
     pkce: { required: () => true },
     cookies: { keys: ['a key of the tests'] },
@@ -40,6 +54,7 @@ server.listen(0, '127.0.0.1', () => {
     }
     const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
     grant.addOIDCScope(params.scope);
+    if (params.resource) grant.addResourceScope(params.resource, params.scope);
     const consent = { grantId: await grant.save() };
     return provider.interactionFinished(request, response, { consent }, { mergeWithLastSubmission: true });
   };

@@ -59,6 +59,35 @@ pub fn own_place(config: &Config, place: &Path) -> Option<String> {
     own.iter().find(|own| place.starts_with(&own.path)).map(|own| own.what.clone())
 }
 
+/// A place that decides about agents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it may not even be read.
+    pub secret: Secret,
+}
+
+/// Whether a place holds what nobody else may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// It may not be read.
+    Yes,
+    /// It may be read, and not changed.
+    No,
+}
+
+/// Every place of the harness's own.
+#[must_use]
+pub fn own_places(config: &Config) -> Vec<Place> {
+    let own = own_of(config, config.file.as_deref().unwrap_or("default")).into_iter();
+    own.map(|own| Place {
+        secret: if own.closed_to == Leave::Read { Secret::Yes } else { Secret::No },
+        path: own.path,
+    })
+    .collect()
+}
+
 /// What a system opens to whoever calls it.
 fn opened(system: &System) -> Vec<(&'static str, &Path, Leave)> {
     let profiles = match system {

@@ -6,19 +6,19 @@
 //! sign-in. What the provider says about itself is read again after an hour, or when it signs with a key
 //! nobody knows yet.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connect::{
     Secrets,
     outward::{Ask, Outward, form},
 };
 use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation, decode, decode_header,
-    jwk::{Jwk, JwkSet},
+    Algorithm, DecodingKey, Header, Validation, decode, decode_header,
+    jwk::{Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
 use kernel::{
     Digest,
-    id::At,
+    id::{At, PrincipalId},
     principal::{Kind as Actor, Principal},
 };
 use secrets::Safe;
@@ -42,6 +42,9 @@ const BELIEVED_MS: i64 = 3_600_000;
 
 /// How soon it is asked again because of an unknown key, in milliseconds.
 const ASKED_AGAIN_MS: i64 = 10_000;
+
+/// How soon a provider that did not answer is asked again, in milliseconds: whoever comes meanwhile is told at once.
+const SILENT_MS: i64 = 2_000;
 
 /// Longest code or token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
@@ -75,7 +78,30 @@ const GRANTEE: &str = "harness:sign-in";
 #[derive(Debug)]
 pub(in crate::app) struct Provider {
     outward: Outward,
-    known: Mutex<Option<Arc<Known>>>,
+    seen: Mutex<Seen>,
+    /// Held by whoever asks: the others wait for what it hears.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    known: Option<Arc<Known>>,
+    /// When it last gave no answer, and what was told.
+    silent: Option<(At, Problem)>,
+}
+
+/// Why a token does not count.
+pub(super) enum Doubt {
+    /// It proves nothing.
+    Unproven(String),
+    /// Nobody can say: the provider does not answer.
+    Silent(Problem),
+}
+
+impl Doubt {
+    fn of(error: &jsonwebtoken::errors::Error) -> Self {
+        Self::Unproven(error.to_string())
+    }
 }
 
 #[derive(Debug)]
@@ -180,7 +206,11 @@ impl Provider {
         outward
             .check(&oidc.issuer)
             .map_err(|problem| invalid(format!("oidc.issuer: {problem}")))?;
-        Ok(Some(Self { outward, known: Mutex::default() }))
+        Ok(Some(Self { outward, seen: Mutex::default(), asking: tokio::sync::Mutex::default() }))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn get<T: DeserializeOwned>(&self, what: &str, ask: Ask, now: At) -> Result<T, Problem> {
@@ -191,20 +221,45 @@ impl Provider {
         serde_json::from_slice(&reply.body).map_err(|error| silent(what, &error.to_string()))
     }
 
-    /// What the provider says about itself; read again when it is old, or a key is missing.
+    /// What the provider says about itself; read again when it is old, or a key is missing. However many need it at
+    /// once, and whatever they show, it is asked by one of them, and not again too soon.
     async fn known(
         &self,
         oidc: &Oidc,
         (now, key): (At, Option<&str>),
     ) -> Result<Arc<Known>, Problem> {
-        let before = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = before {
+        if let Some(told) = self.fresh(now, key) {
+            return told;
+        }
+        let _turn = self.asking.lock().await;
+        // Whoever waited finds what the one before has heard.
+        if let Some(told) = self.fresh(now, key) {
+            return told;
+        }
+        let told = self.ask_anew(oidc, now).await;
+        let mut seen = self.seen();
+        match &told {
+            Ok(known) => *seen = Seen { known: Some(Arc::clone(known)), silent: None },
+            Err(problem) => seen.silent = Some((now, problem.clone())),
+        }
+        told
+    }
+
+    /// What needs no asking.
+    fn fresh(&self, now: At, key: Option<&str>) -> Option<Result<Arc<Known>, Problem>> {
+        let seen = self.seen();
+        if let Some(known) = &seen.known {
             let age = now - known.at;
             let misses = key.is_some_and(|key| known.keys.find(key).is_none());
             if age < ASKED_AGAIN_MS || (age < BELIEVED_MS && !misses) {
-                return Ok(known);
+                return Some(Ok(Arc::clone(known)));
             }
         }
+        let silent = seen.silent.as_ref().filter(|(at, _)| now - at < SILENT_MS);
+        silent.map(|(_, problem)| Err(problem.clone()))
+    }
+
+    async fn ask_anew(&self, oidc: &Oidc, now: At) -> Result<Arc<Known>, Problem> {
         let base = oidc.issuer.trim_end_matches('/');
         let url = format!("{base}/.well-known/openid-configuration");
         let place: Place = self.get("discovery", Ask { url, ..Ask::default() }, now).await?;
@@ -217,29 +272,52 @@ impl Provider {
         }
         let url = place.jwks_uri.clone();
         let keys: JwkSet = self.get("keys", Ask { url, ..Ask::default() }, now).await?;
-        let known = Arc::new(Known { at: now, place, keys });
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
-        Ok(known)
+        Ok(Arc::new(Known { at: now, place, keys }))
+    }
+
+    /// Reads a token's header, and finds the key that its provider lists for it. Nothing of it is believed yet, and
+    /// nowhere that it names is asked.
+    pub(super) async fn key_for(
+        &self,
+        oidc: &Oidc,
+        (token, now): (&str, At),
+    ) -> Result<(Header, DecodingKey), Doubt> {
+        let unproven = |why: &str| Err(Doubt::Unproven(why.to_owned()));
+        let header = decode_header(token).map_err(|error| Doubt::of(&error))?;
+        if !SIGNED_WITH.contains(&header.alg) {
+            return unproven("it is signed in a way that proves nothing");
+        }
+        if header.crit.is_some() {
+            return unproven("it wants something understood that is not understood here");
+        }
+        let known = self.known(oidc, (now, header.kid.as_deref())).await.map_err(Doubt::Silent)?;
+        let Some(key) = key_of(&known.keys, header.kid.as_deref()) else {
+            return unproven("it is signed with a key that its provider does not list");
+        };
+        let about = &key.common;
+        let is_for_others =
+            about.public_key_use.as_ref().is_some_and(|what| *what != PublicKeyUse::Signature)
+                || about
+                    .key_operations
+                    .as_ref()
+                    .is_some_and(|all| !all.contains(&KeyOperations::Verify));
+        if is_for_others {
+            return unproven("its key is not for signatures");
+        }
+        if about.key_algorithm.is_some_and(|alg| alg != KeyAlgorithm::from(header.alg)) {
+            return unproven("its key is for signatures of another sort");
+        }
+        let key = DecodingKey::from_jwk(key).map_err(|error| Doubt::of(&error))?;
+        Ok((header, key))
     }
 
     /// The claims of an identity token that this provider made for us, now.
     async fn verify(&self, oidc: &Oidc, token: &str, now: At) -> Result<Claims, Problem> {
-        let header = decode_header(token).map_err(|error| unproven(&error.to_string()))?;
-        if !SIGNED_WITH.contains(&header.alg) {
-            return Err(unproven("it is signed in a way that proves nothing"));
-        }
-        let known = self.known(oidc, (now, header.kid.as_deref())).await?;
-        let key = key_of(&known.keys, header.kid.as_deref())
-            .ok_or_else(|| unproven("it is signed with a key that its provider does not list"))?;
-        let is_for_others = key
-            .common
-            .public_key_use
-            .as_ref()
-            .is_some_and(|for_what| *for_what != jsonwebtoken::jwk::PublicKeyUse::Signature);
-        if is_for_others {
-            return Err(unproven("its key is not for signatures"));
-        }
-        let key = DecodingKey::from_jwk(key).map_err(|error| unproven(&error.to_string()))?;
+        let found = self.key_for(oidc, (token, now)).await;
+        let (header, key) = found.map_err(|doubt| match doubt {
+            Doubt::Unproven(why) => unproven(&why),
+            Doubt::Silent(problem) => problem,
+        })?;
         let mut rules = Validation::new(header.alg);
         rules.set_issuer(&[&oidc.issuer]);
         rules.set_audience(&[&oidc.client_id]);
@@ -276,7 +354,7 @@ impl App {
         self.provider.is_some()
     }
 
-    fn provider(&self) -> Result<(&Provider, &Oidc), Problem> {
+    pub(super) fn provider(&self) -> Result<(&Provider, &Oidc), Problem> {
         let both = self.provider.as_ref().zip(self.config.oidc.as_ref());
         both.ok_or_else(|| {
             Problem::new(Kind::NotFound, "no-provider", "no identity provider is configured")
@@ -403,28 +481,43 @@ impl App {
     }
 
     async fn enter(&self, oidc: &Oidc, claims: &Claims) -> Result<Cookie, Problem> {
-        let groups: Vec<String> = match claims.more.get(&oidc.groups_claim) {
-            Some(Value::String(one)) => vec![one.clone()],
-            Some(Value::Array(all)) => {
-                let texts = all.iter().take(GROUPS_MAX).filter_map(Value::as_str);
-                texts.map(str::to_owned).collect()
-            }
-            _ => Vec::new(),
-        };
-        let roles = oidc.roles_of(&groups).ok_or_else(|| {
-            Problem::new(Kind::NotAllowed, "no-group", "none of their groups may enter here")
-                .next("have yourself added to a group, or have the group listed under oidc.roles")
-        })?;
-        // Stable for as long as the provider keeps its subjects, and nobody declared can have it.
-        let parts = [oidc.issuer.as_bytes(), claims.sub.as_bytes()];
-        let subject = Digest::of_parts("harness/oidc-subject/v1", &parts).hex();
-        let id = parse_id(&format!("person:oidc-{}", subject.get(..32).unwrap_or(&subject)))?;
+        let roles = oidc.roles_of(&groups_of(oidc, &claims.more)).ok_or_else(no_group)?;
+        let id = person_of(oidc, &claims.sub)?;
         let name = claims.more.get(&oidc.name_claim).and_then(Value::as_str).unwrap_or_default();
         let name = visible(&name.chars().take(NAME_CHARS_MAX).collect::<String>());
         let person = Principal { id, kind: Actor::Person, roles };
         let begun = Begun::Provider { issuer: oidc.issuer.clone(), name };
         self.begin_session(person, begun).await
     }
+}
+
+/// The groups that claims tell of.
+pub(super) fn groups_of(oidc: &Oidc, claims: &Map<String, Value>) -> Vec<String> {
+    match claims.get(&oidc.groups_claim) {
+        Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Array(all)) => {
+            let texts = all.iter().take(GROUPS_MAX).filter_map(Value::as_str);
+            texts.map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Somebody whom the provider calls so: stable for as long as it keeps its subjects, and nobody declared can have it.
+pub(super) fn person_of(oidc: &Oidc, sub: &str) -> Result<PrincipalId, Problem> {
+    named("person", "harness/oidc-subject/v1", &[&oidc.issuer, sub])
+}
+
+/// An id that is made of whoever it stands for, and says nothing about them.
+pub(super) fn named(sort: &str, of: &str, parts: &[&str]) -> Result<PrincipalId, Problem> {
+    let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+    let digest = Digest::of_parts(of, &parts).hex();
+    parse_id(&format!("{sort}:oidc-{}", digest.get(..32).unwrap_or(&digest)))
+}
+
+pub(super) fn no_group() -> Problem {
+    Problem::new(Kind::NotAllowed, "no-group", "none of their groups may enter here")
+        .next("have yourself added to a group, or have the group listed under oidc.roles")
 }
 
 /// The S256 challenge of a verifier.
@@ -444,29 +537,4 @@ fn unproven(why: &str) -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_browser_keeps_gives_three_secrets_that_say_nothing_of_each_other() {
-        let text = format!("{}.17.//a.b", "0".repeat(64));
-        let kept = Kept::of(&text).unwrap();
-        assert_eq!((kept.at, kept.to), (17, "//a.b"));
-        let all = ["state", "nonce", "verifier"].map(|name| kept.derive(name));
-        assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
-        // What a verifier may be, as PKCE has it.
-        assert!((43..=128).contains(&all[2].len()));
-        let other = text.replace(".17.", ".18.");
-        assert_ne!(Kept::of(&other).unwrap().derive("state"), all[0], "all of it counts");
-        for wrong in ["", "..", "a.1./", "00.17", &"0".repeat(64)] {
-            assert!(Kept::of(wrong).is_none(), "{wrong}");
-        }
-    }
-
-    /// The example of RFC 7636.
-    #[test]
-    fn a_challenge_is_that_of_the_specification() {
-        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-        assert_eq!(challenge(verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 //!
 //! A server is only looked at: its tools are listed in the sandbox, without a way out, and none is called.
 
+pub mod clients;
 mod draft;
 mod edit;
 pub mod first;

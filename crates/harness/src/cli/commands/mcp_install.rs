@@ -11,10 +11,14 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Outcome,
-    hook::install::{difference, read, write},
+    hook::install::{difference, read},
+    mcp_rules::{self, About},
 };
 use crate::{
-    app::problem::{Kind, Problem},
+    app::{
+        problem::{Kind, Problem},
+        servers::clients::Guarded,
+    },
     cli::{
         Context,
         client::{self, Client},
@@ -23,15 +27,18 @@ use crate::{
 };
 
 /// What our entry is called in a client's configuration.
-const NAME: &str = "harness";
+pub(super) const NAME: &str = "harness";
 
 /// What our lines stand between in a configuration that is no JSON.
 const BEGIN: &str = "# begin: written by `harness mcp install`";
 const END: &str = "# end: written by `harness mcp install`";
 
+/// What switches off a server that stands behind the proxy, in such a configuration.
+const OFF: &str = "enabled = false # written by `harness mcp install`";
+
 /// Clients whose configuration is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Whose {
+pub(super) enum Whose {
     /// `.mcp.json` of the project
     ClaudeCode,
     /// `~/.codex/config.toml`
@@ -93,6 +100,10 @@ pub struct Args {
     /// Its file [default: that of the project, below the working folder; Codex has one for all]
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// The file of its rules [default: .claude/settings.json, .cursor/cli.json or .vscode/settings.json of the project; Codex
+    /// has none of its own]
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
     /// Where the proxy serves already, such as http://127.0.0.1:7411/mcp/proxy: a token of its own is made for the client,
     /// which may propose and nothing else. Otherwise the client starts the proxy
     #[arg(long, value_name = "URL")]
@@ -119,21 +130,13 @@ impl Args {
     }
 
     async fn run(self, context: &Context) -> Result<u8, Problem> {
-        let path = self.settings.clone().unwrap_or_else(|| self.client.file());
-        let entry = if self.undo { None } else { Some(self.entry(context)?) };
-        let (before, after, others) = match self.client {
-            Whose::Codex => in_toml(&path, entry.as_ref())?,
-            _ => in_json(&path, self.client.key(), entry)?,
-        };
-        let difference = difference(&before, &after);
-        let shown = match difference.is_empty() {
-            true => format!("{}: nothing to change\n", path.display()),
-            false => format!("{}\n{difference}", path.display()),
-        };
+        let (changes, open) = self.changes(context)?;
         let failed = |e: std::io::Error| Problem::new(Kind::Unexpected, "output", e.to_string());
-        write_out(shown.as_bytes()).map_err(failed)?;
+        for change in &changes {
+            write_out(change.shown().as_bytes()).map_err(failed)?;
+        }
         if !self.undo {
-            stays_open(self.client, &others);
+            stays_open(self.client, &open);
         }
         if !self.yes {
             write_err("nothing was written; the same with --yes writes it");
@@ -144,9 +147,7 @@ impl Args {
             true => Some(make_token(self.client, context).await?),
             false => None,
         };
-        if !difference.is_empty() {
-            write(&path, &after)?;
-        }
+        mcp_rules::write_all(&changes)?;
         if self.undo {
             let ended = end_tokens(self.client, context).await?;
             write_err(&format!("taken out; {ended} of its tokens ended"));
@@ -160,6 +161,52 @@ impl Args {
             write_err("written; the same with --undo takes it out again");
         }
         Ok(0)
+    }
+
+    /// What would be different, and which servers the client reaches directly all the same.
+    fn changes(&self, context: &Context) -> Result<(Vec<Change>, Vec<String>), Problem> {
+        let path = self.settings.clone().unwrap_or_else(|| self.client.file());
+        let rules =
+            mcp_rules::file_of(self.client).map(|usual| self.rules.clone().unwrap_or(usual));
+        let entry = if self.undo { None } else { Some(self.entry(context)?) };
+        // A proxy elsewhere has its configuration elsewhere: of what stands behind it nothing is known here.
+        let config =
+            client::load_here(&context.overrides, "what stands behind the proxy is read here");
+        let guarded = config.map(|config| Guarded::of(&config, &self.only)).unwrap_or_default();
+        let (change, others) = match self.client {
+            Whose::Codex => in_toml(&path, entry.as_ref().map(|entry| (entry, &guarded)))?,
+            _ => in_json(&path, self.client.key(), entry)?,
+        };
+        let reaches = |(name, entry): &(String, Value)| guarded.reached_by(name, entry).is_some();
+        let (direct, open): (Others, Others) = others.into_iter().partition(reaches);
+        let names = |all: Others| all.into_iter().map(|(name, _)| name).collect::<Vec<String>>();
+        let (direct, mut open) = (names(direct), names(open));
+        if self.client == Whose::Codex {
+            open.extend(direct.iter().filter(|name| is_on(&change.after, name)).cloned());
+        } else if !mcp_rules::can_deny_servers(self.client) {
+            open.extend(
+                direct.iter().map(|name| format!("{name} (which stands behind the proxy)")),
+            );
+        }
+        let mut changes = vec![change];
+        if let Some(rules) = rules {
+            changes.extend(self.in_rules((&path, &rules), (&guarded, &direct))?);
+        }
+        Ok((changes, open))
+    }
+
+    fn in_rules(
+        &self,
+        (path, rules): (&Path, &Path),
+        (guarded, direct): (&Guarded, &[String]),
+    ) -> Result<[Change; 2], Problem> {
+        if self.undo {
+            return mcp_rules::taken_out(rules);
+        }
+        let program = program()?;
+        let about =
+            About { client: self.client, guarded, direct, files: [path, rules], program: &program };
+        mcp_rules::added(rules, &about)
     }
 
     /// What stands in the configuration for us.
@@ -180,9 +227,7 @@ impl Args {
                 }
             });
         }
-        let program = std::env::current_exe().map_err(|error| {
-            Problem::new(Kind::Unexpected, "no-program", format!("where is this program? {error}"))
-        })?;
+        let program = program()?;
         let config = client::load_here(&context.overrides, "the client starts the proxy here")?;
         let file = config.file.ok_or_else(|| {
             Problem::usage("no-config", "there is no harness.toml here")
@@ -194,12 +239,44 @@ impl Args {
             vec!["--quiet".to_owned(), "--config".to_owned(), file.display().to_string()];
         args.extend(["mcp".to_owned(), "proxy".to_owned()]);
         args.extend(self.only.iter().flat_map(|name| ["--only".to_owned(), name.clone()]));
-        let mut entry = json!({ "command": program.display().to_string(), "args": args });
+        let mut entry = json!({ "command": program, "args": args });
         if let (Whose::Vscode, Some(map)) = (self.client, entry.as_object_mut()) {
             map.insert("type".to_owned(), json!("stdio"));
         }
         Ok(entry)
     }
+}
+
+/// A file before and after.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) path: PathBuf,
+    pub(super) before: String,
+    pub(super) after: String,
+}
+
+impl Change {
+    fn shown(&self) -> String {
+        let path = self.path.display();
+        let difference = difference(&self.before, &self.after);
+        match difference.is_empty() {
+            true if self.before.is_empty() && self.after.is_empty() => String::new(),
+            // What stands in it was shown where it is added.
+            _ if mcp_rules::is_note(&self.path) => {
+                format!("{path}: what of it is ours, for --undo\n")
+            }
+            true => format!("{path}: nothing to change\n"),
+            false => format!("{path}\n{difference}"),
+        }
+    }
+}
+
+/// Where this program is.
+fn program() -> Result<String, Problem> {
+    let program = std::env::current_exe().map_err(|error| {
+        Problem::new(Kind::Unexpected, "no-program", format!("where is this program? {error}"))
+    })?;
+    Ok(program.display().to_string())
 }
 
 /// What this leaves as it is, so that nobody takes it for more than it is.
@@ -217,18 +294,20 @@ fn stays_open(client: Whose, others: &[String]) {
     write_err(
         "  a program that the client may start reaches a server by itself, with whatever secrets lie beside it",
     );
+    for limit in mcp_rules::not_said(client) {
+        write_err(&format!("  {limit}"));
+    }
     write_err("where the proxy does not run, the client has none of its tools: that fails closed");
     if client == Whose::ClaudeCode {
         write_err("Claude Code asks once whether to trust servers of a project's .mcp.json");
     }
 }
 
-/// A configuration in JSON: before, after, and the other servers in it.
-fn in_json(
-    path: &Path,
-    key: &str,
-    entry: Option<Value>,
-) -> Result<(String, String, Vec<String>), Problem> {
+/// Servers of a client that are not ours, as they stand in its configuration.
+type Others = Vec<(String, Value)>;
+
+/// A configuration in JSON: what would be different, and the other servers in it.
+fn in_json(path: &Path, key: &str, entry: Option<Value>) -> Result<(Change, Others), Problem> {
     let (before, mut settings) = read(path)?;
     let mut others = Vec::new();
     if let Some(map) = settings.as_object_mut() {
@@ -245,7 +324,8 @@ fn in_json(
             Some(entry) => drop(servers.insert(NAME.to_owned(), entry)),
             None => drop(servers.remove(NAME)),
         }
-        others.extend(servers.keys().filter(|name| *name != NAME).cloned());
+        let rest = servers.iter().filter(|(name, _)| *name != NAME);
+        others.extend(rest.map(|(name, entry)| (name.clone(), entry.clone())));
         if servers.is_empty() {
             map.remove(key);
         }
@@ -255,7 +335,7 @@ fn in_json(
         true => String::new(),
         false => serde_json::to_string_pretty(&settings).unwrap_or_default() + "\n",
     };
-    Ok((before, after, others))
+    Ok((Change { path: path.to_owned(), before, after }, others))
 }
 
 /// That what stands under our name is ours: an entry of somebody else's is not written over.
@@ -272,7 +352,7 @@ fn check_ours(path: &Path, entry: Option<&Value>) -> Result<(), Problem> {
 }
 
 /// A configuration in TOML: our lines stand between two marks, and everything else stays as it is written.
-fn in_toml(path: &Path, entry: Option<&Value>) -> Result<(String, String, Vec<String>), Problem> {
+fn in_toml(path: &Path, entry: Option<(&Value, &Guarded)>) -> Result<(Change, Others), Problem> {
     let refuse = |detail: String| {
         Problem::usage("settings-unreadable", format!("{}: {detail}", path.display()))
             .next("correct the file, or name another with --settings")
@@ -285,33 +365,65 @@ fn in_toml(path: &Path, entry: Option<&Value>) -> Result<(String, String, Vec<St
     let mut rest = without(&before).ok_or_else(|| refuse(format!("`{BEGIN}` has no end")))?;
     let settings: toml::Table = rest.parse().map_err(|error| refuse(format!("{error}")))?;
     let servers = settings.get("mcp_servers").and_then(toml::Value::as_table);
-    let others: Vec<String> = servers.into_iter().flat_map(|map| map.keys().cloned()).collect();
-    if others.iter().any(|name| name == NAME) {
+    let others: Others = servers
+        .into_iter()
+        .flatten()
+        .map(|(name, entry)| (name.clone(), serde_json::to_value(entry).unwrap_or_default()))
+        .collect();
+    if others.iter().any(|(name, _)| name == NAME) {
         let detail = format!("{}: `{NAME}` is there already, and is not from here", path.display());
         return Err(
             Problem::new(Kind::Conflict, "entry-there", detail).next("rename it, or take it out")
         );
     }
-    if let Some(entry) = entry {
-        let lines = entry
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| format!("{key} = {value}\n"));
-        let lines: String = lines.collect();
+    if let Some((entry, guarded)) = entry {
+        for (name, _) in others.iter().filter(|(name, one)| guarded.reached_by(name, one).is_some())
+        {
+            rest = switched_off(&rest, name);
+        }
         if !rest.is_empty() && !rest.ends_with('\n') {
             rest.push('\n');
         }
-        rest.push_str(&format!("{BEGIN}\n[mcp_servers.{NAME}]\n{lines}{END}\n"));
+        rest.push_str(&our_lines(entry, guarded));
         // What was written has to read back.
         rest.parse::<toml::Table>().map_err(|error| refuse(format!("{error}")))?;
     }
-    Ok((before, rest, others))
+    Ok((Change { path: path.to_owned(), before, after: rest }, others))
+}
+
+/// Our lines: whatever is not known to be a read is asked about.
+fn our_lines(entry: &Value, guarded: &Guarded) -> String {
+    let lines = entry.as_object().into_iter().flatten();
+    let lines: String = lines.map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let reads = guarded.reads.iter().map(|tool| {
+        format!("[mcp_servers.{NAME}.tools.{}]\napproval_mode = \"auto\"\n", json!(tool))
+    });
+    let reads: String = reads.collect();
+    format!(
+        "{BEGIN}\n[mcp_servers.{NAME}]\n{lines}default_tools_approval_mode = \"prompt\"\n{reads}{END}\n"
+    )
+}
+
+/// The text with one line more below the table of a server; as it is where something is said about that already.
+fn switched_off(text: &str, name: &str) -> String {
+    let heads = [format!("[mcp_servers.{name}]"), format!("[mcp_servers.{}]", json!(name))];
+    let is_head = |line: &&str| heads.iter().any(|head| line.trim() == head);
+    let Some(head) = text.lines().find(is_head) else { return text.to_owned() };
+    let changed = text.replacen(head, &format!("{head}\n{OFF}"), 1);
+    if changed.parse::<toml::Table>().is_ok() { changed } else { text.to_owned() }
+}
+
+/// Whether a server is not switched off.
+fn is_on(text: &str, name: &str) -> bool {
+    let settings: toml::Table = text.parse().unwrap_or_default();
+    let server = settings.get("mcp_servers").and_then(|all| all.get(name));
+    server.and_then(|server| server.get("enabled")).and_then(toml::Value::as_bool) != Some(false)
 }
 
 /// The text without our lines; none where they do not end.
 fn without(text: &str) -> Option<String> {
-    let Some((head, rest)) = text.split_once(BEGIN) else { return Some(text.to_owned()) };
+    let text = text.replace(&format!("{OFF}\n"), "");
+    let Some((head, rest)) = text.split_once(BEGIN) else { return Some(text) };
     let (_, tail) = rest.split_once(END)?;
     Some(format!("{head}{}", tail.trim_start_matches('\n')))
 }

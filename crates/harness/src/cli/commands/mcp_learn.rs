@@ -12,7 +12,12 @@ use serde_json::{Value, json};
 use super::{Asked, Outcome, duration_ms, render};
 use crate::{
     app::problem::{Kind, Problem},
-    cli::{Context, client::Client, print, screen::Screen},
+    cli::{
+        Context,
+        client::Client,
+        print,
+        screen::{Screen, write_err},
+    },
 };
 
 /// `harness mcp learn`.
@@ -40,12 +45,55 @@ impl Args {
         client.close().await?;
         let learned = learned?;
         if let Some(folder) = &self.to {
-            for (name, part) in [("learned.cedar", "/policy"), ("learned.yaml", "/classification")]
-            {
-                write_new(&folder.join(name), &render::text(&learned, part))?;
-            }
+            keep(&learned, folder)?;
         }
         print(&learned, &asked, context)
+    }
+}
+
+/// The drafts, and what of an answer each holds.
+const DRAFTS: [(&str, &str); 2] =
+    [("learned.cedar", "/policy"), ("learned.yaml", "/classification")];
+
+fn keep(learned: &Value, folder: &Path) -> Result<(), Problem> {
+    DRAFTS
+        .iter()
+        .try_for_each(|(name, part)| write_new(&folder.join(name), &render::text(learned, part)))
+}
+
+/// That a folder has no drafts yet: whoever observes for an hour should not hear of it afterwards.
+pub(super) fn check_free(folder: &Path) -> Result<(), Problem> {
+    match DRAFTS.iter().map(|(name, _)| folder.join(name)).find(|path| path.exists()) {
+        None => Ok(()),
+        Some(there) => Err(Problem::new(Kind::Conflict, "draft-there", "a draft is there already")
+            .at(there.display().to_string())
+            .next("name another folder with --learn, or move it away")),
+    }
+}
+
+/// Writes what clients did in so many milliseconds; where they did nothing, that is said.
+pub(super) async fn draft(context: &Context, back_ms: u64, folder: &Path) -> Result<(), Problem> {
+    let client = Client::open(&context.overrides).await?;
+    let learned = client.call("proxy.learn", json!({ "back_ms": back_ms })).await;
+    client.close().await?;
+    match learned {
+        Ok(learned) => {
+            keep(&learned, folder)?;
+            write_err(&format!(
+                "learned from {} calls: {} has a policy and what is still to be said about each tool. Drafts: read them, then \
+                 name the policy under `policy.operator` and set `proxy_mode = \"enforce\"`",
+                render::text(&learned, "/calls"),
+                folder.display()
+            ));
+            Ok(())
+        }
+        Err(problem) if &*problem.code == "nothing-learned" => {
+            write_err(
+                "no client called anything: there is nothing to learn, and no draft was written",
+            );
+            Ok(())
+        }
+        Err(problem) => Err(problem),
     }
 }
 

@@ -1,12 +1,16 @@
 //! `harness mcp proxy`
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use clap::Args as ClapArgs;
 
 use super::{
     Outcome, duration_ms,
     mcp::{Wish, speak},
+    mcp_learn,
 };
 use crate::{
     app::{
@@ -14,7 +18,7 @@ use crate::{
         problem::Problem,
         servers::first::{self, First},
     },
-    cli::{Context, screen::write_err},
+    cli::{Context, client, screen::write_err},
 };
 
 /// `harness mcp proxy`.
@@ -33,6 +37,11 @@ pub struct Args {
     /// observe, warn or enforce; otherwise `mcp.proxy_mode`
     #[arg(long, value_name = "MODE")]
     mode: Option<ProxyMode>,
+    /// Let every call pass, as `--mode observe` does, and when it ends write what clients did meanwhile as drafts into this
+    /// folder: learned.cedar, a policy, and learned.yaml, what is still to be said about each tool [default: `learned` beside
+    /// harness.toml]. As `harness mcp learn`, which looks back whenever it is asked
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, conflicts_with = "mode")]
+    learn: Option<Option<PathBuf>>,
     /// Serve over HTTP at this address instead, such as 127.0.0.1:7411: at /mcp, with bearer tokens
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "", conflicts_with = "listen")]
     http: Option<String>,
@@ -67,7 +76,8 @@ impl Args {
     }
 
     async fn run(self, mut context: Context) -> Result<u8, Problem> {
-        let Self { http, listen, hold, mode, .. } = self;
+        let Self { http, listen, hold, learn, .. } = self;
+        let mode = if learn.is_some() { Some(ProxyMode::Observe) } else { self.mode };
         let mut wish = Wish { http, listen, hold, mode, ..Wish::default() };
         let server = match self.url {
             Some(url) => vec![url],
@@ -75,7 +85,7 @@ impl Args {
         };
         if server.is_empty() {
             wish.proxy = Some(self.servers);
-            return speak(wish, context).await;
+            return learning(learn, wish, context).await;
         }
         let (name, read, write) = (self.name, self.read, self.write);
         let wanted = First { name, server, read, write, folder: self.project, mode };
@@ -89,6 +99,38 @@ impl Args {
         wish.mode = None;
         wish.proxy = Some(Vec::new());
         context.overrides.config = Some(found.config);
-        speak(wish, context).await
+        learning(learn, wish, context).await
     }
+}
+
+/// Speaks, and says afterwards what was learned, where that is wanted.
+async fn learning(
+    folder: Option<Option<PathBuf>>,
+    wish: Wish,
+    context: Context,
+) -> Result<u8, Problem> {
+    let folder = match folder {
+        None => return speak(wish, context).await,
+        Some(Some(folder)) => folder,
+        Some(None) => beside(&context)?,
+    };
+    mcp_learn::check_free(&folder)?;
+    let began = Instant::now();
+    let ended = speak(wish, context.clone()).await;
+    // A client that hung up in the middle of a word did something before.
+    if ended.as_ref().is_err_and(|problem| &*problem.code != "not-mcp") {
+        return ended;
+    }
+    let back_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    mcp_learn::draft(&context, back_ms.saturating_add(1), &folder).await?;
+    ended
+}
+
+/// The folder of drafts beside the configuration.
+fn beside(context: &Context) -> Result<PathBuf, Problem> {
+    let config =
+        client::load_here(&context.overrides, "what clients do is learned at the store itself")?;
+    let file = config.file.map(PathBuf::from);
+    let folder = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+    Ok(folder.join("learned"))
 }

@@ -23,6 +23,7 @@ mod mcp_client;
 mod mcp_install;
 mod mcp_learn;
 mod mcp_proxy;
+mod mcp_rules;
 mod pack;
 mod plan;
 mod policy;

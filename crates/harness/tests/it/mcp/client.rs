@@ -206,8 +206,13 @@ impl Drop for Pipe {
 }
 
 /// One request over HTTP; extra header lines come after the usual ones.
-pub(super) fn post(
-    host: &str,
+pub(super) fn post(host: &str, who: (&str, Speaks), what: (&str, Value), extra: &[&str]) -> Answer {
+    post_to((host, "/mcp"), who, what, extra)
+}
+
+/// The same at another path.
+pub(super) fn post_to(
+    (host, path): (&str, &str),
     (token, speaks): (&str, Speaks),
     (method, params): (&str, Value),
     extra: &[&str],
@@ -216,7 +221,7 @@ pub(super) fn post(
         json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": speaks.dressed(params)});
     let body = body.to_string();
     let named = |line: &str| extra.iter().any(|extra| extra.to_lowercase().starts_with(line));
-    let mut text = "POST /mcp HTTP/1.1\r\nConnection: close\r\n".to_owned();
+    let mut text = format!("POST {path} HTTP/1.1\r\nConnection: close\r\n");
     if !named("host:") {
         text.push_str(&format!("Host: {host}\r\n"));
     }

@@ -57,6 +57,11 @@ impl Front {
         self.dir.path().join("project")
     }
 
+    /// Where the server itself is.
+    pub(super) fn upstream(&self) -> &str {
+        &self.serving.1
+    }
+
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
     }

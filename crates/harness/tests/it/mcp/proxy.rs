@@ -328,6 +328,153 @@ fn what_clients_did_becomes_a_draft_that_allows_no_write_by_itself() {
     assert_eq!(asked["_meta"]["harness/stands"]["state"], "pending_approval", "{asked:#}");
 }
 
+/// `--learn`: while it runs every call passes, and when it ends the drafts lie there; a folder that has some already is told
+/// before anything is served, and where nobody called anything there is no draft.
+#[test]
+fn a_proxy_that_learns_leaves_drafts_of_what_clients_did_meanwhile() {
+    let front = Front::open("enforce");
+    let mut pipe = front.pipe(Speaks::Now, &["--hold", "0s"]);
+    pipe.call("big", json!({"bytes": 1}));
+    assert_eq!(pipe.end(), 0);
+    let mut idle = front.pipe(Speaks::Now, &["--learn"]);
+    assert!(!idle.tools().is_empty());
+    assert_eq!(idle.end(), 0);
+    let learned = front.project().join("learned");
+    assert!(!learned.exists(), "nobody called anything");
+    let mut pipe = front.pipe(Speaks::Before, &["--learn"]);
+    assert_eq!(pipe.call("note", text("passes"))["_meta"]["harness/state"], "done");
+    pipe.call("echo", text("x"));
+    assert_eq!(pipe.end(), 0);
+    assert_eq!(front.notes(), "passes\n");
+    let policy = fs::read_to_string(learned.join("learned.cedar")).unwrap();
+    let write = policy.split("@id").find(|rule| rule.contains("notes.note")).unwrap();
+    assert!(write.contains("approvals.approver >= 1"), "{policy}");
+    assert!(policy.contains("notes.echo") && !policy.contains("notes.big"), "{policy}");
+    assert!(fs::read_to_string(learned.join("learned.yaml")).unwrap().contains("note"));
+    let again = front.command(&["mcp", "proxy", "--learn"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(5), "{again:?}");
+    let both = front.command(&["mcp", "proxy", "--learn", "--mode", "warn"]).output().unwrap();
+    assert_eq!(both.status.code(), Some(2), "{both:?}");
+    // Policy decides again as soon as it is over.
+    let mut pipe = front.pipe(Speaks::Now, &["--hold", "0s"]);
+    let asked = pipe.call("note", text("asks"));
+    assert_eq!(asked["_meta"]["harness/state"], "pending_approval", "{asked:#}");
+}
+
+/// What a client's own configuration can say against going round the proxy is written with it, shown first, and taken out
+/// again; what it cannot say is told.
+#[test]
+fn clients_are_told_what_they_may_not_and_what_they_ask_about() {
+    let front = Front::open("observe");
+    let url = front.upstream();
+    let dir = front.dir().canonicalize().unwrap();
+    let store = front.project().canonicalize().unwrap().join(".harness").display().to_string();
+    let config = front.project().canonicalize().unwrap().join("harness.toml").display().to_string();
+    for (client, servers, rules, said) in [
+        (
+            "claude-code",
+            ".mcp.json",
+            ".claude/settings.json",
+            [
+                "\"mcp__direct\"".to_owned(),
+                format!("\"Read(/{store})\""),
+                format!("\"Edit(/{store}/**)\""),
+                format!("\"Edit(/{config})\""),
+                "\"Bash(harness:*)\"".to_owned(),
+                "\"mcp__harness__note\"".to_owned(),
+            ]
+            .to_vec(),
+        ),
+        (
+            "cursor",
+            ".cursor/mcp.json",
+            ".cursor/cli.json",
+            [
+                "\"Mcp(direct:*)\"".to_owned(),
+                format!("\"Read({store})\""),
+                format!("\"Write({config})\""),
+                "\"Shell(harness)\"".to_owned(),
+            ]
+            .to_vec(),
+        ),
+        (
+            "vscode",
+            ".vscode/mcp.json",
+            ".vscode/settings.json",
+            [
+                "\"harness/note\": false".to_owned(),
+                "\"harness\": false".to_owned(),
+                format!("\"{config}\": false"),
+            ]
+            .to_vec(),
+        ),
+    ] {
+        let key = if client == "vscode" { "servers" } else { "mcpServers" };
+        let before =
+            json!({key: {"direct": {"url": url}, "other": {"url": "https://other.example/mcp"}}});
+        let before = serde_json::to_string_pretty(&before).unwrap() + "\n";
+        let own = "{\n  \"mine\": true,\n  \"permissions\": {\n    \"deny\": [\n      \"mine\"\n    ]\n  }\n}\n";
+        for (file, text) in [(servers, before.as_str()), (rules, own)] {
+            fs::create_dir_all(dir.join(file).parent().unwrap()).unwrap();
+            fs::write(dir.join(file), text).unwrap();
+        }
+        let install = |more: &[&str]| {
+            let words = [&["mcp", "install", client], more].concat();
+            Ran::of(&words, front.command(&words).output().unwrap())
+        };
+        let look = install(&[]).exits(0);
+        assert!(look.stdout.contains(rules), "the difference is shown: {look:?}");
+        assert_eq!(fs::read_to_string(dir.join(rules)).unwrap(), own, "nothing was written");
+        assert!(look.stderr.contains("directly: other"), "{look:?}");
+        assert_eq!(
+            look.stderr.contains("direct (which stands behind"),
+            client == "vscode",
+            "{look:?}"
+        );
+        install(&["--yes"]).exits(0);
+        let written = fs::read_to_string(dir.join(rules)).unwrap();
+        for rule in said {
+            assert!(written.contains(&rule), "{client}: {rule}: {written}");
+        }
+        assert!(written.contains("mine") && !written.contains("echo"), "{written}");
+        assert!(
+            !written.contains("other"),
+            "what does not stand behind it is left alone: {written}"
+        );
+        install(&["--yes"]).exits(0);
+        assert_eq!(fs::read_to_string(dir.join(rules)).unwrap(), written, "twice is once");
+        install(&["--undo", "--yes"]).exits(0);
+        assert_eq!(fs::read_to_string(dir.join(rules)).unwrap(), own);
+        assert_eq!(fs::read_to_string(dir.join(servers)).unwrap(), before);
+        let note = dir.join(rules).with_extension("harness.json");
+        assert!(!note.exists(), "nothing is left");
+    }
+    // Codex has one file: a server that stands behind the proxy is switched off in it.
+    let file = dir.join("config.toml");
+    let before =
+        format!("[mcp_servers.direct]\nurl = \"{url}\"\n\n[mcp_servers.other]\ncommand = \"x\"\n");
+    fs::write(&file, &before).unwrap();
+    let shown = file.display().to_string();
+    let install = |more: &[&str]| {
+        let words = [&["mcp", "install", "codex", "--settings", &shown], more].concat();
+        Ran::of(&words, front.command(&words).output().unwrap()).exits(0)
+    };
+    let told = install(&["--yes"]).stderr;
+    assert!(
+        told.contains("directly: other\n") && told.contains("no rules about single files"),
+        "{told}"
+    );
+    let written: toml::Table = fs::read_to_string(&file).unwrap().parse().unwrap();
+    let servers = &written["mcp_servers"];
+    assert_eq!(servers["direct"]["enabled"].as_bool(), Some(false));
+    assert!(servers["other"].get("enabled").is_none());
+    assert_eq!(servers["harness"]["default_tools_approval_mode"].as_str(), Some("prompt"));
+    assert_eq!(servers["harness"]["tools"]["echo"]["approval_mode"].as_str(), Some("auto"));
+    assert!(servers["harness"]["tools"].get("note").is_none(), "a write is asked about");
+    install(&["--undo", "--yes"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+}
+
 /// C131, C256: a client's configuration is shown before it is written, keeps what else stands in it, holds no secret, starts a
 /// proxy that answers, and is as it was after an undo.
 #[test]

@@ -16,16 +16,16 @@ use crate::{
 };
 
 /// The provider, until its value goes.
-struct Provider {
+pub(crate) struct Provider {
     child: Child,
     /// It goes on talking, and ends when nobody listens.
     _says: BufReader<ChildStdout>,
-    issuer: String,
+    pub(crate) issuer: String,
 }
 
 impl Provider {
     /// `groups`: `tokens` when they stand in the identity token, anything else when they must be asked for.
-    fn start(groups: &str) -> Self {
+    pub(crate) fn start(groups: &str) -> Self {
         let folder = installed();
         let mut child = Command::new("node")
             .args(["provider.mjs", SECRET, groups])
@@ -46,7 +46,7 @@ impl Provider {
     }
 
     /// Whoever comes next is this one.
-    fn greets(&self, account: &str) {
+    pub(crate) fn greets(&self, account: &str) {
         let host = self.issuer.strip_prefix("http://").unwrap();
         let text =
             format!("GET /_as/{account} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
