@@ -22,14 +22,14 @@ pub(crate) use door::router as door;
 pub(crate) use extract::{Form, Path, Query, Whole, read_body, too_large};
 pub(crate) use guard::guard;
 pub(crate) use hooks::router as hooks;
-pub(crate) use listen::{Held, listen};
+pub(crate) use listen::{Held, listen, relay};
 pub(crate) use metrics::metrics;
 pub(crate) use provider::router as provider;
 pub(crate) use server::serve;
 pub(crate) use signed::{Bearer, Session, SignIn};
 pub(crate) use told::{Told, nothing_here, other_method};
 
-use crate::app::{App, speak};
+use crate::app::{App, peers, speak};
 use limits::Limits;
 use metrics::Metrics;
 
@@ -47,6 +47,8 @@ pub(crate) struct Web {
     limits: Limits,
     /// Speaks MCP.
     pub(crate) speaks: speak::Http,
+    /// Speaks A2A.
+    pub(crate) agent: peers::Http,
     /// Host names this server answers to.
     hosts: Vec<String>,
     /// Whether people reach it over TLS, so that cookies need it too.
@@ -73,6 +75,7 @@ impl Web {
         let metrics = Metrics::default();
         let speaks =
             speak::Http::new(speak::about(&speak::Behalf::of(app.config().mcp.face)), &hosts);
-        Arc::new(Self { app, metrics, limits, speaks, hosts, scheme, ends })
+        let agent = peers::Http::default();
+        Arc::new(Self { app, metrics, limits, speaks, agent, hosts, scheme, ends })
     }
 }

@@ -360,7 +360,7 @@ fn object(value: Value) -> Option<Map<String, Value>> {
 }
 
 /// Beside every answer: the run, where it stands, and what proves it.
-fn meta(seen: &ToolCall) -> Map<String, Value> {
+pub(super) fn meta(seen: &ToolCall) -> Map<String, Value> {
     let mut meta = Map::new();
     meta.insert("harness/run".to_owned(), json!(seen.run));
     meta.insert("harness/state".to_owned(), json!(seen.state));

@@ -5,6 +5,7 @@ mod held;
 pub mod learn;
 mod offer;
 pub mod proxy;
+pub mod tasks;
 mod would;
 
 use std::sync::Arc;
