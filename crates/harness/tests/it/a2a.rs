@@ -1,6 +1,7 @@
 //! The harness as an agent of the Agent2Agent protocol (C133): what its cards say, what a message begins, how a task waits for
 //! a person, and whose it is.
 
+mod delegating;
 mod doors;
 mod tasks;
 

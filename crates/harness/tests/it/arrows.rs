@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("receipts", &["kernel"]),
     ("engine", &["kernel"]),
     ("store", &["kernel"]),
-    ("connect", &["kernel", "files", "mcp", "sandbox", "egress", "secrets", "shell", "web"]),
+    ("connect", &["kernel", "files", "mcp", "a2a", "sandbox", "egress", "secrets", "shell", "web"]),
     ("models", &["kernel"]),
     ("macros", &[]),
     ("sandbox", &[]),
