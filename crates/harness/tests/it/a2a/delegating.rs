@@ -15,6 +15,20 @@ fn import(dir: &Path, words: &[&str]) -> Ran {
     run_in(dir, &[&["-o", "json", "connector", "import", "a2a"], words].concat())
 }
 
+/// A draft once somebody has said what may be sent there, and that a person over there may be waited for.
+fn classified(draft: &str) -> String {
+    assert!(!draft.contains("effect: read"), "nothing is taken to be harmless: {draft}");
+    let named = "metadata: {skill: contract_field_change}";
+    let text = draft
+        .replace(&format!("{named}}}"), &format!("{named}, on_input_required: wait}}"))
+        .replace("  contract_field_change:\n", "  contract_field_change:\n    timeout_ms: 120000\n")
+        .replace("confidentiality: public", "confidentiality: internal");
+    for said in ["on_input_required: wait", "timeout_ms", "confidentiality: internal}"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    text
+}
+
 /// A second installation, whose pack is drafted from the card of the first.
 fn neighbour(api: &Api, token: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -31,23 +45,9 @@ fn neighbour(api: &Api, token: &str) -> TempDir {
     assert!(operations.contains(&json!("churn_risk_read")), "{drafted:#}");
     let system = drafted["system"].as_str().unwrap();
     assert!(system.contains(&format!("url = \"{address}/a2a\"")), "{system}");
-    // Whoever classified it says that a person over there may be waited for.
     let connector = here.join("pack/connectors/office.yaml");
     let text = fs::read_to_string(&connector).unwrap();
-    assert!(!text.contains("effect: read"), "nothing is taken to be harmless: {text}");
-    let waits = text
-        .replace(
-            "metadata: {skill: contract_field_change}}",
-            "metadata: {skill: contract_field_change}, on_input_required: wait}",
-        )
-        .replace(
-            "  contract_field_change:\n",
-            "  contract_field_change:\n    timeout_ms: 120000\n",
-        );
-    assert!(waits.contains("on_input_required") && waits.contains("timeout_ms"), "{text}");
-    let waits = waits.replace("confidentiality: public", "confidentiality: internal");
-    assert_ne!(waits, text, "{text}");
-    fs::write(&connector, waits).unwrap();
+    fs::write(&connector, classified(&text)).unwrap();
     let intent = |name: &str, input: &str| {
         format!(
             "schema: harness.intent/v1\nname: {name}\ntitle: Delegate {name}\ninput: {input}\nplaybook: {name}\n\
