@@ -3,6 +3,7 @@
 use kernel::operation::Operation;
 
 use crate::{
+    a2a::Delegation,
     builtin::Builtin,
     error::{Error, hint},
     folder::Hand,
@@ -16,8 +17,9 @@ use crate::{
 };
 
 /// Connector kinds, as bindings spell them.
-const KINDS: [&str; 10] =
-    ["http", "sql", "mail", "process", "folder", "web", "worker", "mcp", "builtin", "outside"];
+const KINDS: [&str; 11] = [
+    "http", "sql", "mail", "process", "folder", "web", "worker", "mcp", "a2a", "builtin", "outside",
+];
 
 #[derive(Debug)]
 pub(crate) enum Binding {
@@ -29,6 +31,7 @@ pub(crate) enum Binding {
     Web(Runner),
     Worker(Chore),
     Mcp(mcp::Errand),
+    A2a(Delegation),
     Builtin(Builtin),
     Hook(Hook),
     Outside,
@@ -46,6 +49,7 @@ impl Binding {
             Self::Web(runner) => Some(&runner.system),
             Self::Worker(chore) => Some(&chore.system),
             Self::Mcp(errand) => Some(&errand.system),
+            Self::A2a(delegation) => Some(&delegation.system),
             Self::Builtin(_) | Self::Hook(_) | Self::Outside => None,
         }
     }
@@ -68,6 +72,7 @@ pub(crate) fn compile(operation: &Operation) -> Result<Binding, Error> {
         "web" => Runner::compile(&binding, operation).map(Binding::Web),
         "worker" => Chore::compile(&binding).map(Binding::Worker),
         "mcp" => mcp::Errand::compile(&binding).map(Binding::Mcp),
+        "a2a" => Delegation::compile(&binding).map(Binding::A2a),
         "builtin" => Builtin::compile(&binding, operation).map(Binding::Builtin),
         // Not among the kinds that are suggested: no pack declares one.
         "hook" => Hook::compile(&binding, operation).map(Binding::Hook),

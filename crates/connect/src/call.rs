@@ -152,6 +152,11 @@ impl Departure {
         }
     }
 
+    /// For what only looks after a call that has left: it changes nothing, so it is never too late.
+    pub(crate) fn onward(&self) -> Self {
+        Self { is_write: false, ..Self::of_our_own(Arc::clone(&self.clock)) }
+    }
+
     /// Fails when it is too late for anything to leave.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         if self.clock.boot_ms() > self.dispatch_by_boot_ms {

@@ -24,6 +24,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
+    a2a::Delegation,
     binding::{Binding, compile},
     blob::BlobSink,
     call::{Arrived, Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
@@ -179,6 +180,7 @@ impl Connectors {
             Binding::Web(_) => &["web"],
             Binding::Worker(_) => &["worker"],
             Binding::Mcp(_) => &["mcp"],
+            Binding::A2a(_) => &["http"],
             Binding::Builtin(_) | Binding::Hook(_) | Binding::Outside => &[],
         };
         let Some(name) = binding.system() else { return Ok(()) };
@@ -198,6 +200,9 @@ impl Connectors {
             return match (&binding, &target.clients) {
                 (Binding::Http(route), Some(clients)) => {
                     http::check_granted(route, clients, &self.vault)
+                }
+                (Binding::A2a(delegation), Some(clients)) => {
+                    delegation.check_granted(clients, &self.vault)
                 }
                 _ => Ok(()),
             };
@@ -403,6 +408,7 @@ impl Connectors {
                 Ok((Received::Value(value).into(), hand.pick()))
             }
             Binding::Mcp(errand) => self.ask_server(errand, call, departure).await,
+            Binding::A2a(delegation) => self.delegate(delegation, call, departure).await,
             Binding::Web(runner) => {
                 let value = self.run_errand(runner, call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
@@ -423,6 +429,21 @@ impl Connectors {
         let (vault, sink) = (&self.vault, self.host.blobs.as_deref());
         let redactor = self.redactor_of(call);
         http::call(route, call, &http::Wire { clients, vault, sink, departure, redactor }).await
+    }
+
+    async fn delegate<'b>(
+        &self,
+        delegation: &'b Delegation,
+        call: &Call,
+        departure: &Arc<Departure>,
+    ) -> Result<(Arrived, Pick<'b>), Failure> {
+        let (name, target) = (&delegation.system, self.target(&delegation.system)?);
+        let _turn = self.enter((name, target, &target.turns), call, departure).await?;
+        let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(name))?;
+        let (vault, sink) = (&self.vault, self.host.blobs.as_deref());
+        let redactor = self.redactor_of(call);
+        let wire = http::Wire { clients, vault, sink, departure, redactor };
+        Ok((delegation.run(call, &wire).await?, delegation.pick()))
     }
 
     async fn ask_server<'b>(

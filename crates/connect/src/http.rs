@@ -5,6 +5,7 @@
 //! connection the dispatch window is checked after name lookup, connect and TLS, right before the request.
 
 mod form;
+pub(crate) mod posted;
 mod request;
 mod route;
 pub(crate) mod status;
@@ -19,7 +20,7 @@ use reqwest::{Client, Response, redirect, retry};
 use serde_json::{Map, Value};
 use tower::{Layer, Service};
 
-pub(crate) use route::Route;
+pub(crate) use route::{Auth, Route, auth};
 
 use crate::{
     blob::{BlobSink, Collector, PREVIEW_BYTES},

@@ -1,6 +1,6 @@
 //! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP), `process` (programs in a
 //! sandbox), `folder` (files and a shell), `web` (pages and searching), `worker` (jobs that applications come for),
-//! `mcp` (servers of the Model Context Protocol), `builtin` and the operator's hooks,
+//! `mcp` (servers of the Model Context Protocol), `a2a` (agents of the Agent2Agent protocol), `builtin` and the operator's hooks,
 //! behind `kernel::port::Connector`; secret references; and [`ingest::ingest`], which every outside byte passes.
 //!
 //! It must not know: planners, policy, packs, the journal. It reads what to do from a
@@ -14,6 +14,7 @@
 //! before bytes leave (the pause between that look and the wire remains). And every failure says whether
 //! the effect may have landed; what nobody knows is `Unknown`, never `No`.
 
+mod a2a;
 pub mod apart;
 pub mod artifact;
 mod binding;

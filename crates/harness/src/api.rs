@@ -1,6 +1,7 @@
 //! The HTTP API: `/v1`. A route parses, calls one operation of `app`, and tells its answer; the whole of it
 //! is the table in [`routes`], from which the OpenAPI document is made as well.
 
+mod a2a;
 mod events;
 mod input;
 mod mcp;
@@ -35,7 +36,8 @@ pub(crate) fn router() -> Router<Arc<Web>> {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(crate::web::metrics))
-        .merge(mcp::router());
+        .merge(mcp::router())
+        .merge(a2a::router());
     for route in ROUTES {
         let filter = match route.verb {
             Verb::Get => MethodFilter::GET,

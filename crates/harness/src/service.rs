@@ -140,7 +140,7 @@ mod tests {
             .collect();
         let places = ["approvals", "exceptions", "packs", "receipts", "rollback", "runs"];
         let beside = ["", "assets", "live", "sign-in", "sign-out"];
-        let programs = [".well-known", "healthz", "hooks", "mcp", "metrics", "readyz"];
+        let programs = [".well-known", "a2a", "healthz", "hooks", "mcp", "metrics", "readyz"];
         let known: BTreeSet<&str> = places.into_iter().chain(beside).chain(programs).collect();
         assert_eq!(roots, known);
     }

@@ -23,14 +23,14 @@ pub(crate) use door::router as door;
 pub(crate) use extract::{Form, Path, Query, Whole, read_body, too_large};
 pub(crate) use guard::guard;
 pub(crate) use hooks::router as hooks;
-pub(crate) use listen::{Held, listen};
+pub(crate) use listen::{Held, listen, relay};
 pub(crate) use metrics::metrics;
 pub(crate) use provider::router as provider;
 pub(crate) use server::serve;
 pub(crate) use signed::{Bearer, Session, SignIn};
 pub(crate) use told::{Told, nothing_here, other_method};
 
-use crate::app::{App, config::mcp::Face, speak};
+use crate::app::{App, config::mcp::Face, peers, speak};
 use limits::Limits;
 use metrics::Metrics;
 
@@ -49,6 +49,8 @@ pub(crate) struct Web {
     /// Speaks MCP.
     pub(crate) speaks: speak::Http,
     pub(crate) passes_on: speak::Http,
+    /// Speaks A2A.
+    pub(crate) agent: peers::Http,
     /// Host names this server answers to.
     hosts: Vec<String>,
     /// Whether people reach it over TLS, so that cookies need it too.
@@ -74,7 +76,8 @@ impl Web {
         let limits = Limits::new(serve);
         let metrics = Metrics::default();
         let of = |face| speak::Http::new(speak::about(&speak::Behalf::of(face)), &hosts);
+        let agent = peers::Http::default();
         let (speaks, passes_on) = (of(Face::Own), of(Face::Proxy));
-        Arc::new(Self { app, metrics, limits, speaks, passes_on, hosts, scheme, ends })
+        Arc::new(Self { app, metrics, limits, speaks, passes_on, agent, hosts, scheme, ends })
     }
 }

@@ -6,6 +6,7 @@ use kernel::pointer;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    a2a,
     connector::Shared,
     mcp,
     model::ConnectorKind,
@@ -159,6 +160,7 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
                 read_picks(&mut request, &mut binding);
             }
             ConnectorKind::Mcp => mcp::read_request(&mut request, &mut binding),
+            ConnectorKind::A2a => a2a::read_request(&mut request, &mut binding),
             ConnectorKind::Builtin => read_builtin(&mut request, &mut binding),
             ConnectorKind::Outside => {}
         }
@@ -430,7 +432,7 @@ pub(crate) fn check_binding(
             check("/path", &format!("/{}", pointer::escape(&name)));
         }
     }
-    for part in ["query", "headers", "params", "body", "form", "multipart"] {
+    for part in ["query", "headers", "params", "body", "form", "multipart", "text", "data"] {
         let Some(value) = binding.get(part) else { continue };
         pointer::visit_leaves(value, &mut |at, leaf| {
             // How a place is written is no pointer; a field of a JSON body may be called anything.

@@ -9,6 +9,7 @@
 //! Start with [`Pack::load`], then [`Pack::compile`] and [`Router::route`]. [`Schemas`] checks values
 //! against JSON Schemas for everybody; [`schemas`] gives editors the schema of each kind of file.
 
+mod a2a;
 mod agent;
 mod agent_context;
 mod agent_extracts;

@@ -170,6 +170,8 @@ pub enum ConnectorKind {
     Worker,
     /// A server of the Model Context Protocol.
     Mcp,
+    /// An agent of the Agent2Agent protocol.
+    A2a,
     /// Built into the harness.
     Builtin,
     /// Made by whoever asked: an agent that is not ours, with tools of its own.
@@ -189,6 +191,7 @@ impl ConnectorKind {
             Self::Web => "web",
             Self::Worker => "worker",
             Self::Mcp => "mcp",
+            Self::A2a => "a2a",
             Self::Builtin => "builtin",
             Self::Outside => "outside",
         }

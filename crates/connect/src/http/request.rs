@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 const URL_MAX_BYTES: usize = 8 * 1024;
 
 /// Largest request body, in bytes.
-const BODY_MAX_BYTES: usize = 1024 * 1024;
+pub(super) const BODY_MAX_BYTES: usize = 1024 * 1024;
 
 pub(super) fn build(
     route: &Route,
@@ -68,7 +68,11 @@ pub(super) fn build(
 }
 
 /// What the credentials of a request are for.
-fn use_of<'a>(system: &'a str, (method, url): (&'a str, &'a Url), path: &'a str) -> Use<'a> {
+pub(super) fn use_of<'a>(
+    system: &'a str,
+    (method, url): (&'a str, &'a Url),
+    path: &'a str,
+) -> Use<'a> {
     Use {
         system,
         host: url.host_str(),
@@ -93,7 +97,7 @@ pub(super) fn check_granted(route: &Route, base: &Url, vault: &Vault) -> Result<
 }
 
 /// Puts the credentials where they belong, marked so that nothing prints them.
-fn log_in(request: &mut Request, auth: &Auth, secret: &Secret) -> Result<(), Failure> {
+pub(super) fn log_in(request: &mut Request, auth: &Auth, secret: &Secret) -> Result<(), Failure> {
     let (name, text) = match auth {
         Auth::Bearer(_) => (AUTHORIZATION, Zeroizing::new(format!("Bearer {}", secret.expose()))),
         Auth::Header(name, _) => (name.clone(), Zeroizing::new(secret.expose().to_owned())),

@@ -341,7 +341,7 @@ fn template(binding: &Reader<'_>, value: &Value, depth: usize) -> Result<Templat
     }
 }
 
-fn auth(binding: &Reader<'_>) -> Result<Option<Auth>, Error> {
+pub(crate) fn auth(binding: &Reader<'_>) -> Result<Option<Auth>, Error> {
     let Some(auth) = binding.child("auth")? else {
         return Ok(None);
     };

@@ -84,7 +84,7 @@ async fn speak(
         Behalf::Own => &web.speaks,
         Behalf::Proxy { .. } => &web.passes_on,
     };
-    let whose = here.caller.principal().id.to_string();
+    let whose = format!("{} for {}", here.caller.principal().id, here.caller.acts_for().id);
     let session = request.headers().get(SESSION).and_then(|id| id.to_str().ok());
     let behalf = behalf.in_session(session.unwrap_or_default());
     let speaker = Arc::new(Speaker::new(here, hold_ms).on_behalf(behalf));

@@ -1,5 +1,7 @@
 //! `connector import`: files of a pack from a document that describes somebody else's system.
 
+mod cards;
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -7,12 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use openapi::{Draft, Options};
+use openapi::Options;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::problem::{Kind, Problem};
+pub use cards::{WantedAgent, a2a};
 
 /// Largest document that is read, in bytes.
 const DOCUMENT_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -97,7 +100,12 @@ pub fn openapi(wanted: &Wanted) -> Result<ConnectorDraft, Problem> {
             .at(wanted.document.display().to_string())
             .next(refused.fix)
     })?;
-    let files = write(&draft, &wanted.folder)?;
+    let drafted = draft.files.into_iter().map(|one| Drafted {
+        name: one.name,
+        text: one.text,
+        operations: one.operations,
+    });
+    let files = write(&drafted.collect::<Vec<_>>(), &wanted.folder)?;
     let decisions = draft.decisions.into_iter();
     let left_out = draft.left_out.into_iter();
     Ok(ConnectorDraft {
@@ -149,8 +157,15 @@ fn read(path: &Path) -> Result<Value, Problem> {
     })
 }
 
+/// A file on its way.
+struct Drafted {
+    name: String,
+    text: String,
+    operations: Vec<String>,
+}
+
 /// All files, or none: what was written is taken away again where the next cannot be.
-fn write(draft: &Draft, folder: &Path) -> Result<Vec<DraftFile>, Problem> {
+fn write(all: &[Drafted], folder: &Path) -> Result<Vec<DraftFile>, Problem> {
     let refuse =
         |path: &Path, error: &std::io::Error| {
             let shown = path.display().to_string();
@@ -165,7 +180,7 @@ fn write(draft: &Draft, folder: &Path) -> Result<Vec<DraftFile>, Problem> {
         };
     let mut written: Vec<PathBuf> = Vec::new();
     let mut files = Vec::new();
-    for one in &draft.files {
+    for one in all {
         let path = folder.join(format!("{}.yaml", one.name));
         let made = File::create_new(&path).and_then(|mut file| {
             written.push(path.clone());

@@ -46,6 +46,7 @@ pub mod notify;
 mod novelty;
 pub mod ops;
 pub mod packs;
+pub mod peers;
 pub mod policies;
 pub mod previews;
 pub mod problem;
@@ -246,6 +247,11 @@ impl App {
         drop(self.pages.set(url));
     }
 
+    /// Where it is reached, where it serves.
+    pub(crate) fn served_at(&self) -> Option<&str> {
+        self.pages.get().map(String::as_str)
+    }
+
     /// The page of something, where pages are served.
     pub(crate) fn page_of(&self, place: &str, id: &str) -> Option<String> {
         self.pages.get().map(|url| format!("{url}/{place}/{id}"))
@@ -305,6 +311,7 @@ impl App {
                 self.sweep_notices().await;
                 self.sweep_claims().await;
                 self.sweep_tools().await;
+                self.sweep_tasks().await;
                 self.sweep_uses().await;
                 tokio::time::sleep(SWEEP_EVERY).await;
             }

@@ -26,7 +26,8 @@ use super::{
         proxy::{Offered, ProxiedCompletion, ProxiedList, ProxiedTool},
     },
 };
-use told::{meta, sentence, told};
+pub(super) use told::meta;
+use told::{sentence, told};
 
 /// The tool that waits for a call.
 pub const WAIT: &str = super::tools::proxy::WAIT;
@@ -297,9 +298,10 @@ impl<A: Ask> Speaker<A> {
         let began = Instant::now();
         let until = began + Duration::from_millis(hold_ms);
         let floor = began + Duration::from_millis(hold_ms.max(FLOOR_MS));
-        let mut step = 0_u32;
+        let (mut step, mut is_told) = (0_u32, false);
         loop {
             for said in std::mem::take(&mut seen.said) {
+                is_told |= matches!(said, ToolSaid::Progress(_));
                 line.pass_on(passed_said(said)).await;
             }
             if let Some(question) = seen.question.clone() {
@@ -327,8 +329,10 @@ impl<A: Ask> Speaker<A> {
                 }
                 next = self.ask::<ToolCall>("tool.wait", body) => seen = next?,
             }
+            let is_news = !seen.said.is_empty() || seen.question.is_some();
             step = step.saturating_add(1);
-            if seen.state.is_open() {
+            // Of how far it is, the server itself knows better.
+            if seen.state.is_open() && !is_news && !is_told {
                 line.tell(step, sentence(&seen)).await;
             }
         }

@@ -3,13 +3,17 @@
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
-use axum::response::{
-    IntoResponse, Response,
-    sse::{Event, KeepAlive, Sse},
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
 };
-use futures_util::{Stream, stream::unfold};
+use futures_util::{Stream, StreamExt as _, stream::unfold};
 
-use super::{Web, limits::Place, metrics::Listening};
+use super::{Bearer, Web, limits::Place, metrics::Listening};
 use crate::app::{
     Caller, Right,
     feed::{Changed, Heard},
@@ -155,5 +159,73 @@ impl Listener {
             Held::Session(secret) => self.web.app.session(secret).await,
         };
         signed.is_ok_and(|signed| signed.caller.may(Right::Read))
+    }
+}
+
+/// Events that somebody else makes, as they are: for as long as the credential is valid that they were asked for with.
+pub(crate) fn relay<E>(web: Arc<Web>, bearer: Bearer, events: E) -> Response
+where
+    E: Stream<Item = Bytes> + Send + Unpin + 'static,
+{
+    let place = match web.limits.stream(bearer.signed.caller.principal().id.as_str()) {
+        Ok(place) => place,
+        Err(told) => return told.into_response(),
+    };
+    let now = tokio::time::Instant::now();
+    let relay = Relay {
+        _counted: (Listening::new(&web), place),
+        token: bearer.token,
+        events,
+        looked: now,
+        said: now,
+        web,
+    };
+    let bytes = unfold(relay, |mut relay| async move {
+        let bytes = relay.next().await?;
+        Some((Ok::<_, Infallible>(bytes), relay))
+    });
+    let mut response = Body::from_stream(bytes).into_response();
+    let events = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, events);
+    response
+}
+
+struct Relay<E> {
+    web: Arc<Web>,
+    token: String,
+    events: E,
+    looked: tokio::time::Instant,
+    said: tokio::time::Instant,
+    /// Let go when the stream ends.
+    _counted: (Listening, Place),
+}
+
+impl<E: Stream<Item = Bytes> + Unpin> Relay<E> {
+    /// The next bytes; `None` ends the stream.
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut ends = self.web.ends.clone();
+        loop {
+            if *ends.borrow() {
+                return None;
+            }
+            let heard = tokio::select! {
+                heard = self.events.next() => Some(heard?),
+                _ = ends.changed() => None,
+                () = tokio::time::sleep(LOOK) => None,
+            };
+            // Expiry and revocation count for streams that are open, too.
+            if self.looked.elapsed() >= LOOK {
+                self.looked = tokio::time::Instant::now();
+                let signed = self.web.app.bearer(&self.token).await;
+                if !signed.is_ok_and(|signed| signed.caller.may(Right::Propose)) {
+                    return None;
+                }
+            }
+            if heard.is_none() && self.said.elapsed() < BEAT {
+                continue;
+            }
+            self.said = tokio::time::Instant::now();
+            return Some(heard.unwrap_or_else(|| Bytes::from_static(b":\n\n")));
+        }
     }
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("receipts", &["kernel"]),
     ("engine", &["kernel"]),
     ("store", &["kernel"]),
-    ("connect", &["kernel", "files", "mcp", "sandbox", "egress", "secrets", "shell", "web"]),
+    ("connect", &["kernel", "files", "mcp", "a2a", "sandbox", "egress", "secrets", "shell", "web"]),
     ("models", &["kernel"]),
     ("macros", &[]),
     ("sandbox", &[]),
@@ -38,6 +38,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("secrets", &[]),
     ("openapi", &[]),
     ("mcp", &[]),
+    ("a2a", &[]),
     (
         "embed",
         &["kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models", "macros"],
@@ -46,17 +47,19 @@ const ARROWS: [(&str, &[&str]); 23] = [
         "harness",
         &[
             "kernel", "expr", "world", "planner", "pack", "policy", "receipts", "engine", "store",
-            "connect", "models", "openapi", "mcp", "sandbox", "secrets", "shell",
+            "connect", "models", "openapi", "mcp", "a2a", "sandbox", "secrets", "shell",
         ],
     ),
 ];
 
 /// Heavy or telling dependency → the only crates that may need it.
-const LEAVES: [(&str, &[&str]); 27] = [
+const LEAVES: [(&str, &[&str]); 29] = [
+    ("a2a-lf", &["a2a"]),
     ("age", &["secrets"]),
     ("anyhow", &["harness"]),
     ("axum", &["harness", "world"]),
     ("cedar-policy", &["policy"]),
+    ("chrono", &["a2a"]),
     ("clap", &["harness"]),
     ("ed25519-dalek", &["receipts"]),
     ("flate2", &["web"]),

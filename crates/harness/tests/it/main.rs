@@ -1,6 +1,8 @@
 //! The product through its command line, and the laws of the house.
 
 #[cfg(test)]
+mod a2a;
+#[cfg(test)]
 mod agents;
 #[cfg(test)]
 mod api;

@@ -1,7 +1,7 @@
 //! The harness as a server of MCP (C131): what it offers, who may call it, and how a call waits for a person.
 
-mod beside;
 mod access;
+mod beside;
 mod client;
 mod doors;
 mod front;

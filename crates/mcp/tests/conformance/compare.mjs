@@ -4,6 +4,16 @@ const META = 'io.modelcontextprotocol/';
 const STATELESS = '2026-07-28';
 const SESSIONS = '2025-11-25';
 
+/** Rounds of one call, where a server without sessions asks before it answers. */
+const ROUNDS = 4;
+
+/** What it is answered. */
+const RESULTS = {
+  'elicitation/create': { action: 'accept', content: { username: 'ada', email: 'ada@example.org' } },
+  'sampling/createMessage': { role: 'assistant', model: 'none', content: { type: 'text', text: 'Paris' } },
+  'roots/list': { roots: [] },
+};
+
 /** One connection that speaks plain HTTP, without any library of the protocol between. */
 class Line {
   constructor(url, revision) {
@@ -44,7 +54,8 @@ class Line {
       [`${META}clientInfo`]: { name: 'compare', version: '1.0.0' },
       [`${META}clientCapabilities`]: { elicitation: { form: {} }, sampling: {}, roots: {} },
     };
-    const whole = this.revision === STATELESS ? { ...params, _meta: { ...meta, ...params._meta } } : params;
+    const { round, ...asked } = params;
+    const whole = this.revision === STATELESS ? { ...asked, _meta: { ...meta, ...params._meta } } : asked;
     const answer = await this.send({ jsonrpc: '2.0', id, method, params: whole });
     const said = [];
     for await (const message of messages(answer)) {
@@ -52,15 +63,17 @@ class Line {
       if (message.id === id && !message.method) break;
       if (message.method && message.id !== undefined) await this.reply(message);
     }
-    return { status: answer.status, said };
+    const wanted = said.at(-1)?.result;
+    if (wanted?.resultType !== 'input_required' || params.round >= ROUNDS) return { status: answer.status, said };
+    const answers = Object.entries(wanted.inputRequests ?? {}).map(([key, one]) => [key, RESULTS[one.method]]);
+    const { requestState } = wanted;
+    const again = { ...params, inputResponses: Object.fromEntries(answers), ...(requestState && { requestState }) };
+    const rest = await this.ask(method, { ...again, round: (params.round ?? 0) + 1 });
+    return { status: rest.status, said: [...said, ...rest.said] };
   }
 
   async reply({ id, method }) {
-    const result = {
-      'elicitation/create': { action: 'accept', content: { username: 'ada', email: 'ada@example.org' } },
-      'sampling/createMessage': { role: 'assistant', model: 'none', content: { type: 'text', text: 'Paris' } },
-      'roots/list': { roots: [] },
-    }[method];
+    const result = RESULTS[method];
     const answer = result ? { result } : { error: { code: -32601, message: 'not here' } };
     await this.send({ jsonrpc: '2.0', id, ...answer });
   }
@@ -84,6 +97,32 @@ async function* messages(answer) {
       if (text) yield JSON.parse(text);
     }
   }
+}
+
+/** What a proxy says in its own words: its name and what it can, how long a list may be kept and in which order it comes, the tool that
+ * waits, that there is no such thing, and a state that it seals where there was none. */
+function relayed({ status, said }, method) {
+  if (method === 'server/discover') return { status };
+  const plainly = said.map((message) => {
+    const { result, error } = message;
+    if (error) return { ...message, error: { code: error.code } };
+    if (!result) return message;
+    const { ttlMs, cacheScope, requestState, ...rest } = result;
+    for (const name of ['tools', 'resources', 'resourceTemplates', 'prompts']) {
+      const key = (one) => one.uri ?? one.uriTemplate ?? one.name;
+      rest[name] = rest[name]?.filter((one) => one.name !== 'harness_wait').sort((a, b) => (key(a) < key(b) ? -1 : 1));
+    }
+    return { ...message, result: rest };
+  });
+  return { status, said: plainly };
+}
+
+/** What the proxy answers otherwise on purpose: it holds arguments to the tool's schema before it calls, and takes an error of a
+ * tool that may have written for no proof that it did not. */
+function isOtherwise(method, params, revision) {
+  if (method !== 'tools/call') return false;
+  if (params.name === 'json_schema_2020_12_tool') return true;
+  return revision === SESSIONS && /input_required|streaming_elicitation/.test(params.name);
 }
 
 /** Without `_meta` anywhere, with fields in one order, ids of requests and sealed states only as being there. */
@@ -124,14 +163,16 @@ async function questions(line) {
 }
 
 /** How many answers were equal and how many were not. */
-export async function compare(direct, other, revisions = [SESSIONS, STATELESS]) {
+export async function compare(direct, other, { revisions = [SESSIONS, STATELESS], proxied = false } = {}) {
   let [equal, different] = [0, 0];
+  const shown = (answer, method) => JSON.stringify(plain(proxied ? relayed(answer, method) : answer));
   for (const revision of revisions) {
     const lines = [new Line(direct, revision), new Line(other, revision)];
     for (const line of lines) await line.open();
     for (const [method, params] of await questions(lines[0])) {
+      if (proxied && isOtherwise(method, params, revision)) continue;
       const said = [];
-      for (const line of lines) said.push(JSON.stringify(plain(await line.ask(method, structuredClone(params)))));
+      for (const line of lines) said.push(shown(await line.ask(method, structuredClone(params)), method));
       if (said[0] === said[1]) {
         equal += 1;
         continue;

@@ -147,7 +147,7 @@ const option = (name) => {
 async function main() {
   if (process.argv.includes('--compare')) {
     const at = process.argv.indexOf('--compare');
-    return compare(process.argv[at + 1], process.argv[at + 2], option('--revision')?.split(','));
+    return compare(process.argv[at + 1], process.argv[at + 2]);
   }
   rmSync(join(kept, 'out'), { recursive: true, force: true });
   const leg = option('--leg');
@@ -161,15 +161,17 @@ async function main() {
   const [passed, failed] = judged(told);
   // The same server twice is the same, and so is one behind the proxy.
   let sums = [passed, failed];
-  const twice = async (command, revisions) => {
+  const twice = async (command, how) => {
     const [[one, first], [other, second]] = [await started(`${fixture} --http`), await started(command)];
-    const same = await compare(one, other, revisions);
+    const same = await compare(one, other, how);
     first.kill();
     second.kill();
     sums = [sums[0] + same[0], sums[1] + same[1]];
   };
-  await twice(`${fixture} --http`, REVISIONS);
-  for (const revision of REVISIONS) await twice(front.replace('SPEAKS', speaks(revision)), [revision]);
+  await twice(`${fixture} --http`, {});
+  for (const revision of REVISIONS) {
+    await twice(front.replace('SPEAKS', speaks(revision)), { revisions: [revision], proxied: true });
+  }
   return sums;
 }
 

@@ -428,7 +428,7 @@ pub(super) fn output(tool: &Tool) -> Value {
 }
 
 /// A schema without what no pack can hold: keywords nobody knows, and where that does not suffice all but its fields.
-fn held(schema: &Value) -> Value {
+pub(in crate::app) fn held(schema: &Value) -> Value {
     let known = kept(schema, &pack::is_keyword);
     if pack::schema_problem(&known).is_none() {
         return known;

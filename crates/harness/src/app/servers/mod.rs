@@ -33,6 +33,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(in crate::app) use draft::held;
 pub use login::{LoginAsks, ServerLogin, login};
 use profile::Profile;
 

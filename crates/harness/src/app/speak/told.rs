@@ -10,7 +10,7 @@ use crate::app::{
 };
 
 /// Beside every answer: the run, where it stands, and what proves it.
-pub(super) fn meta(seen: &ToolCall) -> Map<String, Value> {
+pub(in crate::app) fn meta(seen: &ToolCall) -> Map<String, Value> {
     let mut meta = Map::new();
     meta.insert("harness/run".to_owned(), json!(seen.run));
     meta.insert("harness/state".to_owned(), json!(seen.state));

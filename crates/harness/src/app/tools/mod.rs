@@ -8,6 +8,7 @@ mod held;
 pub mod learn;
 mod offer;
 pub mod proxy;
+pub mod tasks;
 mod would;
 
 use std::{collections::BTreeMap, sync::Arc};

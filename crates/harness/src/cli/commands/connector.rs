@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Asked, Outcome, render};
 use crate::{
     app::{imports, ops, problem::Problem},
-    cli::screen::Screen,
+    cli::{runtime, screen::Screen},
 };
 
 /// Most names shown beside one decision.
@@ -27,6 +27,8 @@ pub enum Verb {
 pub enum From {
     /// An OpenAPI document, 3.0 or 3.1
     Openapi(Openapi),
+    /// The card of an agent of the Agent2Agent protocol
+    A2a(Agent),
 }
 
 /// What to import.
@@ -45,17 +47,40 @@ pub struct Openapi {
     to: PathBuf,
 }
 
+/// Which agent to import.
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// Its address, or a file with its card
+    agent: String,
+    /// Name of the connector, and of its system in `harness.toml`
+    #[arg(long)]
+    name: String,
+    /// A file with a token, for agents that say more to whoever is known
+    #[arg(long)]
+    token: Option<PathBuf>,
+    /// The folder for the file, such as packs/shop/connectors
+    #[arg(long, default_value = ".")]
+    to: PathBuf,
+}
+
 impl Verb {
     /// What the command comes to.
     ///
     /// # Errors
     /// What is wrong with the document or with where to write.
     pub fn outcome(self) -> Result<Outcome, Problem> {
-        let Self::Import(From::Openapi(asked)) = self;
-        let tags: BTreeSet<String> = asked.tags.into_iter().collect();
-        let wanted =
-            imports::Wanted { document: asked.file, name: asked.name, tags, folder: asked.to };
-        let document = ops::document("harness.connector-draft/v1", &imports::openapi(&wanted)?)?;
+        let Self::Import(from) = self;
+        let draft = match from {
+            From::Openapi(Openapi { file, name, tags, to }) => {
+                let tags: BTreeSet<String> = tags.into_iter().collect();
+                imports::openapi(&imports::Wanted { document: file, name, tags, folder: to })?
+            }
+            From::A2a(Agent { agent, name, token, to }) => {
+                let wanted = imports::WantedAgent { agent, name, token, folder: to };
+                runtime()?.block_on(imports::a2a(&wanted))?
+            }
+        };
+        let document = ops::document("harness.connector-draft/v1", &draft)?;
         Ok(Outcome::Document { document, asked: Asked::new("connector", Value::Null, drafted) })
     }
 }

@@ -1,0 +1,4 @@
+//! The protocol, spoken with itself.
+
+#[cfg(test)]
+mod talk;
