@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ::mcp::client::{Able, Answers, Asked, Listener, Said};
+use ::mcp::client::{Able, Answers, Asked, Client, Listener, Said};
 use kernel::{
     id::{RunId, Tenant},
     port::Task,
@@ -128,9 +128,9 @@ impl Ears {
     pub(super) async fn during(
         self: &Arc<Self>,
         run: (Tenant, RunId),
-        has_session: bool,
+        client: &Client,
     ) -> During<'_> {
-        let turn = match has_session && self.may != Able::default() {
+        let turn = match client.has_session() && self.may != Able::default() {
             true => Some(self.turn.lock().await),
             false => None,
         };

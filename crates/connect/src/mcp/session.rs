@@ -230,7 +230,7 @@ impl Servers {
             return Err(fail(Class::Timeout, Landed::No, message));
         }
         let run = (call.tenant.clone(), call.run.clone());
-        let during = live.ears.during(run, live.client.has_session()).await;
+        let during = live.ears.during(run, &live.client).await;
         errand.run((&live.client, tools), (call, during.listener().as_ref()), wire).await
     }
 

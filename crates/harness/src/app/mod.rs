@@ -155,18 +155,13 @@ impl App {
         let packs = packs::Configured::begin(&config);
         let signer = Arc::new(host::signing_key(&config.receipt_key)?);
         let store = open_store(&config.store)?;
-        if let Some(found) = store.migrated_from() {
-            let known = store::VERSION;
-            tracing::warn!(found, known, "the store was brought forward from an older version");
-        }
-        let blobs: Arc<dyn Blobs> = Arc::clone(&store) as Arc<dyn Blobs>;
+        let blobs = Arc::clone(&store) as Arc<dyn Blobs>;
         let safe = secrets::safe(&config)?;
         let speech = Arc::new(Speech::default());
-        let egress = egress::Ledger::new(Arc::clone(&store), config.tenant.clone());
-        let egress = Arc::new(egress);
+        let egress = Arc::new(egress::Ledger::new(Arc::clone(&store), config.tenant.clone()));
         let around = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&egress));
-        let connectors = open_connectors((&config, &signer), Arc::clone(&safe), around, &speech)?;
         let ends = Arc::<tools::ends::Ends>::default();
+        let connectors = open_connectors((&config, &signer), Arc::clone(&safe), around, &speech)?;
         let connectors = Arc::new(connectors.passing_to(Arc::clone(&ends) as _));
         speech.withhold(&connectors);
         sinks::watch(&connectors);
@@ -460,6 +455,10 @@ fn open_store(folder: &Path) -> Result<Arc<Sqlite>, Problem> {
         Problem::new(Kind::TryAgain, "store-unusable", detail)
             .next("check that its folder can be written; then try again")
     })?;
+    if let Some(found) = store.migrated_from() {
+        let known = store::VERSION;
+        tracing::warn!(found, known, "the store was brought forward from an older version");
+    }
     Ok(store)
 }
 

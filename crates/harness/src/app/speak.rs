@@ -160,6 +160,29 @@ impl<A: Ask> Speaker<A> {
         }
     }
 
+    /// Asks a client over its session, as long as the server still waits for that.
+    async fn asked(
+        &self,
+        seen: ToolCall,
+        question: ToolQuestion,
+        line: &Line,
+    ) -> Result<ToolCall, Problem> {
+        let asking = line.ask(parts(question.clone()));
+        tokio::pin!(asking);
+        loop {
+            tokio::select! {
+                answers = &mut asking => {
+                    return self.answer(&seen, answers.map(|all| all.into_iter().collect())).await;
+                }
+                () = tokio::time::sleep(Duration::from_millis(STEP_MS)) => {}
+            }
+            let now: ToolCall = self.ask("tool.wait", json!({ "run": seen.run })).await?;
+            if now.question.as_ref() != Some(&question) {
+                return Ok(now);
+            }
+        }
+    }
+
     async fn listed(&self) -> Result<Vec<Tool>, Problem> {
         match &self.behalf {
             Behalf::Own => {
@@ -309,9 +332,11 @@ impl<A: Ask> Speaker<A> {
                 if able && line.repeats() {
                     return Ok(seen);
                 }
-                // One that cannot be asked says so by saying nothing.
-                let answers = if able { line.ask(parts(question)).await } else { None };
-                seen = self.answer(&seen, answers.map(|all| all.into_iter().collect())).await?;
+                seen = match able {
+                    true => self.asked(seen, question, line).await?,
+                    // One that cannot be asked says so by saying nothing.
+                    false => self.answer(&seen, None).await?,
+                };
                 continue;
             }
             let asks_by_url = by_url && seen.asks.iter().any(|ask| ask.url.is_some());

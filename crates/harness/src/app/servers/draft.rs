@@ -187,13 +187,7 @@ pub(super) fn draft(
         }
     }
     if wanted.passed_on {
-        for (name, node) in beside_tools(listing).into_iter().take(OPERATIONS_MAX - entries.len()) {
-            let own = take_free(&name, &mut taken);
-            drafted.decide(READS, &format!("{}.{own}", drafted.connector));
-            drafted.beside_tools += 1;
-            drafted.operations.push(own.clone());
-            entries.push((own, node));
-        }
+        add_beside(&mut drafted, listing, (&mut entries, &mut taken));
     }
     if entries.is_empty() {
         return Err(Problem::usage(
@@ -205,6 +199,22 @@ pub(super) fn draft(
     }
     drafted.text = file(&drafted, entries);
     Ok(drafted)
+}
+
+/// Adds what a server has beside tools, as far as it fits.
+fn add_beside(
+    drafted: &mut Drafted,
+    listing: &Listing,
+    (entries, taken): (&mut Vec<(String, Node)>, &mut BTreeSet<String>),
+) {
+    let room = OPERATIONS_MAX.saturating_sub(entries.len());
+    for (name, node) in beside_tools(listing).into_iter().take(room) {
+        let own = take_free(&name, taken);
+        drafted.decide(READS, &format!("{}.{own}", drafted.connector));
+        drafted.beside_tools += 1;
+        drafted.operations.push(own.clone());
+        entries.push((own, node));
+    }
 }
 
 /// What a server has beside tools, as operations that read: whatever it lists for that, and each of its prompts.
