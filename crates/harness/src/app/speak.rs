@@ -22,7 +22,7 @@ use super::{
     tools::{
         ToolAsk, ToolCall, ToolList, ToolState, ToolView,
         changes::ProxiedChanges,
-        ends::{ToolHears, ToolQuestion, ToolSaid},
+        ends::{SaidAbout, ToolHears, ToolQuestion, ToolSaid},
         proxy::{Offered, ProxiedCompletion, ProxiedList, ProxiedTool},
     },
 };
@@ -324,7 +324,7 @@ impl<A: Ask> Speaker<A> {
         let (mut step, mut is_told) = (0_u32, false);
         loop {
             for said in std::mem::take(&mut seen.said) {
-                is_told |= matches!(said, ToolSaid::Progress(_));
+                is_told |= said.about == SaidAbout::Progress;
                 line.pass_on(passed_said(said)).await;
             }
             if let Some(question) = seen.question.clone() {
@@ -466,10 +466,10 @@ fn parts(question: ToolQuestion) -> Vec<Asked> {
     parts.map(|part| Asked { key: part.key, method: part.method, params: part.params }).collect()
 }
 
-fn passed_said(said: ToolSaid) -> Said {
-    match said {
-        ToolSaid::Progress(params) => Said::Progress(params),
-        ToolSaid::Log(params) => Said::Log(params),
+fn passed_said(ToolSaid { about, params }: ToolSaid) -> Said {
+    match about {
+        SaidAbout::Progress => Said::Progress(params),
+        SaidAbout::Log => Said::Log(params),
     }
 }
 

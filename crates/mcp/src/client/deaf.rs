@@ -228,7 +228,7 @@ impl Deaf {
             }
             None => "something of a person".to_owned(),
         });
-        json!({"action": "decline"})
+        told(Answer::Decline)
     }
 
     /// One question of a server with a session.

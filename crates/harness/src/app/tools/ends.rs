@@ -57,12 +57,21 @@ pub struct ToolQuestionPart {
 
 /// Something that a server says in the middle of a call, in the words of the protocol.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolSaid {
+    /// What about.
+    pub about: SaidAbout,
+    /// The parameters of its notification.
+    pub params: Value,
+}
+
+/// What a server says something about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ToolSaid {
+pub enum SaidAbout {
     /// How far it is.
-    Progress(Value),
+    Progress,
     /// A line of its log.
-    Log(Value),
+    Log,
 }
 
 /// What a client can be asked in the middle of a call.
@@ -245,11 +254,12 @@ impl Passing for Ends {
             if end.said.len() >= SAID_MAX {
                 end.said.pop_front();
             }
-            end.said.push_back(match said {
-                Said::Progress(params) => ToolSaid::Progress(params),
-                Said::Log(params) => ToolSaid::Log(params),
+            let (about, params) = match said {
+                Said::Progress(params) => (SaidAbout::Progress, params),
+                Said::Log(params) => (SaidAbout::Log, params),
                 Said::Updated(_) => return,
-            });
+            };
+            end.said.push_back(ToolSaid { about, params });
         }
         self.changed.send_replace(());
     }

@@ -31,7 +31,7 @@ impl Speaks {
         if self.has_sessions() { "2025-11-25" } else { "2026-07-28" }
     }
 
-    fn has_sessions(self) -> bool {
+    pub(super) fn has_sessions(self) -> bool {
         matches!(self, Self::Before | Self::BeforeAnswering)
     }
 

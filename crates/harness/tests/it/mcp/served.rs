@@ -50,11 +50,23 @@ impl Served {
     }
 
     fn ask(&self, who: (&str, Speaks), what: (&str, Value)) -> Value {
-        let answer = post_to((&self.host, self.path), who, what, &[]);
+        let session = who.1.has_sessions().then(|| self.session(who));
+        let extra: Vec<&str> = session.iter().map(String::as_str).collect();
+        let answer = post_to((&self.host, self.path), who, what, &extra);
         assert_eq!(answer.status, 200, "{answer:?}");
         let mut data = answer.body.lines().filter_map(|line| line.strip_prefix("data:"));
         let last = data.rfind(|data| data.contains("\"id\"")).unwrap_or(&answer.body);
         serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {answer:?}"))
+    }
+
+    /// The header that names a session of this client's own.
+    fn session(&self, who: (&str, Speaks)) -> String {
+        let hello = json!({
+            "protocolVersion": who.1.version(), "capabilities": {},
+            "clientInfo": {"name": "person:mira", "version": "1"},
+        });
+        let welcome = post_to((&self.host, self.path), who, ("initialize", hello), &[]);
+        format!("Mcp-Session-Id: {}", welcome.header("mcp-session-id").unwrap())
     }
 
     #[track_caller]
