@@ -8,7 +8,7 @@
 //! `world` (the one run everything measures), then one file per question: `flow` (engine and
 //! SQLite), `action` (one action through the gate), `bytes`, `process`, `parked`, `service` and `reads` (a server
 //! over its own wire, `served`), `agent` (turns against a `model` that answers at once), `hands` (files, sandboxes and the
-//! way out), `micro`. `floor` holds the
+//! way out), `gates` (the proxy in front of an `upstream`), `micro`. `floor` holds the
 //! bare versions that figures are compared with. `docs/benchmarks.md` says how to read the table.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads clocks and lets processes settle")]
@@ -19,6 +19,7 @@ mod bytes;
 mod error;
 mod floor;
 mod flow;
+mod gates;
 mod hands;
 mod line;
 mod micro;
@@ -32,6 +33,7 @@ mod report;
 mod served;
 mod service;
 mod spread;
+mod upstream;
 mod world;
 
 use std::{io::Write as _, process::ExitCode};
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
 type Question = (&'static str, fn(&Options, &mut Report) -> Result<(), Broken>);
 
 /// Everything measured, in the order of the table.
-const QUESTIONS: [Question; 11] = [
+const QUESTIONS: [Question; 12] = [
     ("flow", flow::measure),
     ("action", action::measure),
     ("judge", action::measure_judge),
@@ -80,6 +82,7 @@ const QUESTIONS: [Question; 11] = [
     ("reads", reads::measure),
     ("agent", agent::measure),
     ("hands", hands::measure),
+    ("gates", gates::measure),
     ("micro", micro::measure),
 ];
 

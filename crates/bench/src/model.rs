@@ -135,7 +135,7 @@ async fn talk(mut stream: tokio::net::TcpStream, door: Arc<Door>) -> Option<()> 
 }
 
 /// Where the body begins and how long it is, once the head is there.
-fn head_of(bytes: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn head_of(bytes: &[u8]) -> Option<(usize, usize)> {
     let end = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(bytes.get(..end)?).ok()?.to_ascii_lowercase();
     let length = head.split("content-length:").nth(1)?.split("\r\n").next()?.trim().parse().ok()?;

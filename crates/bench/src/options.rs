@@ -8,7 +8,7 @@ usage: harness-bench [--quick] [--json] [--check] [--only NAME]... [--dir DIR] [
   --quick        few rounds and short runs: a smoke test, not a measurement
   --json         the report as JSON instead of a table
   --check        exit 1 when a goal is missed
-  --only NAME    flow, action, judge, process, bytes, parked, service, reads, agent, hands or micro; may be repeated
+  --only NAME    flow, action, judge, process, bytes, parked, service, reads, agent, hands, gates or micro; may be repeated
   --dir DIR      where databases are made: a local disk (default: the temporary folder)
   --binary FILE  the binary to start (default: `harness` beside this one)";
 

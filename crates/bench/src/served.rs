@@ -20,6 +20,9 @@ use crate::{
 /// Connections that ask at a time.
 pub(crate) const CONNECTIONS: usize = 64;
 
+/// What the kernel counts processor time in, in ms: a hundredth of a second on every Linux, whatever its clock.
+const TICK_MS: f64 = 10.0;
+
 /// A pack's files, by their path below its folder.
 pub(crate) type Files = [(&'static str, &'static str)];
 
@@ -41,6 +44,23 @@ impl Asked {
     }
 }
 
+/// Calls a tool at this path, in the generation of the protocol that has no sessions.
+pub(crate) fn tool_call(path: &str, (tool, arguments): (&str, Value)) -> Asked {
+    let version = "2026-07-28";
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": version,
+        "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let params = json!({ "name": tool, "arguments": arguments, "_meta": meta });
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n\
+         MCP-Protocol-Version: {version}\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}\r\n"
+    );
+    Asked { head, body: call.to_string() }
+}
+
 /// Submits an intent.
 pub(crate) fn submission(key: &str, (intent, inputs): (&str, Value)) -> Asked {
     let body = json!({ "intent": intent, "inputs": inputs }).to_string();
@@ -53,7 +73,8 @@ pub(crate) fn submission(key: &str, (intent, inputs): (&str, Value)) -> Asked {
 
 /// A server of our own.
 pub(crate) struct Served {
-    child: Child,
+    /// None: somebody else's.
+    child: Option<Child>,
     host: String,
     token: String,
 }
@@ -79,8 +100,18 @@ impl Served {
              calls_max = 10000\nwrites_max = 50\nwall_max_ms = 2592000000\n";
         let config = format!("{config}{more}");
         std::fs::write(folder.join("harness.toml"), config).doing("write a configuration")?;
+        let token = ["token", "create", "bench"];
+        Self::of(options, folder, (&["serve", "--listen", "127.0.0.1:0"], &token))
+    }
+
+    /// Starts one in a folder with a configuration, and makes a token for it; both by their words.
+    pub(crate) fn of(
+        options: &Options,
+        folder: &Path,
+        (words, token): (&[&str], &[&str]),
+    ) -> Result<Option<Self>, Broken> {
         let mut command = Command::new(&options.binary);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(folder);
+        command.args(words).current_dir(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let Ok(mut child) = command.spawn() else { return Ok(None) };
         let mut line = String::new();
@@ -93,16 +124,32 @@ impl Served {
         // It may have more to say later; nobody waits for it.
         thread::spawn(move || drop(std::io::copy(&mut errors, &mut std::io::sink())));
         let host = line.split(" at http://").nth(1).and_then(|rest| rest.split(';').next());
-        let Some(host) = host.map(str::to_owned) else {
+        let Some(host) = host.map(|host| host.trim().to_owned()) else {
             let _ended = child.kill();
             return Ok(None);
         };
         let mut made = Command::new(&options.binary);
-        made.args(["token", "create", "bench", "-o", "json"]).current_dir(folder);
+        made.args(token).args(["-o", "json"]).current_dir(folder);
         let said = made.output().doing("make a token")?;
         let made: Value = serde_json::from_slice(&said.stdout).doing("read a token")?;
         let token = made.get("token").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Some(Self { child, host, token }))
+        Ok(Some(Self { child: Some(child), host, token }))
+    }
+
+    /// One that is there already and knows nobody.
+    pub(crate) fn elsewhere(host: &str) -> Self {
+        let host = host.split('/').next().unwrap_or_default().to_owned();
+        Self { child: None, host, token: String::new() }
+    }
+
+    /// Processor time of the server since it began, in ms.
+    pub(crate) fn cpu_ms(&self) -> Option<f64> {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.as_ref()?.id())).ok()?;
+        // The name in brackets may hold anything; user and system time are the 12th and 13th behind it.
+        let mut rest = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut ticks = || rest.next()?.parse::<f64>().ok();
+        Some((ticks()? + ticks()?) * TICK_MS)
     }
 
     pub(crate) fn connect(&self) -> std::io::Result<BufReader<TcpStream>> {
@@ -156,7 +203,8 @@ impl Served {
     }
 
     pub(crate) fn resident_mib(&self) -> Option<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().trim_end_matches("kB").trim().parse::<f64>().ok().map(|kibi| kibi / 1024.0)
     }
@@ -191,15 +239,17 @@ impl<'a> Client<'a> {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _ended = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ended = child.kill();
+            let _ended = child.wait();
+        }
     }
 }
 
 /// The body of one answer that is a success.
 fn read_answer(line: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
     let bad = |what: String| std::io::Error::other(what);
-    let mut length = 0;
+    let (mut length, mut is_chunked) = (0, false);
     let mut head = String::new();
     line.read_line(&mut head)?;
     let is_success = head.split(' ').nth(1) == Some("200");
@@ -213,13 +263,34 @@ fn read_answer(line: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
         if let Some(value) = lower.strip_prefix("content-length:") {
             length = value.trim().parse().map_err(|_| bad(text.clone()))?;
         }
+        is_chunked |= lower.starts_with("transfer-encoding:") && lower.contains("chunked");
     }
-    let mut body = vec![0; length];
-    line.read_exact(&mut body)?;
+    let body = if is_chunked { read_chunks(line)? } else { read_piece(line, length)? };
     if is_success {
         Ok(body)
     } else {
         Err(bad(format!("{head}{}", String::from_utf8_lossy(&body))))
+    }
+}
+
+fn read_piece(line: &mut BufReader<TcpStream>, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut piece = vec![0; length];
+    line.read_exact(&mut piece)?;
+    Ok(piece)
+}
+
+fn read_chunks(line: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut size = String::new();
+        line.read_line(&mut size)?;
+        let length = usize::from_str_radix(size.trim(), 16).map_err(std::io::Error::other)?;
+        body.extend(read_piece(line, length)?);
+        // The end of the line behind it.
+        read_piece(line, 2)?;
+        if length == 0 {
+            return Ok(body);
+        }
     }
 }
 

@@ -212,6 +212,7 @@ pub(crate) fn operation(effect: Effect, binding: Value) -> Operation {
         timeout_ms: 10_000,
         cost_max: None,
         rate: None,
+        witness: Default::default(),
         binding: Arc::new(binding),
     }
 }

@@ -312,6 +312,7 @@ impl Tool {
             timeout_ms: self.timeout_ms,
             cost_max: None,
             rate: None,
+            witness: Default::default(),
             binding: Arc::new(Value::Null),
         })
     }

@@ -11,6 +11,7 @@ use crate::{
     id::OperationId,
     label::{Label, LabelMap},
     money::Money,
+    receipt::Witness,
 };
 
 /// Longest a call may run when its operation does not say, in milliseconds.
@@ -236,6 +237,9 @@ pub struct Operation {
     /// How often it may be called; absent = as often as its system bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Who makes the call, and so who saw what came of it; its receipts say so.
+    #[serde(default, skip_serializing_if = "Witness::is_executed")]
+    pub witness: Witness,
     /// How the connector does it (method, path, statement, …); opaque to everyone but `connect`.
     pub binding: Arc<Value>,
 }

@@ -55,13 +55,23 @@ pub struct Subject {
 }
 
 /// Who saw the effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Witness {
     /// The harness made the call.
+    #[default]
     Executed,
     /// Another agent made it and told us: self-reported.
     Observed,
+}
+
+impl Witness {
+    /// Whether the harness made the call.
+    #[must_use]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    pub fn is_executed(&self) -> bool {
+        *self == Self::Executed
+    }
 }
 
 /// What was done, by whom, under which rules, and how to take it back.

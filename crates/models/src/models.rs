@@ -176,6 +176,7 @@ impl Models {
             timeout_ms: role.timeout_ms,
             cost_max: members.iter().filter_map(cost).max_by_key(|cost| cost.minor),
             rate: None,
+            witness: Default::default(),
             binding: Arc::new(Value::Null),
         })
     }

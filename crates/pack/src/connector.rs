@@ -13,6 +13,7 @@ use kernel::{
         ResourceRule, Retry, TIMEOUT_DEFAULT_MS, TIMEOUT_MAX_MS, Undo,
     },
     playbook::Recovery,
+    receipt::Witness,
 };
 use serde_json::Value;
 
@@ -201,6 +202,10 @@ fn read_operation(
         timeout_ms: read_timeout(&mut fields, shared.timeout_ms),
         cost_max: fields.get("cost").and_then(|node| read_cost(node, reader)),
         rate: read_rate(&mut fields).or(shared.rate),
+        witness: match shared.kind {
+            ConnectorKind::Outside => Witness::Observed,
+            _ => Witness::Executed,
+        },
         binding: Arc::new(read_request(&mut fields, shared)),
     };
     check_companions(&operation, fields.place, reader);

@@ -40,6 +40,7 @@ pub(crate) fn operation(id: &str, facts: Facts, input: Value) -> Operation {
         timeout_ms: 1_000,
         cost_max: None,
         rate: None,
+        witness: Default::default(),
         binding: Arc::new(Value::Null),
     }
 }

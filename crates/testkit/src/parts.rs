@@ -49,6 +49,7 @@ pub fn operation(id: &str, effect: Effect, undo: Undo, retry: Retry) -> Operatio
         timeout_ms: 1_000,
         cost_max: None,
         rate: None,
+        witness: Default::default(),
         binding: Arc::new(Value::Null),
     }
 }

@@ -42,7 +42,7 @@ use policy::{Bundle, Layer, Source};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde_json::{Value, json};
-use store::{Query as _, Ram, Sqlite};
+use store::{Query as _, Ram, Sqlite, Stats};
 
 use super::{
     host::{Sealer, SystemClock},
@@ -96,6 +96,9 @@ pub struct Measured {
     /// Transactions meanwhile, each one flush to the disk; none in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commits: Option<u64>,
+    /// Batches meanwhile, each of which somebody waited for until it was durable; none in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writes: Option<u64>,
 }
 
 /// Runs the conversations.
@@ -104,7 +107,7 @@ pub struct Measured {
 /// When the store or the policy cannot be used, or a conversation did not end with an answer.
 pub async fn agent(options: Options) -> Result<Measured, Problem> {
     let bench = Arc::new(Bench::open(&options).await?);
-    let commits = bench.commits().await?;
+    let before = bench.stats().await?;
     let (cpu, wall) = (seconds(ClockId::ProcessCPUTime), seconds(ClockId::Monotonic));
     let mut agents = tokio::task::JoinSet::new();
     for agent in 0..options.agents {
@@ -119,11 +122,14 @@ pub async fn agent(options: Options) -> Result<Measured, Problem> {
     while let Some(ended) = agents.join_next().await {
         ended.map_err(|e| broken(e.to_string()))??;
     }
+    let after = bench.stats().await?;
+    let meanwhile = |of: fn(&Stats) -> u64| Some(of(after.as_ref()?) - of(before.as_ref()?));
     let measured = Measured {
         turns: bench.added.load(Ordering::Relaxed),
         wall_s: seconds(ClockId::Monotonic) - wall,
         cpu_s: seconds(ClockId::ProcessCPUTime) - cpu,
-        commits: bench.commits().await?.zip(commits).map(|(after, before)| after - before),
+        commits: meanwhile(|stats| stats.commits),
+        writes: meanwhile(|stats| stats.writes),
     };
     for agent in 0..options.agents {
         for conversation in 0..options.convs {
@@ -229,10 +235,10 @@ impl Bench {
         if finished { Ok(()) } else { Err(broken(format!("conversation {id} has no answer"))) }
     }
 
-    /// Transactions on the disk since it was opened.
-    async fn commits(&self) -> Result<Option<u64>, Problem> {
+    /// What the store on the disk did since it was opened.
+    async fn stats(&self) -> Result<Option<Stats>, Problem> {
         let Some(sqlite) = &self.sqlite else { return Ok(None) };
-        Ok(Some(sqlite.stats(&Tenant::default()).await?.commits))
+        Ok(Some(sqlite.stats(&Tenant::default()).await?))
     }
 
     async fn close(&self) -> Result<(), Problem> {
@@ -283,6 +289,7 @@ fn add_operation(id: &str) -> Result<Operation, Problem> {
         timeout_ms: 10_000,
         cost_max: None,
         rate: None,
+        witness: Default::default(),
         binding: Arc::new(Value::Null),
     })
 }

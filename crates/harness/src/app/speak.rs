@@ -1,13 +1,15 @@
 //! Tools as clients of the Model Context Protocol meet them. A call is held while a person decides, and no longer than
 //! its client has patience for; then it is answered with where it stands, and can be waited for.
 
+mod kept;
+mod offered;
 mod told;
 
 use std::{fmt, sync::Arc};
 
 use mcp::server::{
-    Able, About, Answer, Answers, Asked, Asking, Asks, Call, Desk, Ended, Fetch, Has, Hints, Line,
-    Open, Refusal, Refused, Said, Sort, Told, Tool, fits,
+    Able, About, Answer, Answers, Asked, Asking, Asks, Call, Desk, Ended, Fetch, Has, Keeps, Kept,
+    Line, Open, Refusal, Refused, Said, Sort, Told, Tool, fits,
 };
 pub use mcp::server::{Http, Task, serve as over_lines};
 use serde::de::DeserializeOwned;
@@ -20,12 +22,13 @@ use super::{
     ops,
     problem::{Kind, Problem},
     tools::{
-        ToolAsk, ToolCall, ToolList, ToolState, ToolView,
+        ToolAsk, ToolCall, ToolList, ToolState,
         changes::ProxiedChanges,
-        ends::{SaidAbout, ToolHears, ToolQuestion, ToolSaid},
+        ends::{SaidAbout, ToolHears, ToolQuestion, ToolQuestionPart, ToolSaid},
         proxy::{Offered, ProxiedCompletion, ProxiedList, ProxiedTool},
     },
 };
+use offered::{passed_on, tool, under, waiting};
 pub(super) use told::meta;
 use told::{sentence, told};
 
@@ -214,7 +217,7 @@ impl<A: Ask> Speaker<A> {
         let seen: ToolCall = self.ask("proxy.call", body).await?;
         let resume = seen.resume.clone();
         let seen = self.answered(seen, fetch.answers).await?;
-        let seen = self.hold(seen, (line, self.hold_ms, false)).await?;
+        let seen = self.hold(seen, (line, self.hold_ms, Until::Decided)).await?;
         Ok(match asks_client(&seen, resume) {
             Some(asking) => Answer::Asks(asking),
             None => there(&seen).unwrap_or_else(|| Answer::Told(told(&seen))),
@@ -268,14 +271,19 @@ impl<A: Ask> Speaker<A> {
 
     async fn begin(&self, call: Call, line: &Line) -> Result<Answer, Problem> {
         let (op, body) = self.call_of(&call, line);
-        let Call { name, state, asks, answers, .. } = call;
+        let Call { name, state, asks, answers, keeps, .. } = call;
         let comes_back = state.is_some();
         let seen: ToolCall = self.ask(op, body).await?;
         let (resume, promises) = (seen.resume.clone(), seen.promises);
         let seen = self.answered(seen, answers).await?;
         // Whoever comes back was at the page already: now it is waited for them.
         let by_url = asks == Asks::ByUrl && !comes_back;
-        let held = self.hold(seen, (line, self.hold_ms, by_url)).await?;
+        let until = match (by_url, keeps) {
+            (_, Keeps::Tasks) if !comes_back => Until::Asked,
+            (true, _) => Until::Page,
+            (false, _) => Until::Decided,
+        };
+        let held = self.hold(seen, (line, self.hold_ms, until)).await?;
         // Whoever waits is not told what only the call knows.
         let seen = ToolCall { promises, ..held };
         if let Some(asking) = asks_client(&seen, resume.clone()) {
@@ -296,8 +304,15 @@ impl<A: Ask> Speaker<A> {
                     meta: meta(&seen),
                 }))
             }
+            _ if keeps == Keeps::Tasks && seen.state.is_open() => {
+                Ok(Answer::Kept(Box::new(kept::kept(&seen, (&self.behalf, line)))))
+            }
             _ => Ok(Answer::Told(told(&seen))),
         }
+    }
+
+    async fn come_back(&self, id: &str) -> Result<ToolCall, Problem> {
+        self.ask("tool.wait", json!({ "run": id })).await
     }
 
     async fn wait(&self, arguments: &Map<String, Value>, line: &Line) -> Result<Answer, Problem> {
@@ -308,7 +323,7 @@ impl<A: Ask> Speaker<A> {
         let seconds = arguments.get("wait_seconds").and_then(Value::as_u64);
         let hold_ms = seconds.map_or(self.hold_ms, |seconds| seconds.saturating_mul(1_000));
         let seen: ToolCall = self.ask("tool.wait", json!({ "run": run })).await?;
-        let held = self.hold(seen, (line, hold_ms.min(self.hold_ms), false)).await?;
+        let held = self.hold(seen, (line, hold_ms.min(self.hold_ms), Until::Decided)).await?;
         Ok(Answer::Told(told(&held)))
     }
 
@@ -316,7 +331,7 @@ impl<A: Ask> Speaker<A> {
     async fn hold(
         &self,
         mut seen: ToolCall,
-        (line, hold_ms, by_url): (&Line, u64, bool),
+        (line, hold_ms, until_what): (&Line, u64, Until),
     ) -> Result<ToolCall, Problem> {
         let began = Instant::now();
         let until = began + Duration::from_millis(hold_ms);
@@ -339,15 +354,19 @@ impl<A: Ask> Speaker<A> {
                 };
                 continue;
             }
-            let asks_by_url = by_url && seen.asks.iter().any(|ask| ask.url.is_some());
+            let is_asked = match until_what {
+                Until::Decided => false,
+                Until::Page => seen.asks.iter().any(|ask| ask.url.is_some()),
+                Until::Asked => !seen.asks.is_empty(),
+            };
             // Patience is for people; what only runs is worth a moment.
             let patience = if seen.state == ToolState::Running { floor } else { until };
             let left = patience.saturating_duration_since(Instant::now());
-            if !seen.state.is_open() || asks_by_url || left.is_zero() {
+            if !seen.state.is_open() || is_asked || left.is_zero() {
                 return Ok(seen);
             }
             let wait_ms = u64::try_from(left.as_millis()).unwrap_or(STEP_MS).clamp(1, STEP_MS);
-            let body = json!({ "run": seen.run, "wait_ms": wait_ms, "through_asks": !by_url && Instant::now() < until });
+            let body = json!({ "run": seen.run, "wait_ms": wait_ms, "through_asks": until_what == Until::Decided && Instant::now() < until });
             tokio::select! {
                 () = line.cancelled() => {
                     return self.ask("tool.leave", json!({ "run": seen.run })).await;
@@ -362,6 +381,17 @@ impl<A: Ask> Speaker<A> {
             }
         }
     }
+}
+
+/// Until when a call is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// It is over.
+    Decided,
+    /// Or a person is asked at a page that its client can be sent to.
+    Page,
+    /// Or a person is asked.
+    Asked,
 }
 
 impl<A: Ask> Desk for Speaker<A> {
@@ -421,6 +451,38 @@ impl<A: Ask> Desk for Speaker<A> {
                 json!({ "uris": uris, "servers": servers, "since": since, "wait_ms": STEP_MS });
             let seen: ProxiedChanges = self.ask("proxy.watch", body).await.map_err(refusal)?;
             Ok((seen.changed, seen.since))
+        })
+    }
+
+    fn kept<'a>(&'a self, id: String, line: &'a Line) -> Task<'a, Result<Kept, Refusal>> {
+        Box::pin(async move {
+            let mut seen = self.come_back(&id).await.map_err(refusal)?;
+            let unable = |part: &ToolQuestionPart| !line.able().can(&part.method);
+            if seen.question.as_ref().is_some_and(|one| one.parts.iter().any(unable)) {
+                seen = self.answer(&seen, None).await.map_err(refusal)?;
+            }
+            Ok(kept::kept(&seen, (&self.behalf, line)))
+        })
+    }
+
+    fn hear<'a>(
+        &'a self,
+        id: String,
+        answers: Answers,
+        _: &'a Line,
+    ) -> Task<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let seen = self.come_back(&id).await.map_err(refusal)?;
+            self.answered(seen, Some(answers)).await.map_err(refusal)?;
+            Ok(())
+        })
+    }
+
+    fn leave(&self, id: String) -> Task<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            let _left: ToolCall =
+                self.ask("tool.leave", json!({ "run": id })).await.map_err(refusal)?;
+            Ok(())
         })
     }
 
@@ -523,63 +585,6 @@ fn beside(told: Told) -> Told {
     let Told { structured, mut meta, .. } = told;
     meta.extend(structured.map(|map| (STANDS.to_owned(), Value::Object(map))));
     Told { structured: None, ended: Ended::Wrong, meta, ..told }
-}
-
-/// What a server behind us has, under the name that it is called by here.
-fn under(item: ProxiedTool, sort: Sort) -> Value {
-    let mut whole = item.definition;
-    if let Some(name) = whole.get_mut("name").filter(|_| sort == Sort::Prompt) {
-        *name = Value::String(item.name);
-    }
-    whole
-}
-
-/// A tool of a server behind us, as it describes it.
-fn passed_on(tool: ProxiedTool) -> Tool {
-    Tool { name: tool.name, passed: Some(tool.definition), ..Tool::default() }
-}
-
-fn tool(view: ToolView) -> Tool {
-    Tool {
-        name: view.name,
-        title: view.title,
-        description: view.description,
-        input: object(view.input).unwrap_or_default(),
-        output: view.output.and_then(object),
-        hints: Hints {
-            read_only: view.read_only,
-            destructive: view.destructive,
-            idempotent: view.idempotent,
-            open_world: view.open_world,
-        },
-        passed: None,
-    }
-}
-
-fn waiting() -> Tool {
-    let input = json!({
-        "type": "object",
-        "required": ["run"],
-        "additionalProperties": false,
-        "properties": {
-            "run": { "type": "string", "description": "The run of the call, from its result." },
-            "wait_seconds": {
-                "type": "integer", "minimum": 0,
-                "description": "How long to wait; shorter than the server holds calls anyway.",
-            },
-        },
-    });
-    Tool {
-        name: WAIT.to_owned(),
-        title: "Wait for a call".to_owned(),
-        description:
-            "Waits for a call of yours that needs a person's decision, and tells its outcome."
-                .to_owned(),
-        input: object(input).unwrap_or_default(),
-        output: None,
-        hints: Hints { read_only: true, idempotent: true, ..Hints::default() },
-        passed: None,
-    }
 }
 
 fn object(value: Value) -> Option<Map<String, Value>> {

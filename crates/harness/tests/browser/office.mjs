@@ -16,14 +16,14 @@ const axe = readFileSync(need.resolve("axe-core/axe.min.js"), "utf8");
 const bin = process.env.HARNESS_BIN ?? join(root, "target/debug/harness");
 const chrome = process.env.HARNESS_CHROMIUM ?? "/usr/bin/chromium";
 
-const first = (stream) => new Promise((done, fail) => {
+export const first = (stream) => new Promise((done, fail) => {
   const lines = createInterface({ input: stream });
   lines.once("line", (line) => { done(line); lines.close(); stream.resume(); });
   lines.once("close", () => fail(new Error("it ended without a word")));
 });
 
 export class Office {
-  static async open({ more = "", approvals = `terminal = "name"`, pack = () => {}, packs = `["packs/customer-ops"]` } = {}) {
+  static async open({ more = "", approvals = `terminal = "name"`, pack = () => {}, packs = `["packs/customer-ops"]`, before = async () => {} } = {}) {
     const office = new Office();
     office.dir = mkdtempSync(join(tmpdir(), "harness-pages-"));
     office.env = { PATH: process.env.PATH, HOME: join(office.dir, "user"), XDG_DATA_HOME: join(office.dir, "data") };
@@ -33,6 +33,7 @@ export class Office {
     await office.furnish(`[approvals]\n${approvals}\n${more}`, packs);
     cpSync(join(root, "packs/customer-ops"), join(office.dir, "packs/customer-ops"), { recursive: true });
     pack(join(office.dir, "packs/customer-ops"));
+    await before(office);
     await office.serve();
     return office;
   }
@@ -60,6 +61,12 @@ export class Office {
 ${more}
 ${systems}[systems.smtp]\nkind = "smtp"\naddress = "${this.place.smtp}"\ntls = "none"
 ${secrets}`);
+  }
+
+  edit(file, from, to) {
+    const path = join(this.dir, file), text = readFileSync(path, "utf8");
+    if (!text.includes(from)) throw new Error(`${file} has no ${from}`);
+    writeFileSync(path, text.replace(from, to));
   }
 
   async serve(at = "127.0.0.1:0") {

@@ -9,6 +9,7 @@ mod fuzz;
 mod invariants;
 mod proxy;
 mod served;
+mod tasks;
 mod waiting;
 
 use serde_json::{Value, json};

@@ -16,7 +16,7 @@ use crate::{
     label::{Label, LabelMap},
     operation::{Retry, Undo},
     port::{Failure, Outcome, Returned},
-    receipt::{Because, CLOSE_TYPE, Close, Draft, Predicate, RECEIPT_TYPE, Statement, Witness},
+    receipt::{Because, CLOSE_TYPE, Close, Draft, Predicate, RECEIPT_TYPE, Statement},
     sealed::Sealed,
 };
 
@@ -250,7 +250,7 @@ impl Run {
         };
         Predicate {
             v: 1,
-            witness: Witness::Executed,
+            witness: act.operation.witness,
             receipt,
             index: self.state.receipts,
             prev: self.state.last_statement,

@@ -429,6 +429,7 @@ pub(crate) fn unknown(id: &OperationId) -> Arc<Operation> {
         timeout_ms: crate::operation::TIMEOUT_DEFAULT_MS,
         cost_max: None,
         rate: None,
+        witness: Default::default(),
         binding: Arc::new(Value::Null),
     })
 }

@@ -4,6 +4,7 @@
 //! requests says for each of them at whose desk it is, so nothing that a client says about itself can matter.
 
 mod http;
+mod kept;
 mod line;
 mod seal;
 mod stdio;
@@ -114,6 +115,17 @@ pub struct Call {
     pub answers: Option<Answers>,
     /// How the client can be sent to a person.
     pub asks: Asks,
+    /// Whether it can be told to come back.
+    pub keeps: Keeps,
+}
+
+/// Whether a client comes back for what a call came to (the protocol's extension for tasks).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// It does.
+    Tasks,
+    /// It waits for the answer.
+    Nothing,
 }
 
 /// How a client can be sent to a person while a call waits.
@@ -136,6 +148,40 @@ pub enum Answer {
     Asks(Asking),
     /// Another server answered with an error of the protocol, which is passed on.
     Refused(Refusal),
+    /// The call goes on, and its client comes back: only of a client that keeps tasks.
+    Kept(Box<Kept>),
+}
+
+/// A call that goes on without its client, which comes back for what it came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// By what it is asked for.
+    pub id: String,
+    /// Where it stands.
+    pub stands: Stands,
+    /// The same in a sentence.
+    pub message: String,
+    /// When it began, RFC 3339 UTC.
+    pub begun_at: String,
+    /// When something last became of it, RFC 3339 UTC.
+    pub changed_at: String,
+    /// Beside it, for programs.
+    pub meta: Map<String, Value>,
+}
+
+/// Where a kept call stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stands {
+    /// It goes on, or somebody else is waited for.
+    Working,
+    /// Its client is asked.
+    Asks(Vec<Asked>),
+    /// It came to an answer, be it a bad one.
+    Ended(Told),
+    /// It came to an error of the protocol.
+    Refused(Refusal),
+    /// It was ended before it came to anything.
+    Cancelled,
 }
 
 /// What a client without a session is asked before its call goes on.
@@ -267,6 +313,21 @@ pub trait Desk: Send + Sync + fmt::Debug + 'static {
         Box::pin(std::future::ready(Err(Refusal::none(Sort::Resource))))
     }
 
+    /// Where a call stands that is kept.
+    fn kept<'a>(&'a self, _: String, _: &'a Line) -> Task<'a, Result<Kept, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::no_task())))
+    }
+
+    /// Hands on what the client of a kept call says to what it was asked.
+    fn hear<'a>(&'a self, _: String, _: Answers, _: &'a Line) -> Task<'a, Result<(), Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::no_task())))
+    }
+
+    /// The client of a kept call does not want it any more.
+    fn leave(&self, _: String) -> Task<'_, Result<(), Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::no_task())))
+    }
+
     /// How an argument may go on; parameters and result as the protocol has them.
     fn complete(&self, _: Value) -> Task<'_, Result<Value, Refusal>> {
         Box::pin(std::future::ready(Err(Refusal::none(Sort::Prompt))))
@@ -282,5 +343,11 @@ impl Refusal {
             Sort::Prompt => (Refused::Request, "there is no such prompt"),
         };
         Self { kind, message: message.to_owned(), data: Value::Null }
+    }
+
+    /// Nothing is kept under this name.
+    fn no_task() -> Self {
+        let message = "there is no such task".to_owned();
+        Self { kind: Refused::Request, message, data: Value::Null }
     }
 }

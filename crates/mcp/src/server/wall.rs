@@ -7,14 +7,15 @@ use std::sync::{Arc, PoisonError};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
-        CompleteResult, ContentBlock, ElicitRequest, ElicitRequestParams, ErrorCode,
-        GetPromptRequestParams, GetPromptResponse, GetPromptResult, Implementation, InputRequest,
-        InputRequiredResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
-        ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
-        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResultType,
-        ServerCapabilities, ServerConfig, SetLevelRequestMethod, SetLevelRequestParams,
-        SubscribeRequestParams, ToolAnnotations, UnsubscribeRequestParams,
+        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+        CompleteRequestParams, CompleteResult, ContentBlock, ElicitRequest, ElicitRequestParams,
+        ErrorCode, GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetTaskParams,
+        GetTaskResult, Implementation, InputRequest, InputRequests, InputRequiredResult,
+        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+        MetaObject, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
+        ReadResourceResponse, ReadResourceResult, ResultType, ServerCapabilities, ServerConfig,
+        SetLevelRequestMethod, SetLevelRequestParams, SubscribeRequestParams, ToolAnnotations,
+        UnsubscribeRequestParams, UpdateTaskParams,
     },
     service::RequestContext,
 };
@@ -24,7 +25,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     ANSWER_BYTES_MAX, About, Answer, Asked, Asking, Asks, CALLS_MAX, Call, Desk, Ended, Fetch, Has,
-    Open, PAGE_TOOLS, PASSED_BYTES_MAX, Refusal, Refused, Sort, TOOLS_MAX, Told, Tool,
+    Keeps, Open, PAGE_TOOLS, PASSED_BYTES_MAX, Refusal, Refused, Sort, TOOLS_MAX, Told, Tool, kept,
     line::{Level, Line, Reach},
     watch::Watch,
 };
@@ -131,6 +132,8 @@ impl Wall {
             Answer::Open(open) => return Ok(Err(opened(open))),
             Answer::Asks(asking) => return Ok(Err(asked(asking).ok_or_else(not_passed)?)),
             Answer::Refused(refusal) => return Err(refused(refusal)),
+            // The protocol keeps calls of tools alone.
+            Answer::Kept(_) => return Err(not_passed()),
         };
         let mut passed = told.passed.filter(|one| one.to_string().len() <= PASSED_BYTES_MAX);
         if let Some(result) = passed.as_mut().and_then(Value::as_object_mut) {
@@ -167,7 +170,7 @@ fn not_passed() -> ErrorData {
 
 impl ServerHandler for Wall {
     fn get_info(&self) -> ServerConfig {
-        let tools = ServerCapabilities::builder().enable_tools();
+        let tools = ServerCapabilities::builder().enable_tools().enable_tasks();
         let has = match self.about.has {
             Has::Tools => tools.build(),
             Has::Everything => tools
@@ -337,6 +340,7 @@ impl ServerHandler for Wall {
             state: request.request_state,
             answers: request.input_responses,
             asks,
+            keeps: keeps(&context),
         };
         let line = self.line(context);
         match desk.call(call, &line).await.map_err(refused)? {
@@ -344,7 +348,38 @@ impl ServerHandler for Wall {
             Answer::Open(open) => Ok(opened(open).into()),
             Answer::Asks(asking) => Ok(asked(asking).ok_or_else(not_passed)?.into()),
             Answer::Refused(refusal) => Err(refused(refusal)),
+            Answer::Kept(call) => Ok(kept::begun(*call).map_err(refused)?.into()),
         }
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        let (desk, _slot) = (self.desk(&context)?, self.slot()?);
+        let line = self.line(context);
+        let call = desk.kept(request.task_id, &line).await.map_err(refused)?;
+        kept::seen(call).map_err(refused)
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let (desk, _slot) = (self.desk(&context)?, self.slot()?);
+        let line = self.line(context);
+        desk.hear(request.task_id, request.input_responses, &line).await.map_err(refused)
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let (desk, _slot) = (self.desk(&context)?, self.slot()?);
+        desk.leave(request.task_id).await.map_err(refused)
     }
 }
 
@@ -362,6 +397,12 @@ fn asks(context: &RequestContext<RoleServer>) -> Asks {
     let can = context.client_capabilities().and_then(|can| can.elicitation);
     let opens = can.is_some_and(|elicitation| elicitation.url.is_some());
     if repeats(context) && opens { Asks::ByUrl } else { Asks::No }
+}
+
+/// Only a client that said so is told to come back.
+fn keeps(context: &RequestContext<RoleServer>) -> Keeps {
+    let can = context.client_capabilities().is_some_and(|can| can.supports_tasks());
+    if repeats(context) && can { Keeps::Tasks } else { Keeps::Nothing }
 }
 
 /// A tool in the library's words; none where another server's definition is none.
@@ -409,7 +450,7 @@ fn with_ours(mut theirs: Map<String, Value>, ours: &Map<String, Value>) -> Map<S
     theirs
 }
 
-fn answered(told: Told) -> CallToolResult {
+pub(super) fn answered(told: Told) -> CallToolResult {
     if let Some(result) = told.passed.as_ref().and_then(|passed| passed_on(passed, &told.meta)) {
         return result;
     }
@@ -452,11 +493,7 @@ fn opened(open: Open) -> InputRequiredResult {
 
 /// What a client is asked; none where a server asked for what there is no question for.
 fn asked(asking: Asking) -> Option<InputRequiredResult> {
-    let one = |Asked { key, method, params }: Asked| {
-        let request = json!({"method": method, "params": params});
-        Some((key, serde_json::from_value::<InputRequest>(request).ok()?))
-    };
-    let asked = asking.asked.into_iter().map(one).collect::<Option<_>>()?;
+    let asked = requests(asking.asked)?;
     let result = InputRequiredResult::new(Some(asked), Some(asking.state));
     Some(match meta_of(asking.meta) {
         Some(meta) => result.with_meta(meta),
@@ -464,11 +501,20 @@ fn asked(asking: Asking) -> Option<InputRequiredResult> {
     })
 }
 
-fn meta_of(meta: Map<String, Value>) -> Option<MetaObject> {
+/// Questions in the library's words; none where there are none for one of them.
+pub(super) fn requests(asked: Vec<Asked>) -> Option<InputRequests> {
+    let one = |Asked { key, method, params }: Asked| {
+        let request = json!({"method": method, "params": params});
+        Some((key, serde_json::from_value::<InputRequest>(request).ok()?))
+    };
+    asked.into_iter().map(one).collect()
+}
+
+pub(super) fn meta_of(meta: Map<String, Value>) -> Option<MetaObject> {
     (!meta.is_empty()).then_some(MetaObject(meta))
 }
 
-fn refused(refusal: Refusal) -> ErrorData {
+pub(super) fn refused(refusal: Refusal) -> ErrorData {
     let data = Some(refusal.data).filter(|data| !data.is_null());
     match refusal.kind {
         Refused::Request => ErrorData::invalid_params(refusal.message, data),

@@ -23,6 +23,15 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Most items that wait; beyond it callers wait to hand theirs in.
 pub(super) const QUEUE_MAX: usize = 1024;
 
+/// A group of so many means that writers come side by side: the next group is waited for.
+const SIBLINGS_MIN: usize = 4;
+
+/// A group is complete when nobody joined it for so long.
+const LINGER_STEP: Duration = Duration::from_micros(250);
+
+/// Longest that a group waits for others.
+const LINGER_MAX: Duration = Duration::from_millis(3);
+
 /// How long cutting the write-ahead log waits for readers, in milliseconds.
 const CHECKPOINT_WAIT_MS: u64 = 250;
 
@@ -98,11 +107,13 @@ where
 
 /// Runs until everyone who could hand in a job is gone, or one says close.
 pub(super) fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, counters: &Arc<Counters>) {
-    let mut next = None;
+    let (mut next, mut last) = (None, 0);
     while let Some(job) = next.take().or_else(|| queue.blocking_recv()) {
         match job {
             Job::Write { bytes, work } => {
+                linger(last, || queue.len(), std::thread::sleep);
                 let (group, stopped_by) = gather(&mut queue, bytes, work);
+                last = group.len();
                 commit(conn, group, counters);
                 next = stopped_by;
             }
@@ -125,6 +136,24 @@ fn finish(conn: &Connection, job: Job, counters: &Arc<Counters>) {
     match job {
         Job::Write { work, .. } => commit(conn, vec![work], counters),
         Job::Checkpoint(reply) | Job::Close(reply) => drop(reply.send(checkpoint(conn))),
+    }
+}
+
+/// Lets others join, as long as they come. A lone writer, or a few, wait for nobody: what is gained by one flush fewer is the
+/// processor time of a commit, which only many that keep the processors busy are short of.
+fn linger(last: usize, waiting: impl Fn() -> usize, sleep: impl Fn(Duration)) {
+    if last < SIBLINGS_MIN {
+        return;
+    }
+    let (mut seen, mut left) = (waiting(), LINGER_MAX);
+    while seen < GROUP_ITEMS_MAX && !left.is_zero() {
+        sleep(LINGER_STEP);
+        left = left.saturating_sub(LINGER_STEP);
+        let now = waiting();
+        if now == seen {
+            return;
+        }
+        seen = now;
     }
 }
 
@@ -249,6 +278,8 @@ fn checkpoint(conn: &Connection) -> Result<bool, JournalError> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn memory() -> Connection {
@@ -277,6 +308,28 @@ mod tests {
 
     fn count(conn: &Connection) -> i64 {
         conn.query_row("SELECT count(*) FROM item", [], |row| row.get(0)).unwrap()
+    }
+
+    /// How often a group slept, after one of `last`, when so many waited at each look.
+    fn slept(last: usize, waiting: impl Fn(usize) -> usize) -> usize {
+        let (looks, sleeps) = (Cell::new(0), Cell::new(0));
+        let look = || waiting(looks.replace(looks.get() + 1));
+        linger(last, look, |_| sleeps.set(sleeps.get() + 1));
+        sleeps.get()
+    }
+
+    #[test]
+    fn a_group_waits_for_others_only_after_a_group_and_only_while_they_come() {
+        assert_eq!(
+            slept(SIBLINGS_MIN - 1, |look| look),
+            0,
+            "whoever writes alone waits for nobody"
+        );
+        assert_eq!(slept(SIBLINGS_MIN, |_| 0), 1, "nobody came");
+        assert_eq!(slept(SIBLINGS_MIN, |look| look.min(3)), 4, "three came, then nobody");
+        let steps = usize::try_from(LINGER_MAX.as_micros() / LINGER_STEP.as_micros()).unwrap();
+        assert_eq!(slept(SIBLINGS_MIN, |look| look), steps, "some always come");
+        assert_eq!(slept(SIBLINGS_MIN, |look| look * GROUP_ITEMS_MAX), 1, "the group is full");
     }
 
     #[test]

@@ -363,6 +363,7 @@ fn operation(
         timeout_ms,
         cost_max: None,
         rate: None,
+        witness: Default::default(),
         binding: Arc::new(binding),
     }
 }

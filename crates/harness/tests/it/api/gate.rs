@@ -147,6 +147,17 @@ fn a_call_is_left_to_the_agent_once_it_is_permitted_and_ends_with_what_it_report
     assert_eq!(detail["output"]["answer"]["text"], "two files", "{detail}");
     let verified = desk.api.post(&ada, &format!("/v1/runs/{run}/verify"), &json!({})).ok();
     assert_eq!(verified["verdict"], "verified", "{verified}");
+    // Its receipt says that it is the agent's word.
+    let witnessed = |run: &str| -> Vec<Value> {
+        let listed = desk.api.get(&ada, &format!("/v1/runs/{run}/receipts")).ok();
+        let actions = listed["items"].as_array().unwrap().iter().filter(|r| !r["action"].is_null());
+        let of = |receipt: &Value| {
+            let path = format!("/v1/receipts/{}", receipt["id"].as_str().unwrap());
+            desk.api.get(&ada, &path).ok()["statement"]["predicate"]["witness"].clone()
+        };
+        actions.map(of).collect()
+    };
+    assert_eq!(witnessed(run), [json!("observed")]);
     // It is over: nothing is left to take or to report.
     let late = desk.report(&allowed["run"], json!({"outcome": "done", "result": {}}));
     assert_eq!(late.refused(409), "no-call");

@@ -31,7 +31,9 @@ fn one_receipt_is_verified_and_the_answer_names_its_bytes() {
     let run = done(&api, &ulla, "ACC-0007");
     let listed = api.get(&lars, &format!("/v1/runs/{run}/receipts")).ok();
     let receipt = listed["items"][1]["id"].as_str().unwrap().to_owned();
-    let envelope = api.get(&lars, &format!("/v1/receipts/{receipt}")).ok()["envelope"].clone();
+    let shown = api.get(&lars, &format!("/v1/receipts/{receipt}")).ok();
+    assert_eq!(shown["statement"]["predicate"]["witness"], "executed", "{shown}");
+    let envelope = shown["envelope"].clone();
     let bytes = envelope.as_str().unwrap().as_bytes();
     let path = format!("/v1/receipts/{receipt}/verify");
     let verified = api.post(&lars, &path, &json!({})).ok();

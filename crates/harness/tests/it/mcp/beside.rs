@@ -142,15 +142,23 @@ fn a_read_that_waits_for_a_person_says_so() {
 }
 
 /// C133, C134: what a server asks in the middle of a call reaches the client that the call is made for, in its own
-/// generation, and its answer reaches the server.
+/// generation, and its answer reaches the server, whichever generation that speaks: one call each.
 #[test]
 fn what_a_server_asks_reaches_the_client_and_back() {
-    let front = Front::open("observe");
-    front.edit(
-        "harness.toml",
-        "kind = \"mcp\"\n",
-        "kind = \"mcp\"\nmay_ask = [\"elicitation\", \"sampling\"]\n",
-    );
+    for speaks in ["stateless", "sessions"] {
+        let front = Front::open("observe");
+        let asks = "may_ask = [\"elicitation\", \"sampling\"]";
+        front.edit(
+            "harness.toml",
+            "kind = \"mcp\"\n",
+            &format!("kind = \"mcp\"\n{asks}\nspeaks = \"{speaks}\"\n"),
+        );
+        both_are_asked(&front);
+        assert_eq!(front.runs().len(), 2, "each was one call");
+    }
+}
+
+fn both_are_asked(front: &Front) {
     let filled = json!({"action": "accept", "content": {"password": "no"}});
 
     let mut before = front.pipe(Speaks::BeforeAnswering, &[]);
@@ -183,7 +191,6 @@ fn what_a_server_asks_reaches_the_client_and_back() {
     assert_eq!(forged["error"]["code"], -32602, "{forged}");
     let heard = result(&mut now, "tools/call", again(state, json!({ key: filled })));
     assert!(heard.to_string().contains("accept"), "{heard}");
-    assert_eq!(front.runs().len(), 2, "each was one call");
 }
 
 /// C133: what a server may not ask, and what a client cannot answer, is refused, and reaches nobody.

@@ -24,6 +24,8 @@ pub(super) enum Speaks {
     BeforeAnswering,
     /// 2026-07-28, by a client that answers what it is asked.
     NowAnswering,
+    /// 2026-07-28, by a client that comes back for what a call came to, and answers what it is asked.
+    NowWithTasks,
 }
 
 impl Speaks {
@@ -42,6 +44,9 @@ impl Speaks {
             Self::BeforeAnswering | Self::NowAnswering => {
                 json!({"elicitation": {"form": {}}, "sampling": {}, "roots": {}})
             }
+            Self::NowWithTasks => json!({
+                "extensions": {"io.modelcontextprotocol/tasks": {}}, "elicitation": {"form": {}},
+            }),
             Self::Before | Self::Now => json!({}),
         }
     }
