@@ -27,8 +27,8 @@ async function house(office) {
   const url = await first(books.stdout);
   await answers(url);
   const pack = join(office.dir, "packs/books");
-  mkdirSync(pack, { recursive: true });
-  office.cli(["mcp", "import", "--name", "books", "--url", url, "--to", join(pack, "connectors"), "--proxied"]);
+  mkdirSync(join(pack, "connectors"), { recursive: true });
+  office.cli(["mcp", "import", "--name", "books", url, "--to", join(pack, "connectors"), "--proxied"]);
   office.edit("packs/books/connectors/books.yaml", "\n  read_risk:\n", "\n  read_risk:\n    effect: read\n");
   writeFileSync(join(pack, "pack.yaml"), `schema: harness.pack/v1
 name: books
@@ -39,6 +39,7 @@ harness: ">=0.1"
 asks: {operations: [books.read_risk, books.write_risk], secrets: [], egress: []}
 roles: []
 `);
+  office.edit("harness.toml", `roles = ["requester", "operator"]`, `roles = ["requester", "operator", "admin"]`);
   office.edit("harness.toml", "[serve]\n", `[mcp]\nproxy = ["books"]\n[systems.books]\nkind = "mcp"\nurl = "${url}"\nshared = true\n[serve]\n`);
 }
 

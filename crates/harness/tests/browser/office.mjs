@@ -33,8 +33,13 @@ export class Office {
     await office.furnish(`[approvals]\n${approvals}\n${more}`, packs);
     cpSync(join(root, "packs/customer-ops"), join(office.dir, "packs/customer-ops"), { recursive: true });
     pack(join(office.dir, "packs/customer-ops"));
-    await before(office);
-    await office.serve();
+    try {
+      await before(office);
+      await office.serve();
+    } catch (error) {
+      await office.close();
+      throw error;
+    }
     return office;
   }
 
