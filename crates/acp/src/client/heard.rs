@@ -244,6 +244,7 @@ impl Known {
             kind: Kind::Other,
             input: Value::Null,
             paths: Vec::new(),
+            changes: false,
         };
         Self { used, status: Status::Pending, result: String::new() }
     }
@@ -267,7 +268,10 @@ impl Known {
         let content = fields.content.unwrap_or_default();
         for part in &content {
             match part {
-                ToolCallContent::Diff(diff) => paths.push(diff.path.display().to_string()),
+                ToolCallContent::Diff(diff) => {
+                    self.used.changes = true;
+                    paths.push(diff.path.display().to_string());
+                }
                 ToolCallContent::Content(content) => {
                     if let ContentBlock::Text(words) = &content.content {
                         self.result = clip(&words.text, RESULT_MAX_CHARS);

@@ -70,6 +70,8 @@ pub struct Use {
     pub input: Value,
     /// The files that it names.
     pub paths: Vec<String>,
+    /// Whether it shows how a file is going to change, whatever its kind says.
+    pub changes: bool,
 }
 
 /// What sort of use it is.

@@ -137,7 +137,7 @@ pub(crate) async fn prompted(
     let (their_from, their_to) = tokio::io::split(theirs);
     let mut peer = Peer { lines: BufReader::new(their_from).lines(), to: their_to };
     let errand =
-        Errand { text: "Do it.".to_owned(), cwd: "/work".into(), within: Duration::from_secs(60) };
+        Errand { text: "Do it.".to_owned(), cwd: "/desk".into(), within: Duration::from_secs(60) };
     let asked = client::prompt((from, to), errand, Arc::clone(side) as Arc<dyn Side>);
     let acts = async {
         agent(&mut peer).await;

@@ -10,7 +10,7 @@ use crate::peer::{Peer, Prompter, options, prompted};
 fn edit() -> Value {
     json!({
         "toolCallId": "t1", "title": "Edit a.txt", "kind": "edit", "status": "pending",
-        "rawInput": {"path": "/work/a.txt"}, "locations": [{"path": "/work/a.txt"}],
+        "rawInput": {"path": "/desk/a.txt"}, "locations": [{"path": "/desk/a.txt"}],
     })
 }
 
@@ -63,8 +63,8 @@ async fn a_turn_is_prompted_judged_and_told() {
     let judged = side.judged.lock().unwrap();
     let [judged] = &judged[..] else { panic!("{judged:?}") };
     assert_eq!(judged.title, "Edit a.txt", "what was said before is known when it asks");
-    assert_eq!((judged.kind, &*judged.paths), (Kind::Edit, &["/work/a.txt".to_owned()][..]));
-    assert_eq!(judged.input, json!({"path": "/work/a.txt"}));
+    assert_eq!((judged.kind, &*judged.paths), (Kind::Edit, &["/desk/a.txt".to_owned()][..]));
+    assert_eq!(judged.input, json!({"path": "/desk/a.txt"}));
     let over = side.over.lock().unwrap();
     let [over] = &over[..] else { panic!("{over:?}") };
     assert_eq!((&*over.id, over.well, &*over.text), ("t1", true, "edited"));
@@ -161,7 +161,7 @@ async fn a_prompt_that_may_not_leave_stays_here() {
         let hello = peer.takes("initialize").await;
         peer.answers(&hello, json!({"protocolVersion": 1})).await;
         let opened = peer.takes("session/new").await;
-        assert_eq!(opened["params"]["cwd"], "/work");
+        assert_eq!(opened["params"]["cwd"], "/desk");
         peer.answers(&opened, json!({"sessionId": "s"})).await;
     })
     .await;
