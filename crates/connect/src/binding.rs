@@ -4,6 +4,7 @@ use kernel::operation::Operation;
 
 use crate::{
     a2a::Delegation,
+    acp,
     builtin::Builtin,
     error::{Error, hint},
     folder::Hand,
@@ -17,8 +18,9 @@ use crate::{
 };
 
 /// Connector kinds, as bindings spell them.
-const KINDS: [&str; 11] = [
-    "http", "sql", "mail", "process", "folder", "web", "worker", "mcp", "a2a", "builtin", "outside",
+const KINDS: [&str; 12] = [
+    "http", "sql", "mail", "process", "folder", "web", "worker", "mcp", "a2a", "acp", "builtin",
+    "outside",
 ];
 
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(crate) enum Binding {
     Worker(Chore),
     Mcp(mcp::Errand),
     A2a(Delegation),
+    Acp(acp::Prompt),
     Builtin(Builtin),
     Hook(Hook),
     Outside,
@@ -50,6 +53,7 @@ impl Binding {
             Self::Worker(chore) => Some(&chore.system),
             Self::Mcp(errand) => Some(&errand.system),
             Self::A2a(delegation) => Some(&delegation.system),
+            Self::Acp(prompt) => Some(&prompt.system),
             Self::Builtin(_) | Self::Hook(_) | Self::Outside => None,
         }
     }
@@ -73,6 +77,7 @@ pub(crate) fn compile(operation: &Operation) -> Result<Binding, Error> {
         "worker" => Chore::compile(&binding).map(Binding::Worker),
         "mcp" => mcp::Errand::compile(&binding).map(Binding::Mcp),
         "a2a" => Delegation::compile(&binding).map(Binding::A2a),
+        "acp" => acp::Prompt::compile(&binding).map(Binding::Acp),
         "builtin" => Builtin::compile(&binding, operation).map(Binding::Builtin),
         // Not among the kinds that are suggested: no pack declares one.
         "hook" => Hook::compile(&binding, operation).map(Binding::Hook),

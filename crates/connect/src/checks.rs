@@ -23,7 +23,8 @@ pub(crate) fn check_system(name: &str, system: &System, vault: &Vault) -> Result
         | System::Folder(_)
         | System::Web(_)
         | System::Worker(_)
-        | System::Mcp(_) => Ok(()),
+        | System::Mcp(_)
+        | System::Acp(_) => Ok(()),
         System::Postgres { dsn, password, .. } => {
             let asked = Use::by(name);
             password.as_ref().map_or(Ok(()), |secret| vault.check(secret, &asked))?;

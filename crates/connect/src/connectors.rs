@@ -1,5 +1,6 @@
 //! The registry: every declared system, every compiled binding, one way to call.
 
+mod agents;
 mod login;
 mod offers;
 mod runs;
@@ -24,7 +25,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
-    a2a::Delegation,
+    acp,
     binding::{Binding, compile},
     blob::BlobSink,
     call::{Arrived, Call, Departure, MESSAGE_MAX_CHARS, clip, fail, refuse},
@@ -101,6 +102,8 @@ pub struct Connectors {
     keeper: Option<Arc<Keeper>>,
     /// Where whoever a run is made for can be asked and told.
     passing: Arc<dyn mcp::Passing>,
+    /// Who judges what agents do with tools of their own.
+    judges: Arc<dyn acp::Judges>,
 }
 
 #[derive(Clone, Debug)]
@@ -125,7 +128,7 @@ impl Connectors {
         let (compiled, outside) = (Mutex::default(), Outside::default());
         let hooks = Semaphore::new(hook::AT_A_TIME_MAX);
         let (underway, declared, keeper) = (Underway::default(), Vec::new(), None);
-        let passing = Arc::new(mcp::NobodyThere);
+        let (passing, judges) = (Arc::new(mcp::NobodyThere), Arc::new(acp::NobodyJudges));
         Ok(Self {
             targets,
             vault,
@@ -137,6 +140,7 @@ impl Connectors {
             declared,
             keeper,
             passing,
+            judges,
         })
     }
 
@@ -144,6 +148,12 @@ impl Connectors {
     #[must_use]
     pub fn passing_to(self, passing: Arc<dyn mcp::Passing>) -> Self {
         Self { passing, ..self }
+    }
+
+    /// With who judges what agents do with tools of their own; without, nobody permits anything.
+    #[must_use]
+    pub fn judged_by(self, judges: Arc<dyn acp::Judges>) -> Self {
+        Self { judges, ..self }
     }
 
     /// With what keeps what is personal, sealed, once it is taken out of an answer.
@@ -181,6 +191,7 @@ impl Connectors {
             Binding::Worker(_) => &["worker"],
             Binding::Mcp(_) => &["mcp"],
             Binding::A2a(_) => &["http"],
+            Binding::Acp(_) => &["acp"],
             Binding::Builtin(_) | Binding::Hook(_) | Binding::Outside => &[],
         };
         let Some(name) = binding.system() else { return Ok(()) };
@@ -409,6 +420,7 @@ impl Connectors {
             }
             Binding::Mcp(errand) => self.ask_server(errand, call, departure).await,
             Binding::A2a(delegation) => self.delegate(delegation, call, departure).await,
+            Binding::Acp(prompt) => self.prompt(prompt, call, (departure, deadline)).await,
             Binding::Web(runner) => {
                 let value = self.run_errand(runner, call, departure).await?;
                 Ok((Received::Value(value).into(), Pick::default()))
@@ -429,36 +441,6 @@ impl Connectors {
         let (vault, sink) = (&self.vault, self.host.blobs.as_deref());
         let redactor = self.redactor_of(call);
         http::call(route, call, &http::Wire { clients, vault, sink, departure, redactor }).await
-    }
-
-    async fn delegate<'b>(
-        &self,
-        delegation: &'b Delegation,
-        call: &Call,
-        departure: &Arc<Departure>,
-    ) -> Result<(Arrived, Pick<'b>), Failure> {
-        let (name, target) = (&delegation.system, self.target(&delegation.system)?);
-        let _turn = self.enter((name, target, &target.turns), call, departure).await?;
-        let clients = target.clients.as_ref().ok_or_else(|| wrong_kind(name))?;
-        let (vault, sink) = (&self.vault, self.host.blobs.as_deref());
-        let redactor = self.redactor_of(call);
-        let wire = http::Wire { clients, vault, sink, departure, redactor };
-        Ok((delegation.run(call, &wire).await?, delegation.pick()))
-    }
-
-    async fn ask_server<'b>(
-        &self,
-        errand: &'b mcp::Errand,
-        call: &Call,
-        departure: &Departure,
-    ) -> Result<(Arrived, Pick<'b>), Failure> {
-        let target = self.target(&errand.system)?;
-        let _turn = self.enter((&errand.system, target, &target.turns), call, departure).await?;
-        let servers = target.servers.as_ref().ok_or_else(|| wrong_kind(&errand.system))?;
-        let (sink, redactor) = (self.host.blobs.as_deref(), self.redactor_of(call));
-        let wire = mcp::Wire { departure, sink, redactor, validate: &*self.host.validate };
-        let arrived = servers.call(errand, (call, &self.around()), &wire).await?;
-        Ok((arrived, errand.pick()))
     }
 
     /// One job for a worker. It takes no turn: a line of its own bounds what waits, and nothing leaves before a worker
@@ -529,7 +511,8 @@ impl Connectors {
             let program = target.program.as_ref().map(Program::held);
             let shell = || target.folder.as_ref().and_then(Folder::held);
             let server = || target.servers.as_ref().and_then(mcp::Servers::held);
-            Some((name.as_str(), program.or_else(shell).or_else(server)?))
+            let agent = || target.agent.as_ref().map(acp::Agent::held);
+            Some((name.as_str(), program.or_else(shell).or_else(server).or_else(agent)?))
         })
     }
 

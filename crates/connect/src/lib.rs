@@ -1,6 +1,7 @@
 //! Connectors: `http`, `sql` (SQLite and PostgreSQL), `mail` (SMTP), `process` (programs in a
 //! sandbox), `folder` (files and a shell), `web` (pages and searching), `worker` (jobs that applications come for),
-//! `mcp` (servers of the Model Context Protocol), `a2a` (agents of the Agent2Agent protocol), `builtin` and the operator's hooks,
+//! `mcp` (servers of the Model Context Protocol), `a2a` (agents of the Agent2Agent protocol), `acp` (agents of the
+//! Agent Client Protocol), `builtin` and the operator's hooks,
 //! behind `kernel::port::Connector`; secret references; and [`ingest::ingest`], which every outside byte passes.
 //!
 //! It must not know: planners, policy, packs, the journal. It reads what to do from a
@@ -15,6 +16,7 @@
 //! the effect may have landed; what nobody knows is `Unknown`, never `No`.
 
 mod a2a;
+pub mod acp;
 pub mod apart;
 pub mod artifact;
 mod binding;
@@ -74,9 +76,9 @@ pub use mail::Notice;
 pub use recent::Recent;
 pub use secret::Secrets;
 pub use system::{
-    Apart, CodeRules, ContainerRules, FolderSystem, Language, MayAsk, McpGrantee, McpHeader,
-    McpOauth, McpSystem, ProcessSystem, Search, ShellRules, Speaks, System, Systems, WebSystem,
-    WorkerSystem,
+    AcpSystem, Apart, CodeRules, ContainerRules, FolderSystem, Language, MayAsk, McpGrantee,
+    McpHeader, McpOauth, McpSystem, ProcessSystem, Search, ShellRules, Speaks, System, Systems,
+    WebSystem, WorkerSystem,
 };
 pub use tap::Listen;
 pub use way_out::Traffic;

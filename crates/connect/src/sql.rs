@@ -202,6 +202,7 @@ pub(crate) async fn call(query: &Query, call: &Call, wire: &Wire<'_>) -> Result<
         | System::Folder(_)
         | System::Web(_)
         | System::Worker(_)
+        | System::Acp(_)
         | System::Mcp(_) => Err(refuse(format!("system `{}` is no database", query.system))),
     }
 }

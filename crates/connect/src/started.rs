@@ -1,21 +1,64 @@
 //! Programs started in a sandbox.
 
-use std::sync::Arc;
+use std::{io, sync::Arc, thread, time::Duration};
 
 use kernel::{
     exception::{Class, Landed},
     port::Failure,
 };
-use sandbox::{Child, Command, End, Finished, Limit, MicroVm, Pinned, Profile, Sandbox, Tier};
-use tokio::task::spawn_blocking;
+use sandbox::{
+    Child, Command, End, Finished, Input, Leash, Limit, MicroVm, Output, Pinned, Profile, Sandbox,
+    Tier,
+};
+use tokio::{net::unix::pipe, sync::oneshot, task::spawn_blocking};
 
 use crate::{
     call::{Departure, clip, fail},
+    clock::Clock,
+    redact::Redactor,
     system::ContainerRules,
 };
 
+/// How long a program is waited for that has ended, for what it said.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+
 /// Longest part of what a program wrote to its errors that a failure tells, in characters.
 pub(crate) const SAID_MAX_CHARS: usize = 300;
+
+/// A program that is talked to over its input and its output. It is ended when this is let go of.
+pub(crate) struct Talking {
+    /// What it writes.
+    pub(crate) from: pipe::Receiver,
+    /// What it reads.
+    pub(crate) to: pipe::Sender,
+    /// What it does not outlive.
+    pub(crate) leash: Leash,
+    /// How it ended.
+    pub(crate) ended: LastWords,
+}
+
+/// What is known of a program once it has ended.
+pub(crate) struct LastWords(oneshot::Receiver<Option<Finished>>);
+
+impl LastWords {
+    /// How it ended, with the end of what it wrote about it; none where that is not known in time. One that was ended by us
+    /// has said nothing by ending.
+    pub(crate) async fn told(self, redactor: &Redactor) -> Option<String> {
+        let last = tokio::time::timeout(LAST_WORDS_WITHIN, self.0).await;
+        let Finished { outcome, errors, .. } = last.ok().and_then(Result::ok).flatten()?;
+        // Half of a secret is not found: it is taken out before anything is cut.
+        let text = redactor.scrub_text(&errors.text());
+        let said = match text.trim() {
+            "" => String::new(),
+            text => format!(": {}", ending(text)),
+        };
+        let how = match outcome.asked {
+            true => String::new(),
+            false => format!(" and {}", how_it_ended(outcome.end, &outcome.limits)),
+        };
+        Some(format!("{how}{said}"))
+    }
+}
 
 /// The walls that programs of one system run between.
 #[derive(Clone, Debug)]
@@ -105,6 +148,38 @@ impl Walls {
         };
         let finished = finished.map_err(|error| lost(error.to_string()))?;
         finished.map_err(|error| lost(error.to_string()))
+    }
+
+    /// Starts a program that is talked to. That it runs is no effect of a call: what a call does leaves later, or not at all.
+    pub(crate) async fn talk(
+        &self,
+        system: &str,
+        (profile, run): (Profile, &[String]),
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Talking, Failure> {
+        let no_pipe = |error: io::Error| {
+            let message = format!("`{system}` was not started: there is no pipe to it: {error}");
+            fail(Class::Unavailable, Landed::No, message)
+        };
+        let (their_input, to) = io::pipe().map_err(no_pipe)?;
+        let (from, their_output) = io::pipe().map_err(no_pipe)?;
+        let command = Command::new(run.first().map(String::as_str).unwrap_or_default())
+            .arguments(run.iter().skip(1))
+            .input(Input::From(their_input.into()))
+            .output(Output::To(their_output.into()));
+        let to = pipe::Sender::from_owned_fd(to.into()).map_err(no_pipe)?;
+        let from = pipe::Receiver::from_owned_fd(from.into()).map_err(no_pipe)?;
+        let departure = Departure::of_our_own(Arc::clone(clock));
+        let child = self.start(system, (profile, command), &departure).await;
+        let child = child.map_err(|failure| Failure { landed: Landed::No, ..failure })?;
+        let leash = child.leash().map_err(no_pipe)?;
+        let (tell, told) = oneshot::channel();
+        // Somebody has to wait for it, and not in a place that others wait for.
+        let waiting = thread::Builder::new().name(format!("talk {system}")).spawn(move || {
+            let _nobody_asks = tell.send(child.wait().ok());
+        });
+        waiting.map_err(no_pipe)?;
+        Ok(Talking { from, to, leash, ended: LastWords(told) })
     }
 
     /// Starts a program, which runs until it ends or what is returned is dropped.

@@ -85,6 +85,37 @@ pub enum System {
     Worker(Box<WorkerSystem>),
     /// A server of the Model Context Protocol: a program in a sandbox, or an address.
     Mcp(Box<McpSystem>),
+    /// An agent of the Agent Client Protocol: a program in a sandbox.
+    Acp(Box<AcpSystem>),
+}
+
+/// An agent of the Agent Client Protocol, started for each call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcpSystem {
+    /// The program and its arguments; the program by its absolute path, or by a name that the profile's `PATH` finds.
+    pub run: Vec<String>,
+    /// `isolated` or `container`; absent = `isolated`.
+    #[serde(default = "isolated")]
+    pub tier: Tier,
+    /// What it runs on where the tier is `container`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRules>,
+    /// What it may reach; absent = the libraries and an empty temporary folder. It works in the profile's `folder`.
+    #[serde(default)]
+    pub profile: Profile,
+    /// What it may ask of the outside, its model among it, by way of a proxy that is its only way out; absent = nothing.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub egress: Rules,
+    /// Variables of its environment that hold secrets, by name of the secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
+    /// How often it may be called, over all runs; absent = as often as it bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// What is personal and taken out of its answers; absent = `["card"]`.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub redact: Personal,
 }
 
 /// A server of the Model Context Protocol.
@@ -506,6 +537,7 @@ impl System {
             Self::Web(web) => web.rate,
             Self::Worker(worker) => worker.rate,
             Self::Mcp(server) => server.rate,
+            Self::Acp(agent) => agent.rate,
         }
     }
 
@@ -522,6 +554,7 @@ impl System {
             Self::Web(web) => web.redact,
             Self::Worker(worker) => worker.redact,
             Self::Mcp(server) => server.redact,
+            Self::Acp(agent) => agent.redact,
         }
     }
 
@@ -538,6 +571,7 @@ impl System {
             Self::Web(_) => "web",
             Self::Worker(_) => "worker",
             Self::Mcp(_) => "mcp",
+            Self::Acp(_) => "acp",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    CircuitRule,
+    CircuitRule, acp,
     binding::Binding,
     checks::{check_rate, check_system},
     connectors::CONCURRENT_PER_SYSTEM_MAX,
@@ -37,6 +37,7 @@ pub(crate) struct Target {
     pub(crate) pages: Option<Pages>,
     pub(crate) desk: Option<Desk>,
     pub(crate) servers: Option<Servers>,
+    pub(crate) agent: Option<acp::Agent>,
     gauge: Mutex<Gauge>,
 }
 
@@ -77,10 +78,26 @@ impl Target {
             System::Mcp(declared) => Some(Servers::new(name, declared, vault)?),
             _ => None,
         };
+        let agent = match &system {
+            System::Acp(declared) => Some(acp::Agent::new(name, declared, vault)?),
+            _ => None,
+        };
         let turns = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
         let commands = Semaphore::new(CONCURRENT_PER_SYSTEM_MAX);
         let gauge = Mutex::new(Gauge::new(circuit, system.rate()));
-        Ok(Self { system, turns, commands, clients, program, folder, pages, desk, servers, gauge })
+        Ok(Self {
+            system,
+            turns,
+            commands,
+            clients,
+            program,
+            folder,
+            pages,
+            desk,
+            servers,
+            agent,
+            gauge,
+        })
     }
 
     /// Whether what this binding calls has a way out.
@@ -88,6 +105,7 @@ impl Target {
         match binding {
             Binding::Process(_) => self.program.as_ref().is_some_and(Program::has_way_out),
             Binding::Mcp(_) => self.servers.as_ref().is_some_and(Servers::has_way_out),
+            Binding::Acp(_) => self.agent.as_ref().is_some_and(acp::Agent::has_way_out),
             Binding::Folder(hand) => {
                 self.folder.as_ref().is_some_and(|folder| folder.has_way_out(hand))
             }

@@ -6,7 +6,7 @@ use kernel::pointer;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    a2a,
+    a2a, acp,
     connector::Shared,
     mcp,
     model::ConnectorKind,
@@ -140,9 +140,9 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
     if shared.kind == ConnectorKind::Outside {
         return Value::Object(binding);
     }
-    // A program is told the operation; only where to look in its answer is left to say.
+    // A program is told the operation, and an agent its words; only where to look is left to say.
     let node = match shared.kind {
-        ConnectorKind::Process => fields.get("request"),
+        ConnectorKind::Process | ConnectorKind::Acp => fields.get("request"),
         _ => fields.need("request"),
     };
     if let Some(mut request) = node.and_then(|node| reader.fields(node, "request")) {
@@ -161,6 +161,7 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
             }
             ConnectorKind::Mcp => mcp::read_request(&mut request, &mut binding),
             ConnectorKind::A2a => a2a::read_request(&mut request, &mut binding),
+            ConnectorKind::Acp => acp::read_request(&mut request, &mut binding),
             ConnectorKind::Builtin => read_builtin(&mut request, &mut binding),
             ConnectorKind::Outside => {}
         }

@@ -33,7 +33,7 @@ pub(crate) const OPERATIONS_MAX: usize = 200;
 /// Most calls that a rate may count: each is remembered for as long as the rate says.
 const RATE_CALLS_MAX: i64 = 10_000;
 
-const KINDS: [(&str, ConnectorKind); 11] = [
+const KINDS: [(&str, ConnectorKind); 12] = [
     ("http", ConnectorKind::Http),
     ("sql", ConnectorKind::Sql),
     ("mail", ConnectorKind::Mail),
@@ -43,6 +43,7 @@ const KINDS: [(&str, ConnectorKind); 11] = [
     ("worker", ConnectorKind::Worker),
     ("mcp", ConnectorKind::Mcp),
     ("a2a", ConnectorKind::A2a),
+    ("acp", ConnectorKind::Acp),
     ("builtin", ConnectorKind::Builtin),
     ("outside", ConnectorKind::Outside),
 ];
@@ -140,7 +141,8 @@ fn read_shared(fields: &mut Fields<'_, '_>) -> Option<Shared> {
         | ConnectorKind::Web
         | ConnectorKind::Worker
         | ConnectorKind::Mcp
-        | ConnectorKind::A2a => Some(fields.need_name("system")),
+        | ConnectorKind::A2a
+        | ConnectorKind::Acp => Some(fields.need_name("system")),
     };
     let auth = fields.get("auth").and_then(|node| read_auth(node, reader));
     let mut shared = Shared {
@@ -290,6 +292,7 @@ fn read_facts(fields: &mut Fields<'_, '_>, kind: ConnectorKind) -> Facts {
             | ConnectorKind::Worker
             | ConnectorKind::Mcp
             | ConnectorKind::A2a
+            | ConnectorKind::Acp
             | ConnectorKind::Builtin,
             None | Some(Flag::No),
         ) => false,

@@ -10,6 +10,7 @@
 //! against JSON Schemas for everybody; [`schemas`] gives editors the schema of each kind of file.
 
 mod a2a;
+mod acp;
 mod agent;
 mod agent_context;
 mod agent_extracts;

@@ -172,6 +172,8 @@ pub enum ConnectorKind {
     Mcp,
     /// An agent of the Agent2Agent protocol.
     A2a,
+    /// An agent of the Agent Client Protocol.
+    Acp,
     /// Built into the harness.
     Builtin,
     /// Made by whoever asked: an agent that is not ours, with tools of its own.
@@ -192,6 +194,7 @@ impl ConnectorKind {
             Self::Worker => "worker",
             Self::Mcp => "mcp",
             Self::A2a => "a2a",
+            Self::Acp => "acp",
             Self::Builtin => "builtin",
             Self::Outside => "outside",
         }

@@ -7,9 +7,8 @@ mod look;
 
 use std::{
     collections::BTreeMap,
-    fmt, io,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
-    thread,
     time::Duration,
 };
 
@@ -24,22 +23,19 @@ use kernel::{
     port::Failure,
 };
 use reqwest::Url;
-use sandbox::{Command, Finished, Input, Leash, Output, Profile, Tier};
+use sandbox::{Leash, Profile, Tier};
 use secrets::Use;
-use tokio::{
-    net::unix::pipe,
-    sync::{Mutex as Slot, OwnedMutexGuard, oneshot},
-};
+use tokio::sync::{Mutex as Slot, OwnedMutexGuard};
 
 use super::{Errand, Wire, ears::Ears, failure, permission::Permission};
 use crate::{
-    call::{Arrived, Call, Departure, fail},
+    call::{Arrived, Call, fail},
     clock::Clock,
     error::Error,
     process::Program,
     redact::Redactor,
     secret::Vault,
-    started::{Walls, ending, how_it_ended},
+    started::{Talking, Walls},
     system::{MayAsk, McpHeader, McpSystem, ProcessSystem, Speaks},
     way_out::{Around, Opened},
 };
@@ -48,7 +44,7 @@ use crate::{
 /// own call may; the next one finds it ready.
 const START_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long a server is waited for that has ended, for what it said.
+/// How long a server that is let go of may take to end.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Most connections to one server at the same time.
@@ -430,61 +426,22 @@ async fn start(prepared: &Prepared) -> Result<(Client, Option<Leash>), Failure> 
         Ready::Program { walls, run, profile } => (walls, run, profile),
     };
     let name = &prepared.name;
-    let no_pipe = |error: io::Error| {
-        let message = format!("`{name}` was not started: there is no pipe to it: {error}");
-        fail(Class::Unavailable, Landed::No, message)
-    };
-    let (their_input, to) = io::pipe().map_err(no_pipe)?;
-    let (from, their_output) = io::pipe().map_err(no_pipe)?;
-    let command = Command::new(run.first().map(String::as_str).unwrap_or_default())
-        .arguments(run.iter().skip(1))
-        .input(Input::From(their_input.into()))
-        .output(Output::To(their_output.into()));
-    let to = pipe::Sender::from_owned_fd(to.into()).map_err(no_pipe)?;
-    let from = pipe::Receiver::from_owned_fd(from.into()).map_err(no_pipe)?;
-    // That it runs is no effect of a call: what a call does leaves later, or not at all.
-    let departure = Departure::of_our_own(Arc::clone(&prepared.clock));
-    let child = walls.start(name, ((**profile).clone(), command), &departure).await;
-    let child = child.map_err(|failure| Failure { landed: Landed::No, ..failure })?;
-    let leash = child.leash().map_err(no_pipe)?;
-    let (tell, told) = oneshot::channel();
-    // Somebody has to wait for it, and not in a place that others wait for.
-    let waiting = thread::Builder::new().name(format!("mcp {name}")).spawn(move || {
-        let _nobody_asks = tell.send(child.wait().ok());
-    });
-    waiting.map_err(no_pipe)?;
+    let talking = walls.talk(name, ((**profile).clone(), run), &prepared.clock).await?;
+    let Talking { from, to, leash, ended } = talking;
     match Client::over_pipes_for(from, to, setup, Some(listener)).await {
         Ok(client) => Ok((client, Some(leash))),
         Err(error) => {
             drop(leash);
-            let last = tokio::time::timeout(LAST_WORDS_WITHIN, told).await;
-            let last = last.ok().and_then(Result::ok).flatten();
-            Err(not_ready(name, error, last.as_ref(), &prepared.redactor))
+            let plain = failure(error, Landed::No);
+            // Why a server could not be talked to, with the end of what its program wrote about it.
+            Err(match ended.told(&prepared.redactor).await {
+                Some(how) => {
+                    Failure { message: format!("`{name}` could not be talked to{how}"), ..plain }
+                }
+                None => plain,
+            })
         }
     }
-}
-
-/// Why a server could not be talked to, with the end of what its program wrote about it.
-fn not_ready(
-    name: &str,
-    error: ClientError,
-    last: Option<&Finished>,
-    redactor: &Redactor,
-) -> Failure {
-    let plain = failure(error, Landed::No);
-    let Some(Finished { outcome, errors, .. }) = last else { return plain };
-    // Half of a secret is not found: it is taken out before anything is cut.
-    let text = redactor.scrub_text(&errors.text());
-    let said = match text.trim() {
-        "" => String::new(),
-        text => format!(": {}", ending(text)),
-    };
-    // One that was ended by us has said nothing by ending.
-    let how = match outcome.asked {
-        true => String::new(),
-        false => format!(" and {}", how_it_ended(outcome.end, &outcome.limits)),
-    };
-    Failure { message: format!("`{name}` could not be talked to{how}{said}"), ..plain }
 }
 
 /// A server as the program that it is.

@@ -1,6 +1,8 @@
 //! Coding agents that are not ours, at tools of their own: what their hooks say is turned into calls of the gate, and
 //! what the gate says into a hook's answer. Silence, doubt and what nobody knows deny.
 
+pub(super) mod judging;
+mod kinds;
 mod own;
 mod table;
 

@@ -1,6 +1,7 @@
 //! `connector import`: files of a pack from a document that describes somebody else's system.
 
 mod cards;
+mod workers;
 
 use std::{
     collections::BTreeSet,
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use super::problem::{Kind, Problem};
 pub use cards::{WantedAgent, a2a};
+pub use workers::{WantedWorker, acp};
 
 /// Largest document that is read, in bytes.
 const DOCUMENT_BYTES_MAX: u64 = 32 * 1024 * 1024;

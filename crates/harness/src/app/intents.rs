@@ -423,7 +423,8 @@ fn config_digest(app: &App, caller: &Caller) -> Digest {
     });
     // What programs run in, as it was declared: other walls are another configuration, in every receipt.
     let walled = |(_, system): &(&String, &connect::System)| {
-        matches!(system, connect::System::Process(_) | connect::System::Folder(_))
+        use connect::System::{Acp, Folder, Process};
+        matches!(system, Process(_) | Folder(_) | Acp(_))
     };
     let sandboxes: BTreeMap<_, _> = config.systems.iter().filter(walled).collect();
     if let (Some(pinned), false) = (pinned.as_object_mut(), sandboxes.is_empty()) {

@@ -160,8 +160,9 @@ impl App {
         let speech = Arc::new(Speech::default());
         let egress = Arc::new(egress::Ledger::new(Arc::clone(&store), config.tenant.clone()));
         let around = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&egress));
-        let ends = Arc::<tools::ends::Ends>::default();
+        let (ends, judging) = <(Arc<tools::ends::Ends>, Arc<coder::judging::Judging>)>::default();
         let connectors = open_connectors((&config, &signer), Arc::clone(&safe), around, &speech)?;
+        let connectors = connectors.judged_by(Arc::clone(&judging) as _);
         let connectors = Arc::new(connectors.passing_to(Arc::clone(&ends) as _));
         speech.withhold(&connectors);
         sinks::watch(&connectors);
@@ -194,7 +195,7 @@ impl App {
         let provider = identity::Provider::new(config.oidc.as_ref(), &safe)?;
         let (novelty, identity) = (novelty::Novelty::default(), identity::Known::default());
         let packs = packs::Installing::new(lost);
-        Ok(Arc::new(Self {
+        let app = Arc::new(Self {
             config,
             store,
             engine,
@@ -215,7 +216,9 @@ impl App {
             ends,
             pages: std::sync::OnceLock::new(),
             _lock: lock,
-        }))
+        });
+        judging.by(&app);
+        Ok(app)
     }
 
     /// The configuration in force.

@@ -16,7 +16,7 @@ use serde_json::Value;
 const DEVELOPMENT: [&str; 3] = ["bench", "fuzz", "sim"];
 
 /// Crate → the crates of ours it may need in what ships.
-const ARROWS: [(&str, &[&str]); 24] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("kernel", &[]),
     ("expr", &[]),
     ("world", &[]),
@@ -27,7 +27,10 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("receipts", &["kernel"]),
     ("engine", &["kernel"]),
     ("store", &["kernel"]),
-    ("connect", &["kernel", "files", "mcp", "a2a", "sandbox", "egress", "secrets", "shell", "web"]),
+    (
+        "connect",
+        &["kernel", "files", "mcp", "a2a", "acp", "sandbox", "egress", "secrets", "shell", "web"],
+    ),
     ("models", &["kernel"]),
     ("macros", &[]),
     ("sandbox", &[]),
@@ -39,6 +42,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("openapi", &[]),
     ("mcp", &[]),
     ("a2a", &[]),
+    ("acp", &[]),
     (
         "embed",
         &["kernel", "planner", "pack", "policy", "receipts", "engine", "store", "models", "macros"],
@@ -53,9 +57,10 @@ const ARROWS: [(&str, &[&str]); 24] = [
 ];
 
 /// Heavy or telling dependency → the only crates that may need it.
-const LEAVES: [(&str, &[&str]); 29] = [
+const LEAVES: [(&str, &[&str]); 30] = [
     ("a2a-lf", &["a2a"]),
     ("age", &["secrets"]),
+    ("agent-client-protocol", &["acp"]),
     ("anyhow", &["harness"]),
     ("axum", &["harness", "world"]),
     ("cedar-policy", &["policy"]),
@@ -83,8 +88,8 @@ const LEAVES: [(&str, &[&str]); 29] = [
     (
         "tokio",
         &[
-            "engine", "store", "connect", "egress", "web", "mcp", "models", "world", "embed",
-            "harness",
+            "engine", "store", "connect", "egress", "web", "mcp", "acp", "models", "world",
+            "embed", "harness",
         ],
     ),
     ("tokio-postgres", &["connect"]),

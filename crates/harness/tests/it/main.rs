@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod a2a;
 #[cfg(test)]
+mod acp;
+#[cfg(test)]
 mod agents;
 #[cfg(test)]
 mod api;

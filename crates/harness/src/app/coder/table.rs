@@ -7,7 +7,7 @@ use super::own;
 use crate::app::{config::Config, problem::Problem};
 
 /// Longest text about one use, in bytes.
-const TEXT_MAX_BYTES: usize = 32_768;
+pub(super) const TEXT_MAX_BYTES: usize = 32_768;
 
 /// Most files that one use may name.
 const FILES_MAX: usize = 256;
@@ -192,7 +192,7 @@ fn patched(patch: &str) -> Result<Vec<String>, Problem> {
 }
 
 /// Every text in the input of an unknown tool may be a path.
-fn paths_in(input: &Value) -> Vec<String> {
+pub(super) fn paths_in(input: &Value) -> Vec<String> {
     let (mut found, mut todo) = (Vec::new(), vec![input]);
     while let Some(value) = todo.pop() {
         match value {
@@ -226,7 +226,7 @@ fn rest_of(input: &Value, sort: Sort) -> String {
     }
 }
 
-fn fits(text: &str) -> Result<(), Problem> {
+pub(super) fn fits(text: &str) -> Result<(), Problem> {
     if text.len() <= TEXT_MAX_BYTES {
         return Ok(());
     }

@@ -93,6 +93,7 @@ fn opened(system: &System) -> Vec<(&'static str, &Path, Leave)> {
     let profiles = match system {
         System::Process(process) => vec![&process.profile],
         System::Mcp(server) => vec![&server.profile],
+        System::Acp(agent) => vec![&agent.profile],
         System::Folder(folder) => {
             let shell = folder.shell.as_ref().map(|shell| &shell.profile);
             shell.into_iter().chain(folder.code.as_ref().map(|code| &code.profile)).collect()

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use ::mcp::client::oauth::Login;
-use connect::McpSystem;
+use connect::{McpSystem, System};
 use kernel::port::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ pub async fn login(
         let next = format!("write `oauth = {{}}` under [systems.{name}] in harness.toml");
         return Err(Problem::usage("no-login-wanted", detail).next(next));
     }
-    let connectors = registry(config, name, system)?;
+    let connectors = registry(config, name, System::Mcp(Box::new(system)))?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
         Problem::usage("no-way-back", format!("nothing can listen on port {port}: {error}"))
             .next("give another --port, or none")

@@ -329,7 +329,7 @@ async fn look(config: &Config, name: &str, system: McpSystem) -> Result<Listing,
             "start it by hand and see what it says; what its program needs to read stands under `profile.paths.read`, and there is no network here"
         }
     };
-    let connectors = registry(config, name, system)?;
+    let connectors = registry(config, name, System::Mcp(Box::new(system)))?;
     connectors.look(name).await.map_err(|failure| {
         if failure.class == Class::Permission {
             return Problem::usage("server-refuses", failure.message)
@@ -343,7 +343,11 @@ async fn look(config: &Config, name: &str, system: McpSystem) -> Result<Listing,
 }
 
 /// A registry with this one system, for somebody who is no run.
-fn registry(config: &Config, name: &str, system: McpSystem) -> Result<Connectors, Problem> {
+pub(in crate::app) fn registry(
+    config: &Config,
+    name: &str,
+    system: System,
+) -> Result<Connectors, Problem> {
     let invalid = |error: connect::Error| {
         Problem::usage("connector-invalid", error.to_string())
             .next(format!("correct what was given, or [systems.{name}] in harness.toml"))
@@ -360,7 +364,7 @@ fn registry(config: &Config, name: &str, system: McpSystem) -> Result<Connectors
         kept: None,
         people: Arc::new(Nobody),
     };
-    let systems = Systems::from([(name.to_owned(), System::Mcp(Box::new(system)))]);
+    let systems = Systems::from([(name.to_owned(), system)]);
     Connectors::new(systems, known, host).map_err(invalid)
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Asked, Outcome, render};
 use crate::{
     app::{imports, ops, problem::Problem},
-    cli::{runtime, screen::Screen},
+    cli::{Context, client, runtime, screen::Screen},
 };
 
 /// Most names shown beside one decision.
@@ -29,6 +29,8 @@ pub enum From {
     Openapi(Openapi),
     /// The card of an agent of the Agent2Agent protocol
     A2a(Agent),
+    /// An agent of the Agent Client Protocol that harness.toml declares: it is started, and asked who it is
+    Acp(Worker),
 }
 
 /// What to import.
@@ -63,12 +65,22 @@ pub struct Agent {
     to: PathBuf,
 }
 
+/// Which declared agent to import.
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// Name of its system in `harness.toml`, and of the connector
+    name: String,
+    /// The folder for the file, such as packs/shop/connectors
+    #[arg(long, default_value = ".")]
+    to: PathBuf,
+}
+
 impl Verb {
     /// What the command comes to.
     ///
     /// # Errors
     /// What is wrong with the document or with where to write.
-    pub fn outcome(self) -> Result<Outcome, Problem> {
+    pub fn outcome(self, context: &Context) -> Result<Outcome, Problem> {
         let Self::Import(from) = self;
         let draft = match from {
             From::Openapi(Openapi { file, name, tags, to }) => {
@@ -78,6 +90,12 @@ impl Verb {
             From::A2a(Agent { agent, name, token, to }) => {
                 let wanted = imports::WantedAgent { agent, name, token, folder: to };
                 runtime()?.block_on(imports::a2a(&wanted))?
+            }
+            From::Acp(Worker { name, to }) => {
+                let why = "agents are started on the machine that calls them";
+                let config = client::load_here(&context.overrides, why)?;
+                let wanted = imports::WantedWorker { name, folder: to };
+                runtime()?.block_on(imports::acp(&config, &wanted))?
             }
         };
         let document = ops::document("harness.connector-draft/v1", &draft)?;

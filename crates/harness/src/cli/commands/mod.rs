@@ -227,7 +227,7 @@ impl Noun {
             Self::Halt(args) => args.outcome(),
             Self::Receipt(verb) => verb.outcome(),
             Self::Pack(verb) => verb.outcome(context),
-            Self::Connector(verb) => verb.outcome(),
+            Self::Connector(verb) => verb.outcome(context),
             Self::Policy(verb) => verb.outcome(),
             Self::Kpi(verb) => verb.outcome(),
             Self::Explain(args) => args.outcome(),
