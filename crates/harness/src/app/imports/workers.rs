@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use connect::{System, acp::Met};
+use connect::{AcpSystem, System, acp::Met};
 use kernel::{exception::Class, operation::TIMEOUT_MAX_MS};
 use mcp::client::suspect;
 use openapi::write::{self, Node};
@@ -58,7 +58,7 @@ pub async fn acp(config: &Config, wanted: &WantedWorker) -> Result<ConnectorDraf
     );
     let file = Drafted {
         name: name.clone(),
-        text: file(name, &who, declared.egress.0.is_empty()),
+        text: file(name, &who, declared),
         operations: vec![PROMPT.to_owned()],
     };
     let files = write_all(&[file], &wanted.folder)?;
@@ -100,7 +100,7 @@ fn left_out(met: &Met) -> Vec<DraftLeftOut> {
         .collect()
 }
 
-fn file(name: &str, who: &str, is_closed: bool) -> String {
+fn file(name: &str, who: &str, declared: &AcpSystem) -> String {
     let map = |pairs: &[(&str, &str)]| {
         let pairs = pairs.iter().map(|(key, text)| ((*key).to_owned(), Node::text(*text)));
         Node::Map(pairs.collect())
@@ -129,7 +129,7 @@ fn file(name: &str, who: &str, is_closed: bool) -> String {
         ("input".to_owned(), Node::schema(&input)),
         ("output".to_owned(), Node::schema(&output)),
     ];
-    if !is_closed {
+    if !declared.egress.0.is_empty() {
         operation.insert(0, ("egress".to_owned(), Node::One(json!(true))));
     }
     let whole = vec![
