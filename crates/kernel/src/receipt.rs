@@ -68,7 +68,6 @@ pub enum Witness {
 impl Witness {
     /// Whether the harness made the call.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
     pub fn is_executed(&self) -> bool {
         *self == Self::Executed
     }
