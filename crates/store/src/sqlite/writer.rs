@@ -111,7 +111,7 @@ pub(super) fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, counters: &
     while let Some(job) = next.take().or_else(|| queue.blocking_recv()) {
         match job {
             Job::Write { bytes, work } => {
-                linger(last, || queue.len(), std::thread::sleep);
+                linger(last, || queue.len(), std::thread::park_timeout);
                 let (group, stopped_by) = gather(&mut queue, bytes, work);
                 last = group.len();
                 commit(conn, group, counters);

@@ -287,11 +287,13 @@ fn told(frame: &Frame, seen: &Evidence) -> Markup {
 }
 
 fn exactly(frame: &Frame, card: &Card, editable: Option<&Card>) -> Markup {
+    // Where nothing else says what is decided about, they do not wait to be asked for.
+    let is_all = card.command.is_none() && card.changes.is_empty();
     html! {
         section.open aria-labelledby="exactly" {
             h2.small #exactly { "Exactly this call" }
             p { code { (card.operation) } " " (parts::digest(&card.digest)) " " (parts::copy(&card.digest, "digest")) }
-            details.more #arguments { summary { "Arguments" } (parts::value(&card.args)) }
+            details.more #arguments open[is_all] { summary { "Arguments" } (parts::value(&card.args)) }
             @if let Some(card) = editable { details.more #edit {
                 summary { "Change the arguments and ask again" }
                 form method="post" action={ "/approvals/" (card.approval) } data-keep {

@@ -21,7 +21,7 @@ class Script(Model):
     async def get_response(self, system_instructions, input, *_, **__):
         outputs = [str(item.get("output")) for item in input if isinstance(item, dict) and item.get("type") == "function_call_output"]
         heard[:] = outputs
-        waits = outputs and "pending_approval" in outputs[-1] and re.search(r"run_[0-9a-f]{32}", outputs[-1])
+        waits = outputs and "harness_wait" in outputs[-1] and re.search(r"run_[0-9a-f]{32}", outputs[-1])
         if not outputs:
             said = ("read_risk", {"account": ACCOUNT})
         elif len(outputs) == 1:
