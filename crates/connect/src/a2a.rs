@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use ::a2a::{
     State,
@@ -20,14 +20,14 @@ use kernel::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    blob::Collector,
-    call::{Arrived, Call, clip, fail, landed_if_write, refuse},
+    blob::pass_on,
+    call::{Arrived, Call, clip, fail, refuse},
     error::Error,
     http::{
         self, Clients, Wire,
         posted::{self, Line},
     },
-    ingest::{Pick, may_travel_unread},
+    ingest::Pick,
     read::Reader,
     secret::Vault,
 };
@@ -155,7 +155,7 @@ impl Delegation {
                 output(&task.answer, Some(&task.id))
             }
         };
-        keep(&value, call, wire).await
+        pass_on(&value, call, (wire.sink, &wire.redactor)).await
     }
 
     /// What is said: the arguments, and nothing of whoever wanted the call.
@@ -290,13 +290,4 @@ fn output(answer: &Answer, task: Option<&str>) -> Value {
     }
     value.extend(task.map(|id| ("task".to_owned(), json!(id))));
     Value::Object(value)
-}
-
-/// Passes an answer on; a large one goes where large ones go.
-async fn keep(value: &Value, call: &Call, wire: &Wire<'_>) -> Result<Arrived, Failure> {
-    let landed = landed_if_write(&call.operation);
-    let sink = wire.sink.filter(|_| may_travel_unread(&call.operation, &call.masks));
-    let mut collector = Collector::new(sink, &call.tenant, Arc::clone(&wire.redactor), landed);
-    collector.push(value.to_string().as_bytes()).await?;
-    Ok(Arrived::from(collector.finish()))
 }

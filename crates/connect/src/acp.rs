@@ -22,10 +22,10 @@ use tokio::time::Instant;
 pub use ::acp::client::{Is, Kind, Met, Over, Use};
 
 use crate::{
-    blob::{BlobSink, Collector},
-    call::{Arrived, Call, Departure, clip, fail, landed_if_write, refuse},
+    blob::{BlobSink, pass_on},
+    call::{Arrived, Call, Departure, clip, fail, refuse},
     error::Error,
-    ingest::{Pick, may_travel_unread},
+    ingest::Pick,
     process::Program,
     read::Reader,
     redact::Redactor,
@@ -238,7 +238,7 @@ impl Agent {
         match told {
             Ok(told) => {
                 self.check_stop(prompt, &told, (call, wire))?;
-                keep(&output(told, &turn), call, wire).await
+                pass_on(&output(told, &turn), call, (wire.sink, &wire.redactor)).await
             }
             Err(error) => {
                 let last = ended.told(&wire.redactor).await;
@@ -371,15 +371,6 @@ fn output(told: Ended, turn: &Turn) -> Value {
         map.extend(told.agent.map(is));
     }
     output
-}
-
-/// Passes an answer on; a large one goes where large ones go.
-async fn keep(value: &Value, call: &Call, wire: &Wire<'_>) -> Result<Arrived, Failure> {
-    let landed = landed_if_write(&call.operation);
-    let sink = wire.sink.filter(|_| may_travel_unread(&call.operation, &call.masks));
-    let mut collector = Collector::new(sink, &call.tenant, Arc::clone(&wire.redactor), landed);
-    collector.push(value.to_string().as_bytes()).await?;
-    Ok(Arrived::from(collector.finish()))
 }
 
 /// An agent as the program that it is.

@@ -8,10 +8,12 @@ use kernel::{
     id::{Digest, Tenant},
     port::{Failure, Task},
 };
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    call::fail,
+    call::{Arrived, Call, fail, landed_if_write},
+    ingest::may_travel_unread,
     redact::{Redactor, Scrubber},
 };
 
@@ -175,4 +177,16 @@ fn too_large(landed: Landed) -> Failure {
 fn unstored(error: &io::Error, landed: Landed) -> Failure {
     let message = format!("a large result could not be stored: {}", error.kind());
     fail(Class::UnexpectedShape, landed, message)
+}
+/// Passes a value on that is an answer as a whole; a large one goes where large ones go.
+pub(crate) async fn pass_on(
+    value: &Value,
+    call: &Call,
+    (sink, redactor): (Option<&dyn BlobSink>, &Arc<Redactor>),
+) -> Result<Arrived, Failure> {
+    let landed = landed_if_write(&call.operation);
+    let sink = sink.filter(|_| may_travel_unread(&call.operation, &call.masks));
+    let mut collector = Collector::new(sink, &call.tenant, Arc::clone(redactor), landed);
+    collector.push(value.to_string().as_bytes()).await?;
+    Ok(Arrived::from(collector.finish()))
 }

@@ -27,10 +27,10 @@ pub use session::Listing;
 pub(crate) use session::Servers;
 
 use crate::{
-    blob::{BlobSink, Collector},
+    blob::{BlobSink, pass_on},
     call::{Arrived, Call, Departure, clip, fail, landed_if_write, refuse},
     error::Error,
-    ingest::{Pick, may_travel_unread},
+    ingest::Pick,
     read::Reader,
     redact::Redactor,
 };
@@ -315,7 +315,7 @@ impl Errand {
                 }
             }
         };
-        keep(&value, call, wire).await
+        pass_on(&value, call, (wire.sink, &wire.redactor)).await
     }
 
     /// Whether what comes is passed on as it came.
@@ -461,15 +461,6 @@ fn as_text(result: &CallResult) -> Value {
         value.insert("declined".to_owned(), json!(result.declined));
     }
     Value::Object(value)
-}
-
-/// Passes an answer on; a large one goes where large ones go.
-async fn keep(value: &Value, call: &Call, wire: &Wire<'_>) -> Result<Arrived, Failure> {
-    let landed = landed_if_write(&call.operation);
-    let sink = wire.sink.filter(|_| may_travel_unread(&call.operation, &call.masks));
-    let mut collector = Collector::new(sink, &call.tenant, Arc::clone(&wire.redactor), landed);
-    collector.push(value.to_string().as_bytes()).await?;
-    Ok(Arrived::from(collector.finish()))
 }
 
 /// What no sound answer of a server means for the call.
