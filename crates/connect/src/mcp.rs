@@ -10,7 +10,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ::mcp::client::{self, CallResult, Client, Listener, Tool};
 use kernel::{
@@ -68,7 +68,14 @@ pub(crate) struct Errand {
 #[derive(Debug)]
 enum What {
     /// A tool, with the digest of the definition that was accepted.
-    Call { tool: String, accepted: Digest, answer: Answer, on_error: Landed },
+    Call {
+        tool: String,
+        accepted: Digest,
+        answer: Answer,
+        on_error: Landed,
+        /// What the accepted definition promises of a result, once it was seen: the digest holds it to that.
+        promised: OnceLock<Option<Arc<Value>>>,
+    },
     /// What there is to be read.
     Resources,
     /// What stands at the address that an argument names.
@@ -101,6 +108,7 @@ impl Errand {
                     })?,
                     answer: answer(binding)?,
                     on_error: on_error(binding)?,
+                    promised: OnceLock::new(),
                 }
             }
             "resources" => with(&[]).map(|()| What::Resources)?,
@@ -329,8 +337,8 @@ impl Errand {
     }
 
     /// That the tool is still what was accepted; the schema that it promises for its result.
-    fn accepted(&self, tools: Vec<Tool>, call: &Call) -> Result<Option<Value>, Failure> {
-        let What::Call { tool: name, accepted, .. } = &self.what else { return Ok(None) };
+    fn accepted(&self, tools: Vec<Tool>, call: &Call) -> Result<Option<Arc<Value>>, Failure> {
+        let What::Call { tool: name, accepted, promised, .. } = &self.what else { return Ok(None) };
         let (system, id) = (&self.system, &call.operation.id);
         let connector = id.as_str().split('.').next().unwrap_or_default();
         let mut named = tools.into_iter().filter(|tool| tool.name == *name);
@@ -354,7 +362,7 @@ impl Errand {
                 now.short()
             )));
         }
-        Ok(tool.output)
+        Ok(promised.get_or_init(|| tool.output.map(Arc::new)).clone())
     }
 }
 
@@ -397,7 +405,7 @@ fn with_refusals(message: String, declined: &[String]) -> String {
 fn taken(
     result: CallResult,
     answer: Answer,
-    promised: Option<&Value>,
+    promised: Option<&Arc<Value>>,
     (call, validate): (&Call, &dyn Validate),
 ) -> Result<Value, Failure> {
     let bad = |what: String| fail(Class::UnexpectedShape, landed_if_write(&call.operation), what);
@@ -407,8 +415,8 @@ fn taken(
             .as_ref()
             .ok_or_else(|| bad("the tool promises a structured result and gave none".to_owned()))?;
         // Where the file promises the same, that is checked of every answer.
-        let ours = answer == Answer::Structured && *call.operation.output == *schema;
-        let found = (!ours).then(|| validate.violation(&Arc::new(schema.clone()), value)).flatten();
+        let ours = answer == Answer::Structured && call.operation.output == *schema;
+        let found = (!ours).then(|| validate.violation(schema, value)).flatten();
         if let Some(found) = found {
             let what = format!(
                 "the result is not what the tool itself promises: {} {}",

@@ -11,7 +11,7 @@ use kernel::{
     operation::Operation,
     plan::{Asks, Plan},
 };
-use pack::{Asked, Intent, Manifest, Pack, Pins, WrittenAgent};
+use pack::{Asked, Intent, Manifest, Pack, Pins, Schemas, WrittenAgent};
 use serde_json::{Value, json};
 
 use crate::{Error, Tool};
@@ -116,7 +116,7 @@ impl Planned {
             agent.output.clone_from(&output);
         }
         let pins = Pins { policy_digest: self.policy_digest, config_digest: self.config_digest };
-        let compiled = pack.compile(INTENT, task, pins, forecast);
+        let compiled = pack.compile(INTENT, task, pins, (&Schemas::new(), forecast));
         compiled.map_err(|problem| Error::Plan(format!("{}; {}", problem.message, problem.fix)))
     }
 }

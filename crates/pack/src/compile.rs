@@ -27,7 +27,6 @@ use crate::{
     problem::{Place, Problem, did_you_mean},
     read::cut,
     recovery::{EffectOf, merged},
-    schema::Schemas,
 };
 
 /// The step that hands an intent to an agent.
@@ -59,10 +58,10 @@ impl Pack {
         intent: &str,
         inputs: &Value,
         pins: Pins,
-        forecast: Forecast<'_>,
+        (validate, forecast): (&dyn Validate, Forecast<'_>),
     ) -> Result<Plan, Problem> {
         let definition = self.definition(intent)?;
-        if let Some(violation) = Schemas::new().violation(&definition.input, inputs) {
+        if let Some(violation) = validate.violation(&definition.input, inputs) {
             let message = format!("`inputs{}`: {}", violation.at, violation.problem);
             return Err(refuse(message, format!("see the input of `{intent}`")));
         }

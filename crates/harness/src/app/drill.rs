@@ -184,7 +184,7 @@ async fn run_nothing(app: &App, caller: &Caller, shelved: &Shelved) -> Result<Ru
     let unexpected = |what: String| Problem::new(Kind::Unexpected, "drill", what);
     let leaves = app.store.log_size(caller.tenant()).await?;
     app.shelf.keep(caller.tenant(), shelved).await?;
-    let plan = plan_of_nothing(shelved);
+    let plan = Arc::new(plan_of_nothing(shelved));
     let digest = app.shelf.keep_plan(caller.tenant(), &plan).await?;
     let genesis = genesis(app, caller, shelved, (&plan, digest))?;
     let run = app.engine.submit(genesis).await?.run().clone();

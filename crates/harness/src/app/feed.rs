@@ -9,6 +9,8 @@ use std::{
 use kernel::{
     id::{At, RunId, Seq, Tenant},
     port::{Batch, Journal, JournalError, Loaded, Posted, Task},
+    project::Change,
+    run::Status,
 };
 use serde::Serialize;
 use tokio::sync::watch;
@@ -28,6 +30,9 @@ pub struct Changed {
     pub events: Seq,
     /// Kinds of the events that were appended.
     pub kinds: Vec<&'static str>,
+    /// Where the run stands since; `None`: the row says so.
+    #[serde(skip)]
+    pub status: Option<Status>,
 }
 
 /// The latest changes, in the order they became durable.
@@ -55,6 +60,17 @@ pub enum Heard {
     Missed(u64),
 }
 
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// Nothing.
+    Nothing,
+    /// Something; it stands so since.
+    Stands(Status),
+    /// Something that is not remembered, or that says nothing about where it stands.
+    Unknown,
+}
+
 impl Feed {
     /// An empty feed. `epoch` differs between processes, such as the time one began.
     #[must_use]
@@ -64,7 +80,8 @@ impl Feed {
 
     /// Tells of something about a run that is no event of it.
     pub(super) fn tell(&self, tenant: &Tenant, run: RunId, (events, kind): (Seq, &'static str)) {
-        self.publish(Changed { tenant: tenant.clone(), run, events, kinds: vec![kind] });
+        let (tenant, kinds) = (tenant.clone(), vec![kind]);
+        self.publish(Changed { tenant, run, events, kinds, status: None });
     }
 
     fn publish(&self, changed: Changed) {
@@ -114,6 +131,19 @@ impl Feed {
         (at, Heard::Changes(found))
     }
 
+    /// The last that happened to a run after a position, as far as it is remembered.
+    #[must_use]
+    pub(super) fn last_of(&self, (tenant, run): &(Tenant, RunId), position: u64) -> Last {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = usize::try_from(ring.head.saturating_sub(position)).unwrap_or(usize::MAX);
+        let mut newest = ring.entries.iter().rev().take(new);
+        match newest.find(|one| one.run == *run && one.tenant == *tenant) {
+            Some(last) => last.status.map_or(Last::Unknown, Last::Stands),
+            None if new > ring.entries.len() => Last::Unknown,
+            None => Last::Nothing,
+        }
+    }
+
     /// What tells this process from those that owned the store before it.
     #[must_use]
     pub(super) fn process(&self) -> String {
@@ -157,6 +187,10 @@ impl Journal for Watched {
             run: batch.run.clone(),
             events: last.event.seq + 1,
             kinds: batch.records.iter().map(|r| r.event.body.kind()).collect(),
+            status: batch.changes.iter().rev().find_map(|change| match change {
+                Change::Run(row) => Some(row.status),
+                _ => None,
+            }),
         });
         Box::pin(async move {
             self.journal.append(batch).await?;
@@ -198,7 +232,7 @@ mod tests {
     fn changed(tenant: &str, n: u64) -> Changed {
         let tenant: Tenant = tenant.parse().unwrap();
         let run = RunId::of_intent(&tenant, "test", &n.to_string());
-        Changed { tenant, run, events: n, kinds: vec!["opened"] }
+        Changed { tenant, run, events: n, kinds: vec!["opened"], status: Some(Status::Running) }
     }
 
     fn heard(feed: &Feed, tenant: &str, after: u64) -> Option<Vec<u64>> {
@@ -222,6 +256,29 @@ mod tests {
         for never in [7, u64::MAX - 1, u64::MAX] {
             assert_eq!(heard(&feed, "a", never), None, "a position that never was: {never}");
         }
+    }
+
+    #[test]
+    fn whoever_waits_for_a_run_hears_of_it_alone_or_that_it_cannot_know() {
+        let feed = Feed::new(7);
+        feed.publish(changed("a", 1));
+        let (position, ours) = (feed.head(), changed("a", 1));
+        let ours = (ours.tenant, ours.run);
+        assert_eq!(feed.last_of(&ours, position), Last::Nothing);
+        feed.publish(changed("a", 2));
+        feed.publish(changed("b", 1));
+        assert_eq!(feed.last_of(&ours, position), Last::Nothing, "another run, another tenant");
+        feed.publish(changed("a", 1));
+        feed.publish(Changed { status: Some(Status::Asking), ..changed("a", 1) });
+        assert_eq!(feed.last_of(&ours, position), Last::Stands(Status::Asking));
+        assert_eq!(feed.last_of(&ours, feed.head()), Last::Nothing);
+        feed.tell(&ours.0, ours.1.clone(), (9, "told"));
+        assert_eq!(feed.last_of(&ours, position), Last::Unknown, "no word of where it stands");
+        let position = feed.head();
+        for n in 0..=REMEMBERED as u64 {
+            feed.publish(changed("a", 10 + n));
+        }
+        assert_eq!(feed.last_of(&ours, position), Last::Unknown, "more was missed than is kept");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
     novelty,
     problem::{Kind, Problem},
     runs::{self, RunView},
-    shelf::Shelved,
+    shelf::{Shelved, Stock},
 };
 
 /// Longest wait for a run to park, in milliseconds.
@@ -223,14 +223,37 @@ pub(super) fn of_trust(trust: Trust) -> LabelMap {
 pub(super) async fn submit_chosen(
     app: &App,
     caller: &Caller,
+    chosen: (Submit, Chosen),
+    labels: LabelMap,
+) -> Result<Submitted, Problem> {
+    let wait_ms = chosen.0.wait_ms;
+    let Opened { run, new, key } = open_chosen(app, caller, chosen, labels).await?;
+    if let Some(wait_ms) = wait_ms {
+        runs::wait(app, caller, &run, wait_ms.min(WAIT_MAX_MS)).await;
+    }
+    let run = runs::view_of(app, caller, &run).await?;
+    Ok(Submitted { new, idempotency_key: key, run })
+}
+
+/// A run that is durable.
+pub(super) struct Opened {
+    pub(super) run: RunId,
+    new: bool,
+    key: String,
+}
+
+/// As [`submit_chosen`], for whoever does not want to see the run yet: nobody waits.
+pub(super) async fn open_chosen(
+    app: &App,
+    caller: &Caller,
     (mut request, chosen): (Submit, Chosen),
     mut labels: LabelMap,
-) -> Result<Submitted, Problem> {
+) -> Result<Opened, Problem> {
     let key = key_of(&request)?;
     let run = RunId::of_intent(caller.tenant(), &chosen.intent, &key);
     let handed = attachments::look(app, caller, (&request.attachments, request.vouch))?;
     let files = handed.put_into(&run, (&mut request.inputs, &mut labels))?;
-    let plan = compile(app, caller, &chosen, &request.inputs)?;
+    let plan = Arc::new(compile(app, caller, &chosen, &request.inputs)?);
     attachments::check_taken(app, &plan, &request.inputs)?;
     for file in files {
         Blobs::put(&*app.store, caller.tenant().clone(), file).await?;
@@ -242,18 +265,14 @@ pub(super) async fn submit_chosen(
     judge_inputs(app, caller, &chosen, (&mut genesis.header, &request.inputs)).await?;
     let wanted = genesis.header.clone();
     let submitted = app.engine.submit(genesis).await?;
-    let id = submitted.run().clone();
+    let run = submitted.run().clone();
     let new = matches!(submitted, engine::Submitted::New(_));
     if !new {
-        check_same(app, caller, &id, (&wanted, &request.inputs)).await?;
+        check_same(app, caller, &run, (&wanted, &request.inputs)).await?;
         // Whoever drove it may have died since: handed in again, it goes on.
-        app.engine.wake((caller.tenant().clone(), id.clone()));
+        app.engine.wake((caller.tenant().clone(), run.clone()));
     }
-    if let Some(wait_ms) = request.wait_ms {
-        runs::wait(app, caller, &id, wait_ms.min(WAIT_MAX_MS)).await;
-    }
-    let run = runs::view_of(app, caller, &id).await?;
-    Ok(Submitted { new, idempotency_key: key, run })
+    Ok(Opened { run, new, key })
 }
 
 /// The key in force: the one given, or a fresh one.
@@ -355,10 +374,12 @@ pub(super) fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
 
 fn compile(app: &App, caller: &Caller, chosen: &Chosen, inputs: &Value) -> Result<Plan, Problem> {
     let shelved = &chosen.shelved;
-    let pins =
-        Pins { policy_digest: shelved.bundle.digest(), config_digest: config_digest(app, caller) };
+    let stock = app.shelf.stock();
+    let config = stock.config_digest(caller.tenant(), || config_digest(app, caller, &stock));
+    let pins = Pins { policy_digest: shelved.bundle.digest(), config_digest: config };
     let forecast = |operation: &kernel::operation::Operation| shelved.bundle.forecast(operation);
-    let compiled = shelved.pack.compile(&chosen.intent, inputs, pins, &forecast);
+    let with = (&*shelved.schemas as &dyn kernel::port::Validate, &forecast as pack::Forecast<'_>);
+    let compiled = shelved.pack.compile(&chosen.intent, inputs, pins, with);
     let mut plan = compiled.map_err(|problem| {
         Problem::usage("inputs-invalid", problem.message.clone())
             .next("`harness intent list -o json` shows the schema of the inputs")
@@ -412,13 +433,13 @@ pub(crate) fn plan_now(
 }
 
 /// Digest of the configuration that can change what a run does.
-fn config_digest(app: &App, caller: &Caller) -> Digest {
+fn config_digest(app: &App, caller: &Caller, stock: &Stock) -> Digest {
     let config = &app.config;
     let mut pinned = json!({
         "tenant": caller.tenant(),
         "budget": config.budget,
         "approvers": config.approvers,
-        "models": app.shelf.stock().operator().models,
+        "models": stock.operator().models,
         "systems": config.systems.iter().map(|(name, s)| (name, s.kind())).collect::<BTreeMap<_, _>>(),
     });
     // What programs run in, as it was declared: other walls are another configuration, in every receipt.

@@ -377,8 +377,9 @@ impl App {
         caller: &Caller,
         run: &RunId,
     ) -> Result<Vec<kernel::event::Record>, Problem> {
-        self.check_own(caller, run).await?;
-        self.records(caller, run).await
+        let records = self.records(caller, run).await?;
+        let header = records.first().and_then(header_of).filter(|header| caller.may_see(header));
+        header.is_some().then_some(records).ok_or_else(|| Problem::not_found("run", run.as_str()))
     }
 
     /// At most so many events from a place on, for callers as those of [`App::own_records`].

@@ -193,9 +193,20 @@ impl Shelf {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn keep_plan(&self, tenant: &Tenant, plan: &Plan) -> Result<Digest, Problem> {
+    pub async fn keep_plan(&self, tenant: &Tenant, plan: &Arc<Plan>) -> Result<Digest, Problem> {
         let bytes = canon::bytes(plan).map_err(unexpected)?;
-        Ok(self.blobs.put(tenant.clone(), bytes).await?)
+        let digest = self.blobs.put(tenant.clone(), bytes).await?;
+        // Whoever drives its run needs it next.
+        self.remember(digest, Arc::clone(plan));
+        Ok(digest)
+    }
+
+    fn remember(&self, digest: Digest, plan: Arc<Plan>) {
+        let mut plans = lock(&self.plans);
+        if plans.len() >= PLANS_MAX {
+            plans.clear();
+        }
+        plans.entry(digest).or_insert(Kept { plan, program: None });
     }
 
     fn policy_path(&self, digest: &Digest) -> PathBuf {
@@ -305,11 +316,7 @@ impl Shelf {
         let plan: Plan =
             serde_json::from_slice(&bytes).map_err(|e| format!("plan {digest}: {e}"))?;
         let plan = Arc::new(plan);
-        let mut plans = lock(&self.plans);
-        if plans.len() >= PLANS_MAX {
-            plans.clear();
-        }
-        plans.insert(digest, Kept { plan: Arc::clone(&plan), program: None });
+        self.remember(digest, Arc::clone(&plan));
         Ok(plan)
     }
 

@@ -16,6 +16,9 @@ use super::{Error, Limits};
 /// How long a connection may take to be made: nothing of a request has left before.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
+/// How long a connection waits for the next request.
+const IDLE_AT_MOST: Duration = Duration::from_millis(200);
+
 /// Most bytes of an answer that is no answer, for what is said about it.
 const ERROR_BYTES: usize = 8 << 10;
 
@@ -85,8 +88,9 @@ pub(super) fn transport(
         .referer(false)
         .no_proxy()
         .connect_timeout(CONNECT_WITHIN)
-        // A connection that the server closed in the same moment would leave a call in doubt that was never seen.
-        .pool_max_idle_per_host(0);
+        // A connection that the server closes in the same moment would leave a call in doubt that was never seen: only one
+        // that it has just answered on is used again, long before any server closes what nobody uses.
+        .pool_idle_timeout(IDLE_AT_MOST);
     if url.scheme() == "http" {
         // Nothing to verify: start without certificates on the machine.
         builder = builder.tls_certs_only([]);

@@ -83,7 +83,7 @@ fn compiled(pack: &Pack) -> Result<kernel::plan::Plan, pack::Problem> {
         Effect::Read => Asks::No,
         Effect::Write => Asks::Always { approvals: [].into(), rules: vec![] },
     };
-    pack.compile("analyse", &json!({ "account": "a" }), pins, &forecast)
+    pack.compile("analyse", &json!({ "account": "a" }), pins, (&pack::Schemas::new(), &forecast))
 }
 
 fn pack() -> Pack {

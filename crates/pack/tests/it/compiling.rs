@@ -9,7 +9,7 @@ use kernel::{
     plan::{Asks, Plan},
     playbook::{Recovery, Work, visit_steps},
 };
-use pack::{Pack, Pins};
+use pack::{Pack, Pins, Schemas};
 use serde_json::{Value, json};
 
 use crate::support::{Files, customer_ops, edit, load, shipped, show, small};
@@ -32,7 +32,7 @@ fn pack(files: &Files) -> Pack {
 }
 
 fn plan(pack: &Pack, intent: &str, inputs: &Value) -> Plan {
-    pack.compile(intent, inputs, pins(), &forecast).unwrap()
+    pack.compile(intent, inputs, pins(), (&Schemas::new(), &forecast)).unwrap()
 }
 
 fn rows(plan: &Plan) -> Vec<(&str, &str, u64, bool)> {
@@ -67,7 +67,7 @@ fn equal_inputs_give_an_equal_plan_and_anything_else_another() {
     let one = pack(&small());
     let inputs = json!({"account": "A", "note": "n"});
     let hash = |pack: &Pack, inputs: &Value, pins: Pins| {
-        pack.compile("check", inputs, pins, &forecast).unwrap().digest().unwrap()
+        pack.compile("check", inputs, pins, (&Schemas::new(), &forecast)).unwrap().digest().unwrap()
     };
     let base = hash(&one, &inputs, pins());
     assert_eq!(
@@ -207,7 +207,7 @@ fn shipped_intents_compile_and_inline_other_playbooks() {
 fn inputs_are_checked_before_anything_is_planned() {
     let pack = customer_ops();
     let said = |intent: &str, inputs: Value| {
-        pack.compile(intent, &inputs, pins(), &forecast).unwrap_err().to_string()
+        pack.compile(intent, &inputs, pins(), (&Schemas::new(), &forecast)).unwrap_err().to_string()
     };
     assert!(said("renewal_risk_reviw", json!({})).contains("did you mean `renewal_risk_review`?"));
     assert!(said("renewal_risk_review", json!({})).contains("`account` is required"));

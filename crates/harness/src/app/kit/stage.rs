@@ -123,7 +123,7 @@ impl Stage {
         let pins =
             pack::Pins { policy_digest: bundle.digest(), config_digest: Digest::of(b"pack test") };
         let forecast = |operation: &Operation| bundle.forecast(operation);
-        let plan = self.shelved.pack.compile(intent, inputs, pins, &forecast);
+        let plan = self.shelved.pack.compile(intent, inputs, pins, (&*self.schemas, &forecast));
         plan.map(Arc::new).map_err(|problem| problem.message)
     }
 

@@ -4,16 +4,21 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
-use kernel::{Digest, catalogue::Catalogue, operation::Operation};
+use kernel::{
+    Digest,
+    catalogue::Catalogue,
+    id::{OperationId, Tenant},
+    operation::Operation,
+};
 use pack::{Pack, Router, Schemas};
 use policy::{Bundle, Finding, Layer, Source};
 
 use super::{
-    super::{config::Config, lock, models, packs::Publishers, problem::Problem},
-    read_folder, unexpected,
+    super::{config::Config, models, packs::Publishers, problem::Problem},
+    lock, read_folder, unexpected,
 };
 
 /// How a pack came to be here.
@@ -110,7 +115,14 @@ pub struct Shelved {
     pub serves: Serves,
     /// Who signed it, in words.
     pub signature: String,
+    /// The same for runs that make one call, by their intent and the operation.
+    pub(in super::super) single: Singles,
 }
+
+/// Most of them kept; beyond it they are made again.
+const SINGLES_MAX: usize = 64;
+
+pub(in super::super) type Singles = Mutex<BTreeMap<(&'static str, OperationId), Arc<Shelved>>>;
 
 impl Shelved {
     /// The same once more: what is shared stays shared.
@@ -127,7 +139,29 @@ impl Shelved {
             origin: self.origin,
             serves: self.serves,
             signature: self.signature.clone(),
+            single: Singles::default(),
         }
+    }
+
+    /// The same for runs of this intent, which make one call of this operation: made once.
+    ///
+    /// # Errors
+    /// Whatever making it fails with.
+    pub fn single<E>(
+        &self,
+        (intent, operation): (&'static str, &OperationId),
+        make: impl FnOnce() -> Result<Self, E>,
+    ) -> Result<Arc<Self>, E> {
+        let (mut single, place) = (lock(&self.single), (intent, operation.clone()));
+        if let Some(known) = single.get(&place) {
+            return Ok(Arc::clone(known));
+        }
+        if single.len() >= SINGLES_MAX {
+            single.clear();
+        }
+        let made = Arc::new(make()?);
+        single.insert(place, Arc::clone(&made));
+        Ok(made)
     }
 
     /// As it was brought.
@@ -150,6 +184,8 @@ pub struct Stock {
     everything: Catalogue,
     operator: Operator,
     router: Router,
+    /// What can change what a run does, apart from packs and policies, by tenant.
+    config: Mutex<BTreeMap<Tenant, Digest>>,
 }
 
 impl fmt::Debug for Stock {
@@ -187,7 +223,12 @@ impl Stock {
         }
         let on = packs.values().filter(|shelved| shelved.serves == Serves::On);
         let router = Router::new(on.map(|shelved: &Arc<Shelved>| &shelved.pack));
-        Ok(Self { packs, everything, operator, router })
+        Ok(Self { packs, everything, operator, router, config: Mutex::default() })
+    }
+
+    /// The digest of the configuration for a tenant: computed once.
+    pub fn config_digest(&self, tenant: &Tenant, compute: impl FnOnce() -> Digest) -> Digest {
+        *lock(&self.config).entry(tenant.clone()).or_insert_with(compute)
     }
 
     /// Every pack, also those that are switched off, in name order.
@@ -267,7 +308,7 @@ impl Stock {
 /// All problems, each with file, line and column.
 pub fn configured(config: &Config) -> Result<Vec<Brought>, Problem> {
     let read = read_configured(config)?;
-    lock::check(config, &read)?;
+    super::super::lock::check(config, &read)?;
     let folders = read.into_iter().map(|(folder, files)| {
         Brought::load(files, Origin::Configured)
             .map_err(|problems| pack_problems(&folder, &problems))
@@ -352,6 +393,7 @@ pub(in super::super) fn shelve(
         origin: one.origin,
         serves: one.serves,
         signature: String::new(),
+        single: Singles::default(),
         pack: one.pack,
     })
 }

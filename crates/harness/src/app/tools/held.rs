@@ -54,6 +54,13 @@ impl About {
     }
 }
 
+/// The idempotency key of the run that a call belongs to.
+pub(in crate::app) struct Key {
+    pub(in crate::app) key: String,
+    /// Nothing can have begun under it yet.
+    pub(super) is_new: bool,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -74,18 +81,19 @@ impl App {
         &self,
         caller: &Caller,
         about: &About,
-    ) -> Result<String, Problem> {
+    ) -> Result<Key, Problem> {
         for _ in 0..TRIES {
-            if let Some(found) = self.store.document(caller.tenant(), CALL, &about.0).await? {
-                let kept: Kept = serde_json::from_slice(&found.body).map_err(unreadable)?;
-                return Ok(kept.key);
-            }
+            // Most calls are made once: it is written before anybody looks whether it is there.
             let key = uuid::Uuid::now_v7().to_string();
             let body = serde_json::to_vec(&Kept { key: key.clone() }).map_err(unreadable)?;
             match self.keep_tool(caller, (CALL, &about.0), body).await {
-                Ok(()) => return Ok(key),
+                Ok(()) => return Ok(Key { key, is_new: true }),
                 Err(store::Error::Stale { .. }) => {}
                 Err(error) => return Err(error.into()),
+            }
+            if let Some(found) = self.store.document(caller.tenant(), CALL, &about.0).await? {
+                let kept: Kept = serde_json::from_slice(&found.body).map_err(unreadable)?;
+                return Ok(Key { key: kept.key, is_new: false });
             }
         }
         Err(Problem::new(Kind::TryAgain, "call-busy", "the same call is being made just now")

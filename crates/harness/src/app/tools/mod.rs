@@ -14,7 +14,7 @@ mod would;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kernel::{event::Body, id::RunId, input::Input, label::Trust};
+use kernel::{event::Body, id::RunId, input::Input, label::Trust, run::Status};
 use pack::{Intent, Written};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ use tokio::time::{Duration, Instant};
 
 use super::{
     App, Caller, agents,
+    feed::Last,
     intents::{self, Chosen, Nothing, Submit},
     parse_id,
     problem::{Kind, Problem},
@@ -31,12 +32,16 @@ use super::{
 };
 use ends::{ToolQuestion, ToolSaid};
 pub(super) use held::About;
+use held::Key;
 use offer::{Offer, What};
 use seen::look;
 pub use would::Would;
 
 /// Longest that one answer waits, in ms.
 const WAIT_MAX_MS: u64 = 45_000;
+
+/// How long whoever waits relies on being told.
+const LOOKS_AGAIN: Duration = Duration::from_secs(1);
 
 /// The intent of a run that makes one call.
 const OPERATION: &str = "operation";
@@ -349,14 +354,14 @@ async fn begun(
     about: &About,
 ) -> Result<RunId, Problem> {
     let offer = offer::offer(app, tool)?;
-    let key = app.tool_key(caller, about).await?;
+    let Key { key, is_new } = app.tool_key(caller, about).await?;
     let intent = match &offer.what {
         What::Intent(name) => name.as_str(),
         What::Agent(_) => agents::TASK,
         What::Operation(_) => OPERATION,
     };
     let run = RunId::of_intent(caller.tenant(), intent, &key);
-    if runs::entry_of(app, caller, &run).await.is_ok() {
+    if !is_new && runs::entry_of(app, caller, &run).await.is_ok() {
         return Ok(run);
     }
     let begun = begin(app, caller, (offer, arguments), key).await;
@@ -399,8 +404,7 @@ async fn begin(
         ..Submit::default()
     };
     let labels = intents::of_trust(Trust::Untrusted);
-    let submitted = intents::submit_chosen(app, caller, (submit, chosen), labels).await?;
-    parse_id(&submitted.run.id)
+    intents::open_chosen(app, caller, (submit, chosen), labels).await.map(|opened| opened.run)
 }
 
 /// What an agent's tool takes.
@@ -433,10 +437,13 @@ fn one_call(shelved: &Shelved, id: &kernel::id::OperationId) -> Result<Chosen, P
         ..Intent::default()
     };
     let written = Written { name: OPERATION.to_owned(), input: None, steps: offer::single(id) };
-    let mut pack = shelved.pack.clone();
-    pack.intents.insert(OPERATION.to_owned(), intent);
-    pack.playbooks.insert(OPERATION.to_owned(), written);
-    Ok(Chosen::of(Arc::new(Shelved { pack, ..shelved.again() }), OPERATION.to_owned()))
+    let single = shelved.single::<Problem>((OPERATION, id), || {
+        let mut pack = shelved.pack.clone();
+        pack.intents.insert(OPERATION.to_owned(), intent);
+        pack.playbooks.insert(OPERATION.to_owned(), written);
+        Ok(Shelved { pack, ..shelved.again() })
+    })?;
+    Ok(Chosen::of(single, OPERATION.to_owned()))
 }
 
 /// A call is its caller's alone: to everybody else, there is none.
@@ -460,6 +467,21 @@ enum Through {
     NoAsk,
 }
 
+impl Through {
+    /// Whether there is nothing to say about a call yet whose run stands so.
+    fn waits(self, status: Status) -> bool {
+        match status {
+            Status::Running
+            | Status::Waiting
+            | Status::RollingBack
+            | Status::Paused
+            | Status::Halted => true,
+            Status::Asking => self == Self::Asks,
+            _ => false,
+        }
+    }
+}
+
 /// Where a call stands once there is something to say, or the time is over.
 async fn watched(
     app: &App,
@@ -471,29 +493,35 @@ async fn watched(
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let mut changed = app.feed.watch();
     let (mut told, end) = (app.ends.watch(), (caller.tenant().clone(), run.clone()));
+    // Before it is looked at: what happens in between has to wake whoever waits.
+    let mut position = app.feed.head();
+    let mut stands = runs::entry_of(app, caller, run).await?.row.map(|row| row.status);
     loop {
-        // Counted before it is looked at: what happens in between has to wake whoever waits.
-        let events = runs::entry_of(app, caller, run).await?.next_seq;
-        let seen = look(app, caller, run).await?;
-        let goes_on = match seen.state {
-            _ if seen.question.is_some() || !seen.said.is_empty() => false,
-            ToolState::Running | ToolState::Held => true,
-            ToolState::PendingApproval => through == Through::Asks,
-            _ => false,
-        };
+        let goes_on = !app.ends.has_some(&end) && stands.is_none_or(|status| through.waits(status));
         if !goes_on || Instant::now() >= until {
-            return Ok(seen);
+            return look(app, caller, run).await;
         }
-        loop {
+        // Another process may drive the run; it rings no bell here.
+        let again = until.min(Instant::now() + LOOKS_AGAIN);
+        let heard = loop {
             tokio::select! {
                 _ = changed.changed() => {}
                 _ = told.changed() => {}
-                () = tokio::time::sleep_until(until) => break,
+                () = tokio::time::sleep_until(again) => break Last::Unknown,
             }
             // Every run of the store rings these bells.
-            if app.ends.has_some(&end) || runs::entry_of(app, caller, run).await?.next_seq != events
-            {
-                break;
+            let head = app.feed.head();
+            let last = app.feed.last_of(&end, position);
+            position = head;
+            if last != Last::Nothing || app.ends.has_some(&end) {
+                break last;
+            }
+        };
+        match heard {
+            Last::Nothing => {}
+            Last::Stands(status) => stands = Some(status),
+            Last::Unknown => {
+                stands = runs::entry_of(app, caller, run).await?.row.map(|row| row.status);
             }
         }
     }

@@ -22,6 +22,7 @@ use super::{
     accepted::{self, Accepted},
     check_whose,
     ends::ToolHears,
+    held::Key,
     offer,
     would::{self, Would},
 };
@@ -300,9 +301,9 @@ async fn begun(
     (one, arguments, hears): (&Accepted, Value, Option<ToolHears>),
     about: &About,
 ) -> Result<RunId, Problem> {
-    let key = app.tool_key(caller, about).await?;
+    let Key { key, is_new } = app.tool_key(caller, about).await?;
     // One that was begun before the mode was changed is the same call.
-    for intent in [PROXIED, OBSERVED] {
+    for intent in [PROXIED, OBSERVED].into_iter().filter(|_| !is_new) {
         let run = RunId::of_intent(caller.tenant(), intent, &key);
         if runs::entry_of(app, caller, &run).await.is_ok() {
             return Ok(run);
@@ -339,25 +340,13 @@ async fn begin(
             .next("the list has the schema of the arguments"));
     }
     let mode = app.config.mcp.proxy_mode;
-    let (chosen, inputs, labels) = match mode.lets_pass() {
-        false => {
-            let chosen =
-                chosen(&one.shelved, &one.id, (PROXIED, "${{ intent }}"), &operation.input)?;
-            (chosen, arguments, intents::of_trust(Trust::Untrusted))
-        }
+    let chosen = chosen(app, one, &operation.input)?;
+    let (inputs, labels) = match mode.lets_pass() {
+        false => (arguments, intents::of_trust(Trust::Untrusted)),
         true => {
             let would = would::judged(app, caller, (&one.shelved, operation), &arguments);
-            let input = Arc::new(json!({
-                "type": "object", "required": ["arguments", "would"],
-                "properties": { "arguments": {"type": "object"}, "would": {"type": "object"} },
-            }));
-            let shelved = app.shelf.let_pass(&one.shelved).map_err(|problem| {
-                Problem::new(Kind::Unexpected, "policy-invalid", problem)
-                    .next("say `proxy_mode = \"enforce\"` under [mcp]")
-            })?;
-            let chosen = chosen(&shelved, &one.id, (OBSERVED, "${{ intent.arguments }}"), &input)?;
             let would = Would { mode, ..would };
-            (chosen, json!({ "arguments": arguments, "would": would }), let_pass_label())
+            (json!({ "arguments": arguments, "would": would }), let_pass_label())
         }
     };
     let submit = Submit {
@@ -366,9 +355,8 @@ async fn begin(
         idempotency_key: Some(key),
         ..Submit::default()
     };
-    let submitted =
-        intents::submit_chosen(app, caller, (submit, chosen.one_of_many()), labels).await?;
-    parse_id(&submitted.run.id)
+    let opened = intents::open_chosen(app, caller, (submit, chosen.one_of_many()), labels).await?;
+    Ok(opened.run)
 }
 
 /// What stands for the word of whoever lets it pass: the operator's, and nobody's who looked at it.
@@ -378,18 +366,38 @@ fn let_pass_label() -> LabelMap {
     LabelMap::uniform(label)
 }
 
-/// A run whose plan is this one call. Whatever goes wrong with it is the client's to know, at once; what is in doubt is
-/// a person's all the same.
-fn chosen(
-    shelved: &Shelved,
+/// What a call runs as in this mode.
+fn chosen(app: &App, one: &Accepted, input: &Arc<Value>) -> Result<Chosen, Problem> {
+    let name = if app.config.mcp.proxy_mode.lets_pass() { OBSERVED } else { PROXIED };
+    let shelved = one.shelved.single::<Problem>((name, &one.id), || match name {
+        OBSERVED => {
+            let input = Arc::new(json!({
+                "type": "object", "required": ["arguments", "would"],
+                "properties": { "arguments": {"type": "object"}, "would": {"type": "object"} },
+            }));
+            let let_pass = app.shelf.let_pass(&one.shelved).map_err(|problem| {
+                Problem::new(Kind::Unexpected, "policy-invalid", problem)
+                    .next("say `proxy_mode = \"enforce\"` under [mcp]")
+            })?;
+            Ok(one_call(let_pass, &one.id, (name, "${{ intent.arguments }}"), input))
+        }
+        _ => Ok(one_call(one.shelved.again(), &one.id, (name, "${{ intent }}"), Arc::clone(input))),
+    })?;
+    Ok(Chosen::of(shelved, name.to_owned()))
+}
+
+/// What runs under an intent whose plan is this one call. Whatever goes wrong with it is the client's to know, at once;
+/// what is in doubt is a person's all the same.
+fn one_call(
+    shelved: Shelved,
     id: &OperationId,
     (name, with): (&str, &str),
-    input: &Arc<Value>,
-) -> Result<Chosen, Problem> {
+    input: Arc<Value>,
+) -> Shelved {
     let intent = Intent {
         name: name.to_owned(),
         title: format!("Call {id} for a client of the proxy"),
-        input: Arc::clone(input),
+        input,
         playbook: name.to_owned(),
         ..Intent::default()
     };
@@ -405,5 +413,5 @@ fn chosen(
     let mut pack = shelved.pack.clone();
     pack.intents.insert(name.to_owned(), intent);
     pack.playbooks.insert(name.to_owned(), written);
-    Ok(Chosen::of(Arc::new(Shelved { pack, ..shelved.again() }), name.to_owned()))
+    Shelved { pack, ..shelved }
 }

@@ -1,27 +1,27 @@
 //! Where a call stands, read from its run.
 
 use connect::mcp::{FAILED_AS, REFUSED_AS};
-use kernel::{Digest, exception::Need, id::RunId, port::Blobs, run::Run};
+use kernel::{Digest, event::Body, exception::Need, id::RunId, port::Blobs, run::Run};
 use serde_json::Value;
 
 use super::{ToolAsk, ToolCall, ToolState, proxy, would};
 use crate::app::{
     App, Caller, gate, parse_id,
     problem::Problem,
-    receipts,
-    runs::{self, NamedRun, RunDetail, rfc3339},
+    runs::{self, RunDetail, rfc3339},
 };
 
 pub(super) async fn look(app: &App, caller: &Caller, id: &RunId) -> Result<ToolCall, Problem> {
-    app.check_own(caller, id).await?;
     // The row first: what it says has happened stands in what is read after it.
     let entry = runs::entry_of(app, caller, id).await?;
-    let records = app.records(caller, id).await?;
+    let records = app.own_records(caller, id).await?;
     let run = app.fold(id, &records).await?;
     let detail = runs::detail_of(&entry, &run, &records);
     let state = state_of(&detail, &run);
-    let named = NamedRun { run: id.to_string() };
-    let receipts = receipts::list(app, caller, named).await?.items;
+    let receipts = records.iter().filter_map(|record| match &record.event.body {
+        Body::Receipted { receipt, .. } => Some(receipt.to_string()),
+        _ => None,
+    });
     let is_passed = proxy::is_one(&detail.run.intent);
     let passed = match is_passed {
         true => passed(app, caller, (&detail, state)).await?,
@@ -43,7 +43,7 @@ pub(super) async fn look(app: &App, caller: &Caller, id: &RunId) -> Result<ToolC
         output: detail.output.filter(|_| state == ToolState::Done),
         caveats: detail.caveats,
         asks: asks_of(app, &run),
-        receipts: receipts.into_iter().map(|line| line.id).collect(),
+        receipts: receipts.collect(),
         resume: None,
         promises: false,
     })

@@ -197,7 +197,9 @@ fn without_an_operators_policy_none_of_the_six_can_happen() {
 fn needed() -> BTreeSet<String> {
     let pins = pack::Pins { policy_digest: Default::default(), config_digest: Default::default() };
     let inputs = json!({"account": "ACC-0042"});
-    let plan = shipped().compile("churn_risk_read", &inputs, pins, &|_| Asks::No).unwrap();
+    let plan = shipped()
+        .compile("churn_risk_read", &inputs, pins, (&pack::Schemas::new(), &|_| Asks::No))
+        .unwrap();
     plan.steps.iter().map(|step| step.operation.to_string()).collect()
 }
 
@@ -250,7 +252,9 @@ fn a_run_of_the_churn_risk_agent_only_reads() {
     let pins = pack::Pins { policy_digest: judge.digest(), config_digest: Default::default() };
     let inputs = json!({"account": "ACC-0042"});
     let forecast = |operation: &kernel::operation::Operation| judge.forecast(operation);
-    let plan = Arc::new(shipped().compile("churn_risk_read", &inputs, pins, &forecast).unwrap());
+    let schemas = pack::Schemas::new();
+    let plan = shipped().compile("churn_risk_read", &inputs, pins, (&schemas, &forecast)).unwrap();
+    let plan = Arc::new(plan);
     let mut systems = Systems::approving();
     let mut rig = Rig::open(Setup {
         catalogue: Arc::clone(catalogue()),
