@@ -48,7 +48,7 @@ pub use compile::{Forecast, PLAN_SCHEMA, Pins};
 pub use editor::schemas;
 pub use kpi::UNCLASSIFIED;
 pub use load::{FILE_BYTES_MAX, FILES_MAX, Loaded, PACK_BYTES_MAX, Pack, SIGNATURE};
-pub use manifest::is_newer;
+pub use manifest::{OWN_INTENTS, is_newer};
 pub use model::{
     Asked, Connector, ConnectorKind, Direction, ExceptionRule, Expected, Intent, Kpi, Manifest,
     Measure, PolicyCase, PolicyText, Subject, Tool, Where, Written, WrittenAgent,

@@ -154,6 +154,9 @@ fn read_constants(fields: &mut Fields<'_, '_>) -> Value {
     node.to_value()
 }
 
+/// Intents of runs that no pack serves: one call of a server behind a proxy, decided by policy or let pass.
+pub const OWN_INTENTS: [&str; 2] = ["proxied", "observed"];
+
 pub(crate) fn read_intent(doc: &Doc, reader: Reader<'_>) -> Intent {
     let Some(mut fields) = reader.fields(&doc.root, "an intent") else { return Intent::default() };
     fields.get("schema");
@@ -177,6 +180,11 @@ pub(crate) fn read_intent(doc: &Doc, reader: Reader<'_>) -> Intent {
         examples: read_phrases(&mut fields, "examples"),
         subjects: read_subjects(&mut fields),
     };
+    if OWN_INTENTS.contains(&intent.name.as_str()) {
+        let message =
+            format!("`{}` is what single calls are called that a proxy passes on", intent.name);
+        reader.wrong(fields.place, message, "give the intent another name");
+    }
     fields.done();
     intent
 }

@@ -57,6 +57,9 @@ pub struct Card {
     pub agent: String,
     /// For whom.
     pub on_behalf_of: String,
+    /// Who handed the run in, where that is somebody else: an agent of its own, with its own credential.
+    #[serde(default)]
+    pub submitted_by: Option<String>,
     /// Pack and version.
     pub pack: String,
     /// The step.
@@ -314,6 +317,7 @@ fn empty_card(run: &Run, approval: &ApprovalId, step: &str, step_of: (usize, usi
         summary: String::new(),
         agent: header.chain.agent.id.to_string(),
         on_behalf_of: header.chain.on_behalf_of.id.to_string(),
+        submitted_by: header.submitted_by.as_ref().map(ToString::to_string),
         pack: header.pack.clone(),
         step: step.to_owned(),
         step_of,

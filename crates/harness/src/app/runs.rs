@@ -41,6 +41,9 @@ pub struct RunView {
     pub agent: String,
     /// For whom.
     pub on_behalf_of: String,
+    /// Who handed it in, where that is somebody else: an agent of its own, with its own credential. Not told in lists.
+    #[serde(default)]
+    pub submitted_by: Option<String>,
     /// When it began, RFC 3339 UTC.
     pub opened_at: String,
     /// When it last changed, RFC 3339 UTC.
@@ -299,6 +302,7 @@ fn entry_view(entry: &store::RunEntry) -> RunView {
         changed_at: row.map(|r| rfc3339(r.at)).unwrap_or_default(),
         events: entry.next_seq,
         head: entry.head.to_string(),
+        submitted_by: None,
         ended_by: None,
         unusual: Vec::new(),
     }
@@ -338,6 +342,7 @@ pub(crate) async fn view_of(app: &App, caller: &Caller, id: &RunId) -> Result<Ru
 fn view_from(entry: &store::RunEntry, records: &[Record]) -> RunView {
     let mut view = entry_view(entry);
     if let Some(header) = records.first().and_then(header_of) {
+        view.submitted_by = header.submitted_by.as_ref().map(ToString::to_string);
         view.unusual = header.unusual.iter().map(ToString::to_string).collect();
     }
     if has_failed(entry) {

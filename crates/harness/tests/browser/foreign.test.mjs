@@ -99,6 +99,7 @@ test("what an agent of others writes waits for a person at a page, and is done o
   await picture(page, "foreign-card");
   const shown = await page.locator("main").innerText();
   assert.match(shown, /ACC-0007/);
+  assert.match(shown, /for person:ulla, handed in by agent:risk/, "whose call it is");
   await page.getByRole("button", { name: /^Approve/ }).click();
   const ended = await ending;
   assert.equal(ended.said, `The risk is ${wanted}.`, JSON.stringify(ended));

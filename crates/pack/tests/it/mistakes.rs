@@ -76,6 +76,8 @@ pack.yaml:12:13: `crm_tokn` is asked for, but no connector uses it; did you mean
         r#"pack.yaml:1:9: `harness.pack/v2` is not the schema of this file; write `schema: harness.pack/v1`"#),
     wrong(PACK, "name: small", "name: Small Pack",
         r#"pack.yaml:2:7: name is not a name; use a-z, 0-9, `_` and `-`, a letter first, at most 64 characters"#),
+    wrong(INTENT, "name: check", "name: proxied",
+        r#"intents/check.yaml:1:1: `proxied` is what single calls are called that a proxy passes on; give the intent another name"#),
     wrong(PACK, "name: small", "name: small\nname: other",
         r#"pack.yaml:3:1: `name` stands twice in this map; keep one; the first is on line 2"#),
     wrong(PACK, "{limit: 5}", "&c {limit: 5}",

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Page, Query as _, RunFilter};
 
-use super::{proxy, would};
+use super::would;
 use crate::app::{
     App, Caller,
     problem::{Kind, Problem},
@@ -78,7 +78,7 @@ pub async fn learn(app: &App, caller: &Caller, request: Learn) -> Result<Learned
     let from = app.now().saturating_sub(request.back_ms.unwrap_or(BACK_MS).max(0));
     let mut used: BTreeMap<OperationId, LearnedTool> = BTreeMap::new();
     let (mut calls, mut more) = (0, false);
-    for intent in [proxy::OBSERVED, proxy::PROXIED] {
+    for intent in pack::OWN_INTENTS {
         let (seen, left) = looked_at(app, caller, (intent, from), &mut used).await?;
         (calls, more) = (calls + seen, more || left);
     }

@@ -12,7 +12,7 @@ use kernel::{
     playbook::{Recovery, Step, Work},
     port::Validate as _,
 };
-use pack::{Intent, Written};
+use pack::{Intent, OWN_INTENTS, Written};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -37,11 +37,11 @@ use crate::app::{
     value::at,
 };
 
-/// The intent of a call that policy decides about.
-pub(super) const PROXIED: &str = "proxied";
+/// The intent of a call that policy decides about. No pack has it.
+const PROXIED: &str = OWN_INTENTS[0];
 
-/// The intent of a call that the operator lets pass.
-pub(super) const OBSERVED: &str = "observed";
+/// The intent of a call that the operator lets pass. No pack has it.
+const OBSERVED: &str = OWN_INTENTS[1];
 
 /// The class of data that a person never vouched for: the operator's setting let it pass.
 const LET_PASS: &str = "let_pass";

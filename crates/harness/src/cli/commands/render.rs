@@ -62,6 +62,15 @@ pub(crate) fn status_code(answer: &Value) -> u8 {
     }
 }
 
+/// Who asks for whom, and who handed it in, where that is somebody else.
+fn asked_by(row: &Value) -> String {
+    let asks = format!("{} for {}", text(row, "/agent"), text(row, "/on_behalf_of"));
+    match text(row, "/submitted_by").as_str() {
+        "" => asks,
+        by => format!("{asks}, handed in by {by}"),
+    }
+}
+
 /// One run.
 pub(crate) fn run(answer: &Value, screen: &mut Screen) {
     let row = answer.get("run").filter(|run| run.is_object()).unwrap_or(answer);
@@ -76,8 +85,7 @@ pub(crate) fn run(answer: &Value, screen: &mut Screen) {
         screen.field("unusual", part.as_str().unwrap_or_default());
     }
     screen.field("intent", &format!("{} · {}", text(row, "/intent"), text(row, "/pack")));
-    screen
-        .field("asked by", &format!("{} for {}", text(row, "/agent"), text(row, "/on_behalf_of")));
+    screen.field("asked by", &asked_by(row));
     screen.field("opened", &short_time(&text(row, "/opened_at")));
     screen.field("changed", &short_time(&text(row, "/changed_at")));
     screen.field(
@@ -315,7 +323,7 @@ pub(crate) fn card(answer: &Value, screen: &mut Screen) {
         "0" => text(answer, "/step"),
         number => format!("step {number} of {}", text(answer, "/step_of/1")),
     };
-    let asks = format!("{} for {}", text(answer, "/agent"), text(answer, "/on_behalf_of"));
+    let asks = asked_by(answer);
     screen.line(&screen.tone(Tone::Quiet, &format!("{asks} · {} · {step}", text(answer, "/pack"))));
     screen.gap();
     let command = text(answer, "/command/summary");

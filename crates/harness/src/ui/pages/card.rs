@@ -111,6 +111,7 @@ fn header(frame: &Frame, card: &Card) -> Markup {
                     @if step > 0 { "Step " (step) " of " (steps) } @else { "A step" }
                     " in " a href={ "/runs/" (card.run) } { (short_run(&card.run)) }
                     " · asked by " strong { (card.agent) } " for " strong { (card.on_behalf_of) }
+                    @if let Some(by) = &card.submitted_by { ", handed in by " strong { (by) } }
                     " · " (card.pack)
                     @if !card.asked_at.is_empty() { " · " (parts::time(&card.asked_at, frame.now)) " (" (waited(&card.asked_at, frame.now)) ")" }
                 }

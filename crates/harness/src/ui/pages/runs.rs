@@ -157,7 +157,9 @@ pub(crate) fn detail(
                     div {
                         h1 { (title) }
                         p.meta {
-                            code { (view.id) } " · " (view.agent) " for " (view.on_behalf_of) " · " (view.pack)
+                            code { (view.id) } " · " (view.agent) " for " (view.on_behalf_of)
+                            @if let Some(by) = &view.submitted_by { ", handed in by " (by) }
+                            " · " (view.pack)
                             " · began " (parts::time(&view.opened_at, frame.now)) " · changed " (parts::time(&view.changed_at, frame.now))
                         }
                     }
