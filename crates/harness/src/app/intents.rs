@@ -15,18 +15,18 @@ use kernel::{
 use pack::{Pins, Request, Routed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use serde_json::Value;
+use std::sync::Arc;
 
 use super::{
     App, Caller,
     attachments::{self, Attach},
     config::hooks,
-    header::pin_header,
+    header::{config_digest, pin_header},
     novelty,
     problem::{Kind, Problem},
     runs::{self, RunView},
-    shelf::{Shelved, Stock},
+    shelf::Shelved,
 };
 
 /// Longest wait for a run to park, in milliseconds.
@@ -375,7 +375,8 @@ pub(super) fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
 fn compile(app: &App, caller: &Caller, chosen: &Chosen, inputs: &Value) -> Result<Plan, Problem> {
     let shelved = &chosen.shelved;
     let stock = app.shelf.stock();
-    let config = stock.config_digest(caller.tenant(), || config_digest(app, caller, &stock));
+    let config = stock
+        .config_digest(caller.tenant(), || config_digest(&app.config, caller.tenant(), &stock));
     let pins = Pins { policy_digest: shelved.bundle.digest(), config_digest: config };
     let forecast = |operation: &kernel::operation::Operation| shelved.bundle.forecast(operation);
     let with = (&*shelved.schemas as &dyn kernel::port::Validate, &forecast as pack::Forecast<'_>);
@@ -430,32 +431,6 @@ pub(crate) fn plan_now(
         pins: kernel::run::Pins { plan, catalogue, planner: Box::new(planner) },
         validate: Arc::clone(&chosen.shelved.schemas) as Arc<dyn kernel::port::Validate>,
     })
-}
-
-/// Digest of the configuration that can change what a run does.
-fn config_digest(app: &App, caller: &Caller, stock: &Stock) -> Digest {
-    let config = &app.config;
-    let mut pinned = json!({
-        "tenant": caller.tenant(),
-        "budget": config.budget,
-        "approvers": config.approvers,
-        "models": stock.operator().models,
-        "systems": config.systems.iter().map(|(name, s)| (name, s.kind())).collect::<BTreeMap<_, _>>(),
-    });
-    // What programs run in, as it was declared: other walls are another configuration, in every receipt.
-    let walled = |(_, system): &(&String, &connect::System)| {
-        use connect::System::{Acp, Folder, Process};
-        matches!(system, Process(_) | Folder(_) | Acp(_))
-    };
-    let sandboxes: BTreeMap<_, _> = config.systems.iter().filter(walled).collect();
-    if let (Some(pinned), false) = (pinned.as_object_mut(), sandboxes.is_empty()) {
-        pinned.insert("sandboxes".to_owned(), json!(sandboxes));
-    }
-    let hooks: Vec<_> = config.hooks.iter().map(|one| (one.operation(), &one.matches)).collect();
-    if let (Some(pinned), false) = (pinned.as_object_mut(), hooks.is_empty()) {
-        pinned.insert("hooks".to_owned(), json!(hooks));
-    }
-    kernel::canon::digest(&pinned).unwrap_or_default()
 }
 
 fn genesis(

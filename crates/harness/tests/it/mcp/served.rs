@@ -193,7 +193,8 @@ fn wrong_tokens_hosts_and_origins_reach_nothing() {
     let made = served.token(&["--agent", "coder", "--owner", "ulla"]);
     let good = made["token"].as_str().unwrap();
     let note = || ("tools/call", json!({"name": "note", "arguments": text("x")}));
-    let typo = format!("{}0", &good[..good.len() - 1]);
+    let last = if good.ends_with('0') { '1' } else { '0' };
+    let typo = format!("{}{last}", &good[..good.len() - 1]);
     for wrong in ["", "x", "hns_0123456789abcdef_wrong", &typo, &"x".repeat(5_000)] {
         for what in [note(), ("tools/list", json!({})), ("initialize", json!({}))] {
             let refused = served.post(wrong, what, &[]);
