@@ -427,17 +427,17 @@ impl TaskArguments {
 
 /// A run whose plan is one call: of an operation that the pack asks for anyway, under the same policies.
 fn one_call(shelved: &Shelved, id: &kernel::id::OperationId) -> Result<Chosen, Problem> {
-    let entry = shelved.catalogue.get(id);
-    let operation = entry.ok_or_else(|| Problem::not_found("operation", id.as_str()))?;
-    let intent = Intent {
-        name: OPERATION.to_owned(),
-        title: format!("Call {id}"),
-        input: Arc::clone(&operation.operation.input),
-        playbook: OPERATION.to_owned(),
-        ..Intent::default()
-    };
-    let written = Written { name: OPERATION.to_owned(), input: None, steps: offer::single(id) };
     let single = shelved.single::<Problem>((OPERATION, id), || {
+        let entry = shelved.catalogue.get(id);
+        let operation = entry.ok_or_else(|| Problem::not_found("operation", id.as_str()))?;
+        let intent = Intent {
+            name: OPERATION.to_owned(),
+            title: format!("Call {id}"),
+            input: Arc::clone(&operation.operation.input),
+            playbook: OPERATION.to_owned(),
+            ..Intent::default()
+        };
+        let written = Written { name: OPERATION.to_owned(), input: None, steps: offer::single(id) };
         let mut pack = shelved.pack.clone();
         pack.intents.insert(OPERATION.to_owned(), intent);
         pack.playbooks.insert(OPERATION.to_owned(), written);
@@ -468,6 +468,16 @@ enum Through {
 }
 
 impl Through {
+    /// Whether there is something to say about a call that was looked at.
+    fn is_told(self, seen: &ToolCall) -> bool {
+        let goes_on = match seen.state {
+            ToolState::Running | ToolState::Held => true,
+            ToolState::PendingApproval => self == Self::Asks,
+            _ => false,
+        };
+        !goes_on || seen.question.is_some() || !seen.said.is_empty()
+    }
+
     /// Whether there is nothing to say about a call yet whose run stands so.
     fn waits(self, status: Status) -> bool {
         match status {
@@ -499,7 +509,12 @@ async fn watched(
     loop {
         let goes_on = !app.ends.has_some(&end) && stands.is_none_or(|status| through.waits(status));
         if !goes_on || Instant::now() >= until {
-            return look(app, caller, run).await;
+            let seen = look(app, caller, run).await?;
+            if Instant::now() >= until || through.is_told(&seen) {
+                return Ok(seen);
+            }
+            // Somebody answered between the bell and the look: it goes on, and so does the wait.
+            stands = None;
         }
         // Another process may drive the run; it rings no bell here.
         let again = until.min(Instant::now() + LOOKS_AGAIN);
