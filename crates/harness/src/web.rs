@@ -75,7 +75,10 @@ impl Web {
         let scheme = if serve.has_tls() { Scheme::Https } else { Scheme::Http };
         let limits = Limits::new(serve);
         let metrics = Metrics::default();
-        let of = |face| speak::Http::new(speak::about(&speak::Behalf::of(face)), &hosts);
+        let of = |face| {
+            let routed = speak::routed(&app, face);
+            speak::Http::new(speak::about(&speak::Behalf::of(face)), &hosts, (routed, ends.clone()))
+        };
         let agent = peers::Http::default();
         let (speaks, passes_on) = (of(Face::Own), of(Face::Proxy));
         Arc::new(Self { app, metrics, limits, speaks, passes_on, agent, hosts, scheme, ends })

@@ -51,8 +51,15 @@ pub(crate) const KEYWORDS: [&str; 47] = [
     "type",
 ];
 /// As [`KEYWORDS`], the rest.
-pub(crate) const MORE_KEYWORDS: [&str; 5] =
-    ["readOnly", "unevaluatedItems", "unevaluatedProperties", "uniqueItems", "writeOnly"];
+pub(crate) const MORE_KEYWORDS: [&str; 6] = [
+    "readOnly",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "uniqueItems",
+    "writeOnly",
+    // Says that a client of MCP repeats the argument in a header; checks nothing of the value.
+    "x-mcp-header",
+];
 
 /// Keywords whose value is a map from names to schemas.
 pub(crate) const MAPS: [&str; 5] =

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ::mcp::client::{Able, Answers, Asked, Client, Listener, Said};
+use ::mcp::client::{Able, Answers, Asked, Client, List, Listener, Said};
 use kernel::{
     id::{RunId, Tenant},
     port::Task,
@@ -32,6 +32,9 @@ pub trait Passing: Send + Sync + fmt::Debug {
 
     /// Says that what a system has at this address is another now.
     fn updated(&self, system: &str, uri: &str);
+
+    /// Says that a list of a system is another now.
+    fn relisted(&self, system: &str, list: List);
 }
 
 type Asking<'a> = Pin<Box<dyn Future<Output = Option<Answers>> + Send + 'a>>;
@@ -52,6 +55,8 @@ impl Passing for NobodyThere {
     fn hear(&self, _: (&Tenant, &RunId), _: Said) {}
 
     fn updated(&self, _: &str, _: &str) {}
+
+    fn relisted(&self, _: &str, _: List) {}
 }
 
 /// The calls of one connection, and who is at their other ends.
@@ -168,7 +173,7 @@ impl Ears {
                 self.redactor.scrub_value(&mut params);
                 Said::Log(params)
             }
-            Said::Updated(uri) => Said::Updated(uri),
+            Said::Updated(_) | Said::Relisted(_) => said,
         };
         self.passing.hear((tenant, run), said);
     }
@@ -202,6 +207,7 @@ impl Listener for Ears {
     fn hear(&self, said: Said) {
         match (said, self.only()) {
             (Said::Updated(uri), _) => self.passing.updated(&self.system, &uri),
+            (Said::Relisted(list), _) => self.passing.relisted(&self.system, list),
             (said, Some(run)) => self.tell(&run, said),
             (_, None) => {}
         }

@@ -207,6 +207,7 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/gate/hook", "gate.hook", "What a hook of a coding agent was told, and its answer"),
     get("/v1/tools", "tool.list", "What can be called as a tool"),
     post("/v1/tools/{tool}/call", "tool.call", "Call a tool: a run, durable once it is answered"),
+    post("/v1/tools/watch", "tool.watch", "Wait until a list of what can be called is another"),
     get("/v1/proxy/tools", "proxy.list", "What servers of MCP behind the proxy offer"),
     post(
         "/v1/proxy/watch",

@@ -108,6 +108,7 @@ ops! {
     Propose "tool.wait", "harness.tool-call/v1" => tools::wait: tools::WaitTool => tools::ToolCall;
     Propose "tool.answer", "harness.tool-call/v1" => tools::answer: tools::AnswerTool => tools::ToolCall;
     Propose "tool.leave", "harness.tool-call/v1" => tools::leave: tools::LeaveTool => tools::ToolCall;
+    Propose "tool.watch", "harness.list-changes/v1" => tools::changes::watch_lists: tools::changes::WatchLists => tools::changes::ListChanges;
     Propose "proxy.list", "harness.proxied-list/v1" => tools::proxy::list: tools::proxy::ListProxied => tools::proxy::ProxiedList;
     Propose "proxy.call", "harness.tool-call/v1" => tools::proxy::call: tools::proxy::CallProxied => tools::ToolCall;
     Propose "proxy.complete", "harness.proxied-completion/v1" => tools::proxy::complete: tools::proxy::CompleteProxied => tools::proxy::ProxiedCompletion;

@@ -24,6 +24,7 @@ use pack::{Pack, Schemas};
 use planner::Program;
 use policy::{Bundle, Layer, Pair, Source};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::{config::Config, problem::Problem};
 
@@ -58,6 +59,8 @@ pub fn is_let_pass(policy: Digest) -> bool {
 /// Packs and policies in force, and the loader of what runs are pinned to.
 pub struct Shelf {
     stock: RwLock<Arc<Stock>>,
+    /// Rings whenever another stock is in force.
+    restocked: watch::Sender<()>,
     /// Whether the proxy lets calls pass: what was begun so goes on so only as long as it does.
     lets_pass: bool,
     /// The policy of what is let pass over the operations of packs, by their digests.
@@ -103,8 +106,8 @@ impl Shelf {
         let (loaded, plans, kept) = (Mutex::default(), Mutex::default(), Default::default());
         let policies = config.store.join("policies");
         let (stock, lets_pass) = (RwLock::new(Arc::new(stock)), config.mcp.proxy_mode.lets_pass());
-        let passing = Mutex::default();
-        Self { stock, lets_pass, passing, policies, blobs, loaded, plans, kept }
+        let (passing, restocked) = (Mutex::default(), watch::Sender::new(()));
+        Self { stock, restocked, lets_pass, passing, policies, blobs, loaded, plans, kept }
     }
 
     /// What is in force now. Whoever asks twice may be answered differently.
@@ -118,6 +121,12 @@ impl Shelf {
         *self.stock.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(stock);
         lock(&self.loaded).clear();
         lock(&self.passing).clear();
+        self.restocked.send_replace(());
+    }
+
+    /// Rings whenever another stock is in force.
+    pub(super) fn watch(&self) -> watch::Receiver<()> {
+        self.restocked.subscribe()
     }
 
     /// A pack under the policy of what the proxy lets pass.

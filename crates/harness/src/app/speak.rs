@@ -8,10 +8,10 @@ mod told;
 use std::{fmt, sync::Arc};
 
 use mcp::server::{
-    Able, About, Answer, Answers, Asked, Asking, Asks, Call, Desk, Ended, Fetch, Has, Keeps, Kept,
-    Line, Open, Refusal, Refused, Said, Sort, Told, Tool, fits,
+    About, Answer, Answers, Asked, Asking, Asks, Call, Desk, Ended, Fetch, Has, Keeps, Kept, Line,
+    List, Open, Refusal, Refused, Sort, Told, Tool, fits,
 };
-pub use mcp::server::{Http, Task, serve as over_lines};
+pub use mcp::server::{Http, Routed, Task, serve as over_lines};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::time::{Duration, Instant};
@@ -22,15 +22,15 @@ use super::{
     ops,
     problem::{Kind, Problem},
     tools::{
-        ToolAsk, ToolCall, ToolList, ToolState,
-        changes::ProxiedChanges,
-        ends::{SaidAbout, ToolHears, ToolQuestion, ToolQuestionPart, ToolSaid},
+        RoutedTools, ToolAsk, ToolCall, ToolList, ToolState,
+        changes::{ListChanges, ProxiedChanges},
+        ends::{SaidAbout, ToolQuestion, ToolQuestionPart},
         proxy::{Offered, ProxiedCompletion, ProxiedList, ProxiedTool},
     },
 };
-use offered::{passed_on, tool, under, waiting};
+use offered::{hears, list, offered, passed_on, passed_said, tool, under, waiting};
 pub(super) use told::meta;
-use told::{sentence, told};
+use told::{beside, sentence, told};
 
 /// The tool that waits for a call.
 pub const WAIT: &str = super::tools::proxy::WAIT;
@@ -131,6 +131,19 @@ pub fn about(behalf: &Behalf) -> About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instructions: instructions.to_owned(),
         has,
+    }
+}
+
+/// What is known of arguments that requests repeat in their headers.
+#[must_use]
+pub fn routed(app: &Arc<App>, face: Face) -> Routed {
+    match face {
+        // None of our own tools asks for that.
+        Face::Own => Routed::by(|_| None),
+        Face::Proxy => {
+            let (app, known) = (Arc::clone(app), RoutedTools::default());
+            Routed::by(move |tool| known.schema(&app, tool))
+        }
     }
 }
 
@@ -454,6 +467,22 @@ impl<A: Ask> Desk for Speaker<A> {
         })
     }
 
+    fn relisted(&self, since: Option<Value>) -> Task<'_, Result<(Vec<List>, Value), Refusal>> {
+        Box::pin(async move {
+            let servers = match &self.behalf {
+                Behalf::Own => None,
+                Behalf::Proxy { servers, .. } => Some(servers),
+            };
+            let body = json!({
+                "proxied": servers.is_some(), "servers": servers.map_or(&[][..], Vec::as_slice),
+                "since": since, "wait_ms": STEP_MS,
+            });
+            let seen: ListChanges = self.ask("tool.watch", body).await.map_err(refusal)?;
+            let since = serde_json::to_value(&seen.since).unwrap_or_default();
+            Ok((seen.changed.into_iter().map(list).collect(), since))
+        })
+    }
+
     fn kept<'a>(&'a self, id: String, line: &'a Line) -> Task<'a, Result<Kept, Refusal>> {
         Box::pin(async move {
             let mut seen = self.come_back(&id).await.map_err(refusal)?;
@@ -517,30 +546,9 @@ fn there(seen: &ToolCall) -> Option<Answer> {
     }))
 }
 
-/// What a client can be asked in the middle of a call.
-fn hears(line: &Line) -> ToolHears {
-    let Able { elicitation, sampling, roots } = line.able();
-    ToolHears { elicitation, sampling, roots }
-}
-
 fn parts(question: ToolQuestion) -> Vec<Asked> {
     let parts = question.parts.into_iter();
     parts.map(|part| Asked { key: part.key, method: part.method, params: part.params }).collect()
-}
-
-fn passed_said(ToolSaid { about, params }: ToolSaid) -> Said {
-    match about {
-        SaidAbout::Progress => Said::Progress(params),
-        SaidAbout::Log => Said::Log(params),
-    }
-}
-
-fn offered(sort: Sort) -> Offered {
-    match sort {
-        Sort::Resource => Offered::Resource,
-        Sort::Template => Offered::Template,
-        Sort::Prompt => Offered::Prompt,
-    }
 }
 
 fn is_of_protocol(problem: &Problem) -> bool {
@@ -575,16 +583,6 @@ fn refused(problem: &Problem) -> Told {
         ended: Ended::Wrong,
         ..Told::default()
     }
-}
-
-/// Where something of ours stands, beside a result: the tool of another server may promise a structured answer that this
-/// is none of, and clients hold it to that.
-const STANDS: &str = "harness/stands";
-
-fn beside(told: Told) -> Told {
-    let Told { structured, mut meta, .. } = told;
-    meta.extend(structured.map(|map| (STANDS.to_owned(), Value::Object(map))));
-    Told { structured: None, ended: Ended::Wrong, meta, ..told }
 }
 
 fn object(value: Value) -> Option<Map<String, Value>> {

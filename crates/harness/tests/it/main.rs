@@ -31,6 +31,8 @@ mod demo;
 #[cfg(test)]
 mod domains;
 #[cfg(test)]
+mod entries;
+#[cfg(test)]
 mod folders;
 #[cfg(test)]
 mod hooks;

@@ -7,6 +7,8 @@ mod doors;
 mod front;
 mod fuzz;
 mod invariants;
+mod lists;
+mod nested;
 mod proxy;
 mod served;
 mod tasks;
@@ -15,7 +17,10 @@ mod waiting;
 use serde_json::{Value, json};
 
 use crate::support::Office;
-use client::{Pipe, Speaks};
+use client::Pipe;
+pub(crate) use client::{Speaks, post};
+pub(crate) use front::Front;
+pub(crate) use lists::served;
 
 /// A change that asks a person.
 fn change(days: u32) -> Value {

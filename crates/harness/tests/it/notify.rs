@@ -1,6 +1,7 @@
 //! Who waits for whom is told outside: real peers on loopback that refuse, dawdle, die and check for
 //! themselves (C167, C185).
 
+mod channels;
 mod mail;
 mod peer;
 mod slack;

@@ -55,6 +55,8 @@ impl Fixture {
         let two = schema(json!({"a": {"type": "integer"}, "b": {"type": "integer"}}), &["a", "b"]);
         let text = schema(json!({"text": {"type": "string"}}), &["text"]);
         let kind = schema(json!({"kind": {"type": "string"}}), &["kind"]);
+        let region = json!({"region": {"type": "string", "x-mcp-header": "Region"}});
+        let region = schema(region, &["region"]);
         let bytes = schema(json!({"bytes": {"type": "integer"}}), &["bytes"]);
         let none = schema(json!({}), &[]);
         let echoed = match self.is("changed") {
@@ -67,6 +69,7 @@ impl Fixture {
                 .with_raw_output_schema(sum())
                 .with_annotations(reads.clone()),
             Tool::new("note", "Writes a note", text.clone()),
+            Tool::new("route", "Is routed by an argument", region),
             Tool::new("lies", "Promises a sum", none.clone()).with_raw_output_schema(sum()),
             Tool::new("fail", "Fails", text.clone()),
             Tool::new("big", "Gives many bytes", bytes),
@@ -211,11 +214,15 @@ impl ServerHandler for Fixture {
     ) -> Result<CallToolResponse, ErrorData> {
         let text =
             |text: String| Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into());
+        if self.is("relists") {
+            context.peer.notify_tool_list_changed().await.unwrap();
+        }
         match &*request.name {
             "add" => {
                 let sum = number_of(&request, "a") + number_of(&request, "b");
                 Ok(CallToolResult::structured(json!({"sum": sum})).into())
             }
+            "route" => text(format!("to {}", text_of(&request, "region"))),
             "lies" => Ok(CallToolResult::structured(json!({"sum": "many"})).into()),
             "echo" => text(text_of(&request, "text")),
             "note" => {

@@ -102,6 +102,19 @@ pub enum Said {
     Log(Value),
     /// What stands at this address is another now; it belongs to no call.
     Updated(String),
+    /// This list is another now; it belongs to no call.
+    Relisted(List),
+}
+
+/// A list that a server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum List {
+    /// What can be called.
+    Tools,
+    /// What can be read.
+    Resources,
+    /// Prompts.
+    Prompts,
 }
 
 /// What whoever a call is passed on for can answer.
@@ -278,6 +291,13 @@ impl Deaf {
         }
     }
 
+    /// Tells what belongs to no call.
+    fn tell(&self, said: Said) {
+        if let Behind::Listener(listener) = &self.behind {
+            listener.hear(said);
+        }
+    }
+
     fn refuse(&self, what: &str) -> ErrorData {
         self.note(what.to_owned());
         ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("refused: {what} is not offered"), None)
@@ -331,9 +351,19 @@ impl ClientHandler for Deaf {
         params: ResourceUpdatedNotificationParam,
         _context: NotificationContext<RoleClient>,
     ) {
-        if let Behind::Listener(listener) = &self.behind {
-            listener.hear(Said::Updated(params.uri));
-        }
+        self.tell(Said::Updated(params.uri));
+    }
+
+    async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {
+        self.tell(Said::Relisted(List::Tools));
+    }
+
+    async fn on_resource_list_changed(&self, _context: NotificationContext<RoleClient>) {
+        self.tell(Said::Relisted(List::Resources));
+    }
+
+    async fn on_prompt_list_changed(&self, _context: NotificationContext<RoleClient>) {
+        self.tell(Said::Relisted(List::Prompts));
     }
 
     async fn on_logging_message(

@@ -34,7 +34,7 @@ use tokio::{
     runtime::Handle,
 };
 
-pub use deaf::{Able, Answer, Answering, Answers, Asked, Listener, Person, Question, Said};
+pub use deaf::{Able, Answer, Answering, Answers, Asked, List, Listener, Person, Question, Said};
 use deaf::{Behind, Deaf};
 pub use error::{Error, Refusal};
 pub use http::{CONNECT_WITHIN, Http};

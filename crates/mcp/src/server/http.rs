@@ -16,6 +16,8 @@ use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService,
     session::{local::LocalSessionManager, never::NeverSessionManager},
 };
+use serde_json::{Map, Value};
+use tokio::sync::watch;
 
 use super::{
     About, BODY_BYTES_MAX, Desk, Has,
@@ -30,6 +32,30 @@ pub type Body = BoxBody<Bytes, Infallible>;
 
 /// Answers requests.
 pub struct Http(Serving);
+
+/// What is known of arguments that requests repeat in their headers (`x-mcp-header` in the schema of a tool): a header that
+/// says something else than the argument is refused, because whoever stands in front may have gone by it.
+#[derive(Clone)]
+pub struct Routed(Arc<dyn Fn(&str) -> Option<Arc<Map<String, Value>>> + Send + Sync>);
+
+impl Routed {
+    /// By what gives the schema of a tool's arguments, where some of them are repeated.
+    pub fn by(
+        schema: impl Fn(&str) -> Option<Arc<Map<String, Value>>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(schema))
+    }
+
+    pub(super) fn schema(&self, tool: &str) -> Option<Arc<Map<String, Value>>> {
+        (self.0)(tool)
+    }
+}
+
+impl fmt::Debug for Routed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routed").finish_non_exhaustive()
+    }
+}
 
 enum Serving {
     Alone(StreamableHttpService<Wall, NeverSessionManager>),
@@ -51,9 +77,14 @@ impl fmt::Debug for Http {
 
 impl Http {
     /// For a server that goes by these names, with or without a port. A request for another name, or from the page of
-    /// another origin, is refused: a browser that was led here by a name of somebody else's must reach nothing.
+    /// another origin, is refused: a browser that was led here by a name of somebody else's must reach nothing. Who listens
+    /// is told that it is over once `ends` says so.
     #[must_use]
-    pub fn new(about: About, hosts: &[String]) -> Self {
+    pub fn new(
+        about: About,
+        hosts: &[String],
+        (routed, ends): (Routed, watch::Receiver<bool>),
+    ) -> Self {
         let origins =
             hosts.iter().flat_map(|host| [format!("http://{host}:*"), format!("https://{host}:*")]);
         let config = StreamableHttpServerConfig::default()
@@ -63,7 +94,7 @@ impl Http {
             .enforce_origin_validation()
             .with_max_request_body_bytes(BODY_BYTES_MAX);
         let has = about.has;
-        let wall = Wall::open(about);
+        let wall = Wall::open(about).over_http(routed, ends);
         Self(match has {
             Has::Tools => Serving::Alone(StreamableHttpService::new(
                 move || Ok(wall.clone()),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Kept, Refusal, Stands,
-    wall::{answered, meta_of, refused, requests},
+    words::{answered, meta_of, refused, requests},
 };
 
 /// How soon a client may come back, in milliseconds.

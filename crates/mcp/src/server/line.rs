@@ -115,7 +115,7 @@ impl Line {
             Said::Progress(mut params) => self.progress(&mut params).await,
             Said::Log(params) => self.log(params).await,
             // It belongs to no call.
-            Said::Updated(_) => {}
+            Said::Updated(_) | Said::Relisted(_) => {}
         }
     }
 

@@ -10,18 +10,19 @@ mod seal;
 mod stdio;
 mod wall;
 mod watch;
+mod words;
 
 use std::{fmt, future::Future, pin::Pin};
 
 use serde_json::{Map, Value};
 
 pub use self::{
-    http::{Body, Http},
+    http::{Body, Http, Routed},
     line::{Line, fits},
     seal::{Broken, Seal},
     stdio::serve,
 };
-pub use crate::client::{Able, Answers, Asked, Said};
+pub use crate::client::{Able, Answers, Asked, List, Said};
 
 /// Longest message on a line of standard input, in bytes.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -37,6 +38,9 @@ pub const TOOLS_MAX: usize = 1_000;
 
 /// Calls of one connection, or over HTTP of one server, under way at a time.
 pub const CALLS_MAX: usize = 128;
+
+/// Clients of the newer generation that listen to one server at a time.
+pub const LISTENERS_MAX: usize = 256;
 
 /// Largest text or structured part of an answer, in bytes: one event, one line.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -311,6 +315,12 @@ pub trait Desk: Send + Sync + fmt::Debug + 'static {
         _: Option<u64>,
     ) -> Task<'_, Result<(Vec<String>, u64), Refusal>> {
         Box::pin(std::future::ready(Err(Refusal::none(Sort::Resource))))
+    }
+
+    /// Which lists are others by now, once one is, and what to say as `since` the next time. Without it, nothing is waited
+    /// for. Lists of a desk that does not say otherwise stay what they are.
+    fn relisted(&self, _: Option<Value>) -> Task<'_, Result<(Vec<List>, Value), Refusal>> {
+        Box::pin(std::future::pending())
     }
 
     /// Where a call stands that is kept.

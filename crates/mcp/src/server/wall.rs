@@ -7,27 +7,29 @@ use std::sync::{Arc, PoisonError};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-        CompleteRequestParams, CompleteResult, ContentBlock, ElicitRequest, ElicitRequestParams,
-        ErrorCode, GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetTaskParams,
-        GetTaskResult, Implementation, InputRequest, InputRequests, InputRequiredResult,
-        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-        MetaObject, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
-        ReadResourceResponse, ReadResourceResult, ResultType, ServerCapabilities, ServerConfig,
-        SetLevelRequestMethod, SetLevelRequestParams, SubscribeRequestParams, ToolAnnotations,
-        UnsubscribeRequestParams, UpdateTaskParams,
+        CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams,
+        CompleteRequestParams, CompleteResult, Extensions, GetPromptRequestParams,
+        GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult, Implementation,
+        InitializeRequestParams, InitializeResult, InputRequiredResult, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
+        ResultType, ServerCapabilities, ServerConfig, SetLevelRequestMethod, SetLevelRequestParams,
+        SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams, UpdateTaskParams,
     },
-    service::RequestContext,
+    service::{NotificationContext, RequestContext, SubscriptionContext},
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    ANSWER_BYTES_MAX, About, Answer, Asked, Asking, Asks, CALLS_MAX, Call, Desk, Ended, Fetch, Has,
-    Keeps, Open, PAGE_TOOLS, PASSED_BYTES_MAX, Refusal, Refused, Sort, TOOLS_MAX, Told, Tool, kept,
+    About, Answer, Asks, CALLS_MAX, Call, Desk, Fetch, Has, Keeps, LISTENERS_MAX, PAGE_TOOLS,
+    PASSED_BYTES_MAX, Sort, TOOLS_MAX,
+    http::Routed,
+    kept,
     line::{Level, Line, Reach},
-    watch::Watch,
+    watch::{self, WATCHED_MAX, Watch},
+    words::{answered, asked, described, opened, refused, with_ours},
 };
 
 /// At whose desk a request is, as whoever answers HTTP says it.
@@ -44,6 +46,9 @@ pub(super) struct Wall {
     whose: Whose,
     level: Level,
     watch: Watch,
+    /// Places of those who listen.
+    ears: Arc<Semaphore>,
+    over_http: Option<(Routed, tokio::sync::watch::Receiver<bool>)>,
 }
 
 /// Whose requests are answered.
@@ -63,9 +68,35 @@ impl Wall {
 
     /// For whoever each request is from.
     pub(super) fn open(about: About) -> Self {
-        let slots = Arc::new(Semaphore::new(CALLS_MAX));
-        let (about, level, watch) = (Arc::new(about), Level::default(), Watch::default());
-        Self { about, desk: None, slots, whose: Whose::Many, level, watch }
+        let (slots, ears) = (Semaphore::new(CALLS_MAX), Semaphore::new(LISTENERS_MAX));
+        Self {
+            about: Arc::new(about),
+            desk: None,
+            slots: Arc::new(slots),
+            whose: Whose::Many,
+            level: Level::default(),
+            watch: Watch::default(),
+            ears: Arc::new(ears),
+            over_http: None,
+        }
+    }
+
+    /// With what requests say in their headers about arguments, and what is told before the end.
+    pub(super) fn over_http(
+        self,
+        routed: Routed,
+        ends: tokio::sync::watch::Receiver<bool>,
+    ) -> Self {
+        Self { over_http: Some((routed, ends)), ..self }
+    }
+
+    /// Returns once the end was told.
+    async fn ended(&self) {
+        match &self.over_http {
+            // Whoever would tell it and is gone has told it.
+            Some((_, ends)) => drop(ends.clone().wait_for(|over| *over).await),
+            None => std::future::pending().await,
+        }
     }
 
     /// For another session.
@@ -86,11 +117,20 @@ impl Wall {
     }
 
     fn desk(&self, context: &RequestContext<RoleServer>) -> Result<Arc<dyn Desk>, ErrorData> {
-        let told = context.extensions.get::<::http::request::Parts>();
+        self.desk_of(&context.extensions)
+    }
+
+    fn desk_of(&self, told: &Extensions) -> Result<Arc<dyn Desk>, ErrorData> {
+        let told = told.get::<::http::request::Parts>();
         let told = told.and_then(|parts| parts.extensions.get::<At>());
         let desk = told.map(|at| &at.0).or(self.desk.as_ref());
         desk.cloned()
             .ok_or_else(|| ErrorData::internal_error("nobody is known to have asked", None))
+    }
+
+    /// Whether there is somebody whom more can be told than answers: a client of the older generation.
+    fn has_sessions(&self) -> bool {
+        self.whose == Whose::One || self.about.has == Has::Everything
     }
 
     /// A place among those who are answered.
@@ -170,12 +210,16 @@ fn not_passed() -> ErrorData {
 
 impl ServerHandler for Wall {
     fn get_info(&self) -> ServerConfig {
-        let tools = ServerCapabilities::builder().enable_tools().enable_tasks();
+        let tools =
+            ServerCapabilities::builder().enable_tools().enable_tool_list_changed().enable_tasks();
         let has = match self.about.has {
             Has::Tools => tools.build(),
             Has::Everything => tools
                 .enable_resources()
+                .enable_resources_list_changed()
+                .enable_resources_subscribe()
                 .enable_prompts()
+                .enable_prompts_list_changed()
                 .enable_completions()
                 .enable_logging()
                 .build(),
@@ -184,6 +228,55 @@ impl ServerHandler for Wall {
         info.server_info = Implementation::new(&*self.about.name, &*self.about.version);
         info.instructions = Some(self.about.instructions.clone()).filter(|text| !text.is_empty());
         info
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut result = self.negotiate_initialize(&request)?;
+        if let Some(tools) = result.capabilities.tools.as_mut().filter(|_| !self.has_sessions()) {
+            // Without a session there is nobody to be told.
+            tools.list_changed = None;
+        }
+        Ok(result)
+    }
+
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        if let (true, Ok(desk)) = (self.has_sessions(), self.desk_of(&context.extensions)) {
+            tokio::spawn(watch::tell_of_lists(desk, context.peer));
+        }
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        wanted: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        let mut accepted = wanted.clone();
+        if let Some(uris) = accepted.resource_subscriptions.as_mut() {
+            uris.truncate(WATCHED_MAX);
+        }
+        Some(accepted)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let desk = self.desk(context.request_context())?;
+        let _place = self.ears.try_acquire().map_err(|_| {
+            let message = format!("{LISTENERS_MAX} listen already; try again later");
+            ErrorData::internal_error(message, None)
+        })?;
+        tokio::select! {
+            () = context.cancelled() => Ok(()),
+            () = self.ended() => Ok(()),
+            told = watch::listen(desk, &context) => told.map_err(refused),
+        }
+    }
+
+    fn get_tool(&self, name: &str) -> Option<rmcp::model::Tool> {
+        let schema = self.over_http.as_ref()?.0.schema(name)?;
+        Some(rmcp::model::Tool::new(name.to_owned(), "", schema))
     }
 
     async fn list_tools(
@@ -403,123 +496,4 @@ fn asks(context: &RequestContext<RoleServer>) -> Asks {
 fn keeps(context: &RequestContext<RoleServer>) -> Keeps {
     let can = context.client_capabilities().is_some_and(|can| can.supports_tasks());
     if repeats(context) && can { Keeps::Tasks } else { Keeps::Nothing }
-}
-
-/// A tool in the library's words; none where another server's definition is none.
-fn described(tool: &Tool) -> Option<rmcp::model::Tool> {
-    if let Some(passed) = &tool.passed {
-        let mut named: rmcp::model::Tool = serde_json::from_value(passed.clone()).ok()?;
-        named.name = tool.name.clone().into();
-        return Some(named);
-    }
-    let hints = ToolAnnotations::with_title(tool.title.clone())
-        .read_only(tool.hints.read_only)
-        .destructive(tool.hints.destructive)
-        .idempotent(tool.hints.idempotent)
-        .open_world(tool.hints.open_world);
-    let described = rmcp::model::Tool::new(
-        tool.name.clone(),
-        tool.description.clone(),
-        Arc::new(tool.input.clone()),
-    );
-    let described = described.with_title(tool.title.clone()).with_annotations(hints);
-    Some(match &tool.output {
-        Some(output) => described.with_raw_output_schema(Arc::new(output.clone())),
-        None => described,
-    })
-}
-
-/// The names of what we say beside a result: nobody else's word stands under them.
-const OURS: &str = "harness/";
-
-/// A result of another server as it is, with our own word beside it.
-fn passed_on(passed: &Value, meta: &Map<String, Value>) -> Option<CallToolResult> {
-    if passed.to_string().len() > PASSED_BYTES_MAX {
-        return None;
-    }
-    let mut result: CallToolResult = serde_json::from_value(passed.clone()).ok()?;
-    result.result_type = Some(ResultType::COMPLETE);
-    let theirs = result.meta.take().map(|meta| meta.0).unwrap_or_default();
-    result.meta = meta_of(with_ours(theirs, meta));
-    Some(result)
-}
-
-fn with_ours(mut theirs: Map<String, Value>, ours: &Map<String, Value>) -> Map<String, Value> {
-    theirs.retain(|name, _| !name.starts_with(OURS));
-    theirs.extend(ours.clone());
-    theirs
-}
-
-pub(super) fn answered(told: Told) -> CallToolResult {
-    if let Some(result) = told.passed.as_ref().and_then(|passed| passed_on(passed, &told.meta)) {
-        return result;
-    }
-    let Told { text, structured, ended, meta, .. } = told;
-    let structured = structured.map(Value::Object);
-    let length = structured.as_ref().map_or(0, |value| value.to_string().len());
-    let too_large = text.len().max(length) > ANSWER_BYTES_MAX;
-    let (text, structured) = if too_large {
-        let text = format!(
-            "The answer is larger than {ANSWER_BYTES_MAX} bytes and is not told here; it is kept with its run."
-        );
-        (text, Some(json!({ "left_out": "too large" })))
-    } else {
-        (text, structured)
-    };
-    let content = vec![ContentBlock::text(text)];
-    let mut result = match ended {
-        Ended::Well => CallToolResult::success(content),
-        Ended::Wrong => CallToolResult::error(content),
-    };
-    result.structured_content = structured;
-    result.meta = meta_of(meta);
-    result
-}
-
-fn opened(open: Open) -> InputRequiredResult {
-    let asked = ElicitRequestParams::UrlElicitationParams {
-        meta: None,
-        message: open.message,
-        url: open.url,
-        elicitation_id: open.id.clone(),
-    };
-    let request = InputRequest::Elicitation(ElicitRequest::new(asked));
-    let result = InputRequiredResult::new(Some([(open.id, request)].into()), Some(open.state));
-    match meta_of(open.meta) {
-        Some(meta) => result.with_meta(meta),
-        None => result,
-    }
-}
-
-/// What a client is asked; none where a server asked for what there is no question for.
-fn asked(asking: Asking) -> Option<InputRequiredResult> {
-    let asked = requests(asking.asked)?;
-    let result = InputRequiredResult::new(Some(asked), Some(asking.state));
-    Some(match meta_of(asking.meta) {
-        Some(meta) => result.with_meta(meta),
-        None => result,
-    })
-}
-
-/// Questions in the library's words; none where there are none for one of them.
-pub(super) fn requests(asked: Vec<Asked>) -> Option<InputRequests> {
-    let one = |Asked { key, method, params }: Asked| {
-        let request = json!({"method": method, "params": params});
-        Some((key, serde_json::from_value::<InputRequest>(request).ok()?))
-    };
-    asked.into_iter().map(one).collect()
-}
-
-pub(super) fn meta_of(meta: Map<String, Value>) -> Option<MetaObject> {
-    (!meta.is_empty()).then_some(MetaObject(meta))
-}
-
-pub(super) fn refused(refusal: Refusal) -> ErrorData {
-    let data = Some(refusal.data).filter(|data| !data.is_null());
-    match refusal.kind {
-        Refused::Request => ErrorData::invalid_params(refusal.message, data),
-        Refused::Resource => ErrorData::resource_not_found(refusal.message, data),
-        Refused::Here => ErrorData::internal_error(refusal.message, data),
-        Refused::There(code) => ErrorData::new(ErrorCode(code), refusal.message, data),
-    }
 }

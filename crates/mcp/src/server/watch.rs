@@ -1,4 +1,5 @@
-//! What one session of the older generation watches, and who tells it of changes.
+//! Who is told of changes: a session of the older generation, of lists and of what it watches; and whoever listens, of the
+//! newer one.
 
 use std::{
     collections::BTreeSet,
@@ -6,12 +7,16 @@ use std::{
     time::Duration,
 };
 
-use rmcp::{Peer, RoleServer, model::ResourceUpdatedNotificationParam};
+use rmcp::{
+    Peer, RoleServer,
+    model::ResourceUpdatedNotificationParam,
+    service::{SubscriptionContext, SubscriptionSink},
+};
 
-use super::{Desk, Refusal, Refused};
+use super::{Desk, List, Refusal, Refused};
 
-/// Most addresses that one session watches.
-const WATCHED_MAX: usize = 100;
+/// Most addresses that one session watches, or whoever listens.
+pub(super) const WATCHED_MAX: usize = 100;
 
 /// How long it is waited after something went wrong.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -77,6 +82,84 @@ impl Watch {
                 // Who has gone is looked for above.
                 drop(peer.notify_resource_updated(told).await);
             }
+        }
+    }
+}
+
+/// Tells a session which lists are others now, until it is over.
+pub(super) async fn tell_of_lists(desk: Arc<dyn Desk>, peer: Peer<RoleServer>) {
+    let mut since = None;
+    while !peer.is_transport_closed() {
+        let Ok((changed, now)) = desk.relisted(since.clone()).await else {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            continue;
+        };
+        since = Some(now);
+        for list in changed {
+            // Who has gone is looked for above.
+            drop(match list {
+                List::Tools => peer.notify_tool_list_changed().await,
+                List::Resources => peer.notify_resource_list_changed().await,
+                List::Prompts => peer.notify_prompt_list_changed().await,
+            });
+        }
+    }
+}
+
+/// Tells whoever listens what they want to hear, as long as they do.
+pub(super) async fn listen(
+    desk: Arc<dyn Desk>,
+    context: &SubscriptionContext,
+) -> Result<(), Refusal> {
+    let (wanted, sink) = (context.accepted(), context.sink());
+    let lists =
+        [wanted.tools_list_changed, wanted.resources_list_changed, wanted.prompts_list_changed];
+    let uris = wanted.resource_subscriptions.clone().unwrap_or_default();
+    let of_lists = async {
+        match lists.contains(&Some(true)) {
+            true => listen_to_lists(&*desk, sink).await,
+            false => std::future::pending().await,
+        }
+    };
+    let of_resources = async {
+        match uris.is_empty() {
+            false => listen_to_resources(&*desk, uris, sink).await,
+            true => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        over = of_lists => over,
+        over = of_resources => over,
+    }
+}
+
+async fn listen_to_lists(desk: &dyn Desk, sink: &SubscriptionSink) -> Result<(), Refusal> {
+    let mut since = None;
+    loop {
+        let (changed, now) = desk.relisted(since).await?;
+        since = Some(now);
+        for list in changed {
+            // Who does not want to hear of this list is not told: the library sees to that, and to whoever has gone.
+            drop(match list {
+                List::Tools => sink.notify_tool_list_changed().await,
+                List::Resources => sink.notify_resource_list_changed().await,
+                List::Prompts => sink.notify_prompt_list_changed().await,
+            });
+        }
+    }
+}
+
+async fn listen_to_resources(
+    desk: &dyn Desk,
+    uris: Vec<String>,
+    sink: &SubscriptionSink,
+) -> Result<(), Refusal> {
+    let mut since = None;
+    loop {
+        let (changed, now) = desk.watch(uris.clone(), since).await?;
+        since = Some(now);
+        for uri in changed {
+            drop(sink.notify_resource_updated(uri).await);
         }
     }
 }

@@ -100,12 +100,14 @@ async function* messages(answer) {
 }
 
 /** What a proxy says in its own words: its name and what it can, how long a list may be kept and in which order it comes, the tool that
- * waits, that there is no such thing, and a state that it seals where there was none. */
-function relayed({ status, said }, method) {
+ * waits, the words for there being no such thing, and a state that it seals where there was none. */
+function relayed({ status, said }, [method, params]) {
+  const isNothing = /no_such|nowhere/.test(`${method} ${params.name} ${params.uri}`);
   if (method === 'server/discover') return { status };
   const plainly = said.map((message) => {
     const { result, error } = message;
-    if (error) return { ...message, error: { code: error.code } };
+    // That there is nothing of a name each says in its own words.
+    if (error && isNothing) return { ...message, error: { code: error.code } };
     if (!result) return message;
     const { ttlMs, cacheScope, requestState, ...rest } = result;
     for (const name of ['tools', 'resources', 'resourceTemplates', 'prompts']) {
@@ -117,26 +119,36 @@ function relayed({ status, said }, method) {
   return { status, said: plainly };
 }
 
-/** What the proxy answers otherwise on purpose: it holds arguments to the tool's schema before it calls, and takes an error of a
- * tool that may have written for no proof that it did not. */
+/** What the proxy answers otherwise on purpose: it takes an error of a tool that may have written for no proof that it did not. */
 function isOtherwise(method, params, revision) {
   if (method !== 'tools/call') return false;
-  if (params.name === 'json_schema_2020_12_tool') return true;
   return revision === SESSIONS && /input_required|streaming_elicitation/.test(params.name);
 }
 
-/** Without `_meta` anywhere, with fields in one order, ids of requests and sealed states only as being there. */
+/** Whether something below `_meta` is a server's word about itself, or the proxy's receipt. */
+const isOwn = (name) => name.startsWith('harness/') || name === `${META}serverInfo`;
+
+/** With fields in one order, without what servers say of themselves below `_meta`, ids of requests and sealed states only as being
+ * there. */
 function plain(value, name) {
   if (name === 'requestState') return typeof value;
   if (Array.isArray(value)) return value.map((one) => plain(one));
   if (value === null || typeof value !== 'object') return value;
-  const names = Object.keys(value).filter((one) => one !== '_meta').sort();
+  let names = Object.keys(value).sort();
+  if (name === '_meta') names = names.filter((one) => !isOwn(one));
+  // Nothing said beside is nothing.
+  names = names.filter((one) => one !== '_meta' || Object.keys(value._meta ?? {}).some((own) => !isOwn(own)));
   const rpc = value.jsonrpc === '2.0';
   return Object.fromEntries(names.map((one) => [one, rpc && one === 'id' ? 'id' : plain(value[one], one)]));
 }
 
-const args = (tool) =>
-  Object.fromEntries((tool.inputSchema.required ?? []).map((name) => [name, 'given']));
+/** What a tool is called with whose schema says more than types. */
+const SAMPLES = { json_schema_2020_12_tool: { name: 'Ada', contactMethod: 'email', email: 'ada@example.org' } };
+
+const GIVEN = { string: 'given', integer: 7, number: 7.5, boolean: true, array: [], object: {} };
+
+const args = ({ name: tool, inputSchema: { required, properties } }) =>
+  SAMPLES[tool] ?? Object.fromEntries((required ?? []).map((name) => [name, GIVEN[properties?.[name]?.type] ?? 'given']));
 
 /** Everything that is asked: what is listed by the first server decides. */
 async function questions(line) {
@@ -165,14 +177,14 @@ async function questions(line) {
 /** How many answers were equal and how many were not. */
 export async function compare(direct, other, { revisions = [SESSIONS, STATELESS], proxied = false } = {}) {
   let [equal, different] = [0, 0];
-  const shown = (answer, method) => JSON.stringify(plain(proxied ? relayed(answer, method) : answer));
+  const shown = (answer, asked) => JSON.stringify(plain(proxied ? relayed(answer, asked) : answer));
   for (const revision of revisions) {
     const lines = [new Line(direct, revision), new Line(other, revision)];
     for (const line of lines) await line.open();
     for (const [method, params] of await questions(lines[0])) {
       if (proxied && isOtherwise(method, params, revision)) continue;
       const said = [];
-      for (const line of lines) said.push(shown(await line.ask(method, structuredClone(params)), method));
+      for (const line of lines) said.push(shown(await line.ask(method, structuredClone(params)), [method, params]));
       if (said[0] === said[1]) {
         equal += 1;
         continue;

@@ -65,7 +65,9 @@ async fn everything_a_server_offers_is_there_in_both_generations() {
         assert_eq!(server.offers, ["tools", "resources", "prompts"]);
         let tools = client.tools().await.unwrap();
         let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-        let all = ["add", "note", "lies", "fail", "big", "ask", "slow", "crash", "image", "echo"];
+        let all = [
+            "add", "note", "route", "lies", "fail", "big", "ask", "slow", "crash", "image", "echo",
+        ];
         assert_eq!(names, all, "{revision}");
         assert!(tools[0].claims_to_read() && tools[0].output.is_some());
         assert!(!tools[1].claims_to_read() && tools[1].output.is_none());

@@ -1,10 +1,14 @@
 //! What is offered, in the words of the protocol.
 
-use mcp::server::{Hints, Sort, Tool};
+use mcp::server::{Able, Hints, Line, List, Said, Sort, Tool};
 use serde_json::{Value, json};
 
 use super::{WAIT, object};
-use crate::app::tools::{ToolView, proxy::ProxiedTool};
+use crate::app::tools::{
+    ToolView,
+    ends::{SaidAbout, ToolHears, ToolSaid},
+    proxy::{Offered, ProxiedTool},
+};
 
 /// What a server behind us has, under the name that it is called by here.
 pub(super) fn under(item: ProxiedTool, sort: Sort) -> Value {
@@ -61,5 +65,34 @@ pub(super) fn waiting() -> Tool {
         output: None,
         hints: Hints { read_only: true, idempotent: true, ..Hints::default() },
         passed: None,
+    }
+}
+
+pub(super) fn offered(sort: Sort) -> Offered {
+    match sort {
+        Sort::Resource => Offered::Resource,
+        Sort::Template => Offered::Template,
+        Sort::Prompt => Offered::Prompt,
+    }
+}
+
+pub(super) fn list(what: Offered) -> List {
+    match what {
+        Offered::Tool => List::Tools,
+        Offered::Resource | Offered::Template => List::Resources,
+        Offered::Prompt => List::Prompts,
+    }
+}
+
+/// What a client can be asked in the middle of a call.
+pub(super) fn hears(line: &Line) -> ToolHears {
+    let Able { elicitation, sampling, roots } = line.able();
+    ToolHears { elicitation, sampling, roots }
+}
+
+pub(super) fn passed_said(ToolSaid { about, params }: ToolSaid) -> Said {
+    match about {
+        SaidAbout::Progress => Said::Progress(params),
+        SaidAbout::Log => Said::Log(params),
     }
 }

@@ -3,7 +3,7 @@
 use mcp::server::{Ended, Told};
 use serde_json::{Map, Value, json};
 
-use super::{STANDS, WAIT, beside, object};
+use super::{WAIT, object};
 use crate::app::{
     config::mcp::ProxyMode,
     tools::{ToolCall, ToolState},
@@ -107,4 +107,14 @@ fn asked(seen: &ToolCall) -> String {
         ask.needs.join(", "),
         ask.expires_at
     )
+}
+
+/// Where something of ours stands, beside a result: the tool of another server may promise a structured answer that this
+/// is none of, and clients hold it to that.
+const STANDS: &str = "harness/stands";
+
+pub(super) fn beside(told: Told) -> Told {
+    let Told { structured, mut meta, .. } = told;
+    meta.extend(structured.map(|map| (STANDS.to_owned(), Value::Object(map))));
+    Told { structured: None, ended: Ended::Wrong, meta, ..told }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use connect::{
@@ -10,15 +10,16 @@ use connect::{
     mcp::{Offer, digest_of},
 };
 use futures_util::future::join_all;
-use kernel::{id::OperationId, plan::Asks};
-use serde_json::Value;
+use kernel::{Digest, id::OperationId, plan::Asks};
+use mcp::server::List;
+use serde_json::{Map, Value};
 
 use super::proxy::{Offered, ProxiedTool, SilentServer, WAIT};
 use crate::app::{
     App, Caller,
     config::mcp::Servers,
     problem::{Kind, Problem},
-    shelf::Shelved,
+    shelf::{Shelved, Stock},
     value::at,
 };
 
@@ -221,6 +222,64 @@ pub(super) fn accepted(app: &App, servers: &[String]) -> Result<Vec<Accepted>, P
     }
     check_named(&found, (all, &meant))?;
     Ok(found.into_values().collect())
+}
+
+/// The word in the schema of an argument that is repeated in a header.
+const REPEATED: &str = "x-mcp-header";
+
+/// Schemas of the tools whose arguments requests repeat in their headers, for as long as one stock is in force.
+#[derive(Debug, Default)]
+pub(in crate::app) struct RoutedTools(Mutex<Option<(Arc<Stock>, Schemas)>>);
+
+type Schemas = BTreeMap<String, Arc<Map<String, Value>>>;
+
+impl RoutedTools {
+    /// What a tool takes, if some of it is repeated.
+    pub(in crate::app) fn schema(&self, app: &App, tool: &str) -> Option<Arc<Map<String, Value>>> {
+        let stock = app.shelf.stock();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, &stock)) {
+            let tools = accepted(app, &[]).unwrap_or_default().into_iter();
+            let tools = by_name(tools.filter(|one| one.sort == Offered::Tool).collect());
+            let schema = |(name, one): (String, Accepted)| {
+                let input = &one.shelved.catalogue.get(&one.id)?.operation.input;
+                let is_repeated = input.to_string().contains(REPEATED);
+                let input = input.as_object().filter(|_| is_repeated)?;
+                Some((name, Arc::new(input.clone())))
+            };
+            *known = Some((stock, tools.into_iter().filter_map(schema).collect()));
+        }
+        known.as_ref().and_then(|(_, tools)| tools.get(tool).cloned())
+    }
+}
+
+/// What names the list of a sort that this caller is given: another list has another name. Of what servers have, only what
+/// they tell by themselves is in it.
+///
+/// # Errors
+/// As those of [`accepted`].
+pub(super) fn mark(
+    app: &App,
+    caller: &Caller,
+    (list, servers): (List, &[String]),
+) -> Result<Digest, Problem> {
+    let sort = match list {
+        List::Tools => Offered::Tool,
+        List::Resources => Offered::Resource,
+        List::Prompts => Offered::Prompt,
+    };
+    let mut all = accepted(app, servers)?;
+    all.retain(|one| one.sort == sort && one.is_for(app, caller) && one.is_shown(app));
+    let lines: Vec<Vec<u8>> = all
+        .iter()
+        .map(|one| {
+            let told = app.ends.relisted(&one.system, list);
+            let pinned = one.digest.as_deref().unwrap_or_default();
+            format!("{} {pinned} {told}", one.id).into_bytes()
+        })
+        .collect();
+    let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+    Ok(Digest::of_parts("harness/list/v1", &lines))
 }
 
 /// That every server somebody named is there.

@@ -14,7 +14,7 @@ use kernel::{
     id::{RunId, Tenant},
     port::Task,
 };
-use mcp::server::{Able, Answers, Asked, Said};
+use mcp::server::{Able, Answers, Asked, List, Said};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -114,6 +114,8 @@ struct Watched {
     /// Changes so far.
     changes: u64,
     last: BTreeMap<(String, String), u64>,
+    /// How often a system said that a list of its is another.
+    lists: BTreeMap<(String, List), u64>,
 }
 
 /// The other ends of calls.
@@ -201,6 +203,16 @@ impl Ends {
         (what.iter().filter(is_new).map(|(_, uri)| uri.clone()).collect(), watched.changes)
     }
 
+    /// How often this system said that this list of its is another.
+    pub(super) fn relisted(&self, system: &str, list: List) -> u64 {
+        self.watched().lists.get(&(system.to_owned(), list)).copied().unwrap_or_default()
+    }
+
+    /// How often any system said that of any list.
+    pub(super) fn lists(&self) -> u64 {
+        self.watched().lists.values().sum()
+    }
+
     fn watched(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -257,7 +269,7 @@ impl Passing for Ends {
             let (about, params) = match said {
                 Said::Progress(params) => (SaidAbout::Progress, params),
                 Said::Log(params) => (SaidAbout::Log, params),
-                Said::Updated(_) => return,
+                Said::Updated(_) | Said::Relisted(_) => return,
             };
             end.said.push_back(ToolSaid { about, params });
         }
@@ -273,6 +285,12 @@ impl Passing for Ends {
                 *at = now;
             }
         }
+        self.changed.send_replace(());
+    }
+
+    fn relisted(&self, system: &str, list: List) {
+        // Systems are those of the configuration: there are not many.
+        *self.watched().lists.entry((system.to_owned(), list)).or_default() += 1;
         self.changed.send_replace(());
     }
 }

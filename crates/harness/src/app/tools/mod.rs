@@ -30,6 +30,7 @@ use super::{
     runs,
     shelf::Shelved,
 };
+pub(super) use accepted::RoutedTools;
 use ends::{ToolQuestion, ToolSaid};
 pub(super) use held::About;
 use held::Key;

@@ -13,7 +13,7 @@ use crate::{api::Answer, support::Office};
 
 /// Which generation of the protocol is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaks {
+pub(crate) enum Speaks {
     /// 2025-11-25: a handshake, then requests.
     Before,
     /// 2026-07-28: every request says all by itself.
@@ -159,6 +159,19 @@ impl Pipe {
         }
     }
 
+    /// What it says by itself under this name, as soon as it has.
+    pub(super) fn told(&mut self, method: &str) -> Value {
+        loop {
+            if let Some(at) = self.heard.iter().position(|one| one["method"] == method) {
+                return self.heard.remove(at);
+            }
+            let mut line = String::new();
+            let count = self.from.read_line(&mut line).unwrap();
+            assert!(count > 0, "it ended: {:?}, {}", self.child.wait(), self.errors());
+            self.heard.push(serde_json::from_str(&line).unwrap());
+        }
+    }
+
     /// Answers what the other end asked.
     pub(super) fn reply(&mut self, asked: &Value, result: Value) {
         self.say(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}));
@@ -211,7 +224,7 @@ impl Drop for Pipe {
 }
 
 /// One request over HTTP; extra header lines come after the usual ones.
-pub(super) fn post(host: &str, who: (&str, Speaks), what: (&str, Value), extra: &[&str]) -> Answer {
+pub(crate) fn post(host: &str, who: (&str, Speaks), what: (&str, Value), extra: &[&str]) -> Answer {
     post_to((host, "/mcp"), who, what, extra)
 }
 
@@ -219,9 +232,19 @@ pub(super) fn post(host: &str, who: (&str, Speaks), what: (&str, Value), extra: 
 pub(super) fn post_to(
     (host, path): (&str, &str),
     (token, speaks): (&str, Speaks),
-    (method, params): (&str, Value),
+    what: (&str, Value),
     extra: &[&str],
 ) -> Answer {
+    read_all(host, written((host, path), (token, speaks), what, extra).as_bytes())
+}
+
+/// The bytes of such a request.
+pub(super) fn written(
+    (host, path): (&str, &str),
+    (token, speaks): (&str, Speaks),
+    (method, params): (&str, Value),
+    extra: &[&str],
+) -> String {
     let body =
         json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": speaks.dressed(params)});
     let body = body.to_string();
@@ -249,7 +272,7 @@ pub(super) fn post_to(
     for line in extra {
         text.push_str(&format!("{line}\r\n"));
     }
-    read_all(host, format!("{text}\r\n{body}").as_bytes())
+    format!("{text}\r\n{body}")
 }
 
 /// Sends bytes and reads until the other end hangs up; pieces are put together.

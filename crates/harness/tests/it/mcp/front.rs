@@ -15,16 +15,16 @@ use crate::{
 };
 
 /// Tools of the server that somebody classified as reads.
-const READS: [&str; 5] = ["add", "echo", "image", "big", "lies"];
+const READS: [&str; 6] = ["add", "echo", "image", "big", "lies", "route"];
 
-pub(super) struct Front {
+pub(crate) struct Front {
     dir: TempDir,
     serving: Serving,
 }
 
 impl Front {
     /// In front of one server, whose reads somebody classified.
-    pub(super) fn open(mode: &str) -> Self {
+    pub(crate) fn open(mode: &str) -> Self {
         let front = Self::drafted(mode);
         front.classify(&READS);
         front
@@ -89,13 +89,13 @@ impl Front {
         fs::read_to_string(self.dir.path().join("state/notes")).unwrap_or_default()
     }
 
-    pub(super) fn command(&self, words: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, words: &[&str]) -> std::process::Command {
         let mut command = program(self.dir.path());
         command.arg("--config").arg(self.project().join("harness.toml")).args(words);
         command
     }
 
-    pub(super) fn json(&self, words: &[&str]) -> Ran {
+    pub(crate) fn json(&self, words: &[&str]) -> Ran {
         let all = [&["-o", "json"], words].concat();
         Ran::of(&all, self.command(&all).output().unwrap())
     }
@@ -105,7 +105,7 @@ impl Front {
     }
 
     /// The same request to the server itself.
-    pub(super) fn direct(&self, method: &str, params: Value) -> Value {
+    pub(crate) fn direct(&self, method: &str, params: Value) -> Value {
         let host = self.serving.1.trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
         let answer = post(&host, ("", Speaks::Now), (method, params), &[]);
         let mut data = answer.body.lines().filter_map(|line| line.strip_prefix("data:"));

@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::{Peer, SECRET, asks, checked, configure, says_no_value, secret};
 use crate::{api::Api, support::Office};
 
-const MAIL: &str = "[notify.mail]\nsystem = \"smtp\"\nfrom = \"Harness <harness@office.example>\"\n\
+pub(super) const MAIL: &str = "[notify.mail]\nsystem = \"smtp\"\nfrom = \"Harness <harness@office.example>\"\n\
                     [notify.mail.to]\napprover = [\"mira@office.example\"]\n\
                     chief = [\"boss@office.example\"]\n";
 
 /// Mails to an address once there are so many.
-fn mails(api: &Api, to: &str, count: usize) -> Vec<Value> {
+pub(super) fn mails(api: &Api, to: &str, count: usize) -> Vec<Value> {
     loop {
         let all = api.office.world.mails();
         let theirs = all.into_iter().filter(|mail| mail["to"].to_string().contains(to));

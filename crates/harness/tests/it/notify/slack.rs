@@ -16,7 +16,7 @@ fn office(peer: &Peer, show: &str) -> Api {
     told_by_slack(Office::open(), peer, show)
 }
 
-fn told_by_slack(office: Office, peer: &Peer, show: &str) -> Api {
+pub(super) fn told_by_slack(office: Office, peer: &Peer, show: &str) -> Api {
     let signing = secret(&office, "slack", SIGNING);
     let url = secret(&office, "slack-url", &format!("{}/services/T0/B0/x", peer.url()));
     configure(
@@ -30,7 +30,7 @@ fn told_by_slack(office: Office, peer: &Peer, show: &str) -> Api {
 }
 
 /// Somebody who presses, as Slack says it.
-struct Press<'a> {
+pub(super) struct Press<'a> {
     user: &'a str,
     action: &'a str,
     value: &'a str,
@@ -41,12 +41,12 @@ struct Press<'a> {
 }
 
 impl<'a> Press<'a> {
-    fn by(user: &'a str, action: &'a str, value: &'a str, peer: &Peer) -> Self {
+    pub(super) fn by(user: &'a str, action: &'a str, value: &'a str, peer: &Peer) -> Self {
         let answer_at = format!("{}/actions/1", peer.url());
         Self { user, action, value, answer_at, shifted: 0, secret: SIGNING }
     }
 
-    fn at(&self, api: &Api) -> Answer {
+    pub(super) fn at(&self, api: &Api) -> Answer {
         let payload = json!({
             "type": "block_actions", "user": {"id": self.user, "username": "x", "team_id": "T0"},
             "team": {"id": "T0"}, "trigger_id": "1.2", "response_url": self.answer_at,
@@ -80,7 +80,7 @@ fn percent(text: &str) -> String {
 }
 
 /// The buttons of a message: action and value.
-fn buttons(body: &str) -> Vec<(String, String)> {
+pub(super) fn buttons(body: &str) -> Vec<(String, String)> {
     let body: Value = serde_json::from_str(body).unwrap();
     let blocks = body["blocks"].as_array().unwrap();
     let actions = blocks.iter().find(|block| block["type"] == "actions").unwrap();

@@ -1,0 +1,133 @@
+//! Clients are told when what they can call is another (C131, C133), and what they repeat in headers has to be what they ask.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+use serde_json::json;
+
+use super::{
+    Pipe, Speaks,
+    client::{post_to, written},
+    front::Front,
+};
+use crate::support::{Office, Serving};
+
+const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
+
+/// From now on what this client is told by itself includes changes of lists; what the server says that it tells.
+fn listen(pipe: &mut Pipe, speaks: Speaks) {
+    if speaks.has_sessions() {
+        return;
+    }
+    let wanted = json!({"toolsListChanged": true});
+    pipe.begin("subscriptions/listen", json!({ "notifications": wanted }));
+    let agreed = pipe.told("notifications/subscriptions/acknowledged");
+    assert_eq!(agreed["params"]["notifications"], wanted, "{agreed}");
+}
+
+/// An office whose pack somebody installed, so that it can be switched off.
+fn installed() -> Office {
+    let office = Office::open();
+    let config = fs::read_to_string(office.config()).unwrap();
+    let bare = config.replace("packs = [\"packs/customer-ops\"]", "packs = []");
+    assert_ne!(bare, config);
+    fs::write(office.config(), bare).unwrap();
+    let folder = office.path("packs/customer-ops").display().to_string();
+    office.json_as("ada", &["pack", "install", &folder, "--yes"]).exits(0);
+    office
+}
+
+/// The proxy over HTTP, where it is, and a token for it.
+pub(crate) fn served(front: &Front) -> (Serving, String, String) {
+    let words = ["mcp", "proxy", "--hold", "0s", "--http", "127.0.0.1:0"];
+    let (serving, line) = Serving::of(front.command(&words));
+    let (_, place) = line.split_once(" at http://").unwrap_or_else(|| panic!("{line}"));
+    let token = front.json(&["token", "create", "a test"]).exits(0).document();
+    let token = token["token"].as_str().unwrap().to_owned();
+    (serving, place.split(';').next().unwrap().to_owned(), token)
+}
+
+fn names(pipe: &mut Pipe) -> Vec<String> {
+    pipe.tools().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// C131: a pack is switched off and on again by somebody else, and the client hears of both while it does nothing.
+#[test]
+fn a_client_hears_that_its_tools_are_others() {
+    for speaks in [Speaks::Before, Speaks::Now] {
+        let office = installed();
+        let mut pipe = Pipe::open(&office, speaks, &[]);
+        let all = names(&mut pipe);
+        assert!(all.len() > 1, "{all:?}");
+        listen(&mut pipe, speaks);
+        office.json_as("ada", &["pack", "disable", "customer-ops"]).exits(0);
+        pipe.told(TOOLS_CHANGED);
+        assert_eq!(names(&mut pipe), ["harness_wait"], "{speaks:?}");
+        office.json_as("ada", &["pack", "enable", "customer-ops"]).exits(0);
+        pipe.told(TOOLS_CHANGED);
+        assert_eq!(names(&mut pipe), all, "{speaks:?}");
+        assert_eq!(pipe.end(), 0);
+    }
+}
+
+/// C133: what a server behind the proxy says of its own list reaches the client that listens.
+#[test]
+fn what_a_server_says_of_its_list_reaches_the_client() {
+    for speaks in [Speaks::Before, Speaks::Now] {
+        let front = Front::open("enforce");
+        front.edit("harness.toml", "kind = \"mcp\"\n", "kind = \"mcp\"\nspeaks = \"sessions\"\n");
+        let mut pipe = front.pipe(speaks, &[]);
+        listen(&mut pipe, speaks);
+        front.misbehave("relists");
+        let sum = pipe.call("add", json!({"a": 1, "b": 2}));
+        assert_eq!(sum["structuredContent"]["sum"], 3, "{sum}");
+        pipe.told(TOOLS_CHANGED);
+        assert_eq!(pipe.end(), 0);
+    }
+}
+
+/// Who listens over HTTP is told that it is over when the server ends, which does not wait for them.
+#[test]
+fn who_listens_holds_no_server_up() {
+    let front = Front::open("enforce");
+    let (serving, host, token) = served(&front);
+    let what = ("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
+    let mut line = TcpStream::connect(&host).unwrap();
+    let asked = written((&host, "/mcp"), (&token, Speaks::Now), what, &[]);
+    line.write_all(asked.as_bytes()).unwrap();
+    let (mut said, mut some) = (String::new(), [0; 4096]);
+    while !said.contains("notifications/subscriptions/acknowledged") {
+        let count = line.read(&mut some).unwrap();
+        assert!(count > 0, "{said}");
+        said.push_str(&String::from_utf8_lossy(&some[..count]));
+    }
+    assert!(!said.contains("\"result\""), "{said}");
+    assert_eq!(serving.end("TERM"), Some(0));
+    line.read_to_string(&mut said).unwrap();
+    assert!(said.contains("\"result\""), "{said}");
+}
+
+/// C133: an argument that a tool wants repeated in a header is compared with it: who stands in front may have gone by the
+/// header.
+#[test]
+fn a_header_that_says_something_else_than_the_argument_is_refused() {
+    let front = Front::open("enforce");
+    let (_serving, host, token) = served(&front);
+    let call = |extra: &[&str]| {
+        let what = ("tools/call", json!({"name": "route", "arguments": {"region": "eu"}}));
+        post_to((&host, "/mcp"), (&token, Speaks::Now), what, extra)
+    };
+    let right = call(&["Mcp-Param-Region: eu"]);
+    assert_eq!(right.status, 200, "{right:?}");
+    assert!(right.body.contains("to eu"), "{right:?}");
+    for wrong in [&["Mcp-Param-Region: us"][..], &[]] {
+        let refused = call(wrong);
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(refused.body.contains("-32020"), "{refused:?}");
+    }
+    let runs = front.json(&["run", "list"]).exits(0).document();
+    assert_eq!(runs["items"].as_array().unwrap().len(), 1, "{runs:#}");
+}
