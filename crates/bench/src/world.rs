@@ -327,6 +327,7 @@ fn plan() -> Plan {
         pack_digest: Digest::default(),
         policy_digest: Digest::default(),
         config_digest: Digest::default(),
+        servers: Default::default(),
         steps: vec![step(Deed::Read), step(Deed::Write), step(Deed::File)],
         playbook: Playbook { name: "bench".to_owned(), steps: Vec::new() },
         constants: Value::Null,

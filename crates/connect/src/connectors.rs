@@ -407,7 +407,7 @@ impl Connectors {
                 let _turn =
                     self.enter((&tool.system, target, &target.turns), call, departure).await?;
                 let program = target.program.as_ref().ok_or_else(|| wrong_kind(&tool.system))?;
-                let received = program.call(call, &self.around(), departure).await?;
+                let received = program.call((tool, call), &self.around(), departure).await?;
                 Ok((received.into(), tool.pick()))
             }
             Binding::Folder(hand) => {

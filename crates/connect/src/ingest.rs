@@ -10,6 +10,7 @@ use kernel::{
     canon,
     exception::Class,
     id::{At, Digest},
+    kept::{self, Kept},
     operation::{Contract, Operation},
     pointer,
     port::{Failure, Outcome, Returned, Validate},
@@ -141,6 +142,10 @@ fn finish(mut whole: Value, digest: Digest, rules: &Rules<'_>) -> Outcome {
         },
     };
     add_captured(&mut value, rules)?;
+    if kept::is_forged(&value) {
+        // What stands for a large result leads to the store: nobody outside writes one.
+        return Err(bad_shape(rules, "the answer looks like a reference to a stored result"));
+    }
     rules.redactor.scrub_value(&mut value);
     contract::check(&value, rules).map_err(|breach| breached(&value, breach, rules))?;
     for mask in rules.masks {
@@ -194,12 +199,8 @@ fn reference(stored: Stored, rules: &Rules<'_>) -> Outcome {
             format!("the result is larger than {PREVIEW_BYTES} bytes; ask for less of it");
         return Err(bad_shape(rules, &message));
     }
-    let value = json!({
-        "$blob": stored.blob.to_string(),
-        "bytes": stored.bytes,
-        "preview": stored.preview,
-    });
-    Ok(returned(value, stored.received, rules))
+    let Stored { blob, received, bytes, preview } = stored;
+    Ok(returned(Kept { blob, bytes, preview }.into_value(), received, rules))
 }
 
 /// A broken promise as a failure, with the answer that broke it.

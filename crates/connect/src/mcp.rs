@@ -354,6 +354,9 @@ impl Errand {
         if named.next().is_some() {
             return Err(quarantined(format!("`{system}` has two tools called `{name}`")));
         }
+        if *accepted == Digest::default() {
+            return Err(quarantined(format!("nobody has accepted the definition of `{name}` yet")));
+        }
         let now = definition_digest(&tool).map_err(quarantined)?;
         if now != *accepted {
             return Err(quarantined(format!(

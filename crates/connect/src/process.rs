@@ -19,7 +19,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use sandbox::{Command, End, Finished, Input, Limit, Profile, Tier};
 use secrets::Use;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     call::{Call, Departure, clip, fail, landed_if_write, outside_class, refuse},
@@ -28,7 +28,7 @@ use crate::{
     read::Reader,
     redact::Redactor,
     secret::Vault,
-    started::{SAID_MAX_CHARS, Walls, ending, how_it_ended},
+    started::{SAID_MAX_CHARS, Walls, ending, how_it_ended, tail},
     system::ProcessSystem,
     way_out::{Around, Opened, WayOut},
 };
@@ -39,6 +39,12 @@ const CALL_SCHEMA: &str = "harness.call/v1";
 /// Longest pause that a program may ask for, in milliseconds: it holds for every run.
 const PAUSE_MAX_MS: u32 = 3_600_000;
 
+/// Most characters of what a program that judges wrote: the end says what came of it.
+const FOUND_MAX_CHARS: usize = 4_000;
+
+/// What a shell says of a program that it could not start, or did not find.
+const NOT_STARTED: [i32; 2] = [126, 127];
+
 /// Most parts of a command line.
 const RUN_MAX: usize = 256;
 
@@ -48,12 +54,28 @@ pub(crate) struct Tool {
     pub(crate) system: String,
     result: String,
     external_ref: Option<String>,
+    answers: Answers,
+}
+
+/// What the end of a program means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// What it wrote is the answer; an exit code that is not 0 is a failure.
+    Words,
+    /// Its exit code says whether what it looked at is as it should be, and what it wrote is why.
+    Verdict,
 }
 
 impl Tool {
     pub(crate) fn compile(binding: &Reader<'_>) -> Result<Self, Error> {
-        binding.only(&["kind", "system", "result", "external_ref"])?;
+        binding.only(&["kind", "system", "result", "external_ref", "answer"])?;
+        let answers = match binding.text_opt("answer")? {
+            None => Answers::Words,
+            Some("verdict") => Answers::Verdict,
+            Some(_) => return Err(binding.error("answer", "must be `verdict`")),
+        };
         Ok(Self {
+            answers,
             system: binding.text("system")?.to_owned(),
             result: binding.pointer("result")?.unwrap_or_default(),
             external_ref: binding.pointer("external_ref")?,
@@ -134,7 +156,7 @@ impl Program {
     /// ended.
     pub(crate) async fn call(
         &self,
-        call: &Call,
+        (tool, call): (&Tool, &Call),
         around: &Around<'_>,
         departure: &Departure,
     ) -> Result<Received, Failure> {
@@ -145,7 +167,13 @@ impl Program {
             .input(Input::From(input.into()));
         let _out = self.out.open(call, around, &mut profile)?;
         let finished = self.walls.run(&self.name, (profile, command), departure).await?;
-        self.read(finished, &call.operation, &around.vault.redactor())
+        let redactor = around.vault.redactor();
+        if tool.answers == Answers::Verdict
+            && let Some(verdict) = verdict(&finished, &redactor)
+        {
+            return Ok(Received::Value(verdict));
+        }
+        self.read(finished, &call.operation, &redactor)
     }
 
     /// The profile of one call: no longer than the call, and with the secrets as they are now.
@@ -238,6 +266,25 @@ impl Program {
         }
         Ok(Received::Bytes(output.bytes))
     }
+}
+
+/// What a program that came to its end found, by its exit code. One that was ended, or that a shell could not start, found
+/// nothing: that is a failure like every other.
+fn verdict(finished: &Finished, redactor: &Redactor) -> Option<Value> {
+    let Finished { outcome, output, errors } = finished;
+    let stopped = outcome.limits.iter().any(|limit| *limit != Limit::Processes);
+    let word = match outcome.end {
+        _ if outcome.asked || stopped => return None,
+        End::Exit(0) => "pass",
+        End::Exit(code) if !NOT_STARTED.contains(&code) => "fail",
+        _ => return None,
+    };
+    // Half of a secret is not found: it is taken out before anything is cut.
+    let texts = [output, errors].map(|said| redactor.scrub_text(&said.text()));
+    let said: Vec<&str> =
+        texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
+    let message = tail(&said.join("\n"), FOUND_MAX_CHARS);
+    Some(json!({ "verdict": word, "message": message }))
 }
 
 /// What a program that failed says about it: its only words of ours.

@@ -222,7 +222,11 @@ pub(crate) fn name(limit: Limit) -> String {
 
 /// The end of a text is where a program says why it gave up.
 pub(crate) fn ending(text: &str) -> String {
-    let skipped = text.chars().count().saturating_sub(SAID_MAX_CHARS);
-    let tail: String = text.chars().skip(skipped).collect();
-    clip(tail.trim(), SAID_MAX_CHARS)
+    clip(tail(text, SAID_MAX_CHARS).trim(), SAID_MAX_CHARS)
+}
+
+/// The last characters of a text.
+pub(crate) fn tail(text: &str, most: usize) -> String {
+    let skipped = text.chars().count().saturating_sub(most);
+    text.chars().skip(skipped).collect()
 }

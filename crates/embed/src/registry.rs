@@ -24,7 +24,8 @@ inventory::collect!(Registered);
 /// A skill: what it is called, what it is for, what it says.
 #[must_use]
 pub fn skill(name: &str, description: &str, text: impl Into<String>) -> Skill {
-    Skill { name: name.to_owned(), description: description.to_owned(), text: text.into() }
+    let (name, description) = (name.to_owned(), description.to_owned());
+    Skill { name, description, text: text.into(), files: Vec::new() }
 }
 
 /// A guide: what it is called, when it is told, what it says.

@@ -285,6 +285,8 @@ impl Driver {
             tokio::select! {
                 biased;
                 Some((action, attempt, outcome)) = calls.next() => {
+                    // What time alone ends, the run's own included, does not wait until the run is idle.
+                    let _taken = self.decide(Input::Tick)?;
                     self.take_ended(action, attempt, outcome)?;
                 }
                 Some(()) = desk.receive() => {}

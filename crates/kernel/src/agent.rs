@@ -166,6 +166,13 @@ impl Limits {
     pub fn shortened_at(&self) -> u64 {
         u64::from(self.context_tokens_max).saturating_mul(3) / 4
     }
+
+    /// Tokens that all results of one turn may take together, however many there are: what is left over when a
+    /// conversation is just not shortened yet.
+    #[must_use]
+    pub fn results_tokens_max(&self) -> u32 {
+        self.context_tokens_max / 4
+    }
 }
 
 /// One thing an agent may call.
@@ -301,6 +308,20 @@ pub struct Skill {
     pub description: String,
     /// The text.
     pub text: String,
+    /// Files beside it, which its text refers to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<SkillFile>,
+}
+
+/// A file of a skill, told only when the agent asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkillFile {
+    /// Where it is in the skill's folder, with `/` between names.
+    pub path: String,
+    /// What it says; absent where it is no text, or longer than may be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// Whether an agent sees untrusted results or only handles to them.
@@ -424,7 +445,7 @@ pub struct Limits {
     pub repairs_max: u32,
     /// Tokens of one answer.
     pub output_tokens_max: u32,
-    /// Tokens that a conversation may grow to before it is shortened.
+    /// Most tokens of a conversation when its model is asked; it is shortened before.
     pub context_tokens_max: u32,
     /// Bytes of one result that the model is shown at once.
     pub result_bytes_max: u32,

@@ -26,8 +26,14 @@ pub const PROVIDED_TOOLS: &str = "provided_tools";
 /// Most tools one conversation may offer.
 pub const TOOLS_MAX: usize = 256;
 
+/// What a model call that failed is coded by where the conversation was longer than the model can read.
+pub const CONTEXT_TOO_LONG: &str = "model_context_too_long";
+
 /// Bytes of text that make one token at the least.
 const BYTES_PER_TOKEN: u64 = 3;
+
+/// What a piece of a conversation counts for beside its text, in bytes: every wire wraps each in words of its own.
+const WRAPPED_BYTES: usize = 32;
 
 /// What a picture counts for, in bytes of text: about what the large providers count for one.
 const PICTURE_BYTES: usize = 4_800;
@@ -95,6 +101,15 @@ pub enum Part {
 }
 
 impl Part {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Text { text } => weight(text),
+            // What an attached text holds is not known here.
+            Self::Attached(file) if file.kind() == Kind::Text => self.length().saturating_mul(2),
+            Self::Image { .. } | Self::File { .. } | Self::Attached(_) => self.length(),
+        }
+    }
+
     fn length(&self) -> usize {
         match self {
             Self::Text { text } => text.len(),
@@ -157,6 +172,20 @@ impl Segment {
         }
     }
 
+    /// What it weighs: see [`weight`].
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let own = match self {
+            Self::System { text, .. } => weight(text),
+            Self::User { parts, .. } => parts.iter().map(Part::weight).sum(),
+            Self::Result { call, name, content, .. } => {
+                weight(content).saturating_add(name.len()).saturating_add(call.len())
+            }
+            Self::Said { items } => items.iter().map(Item::weight).sum(),
+        };
+        own.saturating_add(WRAPPED_BYTES)
+    }
+
     /// Where it comes from.
     #[must_use]
     pub fn source(&self) -> Source {
@@ -172,6 +201,14 @@ impl Segment {
 #[must_use]
 pub fn tokens(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN)
+}
+
+/// What a text weighs, in bytes of ASCII that make as many tokens: every other byte counts for two, because scripts
+/// that take several bytes a letter take up to two tokens a letter.
+#[must_use]
+pub fn weight(text: &str) -> usize {
+    let others = text.bytes().filter(|byte| !byte.is_ascii()).count();
+    text.len().saturating_add(others)
 }
 
 /// Bytes of text that surely fit into so many tokens.
@@ -190,6 +227,15 @@ pub struct Tool {
     pub description: String,
     /// JSON Schema of its arguments.
     pub input: Arc<Value>,
+}
+
+impl Tool {
+    /// What telling it weighs: see [`weight`].
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let texts = weight(&self.description).saturating_add(weight(&self.input.to_string()));
+        texts.saturating_add(self.name.len()).saturating_add(WRAPPED_BYTES)
+    }
 }
 
 /// Whether the model must, may or must not call tools.
@@ -277,6 +323,24 @@ pub enum Item {
 }
 
 impl Item {
+    /// What it weighs: see [`weight`].
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let own = match self {
+            Self::Text { text } | Self::Reasoning { text } | Self::Refusal { text } => weight(text),
+            Self::Call { id, name, arguments, malformed } => {
+                let arguments = arguments.as_ref().map_or(0, |args| weight(&args.to_string()));
+                let malformed = malformed.as_ref().map_or(0, |malformed| weight(&malformed.text));
+                let names = id.len().saturating_add(name.len());
+                names.saturating_add(arguments).saturating_add(malformed)
+            }
+            Self::Provided { name, detail } => {
+                name.len().saturating_add(weight(&detail.to_string()))
+            }
+        };
+        own.saturating_add(WRAPPED_BYTES)
+    }
+
     /// Bytes of text that it counts for.
     #[must_use]
     pub fn length(&self) -> usize {
@@ -491,6 +555,20 @@ impl Drop for Thread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A letter of three bytes weighs what two tokens do: more than any of the large tokenizers makes of one.
+    #[test]
+    fn letters_of_several_bytes_weigh_more() {
+        assert_eq!((weight("abc"), weight("é"), weight("漢字")), (3, 4, 12));
+        assert_eq!(tokens(weight("漢字")), 4);
+        let told = Segment::Result {
+            call: "c".into(),
+            name: "t".into(),
+            content: "漢".into(),
+            is_error: false,
+        };
+        assert!(told.weight() >= told.length() + 3, "{}", told.weight());
+    }
 
     #[test]
     fn a_long_thread_is_walked_and_dropped_without_recursion() {

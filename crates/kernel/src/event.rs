@@ -34,7 +34,9 @@ pub const VERSION: u32 = 1;
 /// tries of one effect share its way back.
 /// 4: where a step goes on after its answer broke its contract, that an answer was sound shows in all of
 /// it (planners); hooks of the plan look at calls.
-pub const MACHINE: u32 = 4;
+/// 5: no conversation of an agent outgrows its limit, one that a model finds too long is shortened and
+/// told again, and large results are read on (planners).
+pub const MACHINE: u32 = 5;
 
 /// The world header: everything that can change behaviour, pinned for the run's whole life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

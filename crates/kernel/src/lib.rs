@@ -24,6 +24,7 @@ pub mod halt;
 pub mod hook;
 pub mod id;
 pub mod input;
+pub mod kept;
 pub mod label;
 pub mod money;
 pub mod novelty;

@@ -9,6 +9,7 @@ use crate::{
     canon,
     hook::Hook,
     id::{Digest, OperationId, PrincipalId},
+    kept::read_path,
     money::Money,
     operation::Facts,
     playbook::{Playbook, Work, look_path, visit_steps},
@@ -86,6 +87,10 @@ pub struct Plan {
     pub policy_digest: Digest,
     /// Configuration digest.
     pub config_digest: Digest,
+    /// Servers that others run and its operations call, by name of the system, each with a digest of where it is: what
+    /// is approved is approved for these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub servers: BTreeMap<String, Digest>,
     /// What it may do, step by step.
     pub steps: Vec<PlanStep>,
     /// The playbook itself.
@@ -121,6 +126,16 @@ impl Plan {
         visit_steps(&self.playbook.steps, &mut |path, step| {
             let Work::Agent { agent, .. } = &step.work else { return };
             found |= hook.agents.contains(&agent.name) && look_path(path) == static_path;
+        });
+        found
+    }
+
+    /// Whether an agent reads its large results at this static path.
+    #[must_use]
+    pub fn reads_on(&self, static_path: &str) -> bool {
+        let mut found = false;
+        visit_steps(&self.playbook.steps, &mut |path, step| {
+            found |= matches!(step.work, Work::Agent { .. }) && read_path(path) == static_path;
         });
         found
     }
@@ -189,6 +204,7 @@ mod tests {
             pack_digest: Digest::default(),
             policy_digest: Digest::default(),
             config_digest: Digest::default(),
+            servers: Default::default(),
             steps: Vec::new(),
             playbook: Playbook { name: String::new(), steps: vec![step("each", turns)] },
             constants: Value::Null,

@@ -222,7 +222,8 @@ pub enum Settled {
     Failed {
         /// The class.
         class: Class,
-        /// The rule or check that refused it, for what never reached its target.
+        /// The rule or check that refused it, for what never reached its target; of a call of a model, that the
+        /// conversation was too long for it.
         code: Option<String>,
         /// How long the target asked us to wait, in milliseconds.
         retry_after_ms: Option<i64>,

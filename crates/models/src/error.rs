@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kernel::{
+    conversation::CONTEXT_TOO_LONG,
     exception::{Class, Landed},
     port::Failure,
 };
@@ -115,7 +116,7 @@ impl Error {
             Self::NotFound(_) => "model_not_found",
             Self::RateLimit { .. } => "model_rate_limit",
             Self::Overloaded { .. } => "model_overloaded",
-            Self::ContextTooLong(_) => "model_context_too_long",
+            Self::ContextTooLong(_) => CONTEXT_TOO_LONG,
             Self::BadRequest(_) => "model_bad_request",
             Self::ContentFilter(_) => "model_content_filter",
             Self::Timeout(_) => "model_timeout",

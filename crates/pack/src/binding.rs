@@ -152,7 +152,7 @@ pub(crate) fn read_request(fields: &mut Fields<'_, '_>, shared: &Shared) -> Valu
             ConnectorKind::Mail => {
                 binding.insert("from".into(), json!(request.need_text("from")));
             }
-            ConnectorKind::Process => read_picks(&mut request, &mut binding),
+            ConnectorKind::Process => read_program(&mut request, &mut binding),
             ConnectorKind::Folder => read_deed(&mut request, &mut binding, ("deed", &DEEDS)),
             ConnectorKind::Web => read_deed(&mut request, &mut binding, ("errand", &ERRANDS)),
             ConnectorKind::Worker => {
@@ -239,6 +239,18 @@ fn read_http(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>, sha
                 None
             }
         };
+    }
+}
+
+/// What a program's end means: its words are the answer, or its exit code is a verdict.
+fn read_program(request: &mut Fields<'_, '_>, binding: &mut Map<String, Value>) {
+    read_picks(request, binding);
+    if request.choice("answer", &[("verdict", ())]).is_some() {
+        if binding.contains_key("result") || binding.contains_key("external_ref") {
+            let message = "a verdict holds nothing to pick";
+            request.reader.wrong(request.place, message, "leave `result` and `external_ref` out");
+        }
+        binding.insert("answer".into(), json!("verdict"));
     }
 }
 

@@ -7,6 +7,7 @@ use kernel::{
     conversation::MODEL_CONNECTOR,
     hook::HOOK_CONNECTOR,
     id::OperationId,
+    kept::KEPT_CONNECTOR,
     playbook::{Step, Work},
     sensor::{Sense, Sensor, Stage, Voice},
 };
@@ -76,6 +77,10 @@ pub(crate) fn check_agents(context: Context<'_>) {
     for (file, connector) in &context.draft.connectors {
         if connector.name == MODEL_CONNECTOR {
             let message = format!("`{MODEL_CONNECTOR}` names the operator's models");
+            context.wrong((file, "/name"), message, "give the connector another name");
+        }
+        if connector.name == KEPT_CONNECTOR {
+            let message = format!("`{KEPT_CONNECTOR}` names the results that a run reads on in");
             context.wrong((file, "/name"), message, "give the connector another name");
         }
         if connector.name == HOOK_CONNECTOR {

@@ -136,6 +136,12 @@ impl One<'_> {
                 "leave `absent_ok` out",
             );
         }
+        let is_verdict = binding.get("kind").and_then(Value::as_str) == Some("process")
+            && binding.get("answer").and_then(Value::as_str) == Some("verdict");
+        if is_verdict && self.operation.is_write() {
+            let message = "only a read judges: how a write went is not what it found";
+            self.wrong("/request/answer", message, "say `effect: read`, or leave `answer` out");
+        }
     }
 
     fn check_companions(&self, checker: &Checker<'_>) {

@@ -78,6 +78,7 @@ impl Pack {
             pack_digest: self.digest,
             policy_digest: pins.policy_digest,
             config_digest: pins.config_digest,
+            servers: Default::default(),
             steps,
             playbook,
             constants: self.manifest.constants.clone(),

@@ -57,6 +57,6 @@ pub use problem::{Place, Problem, nearest};
 pub use recovery::{EffectOf, merged};
 pub use route::{Candidate, Request, Routed, Router};
 pub use schema::{Schemas, is_keyword, schema_problem};
-pub use skill::read_skill;
+pub use skill::{SKILL_FILE_BYTES_MAX, SKILL_FILES_BYTES_MAX, SKILL_FILES_MAX, read_skill};
 pub use usual::Usual;
 pub use yaml::{NESTING_MAX, NODES_MAX, yaml_value, yaml_value_within};

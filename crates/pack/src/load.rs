@@ -24,7 +24,7 @@ use crate::{
     problem::{Place, Problem, Problems, did_you_mean},
     read::{Reader, cut},
     recovery::read_exceptions,
-    skill::read_skill,
+    skill::{files_beside, read_skill},
     steps::read_playbook,
     yaml::{Doc, Kind},
 };
@@ -353,6 +353,8 @@ fn read_files(files: &BTreeMap<String, Vec<u8>>, problems: &Problems) -> Draft {
                 let folder = path.split('/').nth(1).unwrap_or_default();
                 match read_skill(path, folder, bytes) {
                     Ok(skill) => {
+                        let files = files_beside(folder, files);
+                        let skill = Skill { files, ..skill };
                         draft.skills.insert(skill.name.clone(), skill);
                     }
                     Err(found) => found.into_iter().for_each(|problem| problems.add(problem)),

@@ -2,7 +2,9 @@
 //! then Markdown. A skill that its reference validator refuses is refused here, and no other but
 //! those that `tests/skills/run` names with a reason.
 
-use kernel::agent::Skill;
+use std::collections::BTreeMap;
+
+use kernel::agent::{Skill, SkillFile};
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
 use crate::{
@@ -21,6 +23,18 @@ const COMPATIBILITY_MAX: usize = 500;
 
 /// Longest text of a skill, in bytes: it is put before a model at once.
 const BODY_MAX: usize = 64 * 1024;
+
+/// Most files beside the text of a skill that an agent may read.
+pub const SKILL_FILES_MAX: usize = 32;
+
+/// Longest file that an agent may read, in bytes.
+pub const SKILL_FILE_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of all of them: they stand in the plans of the agents that have the skill.
+pub const SKILL_FILES_BYTES_MAX: usize = 256 * 1024;
+
+/// The file that a skill begins with.
+const FIRST_FILE: &str = "SKILL.md";
 
 /// Every key the format knows.
 const KEYS: [&str; 6] =
@@ -80,10 +94,27 @@ pub fn read_skill(file: &str, folder: &str, bytes: &[u8]) -> Result<Skill, Vec<P
     }
     match (name, description, problems.is_empty()) {
         (Some(name), Some(description), true) => {
-            Ok(Skill { name, description, text: body.trim().to_owned() })
+            Ok(Skill { name, description, text: body.trim().to_owned(), files: Vec::new() })
         }
         _ => Err(problems),
     }
+}
+
+/// The files beside a skill's text, in the order of their names; of those that are no text, or too long to be told,
+/// that they are there.
+pub(crate) fn files_beside(folder: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<SkillFile> {
+    let prefix = format!("skills/{folder}/");
+    let within =
+        files.iter().filter_map(|(path, bytes)| Some((path.strip_prefix(&prefix)?, bytes)));
+    let mut left = SKILL_FILES_BYTES_MAX;
+    let beside = within.filter(|(path, _)| *path != FIRST_FILE).take(SKILL_FILES_MAX);
+    let told = beside.map(|(path, bytes)| {
+        let is_short = bytes.len() <= SKILL_FILE_BYTES_MAX.min(left);
+        let text = std::str::from_utf8(bytes).ok().filter(|_| is_short).map(str::to_owned);
+        left = left.saturating_sub(text.as_ref().map_or(0, String::len));
+        SkillFile { path: path.to_owned(), text }
+    });
+    told.collect()
 }
 
 /// Name and description; what is wrong with any field goes to `problems`.

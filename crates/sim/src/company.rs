@@ -199,6 +199,7 @@ fn plan_of(steps: Vec<Step>) -> Plan {
         pack_digest: Digest::default(),
         policy_digest: Digest::default(),
         config_digest: Digest::default(),
+        servers: Default::default(),
         steps: held,
         playbook: Playbook { name: "sim".into(), steps },
         constants: json!({}),

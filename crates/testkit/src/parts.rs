@@ -132,6 +132,7 @@ pub fn plan_of(proposals: &[Proposal]) -> Plan {
         pack_digest: Digest::default(),
         policy_digest: Digest::default(),
         config_digest: Digest::default(),
+        servers: Default::default(),
         steps: steps.collect(),
         playbook: Playbook { name: "test".into(), steps: Vec::new() },
         constants: Value::Null,

@@ -16,8 +16,12 @@ use kernel::{
     id::{RunId, Tenant},
     port::Task,
 };
+use serde_json::{Map, Value};
 
 use crate::redact::Redactor;
+
+/// Where a client's program finds which server asks.
+const ASKED_BY: &str = "harness/server";
 
 /// Where whoever a run is made for can be asked and told.
 pub trait Passing: Send + Sync + fmt::Debug {
@@ -159,8 +163,22 @@ impl Ears {
     async fn pass(&self, run: (Tenant, RunId), mut asked: Vec<Asked>) -> Option<Answers> {
         for one in &mut asked {
             self.redactor.scrub_value(&mut one.params);
+            self.attribute(one);
         }
         self.passing.ask(run, asked).await
+    }
+
+    /// Says who asks. Behind a proxy its client cannot know, and whoever is asked for a password has to. The name is the
+    /// operator's: no server calls itself another.
+    fn attribute(&self, asked: &mut Asked) {
+        let Some(params) = asked.params.as_object_mut() else { return };
+        if let Some(Value::String(message)) = params.get_mut("message") {
+            *message = format!("`{}` asks: {message}", self.system);
+        }
+        let meta = params.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(meta) = meta.as_object_mut() {
+            meta.insert(ASKED_BY.to_owned(), Value::String(self.system.clone()));
+        }
     }
 
     fn tell(&self, (tenant, run): &(Tenant, RunId), said: Said) {

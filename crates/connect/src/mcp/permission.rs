@@ -353,10 +353,16 @@ mod tests {
             let refused = out("mcp.example.com", &[]).send(ask(inside)).await.unwrap_err();
             assert!(refused.contains("this very machine"), "{inside}: {refused}");
         }
-        for metadata in
-            ["http://169.254.169.254/latest", "https://10.0.0.1/", "http://mcp.example.com/"]
-        {
-            assert!(out("mcp.example.com", &[]).send(ask(metadata)).await.is_err(), "{metadata}");
+        for (metadata, why) in [
+            ("https://169.254.169.254/latest", "leads into a private network"),
+            ("https://10.0.0.1/", "leads into a private network"),
+            ("https://[::ffff:192.168.1.1]/", "leads into a private network"),
+            ("https://[fd00:ec2::254]/", "leads into a private network"),
+            ("http://169.254.169.254/latest", "must begin with https://"),
+            ("http://mcp.example.com/", "must begin with https://"),
+        ] {
+            let refused = out("mcp.example.com", &[]).send(ask(metadata)).await.unwrap_err();
+            assert!(refused.contains(why), "{metadata}: {refused}");
         }
         // Nobody listens there, but one may go.
         for (server, private) in [("127.0.0.1", vec![]), ("mcp.example.com", vec!["127.0.0.1"])] {

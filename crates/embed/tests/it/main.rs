@@ -1,5 +1,7 @@
 //! The facade over its whole pipeline: scripted models, real loopback servers, real stores.
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod evidence;

@@ -1,19 +1,12 @@
 //! Another model, nothing else: the same decisions, the same receipts.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use embed::{Agent, Answer, Builder, Outcome, Tool, tool};
-use kernel::{decision::Verdict, event::Body, label::Confidentiality};
-use models::{ApiKind, Client, Http, Key, Line, Provider, ScriptedModel};
+use kernel::{decision::Verdict, event::Body};
+use models::{Line, ScriptedModel};
 use receipts::statement::Stated;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-};
+
+use crate::support::{Server, answers, calls as said};
 
 /// Looks an order up.
 #[tool(effect = "read", egress = false, confidentiality = "internal")]
@@ -44,65 +37,10 @@ fn scripted() -> ScriptedModel {
     ScriptedModel::lines("a", lines)
 }
 
-/// A server that speaks the Chat wire and says the same in other words.
-async fn server() -> Client {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let asked = Arc::new(AtomicUsize::new(0));
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let asked = Arc::clone(&asked);
-            tokio::spawn(async move {
-                while read_request(&mut stream).await.is_some() {
-                    let body = reply(asked.fetch_add(1, Ordering::SeqCst)).to_string();
-                    let head = format!(
-                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                        body.len()
-                    );
-                    stream.write_all(head.as_bytes()).await.unwrap();
-                    stream.write_all(body.as_bytes()).await.unwrap();
-                }
-            });
-        }
-    });
-    let provider = Provider {
-        clearance: Confidentiality::Internal,
-        ..Provider::new("b", ApiKind::OpenAi, &url, "model-b")
-    };
-    Client::new(provider, Key::new("key".to_owned()), &Http::default()).unwrap()
-}
-
-async fn read_request(stream: &mut tokio::net::TcpStream) -> Option<Value> {
-    let mut text = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let n = stream.read(&mut buffer).await.ok().filter(|n| *n > 0)?;
-        text.extend_from_slice(&buffer[..n]);
-        let whole = String::from_utf8_lossy(&text).into_owned();
-        let Some((_, body)) = whole.split_once("\r\n\r\n") else { continue };
-        // Whatever the framing, the body is whole once it is JSON.
-        let json = body.find('{').zip(body.rfind('}')).and_then(|(from, to)| body.get(from..=to));
-        if let Some(value) = json.and_then(|json| serde_json::from_str(json).ok()) {
-            return Some(value);
-        }
-    }
-}
-
-fn reply(n: usize) -> Value {
-    let message = match calls().get(n) {
-        Some((name, args)) => json!({ "role": "assistant", "content": null, "tool_calls": [{
-            "id": format!("call_{n}"), "type": "function",
-            "function": { "name": name, "arguments": args.to_string() },
-        }] }),
-        None => json!({ "role": "assistant", "content": "B says it is done." }),
-    };
-    let finish = if n < 2 { "tool_calls" } else { "stop" };
-    json!({
-        "id": "x", "object": "chat.completion", "created": 0, "model": "model-b",
-        "choices": [{ "index": 0, "message": message, "finish_reason": finish }],
-        "usage": { "prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14 },
-    })
+/// What a server says to the same end, in other words.
+fn turns() -> Vec<Value> {
+    let [get, cancel] = calls();
+    vec![said("1", &[get]), said("2", &[cancel]), answers("B says it is done.")]
 }
 
 async fn run(with_model: Builder) -> Outcome {
@@ -144,7 +82,8 @@ fn trace(outcome: &Outcome) -> Vec<String> {
 #[tokio::test]
 async fn another_model_changes_words_and_nothing_else() {
     let a = run(Agent::builder().model(scripted())).await;
-    let b = run(Agent::builder().model(server().await)).await;
+    let server = Server::start(turns()).await;
+    let b = run(Agent::builder().model(server.client())).await;
     assert_eq!((a.text(), b.text()), ("A says done.", "B says it is done."));
     assert_eq!(trace(&a), trace(&b));
     assert_eq!((a.stop, a.status, a.spent.calls), (b.stop, b.status, b.spent.calls));

@@ -4,6 +4,7 @@ mod batch;
 mod command;
 mod facts;
 mod queue;
+mod seen;
 
 use std::sync::Arc;
 
@@ -371,10 +372,12 @@ fn action_card(run: &Run, ask: &AskView, step_of: (usize, usize)) -> Card {
         Why { rule: format!("{}/{}", rule.layer, rule.id), reason }
     };
     let requirement = &ask.requirement.approvals;
+    let args = seen::without_keys(&action.args);
     let touched = action.resource.as_ref().map(|r| format!("{} {}", r.kind, visible(&r.id)));
+    let touched = touched.map(|touched| seen::text_without_keys(&touched));
     let (risk, risk_because) = facts::risk(action, &label);
     Card {
-        summary: summarise(&operation.summary, &action.args),
+        summary: summarise(&operation.summary, &args),
         moves_money: facts::money_in(operation, &action.args).map(|m| m.to_string()),
         touches: touched.unwrap_or_else(|| operation.id.connector().to_owned()),
         leaves,
@@ -383,10 +386,14 @@ fn action_card(run: &Run, ask: &AskView, step_of: (usize, usize)) -> Card {
         why: rules.iter().map(reason).collect(),
         needs: requirement.iter().map(|(role, n)| format!("{n} × {role}")).collect(),
         given: action.approvals.iter().map(|a| format!("{} at {}", a.by, rfc3339(a.at))).collect(),
-        changes: changes(action.before.as_deref(), action.preview.as_deref(), &action.args),
+        changes: seen::changes_without_keys(changes(
+            action.before.as_deref(),
+            action.preview.as_deref(),
+            &action.args,
+        )),
         operation: operation.id.to_string(),
         digest: action.digest.map(|d| d.to_string()).unwrap_or_default(),
-        args: (*action.args).clone(),
+        args,
         untrusted: label.is_tainted(),
         risk,
         risk_because,
@@ -468,14 +475,18 @@ pub async fn decide(app: &App, caller: &Caller, request: Decide) -> Result<RunVi
     let input = if request.verb == "reply" {
         Input::Reply { question: approval, by, value: Arc::new(request.value) }
     } else {
-        let shown = card(app, caller, &id, &approval).await?;
+        let folded = fold(app, caller, &id).await?;
+        let shown = folded.card(&approval)?;
         let action = match &request.digest {
             Some(digest) => parse_id::<Digest>(digest)?,
             None if request.verb == "deny" => parse_id::<Digest>(&shown.digest)?,
             None => return Err(no_digest(&shown)),
         };
+        let answer = seen::meant(answer(&request)?, &folded, (&approval, &shown));
+        if !matches!(answer, Answer::Deny { .. }) {
+            seen::check_place(app, &folded, &approval)?;
+        }
         let shown = canon::digest(&json!(shown)).unwrap_or_default();
-        let answer = answer(&request)?;
         Input::Answer { approval, action, shown, by, answer }
     };
     runs::hand_in(app, caller, &id, input).await?;

@@ -4,17 +4,10 @@
 //! rules, dispatches, and signs a receipt for every tool call; the journal is in memory or on a disk. One
 //! tool, `add`, so that what is measured is the harness and its HTTP client.
 
-use std::{
-    fmt::Write as _,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{fmt::Write as _, path::PathBuf, sync::Arc};
 
 use ::receipts::key::Signer;
-use engine::{Engine, Loaded, OsEntropy};
+use engine::{Engine, Loaded, OsEntropy, Submitted};
 use kernel::{
     Digest, RunId,
     agent::{Agent, AgentTool, Circles, Does, Limits, Results},
@@ -22,7 +15,7 @@ use kernel::{
     canon,
     catalogue::Catalogue,
     conversation::MODEL_CONNECTOR,
-    event::{Header, MACHINE},
+    event::{Body, End, Header, MACHINE},
     exception::{Class, Landed},
     gate::Permit,
     id::Tenant,
@@ -124,8 +117,8 @@ pub async fn agent(options: Options) -> Result<Measured, Problem> {
     }
     let after = bench.stats().await?;
     let meanwhile = |of: fn(&Stats) -> u64| Some(of(after.as_ref()?) - of(before.as_ref()?));
-    let measured = Measured {
-        turns: bench.added.load(Ordering::Relaxed),
+    let mut measured = Measured {
+        turns: 0,
         wall_s: seconds(ClockId::Monotonic) - wall,
         cpu_s: seconds(ClockId::ProcessCPUTime) - cpu,
         commits: meanwhile(|stats| stats.commits),
@@ -133,7 +126,7 @@ pub async fn agent(options: Options) -> Result<Measured, Problem> {
     };
     for agent in 0..options.agents {
         for conversation in 0..options.convs {
-            bench.check(agent, conversation).await?;
+            measured.turns += bench.turns(agent, conversation).await?;
         }
     }
     bench.close().await?;
@@ -159,7 +152,6 @@ struct Bench {
     journal: Arc<dyn Journal>,
     sqlite: Option<Arc<Sqlite>>,
     header: Header,
-    added: Arc<AtomicU64>,
 }
 
 impl Bench {
@@ -184,7 +176,6 @@ impl Bench {
             Some(sqlite) => Arc::clone(sqlite) as Arc<dyn Journal>,
             None => Arc::new(Ram::new()),
         };
-        let added = Arc::new(AtomicU64::new(0));
         let program = Program::compile(Arc::new(plan)).map_err(|e| broken(e.to_string()))?;
         let shelf = Shelf {
             program,
@@ -197,14 +188,14 @@ impl Bench {
         let runs_max = usize::try_from(options.agents).unwrap_or(usize::MAX);
         let engine = Engine::new(engine::Options {
             journal: Arc::clone(&journal),
-            connector: Arc::new(Doors { models, added: Arc::clone(&added) }),
+            connector: Arc::new(Doors { models }),
             loader: Arc::new(shelf),
             seal: Arc::new(Sealer(Arc::new(Signer::from_seed(&seed)))),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
             runs_max,
         });
-        Ok(Self { engine, journal, sqlite, header, added })
+        Ok(Self { engine, journal, sqlite, header })
     }
 
     async fn converse(&self, agent: u32, conversation: u32) -> Result<(), Problem> {
@@ -216,23 +207,28 @@ impl Bench {
         let genesis =
             Genesis { id: id.clone(), header: self.header.clone(), intent, subjects: Vec::new() };
         // Boxed: what submitting takes is not kept while the conversation goes on.
-        Box::pin(self.engine.submit(genesis)).await?;
+        if let Submitted::Existing(_) = Box::pin(self.engine.submit(genesis)).await? {
+            let found = Problem::usage("bench-store", "the store holds an earlier measurement");
+            return Err(found.next("name an empty folder with --store"));
+        }
         self.engine.settled(&tenant, &id).await;
         Ok(())
     }
 
-    /// Whether a conversation came to an answer.
-    async fn check(&self, agent: u32, conversation: u32) -> Result<(), Problem> {
+    /// Turns of a conversation that came to an answer: calls that were made, did what they should, and have a receipt.
+    async fn turns(&self, agent: u32, conversation: u32) -> Result<u64, Problem> {
         let tenant = Tenant::default();
         let id = RunId::of_intent(&tenant, "bench", &format!("{agent}/{conversation}"));
         let ended = self.journal.claim(tenant, id.clone()).await?;
-        let finished = ended.records.iter().rev().any(|record| {
-            matches!(
-                record.event.body,
-                kernel::event::Body::Finished { end: kernel::event::End::Succeeded, .. }
-            )
-        });
-        if finished { Ok(()) } else { Err(broken(format!("conversation {id} has no answer"))) }
+        let (mut turns, mut finished) = (0, false);
+        for record in &ended.records {
+            match record.event.body {
+                Body::Receipted { class: None, landed: Landed::Yes, .. } => turns += 1,
+                Body::Finished { end: End::Succeeded, .. } => finished = true,
+                _ => {}
+            }
+        }
+        if finished { Ok(turns) } else { Err(broken(format!("conversation {id} has no answer"))) }
     }
 
     /// What the store on the disk did since it was opened.
@@ -381,8 +377,7 @@ fn plan(catalogue: &Catalogue, policy: Digest) -> Plan {
         undo: None,
         caveat: None,
     };
-    let with = json!("${{ intent }}");
-    let value = json!("${{ steps.agent.output }}");
+    let (with, value) = (json!("${{ intent }}"), json!("${{ steps.agent.output }}"));
     Plan {
         schema: pack::PLAN_SCHEMA.to_owned(),
         intent: "bench".to_owned(),
@@ -392,6 +387,7 @@ fn plan(catalogue: &Catalogue, policy: Digest) -> Plan {
         pack_digest: Digest::default(),
         policy_digest: policy,
         config_digest: Digest::default(),
+        servers: Default::default(),
         steps: steps.into_iter().flatten().collect(),
         playbook: Playbook {
             name: "bench".to_owned(),
@@ -464,7 +460,6 @@ impl engine::Loader for Shelf {
 #[derive(Debug)]
 struct Doors {
     models: Arc<Models>,
-    added: Arc<AtomicU64>,
 }
 
 impl Connector for Doors {
@@ -475,16 +470,13 @@ impl Connector for Doors {
         let number = |name: &str| permit.args().get(name).and_then(Value::as_i64);
         let sum = number("a").zip(number("b")).and_then(|(a, b)| a.checked_add(b));
         let outcome = match sum {
-            Some(sum) => {
-                self.added.fetch_add(1, Ordering::Relaxed);
-                Ok(Returned {
-                    output: Arc::new(json!(sum)),
-                    labels: permit.operation().labels.clone(),
-                    external_ref: None,
-                    cost: None,
-                    received: Digest::default(),
-                })
-            }
+            Some(sum) => Ok(Returned {
+                output: Arc::new(json!(sum)),
+                labels: permit.operation().labels.clone(),
+                external_ref: None,
+                cost: None,
+                received: Digest::default(),
+            }),
             None => Err(Failure {
                 class: Class::InvalidArguments,
                 landed: Landed::No,

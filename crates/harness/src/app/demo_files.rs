@@ -27,6 +27,7 @@ shipped! {
     "playbooks/onboarding_check.yaml"
     "playbooks/pick_champion.yaml"
     "playbooks/read_signals.yaml"
+    "playbooks/renewal_mail.yaml"
     "playbooks/renewal_risk_review.yaml"
     "playbooks/score_risk.yaml"
     "playbooks/support_escalation.yaml"

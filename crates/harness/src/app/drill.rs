@@ -212,6 +212,7 @@ fn plan_of_nothing(shelved: &Shelved) -> Plan {
         pack_digest: shelved.pack.digest,
         policy_digest: shelved.bundle.digest(),
         config_digest: Digest::default(),
+        servers: Default::default(),
         steps: Vec::new(),
         playbook: Playbook { name: "backup_drill".to_owned(), steps: Vec::new() },
         constants: Value::Null,

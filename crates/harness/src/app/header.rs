@@ -8,6 +8,7 @@ use kernel::{
     budget::Budget,
     event::{Header, MACHINE},
     id::Tenant,
+    operation::Operation,
     plan::Plan,
     principal::{Chain, Grant},
 };
@@ -62,9 +63,33 @@ pub(super) fn config_digest(config: &Config, tenant: &Tenant, stock: &Stock) -> 
     if let (Some(pinned), false) = (pinned.as_object_mut(), sandboxes.is_empty()) {
         pinned.insert("sandboxes".to_owned(), json!(sandboxes));
     }
+    let servers: BTreeMap<_, _> =
+        config.systems.keys().filter_map(|name| Some((name, place_of(config, name)?))).collect();
+    if let (Some(pinned), false) = (pinned.as_object_mut(), servers.is_empty()) {
+        pinned.insert("servers".to_owned(), json!(servers));
+    }
     let hooks: Vec<_> = config.hooks.iter().map(|one| (one.operation(), &one.matches)).collect();
     if let (Some(pinned), false) = (pinned.as_object_mut(), hooks.is_empty()) {
         pinned.insert("hooks".to_owned(), json!(hooks));
     }
     kernel::canon::digest(&pinned).unwrap_or_default()
+}
+
+/// Digest of where an MCP server is: its address or its program; none where the system is none.
+pub(super) fn place_of(config: &Config, system: &str) -> Option<Digest> {
+    match config.systems.get(system)? {
+        connect::System::Mcp(server) => {
+            kernel::canon::digest(&json!({"url": server.url, "run": server.run})).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Where each MCP server is that one of these operations calls, by name of its system.
+pub(super) fn places_of<'o>(
+    config: &Config,
+    operations: impl Iterator<Item = &'o Operation>,
+) -> BTreeMap<String, Digest> {
+    let named = operations.filter_map(|operation| operation.binding.get("system")?.as_str());
+    named.filter_map(|name| Some((name.to_owned(), place_of(config, name)?))).collect()
 }

@@ -22,7 +22,7 @@ use super::{
     App, Caller,
     attachments::{self, Attach},
     config::hooks,
-    header::{config_digest, pin_header},
+    header::{config_digest, pin_header, places_of},
     novelty,
     problem::{Kind, Problem},
     runs::{self, RunView},
@@ -389,6 +389,8 @@ fn compile(app: &App, caller: &Caller, chosen: &Chosen, inputs: &Value) -> Resul
     let agents = hooks::agents_of(&plan.playbook.steps);
     let granted = grant_of(&plan, shelved).operations;
     plan.hooks = hooks::for_plan(&app.config.hooks, &granted, &agents);
+    let entries = granted.iter().filter_map(|id| shelved.catalogue.get(id));
+    plan.servers = places_of(&app.config, entries.map(|entry| &*entry.operation));
     Ok(plan)
 }
 

@@ -34,6 +34,7 @@ pub mod identity;
 pub mod imports;
 pub mod inbox;
 pub mod intents;
+mod kept;
 pub mod kit;
 pub mod kpis;
 pub mod lanes;
@@ -172,8 +173,7 @@ impl App {
         packs::check_systems(&connectors, &stock)?;
         let shelf = Arc::new(Shelf::new(&config, stock, blobs));
         let journal = Arc::clone(&store) as Arc<dyn Journal>;
-        let began = clock.now().at.unsigned_abs();
-        let feed = Arc::new(Feed::new(began));
+        let feed = Arc::new(Feed::new(clock.now().at.unsigned_abs()));
         let engine = Engine::new(Options {
             journal: Arc::new(Watched {
                 journal,
@@ -184,6 +184,7 @@ impl App {
                 models: Arc::clone(&models),
                 connectors: Arc::clone(&connectors),
                 speech: Arc::clone(&speech),
+                blobs: Arc::clone(&store) as Arc<dyn Blobs>,
             }),
             loader: Arc::clone(&shelf) as Arc<dyn engine::Loader>,
             seal: Arc::new(Sealer(Arc::clone(&signer))),

@@ -6,8 +6,9 @@ use connect::Connectors;
 use kernel::{
     conversation::{Reply, Thread},
     gate::Permit,
+    kept::KEPT_READ,
     operation::Operation,
-    port::{Connector, Failure, Outcome, Task},
+    port::{Blobs, Connector, Failure, Outcome, Task},
 };
 use models::{
     Ask, Client, Contents, Embedded, Files, Http, Key, Model, Models, Progress, Provider,
@@ -17,6 +18,7 @@ use secrets::{Safe, Use};
 
 use super::{
     config::{Answering, Config},
+    kept,
     problem::Problem,
     speech::Speech,
 };
@@ -144,6 +146,8 @@ pub struct Doors {
     pub connectors: Arc<Connectors>,
     /// Who is told what models say.
     pub speech: Arc<Speech>,
+    /// Where large results lie.
+    pub blobs: Arc<dyn Blobs>,
 }
 
 impl Doors {
@@ -171,6 +175,8 @@ impl Connector for Doors {
     fn call(&self, permit: Permit) -> Task<'_, Outcome> {
         if permit.operation().is_model_call() {
             Box::pin(self.ask(permit))
+        } else if permit.operation().id.as_str() == KEPT_READ {
+            Box::pin(async move { kept::read(&*self.blobs, &self.connectors, &permit).await })
         } else {
             self.connectors.call(permit)
         }

@@ -423,6 +423,76 @@ fn no_artefact_of_a_run_holds_a_canary_in_any_form() {
     assert!(shown.iter().all(|shown| *shown == format!("Bearer {}", PLANTED[2].1)), "{shown:?}");
 }
 
+const MASKED_HELPER: &str = "\
+schema: harness.agent/v1
+name: masked-helper
+instructions: Say who owns the account.
+uses: [crm.get_account]
+context:
+  memory: {do: crm.get_account, with: {account: ACC-0042}, tokens: 800}
+limits: {turns: 9, calls: 12, tokens: 100000, time: 1h, repairs: 2}
+";
+
+const WITHHELD: &str = "@id(\"withheld\") @reason(\"Addresses are not for agents.\")
+forbid (principal, action == Action::\"crm.get_account\", resource)
+unless { context.evidence.transforms.contains(\"mask:/OwnerEmail\") };
+";
+
+/// C112: what policy withholds of a read stands in no prompt, neither as a result nor as what memory brought, in no log
+/// at the level of traces, and in nothing else that the run left; what stands beside it is there.
+#[test]
+fn a_field_that_policy_masks_stands_in_no_prompt_log_or_memory() {
+    let model = Model::start([
+        Says::Calls(vec![("crm_get_account", json!({ "account": "ACC-0001" }))]),
+        Says::Text("Somebody whose address I was not told."),
+    ]);
+    let office = crate::agents::office(&model);
+    let pack = office.path("packs/customer-ops");
+    fs::write(pack.join("agents/masked-helper.yaml"), MASKED_HELPER).unwrap();
+    let policy = format!("{}{WITHHELD}", crate::support::PERMIT_ALL);
+    fs::write(office.path("operator.cedar"), policy).unwrap();
+    let accounts = ["ACC-0001", "ACC-0042"]
+        .map(|account| office.world.get(&format!("/crm/accounts/{account}")));
+    let field = |account: &Value, name: &str| account[name].as_str().unwrap().to_owned();
+    let mut kept = Artefacts::default();
+    let log = office.path("serve.log");
+    let (serving, host) = Serving::logging(&office, "trace", &log);
+    let api = Api { office, host, serving: Some(serving) };
+    let words = ["run", "Who owns ACC-0001?", "--agent", "masked-helper", "-o", "json"];
+    let ran = api.office.run(&words).exits(0);
+    kept.keep_ran(&words, &ran);
+    let run = id_of(&ran.document());
+    gather(&api, &run, &mut kept);
+    let first = ["run", "context", &run, "--turn", "1"];
+    kept.keep_ran(&first, &api.office.json(&first).exits(0));
+    let heard = model.heard();
+    assert_eq!(heard.len(), 2);
+    for (turn, heard) in heard.iter().enumerate() {
+        kept.keep(&format!("prompt {turn}"), heard.to_string());
+    }
+    let Api { office, serving, .. } = api;
+    drop(serving);
+    kept.keep_files(office.dir(), &["secrets", "keys"].map(|name| office.path(name)));
+    for account in &accounts {
+        let address = field(account, "OwnerEmail");
+        for form in forms(&address) {
+            for (name, bytes) in &kept.0 {
+                assert!(!holds(bytes, &form), "{name} holds {form}, a form of {address}");
+            }
+        }
+    }
+    // What is clean because nothing came by shows nothing: both reads were told, each with its mark.
+    let (memory, result) = (kept.say("prompt 0"), kept.say("prompt 1"));
+    for (told, account) in [(&memory, &accounts[1]), (&result, &accounts[0])] {
+        assert!(told.contains(&field(account, "Name")), "{told}");
+        assert!(told.contains(connect::ingest::MASKED), "{told}");
+    }
+    let log =
+        String::from_utf8(kept.0.iter().find(|(n, _)| n.ends_with("serve.log")).unwrap().1.clone());
+    assert!(log.unwrap().contains("crm.get_account"), "the log tells of the reads");
+    assert!(kept.say(&first.join(" ")).contains(&field(&accounts[1], "Name")));
+}
+
 /// What is piped into a command must be one value, and a problem about it never repeats it.
 #[test]
 fn a_refused_value_is_not_repeated() {

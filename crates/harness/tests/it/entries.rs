@@ -293,6 +293,7 @@ fn nothing_passes_the_proxy_without_a_stored_decision() {
             }
         }
         assert!(dispatched > 0, "{mode}");
+        println!("entries: {calls} calls of the proxy in mode {mode}, {dispatched} handed out");
         let wanted = if mode == "enforce" { "proxied" } else { "observed" };
         assert!(intents.contains(wanted), "{mode}: {intents:?}");
     }

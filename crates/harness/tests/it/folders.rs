@@ -97,7 +97,7 @@ impl Bench {
             std::env::var_os("HARNESS_TEST_SANDBOX").is_none_or(|all| all != "all"),
             "{check:#}"
         );
-        println!("not tried: {}", check["found"]);
+        println!("skipped: {}", check["found"]);
         false
     }
 

@@ -1,14 +1,18 @@
 //! The harness as a server of MCP (C131): what it offers, who may call it, and how a call waits for a person.
 
 mod access;
+mod attacks;
 mod beside;
 mod client;
 mod doors;
 mod front;
 mod fuzz;
+mod hostile;
+mod inside;
 mod invariants;
 mod lists;
 mod nested;
+mod owners;
 mod proxy;
 mod served;
 mod tasks;

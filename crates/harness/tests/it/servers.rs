@@ -26,7 +26,7 @@ use crate::{
 const CANARY: &str = "c4nary-of-the-server-0123456789";
 
 /// The server for tests: built beside the harness.
-fn fixture() -> PathBuf {
+pub(crate) fn fixture() -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
@@ -200,7 +200,7 @@ impl Shop {
             std::env::var_os("HARNESS_TEST_SANDBOX").is_none_or(|all| all != "all"),
             "{check:#}"
         );
-        println!("not tried: {}", check["found"]);
+        println!("skipped: {}", check["found"]);
         false
     }
 
@@ -383,6 +383,23 @@ fn failures_of_tools_are_told_apart_and_stay_there() {
     assert!(asked["output"]["declined"][0].as_str().unwrap().starts_with("an answer of a person"));
 }
 
+/// C126: a program that acts and ends before it answers leaves a write in doubt; the next connection is for the next call, and
+/// nothing is made again over it.
+#[test]
+fn a_program_that_dies_in_a_write_is_not_asked_to_do_it_again() {
+    let shop = Shop::bare(&[]);
+    if !shop.is_held() {
+        return;
+    }
+    shop.import().exits(0);
+    shop.classify(&["add"]);
+    let doubted = shop.approve(&shop.ask("crash", json!({})));
+    assert_eq!(doubted["run"]["status"], "needs_person", "{doubted:#}");
+    assert_eq!(doubted["actions"][0]["outcome"], "in_doubt", "{doubted:#}");
+    assert_eq!(shop.ask("add", json!({"a": 1, "b": 1}))["output"]["sum"], 2, "it is up again");
+    assert_eq!(shop.notes(), "crash began\n", "it was made once");
+}
+
 /// C130: an agent that may write uses the tools of a server through the same gate: a read at once, a write when a person
 /// agreed, once and with a receipt; a replay needs neither the server nor the model.
 #[test]
@@ -479,6 +496,11 @@ impl Serving {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self(child, line.trim().to_owned())
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ends(&mut self) {
+        self.0.wait().unwrap();
     }
 }
 

@@ -467,7 +467,11 @@ impl Serving {
 
     /// As [`Serving::listening`], with a log of this level in a file.
     pub(crate) fn logging(office: &Office, level: &str, log: &Path) -> (Self, String) {
-        let mut command = office.command(&["serve", "--listen", "127.0.0.1:0"]);
+        Self::logging_of(office.command(&["serve", "--listen", "127.0.0.1:0"]), level, log)
+    }
+
+    /// The same of a command that was put together elsewhere.
+    pub(crate) fn logging_of(mut command: Command, level: &str, log: &Path) -> (Self, String) {
         command.env("HARNESS_LOG", level).stderr(fs::File::create(log).unwrap());
         let mut child = command.spawn().unwrap();
         loop {

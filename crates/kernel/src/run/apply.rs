@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Fault, Run, run_value,
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     action::Resource,
     approval::Approval,
+    conversation::CONTEXT_TOO_LONG,
     decision::{Decision, Verdict},
     event::{Answered, Body, Ended, Purpose, Record, Role, Stage, Unwound},
     exception::{Class, Landed, Need},
@@ -449,6 +450,8 @@ impl Run {
         act.phase = Phase::Ended;
         if act.operation.is_model_call() {
             self.on_spoken(action, ended);
+        } else {
+            self.note_kept(ended);
         }
         Ok(())
     }
@@ -527,7 +530,8 @@ impl Run {
                 } else {
                     label.join(&act.operation.labels.whole)
                 };
-                Settled::Failed { class, code: None, retry_after_ms, label }
+                let code = self.too_long(act);
+                Settled::Failed { class, code, retry_after_ms, label }
             }
             (Some((_, Ended::Done { output, .. })), None) => {
                 self.state.origins.remove(&act.step);
@@ -541,6 +545,16 @@ impl Run {
             }
         };
         self.observe(Observation::Settled { step: &act.step, settled: &settled });
+    }
+
+    /// That a conversation was longer than its model can read: whoever plans can tell it again, shorter. The code is
+    /// that of our own wires, never a provider's words.
+    fn too_long(&self, act: &Act) -> Option<String> {
+        let Some((_, Ended::Failed { sample: Some(sample), .. })) = &act.ended else { return None };
+        let known = act.operation.is_model_call() && self.state.header.machine >= 5;
+        let sample = sample.value();
+        let said = sample.get("code").and_then(Value::as_str).filter(|_| known)?;
+        (said == CONTEXT_TOO_LONG).then(|| said.to_owned())
     }
 
     fn on_marked(&mut self, step: &str, mark: &Mark) {

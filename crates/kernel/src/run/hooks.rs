@@ -22,6 +22,7 @@ use crate::{
     exception::Class,
     hook::{HOOK_CONNECTOR, Moment, Opinion},
     id::{OperationId, Seq},
+    kept,
     label::LabelMap,
     plan::Plan,
     planning::{Labelled, Observation},
@@ -44,8 +45,12 @@ pub(super) fn entries(plan: &Plan) -> Result<BTreeMap<OperationId, Entry>, canon
 }
 
 impl Run {
-    /// What an operation is: hooks are looked up in the plan alone, everything else in the catalogue.
+    /// What an operation is: hooks are looked up in the plan alone, everything else but the read of large results in
+    /// the catalogue.
     pub(super) fn entry(&self, id: &OperationId, step: &str, because: &Role) -> Option<&Entry> {
+        if self.reads_on(id, step, because) {
+            return kept::entry();
+        }
         let looks = self.is_look(id, step, because);
         if looks { self.hooks.get(id) } else { self.pins.catalogue.get(id) }
     }

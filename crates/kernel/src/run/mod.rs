@@ -15,6 +15,7 @@ mod companions;
 mod emit;
 mod exceptions;
 mod hooks;
+mod kept;
 mod people;
 mod propose;
 mod replay;

@@ -20,7 +20,6 @@ use crate::{
     event::{Body, End, Purpose, Role, Stage},
     exception::{Class, Landed, Need},
     gate::DISPATCH_WINDOW_MS,
-    hook,
     id::{ApprovalId, Digest, EffectKey, Seq, TokenId},
     label::LabelMap,
     novelty::Unusual,
@@ -205,20 +204,24 @@ impl Run {
         ports: &Ports<'_>,
     ) -> Option<(Stage, Class, String)> {
         let refuse = |stage, class, code: &str| Some((stage, class, code.to_owned()));
-        let looks = self.is_look(&proposal.operation, &proposal.step, because);
+        let reads_on = self.reads_on(&proposal.operation, &proposal.step, because);
+        let is_ours = reads_on || self.is_look(&proposal.operation, &proposal.step, because);
         let Some(entry) = self.entry(&proposal.operation, &proposal.step, because) else {
             return refuse(Stage::Unknown, Class::UnknownField, "unknown-operation");
         };
         let operation = &entry.operation;
         let path = static_path(&proposal.step);
-        let planned = looks || self.pins.plan.step(&path, &operation.id).is_some();
+        let planned = is_ours || self.pins.plan.step(&path, &operation.id).is_some();
         if *because == Role::Step && !planned {
             return refuse(Stage::Unplanned, Class::PolicyError, "unplanned");
         }
         let header = &self.state.header;
         // What a run is granted is what planners may use; who looks at it stands in the plan.
-        if !looks && !header.grant.allows(&operation.id) {
+        if !is_ours && !header.grant.allows(&operation.id) {
             return refuse(Stage::Grant, Class::PolicyError, "not-granted");
+        }
+        if reads_on && self.is_foreign(proposal) {
+            return refuse(Stage::Grant, Class::PolicyError, "not-of-this-run");
         }
         if header.autonomy == Autonomy::L1 && operation.is_write() {
             return refuse(Stage::Grant, Class::PolicyError, "report-only");
@@ -353,10 +356,7 @@ impl Run {
             evidence: &evidence,
             current_policy: self.state.current_policy,
         };
-        let mut decision = match self.is_look(&act.operation.id, &act.step, &act.role) {
-            true => hook::configured(&act.operation.id),
-            false => ports.judge.judge(&question),
-        };
+        let mut decision = self.decided(act).unwrap_or_else(|| ports.judge.judge(&question));
         hold(&mut decision, (act, &labels), &header.unusual, &evidence);
         narrow(&mut decision, act, &evidence);
         self.emit(Body::Judged { action, digest, decision: decision.clone() })?;

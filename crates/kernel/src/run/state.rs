@@ -232,6 +232,8 @@ pub(crate) struct State {
     pub(crate) cleared: BTreeMap<OperationId, Cleared>,
     /// Conversations with models, by name, up to the last reply.
     pub(crate) threads: BTreeMap<String, Arc<Thread>>,
+    /// Large results that calls of this run brought.
+    pub(crate) kept: BTreeSet<Digest>,
     pub(crate) denied: u32,
     pub(crate) forbidden: BTreeSet<OperationId>,
     pub(crate) recoveries: BTreeSet<String>,
@@ -283,6 +285,7 @@ impl State {
             uses: BTreeMap::new(),
             cleared: BTreeMap::new(),
             threads: BTreeMap::new(),
+            kept: BTreeSet::new(),
             denied: 0,
             forbidden: BTreeSet::new(),
             recoveries: BTreeSet::new(),

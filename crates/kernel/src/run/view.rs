@@ -16,6 +16,7 @@ use crate::{
     exception::Exception,
     halt::Reach,
     id::{ApprovalId, At, Digest, HaltId, OperationId, Seq, TokenId},
+    kept,
     label::LabelMap,
     operation::{Operation, Undo},
     planning::{Labelled, Move},
@@ -199,6 +200,7 @@ impl Run {
     #[must_use]
     pub fn operation(&self, id: &OperationId) -> Option<&Operation> {
         let entry = self.pins.catalogue.get(id).or_else(|| self.hooks.get(id));
+        let entry = entry.or_else(|| kept::entry().filter(|entry| entry.operation.id == *id));
         entry.map(|entry| &*entry.operation)
     }
 

@@ -114,7 +114,7 @@ fn a_run_that_stops_around_a_look_goes_on_where_it_was() {
 fn the_golden_journal_of_a_run_with_a_look_at_an_agent_folds_and_replays() {
     let mut b = bench(LOOK, vec![check(Moment::Prompt)]);
     b.start(Crash::Never);
-    holds_golden("journal-agent-hooks-v1-m4.json", &b);
+    holds_golden("journal-agent-hooks", &b);
 }
 
 /// What is stored keeps its form; a hook that looks at calls is written as before there were others.

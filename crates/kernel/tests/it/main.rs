@@ -18,6 +18,8 @@ mod halts;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod model_calls;
 #[cfg(test)]
 mod modes;

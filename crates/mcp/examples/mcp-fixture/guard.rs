@@ -1,6 +1,7 @@
 //! A door before the server for tests that wants OAuth, and the authority behind it: both on one address. The folder says how
 //! they behave (`lasts`: seconds that a token holds; `no`: the person refuses; `withdrawn`: no token is good any more;
-//! `elsewhere`: the address that metadata leads to) and holds what was asked of them, a line each, in `asked`.
+//! `elsewhere`: the address that metadata leads to; `registers`: where one registers) and holds what was asked of them, a
+//! line each, in `asked`.
 
 use std::{
     collections::BTreeMap,
@@ -109,11 +110,12 @@ async fn about_resource(State(guard): State<Guard>) -> Json<Value> {
 
 async fn about_authority(State(guard): State<Guard>) -> Json<Value> {
     let base = &guard.base;
+    let registers = guard.told("registers").unwrap_or_else(|| format!("{base}/register"));
     Json(json!({
         "issuer": base,
         "authorization_endpoint": format!("{base}/authorize"),
         "token_endpoint": format!("{base}/token"),
-        "registration_endpoint": format!("{base}/register"),
+        "registration_endpoint": registers,
         "response_types_supported": ["code"],
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
         "code_challenge_methods_supported": ["S256"],

@@ -7,6 +7,7 @@
 mod deaf;
 mod error;
 mod http;
+mod listening;
 pub mod oauth;
 mod said;
 pub mod suspect;
@@ -38,6 +39,7 @@ pub use deaf::{Able, Answer, Answering, Answers, Asked, List, Listener, Person, 
 use deaf::{Behind, Deaf};
 pub use error::{Error, Refusal};
 pub use http::{CONNECT_WITHIN, Http};
+use listening::Listening;
 pub use said::{CallResult, Prompt, PromptResult, ReadResult, Resource, ServerIs, Template, Tool};
 
 /// How often a server may ask for something in the middle of one call.
@@ -147,6 +149,8 @@ impl Default for Setup {
 pub struct Client {
     service: RunningService<RoleClient, Deaf>,
     limits: Limits,
+    /// What a server without sessions tells by itself, where anybody hears it.
+    listening: Option<Listening>,
 }
 
 impl fmt::Debug for Client {
@@ -224,13 +228,24 @@ impl Client {
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
+        let heard = match &behind {
+            Behind::Listener(listener) => Some(Arc::clone(listener)),
+            Behind::Nobody | Behind::Person(_) => None,
+        };
         let serving =
             Deaf::but(behind).serve_with_lifecycle(transport, setup.generation.lifecycle());
         let served = tokio::time::timeout(setup.within, serving).await;
         let service = served.map_err(|_| Error::Late(setup.within))?.map_err(Error::of_start)?;
         // A list is asked for anew each time: what it was a moment ago says nothing about now.
         service.set_response_cache_config(ClientCacheConfig::disabled()).await;
-        Ok(Self { service, limits: setup.limits })
+        let mut client = Self { service, limits: setup.limits, listening: None };
+        if let Some(listener) = heard.filter(|_| !client.has_session())
+            && let Some(info) = client.service.peer_info()
+        {
+            let peer = client.service.peer().clone();
+            client.listening = Listening::begin(peer, &info.capabilities, listener).await;
+        }
+        Ok(client)
     }
 
     /// Who answers, in its own words: nothing to rely on.
@@ -454,11 +469,11 @@ impl Client {
     /// Wants to hear when what stands at this address is another: [`Said::Updated`] says so from then on.
     ///
     /// # Errors
-    /// A server that tells of no changes over a session; no answer, or one that is none.
+    /// A server that tells of no changes, or does not agree to tell of this one; no answer, or one that is none.
     pub async fn subscribe(&self, uri: &str) -> Result<(), Error> {
         if !self.has_session() {
-            let text = "changes are heard of servers that are spoken to over a session alone";
-            return Err(Error::Unusable(text.to_owned()));
+            let silent = || Error::Unusable("it tells of no changes by itself".to_owned());
+            return self.listening.as_ref().ok_or_else(silent)?.want(uri).await;
         }
         #[expect(deprecated, reason = "the older generation subscribes by this")]
         let subscribed = self.service.subscribe(SubscribeRequestParams::new(uri)).await;

@@ -36,17 +36,19 @@ pub struct Http(Serving);
 /// What is known of arguments that requests repeat in their headers (`x-mcp-header` in the schema of a tool): a header that
 /// says something else than the argument is refused, because whoever stands in front may have gone by it.
 #[derive(Clone)]
-pub struct Routed(Arc<dyn Fn(&str) -> Option<Arc<Map<String, Value>>> + Send + Sync>);
+pub struct Routed(Arc<Known>);
+
+type Schema = Arc<Map<String, Value>>;
+
+type Known = dyn Fn(&str) -> Option<Schema> + Send + Sync;
 
 impl Routed {
     /// By what gives the schema of a tool's arguments, where some of them are repeated.
-    pub fn by(
-        schema: impl Fn(&str) -> Option<Arc<Map<String, Value>>> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn by(schema: impl Fn(&str) -> Option<Schema> + Send + Sync + 'static) -> Self {
         Self(Arc::new(schema))
     }
 
-    pub(super) fn schema(&self, tool: &str) -> Option<Arc<Map<String, Value>>> {
+    pub(super) fn schema(&self, tool: &str) -> Option<Schema> {
         (self.0)(tool)
     }
 }

@@ -78,6 +78,10 @@ impl Watch {
             };
             since = now;
             for uri in changed {
+                // While it was waited for, it may have become nobody's business.
+                if !self.watched().uris.contains(&uri) {
+                    continue;
+                }
                 let told = ResourceUpdatedNotificationParam::new(uri);
                 // Who has gone is looked for above.
                 drop(peer.notify_resource_updated(told).await);

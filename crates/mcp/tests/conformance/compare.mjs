@@ -99,8 +99,11 @@ async function* messages(answer) {
   }
 }
 
+/** What a question through a proxy begins with. */
+const ASKS = /`[a-z]+` asks: /g;
+
 /** What a proxy says in its own words: its name and what it can, how long a list may be kept and in which order it comes, the tool that
- * waits, the words for there being no such thing, and a state that it seals where there was none. */
+ * waits, the words for there being no such thing, which server asks, and a state that it seals where there was none. */
 function relayed({ status, said }, [method, params]) {
   const isNothing = /no_such|nowhere/.test(`${method} ${params.name} ${params.uri}`);
   if (method === 'server/discover') return { status };
@@ -177,7 +180,8 @@ async function questions(line) {
 /** How many answers were equal and how many were not. */
 export async function compare(direct, other, { revisions = [SESSIONS, STATELESS], proxied = false } = {}) {
   let [equal, different] = [0, 0];
-  const shown = (answer, asked) => JSON.stringify(plain(proxied ? relayed(answer, asked) : answer));
+  const shown = (answer, asked) =>
+    proxied ? JSON.stringify(plain(relayed(answer, asked))).replaceAll(ASKS, '') : JSON.stringify(plain(answer));
   for (const revision of revisions) {
     const lines = [new Line(direct, revision), new Line(other, revision)];
     for (const line of lines) await line.open();

@@ -10,7 +10,8 @@ use models::{ApiKind, Contents, Model, Provider, SchemaSupport, Streaming};
 use serde_json::{Value, json};
 
 use crate::{
-    talk::{client_of, hear, opening, prompt, provider, reply, result, say, user},
+    server::{Answer, Server},
+    talk::{ask, client_of, hear, opening, prompt, provider, reply, result, say, user},
     wires::fixture,
 };
 
@@ -123,26 +124,58 @@ fn cases(api: ApiKind) -> Vec<(&'static str, Provider, Arc<Thread>)> {
     ]
 }
 
+/// Whether a request is the one that is kept; where it is not, the file that keeps it.
+fn differs(api: ApiKind, name: &str, sent: &Value) -> Option<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/requests");
+    let path = folder.join(api.name()).join(format!("{name}.json"));
+    if std::env::var_os("HARNESS_UPDATE").is_some() {
+        let text = serde_json::to_string_pretty(sent).unwrap() + "\n";
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &text).unwrap();
+    }
+    // Values, not text: other crates of a build may have maps keep their order.
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    (serde_json::from_str::<Value>(&kept).ok().as_ref() != Some(sent)).then_some(path)
+}
+
 #[test]
 fn requests_are_as_they_were() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/requests");
     let mut changed = Vec::new();
     for api in ApiKind::ALL {
         for (name, configured, thread) in cases(api) {
             let sent = client_of(configured).request_bytes(&thread, &Contents::default()).unwrap();
             let sent: Value = serde_json::from_slice(&sent).unwrap();
-            let text = serde_json::to_string_pretty(&sent).unwrap() + "\n";
-            let path = folder.join(api.name()).join(format!("{name}.json"));
-            if std::env::var_os("HARNESS_UPDATE").is_some() {
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(&path, &text).unwrap();
-            }
-            // Values, not text: other crates of a build may have maps keep their order.
-            let kept = fs::read_to_string(&path).unwrap_or_default();
-            if serde_json::from_str::<Value>(&kept).ok() != Some(sent) {
-                changed.push(path);
-            }
+            changed.extend(differs(api, name, &sent));
         }
+    }
+    assert!(changed.is_empty(), "look, then set HARNESS_UPDATE=1: {changed:#?}");
+}
+
+/// Texts to be turned into vectors, as each wire that can is asked: what arrives at the server.
+#[tokio::test]
+async fn texts_are_sent_as_they_were() {
+    let texts = ["Größe 🙂".to_owned(), "b".to_owned()];
+    let list = r#"{"data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[2]}]}"#;
+    let batch = r#"{"embeddings":[{"values":[1]},{"values":[2]}]}"#;
+    let mut changed = Vec::new();
+    for (api, answer) in
+        [(ApiKind::OpenAi, list), (ApiKind::OpenAiResponses, list), (ApiKind::Gemini, batch)]
+    {
+        let server = Server::script(vec![Answer::json(answer)]).await;
+        let client = client_of(provider(api, &server.url, Streaming::On));
+        let embedded = client.embed(&texts, &ask(&say(None, 1, &opening()))).await.unwrap();
+        assert_eq!(embedded.vectors, [vec![1.0], vec![2.0]], "{api}");
+        let sent = server.asked()[0].json();
+        changed.extend(differs(api, "embed", &sent));
+        // What is configured beside it goes along.
+        let more = Provider {
+            body: [("dimensions".to_owned(), json!(256))].into_iter().collect(),
+            ..provider(api, &server.url, Streaming::On)
+        };
+        client_of(more).embed(&texts, &ask(&say(None, 1, &opening()))).await.unwrap();
+        let mut with_more = sent;
+        with_more["dimensions"] = json!(256);
+        assert_eq!(server.asked()[1].json(), with_more, "{api}");
     }
     assert!(changed.is_empty(), "look, then set HARNESS_UPDATE=1: {changed:#?}");
 }

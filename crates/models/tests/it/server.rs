@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
 };
 
 /// What the server was asked.
@@ -46,12 +47,15 @@ pub(crate) struct Answer {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) pieces: Vec<Vec<u8>>,
     pub(crate) ending: Ending,
+    /// Where a piece waits for its permit before it is sent, but the first.
+    pub(crate) gate: Option<Arc<Semaphore>>,
 }
 
 impl Answer {
     pub(crate) fn status(status: u16, body: &str) -> Self {
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        Self { status, headers, pieces: vec![body.as_bytes().to_vec()], ending: Ending::Whole }
+        let pieces = vec![body.as_bytes().to_vec()];
+        Self { status, headers, pieces, ending: Ending::Whole, gate: None }
     }
 
     pub(crate) fn json(body: &str) -> Self {
@@ -60,7 +64,7 @@ impl Answer {
 
     pub(crate) fn stream(pieces: Vec<Vec<u8>>) -> Self {
         let headers = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
-        Self { status: 200, headers, pieces, ending: Ending::Whole }
+        Self { status: 200, headers, pieces, ending: Ending::Whole, gate: None }
     }
 
     /// As JSON, or as a stream in one piece, by what it looks like.
@@ -78,6 +82,12 @@ impl Answer {
 
     pub(crate) fn ending(mut self, ending: Ending) -> Self {
         self.ending = ending;
+        self
+    }
+
+    /// After its first piece each waits for a permit.
+    pub(crate) fn behind(mut self, gate: &Arc<Semaphore>) -> Self {
+        self.gate = Some(Arc::clone(gate));
         self
     }
 }
@@ -165,7 +175,10 @@ async fn serve(
         if stream.write_all(head.as_bytes()).await.is_err() {
             return;
         }
-        for piece in answer.pieces.iter().filter(|piece| !piece.is_empty()) {
+        for (n, piece) in answer.pieces.iter().filter(|piece| !piece.is_empty()).enumerate() {
+            if let Some(gate) = answer.gate.as_ref().filter(|_| n > 0) {
+                gate.acquire().await.unwrap().forget();
+            }
             let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
             if stream.write_all(&chunk).await.is_err() || stream.flush().await.is_err() {
                 return;

@@ -1,5 +1,5 @@
-//! Documents of the shapes that real ones have, drafted and read back by the loader of packs. The ten are these files,
-//! our own API's document and a generated one of many operations.
+//! Documents of the shapes that real ones have, drafted and read back by the loader of packs. The ten are these seven
+//! files, our own API's document and two generated ones, of many operations and of a deep answer.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -8,7 +8,7 @@ use kernel::{
     playbook::Work,
     sensor::Voice,
 };
-use pack::{Pack, Pins, read_skill};
+use pack::{Pack, Pins, SKILL_FILE_BYTES_MAX, SKILL_FILES_BYTES_MAX, SKILL_FILES_MAX, read_skill};
 use serde_json::json;
 
 use crate::support::{Files, edit, load, show, small};
@@ -417,4 +417,30 @@ fn skills_are_judged_as_their_format_says() {
         let said = judge(folder, text).map_or_else(|p| show(&p), |_| "nothing".into());
         assert!(said.contains(says), "{text}: {said}");
     }
+}
+
+/// Files beside a skill are those of its own folder, pinned with the pack, and no more than may be told (C088).
+#[test]
+fn files_beside_a_skill_are_in_the_plan() {
+    let mut files = with_agent();
+    files.insert("skills/leveling/references/low.md".into(), b"Low is below 10.".to_vec());
+    files.insert("skills/leveling/assets/logo.png".into(), vec![0xFF, 0xD8]);
+    files.insert("skills/leveling/long.md".into(), vec![b'x'; SKILL_FILE_BYTES_MAX + 1]);
+    files.insert("skills/leveling-more/other.md".into(), b"of another folder".to_vec());
+    files.insert("docs/notes.md".into(), b"of the pack".to_vec());
+    let read = |files: &Files| load(files).unwrap().pack.skills["leveling"].files.clone();
+    let found = read(&files);
+    let paths: Vec<&str> = found.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["assets/logo.png", "long.md", "references/low.md"]);
+    let texts: Vec<Option<&str>> = found.iter().map(|file| file.text.as_deref()).collect();
+    assert_eq!(texts, [None, None, Some("Low is below 10.")]);
+    // All together, and however many there are.
+    for n in 0..60 {
+        let path = format!("skills/leveling/many/{n:02}.md");
+        files.insert(path, vec![b'x'; SKILL_FILE_BYTES_MAX / 2]);
+    }
+    let found = read(&files);
+    assert_eq!(found.len(), SKILL_FILES_MAX);
+    let bytes: usize = found.iter().filter_map(|file| file.text.as_ref()).map(String::len).sum();
+    assert_eq!(bytes, SKILL_FILES_BYTES_MAX);
 }

@@ -460,6 +460,20 @@ fn circles_are_told_once_and_then_end_the_agent() {
     assert_eq!(concluded(&drive), "stuck");
 }
 
+/// C080: an agent whose work is to repeat itself says so, and is held by its other limits alone.
+#[test]
+fn an_agent_that_is_to_repeat_itself_is_left_to_its_limits() {
+    let limits = json!({ "turns_max": 9, "calls_max": 20, "circles": "ignore" });
+    let mut drive = started(json!({ "limits": limits }));
+    for turn in 1..=9 {
+        assert_eq!(concluded(&drive), "", "turn {turn}");
+        says(&mut drive, turn, json!([call("c", "r_usage", json!({ "id": "1" }))]));
+        assert!(told_by(&drive, turn, Source::Sensor).is_empty(), "turn {turn}");
+        drive.done(&format!("a/r.usage[{turn}]"), json!("running"));
+    }
+    assert_eq!(concluded(&drive), "max_iterations");
+}
+
 /// The model may ask a person; the answer is what it is told.
 #[test]
 fn it_may_ask_a_person() {
@@ -534,40 +548,4 @@ fn a_read_that_came_to_nothing_is_a_caveat() {
     assert!(!gaps(told.clone(), 1), "it worked later");
     assert!(!gaps(told, 0));
     assert!(!gaps(json!({}), 2), "a plan of before does what it did");
-}
-
-/// A skill's text is told only when it is loaded (C088).
-#[test]
-fn skills_are_told_in_steps() {
-    let skill =
-        json!({ "name": "renewals", "description": "when a contract ends", "text": "STEP ONE" });
-    let mut drive = started(json!({ "skills": [skill] }));
-    let first = serde_json::to_string(&prompt(&drive, 1)).unwrap();
-    assert!(first.contains("when a contract ends") && !first.contains("STEP ONE"));
-    says(&mut drive, 1, json!([call("c1", "load_skill", json!({ "name": "renewals" }))]));
-    assert_eq!(results(&drive, 2)[0].1, "STEP ONE");
-    says(&mut drive, 2, json!([call("c2", "load_skill", json!({ "name": "renewal" }))]));
-    assert!(results(&drive, 3)[0].1.contains("did you mean `renewals`"));
-}
-
-/// A conversation that outgrows its limit begins anew, shorter, and the task is still in it (C213, C235, C237).
-#[test]
-fn a_conversation_that_grows_too_long_is_shortened() {
-    let mut drive = started(json!({ "limits": {
-        "context_tokens_max": 2_000, "turns_max": 100, "calls_max": 100, "tokens_max": 10_000_000,
-        "result_bytes_max": 2_000,
-    } }));
-    for turn in 1..=20 {
-        let items =
-            json!([call(&format!("c{turn}"), "r_usage", json!({ "id": turn.to_string() }))]);
-        says_as(&mut drive, turn, (items, "tools", 100 * u64::from(turn)), USER);
-        let fact = format!("fact-{turn} {}", "z".repeat(1_000));
-        drive.done(&format!("a/r.usage[{turn}]"), json!(fact));
-    }
-    let last = prompt(&drive, 21);
-    assert_ne!(last.conversation, "a#1");
-    let begun = (1..=21).rev().find(|turn| prompt(&drive, *turn).turn == 0).unwrap();
-    let told = serde_json::to_string(&prompt(&drive, begun)).unwrap();
-    assert!(told.contains("Look into Acme") && told.contains("fact-1 "), "{told}");
-    assert!(!prompt(&drive, begun).tools.is_empty(), "tools are offered again");
 }

@@ -15,7 +15,7 @@ use crate::{
 
 fn noting() -> Drive {
     started(json!({ "noting": "kept", "limits": {
-        "context_tokens_max": 2_000, "turns_max": 100, "calls_max": 200, "tokens_max": 10_000_000,
+        "context_tokens_max": 4_000, "turns_max": 100, "calls_max": 200, "tokens_max": 10_000_000,
         "result_bytes_max": 2_000,
     } }))
 }
@@ -42,7 +42,7 @@ fn every_kind_is_kept_as_long_as_it_says_and_no_longer() {
     for turn in 2..=20 {
         let thought = json!({ "item": "reasoning", "text": format!("THOUGHT-{turn}") });
         let usage = call(&format!("c{turn}"), "r_usage", json!({ "id": turn.to_string() }));
-        let said = (json!([thought, usage]), "tools", 100 * u64::from(turn));
+        let said = (json!([thought, usage]), "tools", 200 * u64::from(turn));
         says_as(&mut drive, turn, said, Trust::User);
         // The two notes were calls, too.
         let fact = format!("fact-{turn} {} end-{turn}.", "z".repeat(1_000));

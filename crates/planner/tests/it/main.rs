@@ -13,7 +13,11 @@ mod agent_notes;
 #[cfg(test)]
 mod agent_quarantine;
 #[cfg(test)]
+mod agent_room;
+#[cfg(test)]
 mod agent_sensors;
+#[cfg(test)]
+mod agent_skills;
 mod agent_words;
 #[cfg(test)]
 mod determinism;

@@ -80,6 +80,7 @@ pub(crate) fn plan(steps: Vec<Step>) -> Plan {
         pack_digest: Digest::default(),
         policy_digest: Digest::default(),
         config_digest: Digest::default(),
+        servers: Default::default(),
         steps: held,
         playbook: Playbook { name: "test".into(), steps },
         constants: json!({"limit": 7}),

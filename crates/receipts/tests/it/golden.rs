@@ -22,7 +22,7 @@ fn read(name: &str) -> String {
 
 #[test]
 fn committed_bundles_keep_verifying() {
-    for machine in ["", "-machine-3", "-machine-4"] {
+    for machine in ["", "-machine-3", "-machine-4", "-machine-5"] {
         let bundle = fs::read(file(&format!("bundle-v1{machine}.json"))).unwrap();
         let since = read(&format!("checkpoint-v1{machine}.txt"));
         let said = verify_with(&bundle, &read("key-v1.pub"), Some(&since));
@@ -46,8 +46,8 @@ fn the_committed_bundle_is_what_is_written_today() {
     let (signer, since) = (world::signer(), export.since);
     let note = since.sign(&signer, signer.public()).unwrap();
     let files = [
-        ("bundle-v1-machine-4.json", export.bundle.write().unwrap()),
-        ("checkpoint-v1-machine-4.txt", note.into_bytes()),
+        ("bundle-v1-machine-5.json", export.bundle.write().unwrap()),
+        ("checkpoint-v1-machine-5.txt", note.into_bytes()),
         ("key-v1.pub", format!("{}\n", signer.public()).into_bytes()),
     ];
     for (name, written) in files {

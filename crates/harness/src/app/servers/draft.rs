@@ -7,6 +7,7 @@ use connect::{
     McpSystem,
     mcp::{Listing, definition_digest},
 };
+use kernel::Digest;
 use openapi::{
     name::{name_of, take_free},
     write::{self, Node},
@@ -39,6 +40,9 @@ const READS: &str = "taken to read, because that is what the protocol has it for
 /// What is said of those whose server claims more.
 const CLAIMS: &str = "its server claims that it only reads, which is a hint: say `effect: read` if you know that it is so";
 
+/// Most lines about what to look at first.
+const ALARMS_MAX: usize = 20;
+
 /// A connector that was drafted.
 pub(super) struct Drafted {
     pub(super) text: String,
@@ -56,6 +60,10 @@ pub(super) struct Drafted {
     known: Vec<String>,
     /// How many operations are no tools.
     beside_tools: usize,
+    /// Of the decisions, what is to be looked at before anything is called.
+    alarms: Vec<String>,
+    /// Operations whose tools nobody has accepted: they are not called until somebody does.
+    kept_back: Vec<String>,
 }
 
 impl Drafted {
@@ -108,7 +116,39 @@ impl Drafted {
             false => "mode enforce: reads pass, and a person is asked about everything else; --listen serves the page for that"
                 .to_owned(),
         });
+        told.extend(self.alarms());
+        if !self.kept_back.is_empty() {
+            told.push(format!(
+                "kept back until somebody accepts them: {}; read `harness --config {} mcp diff {name}`, then `mcp accept {name}`",
+                self.kept_back.join(", "),
+                config.display(),
+                name = self.connector,
+            ));
+        }
         told
+    }
+
+    /// What is suspicious about tools, and what they may be taken for.
+    fn alarms(&self) -> Vec<String> {
+        let alarming = self.decisions.iter().filter(|one| self.alarms.contains(&one.text));
+        let mut all: Vec<String> =
+            alarming.map(|one| format!("{}: {}", one.about.join(", "), one.text)).collect();
+        let left_out = self.left_out.iter();
+        all.extend(left_out.map(|one| format!("{}: left out: {}", one.place, one.why)));
+        let more = all.len().saturating_sub(ALARMS_MAX);
+        all.truncate(ALARMS_MAX);
+        if more > 0 {
+            all.push(format!("{more} more like these"));
+        }
+        all
+    }
+
+    /// Says something that is to be looked at before anything is called.
+    fn warn(&mut self, text: &str, about: &str) {
+        self.decide(text, about);
+        if !self.alarms.iter().any(|known| known == text) {
+            self.alarms.push(text.to_owned());
+        }
     }
 
     fn decide(&mut self, text: &str, about: &str) {
@@ -121,6 +161,12 @@ impl Drafted {
         }
     }
 }
+
+/// What somebody has to decide about every server.
+const OF_ALL: [&str; 2] = [
+    "where it is and what it may reach: put what is shown below into harness.toml, unless it is there",
+    "what its answers are worth and what may be sent to it: `labels` and `clearance` under `defaults`",
+];
 
 /// Drafts the connector.
 ///
@@ -147,15 +193,12 @@ pub(super) fn draft(
         clearance: if wanted.passed_on { "internal" } else { "public" },
         known: Vec::new(),
         beside_tools: 0,
+        alarms: Vec::new(),
+        kept_back: Vec::new(),
     };
-    drafted.decide(
-        "where it is and what it may reach: put what is shown below into harness.toml, unless it is there",
-        &wanted.name,
-    );
-    drafted.decide(
-        "what its answers are worth and what may be sent to it: `labels` and `clearance` under `defaults`",
-        &wanted.name,
-    );
+    for what in OF_ALL {
+        drafted.decide(what, &wanted.name);
+    }
     let (mut entries, mut taken, mut parts) = (Vec::new(), BTreeSet::new(), 0);
     for tool in &listing.tools {
         let known_tool =
@@ -173,6 +216,11 @@ pub(super) fn draft(
             Ok(node) => {
                 parts += node.count();
                 let own = take_free(&name_of(&tool.name), &mut taken);
+                let is_kept_back = wanted.is_unread && !suspect::texts(tool).is_empty();
+                let node = if is_kept_back { unaccepted(node) } else { node };
+                if is_kept_back {
+                    drafted.kept_back.push(format!("{}.{own}", wanted.name));
+                }
                 if let Some(known) = &known_tool {
                     drafted.known.push(own.clone());
                     drafted.is_egress |= known.is_egress;
@@ -272,20 +320,20 @@ fn judge(
         }
     }
     for found in suspect::texts(tool) {
-        drafted.decide(&format!("suspicious: {found}"), &about);
+        drafted.warn(&format!("suspicious: {found}"), &about);
     }
     if known.contains(own) {
         let text = format!(
             "shadows: another connector has an operation `{own}`; a model may take one for the other"
         );
-        drafted.decide(&text, &about);
+        drafted.warn(&text, &about);
     }
     let others = listing.tools.iter().map(|other| other.name.as_str());
     let near = suspect::near(&tool.name, others).or_else(|| {
         suspect::near(own, known.iter().map(String::as_str)).filter(|_| !known.contains(own))
     });
     if let Some(near) = near {
-        drafted.decide(
+        drafted.warn(
             &format!("passes for `{}`: the names are almost the same", suspect::shown(near)),
             &about,
         );
@@ -356,6 +404,29 @@ pub(super) fn operation_as(
     let told = known.into_iter().flat_map(|known| known.operation.clone());
     let all = entries.into_iter().map(|(key, node)| (key.to_owned(), node));
     Ok(Node::Map(told.chain(all).collect()))
+}
+
+/// The operation of a tool that nobody has accepted: it stands in the file, pinned to nothing, and nothing that the server
+/// says of it does.
+fn unaccepted(node: Node) -> Node {
+    let Node::Map(entries) = node else { return node };
+    let one = |(key, node): (String, Node)| {
+        let node = match (key.as_str(), node) {
+            ("input", _) => Node::schema(&json!({"type": "object"})),
+            ("output", _) => Node::schema(&json!({"type": "object", "required": ["content"]})),
+            ("request", Node::Map(entries)) => {
+                let said = entries.into_iter().filter(|(key, _)| key != "described");
+                let pinned = said.map(|(key, node)| match key.as_str() {
+                    "definition" => (key, Node::text(Digest::default().to_string())),
+                    _ => (key, node),
+                });
+                Node::Map(pinned.collect())
+            }
+            (_, node) => node,
+        };
+        (key, node)
+    };
+    Node::Map(entries.into_iter().map(one).collect())
 }
 
 /// The schema of an answer that is passed on as it came. What a tool promises of its structured part stands in it, as far

@@ -12,7 +12,7 @@ use connect::McpSystem;
 use kernel::Digest;
 use openapi::name::name_of;
 
-use super::{Wanted, draft, look, profile::Profile};
+use super::{Wanted, draft, known_names, look, profile::Profile};
 use crate::app::{
     config::{Config, FILE, Overrides, mcp::ProxyMode},
     host,
@@ -24,6 +24,9 @@ const SHEBANG_BYTES: u64 = 256;
 
 /// Programs that fetch what they run from a registry each time.
 const FETCHERS: [&str; 6] = ["npx", "uvx", "bunx", "pipx", "dlx", "docker"];
+
+/// Most projects beside a new one that are looked at for names.
+const BESIDE_MAX: usize = 100;
 
 /// What somebody named.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct First {
     pub folder: Option<PathBuf>,
     /// What is done with what policy thinks of a call.
     pub mode: Option<ProxyMode>,
+    /// Packs whose operations the server's tools may be taken for, beside those of the projects next to this one.
+    pub known: Vec<PathBuf>,
 }
 
 /// A project that is there.
@@ -131,13 +136,23 @@ async fn make(first: &First, name: &str, folder: &Path) -> Result<Project, Probl
         folder: connectors.clone(),
         profile,
         passed_on: true,
+        is_unread: true,
     };
-    let drafted = draft::draft(&listing, &wanted, &system, &Default::default())?;
+    let known = known_names(&[&first.known[..], &beside(folder)].concat(), name);
+    let drafted = draft::draft(&listing, &wanted, &system, &known)?;
     write(&pack.join("pack.yaml"), &manifest(name, &drafted))?;
     write(&connectors.join(format!("{name}.yaml")), &drafted.text)?;
     write(&config, &text("\"pack\""))?;
     let told = drafted.first_words(&config, mode);
     Ok(Project { config, told })
+}
+
+/// Packs of the projects that lie next to this one: the same clients are offered their tools.
+fn beside(folder: &Path) -> Vec<PathBuf> {
+    let entries = folder.parent().and_then(|parent| fs::read_dir(parent).ok());
+    let folders = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    let projects = folders.filter(|other| other != folder && other.join(FILE).is_file());
+    projects.take(BESIDE_MAX).map(|project| project.join("pack")).collect()
 }
 
 /// What the operator of the project permits: everything that the rules everybody inherits do not ask about.

@@ -65,6 +65,8 @@ pub struct Wanted {
     /// Whether its answers are to be passed on whole, to clients that could always send there what they send: as the
     /// proxy needs them.
     pub passed_on: bool,
+    /// Whether its tools are called before anybody has read the draft: suspicious ones are kept back then.
+    pub is_unread: bool,
 }
 
 /// How a server differs from what was accepted of it.
@@ -122,7 +124,7 @@ pub async fn import(config: &Config, wanted: &Wanted) -> Result<ConnectorDraft, 
     check_name(&wanted.name)?;
     let system = system_of(config, wanted)?;
     let listing = look(config, &wanted.name, system.clone()).await?;
-    let known = known_names(config, &wanted.name);
+    let known = known_names(&config.packs, &wanted.name);
     let drafted = draft::draft(&listing, wanted, &system, &known)?;
     let path = wanted.folder.join(format!("{}.yaml", wanted.name));
     write_new(&path, &drafted.text)?;
@@ -369,9 +371,9 @@ pub(in crate::app) fn registry(
 }
 
 /// Names of operations that other connectors have, and of systems: what a tool may be taken for.
-fn known_names(config: &Config, own: &str) -> BTreeSet<String> {
+fn known_names(packs: &[PathBuf], own: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for folder in &config.packs {
+    for folder in packs {
         // A pack that does not load is told where it is used.
         let loaded = shelf::read_folder(folder).ok().and_then(|files| pack::Pack::load(files).ok());
         let connectors = loaded.iter().flat_map(|loaded| loaded.pack.connectors.values());

@@ -95,6 +95,7 @@ impl Verb {
                     folder: to,
                     profile,
                     passed_on: proxied,
+                    is_unread: false,
                 };
                 let drafted = runtime.block_on(servers::import(&config, &wanted))?;
                 let document = ops::document("harness.connector-draft/v1", &drafted)?;

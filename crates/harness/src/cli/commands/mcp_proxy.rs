@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     app::{
-        config::mcp::ProxyMode,
+        config::{Config, mcp::ProxyMode},
         problem::Problem,
         servers::first::{self, First},
     },
@@ -88,7 +88,10 @@ impl Args {
             return learning(learn, wish, context).await;
         }
         let (name, read, write) = (self.name, self.read, self.write);
-        let wanted = First { name, server, read, write, folder: self.project, mode };
+        // Whoever has no configuration yet has no packs that anything could be taken for.
+        let own = Config::load(&context.overrides, Path::new("."));
+        let known = own.map(|config| config.packs).unwrap_or_default();
+        let wanted = First { name, server, read, write, folder: self.project, mode, known };
         let found = first::project(&wanted).await?;
         if !context.quiet {
             for line in &found.told {

@@ -209,3 +209,99 @@ fn an_answer_whose_check_cannot_look_does_not_stand() {
     assert_eq!(sensed(&office, &run), marks);
     replays(&office, &run);
 }
+
+/// A pack whose checks are a command of the operator's: its exit code is the verdict.
+const COMMAND: &str = "\
+schema: harness.connector/v1
+name: rules
+kind: process
+system: rules
+description: Looks at texts by a command.
+defaults:
+  timeout_ms: 20000
+  labels: {trust: verified, confidentiality: internal}
+  clearance: {confidentiality: confidential}
+operations:
+  check:
+    effect: read
+    summary: Check a text.
+    request: {answer: verdict}
+    input:
+      type: object
+      required: [text]
+      additionalProperties: false
+      properties: {text: {type: string, maxLength: 2000}}
+    output:
+      type: object
+      required: [verdict, message]
+      properties: {verdict: {enum: [pass, fail]}, message: {type: string}}
+";
+
+/// Ends as a test runner does: 0 where all is well, else with why on its errors; a word has it end otherwise.
+const SCRIPT: &str = "\
+call=$(cat)
+case $call in
+*nobody*) exit 127 ;;
+*crash*) kill -9 $$ ;;
+*Mira*) echo 'one rule holds' ;;
+*ACC-0001*) echo 'looked at a record' ; echo 'last changed in spring' >&2 ; exit 101 ;;
+*) echo 'the secret rule 7' >&2 ; exit 1 ;;
+esac
+";
+
+fn commanded(model: &Model) -> Office {
+    let office = office(model);
+    let pack = office.path("packs/customer-ops");
+    fs::write(pack.join("connectors/rules.yaml"), COMMAND).unwrap();
+    let helper = HELPER.replace("checks.look", "rules.check");
+    fs::write(pack.join("agents/checked-helper.yaml"), helper).unwrap();
+    let manifest = fs::read_to_string(pack.join("pack.yaml")).unwrap();
+    let asks = manifest.replace("    - crm.add_note\n", "    - rules.check\n    - crm.add_note\n");
+    assert_ne!(asks, manifest);
+    fs::write(pack.join("pack.yaml"), asks).unwrap();
+    let script = office.path("rules.sh");
+    fs::write(&script, SCRIPT).unwrap();
+    let script = script.canonicalize().unwrap().display().to_string();
+    let system = format!(
+        "[systems.rules]\nkind = \"process\"\nrun = [\"/bin/sh\", \"{script}\"]\n\
+         [systems.rules.profile.paths]\nread = [\"{script}\"]\n[secrets]\n"
+    );
+    office.reconfigure("[secrets]\n", &system);
+    office
+}
+
+/// C083: a command looks at a result and at the answer, by its exit code. What it wrote is told about a result; of the check of
+/// an answer the agent hears the pack's words alone, and a replay runs no command.
+#[test]
+fn commands_look_at_results_and_at_the_answer() {
+    let model = Model::start([
+        Says::Calls(vec![("crm_get_account", json!({ "account": ACCOUNT }))]),
+        Says::Text("Somebody."),
+        Says::Text("It is Mira's, as of spring."),
+    ]);
+    let office = commanded(&model);
+    let ran = start(&office);
+    let run = id_of(&ran);
+    assert_eq!(ran["output"], "It is Mira's, as of spring.", "{ran:#}");
+    let said = content(&model.messages(2).pop().unwrap()).to_owned();
+    assert!(said.starts_with("`fresh`: fail\nSay how old the record is."), "{said}");
+    assert!(said.contains("looked at a record\nlast changed in spring"), "{said}");
+    let sent_back = model.messages(3).pop().unwrap();
+    assert_eq!(content(&sent_back), "Your answer was not accepted: Name the owner of the account.");
+    assert!(!model.heard()[2].to_string().contains("rule 7"), "what it checks by is its own");
+    let marks = ["fresh fail", "accept-0 fail", "accept-0 pass"];
+    assert_eq!(sensed(&office, &run), marks);
+    fs::remove_file(office.path("rules.sh")).unwrap();
+    replays(&office, &run);
+}
+
+/// A command that could not be started, or was ended, found nothing: what it was to accept is not accepted.
+#[test]
+fn an_answer_whose_command_was_ended_does_not_stand() {
+    let says = ["nobody", "a crash", "nobody"].map(Says::Text);
+    let model = Model::start(says);
+    let office = commanded(&model);
+    let ran = start(&office);
+    assert_eq!(ran["agents"][0]["stopped"], "invalid_model_output", "{ran:#}");
+    assert_eq!(sensed(&office, &id_of(&ran)), ["accept-0 not_run", "accept-0 not_run"]);
+}

@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -17,6 +20,8 @@ pub(crate) enum Says {
     Text(&'static str),
     /// Tool calls: name and arguments.
     Calls(Vec<(&'static str, Value)>),
+    /// Text as a stream, one event a piece.
+    Streams(Vec<String>),
     /// Something that is no answer: a status and a body.
     Fails(u16, &'static str),
     /// Nothing, for as long as it is listened to.
@@ -29,16 +34,38 @@ pub(crate) struct Model {
     pub(crate) url: String,
     script: Arc<Mutex<VecDeque<Says>>>,
     heard: Arc<Mutex<Vec<Value>>>,
+    /// How many times as long as its first request one may be.
+    reads_times: Option<usize>,
+    first_bytes: Arc<Mutex<Option<usize>>>,
+    too_long: Arc<Mutex<Vec<Value>>>,
+    hung_up: Arc<AtomicUsize>,
 }
+
+/// What OpenAI says of a request that is longer than the model reads.
+const TOO_LONG: &str = r#"{"error": {"message": "This model's maximum context length is exceeded.",
+    "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}}"#;
 
 impl Model {
     pub(crate) fn start(script: impl IntoIterator<Item = Says>) -> Self {
+        Self::serve(script, None)
+    }
+
+    /// One that refuses whatever is more than so many times as long as what it was asked first.
+    pub(crate) fn reading(times: usize, script: impl IntoIterator<Item = Says>) -> Self {
+        Self::serve(script, Some(times))
+    }
+
+    fn serve(script: impl IntoIterator<Item = Says>, reads_times: Option<usize>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let model = Self {
             url,
             script: Arc::new(Mutex::new(script.into_iter().collect())),
             heard: Arc::default(),
+            reads_times,
+            first_bytes: Arc::default(),
+            too_long: Arc::default(),
+            hung_up: Arc::default(),
         };
         let served = model.clone();
         thread::spawn(move || {
@@ -50,9 +77,29 @@ impl Model {
         model
     }
 
+    /// Says this, too, after what it has to say already.
+    pub(crate) fn says(&self, more: Says) {
+        self.script.lock().unwrap().push_back(more);
+    }
+
     /// Every request body so far.
     pub(crate) fn heard(&self) -> Vec<Value> {
         self.heard.lock().unwrap().clone()
+    }
+
+    /// Every request that it refused because of its length.
+    pub(crate) fn too_long(&self) -> Vec<Value> {
+        self.too_long.lock().unwrap().clone()
+    }
+
+    fn is_too_long(&self, bytes: usize) -> bool {
+        let first = *self.first_bytes.lock().unwrap().get_or_insert(bytes);
+        self.reads_times.is_some_and(|times| bytes > first * times)
+    }
+
+    /// How often nobody listened any more while it said nothing.
+    pub(crate) fn hung_up(&self) -> usize {
+        self.hung_up.load(Ordering::SeqCst)
     }
 
     /// The messages of its `n`-th request, from 1.
@@ -80,6 +127,11 @@ impl Model {
             let mut body = vec![0; length];
             reader.read_exact(&mut body).ok()?;
             let request: Value = serde_json::from_slice(&body).ok()?;
+            if self.is_too_long(length) {
+                self.too_long.lock().unwrap().push(request);
+                write(&mut writer, 400, TOO_LONG)?;
+                continue;
+            }
             let turn = {
                 let mut heard = self.heard.lock().unwrap();
                 heard.push(request);
@@ -106,20 +158,30 @@ impl Model {
                         json!({ "role": "assistant", "content": null, "tool_calls": calls });
                     (200, completion(&message, "tool_calls"))
                 }
+                Says::Streams(pieces) => (200, streamed(&pieces)),
                 Says::Fails(status, body) => (status, body.to_owned()),
                 Says::Hangs => {
-                    let mut rest = Vec::new();
-                    reader.read_to_end(&mut rest).ok()?;
+                    // Its end, or that the connection was reset.
+                    let _gone = reader.read_to_end(&mut Vec::new());
+                    self.hung_up.fetch_add(1, Ordering::SeqCst);
                     return None;
                 }
             };
-            let head = format!(
-                "HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-                body.len()
-            );
-            writer.write_all((head + &body).as_bytes()).ok()?;
+            write(&mut writer, status, &body)?;
         }
     }
+}
+
+fn write(writer: &mut TcpStream, status: u16, body: &str) -> Option<()> {
+    let kind = match body.starts_with("data: ") {
+        true => "text/event-stream",
+        false => "application/json",
+    };
+    let head = format!(
+        "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    writer.write_all((head + body).as_bytes()).ok()
 }
 
 fn completion(message: &Value, finish: &str) -> String {
@@ -132,4 +194,20 @@ fn completion(message: &Value, finish: &str) -> String {
         "usage": { "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110 },
     })
     .to_string()
+}
+
+fn streamed(pieces: &[String]) -> String {
+    let chunk = |delta: Value, finish: Value| {
+        json!({
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1_700_000_000,
+            "model": "scripted-1",
+            "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }],
+        })
+    };
+    let said = pieces.iter().map(|piece| chunk(json!({ "content": piece }), Value::Null));
+    let all = said.chain([chunk(json!({}), json!("stop"))]);
+    let events = all.map(|chunk| format!("data: {chunk}\n\n"));
+    events.chain(["data: [DONE]\n\n".to_owned()]).collect()
 }

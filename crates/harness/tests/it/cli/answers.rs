@@ -176,7 +176,7 @@ fn sandboxes(office: &Office, schemas: &BTreeMap<String, Value>) -> Vec<String> 
 }
 
 /// Kinds that no command answers here, and the tests that hold them.
-const HELD_ELSEWHERE: [&str; 18] = [
+const HELD_ELSEWHERE: [&str; 19] = [
     // `workers.rs`: a person takes no job.
     "worker-lease",
     "worker-heartbeat",
@@ -193,6 +193,7 @@ const HELD_ELSEWHERE: [&str; 18] = [
     "tool-list",
     "tool-call",
     "proxied-list",
+    "list-changes",
     "proxied-changes",
     "proxied-completion",
     "proxy-learned",

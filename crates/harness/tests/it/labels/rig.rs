@@ -104,6 +104,7 @@ pub(crate) fn plan(catalogue: &Catalogue, steps: Vec<Step>) -> Plan {
         pack_digest: Digest::default(),
         policy_digest: Digest::default(),
         config_digest: Digest::default(),
+        servers: Default::default(),
         steps: rows,
         playbook: Playbook { name: "test".into(), steps },
         constants: json!({}),

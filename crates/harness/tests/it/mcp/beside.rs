@@ -106,8 +106,11 @@ fn what_policy_denies_is_nobodys_to_read() {
         "permit (principal, action, resource);\n@id(\"closed\") @reason(\"Closed.\")\n\
          forbid (principal, action in [Action::\"notes.read_resource\", Action::\"notes.prompt_greet\"], resource);",
     );
+    front.edit("harness.toml", "kind = \"mcp\"\n", "kind = \"mcp\"\nspeaks = \"sessions\"\n");
     let mut pipe = front.pipe(Speaks::Before, &[]);
     assert_eq!(result(&mut pipe, "resources/list", json!({}))["resources"], json!([]));
+    let denied = pipe.ask("resources/subscribe", json!({"uri": "note://3"}));
+    assert_eq!(denied["error"]["code"], -32002, "{denied}");
     assert_eq!(result(&mut pipe, "prompts/list", json!({}))["prompts"], json!([]));
     let denied = pipe.ask("resources/read", json!({"uri": "note://3"}));
     assert!(denied["error"]["message"].as_str().unwrap().contains("Denied"), "{denied}");
@@ -117,6 +120,48 @@ fn what_policy_denies_is_nobodys_to_read() {
     });
     let denied = pipe.ask("completion/complete", prompt);
     assert_eq!(denied["error"]["code"], -32602, "{denied}");
+}
+
+/// C133: a session hears of changes of what it watches, and of what it does not watch any more nothing; other sessions hear
+/// of nothing that they do not watch themselves. Whichever generation the server speaks.
+#[test]
+fn a_session_hears_of_changes_as_long_as_it_wants_to() {
+    hears_of_changes("sessions");
+    hears_of_changes("stateless");
+}
+
+fn hears_of_changes(server: &str) {
+    const CHANGED: &str = "notifications/resources/updated";
+    let front = Front::open("observe");
+    let speaks = format!("kind = \"mcp\"\nspeaks = \"{server}\"\n");
+    front.edit("harness.toml", "kind = \"mcp\"\n", &speaks);
+    let mut pipe = front.pipe(Speaks::Before, &[]);
+    let mut other = front.pipe(Speaks::Before, &[]);
+    for uri in ["note://1", "note://3"] {
+        result(&mut pipe, "resources/subscribe", json!({ "uri": uri }));
+    }
+    let mut is_told = |pipe: &mut Pipe, wanted: &[&str]| {
+        let mut left = wanted.to_vec();
+        let mut told = Vec::new();
+        while !left.is_empty() {
+            let noted = other.call("note", json!({"text": "a change"}));
+            assert_eq!(noted["content"][0]["text"], "noted", "{noted}");
+            pipe.tools();
+            for one in pipe.heard_of(CHANGED) {
+                let uri = one["params"]["uri"].as_str().unwrap().to_owned();
+                left.retain(|wanted| *wanted != uri);
+                told.push(uri);
+            }
+        }
+        told
+    };
+    is_told(&mut pipe, &["note://1", "note://3"]);
+    result(&mut pipe, "resources/unsubscribe", json!({"uri": "note://1"}));
+    pipe.heard_of(CHANGED);
+    // The server tells of the one before the other: whoever hears of the second would have heard of the first.
+    let told = is_told(&mut pipe, &["note://3"]);
+    assert!(!told.contains(&"note://1".to_owned()), "{told:?}");
+    assert_eq!(other.heard_of(CHANGED), Vec::<Value>::new());
 }
 
 /// C133: a person who has to decide about a read is asked, and the client is told so, with the run to wait for.
@@ -228,6 +273,10 @@ fn a_session_over_http_is_its_callers_alone() {
         "clientInfo": {"name": "person:mira", "version": "1"},
     });
     let welcome = post(&door.host, (&one, Speaks::Before), ("initialize", hello), &[]);
+    assert!(
+        welcome.body.contains("\"subscribe\":true"),
+        "a session is told of changes: {welcome:?}"
+    );
     let session = welcome.header("mcp-session-id").unwrap().to_owned();
     let header = format!("Mcp-Session-Id: {session}");
     let list = |token: &str| {

@@ -20,6 +20,8 @@ pub(crate) enum Speaks {
     Now,
     /// The same, by a client that opens addresses.
     NowWithPages,
+    /// 2025-11-25, by a client that opens addresses.
+    BeforeWithPages,
     /// 2025-11-25, by a client that answers what it is asked.
     BeforeAnswering,
     /// 2026-07-28, by a client that answers what it is asked.
@@ -34,13 +36,13 @@ impl Speaks {
     }
 
     pub(super) fn has_sessions(self) -> bool {
-        matches!(self, Self::Before | Self::BeforeAnswering)
+        matches!(self, Self::Before | Self::BeforeWithPages | Self::BeforeAnswering)
     }
 
     /// What it says that it can.
-    fn can(self) -> Value {
+    pub(super) fn can(self) -> Value {
         match self {
-            Self::NowWithPages => json!({"elicitation": {"url": {}}}),
+            Self::BeforeWithPages | Self::NowWithPages => json!({"elicitation": {"url": {}}}),
             Self::BeforeAnswering | Self::NowAnswering => {
                 json!({"elicitation": {"form": {}}, "sampling": {}, "roots": {}})
             }
@@ -172,6 +174,13 @@ impl Pipe {
         }
     }
 
+    /// What was heard of this since it was asked last, and what has come with the answers of others meanwhile.
+    pub(super) fn heard_of(&mut self, method: &str) -> Vec<Value> {
+        let (of_it, others) = self.heard.drain(..).partition(|one| one["method"] == method);
+        self.heard = others;
+        of_it
+    }
+
     /// Answers what the other end asked.
     pub(super) fn reply(&mut self, asked: &Value, result: Value) {
         self.say(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}));
@@ -207,6 +216,15 @@ impl Pipe {
     pub(super) fn tools(&mut self) -> Vec<Value> {
         let answer = self.ask("tools/list", json!({}));
         answer["result"]["tools"].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
+    }
+
+    /// Hangs up; everything that was said beside the answers that were read, to the end.
+    pub(super) fn rest(mut self) -> Vec<Value> {
+        drop(self.to.take());
+        let mut rest = std::mem::take(&mut self.heard);
+        let lines = self.from.by_ref().lines().map(|line| serde_json::from_str(&line.unwrap()));
+        rest.extend(lines.map(Result::unwrap));
+        rest
     }
 
     /// Hangs up; its exit code.
@@ -265,7 +283,8 @@ pub(super) fn written(
     if !speaks.has_sessions() {
         text.push_str(&format!("Mcp-Method: {method}\r\n"));
         let params = serde_json::from_str::<Value>(&body).unwrap()["params"].take();
-        if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
+        let named = ["name", "uri", "taskId"].into_iter().find_map(|key| params[key].as_str());
+        if let Some(name) = named {
             text.push_str(&format!("Mcp-Name: {name}\r\n"));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Pipe, Speaks, client::post};
 use crate::{
-    servers::Serving,
+    servers::{Serving, fixture},
     support::{Ran, program},
 };
 
@@ -19,7 +20,10 @@ const READS: [&str; 6] = ["add", "echo", "image", "big", "lies", "route"];
 
 pub(crate) struct Front {
     dir: TempDir,
-    serving: Serving,
+    /// Where it is reached at an address.
+    serving: Option<Serving>,
+    /// What was said when the server was met.
+    pub(super) met: String,
 }
 
 impl Front {
@@ -32,23 +36,54 @@ impl Front {
 
     /// As the first minute leaves it: nothing is classified.
     pub(super) fn drafted(mode: &str) -> Self {
+        Self::met_as(mode, &[])
+    }
+
+    /// The same, with a server that is like this from the beginning.
+    pub(super) fn met_as(mode: &str, hows: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         fs::create_dir(&state).unwrap();
-        let serving = Serving::start(&state);
-        let front = Self { dir, serving };
-        let url = front.serving.1.clone();
-        let first = front.first(&["--url", &url, "--name", "notes", "--mode", mode]);
-        assert_eq!(first.code, 0, "{first:?}");
-        // Somebody else decides, and by their name alone.
-        front.edit("harness.toml", "me = \"ulla\"", "me = \"ulla\"\napprovals.terminal = \"name\"");
-        front.edit("harness.toml", "[policy]", "[people.mira]\nroles = [\"approver\"]\n[policy]");
+        for how in hows {
+            fs::write(state.join(how), "").unwrap();
+        }
+        let serving = Some(Serving::start(&state));
+        let mut front = Self { dir, serving, met: String::new() };
+        let url = front.upstream().to_owned();
+        front.made(&["--url", &url, "--name", "notes", "--mode", mode]);
         front
+    }
+
+    /// In front of the same server as a program of this machine that looks around; its answers are passed on as they are, and
+    /// what it saw stands in its notes.
+    pub(super) fn started(mode: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut front = Self { dir, serving: None, met: String::new() };
+        fs::create_dir(front.dir.path().join("state")).unwrap();
+        front.misbehave("peeks");
+        let state = front.dir.path().join("state").canonicalize().unwrap().display().to_string();
+        let fixture = fixture().display().to_string();
+        front.made(&["--name", "notes", "--mode", mode, "--", &fixture, &state]);
+        front
+    }
+
+    fn made(&mut self, words: &[&str]) {
+        let first = self.first(words);
+        assert_eq!(first.code, 0, "{first:?}");
+        self.met = first.stderr;
+        // Somebody else decides, and by their name alone.
+        self.edit("harness.toml", "me = \"ulla\"", "me = \"ulla\"\napprovals.terminal = \"name\"");
+        self.edit("harness.toml", "[policy]", "[people.mira]\nroles = [\"approver\"]\n[policy]");
     }
 
     /// `mcp proxy` by somebody who has no project yet, until its client hangs up.
     pub(super) fn first(&self, words: &[&str]) -> Ran {
-        let project = self.project().display().to_string();
+        self.first_in("project", words)
+    }
+
+    /// The same in another folder beside it.
+    pub(super) fn first_in(&self, project: &str, words: &[&str]) -> Ran {
+        let project = self.dir.path().join(project).display().to_string();
         let all = [&["mcp", "proxy", "--project", &project], words].concat();
         Ran::of(&all, program(self.dir.path()).env("USER", "ulla").args(&all).output().unwrap())
     }
@@ -57,9 +92,30 @@ impl Front {
         self.dir.path().join("project")
     }
 
+    /// Starts the server anew at the same address, once it has ended.
+    pub(super) fn start_anew(&mut self) {
+        let state = self.dir.path().join("state");
+        let at = self.upstream().trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
+        fs::write(state.join("at"), at).unwrap();
+        self.serving.take().unwrap().ends();
+        self.serving = Some(Serving::start(&state));
+    }
+
+    /// The server is shown this secret, which is everybody's.
+    pub(super) fn shows(&self, secret: &str) {
+        let file = self.project().canonicalize().unwrap().join("secret");
+        fs::write(&file, secret).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let path = self.project().join("harness.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        let holds = "headers = { authorization = { secret = \"notes\", prefix = \"Bearer \" } }";
+        let secrets = format!("[secrets]\nnotes = \"file:{}\"", file.display());
+        fs::write(&path, format!("{config}{holds}\nshared = true\n{secrets}\n")).unwrap();
+    }
+
     /// Where the server itself is.
     pub(super) fn upstream(&self) -> &str {
-        &self.serving.1
+        &self.serving.as_ref().unwrap().1
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -84,6 +140,36 @@ impl Front {
         fs::write(self.dir.path().join("state").join(how), "").unwrap();
     }
 
+    pub(super) fn behave(&self, how: &str) {
+        fs::remove_file(self.dir.path().join("state").join(how)).unwrap();
+    }
+
+    /// From now on another's server is passed on, too, as `other`.
+    pub(super) fn join(&self, other: &Self) {
+        let url = other.upstream();
+        self.join_as(other, &format!("[systems.other]\nkind = \"mcp\"\nurl = \"{url}\"\n"));
+    }
+
+    /// The same, declared by these lines.
+    pub(super) fn join_as(&self, other: &Self, system: &str) {
+        let moved = self.project().join("second");
+        fs::create_dir_all(moved.join("connectors")).unwrap();
+        let renamed = |path: &str| {
+            let text = fs::read_to_string(other.project().join(path)).unwrap();
+            text.replace("notes.", "other.")
+                .replace("name: notes", "name: other")
+                .replace("system: notes", "system: other")
+        };
+        fs::write(moved.join("pack.yaml"), renamed("pack/pack.yaml")).unwrap();
+        let connector = renamed("pack/connectors/notes.yaml");
+        fs::write(moved.join("connectors/other.yaml"), connector).unwrap();
+        self.edit("harness.toml", "packs = [\"pack\"]", "packs = [\"pack\", \"second\"]");
+        self.edit("harness.toml", "proxy = [\"notes\"]", "proxy = [\"*\"]");
+        let path = self.project().join("harness.toml");
+        let whole = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{whole}\n{system}")).unwrap();
+    }
+
     /// What the server wrote down.
     pub(super) fn notes(&self) -> String {
         fs::read_to_string(self.dir.path().join("state/notes")).unwrap_or_default()
@@ -106,7 +192,8 @@ impl Front {
 
     /// The same request to the server itself.
     pub(crate) fn direct(&self, method: &str, params: Value) -> Value {
-        let host = self.serving.1.trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
+        let host =
+            self.upstream().trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
         let answer = post(&host, ("", Speaks::Now), (method, params), &[]);
         let mut data = answer.body.lines().filter_map(|line| line.strip_prefix("data:"));
         let last = data.rfind(|data| data.contains("\"id\""));

@@ -10,7 +10,8 @@ use super::{
 };
 
 /// 1: an approval is for these arguments, of this caller, at this tool as it was accepted, once. The attack: other
-/// arguments under an approval, the same approval again, and a tool that was changed between the question and the answer.
+/// arguments under an approval, and the same approval again. What changes between the question and the answer (the tool, a
+/// rule, the server, the time, who asks) is in [`super::attacks`].
 #[test]
 fn invariant_1_an_approval_binds_one_call_and_is_used_once() {
     let front = Front::open("enforce");
@@ -27,11 +28,6 @@ fn invariant_1_an_approval_binds_one_call_and_is_used_once() {
     let (second, _) = front.card(&other);
     let with_the_first = ["--as", "mira", "approval", "approve", &second, "--digest", &digest];
     assert_ne!(front.json(&with_the_first).code, 0, "it is for something else");
-    // Changed behind the back of whoever looked at it: the answer counts, and nothing is sent.
-    let reads = run_of(&pipe.call("fail", text("x")));
-    front.misbehave("gone");
-    front.misbehave("changed");
-    let _answered = front.approve(&reads);
     assert_eq!(front.notes(), "pay 10\n");
 }
 
@@ -57,7 +53,8 @@ fn invariant_2_only_the_pending_call_goes_on_and_a_retry_is_that_call() {
 }
 
 /// 3: proposed, asked, answered, dispatched, returned and unknown are events of their own, and what nobody knows is no
-/// failure. The attack: a server that dies in the middle of a write, and a client that repeats it.
+/// failure. The attack: a server that says that it failed, and may have done half of it, and a client that repeats the call.
+/// One that dies, and one that falls silent, are in [`super::attacks`].
 #[test]
 fn invariant_3_unknown_is_not_failed_and_is_not_repeated() {
     let front = Front::open("observe");
@@ -96,7 +93,7 @@ fn invariant_4_an_ask_that_expires_is_a_denial_that_is_told() {
 }
 
 /// 5: what an approver saw is deterministic, and its digest is what the answer binds to. The attack: an answer to something
-/// else than what was shown.
+/// else than what was shown. Keys on a card, and its digest in the receipt, are in [`super::attacks`].
 #[test]
 fn invariant_5_what_was_shown_is_what_was_approved() {
     let front = Front::open("enforce");
@@ -194,7 +191,8 @@ fn invariant_9_a_changed_definition_is_quarantined_until_it_is_accepted() {
 }
 
 /// 10: the proxy holds the secrets of its servers and passes no token on. The attack: a client whose credential a server
-/// would like to have, and one that would use a secret that is another person's.
+/// would like to have, and one that would use a secret that is another person's. What either side saw is in
+/// [`super::attacks`].
 #[test]
 fn invariant_10_no_token_is_passed_on_and_secrets_are_their_owners() {
     let front = Front::open("observe");

@@ -73,12 +73,17 @@ fn a_client_hears_that_its_tools_are_others() {
     }
 }
 
-/// C133: what a server behind the proxy says of its own list reaches the client that listens.
+/// C133: what a server behind the proxy says of its own list reaches the client that listens, whichever generation either
+/// of them speaks.
 #[test]
 fn what_a_server_says_of_its_list_reaches_the_client() {
-    for speaks in [Speaks::Before, Speaks::Now] {
-        let front = Front::open("enforce");
-        front.edit("harness.toml", "kind = \"mcp\"\n", "kind = \"mcp\"\nspeaks = \"sessions\"\n");
+    for (server, speaks) in [
+        ("sessions", Speaks::Before),
+        ("sessions", Speaks::Now),
+        ("stateless", Speaks::Before),
+        ("stateless", Speaks::Now),
+    ] {
+        let front = fronting(server);
         let mut pipe = front.pipe(speaks, &[]);
         listen(&mut pipe, speaks);
         front.misbehave("relists");
@@ -87,6 +92,31 @@ fn what_a_server_says_of_its_list_reaches_the_client() {
         pipe.told(TOOLS_CHANGED);
         assert_eq!(pipe.end(), 0);
     }
+}
+
+/// A server without sessions that ends what it tells by is asked again, and what it may have said meanwhile is told.
+#[test]
+fn what_was_missed_while_a_server_did_not_tell_is_told() {
+    let front = fronting("stateless");
+    front.misbehave("hangs_up");
+    let mut pipe = front.pipe(Speaks::Before, &[]);
+    let sum = pipe.call("add", json!({"a": 1, "b": 2}));
+    assert_eq!(sum["structuredContent"]["sum"], 3, "{sum}");
+    front.behave("hangs_up");
+    pipe.told(TOOLS_CHANGED);
+    // And it is listened to from then on.
+    front.misbehave("relists");
+    pipe.call("add", json!({"a": 1, "b": 2}));
+    pipe.told(TOOLS_CHANGED);
+    assert_eq!(pipe.end(), 0);
+}
+
+/// A proxy in front of a server that is spoken to in this generation alone.
+fn fronting(server: &str) -> Front {
+    let front = Front::open("enforce");
+    let speaks = format!("kind = \"mcp\"\nspeaks = \"{server}\"\n");
+    front.edit("harness.toml", "kind = \"mcp\"\n", &speaks);
+    front
 }
 
 /// Who listens over HTTP is told that it is over when the server ends, which does not wait for them.

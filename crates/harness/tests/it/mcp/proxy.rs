@@ -208,24 +208,8 @@ fn a_setting_that_is_taken_back_lets_nothing_pass_any_more() {
 fn two_servers_keep_their_names_but_where_they_clash() {
     let front = Front::open("observe");
     let other = Front::open("observe");
-    let moved = front.project().join("second");
-    fs::create_dir_all(moved.join("connectors")).unwrap();
-    let renamed = |path: &str| {
-        let text = fs::read_to_string(other.project().join(path)).unwrap();
-        text.replace("notes.", "other.")
-            .replace("name: notes", "name: other")
-            .replace("system: notes", "system: other")
-    };
-    fs::write(moved.join("pack.yaml"), renamed("pack/pack.yaml").replace(", other.echo", ""))
-        .unwrap();
-    fs::write(moved.join("connectors/other.yaml"), renamed("pack/connectors/notes.yaml")).unwrap();
-    let config = fs::read_to_string(other.project().join("harness.toml")).unwrap();
-    let url = config.lines().find(|line| line.starts_with("url")).unwrap().to_owned();
-    front.edit("harness.toml", "packs = [\"pack\"]", "packs = [\"pack\", \"second\"]");
-    front.edit("harness.toml", "proxy = [\"notes\"]", "proxy = [\"*\"]");
-    let path = front.project().join("harness.toml");
-    let whole = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("{whole}\n[systems.other]\nkind = \"mcp\"\n{url}\n")).unwrap();
+    front.join(&other);
+    front.edit("second/pack.yaml", ", other.echo", "");
     let mut pipe = front.pipe(Speaks::Now, &[]);
     let tools = pipe.tools();
     let named = |name: &str| tools.iter().any(|tool| tool["name"] == name);

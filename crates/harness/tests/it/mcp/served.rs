@@ -1,7 +1,7 @@
 //! The proxy over HTTP (C131): many clients at one address, each who its token stands for, and none of them in another's
 //! session.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -14,21 +14,28 @@ use super::{
 use crate::{api::Answer, support::Serving};
 
 /// A proxy that serves over HTTP, until its value goes.
-struct Served {
-    front: Front,
-    host: String,
-    path: &'static str,
+pub(super) struct Served {
+    pub(super) front: Front,
+    pub(super) host: String,
+    pub(super) path: &'static str,
     _serving: Serving,
 }
 
 impl Served {
     /// `harness mcp proxy --http`.
-    fn open(front: Front) -> Self {
+    pub(super) fn open(front: Front) -> Self {
         let words = ["mcp", "proxy", "--hold", "0s", "--http", "127.0.0.1:0"];
         Self::with(front, &words, "/mcp")
     }
 
-    fn with(front: Front, words: &[&str], path: &'static str) -> Self {
+    /// The same with everything it has to say, in a file.
+    pub(super) fn logging(front: Front, log: &Path) -> Self {
+        let words = ["mcp", "proxy", "--hold", "0s", "--http", "127.0.0.1:0"];
+        let (serving, host) = Serving::logging_of(front.command(&words), "trace", log);
+        Self { front, host, path: "/mcp", _serving: serving }
+    }
+
+    pub(super) fn with(front: Front, words: &[&str], path: &'static str) -> Self {
         let (serving, line) = Serving::of(front.command(words));
         let (_, place) = line.split_once(" at http://").unwrap_or_else(|| panic!("{line}"));
         let host = place.split(';').next().unwrap().to_owned();
@@ -36,20 +43,25 @@ impl Served {
     }
 
     /// A token of an agent that acts for somebody.
-    fn agent(&self, name: &str, owner: &str) -> String {
+    pub(super) fn agent(&self, name: &str, owner: &str) -> String {
         self.token(&["--agent", name, "--owner", owner])["token"].as_str().unwrap().to_owned()
     }
 
-    fn token(&self, words: &[&str]) -> Value {
+    pub(super) fn token(&self, words: &[&str]) -> Value {
         let all = [&["token", "create", "a test"], words].concat();
         self.front.json(&all).exits(0).document()
     }
 
-    fn post(&self, token: &str, (method, params): (&str, Value), extra: &[&str]) -> Answer {
+    pub(super) fn post(
+        &self,
+        token: &str,
+        (method, params): (&str, Value),
+        extra: &[&str],
+    ) -> Answer {
         post_to((&self.host, self.path), (token, Speaks::Now), (method, params), extra)
     }
 
-    fn ask(&self, who: (&str, Speaks), what: (&str, Value)) -> Value {
+    pub(super) fn ask(&self, who: (&str, Speaks), what: (&str, Value)) -> Value {
         let session = who.1.has_sessions().then(|| self.session(who));
         let extra: Vec<&str> = session.iter().map(String::as_str).collect();
         let answer = post_to((&self.host, self.path), who, what, &extra);
@@ -60,9 +72,9 @@ impl Served {
     }
 
     /// The header that names a session of this client's own.
-    fn session(&self, who: (&str, Speaks)) -> String {
+    pub(super) fn session(&self, who: (&str, Speaks)) -> String {
         let hello = json!({
-            "protocolVersion": who.1.version(), "capabilities": {},
+            "protocolVersion": who.1.version(), "capabilities": who.1.can(),
             "clientInfo": {"name": "person:mira", "version": "1"},
         });
         let welcome = post_to((&self.host, self.path), who, ("initialize", hello), &[]);
@@ -70,21 +82,21 @@ impl Served {
     }
 
     #[track_caller]
-    fn call(&self, token: &str, tool: &str, arguments: Value) -> Value {
+    pub(super) fn call(&self, token: &str, tool: &str, arguments: Value) -> Value {
         let params = json!({"name": tool, "arguments": arguments});
         let said = self.ask((token, Speaks::Now), ("tools/call", params));
         assert!(said["result"].is_object(), "{said}");
         said["result"].clone()
     }
 
-    fn names(&self, who: (&str, Speaks)) -> Vec<String> {
+    pub(super) fn names(&self, who: (&str, Speaks)) -> Vec<String> {
         let listed = self.ask(who, ("tools/list", json!({})));
         let tools = listed["result"]["tools"].as_array().unwrap_or_else(|| panic!("{listed}"));
         tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
     }
 }
 
-fn state(result: &Value) -> &str {
+pub(super) fn state(result: &Value) -> &str {
     result["_meta"]["harness/state"].as_str().unwrap_or_default()
 }
 
@@ -135,6 +147,36 @@ fn two_clients_at_one_address_have_calls_and_approvals_of_their_own() {
     assert!(events.contains("agent:coder") && !events.contains("agent:writer"), "{events}");
 }
 
+/// C131: over HTTP, too, a held call tells how far it is before it tells where it stands.
+#[test]
+fn a_held_call_over_http_tells_how_far_it_is_before_its_answer() {
+    let words = ["mcp", "proxy", "--hold", "1s", "--http", "127.0.0.1:0"];
+    let served = Served::with(Front::open("enforce"), &words, "/mcp");
+    let agent = served.agent("coder", "ulla");
+    for speaks in [Speaks::Before, Speaks::Now] {
+        let session = speaks.has_sessions().then(|| served.session((&agent, speaks)));
+        let extra: Vec<&str> = session.iter().map(String::as_str).collect();
+        let params =
+            json!({"name": "note", "arguments": text("held"), "_meta": {"progressToken": 7}});
+        let at = (served.host.as_str(), served.path);
+        let answer = post_to(at, (&agent, speaks), ("tools/call", params), &extra);
+        let said = answer.body.lines().filter_map(|line| line.strip_prefix("data:"));
+        let said = said.filter_map(|data| serde_json::from_str(data).ok());
+        let mut said: Vec<Value> = said.collect();
+        let last = said.pop().unwrap_or_else(|| panic!("{answer:?}"));
+        assert_eq!(state(&last["result"]), "pending_approval", "{last:#}");
+        assert!(!said.is_empty(), "{speaks:?}: nothing was told meanwhile: {answer:?}");
+        for told in said {
+            assert_eq!(told["method"], "notifications/progress", "{told}");
+            assert_eq!(told["params"]["progressToken"], 7, "{told}");
+        }
+        let run = run_of(&last["result"]);
+        served.front.approve(&run).exits(0);
+        let done = served.call(&agent, "harness_wait", json!({ "run": run }));
+        assert_eq!((&done["content"][0]["text"], state(&done)), (&json!("noted"), "done"));
+    }
+}
+
 /// C131: a state that was given to one caller opens nothing for another, nor for other arguments.
 #[test]
 fn a_state_is_its_callers_and_for_its_call_alone() {
@@ -158,10 +200,8 @@ fn a_state_is_its_callers_and_for_its_call_alone() {
     assert_eq!(served.front.notes(), "");
 }
 
-/// C131: secrets of a server are those of whom the operator named: the client of another person does not even see its tools.
-#[test]
-fn a_client_reaches_no_server_with_secrets_of_somebody_else() {
-    let front = Front::open("observe");
+/// From now on the server is reached with a secret of one person's.
+pub(super) fn keeps_a_secret_of(front: &Front, person: &str) {
     let file = front.project().canonicalize().unwrap().join("secret");
     fs::write(&file, "c4nary-upstream-0123456789").unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -169,11 +209,18 @@ fn a_client_reaches_no_server_with_secrets_of_somebody_else() {
     let path = front.project().join("harness.toml");
     let config = fs::read_to_string(&path).unwrap();
     let declared = format!(
-        "{config}headers = {{ authorization = {{ secret = \"notes\", prefix = \"Bearer \" }} }}\nof = [\"mira\"]\n\
+        "{config}headers = {{ authorization = {{ secret = \"notes\", prefix = \"Bearer \" }} }}\nof = [\"{person}\"]\n\
          [secrets]\nnotes = \"file:{}\"\n",
         file.display()
     );
     fs::write(&path, declared).unwrap();
+}
+
+/// C131: secrets of a server are those of whom the operator named: the client of another person does not even see its tools.
+#[test]
+fn a_client_reaches_no_server_with_secrets_of_somebody_else() {
+    let front = Front::open("observe");
+    keeps_a_secret_of(&front, "mira");
     let served = Served::open(front);
     let (theirs, others) = (served.agent("coder", "mira"), served.agent("coder", "ulla"));
     assert_eq!(served.names((&others, Speaks::Now)), ["harness_wait"]);

@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
 };
 
@@ -197,21 +197,38 @@ fn a_person_may_say_no() {
 }
 
 /// C134: metadata is the server's word. Where it leads into a private network, to a cloud's metadata service or, for a server
-/// that is elsewhere, to this machine, nobody goes.
+/// that is elsewhere, to this machine, nobody goes: that is why it fails, and not that nobody answers there.
 #[test]
 fn metadata_leads_nowhere_inside() {
     let guarded = Guarded::open("{}");
-    for inside in [
-        "https://10.11.12.13",
-        "https://169.254.169.254",
-        "https://[fd00:ec2::254]",
-        "https://192.168.1.1",
+    // This machine has more than one address, and the server is at another of them: whoever is led here is heard.
+    let here = TcpListener::bind("127.0.0.2:0").unwrap();
+    here.set_nonblocking(true).unwrap();
+    let here_at = format!("http://{}", here.local_addr().unwrap());
+    let registers_here = format!("{here_at}/register");
+    let (machine, private) = ("this very machine", "leads into a private network");
+    let none = "none published usable metadata";
+    for (leads, inside, why) in [
+        // Of the address of an authority the library thinks the same, and asks nobody.
+        ("elsewhere", "https://10.11.12.13", none),
+        ("elsewhere", "https://169.254.169.254", none),
+        ("elsewhere", "https://[fd00:ec2::254]", none),
+        ("elsewhere", "https://192.168.1.1", none),
+        ("elsewhere", here_at.as_str(), machine),
+        ("registers", "https://10.11.12.13/register", private),
+        ("registers", "https://169.254.169.254/latest/meta-data", private),
+        ("registers", "https://[fd00:ec2::254]/register", private),
+        ("registers", "https://[::ffff:192.168.1.1]/register", private),
+        ("registers", registers_here.as_str(), machine),
     ] {
-        guarded.shop.misbehave_as("elsewhere", inside);
+        guarded.shop.misbehave_as(leads, inside);
         let refused = guarded.login();
         assert_ne!(refused.code, 0, "{inside}");
+        assert!(refused.stderr.contains(why), "{leads} {inside}: {refused:#?}");
         assert!(!refused.stderr.contains("Open this page"), "{inside}: {refused:#?}");
+        guarded.shop.behave(leads);
     }
+    assert!(here.accept().is_err(), "nobody came");
     assert_eq!(guarded.asked(), [""; 0]);
 }
 

@@ -1,12 +1,12 @@
 //! What an agent's model calls: checked, begun in order, answered in order.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use kernel::{
     Digest, Label, LabelMap,
     action::Proposal,
     agent::{Noting, StopReason},
-    conversation::{Item, Segment, Source},
+    conversation::{Item, Segment, bytes_of},
     exception::Class,
     id::OperationId,
     operation::Effect,
@@ -14,9 +14,8 @@ use kernel::{
     playbook::call_path,
     pointer,
     run::{PREVIEWED, PREVIEWED_ASK},
-    text::plain,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     super::{
@@ -26,13 +25,13 @@ use super::{
         seq::Sequence,
     },
     Frame, Progress,
-    code::{ASK_PERSON, ENDORSE, EXTRACT, LOAD_SKILL, LOOK, NOTE, Sight, ToolCode},
+    code::{ASK_PERSON, ENDORSE, EXTRACT, LOAD_SKILL, LOOK, NOTE, ToolCode},
     extract::Extraction,
     nearest::nearest,
     say,
     sense::Landed,
     stuck,
-    talk::{head, message},
+    talk::{Piece, Told},
 };
 
 /// Calls under way side by side.
@@ -74,6 +73,8 @@ pub(super) enum At {
     Inside(Box<Sequence>),
     /// A question about a value that the agent does not see.
     Extracting(Box<Extraction>),
+    /// A part of a large result is read: its name.
+    Reading(String),
     /// A person looks at a value.
     Endorsing(Box<Labelled>),
     /// What the model is told.
@@ -81,6 +82,8 @@ pub(super) enum At {
         content: String,
         is_error: bool,
         refused: bool,
+        /// Which part of what that is, where the rest can be read.
+        piece: Option<Box<Piece>>,
     },
 }
 
@@ -91,6 +94,8 @@ pub(super) enum Wanted {
     Question(Question),
     Playbook(Sequence),
     Extraction(Extraction),
+    /// Of a large result, by its name.
+    Part(Proposal, String),
     Endorsement(Question, Labelled),
 }
 
@@ -98,8 +103,14 @@ impl Frame {
     /// The model wants tools: checks every call and begins those that may begin.
     pub(super) fn call(&mut self, desk: &mut Desk, link: Link<'_>, items: &[Item]) -> Progress {
         let calls = items.iter().filter(|item| matches!(item, Item::Call { .. }));
-        for item in calls.take(CALLS_A_TURN_MAX) {
+        // A call that is not answered makes the conversation one that no provider takes.
+        let answered = if self.machine < 5 { CALLS_A_TURN_MAX } else { usize::MAX };
+        for (count, item) in calls.enumerate().take(answered) {
             let Item::Call { id, name, arguments, malformed } = item else { continue };
+            if count >= CALLS_A_TURN_MAX {
+                self.open.push(too_many(id, name));
+                continue;
+            }
             if self.spent.calls >= self.code.spec.limits.calls_max {
                 return self.conclude(desk, StopReason::MaxIterations, self.seen.clone());
             }
@@ -135,7 +146,7 @@ impl Frame {
         let code = Arc::clone(&self.code);
         let refuse = |problem: String| (told_error(problem), String::new(), true);
         match name {
-            LOOK => return (self.look(args), String::new(), true),
+            LOOK => return self.look(args),
             LOAD_SKILL if !code.spec.skills.is_empty() => {
                 return (self.load_skill(args), String::new(), true);
             }
@@ -335,6 +346,19 @@ impl Frame {
             {
                 Met::Settled(settled)
             }
+            (At::Reading(of), Stimulus::At { event: Event::Settled(Settled::Done(part)), .. })
+                if !desk.is_wanted(Kind::Propose, &open.step) =>
+            {
+                let of = of.clone();
+                let at = self.tell_part(&of, part);
+                self.set(index, at);
+                return self.go_on_calling(desk, link);
+            }
+            (At::Reading(_), Stimulus::At { event: Event::Settled(settled), .. })
+                if !desk.is_wanted(Kind::Propose, &open.step) =>
+            {
+                Met::Settled(settled)
+            }
             (At::Asking, Stimulus::At { event: Event::Answered(answer), .. })
                 if !desk.is_wanted(Kind::Ask, &open.step) =>
             {
@@ -374,7 +398,8 @@ impl Frame {
                 self.note_read(index, Some(*class));
                 let content = say::failure(*class, code.as_deref());
                 let is_shown = matches!(code.as_deref(), Some(PREVIEWED | PREVIEWED_ASK));
-                At::Told { content, is_error: true, refused: code.is_some() && !is_shown }
+                let refused = code.is_some() && !is_shown;
+                At::Told { content, is_error: true, refused, piece: None }
             }
             Met::Settled(Settled::Done(output)) => {
                 self.note_change(index);
@@ -392,6 +417,7 @@ impl Frame {
                 content: "nobody answered in time".to_owned(),
                 is_error: true,
                 refused: true,
+                piece: None,
             },
         }
     }
@@ -419,56 +445,25 @@ impl Frame {
         };
     }
 
-    /// Shows a result, or a handle to it where seeing it would taint the agent or it is too long.
-    pub(super) fn show(&mut self, output: &Labelled) -> At {
-        let label = output.labels.join_all();
-        self.kept.push(output.clone());
-        let handle = format!("r{}", self.kept.len());
-        let taints = label.is_tainted() && !self.seen.is_tainted();
-        let text = self.shown(&output.value);
-        let content = if self.code.sight == Sight::Handles && taints {
-            // Nothing else: how long it is would be told by whoever wrote it.
-            json!({ HANDLE: handle }).to_string()
-        } else {
-            self.seen.join_from(&label);
-            let max = self.result_bytes_max();
-            if text.len() <= max {
-                text
-            } else {
-                let part = head(&text, max);
-                let left = text.len().saturating_sub(part.len());
-                format!("{part}\n[{left} bytes of `{handle}` follow, from {}]", part.len())
-            }
-        };
-        At::Told { content, is_error: false, refused: false }
-    }
-
-    /// A hook's words about a call, or a handle to them, as for results: what it looked at speaks in them.
-    fn hear_of(&mut self, name: &str, text: &Labelled) {
-        let At::Told { content, .. } = self.show(text) else { return };
-        self.talk.add(message(say::of_hook(name, &content), Source::Sensor));
-    }
-
-    pub(super) fn result_bytes_max(&self) -> usize {
-        usize::try_from(self.code.spec.limits.result_bytes_max).unwrap_or(usize::MAX)
-    }
-
     /// Every call of the turn is answered: the model is told, unless it should stop.
     fn tell(&mut self, desk: &mut Desk, link: Link<'_>) -> Progress {
         let open = std::mem::take(&mut self.open);
         let mut turn = stuck::Turn::default();
-        let mut heard = Vec::new();
+        let (mut heard, mut results) = (Vec::new(), Vec::new());
         let (mut all_unknown, mut all_refused, mut any_error) = (true, true, false);
         for call in open {
-            let At::Told { content, is_error, refused } = call.at else { continue };
+            let At::Told { content, is_error, refused, piece } = call.at else { continue };
             turn.add(&call.name, &call.args, Digest::of(content.as_bytes()));
             all_unknown &= !self.code.offered.iter().any(|tool| tool.name == call.name);
             all_refused &= refused;
             any_error |= is_error && !refused;
             let (id, name) = (call.id, call.name);
             heard.extend(call.heard.into_iter().map(|text| (name.clone(), text)));
-            self.talk.add(Segment::Result { call: id, name, content, is_error });
+            let segment = Segment::Result { call: id, name, content, is_error };
+            results.push(Told { segment, piece: piece.map(|piece| *piece) });
         }
+        let together = bytes_of(self.code.spec.limits.results_tokens_max());
+        self.talk.add_results(results, together);
         for (name, text) in heard {
             self.hear_of(&name, &text);
         }
@@ -529,6 +524,10 @@ fn begin(open: &mut Open, desk: &mut Desk) {
             desk.want(Move::Ask(question));
             At::Asking
         }
+        Wanted::Part(proposal, of) => {
+            desk.want(Move::Propose(proposal));
+            At::Reading(of)
+        }
         Wanted::Playbook(block) => At::Inside(Box::new(block)),
         Wanted::Extraction(extraction) => {
             extraction.ask(&open.step, desk);
@@ -551,28 +550,30 @@ fn inside(flow: Flow) -> Result<Option<Met<'static>>, Progress> {
     }
 }
 
+/// A call beyond what one turn may make.
+fn too_many(id: &str, name: &str) -> Open {
+    let at = told_error(format!("not called: at most {CALLS_A_TURN_MAX} calls at once"));
+    let (id, name, step) = (id.to_owned(), name.to_owned(), String::new());
+    let (args, heard) = (Value::Null, Vec::new());
+    Open { id, name, args, is_read: true, step, sent: None, at, heard }
+}
+
 pub(super) fn told_error(content: String) -> At {
-    At::Told { content, is_error: true, refused: false }
+    At::Told { content, is_error: true, refused: false, piece: None }
+}
+
+/// What the model is told of a part of something.
+pub(super) fn told_piece(content: String, piece: Piece) -> At {
+    At::Told { content, is_error: false, refused: false, piece: Some(Box::new(piece)) }
+}
+
+/// What the model is told where all went well.
+pub(super) fn told(content: String) -> At {
+    At::Told { content, is_error: false, refused: false, piece: None }
 }
 
 /// A static path with its number put in.
 pub(super) fn numbered(path: &str, number: u32) -> String {
     let stem = path.strip_suffix("[]").unwrap_or(path);
     format!("{stem}[{number}]")
-}
-
-impl Frame {
-    /// A value as the model is shown it: text as it is, everything else as JSON; what does not show is
-    /// spelled out. What a handle stands for stays as it came.
-    pub(super) fn shown(&self, value: &Value) -> String {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        match (self.machine, plain(&text)) {
-            // Runs that exist were told it as it came.
-            (..4, _) | (_, Cow::Borrowed(_)) => text,
-            (_, Cow::Owned(shown)) => shown,
-        }
-    }
 }

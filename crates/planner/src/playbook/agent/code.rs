@@ -267,16 +267,7 @@ fn own_tools(spec: &Agent, sight: Sight) -> Vec<Tool> {
         ));
     }
     if !spec.skills.is_empty() {
-        own.push(tool(
-            LOAD_SKILL,
-            "Loads the instructions of a skill. Load one before you do what it is for.",
-            json!({
-                "type": "object",
-                "properties": { "name": { "type": "string" } },
-                "required": ["name"],
-                "additionalProperties": false,
-            }),
-        ));
+        own.push(skills_tool(spec));
     }
     if spec.asks.is_some() {
         own.push(tool(
@@ -314,6 +305,28 @@ fn own_tools(spec: &Agent, sight: Sight) -> Vec<Tool> {
         ));
     }
     own
+}
+
+/// What loads skills; where there are files beside them, those, too.
+fn skills_tool(spec: &Agent) -> Tool {
+    let mut properties = json!({ "name": { "type": "string" } });
+    let mut description =
+        "Loads the instructions of a skill. Load one before you do what it is for.".to_owned();
+    let has_files = spec.skills.iter().any(|skill| !skill.files.is_empty());
+    if let (true, Some(fields)) = (has_files, properties.as_object_mut()) {
+        description.push_str(" With `file` it reads one of the files beside them instead.");
+        let file = "a path that the instructions refer to, such as references/details.md";
+        fields.insert("file".to_owned(), json!({ "type": "string", "description": file }));
+        let from = json!({ "type": "integer", "minimum": 0, "description": "first byte wanted" });
+        fields.insert("from".to_owned(), from);
+    }
+    let input = json!({
+        "type": "object",
+        "properties": properties,
+        "required": ["name"],
+        "additionalProperties": false,
+    });
+    Tool { name: LOAD_SKILL.to_owned(), description, input: Arc::new(input) }
 }
 
 /// What policy will say, as far as the plan knows.

@@ -25,7 +25,7 @@ use super::{
     Frame, Mode, Progress,
     calls::{HANDLE, numbered},
     code::Sight,
-    talk::{head, message},
+    talk::{head, head_of_weight, message},
 };
 
 /// Said where memory could not be read.
@@ -67,7 +67,7 @@ impl Frame {
             text.push_str(&format!("\n- {name}: {line}"));
             self.state.values.push((name, value));
         }
-        let kept = head(&text, bytes_of(tokens_max)).to_owned();
+        let kept = self.within(&text, tokens_max).to_owned();
         let told = (self.talk.number(), kept);
         if self.state.told.as_ref() != Some(&told) {
             self.talk.add(message(told.1.clone(), Source::State));
@@ -86,6 +86,14 @@ impl Frame {
         }
         self.seen.join_from(&known.labels.join_all());
         plain(&known.value.to_string()).into_owned()
+    }
+
+    /// As much of a text as fits into so many tokens.
+    fn within<'a>(&self, text: &'a str, tokens_max: u32) -> &'a str {
+        match self.machine {
+            ..5 => head(text, bytes_of(tokens_max)),
+            _ => head_of_weight(text, bytes_of(tokens_max)),
+        }
     }
 
     /// Whether seeing a value would taint an agent that gets handles.
@@ -148,7 +156,7 @@ impl Frame {
                     self.keep(output)
                 } else {
                     self.seen.join_from(&output.labels.join_all());
-                    head(&self.shown(&output.value), bytes_of(tokens_max)).to_owned()
+                    self.within(&self.shown(&output.value), tokens_max).to_owned()
                 };
                 let text = format!("Remembered from before:\n{text}");
                 self.talk.remember(message(text, Source::Memory));

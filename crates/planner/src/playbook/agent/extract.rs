@@ -31,7 +31,7 @@ use super::{
     code::EXTRACT,
     nearest::nearest,
     own::Checked,
-    talk::{head, message},
+    talk::message,
 };
 
 /// Most bytes of a value that a question is asked about; what follows is left out.
@@ -119,7 +119,7 @@ impl Frame {
         };
         let step = self.extraction_step();
         let text = self.shown(&value);
-        let kept = head(&text, VALUE_MAX_BYTES);
+        let kept = self.part_of(&text, VALUE_MAX_BYTES);
         let asked =
             format!("Question: {}\nThe answer is {}.", question.ask, question.answer.told());
         let extraction = Extraction {

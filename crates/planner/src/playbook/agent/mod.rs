@@ -22,8 +22,11 @@ mod hooks;
 mod nearest;
 mod notes;
 mod own;
+mod room;
 mod say;
 mod sense;
+mod shown;
+mod skills;
 mod stuck;
 mod talk;
 
@@ -36,7 +39,7 @@ use kernel::{
     Digest, Label, LabelMap,
     action::Proposal,
     agent::StopReason,
-    conversation::{Item, Segment, Source, Stop, Usage},
+    conversation::{CONTEXT_TOO_LONG, Item, Segment, Source, Stop, Usage},
     exception::Class,
     hook::Moment,
     id::At,
@@ -69,9 +72,6 @@ const MODEL_RETRIES_MAX: u32 = 4;
 
 /// First pause before a model call is tried again, in milliseconds.
 const MODEL_PAUSE_MS: i64 = 500;
-
-/// Most bytes that a summary is made of.
-const SUMMARY_OF_MAX_BYTES: usize = 200_000;
 
 /// How far an agent got.
 #[derive(Debug)]
@@ -140,6 +140,10 @@ pub(super) struct Frame {
     streaks: Streaks,
     began_at: At,
     talk: Talk,
+    /// Tokens that a conversation may have: as many as declared, fewer once the model found them too many.
+    window: u64,
+    /// How often in a row the model found the conversation too long.
+    squeezed: u32,
     /// What was asked last: the same again when the model has to be asked again.
     asked: Option<(Arc<Value>, u32)>,
     /// Prompts so far, summaries included: each is a step of its own.
@@ -207,7 +211,9 @@ impl Frame {
             spent: Spent::default(),
             streaks: Streaks::default(),
             began_at: desk.now(),
-            talk: Talk::new(path.to_owned(), pinned),
+            talk: Talk::new((path.to_owned(), desk.machine()), pinned, room::base(code)),
+            window: code.spec.limits.context_tokens_max.into(),
+            squeezed: 0,
             asked: None,
             prompts: 0,
             open: Vec::new(),
@@ -280,30 +286,20 @@ impl Frame {
         for segment in std::mem::take(&mut self.admitted) {
             self.talk.pin(segment);
         }
-        let code = Arc::clone(&self.code);
-        let limits = &code.spec.limits;
-        let context = u64::from(limits.context_tokens_max);
-        // Shortened to half, so that it is not shortened again at once.
-        if self.talk.tokens() > limits.shortened_at()
-            && !self.talk.shorten(context / 2, self.spent.turns)
-            && let Some(progress) = self.sum_up(desk)
-        {
+        if let Some(progress) = self.make_room(desk) {
             return progress;
         }
         self.tell_state();
-        let mut prompt = self.talk.prompt(&code.offered, limits.output_tokens_max);
+        self.ask_model(desk)
+    }
+
+    /// Asks the model what it makes of what it was not told yet.
+    fn ask_model(&mut self, desk: &mut Desk) -> Progress {
+        let code = Arc::clone(&self.code);
+        let mut prompt = self.talk.prompt(&code.offered, code.spec.limits.output_tokens_max);
         prompt.output = code.spec.output.clone();
         self.mode = Mode::Thinking;
         self.ask(desk, &prompt)
-    }
-
-    /// Has the oldest turns summed up; `None` where nobody does that or there is nothing to gain.
-    fn sum_up(&mut self, desk: &mut Desk) -> Option<Progress> {
-        self.code.summary.as_ref()?;
-        let old = self.talk.old(SUMMARY_OF_MAX_BYTES)?;
-        self.mode = Mode::Summing;
-        let prompt = say::summary_wanted(&self.path, self.prompts, old);
-        Some(self.ask(desk, &prompt))
     }
 
     fn ask(&mut self, desk: &mut Desk, prompt: &kernel::conversation::Prompt) -> Progress {
@@ -340,9 +336,12 @@ impl Frame {
             {
                 match settled {
                     Settled::Done(reply) => self.hear(desk, link, reply),
-                    Settled::Failed { class, retry_after_ms, label, .. } => {
+                    Settled::Failed { class, code, retry_after_ms, label } => {
                         self.seen.join_from(label);
-                        self.model_failed(desk, (*class, *retry_after_ms))
+                        let too_long = code.as_deref() == Some(CONTEXT_TOO_LONG);
+                        let progress = too_long.then(|| self.tell_less(desk)).flatten();
+                        progress
+                            .unwrap_or_else(|| self.model_failed(desk, (*class, *retry_after_ms)))
                     }
                 }
             }
@@ -357,12 +356,7 @@ impl Frame {
 
     fn model_failed(&mut self, desk: &mut Desk, (class, after): (Class, Option<i64>)) -> Progress {
         if self.mode == Mode::Summing {
-            // Nobody sums up: the conversation goes on as short as it can be told.
-            self.mode = Mode::Thinking;
-            let tools = &self.code.offered;
-            let mut prompt = self.talk.prompt(tools, self.code.spec.limits.output_tokens_max);
-            prompt.output = self.code.spec.output.clone();
-            return self.ask(desk, &prompt);
+            return self.go_on_unsummed(desk);
         }
         let tries = self.asked.as_ref().map_or(0, |(_, tries)| *tries);
         if class.may_pass() && tries <= MODEL_RETRIES_MAX {
@@ -398,6 +392,7 @@ impl Frame {
         self.spent.turns = self.spent.turns.saturating_add(1);
         let items: Arc<[Item]> = heard.items.into();
         self.talk.hear(Arc::clone(&items), heard.usage.total());
+        self.squeezed = 0;
         let wants_tools = items.iter().any(|item| matches!(item, Item::Call { .. }));
         match heard.stop {
             Stop::Refusal => self.conclude(desk, StopReason::Refused, self.seen.clone()),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Frame,
-    calls::{At, told_error},
+    calls::{At, told, told_error},
     code::NOTE,
     talk::message,
 };
@@ -131,6 +131,6 @@ impl Frame {
             true => format!("`{name}` is forgotten"),
             false => format!("kept for {turns} turns"),
         };
-        At::Told { content, is_error: false, refused: false }
+        told(content)
     }
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use kernel::{
     Label, LabelMap,
+    action::Proposal,
+    id::OperationId,
+    kept::{KEPT_READ, Kept, part, read_path},
     label::Trust,
     planning::{Labelled, Mark, Question},
     playbook::call_path,
@@ -13,10 +16,9 @@ use serde_json::{Value, json};
 use super::{
     super::desk::Desk,
     Frame,
-    calls::{At, HANDLE, Wanted, Wrong, numbered, told_error},
+    calls::{At, HANDLE, Wanted, Wrong, numbered, told, told_error, told_piece},
     code::{ASK_PERSON, ENDORSE},
-    nearest::nearest,
-    talk::head,
+    talk::{Piece, head},
 };
 
 /// How long a question of an agent stays open, in milliseconds.
@@ -29,26 +31,42 @@ const ENDORSED_MAX_BYTES: usize = 4_096;
 const YES: &str = "yes";
 const NO: &str = "no";
 
+/// Longest pointer that a part of a result is called by, in bytes.
+const POINTER_MAX_BYTES: usize = 100;
+
+/// What a part of a result is called.
+fn name_of(handle: &str, at: &str) -> String {
+    match at {
+        "" => format!("`{handle}`"),
+        at if at.len() <= POINTER_MAX_BYTES => format!("`{handle}` at `{at}`"),
+        _ => format!("`{handle}`, where you looked"),
+    }
+}
+
 /// What a check of an own tool comes to: where the call stands, its step, and whether it is a read.
 pub(super) type Checked = (At, String, bool);
 
 impl Frame {
     /// Opens a handle: from here on the agent has seen what is in it.
-    pub(super) fn look(&mut self, args: &Value) -> At {
+    pub(super) fn look(&mut self, args: &Value) -> Checked {
+        let refuse = |problem: String| (told_error(problem), String::new(), true);
         let handle = args.get("result").and_then(Value::as_str).unwrap_or_default();
         let at = args.get("at").and_then(Value::as_str).unwrap_or_default();
         let from = args.get("from").and_then(Value::as_u64).unwrap_or_default();
         let found = self.kept(handle).map(|kept| match kept.value.pointer(at) {
-            Some(part) => (Some(self.shown(part)), kept.labels.at(at)),
-            None => (None, kept.labels.join_all()),
+            Some(part) => (Some(self.shown(part)), kept.labels.at(at), self.large(part)),
+            None => (None, kept.labels.join_all(), None),
         });
-        let (text, label) = match found {
+        let (text, label, large) = match found {
             Ok(found) => found,
-            Err(problem) => return told_error(problem),
+            Err(problem) => return refuse(problem),
         };
         self.seen.join_from(&label);
+        if let Some(large) = large {
+            return self.read_on((handle, at), &large, from);
+        }
         let Some(text) = text else {
-            return told_error(format!("`{handle}` holds nothing at `{at}`"));
+            return refuse(format!("`{handle}` holds nothing at `{at}`"));
         };
         let mut start = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
         while !text.is_char_boundary(start) {
@@ -56,28 +74,50 @@ impl Frame {
         }
         let rest = text.get(start..).unwrap_or_default();
         let part = head(rest, self.result_bytes_max());
-        let left = rest.len().saturating_sub(part.len());
-        let more = if left == 0 {
-            String::new()
-        } else {
-            format!("\n[{left} bytes follow, from {}]", start.saturating_add(part.len()))
+        let to = start.saturating_add(part.len());
+        let of = if self.machine < 5 { String::new() } else { name_of(handle, at) };
+        let piece = Piece { of, from: start, to, whole: text.len() };
+        let more = match rest.len().saturating_sub(part.len()) {
+            0 => String::new(),
+            left if self.machine < 5 => format!("\n[{left} bytes follow, from {to}]"),
+            _ => piece.mark(),
         };
-        At::Told { content: format!("{part}{more}"), is_error: false, refused: false }
+        (told_piece(format!("{part}{more}"), piece), String::new(), true)
     }
 
-    pub(super) fn load_skill(&self, args: &Value) -> At {
-        let name = args.get("name").and_then(Value::as_str).unwrap_or_default();
-        let skills = &self.code.spec.skills;
-        match skills.iter().find(|skill| skill.name == name) {
-            Some(skill) => {
-                At::Told { content: skill.text.clone(), is_error: false, refused: false }
-            }
-            None => {
-                let hint = nearest(name, skills.iter().map(|skill| skill.name.as_str()));
-                let hint = hint.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
-                told_error(format!("there is no skill `{name}`{hint}"))
-            }
-        }
+    /// What is not here because it is too large, where a value stands for that.
+    pub(super) fn large(&self, value: &Value) -> Option<Kept> {
+        Kept::of(value).filter(|_| self.machine >= 5)
+    }
+
+    /// Reads a part of a large result: what is not in the journal is an action like any other.
+    fn read_on(&self, (handle, at): (&str, &str), large: &Kept, from: u64) -> Checked {
+        let Ok(operation) = KEPT_READ.parse::<OperationId>() else {
+            return (told_error(format!("`{handle}` cannot be read")), String::new(), true);
+        };
+        let step = numbered(&read_path(&self.path), self.spent.calls);
+        let proposal = Proposal {
+            step: step.clone(),
+            operation,
+            args: Arc::new(part(large, from.min(large.bytes), self.result_bytes_max())),
+            arg_labels: LabelMap::uniform(self.seen.clone()),
+            existence: self.governing.join(&self.seen),
+            attempt: 1,
+        };
+        (At::Waiting(Box::new(Wanted::Part(proposal, name_of(handle, at)))), step, true)
+    }
+
+    /// A part of a large result, as the agent is told it.
+    pub(super) fn tell_part(&mut self, of: &str, output: &Labelled) -> At {
+        self.seen.join_from(&output.labels.join_all());
+        let number = |name: &str| {
+            let number = output.value.get(name).and_then(Value::as_u64).unwrap_or_default();
+            usize::try_from(number).unwrap_or(usize::MAX)
+        };
+        let (from, to, whole) = (number("from"), number("to"), number("whole"));
+        let text = self.shown(output.value.get("text").unwrap_or(&Value::Null));
+        let piece = Piece { of: of.to_owned(), from, to, whole };
+        told_piece(format!("{text}{}", piece.mark()), piece)
     }
 
     pub(super) fn question(&self, args: &Value) -> (At, String, bool) {
@@ -157,7 +197,8 @@ impl Frame {
             None => Some("nobody answered in time"),
         };
         if let Some(no) = no {
-            return At::Told { content: no.to_owned(), is_error: true, refused: true };
+            let content = no.to_owned();
+            return At::Told { content, is_error: true, refused: true, piece: None };
         }
         let before = value.labels.join_all();
         let after = Label { trust: before.trust.max(Trust::User), ..before.clone() };
@@ -165,8 +206,7 @@ impl Frame {
         self.kept.push(Labelled { value: value.value, labels: LabelMap::uniform(after) });
         let handle = format!("r{}", self.kept.len());
         // A handle alone: a person vouched for the value, not for what a model would make of it.
-        let content = json!({ HANDLE: handle }).to_string();
-        At::Told { content, is_error: false, refused: false }
+        told(json!({ HANDLE: handle }).to_string())
     }
 
     /// The value behind an argument that must be a handle, with its labels.

@@ -274,7 +274,7 @@ impl Frame {
         let of = &check.of;
         let label = of.result.labels.join_all().join(&of.args.labels.join_all());
         let text = format!("{}\nFor: {}", self.shown(&of.result.value), of.args.value);
-        let kept = head(&text, JUDGED_MAX_BYTES);
+        let kept = self.part_of(&text, JUDGED_MAX_BYTES);
         let prompt = Prompt {
             conversation: format!("{}#judge{}", self.path, self.sensed),
             turn: 0,

@@ -187,6 +187,44 @@ mod tests {
         ]));
     }
 
+    /// Where neither calls nor results differ nothing tells honest work from a circle: an agent whose work is to
+    /// repeat itself says `circles: ignore`, as `docs/agents.md` tells.
+    #[test]
+    fn what_never_changes_is_a_circle_whatever_it_is_called() {
+        let poll = ("status", json!({ "job": 7 }), "running");
+        let counter = ("count_up", json!({}), "ok");
+        for call in [poll.clone(), counter.clone()] {
+            let three = [call.clone(), call.clone(), call];
+            assert!(stuck(&three), "{three:?}");
+        }
+        assert!(stuck(&[poll.clone(), counter.clone(), poll.clone(), counter.clone()]));
+        // One word of news is news.
+        let moved = [poll.clone(), poll.clone(), ("status", json!({ "job": 7 }), "done")];
+        assert!(!stuck(&moved));
+        let counted = ["1", "2", "3", "4", "5"].map(|n| ("count_up", json!({}), n));
+        assert!(!stuck(&counted));
+        // Work between two looks is no circle either.
+        let waits = (0..9).map(|n| match n % 2 {
+            0 => poll.clone(),
+            _ => ("work", json!({ "item": n }), "ok"),
+        });
+        assert!(!stuck(&waits.collect::<Vec<_>>()));
+    }
+
+    /// Calls without arguments, and polls that are given up in time: told apart by what they bring.
+    #[test]
+    fn counters_and_pages_without_arguments_are_no_circles() {
+        let counts: Vec<String> = (0..9).map(|n| n.to_string()).collect();
+        let counter: Vec<_> = counts.iter().map(|n| ("count_up", json!({}), &**n)).collect();
+        assert!(!stuck(&counter));
+        let pages = ["Acme", "Birch", "Cedar", "Dahlia"].map(|name| ("next_page", json!({}), name));
+        assert!(!stuck(&pages));
+        let ask = |says| ("status", json!({ "job": 7 }), says);
+        let pause = ("wait", json!({ "minutes": 5 }), "ok");
+        let poll = [ask("running"), ask("running"), pause, ask("running"), ask("done")];
+        assert!(!stuck(&poll));
+    }
+
     /// What looks alike and is none (C080): a false alarm would end honest work.
     #[test]
     fn counters_pages_polls_and_lists_are_no_circles() {
