@@ -30,4 +30,4 @@ pub use query::{
     Thing, TokenEntry, Waiting,
 };
 pub use ram::Ram;
-pub use sqlite::{Integrity, Options, Sqlite, VERSION, unpack};
+pub use sqlite::{Beginning, Integrity, Options, Sqlite, VERSION, unpack};

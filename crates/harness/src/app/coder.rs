@@ -170,7 +170,7 @@ async fn before(
     let call = GateCall {
         tool: format!("{PACK}/{}", used.intent),
         arguments: used.arguments,
-        idempotency_key: Some(app.tool_key(caller, &about).await?.key),
+        idempotency_key: Some(app.tool_key(caller, &about).await?),
         wait_ms: Some(wait_ms.unwrap_or(0).clamp(1_000, WAIT_MAX_MS)),
     };
     let until = Instant::now() + Duration::from_millis(wait_ms.unwrap_or(0).min(WAIT_MAX_MS));

@@ -13,7 +13,10 @@ use kernel::{
     run::Status,
 };
 use serde::Serialize;
+use store::{Beginning, Sqlite};
 use tokio::sync::watch;
+
+use super::followed::Followed;
 
 /// Changes remembered for listeners that come back.
 pub const REMEMBERED: usize = 65_536;
@@ -168,8 +171,9 @@ impl Feed {
 /// A journal whose appends are told once they are durable.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) journal: Arc<dyn Journal>,
+    pub(super) journal: Arc<Sqlite>,
     pub(super) feed: Arc<Feed>,
+    pub(super) followed: Arc<Followed>,
     /// What may still go on for a run is ended with it.
     pub(super) connectors: Arc<connect::Connectors>,
 }
@@ -179,6 +183,21 @@ const CLOSED: &str = "closed";
 
 /// The event after which a run is to end.
 const CANCELLED: &str = "cancelled";
+
+impl Watched {
+    async fn begin(&self, batch: Batch, beginning: Beginning) -> Result<(), JournalError> {
+        let (tenant, run) = (batch.tenant.clone(), batch.run.clone());
+        self.journal.begin(batch, beginning).await.map_err(|error| match error {
+            store::Error::Journal(error) => error,
+            other => {
+                if matches!(other, store::Error::Stale { .. }) {
+                    self.followed.taken(&tenant, &run);
+                }
+                JournalError::Medium(other.to_string())
+            }
+        })
+    }
+}
 
 impl Journal for Watched {
     fn append(&self, batch: Batch) -> Task<'_, Result<(), JournalError>> {
@@ -192,8 +211,15 @@ impl Journal for Watched {
                 _ => None,
             }),
         });
+        let (copied, beginning) = (self.followed.copy(&batch), self.followed.beginning(&batch));
         Box::pin(async move {
-            self.journal.append(batch).await?;
+            match beginning {
+                Some(beginning) => self.begin(batch, beginning).await?,
+                None => self.journal.append(batch).await?,
+            }
+            if let Some(copied) = copied {
+                self.followed.wrote(copied);
+            }
             if let Some(changed) = changed {
                 if changed.kinds.contains(&CANCELLED) {
                     self.connectors.run_cancelled(&changed.tenant, &changed.run);

@@ -259,7 +259,10 @@ pub(super) async fn open_chosen(
         Blobs::put(&*app.store, caller.tenant().clone(), file).await?;
     }
     app.shelf.keep(caller.tenant(), &chosen.shelved).await?;
-    let digest = app.shelf.keep_plan(caller.tenant(), &plan).await?;
+    let (digest, bytes) = app.shelf.plan_to_keep(&plan)?;
+    if let Some(bytes) = app.followed.with_blob((caller.tenant(), &run), bytes) {
+        Blobs::put(&*app.store, caller.tenant().clone(), bytes).await?;
+    }
     let from = (&request.inputs, &*key, labels);
     let mut genesis = genesis(app, caller, (&chosen, &plan, digest), from)?;
     judge_inputs(app, caller, &chosen, (&mut genesis.header, &request.inputs)).await?;

@@ -26,6 +26,7 @@ pub mod explain;
 pub mod export;
 pub mod failures;
 pub mod feed;
+mod followed;
 pub mod gate;
 pub mod halts;
 mod header;
@@ -84,7 +85,7 @@ use connect::{Connectors, Host, Secrets};
 use engine::{Engine, Options, OsEntropy};
 use kernel::{
     id::RunId,
-    port::{Blobs, Journal, Validate},
+    port::{Blobs, Validate},
     run::Run,
 };
 use pack::Schemas;
@@ -93,6 +94,7 @@ use store::{Documents as _, Query, Sqlite};
 use backups::{DATABASE, POLICIES};
 use config::Config;
 use feed::{Feed, Watched};
+use followed::Followed;
 use host::{Lock, Sealer, SystemClock};
 use models::Doors;
 use problem::{Kind, Problem};
@@ -120,6 +122,7 @@ pub struct App {
     novelty: novelty::Novelty,
     identity: identity::Known,
     feed: Arc<Feed>,
+    followed: Arc<Followed>,
     speech: Arc<Speech>,
     clock: Arc<dyn engine::Clock>,
     notifier: notify::Notifier,
@@ -172,14 +175,16 @@ impl App {
         let (stock, lost) = packs::stock(packs, &config.tenant, &store).await?;
         packs::check_systems(&connectors, &stock)?;
         let shelf = Arc::new(Shelf::new(&config, stock, blobs));
-        let journal = Arc::clone(&store) as Arc<dyn Journal>;
-        let feed = Arc::new(Feed::new(clock.now().at.unsigned_abs()));
+        let (at, followed) = (clock.now().at.unsigned_abs(), Arc::<Followed>::default());
+        let feed = Arc::new(Feed::new(at));
+        let watched = Watched {
+            journal: Arc::clone(&store),
+            feed: Arc::clone(&feed),
+            followed: Arc::clone(&followed),
+            connectors: Arc::clone(&connectors),
+        };
         let engine = Engine::new(Options {
-            journal: Arc::new(Watched {
-                journal,
-                feed: Arc::clone(&feed),
-                connectors: Arc::clone(&connectors),
-            }),
+            journal: Arc::new(watched),
             connector: Arc::new(Doors {
                 models: Arc::clone(&models),
                 connectors: Arc::clone(&connectors),
@@ -193,24 +198,22 @@ impl App {
             runs_max: RUNS_MAX,
         });
         let notifier = notify::Notifier::new(&config, &safe, &connectors)?;
-        let provider = identity::Provider::new(config.oidc.as_ref(), &safe)?;
-        let (novelty, identity) = (novelty::Novelty::default(), identity::Known::default());
-        let packs = packs::Installing::new(lost);
         let app = Arc::new(Self {
+            provider: identity::Provider::new(config.oidc.as_ref(), &safe)?,
             config,
             store,
             engine,
             shelf,
             connectors,
             models,
-            packs,
-            novelty,
-            identity,
+            packs: packs::Installing::new(lost),
+            novelty: novelty::Novelty::default(),
+            identity: identity::Known::default(),
             feed,
+            followed,
             speech,
             clock,
             notifier,
-            provider,
             signer,
             egress,
             leases: leases::Leases::default(),

@@ -84,6 +84,16 @@ struct Kept {
     program: Option<Arc<Program>>,
 }
 
+impl Kept {
+    /// Whether somebody has it in hand besides the shelf.
+    fn is_needed(&self) -> bool {
+        match &self.program {
+            Some(program) => Arc::strong_count(program) > 1,
+            None => Arc::strong_count(&self.plan) > 1,
+        }
+    }
+}
+
 /// A pinned pack under one policy.
 #[derive(Debug)]
 struct Held {
@@ -203,17 +213,28 @@ impl Shelf {
     /// # Errors
     /// When the store fails.
     pub async fn keep_plan(&self, tenant: &Tenant, plan: &Arc<Plan>) -> Result<Digest, Problem> {
+        let (digest, bytes) = self.plan_to_keep(plan)?;
+        self.blobs.put(tenant.clone(), bytes).await?;
+        Ok(digest)
+    }
+
+    /// The hash of a plan, and its bytes, which the caller keeps.
+    ///
+    /// # Errors
+    /// When it has no canonical form.
+    pub fn plan_to_keep(&self, plan: &Arc<Plan>) -> Result<(Digest, Vec<u8>), Problem> {
         let bytes = canon::bytes(plan).map_err(unexpected)?;
-        let digest = self.blobs.put(tenant.clone(), bytes).await?;
+        let digest = Digest::of(&bytes);
         // Whoever drives its run needs it next.
         self.remember(digest, Arc::clone(plan));
-        Ok(digest)
+        Ok((digest, bytes))
     }
 
     fn remember(&self, digest: Digest, plan: Arc<Plan>) {
         let mut plans = lock(&self.plans);
         if plans.len() >= PLANS_MAX {
-            plans.clear();
+            // What somebody needs now may not be in the store yet.
+            plans.retain(|_, kept| kept.is_needed());
         }
         plans.entry(digest).or_insert(Kept { plan, program: None });
     }

@@ -38,6 +38,9 @@ pub const WAIT: &str = super::tools::proxy::WAIT;
 /// How long a call that nobody is asked about is held at least, in ms: most are over by then.
 const FLOOR_MS: u64 = 10_000;
 
+/// How long a call waits before anybody hears which run it is: most are over by then. Nobody cancels it meanwhile.
+const FIRST_MS: u64 = 250;
+
 /// Longest between two words about how far a call is, in ms.
 const STEP_MS: u64 = 10_000;
 
@@ -162,18 +165,18 @@ impl<A: Ask> Speaker<A> {
 
     fn call_of(&self, call: &Call, line: &Line) -> (&'static str, Value) {
         let Call { name, arguments, state, .. } = call;
-        match &self.behalf {
-            Behalf::Own => {
-                ("tool.call", json!({ "tool": name, "arguments": arguments, "state": state }))
-            }
-            Behalf::Proxy { servers, session } => {
-                let body = json!({
-                    "tool": name, "arguments": arguments, "state": state,
-                    "servers": servers, "session": session, "hears": hears(line),
-                });
-                ("proxy.call", body)
-            }
+        let mut body = json!({
+            "tool": name, "arguments": arguments, "state": state, "wait_ms": FIRST_MS,
+        });
+        let Behalf::Proxy { servers, session } = &self.behalf else { return ("tool.call", body) };
+        for (key, value) in [
+            ("servers", json!(servers)),
+            ("session", json!(session)),
+            ("hears", json!(hears(line))),
+        ] {
+            body.as_object_mut().map(|body| body.insert(key.to_owned(), value));
         }
+        ("proxy.call", body)
     }
 
     /// Asks a client over its session, as long as the server still waits for that.
@@ -226,6 +229,7 @@ impl<A: Ask> Speaker<A> {
         let body = json!({
             "tool": fetch.name, "what": offered(fetch.sort), "arguments": fetch.arguments,
             "servers": servers, "session": session, "hears": hears(line), "state": fetch.state,
+            "wait_ms": FIRST_MS,
         });
         let seen: ToolCall = self.ask("proxy.call", body).await?;
         let resume = seen.resume.clone();

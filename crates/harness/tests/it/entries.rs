@@ -255,6 +255,35 @@ fn nothing_is_handed_out_without_a_stored_decision_whichever_way_it_is_asked_for
     assert!(runs * 5 > asked() && dispatched * 10 > asked(), "{runs} {dispatched}: {runs_of:?}");
 }
 
+/// What a call costs the store: its beginning, with which call it is and its plan; what came back; and that it was told.
+#[test]
+fn a_call_that_nobody_is_asked_about_is_three_transactions() {
+    const CALLS: u64 = 20;
+    let house = House::open();
+    let tool = house.tools.iter().find(|tool| tool["of"] == "crm.get_account").unwrap();
+    let path = format!("/v1/tools/{}/call", tool["name"].as_str().unwrap());
+    let body = json!({"arguments": {"account": "ACC-0042"}, "wait_ms": 45_000});
+    let call = || {
+        let done = house.api.post(&house.agent, &path, &body).ok();
+        assert_eq!(done["state"], "done", "{done:#}");
+        assert_eq!(done["receipts"].as_array().unwrap().len(), 1, "{done:#}");
+        done["run"].as_str().unwrap().to_owned()
+    };
+    let commits = || {
+        let figures = house.api.get("", "/metrics").body;
+        let line = figures.lines().find(|line| line.starts_with("harness_store_commits ")).unwrap();
+        line.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    // The first one keeps its pack, too.
+    call();
+    let before = commits();
+    let runs: BTreeSet<String> = (0..CALLS).map(|_| call()).collect();
+    let spent = commits() - before;
+    assert_eq!(runs.len() as u64, CALLS, "each is another: the one before was told");
+    // What forgets a call is two writes, which need not come together.
+    assert!((CALLS * 3..=CALLS * 4).contains(&spent), "{spent} for {CALLS}");
+}
+
 /// C003: the same of calls that the proxy passes on, also where the operator lets everything pass: that is a decision, too.
 #[test]
 fn nothing_passes_the_proxy_without_a_stored_decision() {

@@ -93,7 +93,7 @@ impl Documents for Sqlite {
     }
 }
 
-fn keep(
+pub(super) fn keep(
     conn: &Connection,
     tenant: &Tenant,
     document: &Document,

@@ -1,6 +1,7 @@
 //! The store on SQLite: write-ahead log, flushed at every commit, one writer thread, a few readers.
 
 mod append;
+mod begin;
 mod cipher;
 mod copy;
 mod dictionaries;
@@ -33,6 +34,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{Error, batch};
 
+pub use begin::Beginning;
 use dictionaries::{Dictionaries, Lesson};
 pub use load::Integrity;
 pub use packed::unpack;

@@ -30,7 +30,7 @@ const KEPT_MS: i64 = 30 * 24 * 3_600_000;
 const STATE_LASTS: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Times a change is made again when somebody else made one meanwhile.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 
 /// Bytes of the key.
 const KEY_BYTES: usize = 32;
@@ -54,11 +54,12 @@ impl About {
     }
 }
 
-/// The idempotency key of the run that a call belongs to.
-pub(in crate::app) struct Key {
-    pub(in crate::app) key: String,
-    /// Nothing can have begun under it yet.
-    pub(super) is_new: bool,
+/// A call that nobody made yet, as far as anybody knows.
+pub(super) struct New {
+    /// The idempotency key of its run.
+    pub(super) key: String,
+    /// What it is remembered by, to be written with its run.
+    pub(super) document: Document,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,28 +77,47 @@ struct State {
 }
 
 impl App {
+    /// A new call, should it not be under way.
+    pub(super) fn tool_new(&self, about: &About) -> Result<New, Problem> {
+        let key = uuid::Uuid::now_v7().to_string();
+        let body = serde_json::to_vec(&Kept { key: key.clone() }).map_err(unreadable)?;
+        Ok(New { key, document: self.tool_document((CALL, &about.0), body) })
+    }
+
+    /// The key of the run of a call that is under way.
+    pub(super) async fn tool_found(
+        &self,
+        caller: &Caller,
+        about: &About,
+    ) -> Result<Option<String>, Problem> {
+        let found = self.store.document(caller.tenant(), CALL, &about.0).await?;
+        let kept = found.map(|found| serde_json::from_slice::<Kept>(&found.body));
+        Ok(kept.transpose().map_err(unreadable)?.map(|kept| kept.key))
+    }
+
     /// The key of the run that a call belongs to: of the one under way, or of a new one.
     pub(in crate::app) async fn tool_key(
         &self,
         caller: &Caller,
         about: &About,
-    ) -> Result<Key, Problem> {
+    ) -> Result<String, Problem> {
         for _ in 0..TRIES {
             // Most calls are made once: it is written before anybody looks whether it is there.
-            let key = uuid::Uuid::now_v7().to_string();
-            let body = serde_json::to_vec(&Kept { key: key.clone() }).map_err(unreadable)?;
-            match self.keep_tool(caller, (CALL, &about.0), body).await {
-                Ok(()) => return Ok(Key { key, is_new: true }),
+            let New { key, document } = self.tool_new(about)?;
+            match self.store.keep(caller.tenant(), document, Expected::Absent).await {
+                Ok(_) => return Ok(key),
                 Err(store::Error::Stale { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            if let Some(found) = self.store.document(caller.tenant(), CALL, &about.0).await? {
-                let kept: Kept = serde_json::from_slice(&found.body).map_err(unreadable)?;
-                return Ok(Key { key: kept.key, is_new: false });
+            if let Some(key) = self.tool_found(caller, about).await? {
+                return Ok(key);
             }
         }
-        Err(Problem::new(Kind::TryAgain, "call-busy", "the same call is being made just now")
-            .next("repeat it"))
+        Err(busy())
+    }
+
+    fn tool_document(&self, (kind, id): (&'static str, &str), body: Vec<u8>) -> Document {
+        Document { kind, id: id.to_owned(), due: Some(self.now() + KEPT_MS), body }
     }
 
     async fn keep_tool(
@@ -106,8 +126,7 @@ impl App {
         (kind, id): (&'static str, &str),
         body: Vec<u8>,
     ) -> Result<(), store::Error> {
-        let due = Some(self.now() + KEPT_MS);
-        let document = Document { kind, id: id.to_owned(), due, body };
+        let document = self.tool_document((kind, id), body);
         self.store.keep(caller.tenant(), document, Expected::Absent).await.map(drop)
     }
 
@@ -124,6 +143,20 @@ impl App {
         }
     }
 
+    /// As [`Self::tool_told`], of a call that is known: nothing has to be looked for.
+    async fn tool_forgotten(
+        &self,
+        caller: &Caller,
+        (run, about): (&RunId, &About),
+    ) -> Result<(), Problem> {
+        let tenant = caller.tenant();
+        let run = self.store.discard(tenant, RUN, run.as_str());
+        let (run, call) = tokio::join!(run, self.store.discard(tenant, CALL, &about.0));
+        run?;
+        call?;
+        Ok(())
+    }
+
     /// The outcome was told: whoever asks for the same from now on asks for it once more.
     pub(in crate::app) async fn tool_told(
         &self,
@@ -131,15 +164,14 @@ impl App {
         run: &RunId,
         about: Option<&About>,
     ) -> Result<(), Problem> {
+        if let Some(about) = about {
+            return self.tool_forgotten(caller, (run, about)).await;
+        }
         let found = self.store.document(caller.tenant(), RUN, run.as_str()).await?;
-        let named = found.and_then(|found| String::from_utf8(found.body).ok());
-        if named.is_some() {
-            self.store.discard(caller.tenant(), RUN, run.as_str()).await?;
+        match found.and_then(|found| String::from_utf8(found.body).ok()) {
+            Some(named) => self.tool_forgotten(caller, (run, &About(named))).await,
+            None => Ok(()),
         }
-        if let Some(about) = about.map(|about| about.0.clone()).or(named) {
-            self.store.discard(caller.tenant(), CALL, &about).await?;
-        }
-        Ok(())
     }
 
     /// What a client is to give back with the same call.
@@ -186,6 +218,12 @@ impl App {
             }
         }
     }
+}
+
+/// Somebody begins, and is told of, the same call all the time.
+pub(super) fn busy() -> Problem {
+    Problem::new(Kind::TryAgain, "call-busy", "the same call is being made just now")
+        .next("repeat it")
 }
 
 fn broken(broken: Broken) -> Problem {

@@ -24,6 +24,7 @@ use tokio::time::{Duration, Instant};
 use super::{
     App, Caller, agents,
     feed::Last,
+    followed::Following,
     intents::{self, Chosen, Nothing, Submit},
     parse_id,
     problem::{Kind, Problem},
@@ -33,7 +34,7 @@ use super::{
 pub(super) use accepted::RoutedTools;
 use ends::{ToolQuestion, ToolSaid};
 pub(super) use held::About;
-use held::Key;
+use held::{New, TRIES};
 use offer::{Offer, What};
 use seen::look;
 pub use would::Would;
@@ -252,25 +253,40 @@ pub async fn list(app: &App, _: &Caller, _: Nothing) -> Result<ToolList, Problem
 pub async fn call(app: &App, caller: &Caller, request: CallTool) -> Result<ToolCall, Problem> {
     let arguments = if request.arguments.is_null() { json!({}) } else { request.arguments };
     let about = About::of(caller, &request.tool, &arguments)?;
-    let run = match &request.state {
+    let begun = match &request.state {
         Some(state) => {
             let run = app.tool_opened(state, &about).await?;
             check_whose(app, caller, &run).await?;
-            run
+            Begun::before(run)
         }
         None => begun(app, caller, (&request.tool, arguments), &about).await?,
     };
-    stands(app, caller, (&run, &about), (request.wait_ms, Through::NoAsk)).await
+    stands(app, caller, (begun, &about), (request.wait_ms, Through::NoAsk)).await
+}
+
+/// The run of a call.
+struct Begun {
+    run: RunId,
+    /// It began just now, and this process saw all of it.
+    following: Option<Following>,
+}
+
+impl Begun {
+    /// One that began at another time.
+    fn before(run: RunId) -> Self {
+        Self { run, following: None }
+    }
 }
 
 /// Where a call stands, told to whoever made it: from then on it is over, or can be come back to.
 async fn stands(
     app: &App,
     caller: &Caller,
-    (run, about): (&RunId, &About),
+    (begun, about): (Begun, &About),
     waits: (Option<u64>, Through),
 ) -> Result<ToolCall, Problem> {
-    let mut seen = watched(app, caller, run, waits).await?;
+    let mut seen = watched(app, caller, &begun, waits).await?;
+    let run = &begun.run;
     if seen.state.is_told() {
         app.ends.end(&(caller.tenant().clone(), run.clone()));
         app.tool_told(caller, run, Some(about)).await?;
@@ -289,7 +305,9 @@ pub async fn wait(app: &App, caller: &Caller, request: WaitTool) -> Result<ToolC
     let run: RunId = parse_id(&request.run)?;
     check_whose(app, caller, &run).await?;
     let through = if request.through_asks { Through::Asks } else { Through::NoAsk };
-    let seen = watched(app, caller, &run, (request.wait_ms, through)).await?;
+    let begun = Begun::before(run);
+    let seen = watched(app, caller, &begun, (request.wait_ms, through)).await?;
+    let run = begun.run;
     if seen.state.is_told() {
         app.ends.end(&(caller.tenant().clone(), run.clone()));
         app.tool_told(caller, &run, None).await?;
@@ -344,7 +362,7 @@ pub async fn leave(app: &App, caller: &Caller, request: LeaveTool) -> Result<Too
     let cancel = Input::Cancel { by: caller.principal().clone(), reason };
     runs::hand_in(app, caller, &run, cancel).await?;
     app.tool_told(caller, &run, None).await?;
-    watched(app, caller, &run, (Some(WAIT_MAX_MS), Through::NoAsk)).await
+    watched(app, caller, &Begun::before(run), (Some(WAIT_MAX_MS), Through::NoAsk)).await
 }
 
 /// The run of a call: the one under way, or a new one.
@@ -353,43 +371,57 @@ async fn begun(
     caller: &Caller,
     (tool, arguments): (&str, Value),
     about: &About,
-) -> Result<RunId, Problem> {
+) -> Result<Begun, Problem> {
     let offer = offer::offer(app, tool)?;
-    let Key { key, is_new } = app.tool_key(caller, about).await?;
     let intent = match &offer.what {
         What::Intent(name) => name.as_str(),
         What::Agent(_) => agents::TASK,
         What::Operation(_) => OPERATION,
     };
-    let run = RunId::of_intent(caller.tenant(), intent, &key);
-    if !is_new && runs::entry_of(app, caller, &run).await.is_ok() {
-        return Ok(run);
+    let run_of = |key: &str| RunId::of_intent(caller.tenant(), intent, key);
+    for _ in 0..TRIES {
+        // Most calls are made once: it is begun before anybody looks whether it is under way.
+        let New { key, document } = app.tool_new(about)?;
+        let following = app.followed.follow((caller.tenant(), &run_of(&key)), document);
+        let problem = match begin(app, caller, (&offer, arguments.clone()), key).await {
+            Ok(run) => return Ok(Begun { run, following: Some(following) }),
+            Err(problem) => problem,
+        };
+        // One that is under way is told whatever would be said to a new one.
+        let found = app.tool_found(caller, about).await?.map(|key| run_of(&key));
+        if let Some(run) = &found
+            && runs::entry_of(app, caller, run).await.is_ok()
+        {
+            return Ok(Begun::before(run.clone()));
+        }
+        if !following.is_taken() {
+            return Err(problem);
+        }
+        if let Some(run) = found {
+            // What remembers a call whose run never began leads nowhere.
+            app.tool_told(caller, &run, Some(about)).await?;
+        }
     }
-    let begun = begin(app, caller, (offer, arguments), key).await;
-    if begun.is_err() {
-        // What was refused has no run: the next try is another.
-        app.tool_told(caller, &run, Some(about)).await?;
-    }
-    begun
+    Err(held::busy())
 }
 
 /// Begins a run. What an agent says may have come from anybody it has read, so its arguments are nobody's word.
 async fn begin(
     app: &App,
     caller: &Caller,
-    (offer, arguments): (Offer, Value),
+    (offer, arguments): (&Offer, Value),
     key: String,
 ) -> Result<RunId, Problem> {
     let Offer { what, shelved, .. } = offer;
     let chosen = match what {
-        What::Intent(name) => Chosen::of(shelved, name),
-        What::Operation(id) => one_call(&shelved, &id)?,
+        What::Intent(name) => Chosen::of(Arc::clone(shelved), name.clone()),
+        What::Operation(id) => one_call(shelved, id)?,
         What::Agent(name) => {
             let task = TaskArguments::read(arguments)?;
             let request = agents::StartAgent {
                 task: task.task,
                 pack: Some(shelved.pack.manifest.name.clone()),
-                agent: Some(name),
+                agent: Some(name.clone()),
                 write: task.write,
                 idempotency_key: Some(key),
                 ..agents::StartAgent::default()
@@ -497,7 +529,7 @@ impl Through {
 async fn watched(
     app: &App,
     caller: &Caller,
-    run: &RunId,
+    Begun { run, following }: &Begun,
     (wait_ms, through): (Option<u64>, Through),
 ) -> Result<ToolCall, Problem> {
     let wait_ms = wait_ms.unwrap_or(0).min(WAIT_MAX_MS);
@@ -506,11 +538,17 @@ async fn watched(
     let (mut told, end) = (app.ends.watch(), (caller.tenant().clone(), run.clone()));
     // Before it is looked at: what happens in between has to wake whoever waits.
     let mut position = app.feed.head();
-    let mut stands = runs::entry_of(app, caller, run).await?.row.map(|row| row.status);
+    let mut stands = match following.as_ref().and_then(Following::status) {
+        Some(status) => Some(status),
+        None => runs::entry_of(app, caller, run).await?.row.map(|row| row.status),
+    };
     loop {
         let goes_on = !app.ends.has_some(&end) && stands.is_none_or(|status| through.waits(status));
         if !goes_on || Instant::now() >= until {
-            let seen = look(app, caller, run).await?;
+            let seen = match following.as_ref().and_then(Following::written) {
+                Some((entry, records)) => seen::of(app, caller, entry, records).await?,
+                None => look(app, caller, run).await?,
+            };
             if Instant::now() >= until || through.is_told(&seen) {
                 return Ok(seen);
             }

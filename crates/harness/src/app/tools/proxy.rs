@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    About, Through, ToolCall,
+    About, Begun, Through, ToolCall,
     accepted::{self, Accepted},
     check_whose,
     ends::ToolHears,
-    held::Key,
+    held::{self, New, TRIES},
     offer,
     would::{self, Would},
 };
@@ -221,16 +221,16 @@ pub async fn call(app: &App, caller: &Caller, request: CallProxied) -> Result<To
     }
     let scope = format!("proxy {} {}", one.id, request.session);
     let about = About::of(caller, &scope, &arguments)?;
-    let run = match &request.state {
+    let begun = match &request.state {
         Some(state) => {
             let run = app.tool_opened(state, &about).await?;
             check_whose(app, caller, &run).await?;
-            run
+            Begun::before(run)
         }
         None => begun(app, caller, (&one, arguments, request.hears), &about).await?,
     };
     let waits = (request.wait_ms, Through::NoAsk);
-    let seen = super::stands(app, caller, (&run, &about), waits).await?;
+    let seen = super::stands(app, caller, (begun, &about), waits).await?;
     Ok(ToolCall { promises: one.promises(), ..seen })
 }
 
@@ -300,29 +300,44 @@ async fn begun(
     caller: &Caller,
     (one, arguments, hears): (&Accepted, Value, Option<ToolHears>),
     about: &About,
-) -> Result<RunId, Problem> {
-    let Key { key, is_new } = app.tool_key(caller, about).await?;
-    // One that was begun before the mode was changed is the same call.
-    for intent in [PROXIED, OBSERVED].into_iter().filter(|_| !is_new) {
-        let run = RunId::of_intent(caller.tenant(), intent, &key);
-        if runs::entry_of(app, caller, &run).await.is_ok() {
-            return Ok(run);
+) -> Result<Begun, Problem> {
+    let tenant = caller.tenant();
+    let intent = if app.config.mcp.proxy_mode.lets_pass() { OBSERVED } else { PROXIED };
+    for _ in 0..TRIES {
+        // Most calls are made once: it is begun before anybody looks whether it is under way.
+        let New { key, document } = app.tool_new(about)?;
+        let run = RunId::of_intent(tenant, intent, &key);
+        let following = app.followed.follow((tenant, &run), document);
+        let end = (tenant.clone(), run);
+        if let Some(hears) = hears {
+            // Before it begins: a server may ask at once.
+            app.ends.begin(end.clone(), hears.into());
+        }
+        let problem = match begin(app, caller, (one, arguments.clone()), key).await {
+            Ok(run) => return Ok(Begun { run, following: Some(following) }),
+            Err(problem) => problem,
+        };
+        app.ends.end(&end);
+        // One that is under way is told whatever would be said to a new one; and it may have begun before the mode was
+        // changed.
+        let found = app.tool_found(caller, about).await?;
+        for intent in [PROXIED, OBSERVED] {
+            let run = found.as_ref().map(|key| RunId::of_intent(tenant, intent, key));
+            if let Some(run) = run
+                && runs::entry_of(app, caller, &run).await.is_ok()
+            {
+                return Ok(Begun::before(run));
+            }
+        }
+        if !following.is_taken() {
+            return Err(problem);
+        }
+        if found.is_some() {
+            // What remembers a call whose run never began leads nowhere.
+            app.tool_told(caller, &end.1, Some(about)).await?;
         }
     }
-    let intent = if app.config.mcp.proxy_mode.lets_pass() { OBSERVED } else { PROXIED };
-    let run = RunId::of_intent(caller.tenant(), intent, &key);
-    let end = (caller.tenant().clone(), run.clone());
-    if let Some(hears) = hears {
-        // Before it begins: a server may ask at once.
-        app.ends.begin(end.clone(), hears.into());
-    }
-    let begun = begin(app, caller, (one, arguments), key).await;
-    if begun.is_err() {
-        app.ends.end(&end);
-        // What was refused has no run: the next try is another.
-        app.tool_told(caller, &run, Some(about)).await?;
-    }
-    begun
+    Err(held::busy())
 }
 
 async fn begin(

@@ -1,8 +1,16 @@
 //! Where a call stands, read from its run.
 
 use connect::mcp::{FAILED_AS, REFUSED_AS};
-use kernel::{Digest, event::Body, exception::Need, id::RunId, port::Blobs, run::Run};
+use kernel::{
+    Digest,
+    event::{Body, Record},
+    exception::Need,
+    id::RunId,
+    port::Blobs,
+    run::Run,
+};
 use serde_json::Value;
+use store::RunEntry;
 
 use super::{ToolAsk, ToolCall, ToolState, proxy, would};
 use crate::app::{
@@ -15,6 +23,17 @@ pub(super) async fn look(app: &App, caller: &Caller, id: &RunId) -> Result<ToolC
     // The row first: what it says has happened stands in what is read after it.
     let entry = runs::entry_of(app, caller, id).await?;
     let records = app.own_records(caller, id).await?;
+    of(app, caller, entry, records).await
+}
+
+/// The same, of a run that was read already.
+pub(super) async fn of(
+    app: &App,
+    caller: &Caller,
+    entry: RunEntry,
+    records: Vec<Record>,
+) -> Result<ToolCall, Problem> {
+    let id = &entry.run;
     let run = app.fold(id, &records).await?;
     let detail = runs::detail_of(&entry, &run, &records);
     let state = state_of(&detail, &run);

@@ -372,7 +372,7 @@ async fn again(
     }
     let offer = offer::offer(app, &taken.skill)?;
     let arguments = arguments_for(&offer, order)?;
-    begin(app, caller, (offer, arguments), taken.key).await
+    begin(app, caller, (&offer, arguments), taken.key).await
 }
 
 async fn fresh(
@@ -399,7 +399,7 @@ async fn fresh(
             Ok(_) => {
                 let arguments = arguments_for(&offer, order);
                 let begun = match arguments {
-                    Ok(arguments) => begin(app, caller, (offer, arguments), chance).await,
+                    Ok(arguments) => begin(app, caller, (&offer, arguments), chance).await,
                     Err(problem) => Err(problem),
                 };
                 if begun.is_err() {
