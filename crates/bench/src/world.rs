@@ -373,6 +373,7 @@ fn line(deed: Deed, actions: usize) -> Result<Vec<Proposal>, Broken> {
         arg_labels: arg_labels.clone(),
         existence: label(),
         attempt: 1,
+        proposer: None,
     };
     Ok((0..actions).map(propose).collect())
 }

@@ -51,6 +51,8 @@ pub struct Proposal {
     pub existence: Label,
     /// 1 for the first try of this step with these arguments.
     pub attempt: u32,
+    /// The configured provider whose model asked for it; none where no model did.
+    pub proposer: Option<Arc<str>>,
 }
 
 /// Everything an approval binds to.

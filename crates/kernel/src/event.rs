@@ -36,7 +36,8 @@ pub const VERSION: u32 = 1;
 /// it (planners); hooks of the plan look at calls.
 /// 5: no conversation of an agent outgrows its limit, one that a model finds too long is shortened and
 /// told again, and large results are read on (planners).
-pub const MACHINE: u32 = 5;
+/// 6: a call says which provider's model asked for it (planners).
+pub const MACHINE: u32 = 6;
 
 /// The world header: everything that can change behaviour, pinned for the run's whole life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,10 @@
 //!
 //! A statement holds commitments, digests, ids and labels; never a value from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +160,9 @@ pub struct Predicate {
     /// The token that takes it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenId>,
+    /// The configured provider whose model asked for it; absent where no model did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposer: Option<Arc<str>>,
 }
 
 /// Why a receipted action belongs to its run, without names.

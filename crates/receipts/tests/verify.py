@@ -353,9 +353,9 @@ NOTHING = "sha256:" + "0" * 64
 RECEIPT_FIELDS = set(
     "v witness receipt index prev run chain intent pack pack_digest plan config step action action_digest"
     " because operation definition facts args result classes decision approvals transforms key attempts"
-    " landed class before after external_ref cost started_at ended_at undo token".split()
+    " landed class before after external_ref cost started_at ended_at undo token proposer".split()
 )
-OPTIONAL_FIELDS = {"class", "before", "after", "external_ref", "cost", "token", "result"}
+OPTIONAL_FIELDS = {"class", "before", "after", "external_ref", "cost", "token", "result", "proposer"}
 CLOSE_FIELDS = set("v receipt run index prev events journal_head status at".split())
 
 
@@ -532,7 +532,8 @@ class Bundle:
             need(0 <= said["action"] < len(self.bodies), "the journal proposes no such action")
             proposed = self.bodies[said["action"]]
             need(proposed["kind"] == "proposed", "the journal proposes no such action")
-            same = all(proposed[field] == said[field] for field in ("step", "operation", "definition", "args"))
+            said_of_it = ("step", "operation", "definition", "args", "proposer")
+            same = all(proposed.get(field) == said.get(field) for field in said_of_it)
             need(same, "the action it names was proposed otherwise")
             pinned = ("chain", "intent", "pack", "pack_digest", "plan", "config")
             need(all(self.header[field] == said[field] for field in pinned), "the run was opened otherwise")

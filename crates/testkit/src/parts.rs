@@ -107,6 +107,7 @@ pub fn proposal(step: &str, operation: &str, args: Value) -> Proposal {
         arg_labels: LabelMap::uniform(clean()),
         existence: clean(),
         attempt: 1,
+        proposer: None,
     }
 }
 

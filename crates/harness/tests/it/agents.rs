@@ -411,17 +411,26 @@ fn a_model_that_wants_everything_gets_what_it_was_granted() {
     assert!(!kinds(&office, &run).contains(&"receipted".to_owned()));
 }
 
-/// The first provider is down: the declared one after it answers, and the journal says who (C139).
+/// The first provider is down: the declared one after it answers, and the journal and the receipt of what it asked for say
+/// who (C139).
 #[test]
 fn a_declared_fallback_answers_and_is_named() {
-    let down = Model::start((0..20).map(|_| Says::Fails(503, "{}")));
-    let up = Model::start([Says::Text("Here I am.")]);
+    let down = Model::start((0..40).map(|_| Says::Fails(503, "{}")));
+    let terms = ("crm_get_contract_terms", json!({ "contract": "CTR-0001" }));
+    let up = Model::start([Says::Calls(vec![terms]), Says::Text("Here I am.")]);
     let office = office_with(&[("first", &down, CLEARED), ("second", &up, CLEARED)], "");
-    let ran = office.json(&["run", "Say something nice"]).exits(0).document();
+    let ran = office.json(&["run", "Look up the terms"]).exits(0).document();
     assert_eq!(ran["output"], "Here I am.", "{ran:#}");
     let run = ran["run"]["id"].as_str().unwrap();
     let context = office.json(&["run", "context", run]).exits(0).document();
     assert_eq!(context["calls"][0]["reply"]["provider"], "second", "{context:#}");
+    let receipts = office.json(&["receipt", "list", run]).exits(0).document();
+    let receipt = receipts["items"][0]["id"].as_str().unwrap();
+    let receipt = office.json(&["receipt", "get", receipt]).exits(0).document();
+    let predicate = &receipt["statement"]["predicate"];
+    assert_eq!(predicate["operation"], "crm.get_contract_terms", "{receipt:#}");
+    assert_eq!(predicate["proposer"], "second", "{receipt:#}");
+    office.json(&["receipt", "verify", run]).exits(0);
 
     // A provider that is trusted less is no fallback unless the role says so.
     let (down, weak) = (Model::start((0..50).map(|_| Says::Fails(503, "{}"))), Model::start([]));

@@ -1,6 +1,6 @@
 //! What events say.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -73,6 +73,9 @@ pub enum Body {
         origin: Seq,
         /// Why it belongs to the run.
         because: Role,
+        /// The configured provider whose model asked for it; absent where no model did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proposer: Option<Arc<str>>,
     },
     /// An action ended without reaching a connector.
     Rejected {

@@ -208,6 +208,7 @@ impl Run {
             attempt,
             origin,
             because,
+            proposer,
         } = body
         else {
             return Err("not a proposal");
@@ -245,6 +246,7 @@ impl Run {
             dispatch: None,
             ended: None,
             probe_at: None,
+            proposer: proposer.clone(),
         };
         self.state.acts.insert(seq, Box::new(act));
         match because {

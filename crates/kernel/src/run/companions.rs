@@ -73,6 +73,7 @@ impl Run {
             arg_labels: labels,
             existence,
             attempt: 1,
+            proposer: None,
         };
         self.propose(proposal, Role::Companion { of: action, purpose }, ports).map(|_| ())
     }
@@ -96,6 +97,7 @@ impl Run {
             arg_labels: LabelMap::uniform(Label::bottom()),
             existence: act.existence.clone(),
             attempt: 1,
+            proposer: None,
         };
         self.propose(proposal, Role::Companion { of: action, purpose }, ports).map(|_| ())
     }

@@ -123,6 +123,7 @@ impl Run {
             arg_labels: LabelMap::uniform(label),
             existence: act.existence.clone(),
             attempt: 1,
+            proposer: None,
         };
         self.propose(proposal, Role::Companion { of: action, purpose }, ports).map(|_| ())
     }

@@ -217,6 +217,7 @@ impl Run {
             arg_labels: LabelMap::uniform(self.edited_label(action)),
             existence: act.existence.clone(),
             attempt: act.attempt,
+            proposer: act.proposer.clone(),
             args,
         };
         if role != Role::Step {

@@ -167,7 +167,7 @@ impl Run {
         let origin = self.origin(seq, &proposal);
         let refusal = self.check_proposal(&proposal, &because, ports);
         let definition = entry.map(|e| e.digest).unwrap_or_default();
-        let Proposal { step, operation, existence, attempt, .. } = proposal;
+        let Proposal { step, operation, existence, attempt, proposer, .. } = proposal;
         self.emit(Body::Proposed {
             step,
             operation,
@@ -178,6 +178,7 @@ impl Run {
             attempt,
             origin,
             because,
+            proposer,
         })?;
         match refusal {
             Some((stage, class, code)) => self.reject(seq, stage, class, code)?,

@@ -286,6 +286,7 @@ impl Run {
             ended_at: act.ended.as_ref().map_or(self.state.at, |(at, _)| *at),
             undo: if act.token.is_some() { self.undo_class(act) } else { Undo::None },
             token: act.token.clone(),
+            proposer: act.proposer.clone(),
         }
     }
 

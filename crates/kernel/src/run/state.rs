@@ -132,6 +132,8 @@ pub(crate) struct Act {
     pub(crate) dispatch: Option<Dispatch>,
     pub(crate) ended: Option<(At, Ended)>,
     pub(crate) probe_at: Option<At>,
+    /// The provider whose model asked for it.
+    pub(crate) proposer: Option<Arc<str>>,
 }
 
 impl Act {

@@ -286,6 +286,7 @@ impl Run {
             arg_labels: token.labels.clone(),
             existence: Label::new(trust, Confidentiality::Internal),
             attempt: 1,
+            proposer: None,
         }
     }
 

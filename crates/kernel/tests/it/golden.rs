@@ -81,7 +81,7 @@ fn story() -> Bench {
 }
 
 /// Every released pair of format and machine.
-const RELEASED: [(u32, u32); 5] = [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5)];
+const RELEASED: [(u32, u32); 6] = [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6)];
 
 /// The journal of a format version, written by a machine version.
 fn file((version, machine): (u32, u32)) -> PathBuf {

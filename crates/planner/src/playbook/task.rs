@@ -223,6 +223,7 @@ impl Task {
             arg_labels: args.labels,
             existence: self.governing.join(&self.because),
             attempt,
+            proposer: None,
         }));
         self.wait_in(desk, Phase::Acting);
     }

@@ -188,7 +188,7 @@ fn check_receipt(
     said: &Predicate,
 ) -> Result<(), &'static str> {
     let proposed = usize::try_from(said.action).ok().and_then(|at| facts.events.get(at));
-    let Some(Body::Proposed { step, operation, definition, args, .. }) =
+    let Some(Body::Proposed { step, operation, definition, args, proposer, .. }) =
         proposed.map(|r| &r.event.body)
     else {
         return Err("the journal proposes no such action");
@@ -212,8 +212,8 @@ fn check_receipt(
             "the event that names it says another action, id or outcome",
         ),
         (
-            (step, operation, definition, args.commitment())
-                == (&said.step, &said.operation, &said.definition, &said.args),
+            (step, operation, definition, args.commitment(), proposer)
+                == (&said.step, &said.operation, &said.definition, &said.args, &said.proposer),
             "the action it names was proposed otherwise",
         ),
         (

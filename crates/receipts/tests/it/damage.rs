@@ -195,9 +195,10 @@ fn an_edited_event() {
 /// C292: arguments and result of a call are what its receipt commits to.
 #[test]
 fn an_edited_event_that_a_receipt_speaks_of() {
-    let edits: [(&str, Edit); 8] = [
+    let edits: [(&str, Edit); 9] = [
         ("proposed", |e| e["body"]["step"] = json!("other")),
         ("proposed", |e| e["body"]["args"]["bytes"] = json!(1)),
+        ("proposed", |e| e["body"]["proposer"] = json!("another")),
         ("judged", |e| e["body"]["decision"]["rules"] = json!([])),
         ("answered", |e| e["body"]["by"]["id"] = json!("person:eve")),
         ("answered", |e| e["body"]["answer"] = json!({"verdict": "approved", "x": 1})),

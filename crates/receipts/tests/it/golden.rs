@@ -22,7 +22,7 @@ fn read(name: &str) -> String {
 
 #[test]
 fn committed_bundles_keep_verifying() {
-    for machine in ["", "-machine-3", "-machine-4", "-machine-5"] {
+    for machine in ["", "-machine-3", "-machine-4", "-machine-5", "-machine-6"] {
         let bundle = fs::read(file(&format!("bundle-v1{machine}.json"))).unwrap();
         let since = read(&format!("checkpoint-v1{machine}.txt"));
         let said = verify_with(&bundle, &read("key-v1.pub"), Some(&since));
@@ -33,7 +33,10 @@ fn committed_bundles_keep_verifying() {
         assert!(said.report.reason.contains("6 statements"), "{}", said.report);
         assert!(said.line.contains("6 statements"), "{}", said.line);
         let read = Bundle::read(&bundle).unwrap();
-        assert_eq!(read.write().unwrap(), bundle, "writing is stable");
+        // Openings may stand in another order; whatever is hashed or signed stands as text.
+        let parsed = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+        let again = read.write().unwrap();
+        assert!(parsed(&again) == parsed(&bundle), "bundle-v1{machine}.json is written otherwise");
         assert_eq!(read.records().unwrap().len(), read.events.len());
     }
 }
@@ -46,8 +49,8 @@ fn the_committed_bundle_is_what_is_written_today() {
     let (signer, since) = (world::signer(), export.since);
     let note = since.sign(&signer, signer.public()).unwrap();
     let files = [
-        ("bundle-v1-machine-5.json", export.bundle.write().unwrap()),
-        ("checkpoint-v1-machine-5.txt", note.into_bytes()),
+        ("bundle-v1-machine-6.json", export.bundle.write().unwrap()),
+        ("checkpoint-v1-machine-6.txt", note.into_bytes()),
         ("key-v1.pub", format!("{}\n", signer.public()).into_bytes()),
     ];
     for (name, written) in files {

@@ -122,6 +122,7 @@ impl Run {
             attempt: 1,
             origin: action,
             because: deed.role.clone(),
+            proposer: deed.proposer(),
         });
         let digest = Digest::of(format!("{}/{action}", self.id).as_bytes());
         let (decision, approvals) = self.decide(action, digest, deed.asks);
@@ -246,6 +247,7 @@ impl Run {
             ended_at: self.at() - 250,
             undo: deed.undo,
             token: (deed.undo != Undo::None).then(|| token.clone()),
+            proposer: deed.proposer(),
         };
         let statement = Statement::new(receipt.to_string(), made.digest, RECEIPT_TYPE, predicate);
         let statement = self.sign(&statement.payload().unwrap());
@@ -307,6 +309,13 @@ struct Deed {
     undo: Undo,
     asks: Asks,
     role: Role,
+}
+
+impl Deed {
+    /// A model asked for what is a step; nobody's model asked for the rest.
+    fn proposer(&self) -> Option<Arc<str>> {
+        (self.role == Role::Step).then(|| "main-provider".into())
+    }
 }
 
 fn person(id: &str, roles: &[&str]) -> Principal {

@@ -156,6 +156,7 @@ impl One<'_> {
             arg_labels: self.arg_labels.clone(),
             existence: self.existence.clone(),
             attempt: 1,
+            proposer: None,
         };
         Rig::open(Setup {
             catalogue: Arc::clone(self.catalogue),

@@ -188,6 +188,7 @@ impl Frame {
                     arg_labels: args.labels,
                     existence,
                     attempt: 1,
+                    proposer: self.proposer.clone(),
                 };
                 let is_read = *effect == Effect::Read;
                 (At::Waiting(Box::new(Wanted::Operation(proposal))), step, is_read)

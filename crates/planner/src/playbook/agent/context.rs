@@ -131,6 +131,7 @@ impl Frame {
             arg_labels: args.labels,
             existence: self.governing.join(&self.seen),
             attempt: 1,
+            proposer: None,
         }));
         self.mode = Mode::Recalling;
         Progress::Blocked

@@ -82,6 +82,7 @@ impl Extraction {
             arg_labels: LabelMap::uniform(self.shown()),
             existence: self.existence.clone(),
             attempt: 1,
+            proposer: None,
         }));
     }
 

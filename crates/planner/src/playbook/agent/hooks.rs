@@ -139,6 +139,7 @@ impl Frame {
             arg_labels: LabelMap::uniform(existence.clone()),
             existence,
             attempt: 1,
+            proposer: None,
         }));
         self.mode = Mode::Looking;
         self.looking = Some(Box::new(looking));

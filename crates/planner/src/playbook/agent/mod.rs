@@ -144,6 +144,8 @@ pub(super) struct Frame {
     window: u64,
     /// How often in a row the model found the conversation too long.
     squeezed: u32,
+    /// The provider whose model answered last.
+    proposer: Option<Arc<str>>,
     /// What was asked last: the same again when the model has to be asked again.
     asked: Option<(Arc<Value>, u32)>,
     /// Prompts so far, summaries included: each is a step of its own.
@@ -185,6 +187,7 @@ pub(super) struct Frame {
 /// What the fold reads of a reply.
 #[derive(Deserialize)]
 struct Heard {
+    provider: Arc<str>,
     items: Vec<Item>,
     stop: Stop,
     usage: Usage,
@@ -214,6 +217,7 @@ impl Frame {
             talk: Talk::new((path.to_owned(), desk.machine()), pinned, room::base(code)),
             window: code.spec.limits.context_tokens_max.into(),
             squeezed: 0,
+            proposer: None,
             asked: None,
             prompts: 0,
             open: Vec::new(),
@@ -324,6 +328,7 @@ impl Frame {
             arg_labels: LabelMap::uniform(self.seen.clone()),
             existence: self.governing.join(&self.seen),
             attempt: *tries,
+            proposer: None,
         }));
     }
 
@@ -385,6 +390,7 @@ impl Frame {
             );
         };
         self.spent.usage = self.spent.usage.plus(heard.usage);
+        self.proposer = Some(heard.provider).filter(|_| self.machine >= 6);
         if self.mode == Mode::Summing {
             self.talk.replace_old(answer::text_of(&heard.items), self.spent.turns);
             return self.think(desk);

@@ -103,6 +103,7 @@ impl Frame {
             arg_labels: LabelMap::uniform(self.seen.clone()),
             existence: self.governing.join(&self.seen),
             attempt: 1,
+            proposer: self.proposer.clone(),
         };
         (At::Waiting(Box::new(Wanted::Part(proposal, name_of(handle, at)))), step, true)
     }

@@ -265,6 +265,7 @@ impl Frame {
             arg_labels: args.labels,
             existence,
             attempt: 1,
+            proposer: None,
         }));
         None
     }
@@ -427,6 +428,7 @@ impl Frame {
             // What it looked at decided that there is something to put right.
             existence: self.governing.join(&self.seen).join(&found.label),
             attempt: 1,
+            proposer: None,
         }));
         check.step = step;
         check.found = Some(found);
