@@ -138,7 +138,9 @@ impl<'a> Asking<'a> {
             role: role.to_owned(),
             expires_ms: i64::try_from(left.as_millis()).unwrap_or(i64::MAX),
         };
-        let taken = timeout(left, self.hand_in(Input::Elicited { asked: Box::new(asked) })).await;
+        let taken =
+            timeout(left + CLOSES_WITHIN, self.hand_in(Input::Elicited { asked: Box::new(asked) }))
+                .await;
         match taken {
             Ok(Ok(())) => drop(self.asked.insert(nth)),
             Ok(Err(problem)) => {
