@@ -162,7 +162,7 @@ pub struct McpSystem {
     /// The role whose people answer its forms and pages in calls that no client makes; absent = nobody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_by: Option<String>,
-    /// How long they are waited for; absent = what is left of the call's time, but for the last quarter of it.
+    /// How long they are waited for, at least 1000; absent = what is left of the call's time, but for the last quarter of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_within_ms: Option<u32>,
     /// How its permissions are granted, where it wants OAuth; absent = it does not.

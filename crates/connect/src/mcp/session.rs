@@ -52,6 +52,9 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server that is let go of may take to end.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
+/// Shortest time that people may be waited for, in milliseconds.
+const WITHIN_MIN_MS: u32 = 1_000;
+
 /// Most connections to one server at the same time.
 const LIVE_MAX: usize = 32;
 
@@ -464,8 +467,11 @@ fn answered(declared: &McpSystem) -> Result<Option<AnsweredBy>, &'static str> {
     if !declared.may_ask.contains(&MayAsk::Elicitation) {
         return Err("`answered_by` needs `may_ask = [\"elicitation\"]`: else nobody is asked");
     }
-    if role.trim().is_empty() || within == Some(0) {
-        return Err("`answered_by` is the name of a role, and `answered_within_ms` is not 0");
+    if role.trim().is_empty() {
+        return Err("`answered_by` is the name of a role");
+    }
+    if within.is_some_and(|ms| ms < WITHIN_MIN_MS) {
+        return Err("`answered_within_ms` is at least 1000: nobody answers sooner");
     }
     let within = within.map(|ms| Duration::from_millis(u64::from(ms)));
     Ok(Some(AnsweredBy { role: role.clone(), within }))

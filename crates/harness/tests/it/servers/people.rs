@@ -193,7 +193,7 @@ fn a_page_is_told_and_what_the_person_says_of_it_reaches_the_server() {
 #[test]
 fn a_server_whose_question_nobody_answers_goes_on_without() {
     for speaks in BOTH {
-        let desk = Desk::open(speaks, &format!("{ROLE}\nanswered_within_ms = 1"));
+        let desk = Desk::open(speaks, &format!("{ROLE}\nanswered_within_ms = 1000"));
         let run = desk.ran("form");
         let heard = heard(&run);
         assert!(heard.contains("\"cancel\""), "{heard}");
@@ -273,7 +273,10 @@ fn whoever_answers_is_named_where_something_may_be_asked() {
         ("answered_by = \"support\"", "needs `may_ask"),
         ("may_ask = [\"elicitation\"]\nanswered_within_ms = 5", "needs `answered_by`"),
         ("may_ask = [\"elicitation\"]\nanswered_by = \" \"", "the name of a role"),
-        ("may_ask = [\"elicitation\"]\nanswered_by = \"a\"\nanswered_within_ms = 0", "not 0"),
+        (
+            "may_ask = [\"elicitation\"]\nanswered_by = \"a\"\nanswered_within_ms = 999",
+            "at least 1000",
+        ),
     ] {
         let system =
             format!("[systems.notes]\nkind = \"mcp\"\nurl = \"https://a.example/\"\n{more}\n");
