@@ -1,29 +1,24 @@
 //! What a server asks in the middle of a call that no client makes: a typed question of the run, in the inbox of the people
 //! whose role its system names, whose answer reaches the server while the call is open.
 
-use std::process::{Child, Stdio};
+use std::thread;
 
 use serde_json::{Value, json};
 
 use super::{Serving, Shop};
 use crate::{
     kit::validates,
-    support::{Ran, program},
+    support::{self, Ran, id_of, program},
 };
 
 const BOTH: [&str; 2] = ["sessions", "stateless"];
 const ROLE: &str = "answered_by = \"support\"";
 
-/// A store with a server that may ask.
+/// A store that somebody serves, with a server that may ask.
 struct Desk {
     shop: Shop,
+    owner: Option<support::Serving>,
     _serving: Serving,
-}
-
-/// A run that its own process makes, which waits for its end.
-struct Going {
-    child: Child,
-    id: String,
 }
 
 impl Desk {
@@ -38,58 +33,65 @@ impl Desk {
         shop.import().exits(0);
         shop.classify(&["ask"]);
         shop.edit("\n  ask:\n", "\n  ask:\n    timeout_ms: 600000\n");
-        Self { shop, _serving: serving }
+        let mut desk = Self { shop, owner: None, _serving: serving };
+        desk.serve();
+        desk
+    }
+
+    fn serve(&mut self) {
+        let mut command = program(self.shop.dir.path());
+        command.arg("serve");
+        self.owner = Some(support::Serving::of(command).0);
+    }
+
+    /// Whoever serves ends by this.
+    fn leaves(&mut self, signal: &str) -> Option<i32> {
+        self.owner.take().unwrap().end(signal)
     }
 
     /// Begins a run whose one step makes the server ask.
-    fn begins(&self, kind: &str) -> Going {
+    fn begins(&self, kind: &str) -> String {
         let inputs = json!({ "kind": kind }).to_string();
-        let key = format!("k-{kind}");
-        let words =
-            ["-o", "json", "intent", "submit", "ask", "--json", &inputs, "--idempotency-key", &key];
-        let mut command = program(self.shop.dir.path());
-        let child =
-            command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Going { child, id: String::new() }
+        let submit = ["intent", "submit", "ask", "--json", &inputs, "--timeout", "0s"];
+        id_of(&self.shop.json(&submit).exits(0).document())
     }
 
-    /// The same, to its end.
+    /// The run in full, once it is over.
+    fn ended(&self, run: &str) -> Value {
+        loop {
+            let seen = self.shop.get(run);
+            if !["running", "asking"].contains(&seen["run"]["status"].as_str().unwrap()) {
+                return seen;
+            }
+            thread::yield_now();
+        }
+    }
+
     fn ran(&self, kind: &str) -> Value {
-        let mut going = self.begins(kind);
-        self.ended(&mut going)
+        self.ended(&self.begins(kind))
     }
 
     /// Asks of the inbox that are like this.
-    fn asks(&self, all: &[&str]) -> Vec<Value> {
-        let words = [&["approval", "list"], all].concat();
+    fn asks(&self, like: &[&str]) -> Vec<Value> {
+        let words = [&["approval", "list"], like].concat();
         let listed = self.shop.json(&words).exits(0).document();
         validates(&listed);
         listed["items"].as_array().unwrap().clone()
     }
 
-    /// What the run of this process asks, once it does.
-    fn asked(&self, going: &mut Going) -> Value {
+    /// What a run asks, once it does.
+    fn asked(&self, run: &str) -> Value {
         loop {
-            if let Some(asked) = self.asks(&[]).pop() {
-                going.id = asked["run"].as_str().unwrap().to_owned();
+            if let Some(asked) = self.asks(&["--run", run]).pop() {
                 return asked;
             }
-            if going.child.try_wait().unwrap().is_some() {
-                panic!("it asks nobody: {:#}", self.ended(going));
-            }
+            let seen = self.shop.get(run);
+            assert!(
+                ["running", "asking"].contains(&seen["run"]["status"].as_str().unwrap()),
+                "{seen:#}"
+            );
+            thread::yield_now();
         }
-    }
-
-    /// The run in full, once its process is over.
-    fn ended(&self, going: &mut Going) -> Value {
-        let mut said = String::new();
-        std::io::Read::read_to_string(going.child.stdout.as_mut().unwrap(), &mut said).unwrap();
-        going.child.wait().unwrap();
-        if going.id.is_empty() {
-            let said: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
-            going.id = crate::support::id_of(&said);
-        }
-        self.shop.get(&going.id)
     }
 
     fn card(&self, asked: &Value) -> Value {
@@ -130,12 +132,12 @@ fn heard(run: &Value) -> String {
 fn a_persons_answer_reaches_the_server_that_asked_for_it() {
     for speaks in BOTH {
         let desk = Desk::open(speaks, ROLE);
-        let mut going = desk.begins("form");
-        let asked = desk.asked(&mut going);
+        let run = desk.begins("form");
+        let asked = desk.asked(&run);
         assert_eq!((&asked["sort"], &asked["step"]), (&json!("question"), &json!("tool")));
         assert_eq!(asked["roles"], json!(["support"]), "{asked:#}");
         assert_eq!(desk.asks(&["--operation", "notes.ask"]).len(), 1);
-        assert_eq!(desk.shop.get(&going.id)["run"]["status"], "asking");
+        assert_eq!(desk.shop.get(&run)["run"]["status"], "asking");
         let card = desk.card(&asked);
         let summary = card["summary"].as_str().unwrap();
         assert_eq!(summary, "`notes` asks: Your session has expired: type your password");
@@ -157,7 +159,7 @@ fn a_persons_answer_reaches_the_server_that_asked_for_it() {
             );
         }
         desk.reply("lena", &asked, &right).exits(0);
-        let run = desk.ended(&mut going);
+        let run = desk.ended(&run);
         let heard = heard(&run);
         assert!(heard.contains("\"accept\"") && heard.contains("sesame"), "{heard}");
         let kinds = desk.kinds(&run);
@@ -177,14 +179,14 @@ fn a_page_is_told_and_what_the_person_says_of_it_reaches_the_server() {
         ("stateless", json!(null), "decline"),
     ] {
         let desk = Desk::open(speaks, ROLE);
-        let mut going = desk.begins("url");
-        let asked = desk.asked(&mut going);
+        let run = desk.begins("url");
+        let asked = desk.asked(&run);
         let summary = desk.card(&asked)["summary"].as_str().unwrap().to_owned();
         let host = "to open a page of login.example.evil, which nobody here has looked at: https://login.example.evil/";
         assert!(summary.starts_with("`notes` asks: ") && summary.ends_with(host), "{summary}");
         desk.reply("lena", &asked, &json!("yes")).exits(2);
         desk.reply("lena", &asked, &said).exits(0);
-        let heard = heard(&desk.ended(&mut going));
+        let heard = heard(&desk.ended(&run));
         assert!(heard.contains(&format!("\"action\":\"{told}\"")), "{heard}");
     }
 }
@@ -234,35 +236,40 @@ fn whatever_no_person_may_be_asked_is_declined() {
 }
 
 /// A run that is cancelled asks nobody any more. One whose process is gone asks nobody either: its next owner makes the read
-/// again, and the server asks anew.
+/// again, and the server asks anew. A process that is told to end waits for no person.
 #[test]
 fn a_question_outlives_neither_its_run_nor_its_owner() {
     let desk = Desk::open("stateless", ROLE);
-    let mut going = desk.begins("form");
-    desk.asked(&mut going);
-    desk.shop.json(&["run", "cancel", &going.id, "--reason", "enough"]);
-    let run = desk.ended(&mut going);
+    let run = desk.begins("form");
+    desk.asked(&run);
+    desk.shop.json(&["run", "cancel", &run, "--reason", "enough"]);
+    let run = desk.ended(&run);
     assert_eq!((&run["run"]["status"], desk.asks(&[])), (&json!("cancelled"), vec![]), "{run:#}");
 
-    let desk = Desk::open("sessions", ROLE);
-    let mut going = desk.begins("form");
-    let first = desk.asked(&mut going);
-    going.child.kill().unwrap();
-    going.child.wait().unwrap();
-    let mut next = desk.begins("form");
+    let mut desk = Desk::open("sessions", ROLE);
+    let run = desk.begins("form");
+    let first = desk.asked(&run);
+    desk.leaves("KILL");
+    desk.serve();
     let second = loop {
-        let asked = desk.asked(&mut next);
+        let asked = desk.asked(&run);
         if asked["id"] != first["id"] {
             break asked;
         }
     };
-    assert_eq!(second["run"], first["run"], "it is the same run");
     assert_ne!(desk.reply("lena", &first, &json!({"password": "x"})).code, 0);
     desk.reply("lena", &second, &json!({"password": "again"})).exits(0);
-    let run = desk.ended(&mut next);
-    assert!(heard(&run).contains("again"), "{run:#}");
-    let kinds = desk.kinds(&run);
+    let ended = desk.ended(&run);
+    assert!(heard(&ended).contains("again"), "{ended:#}");
+    let kinds = desk.kinds(&ended);
     assert_eq!((count(&kinds, "elicited"), count(&kinds, "lapsed")), (2, 1), "{kinds:?}");
+
+    let run = desk.begins("form");
+    desk.asked(&run);
+    assert_eq!(desk.leaves("TERM"), Some(0), "it ends, and waits for nobody");
+    desk.serve();
+    let ended = desk.ended(&run);
+    assert!(heard(&ended).contains("\"cancel\""), "{ended:#}");
 }
 
 /// What the configuration says has to make sense.
