@@ -13,7 +13,7 @@ use kernel::{
     exception::{Class, Landed},
     gate::{DISPATCH_WINDOW_MS, Permit},
     id::{EffectKey, RunId, Seq, Tenant},
-    operation::Operation,
+    operation::{Operation, TIMEOUT_MAX_MS},
     port::Failure,
 };
 use serde_json::Value;
@@ -35,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) run: RunId,
     /// Which action of the run, by its proposal's place in the journal.
     pub(crate) action: Seq,
+    /// Which call of this action.
+    pub(crate) attempt: u32,
     pub(crate) operation: Arc<Operation>,
     pub(crate) args: Arc<Value>,
     pub(crate) key: EffectKey,
@@ -50,6 +52,7 @@ impl Call {
             tenant: permit.tenant().clone(),
             run: permit.run().clone(),
             action: permit.action(),
+            attempt: permit.attempt(),
             operation: Arc::clone(permit.operation()),
             args: Arc::clone(permit.args()),
             key: permit.key().clone(),
@@ -109,6 +112,8 @@ const WITHDRAWN: u8 = 2;
 pub(crate) struct Departure {
     clock: Arc<dyn Clock>,
     dispatch_by_boot_ms: u64,
+    /// When its answer is not waited for any more.
+    answer_by_boot_ms: u64,
     is_write: bool,
     /// Its system's gauge let it go.
     admitted: AtomicBool,
@@ -124,9 +129,12 @@ pub(crate) struct Departure {
 
 impl Departure {
     pub(crate) fn new(call: &Call, clock: Arc<dyn Clock>) -> Self {
+        let timeout_ms = u64::from(call.operation.timeout_ms.min(TIMEOUT_MAX_MS));
+        let answer_by_boot_ms = clock.boot_ms().saturating_add(timeout_ms);
         Self {
             clock,
             dispatch_by_boot_ms: call.dispatch_by_boot_ms,
+            answer_by_boot_ms,
             is_write: call.operation.is_write(),
             admitted: AtomicBool::new(false),
             tried: AtomicBool::new(false),
@@ -142,6 +150,7 @@ impl Departure {
         Self {
             clock,
             dispatch_by_boot_ms: u64::MAX,
+            answer_by_boot_ms: u64::MAX,
             is_write: true,
             admitted: AtomicBool::new(false),
             tried: AtomicBool::new(false),
@@ -171,6 +180,12 @@ impl Departure {
     pub(crate) fn left(&self) -> Duration {
         let left = self.dispatch_by_boot_ms.saturating_sub(self.clock.boot_ms());
         Duration::from_millis(left.min(DISPATCH_WINDOW_MS.unsigned_abs()))
+    }
+
+    /// How long its answer is still waited for.
+    pub(crate) fn left_to_answer(&self) -> Duration {
+        let left = self.answer_by_boot_ms.saturating_sub(self.clock.boot_ms());
+        Duration::from_millis(left.min(u64::from(TIMEOUT_MAX_MS)))
     }
 
     /// The system's gauge let it go.

@@ -5,6 +5,7 @@
 //! nothing. Each tool is pinned to the digest of its definition: one that is another than was accepted is not called.
 
 mod ears;
+mod form;
 mod permission;
 mod session;
 #[cfg(test)]
@@ -22,7 +23,8 @@ use kernel::{
 use serde_json::{Map, Value, json};
 
 pub(crate) use ears::NobodyThere;
-pub use ears::Passing;
+pub use ears::{Calling, Passing, There};
+pub use form::{Form, Told};
 pub use session::Listing;
 pub(crate) use session::Servers;
 

@@ -209,6 +209,7 @@ mod tests {
             key: EffectKey::of(&tenant, &run, 7),
             run,
             action: 7,
+            attempt: 1,
             tenant,
             operation: Arc::new(operation(Effect::Write, json!({"kind": "outside"}))),
             args: Arc::new(json!({"command": "ls"})),

@@ -159,6 +159,12 @@ pub struct McpSystem {
     /// What it may ask in the middle of a call of whoever the proxy makes that call for; absent = nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub may_ask: Vec<MayAsk>,
+    /// The role whose people answer its forms and pages in calls that no client makes; absent = nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<String>,
+    /// How long they are waited for, at least 1000; absent = what is left of the call's time, but for the last quarter of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_within_ms: Option<u32>,
     /// How its permissions are granted, where it wants OAuth; absent = it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth: Option<McpOauth>,
@@ -277,6 +283,8 @@ impl McpSystem {
             of: Vec::new(),
             speaks: Speaks::Either,
             may_ask: Vec::new(),
+            answered_by: None,
+            answered_within_ms: None,
             oauth: None,
             rate: None,
             redact: Personal::default(),

@@ -175,6 +175,7 @@ impl Trial {
             key: EffectKey::of(&tenant, &run, 7),
             run,
             action: 7,
+            attempt: 1,
             tenant,
             operation: Arc::new(self.operation.clone()),
             args: Arc::new(self.args.clone()),

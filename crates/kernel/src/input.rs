@@ -63,6 +63,26 @@ pub enum Settlement {
     Close,
 }
 
+/// What a server asks a person in the middle of a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Elicitation {
+    /// The action whose call it is.
+    pub action: Seq,
+    /// Which call of this action.
+    pub attempt: u32,
+    /// Which question of this call, as whoever makes the call counts them: handed in again it is the same.
+    pub nth: u32,
+    /// Its text; from outside.
+    pub text: String,
+    /// JSON Schema of the answer; from outside. `null` always fits: the person declines.
+    pub answer: Arc<Value>,
+    /// Role that may answer.
+    pub role: String,
+    /// How long an answer is waited for.
+    pub expires_ms: i64,
+}
+
 /// What to roll back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "scope", deny_unknown_fields)]
@@ -124,6 +144,11 @@ pub enum Input {
         by: Principal,
         /// What.
         answer: Answer,
+    },
+    /// A server asks a person in the middle of a call.
+    Elicited {
+        /// What.
+        asked: Box<Elicitation>,
     },
     /// A person answered a typed question.
     Reply {

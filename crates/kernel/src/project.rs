@@ -93,7 +93,7 @@ pub struct ApprovalRow {
     pub sort: String,
     /// The step.
     pub step: String,
-    /// The action, for asks about one.
+    /// The action, for asks about one and questions in the middle of its call.
     pub action: Option<Seq>,
     /// Roles asked.
     pub roles: Vec<String>,
@@ -143,6 +143,10 @@ pub(crate) fn changes(record: &Record, lookup: &dyn Lookup) -> Vec<Change> {
         }
         Body::Questioned { step, question, role, expires_at, .. } => {
             let what = ("question", step.clone(), None);
+            vec![opened(question, what, vec![role.clone()], (at, *expires_at))]
+        }
+        Body::Elicited { action, question, role, expires_at, .. } => {
+            let what = ("question", lookup.step(*action), Some(*action));
             vec![opened(question, what, vec![role.clone()], (at, *expires_at))]
         }
         Body::Dispatched { action, .. } => ask_closed(*action, "approved"),

@@ -1,7 +1,10 @@
 #![allow(clippy::expect_used, reason = "development only: a broken script should stop its test")]
 //! A drive loop in RAM over a scripted world, which can stop after any append.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kernel::{
     action::Proposal,
@@ -15,7 +18,7 @@ use kernel::{
     exception::{Class, Landed},
     gate::Permit,
     hook::Hook,
-    id::{At, Digest, Tenant},
+    id::{At, Digest, Seq, Tenant},
     input::{Input, Now},
     label::LabelMap,
     operation::Operation,
@@ -79,6 +82,10 @@ pub struct Bench {
     pub rules: Rules,
     /// A failed step does not end the run: the next proposal is made.
     pub goes_on: bool,
+    /// Operations whose calls stay on their way until [`Bench::land`].
+    pub hangs: BTreeSet<String>,
+    /// Calls on their way: the action, and which call of it.
+    pub flying: Vec<(Seq, u32)>,
     catalogue: Arc<Catalogue>,
     plan: Arc<Plan>,
     proposals: Vec<Proposal>,
@@ -130,6 +137,8 @@ impl Bench {
             at: 1_000,
             rules,
             goes_on: false,
+            hangs: BTreeSet::new(),
+            flying: Vec::new(),
             catalogue,
             plan,
             proposals,
@@ -229,10 +238,21 @@ impl Bench {
     /// When the journal does not fold.
     pub fn recover(&mut self, crash: Crash) -> Result<bool, Fault> {
         self.run = Some(Run::fold(&self.records, self.pins())?);
+        // Who made them is gone.
+        self.flying.clear();
         self.epoch += 1;
         let epoch = self.epoch;
         self.decide(Input::Claimed { epoch }).expect("claims");
         Ok(self.drive(crash))
+    }
+
+    /// The call on its way that began first ends well, with this.
+    ///
+    /// # Errors
+    /// Why the run refused it.
+    pub fn land(&mut self, output: Value) -> Result<(), Refused> {
+        let (action, attempt) = self.flying.remove(0);
+        self.input(Input::Outcome { action, attempt, outcome: Ok(returned(output)) })
     }
 
     fn drive(&mut self, crash: Crash) -> bool {
@@ -258,6 +278,10 @@ impl Bench {
             }
             for permit in permits {
                 let (action, attempt) = (permit.action(), permit.attempt());
+                if self.hangs.contains(permit.operation().id.as_str()) {
+                    self.flying.push((action, attempt));
+                    continue;
+                }
                 let outcome = self.world.call(&permit);
                 self.calls += 1;
                 if crash == Crash::AfterCall(self.calls) {

@@ -8,28 +8,99 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use ::mcp::client::{Able, Answers, Asked, Client, List, Listener, Said};
 use kernel::{
-    id::{RunId, Tenant},
+    id::{RunId, Seq, Tenant},
     port::Task,
 };
 use serde_json::{Map, Value};
 
-use crate::redact::Redactor;
+use crate::{
+    call::{Call, Departure},
+    redact::Redactor,
+};
 
 /// Where a client's program finds which server asks.
 const ASKED_BY: &str = "harness/server";
 
+/// Least of a call's time that is left to its server once nobody has answered, and the most that is kept back for that.
+const KEPT_BACK: (u32, Duration) = (4, Duration::from_secs(30));
+
+/// Who of ours answers what a server asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AnsweredBy {
+    pub(super) role: String,
+    /// How long they are waited for.
+    pub(super) within: Option<Duration>,
+}
+
+/// A call that is under way, as whoever can be asked in the middle of it has to know it.
+#[derive(Debug)]
+pub struct Calling {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The run that makes it.
+    pub run: RunId,
+    /// The action.
+    pub action: Seq,
+    /// Which call of this action.
+    pub attempt: u32,
+    /// The server, as the operator calls it.
+    pub system: String,
+    answered: Option<AnsweredBy>,
+    /// When its answer is not waited for any more.
+    ends: Instant,
+    /// Questions so far.
+    asked: AtomicU32,
+}
+
+impl Calling {
+    /// The role whose people answer where no client does.
+    #[must_use]
+    pub fn answered_by(&self) -> Option<&str> {
+        self.answered.as_ref().map(|answered| answered.role.as_str())
+    }
+
+    /// How long people are waited for who are asked now: some of the call's time is the server's.
+    #[must_use]
+    pub fn waits(&self) -> Duration {
+        let left = self.ends.saturating_duration_since(Instant::now());
+        let (part, most) = KEPT_BACK;
+        let left = left.saturating_sub(most.min(left / part));
+        let within = self.answered.as_ref().and_then(|answered| answered.within);
+        within.map_or(left, |within| within.min(left))
+    }
+
+    /// The number of the next question of this call.
+    #[must_use]
+    pub fn next_question(&self) -> u32 {
+        self.asked.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Who is at the other end of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct There {
+    /// What they can be asked.
+    pub able: Able,
+    /// Whether they hear what is said.
+    pub hears: bool,
+}
+
 /// Where whoever a run is made for can be asked and told.
 pub trait Passing: Send + Sync + fmt::Debug {
-    /// What a run's other end can be asked; none = nobody is there.
-    fn able(&self, run: (&Tenant, &RunId)) -> Option<Able>;
+    /// Who is at the other end of a call; none = nobody.
+    fn there(&self, call: &Calling) -> Option<There>;
 
     /// Answers what is asked of it, all of it; none = nobody is there who could.
-    fn ask(&self, run: (Tenant, RunId), asked: Vec<Asked>) -> Task<'_, Option<Answers>>;
+    fn ask(&self, call: Arc<Calling>, asked: Vec<Asked>) -> Task<'_, Option<Answers>>;
 
     /// Tells it something.
     fn hear(&self, run: (&Tenant, &RunId), said: Said);
@@ -48,11 +119,11 @@ type Asking<'a> = Pin<Box<dyn Future<Output = Option<Answers>> + Send + 'a>>;
 pub(crate) struct NobodyThere;
 
 impl Passing for NobodyThere {
-    fn able(&self, _: (&Tenant, &RunId)) -> Option<Able> {
+    fn there(&self, _: &Calling) -> Option<There> {
         None
     }
 
-    fn ask(&self, _: (Tenant, RunId), _: Vec<Asked>) -> Task<'_, Option<Answers>> {
+    fn ask(&self, _: Arc<Calling>, _: Vec<Asked>) -> Task<'_, Option<Answers>> {
         Box::pin(std::future::ready(None))
     }
 
@@ -69,7 +140,7 @@ pub(super) struct Ears {
     may: Able,
     passing: Arc<dyn Passing>,
     redactor: Arc<Redactor>,
-    calls: Mutex<Vec<(Tenant, RunId)>>,
+    calls: Mutex<Vec<Arc<Calling>>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -82,44 +153,44 @@ pub(super) struct During<'a> {
 /// The other end of a call.
 struct End {
     ears: Arc<Ears>,
-    run: (Tenant, RunId),
-    able: Option<Able>,
+    call: Arc<Calling>,
+    there: Option<There>,
 }
 
 impl During<'_> {
     /// The other end of this call, if anybody is there.
     pub(super) fn listener(&self) -> Option<Arc<dyn Listener>> {
-        self.end.able.is_some().then(|| Arc::clone(&self.end) as Arc<dyn Listener>)
+        self.end.there.is_some().then(|| Arc::clone(&self.end) as Arc<dyn Listener>)
     }
 }
 
 impl Drop for During<'_> {
     fn drop(&mut self) {
-        self.end.ears.leave(&self.end.run);
+        self.end.ears.leave(&self.end.call);
     }
 }
 
 impl Listener for End {
     fn able(&self) -> Able {
-        self.able.unwrap_or_default()
+        self.there.map(|there| there.able).unwrap_or_default()
     }
 
     fn hears(&self) -> bool {
-        self.able.is_some()
+        self.there.is_some_and(|there| there.hears)
     }
 
     fn ask(&self, asked: Vec<Asked>) -> Asking<'_> {
         Box::pin(async move {
             // While it waits for an answer nothing is said in it: another call may be the only one meanwhile.
-            self.ears.leave(&self.run);
-            let answers = self.ears.pass(self.run.clone(), asked).await;
-            self.ears.calls().push(self.run.clone());
+            self.ears.leave(&self.call);
+            let answers = self.ears.pass(Arc::clone(&self.call), asked).await;
+            self.ears.calls().push(Arc::clone(&self.call));
             answers
         })
     }
 
     fn hear(&self, said: Said) {
-        self.ears.tell(&self.run, said);
+        self.ears.tell(&self.call, said);
     }
 }
 
@@ -133,39 +204,52 @@ impl Ears {
         Arc::new(Self { system: system.to_owned(), may, passing, redactor, calls, turn })
     }
 
-    /// From now on a call of this run is under way: in its turn, where a server that has a session may ask.
+    /// From now on this call is under way: in its turn, where a server that has a session may ask.
     pub(super) async fn during(
         self: &Arc<Self>,
-        run: (Tenant, RunId),
+        (call, answered): (&Call, &Option<AnsweredBy>),
         client: &Client,
+        departure: &Departure,
     ) -> During<'_> {
         let turn = match client.has_session() && self.may != Able::default() {
             true => Some(self.turn.lock().await),
             false => None,
         };
-        let there = self.passing.able((&run.0, &run.1));
-        let able = there.map(|there| Able {
-            elicitation: there.elicitation && self.may.elicitation,
-            sampling: there.sampling && self.may.sampling,
-            roots: there.roots && self.may.roots,
+        let call = Arc::new(Calling {
+            tenant: call.tenant.clone(),
+            run: call.run.clone(),
+            action: call.action,
+            attempt: call.attempt,
+            system: self.system.clone(),
+            answered: answered.clone(),
+            ends: Instant::now() + departure.left_to_answer(),
+            asked: AtomicU32::new(0),
         });
-        self.calls().push(run.clone());
-        During { end: Arc::new(End { ears: Arc::clone(self), run, able }), _turn: turn }
+        let there = self.passing.there(&call).map(|there| There {
+            able: Able {
+                elicitation: there.able.elicitation && self.may.elicitation,
+                sampling: there.able.sampling && self.may.sampling,
+                roots: there.able.roots && self.may.roots,
+            },
+            ..there
+        });
+        self.calls().push(Arc::clone(&call));
+        During { end: Arc::new(End { ears: Arc::clone(self), call, there }), _turn: turn }
     }
 
-    fn leave(&self, run: &(Tenant, RunId)) {
+    fn leave(&self, call: &Arc<Calling>) {
         let mut calls = self.calls();
-        if let Some(place) = calls.iter().position(|one| one == run) {
+        if let Some(place) = calls.iter().position(|one| Arc::ptr_eq(one, call)) {
             calls.swap_remove(place);
         }
     }
 
-    async fn pass(&self, run: (Tenant, RunId), mut asked: Vec<Asked>) -> Option<Answers> {
+    async fn pass(&self, call: Arc<Calling>, mut asked: Vec<Asked>) -> Option<Answers> {
         for one in &mut asked {
             self.redactor.scrub_value(&mut one.params);
             self.attribute(one);
         }
-        self.passing.ask(run, asked).await
+        self.passing.ask(call, asked).await
     }
 
     /// Says who asks. Behind a proxy its client cannot know, and whoever is asked for a password has to. The name is the
@@ -181,7 +265,7 @@ impl Ears {
         }
     }
 
-    fn tell(&self, (tenant, run): &(Tenant, RunId), said: Said) {
+    fn tell(&self, call: &Calling, said: Said) {
         let said = match said {
             Said::Progress(mut params) => {
                 self.redactor.scrub_value(&mut params);
@@ -193,17 +277,17 @@ impl Ears {
             }
             Said::Updated(_) | Said::Relisted(_) => said,
         };
-        self.passing.hear((tenant, run), said);
+        self.passing.hear((&call.tenant, &call.run), said);
     }
 
-    fn calls(&self) -> MutexGuard<'_, Vec<(Tenant, RunId)>> {
+    fn calls(&self) -> MutexGuard<'_, Vec<Arc<Calling>>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The call that is under way, if it is one alone.
-    fn only(&self) -> Option<(Tenant, RunId)> {
+    fn only(&self) -> Option<Arc<Calling>> {
         match self.calls().as_slice() {
-            [one] => Some(one.clone()),
+            [one] => Some(Arc::clone(one)),
             _ => None,
         }
     }
@@ -226,7 +310,7 @@ impl Listener for Ears {
         match (said, self.only()) {
             (Said::Updated(uri), _) => self.passing.updated(&self.system, &uri),
             (Said::Relisted(list), _) => self.passing.relisted(&self.system, list),
-            (said, Some(run)) => self.tell(&run, said),
+            (said, Some(call)) => self.tell(&call, said),
             (_, None) => {}
         }
     }

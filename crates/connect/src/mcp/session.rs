@@ -27,7 +27,12 @@ use sandbox::{Leash, Profile, Tier};
 use secrets::Use;
 use tokio::sync::{Mutex as Slot, OwnedMutexGuard};
 
-use super::{Errand, Wire, ears::Ears, failure, permission::Permission};
+use super::{
+    Errand, Wire,
+    ears::{AnsweredBy, Ears},
+    failure,
+    permission::Permission,
+};
 use crate::{
     call::{Arrived, Call, fail},
     clock::Clock,
@@ -47,6 +52,9 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server that is let go of may take to end.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
+/// Shortest time that people may be waited for, in milliseconds.
+const WITHIN_MIN_MS: u32 = 1_000;
+
 /// Most connections to one server at the same time.
 const LIVE_MAX: usize = 32;
 
@@ -61,6 +69,8 @@ pub(crate) struct Servers {
     reach: Reach,
     /// What it may ask of whoever a call is passed on for.
     may: Able,
+    /// Who of ours answers where no client does.
+    answered: Option<AnsweredBy>,
     generation: Generation,
     live: Mutex<BTreeMap<Key, Place>>,
 }
@@ -166,12 +176,14 @@ impl Servers {
             sampling: may(MayAsk::Sampling),
             roots: may(MayAsk::Roots),
         };
+        let answered = answered(declared).map_err(wrong)?;
         let generation = match declared.speaks {
             Speaks::Either => Generation::Either,
             Speaks::Sessions => Generation::Sessions,
             Speaks::Stateless => Generation::Stateless,
         };
-        Ok(Self { name: name.to_owned(), reach, may, generation, live: Mutex::default() })
+        let (name, live) = (name.to_owned(), Mutex::default());
+        Ok(Self { name, reach, may, answered, generation, live })
     }
 
     /// Whether its program may ask the outside for anything.
@@ -225,8 +237,7 @@ impl Servers {
                 "too late to send: what is left of the dispatch window does not suffice to connect";
             return Err(fail(Class::Timeout, Landed::No, message));
         }
-        let run = (call.tenant.clone(), call.run.clone());
-        let during = live.ears.during(run, &live.client).await;
+        let during = live.ears.during((call, &self.answered), &live.client, wire.departure).await;
         errand.run((&live.client, tools), (call, during.listener().as_ref()), wire).await
     }
 
@@ -442,6 +453,28 @@ async fn start(prepared: &Prepared) -> Result<(Client, Option<Leash>), Failure> 
             })
         }
     }
+}
+
+/// Who of ours answers what this server asks, where no client does.
+fn answered(declared: &McpSystem) -> Result<Option<AnsweredBy>, &'static str> {
+    let within = declared.answered_within_ms;
+    let Some(role) = &declared.answered_by else {
+        return match within {
+            None => Ok(None),
+            Some(_) => Err("`answered_within_ms` needs `answered_by`: the role that answers"),
+        };
+    };
+    if !declared.may_ask.contains(&MayAsk::Elicitation) {
+        return Err("`answered_by` needs `may_ask = [\"elicitation\"]`: else nobody is asked");
+    }
+    if role.trim().is_empty() {
+        return Err("`answered_by` is the name of a role");
+    }
+    if within.is_some_and(|ms| ms < WITHIN_MIN_MS) {
+        return Err("`answered_within_ms` is at least 1000: nobody answers sooner");
+    }
+    let within = within.map(|ms| Duration::from_millis(u64::from(ms)));
+    Ok(Some(AnsweredBy { role: role.clone(), within }))
 }
 
 /// A server as the program that it is.

@@ -27,7 +27,7 @@ use super::{
     App, Caller, parse_id,
     problem::{Kind, Problem},
     runs::{self, RunView, rfc3339},
-    value::{plain, summarise, visible},
+    value::{at, plain, summarise, visible},
 };
 
 /// Most of a hook's own words on a card, in characters.
@@ -165,6 +165,10 @@ pub struct Question {
     pub answer: Value,
     /// Role that may answer.
     pub role: String,
+    /// The server that asks in the middle of a call; absent = a step asks. Text and schema are its words, the answer goes
+    /// to it, and `null` declines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
 }
 
 /// An answer.
@@ -296,15 +300,32 @@ fn card_of(
     card.summary = visible(&text);
     card.expires_at = rfc3339(question.expires_at);
     card.needs = vec![format!("1 × {}", question.role)];
-    card.if_nobody = "the step fails, and the run does what is declared for that".to_owned();
+    let asked_by = question.action.map(|action| server_of(run, action));
+    card.untrusted = asked_by.is_some();
+    card.if_nobody = match asked_by {
+        Some(_) => "the server is told that nobody answered, and its call goes on",
+        None => "the step fails, and the run does what is declared for that",
+    }
+    .to_owned();
     let (answer, role) = ((*question.answer).clone(), question.role);
-    card.question = Some(Question { text, answer, role });
+    card.question = Some(Question { text, answer, role, asked_by });
     Ok(card)
+}
+
+/// The server that a call goes to, as the operator calls it.
+fn server_of(run: &Run, action: u64) -> String {
+    let open = run.open_actions().into_iter().find(|open| open.seq == action);
+    let system = open.map(|open| at(&open.operation.binding, "/system").clone());
+    system.as_ref().and_then(Value::as_str).unwrap_or("a server").to_owned()
 }
 
 fn question_text(records: &[Record], id: &ApprovalId) -> String {
     let text = records.iter().find_map(|record| match &record.event.body {
-        Body::Questioned { question, text, .. } if question == id => Some(text.value()),
+        Body::Questioned { question, text, .. } | Body::Elicited { question, text, .. }
+            if question == id =>
+        {
+            Some(text.value())
+        }
         _ => None,
     });
     text.as_ref().and_then(|t| t.as_str()).unwrap_or_default().to_owned()

@@ -313,12 +313,13 @@ fn refused(refusal: Refusal, roles: &[&str]) -> String {
 fn ended(records: &[Record], approval: &ApprovalId) -> Option<EndedAsk> {
     let asked = records.iter().position(|record| match &record.event.body {
         Body::Asked { approval: id, .. } => id == approval,
-        Body::Questioned { question, .. } => question == approval,
+        Body::Questioned { question, .. } | Body::Elicited { question, .. } => question == approval,
         _ => false,
     })?;
     let (step, action) = match &records.get(asked)?.event.body {
         Body::Asked { action, .. } => (step_of(records, *action), Some(*action)),
         Body::Questioned { step, .. } => (step.clone(), None),
+        Body::Elicited { action, .. } => (step_of(records, *action), None),
         _ => return None,
     };
     let mut ended = EndedAsk { step, state: "stopped".to_owned(), ..EndedAsk::default() };

@@ -240,6 +240,14 @@ impl Drawing {
                 self.of_question.insert(question.clone(), lane);
                 self.bar(lane, "waiting", at);
             }
+            Body::Elicited { action, question, text, .. } => {
+                let text = text.value().as_str().map(visible).unwrap_or_default();
+                let asks = self.of_action.get(action).and_then(|lane| self.lanes.get(*lane));
+                let step = asks.map(|lane| lane.step.clone()).unwrap_or_default();
+                let lane = self.begin((seq, &step, "question"), (text, None));
+                self.of_question.insert(question.clone(), lane);
+                self.bar(lane, "waiting", at);
+            }
             Body::Replied { question, .. } | Body::Lapsed { question } => {
                 let replied = matches!(record.event.body, Body::Replied { .. });
                 if let Some(lane) = self.of_question.get(question).copied() {

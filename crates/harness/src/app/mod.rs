@@ -167,7 +167,8 @@ impl App {
         let (ends, judging) = <(Arc<tools::ends::Ends>, Arc<coder::judging::Judging>)>::default();
         let connectors = open_connectors((&config, &signer), Arc::clone(&safe), around, &speech)?;
         let connectors = connectors.judged_by(Arc::clone(&judging) as _);
-        let connectors = Arc::new(connectors.passing_to(Arc::clone(&ends) as _));
+        let other_ends = Arc::new(tools::people::OtherEnds::of(Arc::clone(&ends)));
+        let connectors = Arc::new(connectors.passing_to(Arc::clone(&other_ends) as _));
         speech.withhold(&connectors);
         sinks::watch(&connectors);
         let files = Arc::new(attachments::Kept(Arc::clone(&blobs)));
@@ -222,6 +223,7 @@ impl App {
             _lock: lock,
         });
         judging.by(&app);
+        other_ends.by(&app);
         Ok(app)
     }
 

@@ -3,6 +3,7 @@
 
 mod logins;
 mod ours;
+mod people;
 
 use std::{
     fs,

@@ -225,6 +225,26 @@ pub enum Body {
         /// Until when.
         expires_at: At,
     },
+    /// *Input.* A server asks a person in the middle of a call: a typed question whose schema is from outside. `null`
+    /// answers it, too: the person declines.
+    Elicited {
+        /// The action whose call it is.
+        action: Seq,
+        /// Which call of this action.
+        attempt: u32,
+        /// Which question of this call.
+        nth: u32,
+        /// The question's id.
+        question: ApprovalId,
+        /// Its text.
+        text: Sealed,
+        /// JSON Schema of the answer.
+        answer: Sealed,
+        /// Role that may answer.
+        role: String,
+        /// Until when.
+        expires_at: At,
+    },
     /// *Input.* The typed answer.
     Replied {
         /// To which question.
@@ -234,7 +254,7 @@ pub enum Body {
         /// The answer.
         value: Sealed,
     },
-    /// Nobody answered in time.
+    /// Nobody answered in time, or nobody wants to know any more.
     Lapsed {
         /// Which question.
         question: ApprovalId,
@@ -406,6 +426,7 @@ macro_rules! sealed_of {
                 }
             },
             Body::Questioned { text, .. } => vec![text],
+            Body::Elicited { text, answer, .. } => vec![text, answer],
             Body::Replied { value, .. } => vec![value],
             Body::Signalled { body, .. } => vec![body],
             Body::Raised { detail, .. } => detail.into_iter().collect(),
@@ -488,6 +509,7 @@ impl Body {
             Self::Deferred { .. } => "deferred",
             Self::Receipted { .. } => "receipted",
             Self::Questioned { .. } => "questioned",
+            Self::Elicited { .. } => "elicited",
             Self::Replied { .. } => "replied",
             Self::Lapsed { .. } => "lapsed",
             Self::Waiting { .. } => "waiting",
@@ -525,6 +547,7 @@ impl Body {
                 | Self::PolicyChanged { .. }
                 | Self::Answered { .. }
                 | Self::Returned { .. }
+                | Self::Elicited { .. }
                 | Self::Replied { .. }
                 | Self::Signalled { .. }
                 | Self::Settled { .. }

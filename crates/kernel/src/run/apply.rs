@@ -1,6 +1,6 @@
 //! The fold: one match over every event. Nothing else changes a run's state.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -75,9 +75,10 @@ impl Run {
             Body::Returned { action, ended, .. } => self.on_returned(*action, ended)?,
             Body::Doubted { action } => self.act(*action)?.phase = Phase::Doubt,
             Body::Receipted { .. } => self.on_receipted(body)?,
-            Body::Questioned { .. } | Body::Replied { .. } | Body::Lapsed { .. } => {
-                self.on_question(body)?;
-            }
+            Body::Questioned { .. }
+            | Body::Elicited { .. }
+            | Body::Replied { .. }
+            | Body::Lapsed { .. } => self.on_question(body)?,
             Body::Waiting { .. } | Body::Woken { .. } | Body::Signalled { .. } => {
                 self.on_wait(body)
             }
@@ -165,7 +166,7 @@ impl Run {
         open.for_each(|act| act.refreshed = None);
     }
 
-    fn act(&mut self, action: Seq) -> Result<&mut Act, &'static str> {
+    pub(super) fn act(&mut self, action: Seq) -> Result<&mut Act, &'static str> {
         let act = self.state.acts.get_mut(&action);
         act.map(|act| &mut **act).ok_or("it names an action that is not open")
     }
@@ -245,6 +246,7 @@ impl Run {
             token,
             dispatch: None,
             ended: None,
+            elicited: BTreeSet::new(),
             probe_at: None,
             proposer: proposer.clone(),
         };
@@ -431,6 +433,7 @@ impl Run {
         let (key, attempt, dispatch_by) = (key.clone(), *attempt, *dispatch_by);
         act.dispatch = Some(Dispatch { seq, key, attempt, dispatch_by, first_at });
         act.phase = Phase::Dispatched;
+        act.elicited.clear();
         act.probe_at = None;
         self.state.spent.reserve(act.operation.sort(), act.operation.cost_max);
         *self.state.uses.entry(act.operation.id.clone()).or_default() += 1;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{
     Run,
     apply::labelled,
@@ -17,19 +19,35 @@ impl Run {
         match body {
             Body::Questioned { step, question, role, answer, expires_at, .. } => {
                 let (role, answer) = (role.clone(), Arc::new(answer.clone()));
-                let open =
-                    OpenQuestion { step: step.clone(), role, answer, expires_at: *expires_at };
+                let (step_asks, expires_at) = (step.clone(), *expires_at);
+                let open = OpenQuestion { step: step_asks, action: None, role, answer, expires_at };
                 self.state.questions.insert(question.clone(), open);
                 self.observe(Observation::Asked { step });
             }
+            Body::Elicited { action, nth, question, role, answer, expires_at, .. } => {
+                let act = self.act(*action)?;
+                act.elicited.insert(*nth);
+                let (step, role, action) = (act.step.clone(), role.clone(), Some(*action));
+                // Nothing fits where it was erased.
+                let erased = || Arc::new(Value::Bool(false));
+                let answer = answer.opening().map_or_else(erased, |told| Arc::clone(&told.value));
+                let expires_at = *expires_at;
+                let open = OpenQuestion { step, action, role, answer, expires_at };
+                self.state.questions.insert(question.clone(), open);
+            }
             Body::Replied { question, value, .. } => {
                 let open = self.state.questions.remove(question).ok_or("no such question")?;
-                let value = labelled(value);
-                self.observe(Observation::Answered { step: &open.step, answer: Some(&value) });
+                // What a server asked is not the planner's: it hears what the call comes to.
+                if open.action.is_none() {
+                    let value = labelled(value);
+                    self.observe(Observation::Answered { step: &open.step, answer: Some(&value) });
+                }
             }
             Body::Lapsed { question } => {
                 let open = self.state.questions.remove(question).ok_or("no such question")?;
-                self.observe(Observation::Answered { step: &open.step, answer: None });
+                if open.action.is_none() {
+                    self.observe(Observation::Answered { step: &open.step, answer: None });
+                }
             }
             _ => {}
         }

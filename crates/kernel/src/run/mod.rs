@@ -2,7 +2,7 @@
 //!
 //! Reading order: this file (the surface), `state` (what events fold to), `apply` (how), `propose`
 //! (the gate, in order), `settle` (outcomes and receipts), `people` (answers and the clock), `hooks` (who
-//! looks at calls),
+//! looks at calls), `elicit` (what servers ask in the middle of them),
 //! `exceptions` (what people decide about them), `unwind` (taking back), `replay`.
 //!
 //! State is only ever the fold of events; whatever `decide` concludes is emitted as an event first.
@@ -12,6 +12,7 @@ mod apply;
 mod apply_exceptions;
 mod apply_waits;
 mod companions;
+mod elicit;
 mod emit;
 mod exceptions;
 mod hooks;
@@ -65,6 +66,10 @@ pub const ACTIONS_OPEN_MAX: usize = 64;
 pub const MOVES_MAX: usize = 250_000;
 /// Signals kept for steps that do not wait for them yet.
 pub const EARLY_SIGNALS_MAX: usize = 64;
+/// Most questions that a server may ask a person in the middle of one call.
+pub const ELICITED_MAX: usize = 20;
+/// Longest text, or schema, of such a question, in bytes.
+pub const ELICITED_MAX_BYTES: usize = 16_384;
 /// Longest thing a person may say to whoever plans a run, in bytes.
 pub const STEERING_MAX_BYTES: usize = 16_384;
 /// Times a person is asked again because what was shown has moved.

@@ -34,6 +34,7 @@ impl Run {
             Input::Answer { approval, action, shown, by, answer } => {
                 self.answer(approval, (action, shown), (by, answer), ports)
             }
+            Input::Elicited { asked } => self.elicited(*asked, ports),
             Input::Reply { question, by, value } => self.reply(question, by, value, ports),
             Input::Signal { name, body } => {
                 let waits =
@@ -66,12 +67,7 @@ impl Run {
                 self.raise(Need::Defect, Class::UnexpectedShape, (String::new(), None, owner))?;
                 Ok(Ok(()))
             }
-            Input::Hold => {
-                if !self.state.held && !self.is_at_rest() {
-                    self.emit(Body::Held)?;
-                }
-                Ok(Ok(()))
-            }
+            Input::Hold => self.hold().map(Ok),
             Input::Cancel { by, reason } => self.cancel(by, &reason, ports),
             Input::Steer { by, text } => self.steer(by, &text, ports),
             Input::Pause { by } => self.pause(by),
@@ -92,6 +88,15 @@ impl Run {
             }
             Input::Rollback { by, scope, on_conflict } => self.take_back(by, scope, on_conflict),
         }
+    }
+
+    fn hold(&mut self) -> Result<(), Fault> {
+        if self.state.held || self.is_at_rest() {
+            return Ok(());
+        }
+        self.emit(Body::Held)?;
+        // Nobody who leaves waits for a person.
+        self.lapse_elicited(|_| true)
     }
 
     /// What a person says is a person's word: it may be told to a model and is no authority for anything.
@@ -265,6 +270,9 @@ impl Run {
         if self.state.at >= open.expires_at {
             return Err(Refusal::Expired.into());
         }
+        if open.action.is_some() && value.is_null() {
+            return Ok(());
+        }
         match ports.validate.violation(&open.answer, value) {
             Some(violation) => Err(Refused::Shape { at: violation.at, problem: violation.problem }),
             None => Ok(()),
@@ -374,6 +382,7 @@ impl Run {
             return Ok(());
         }
         self.emit(Body::Claimed { epoch })?;
+        self.lapse_elicited(|_| true)?;
         let dispatched = self.state.acts.iter().filter(|(_, act)| act.phase == Phase::Dispatched);
         let orphans: Vec<Seq> = dispatched.map(|(seq, _)| *seq).collect();
         for action in orphans {

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::{Fault, Genesis, Pins, Ports, Run, check_pins};
 use crate::{
-    event::{Answered, Body, Ended, Record, Settled},
-    id::{Digest, Seq},
-    input::{Answer, Input, Now, Settlement},
+    event::{Answered, Body, Ended, Event, Record, Settled},
+    id::{At, Digest, Seq},
+    input::{Answer, Elicitation, Input, Now, Settlement},
     planning::Labelled,
     port::{Failure, Judge, Outcome, Returned, Salts, Validate},
     sealed::{Salt, Sealed},
@@ -155,7 +155,7 @@ fn feed(run: &mut Run, batch: &[Record], ports: &mut Ports<'_>) -> Result<(), Di
     let Some(record) = batch.first() else {
         return Ok(());
     };
-    let input = input_of(&record.event.body)
+    let input = input_of(&record.event)
         .ok_or(Fault::Illegal { seq: record.event.seq, problem: "a batch begins with an input" })?;
     let now = Now { at: record.event.at, boot_ms: 0 };
     match run.decide(input, now, ports)? {
@@ -251,8 +251,25 @@ fn outcome_of(ended: &Ended) -> Outcome {
     }
 }
 
+fn elicited(at: At, body: &Body) -> Option<Input> {
+    let Body::Elicited { action, attempt, nth, text, answer, role, expires_at, .. } = body else {
+        return None;
+    };
+    let asked = Elicitation {
+        action: *action,
+        attempt: *attempt,
+        nth: *nth,
+        text: text_of(text),
+        answer: answer.value(),
+        role: role.clone(),
+        expires_ms: expires_at.saturating_sub(at),
+    };
+    Some(Input::Elicited { asked: Box::new(asked) })
+}
+
 /// Rebuilds the input that an input event records.
-fn input_of(body: &Body) -> Option<Input> {
+fn input_of(Event { at, body, .. }: &Event) -> Option<Input> {
+    let at = *at;
     Some(match body {
         Body::Ticked => Input::Tick,
         Body::Held => Input::Hold,
@@ -272,6 +289,7 @@ fn input_of(body: &Body) -> Option<Input> {
                 Answered::Edited { args } => Answer::Edit { args: args.value() },
             },
         },
+        Body::Elicited { .. } => elicited(at, body)?,
         Body::Replied { question, by, value } => {
             Input::Reply { question: question.clone(), by: by.clone(), value: value.value() }
         }

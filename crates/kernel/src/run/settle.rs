@@ -36,6 +36,7 @@ impl Run {
         let led_to_it = act.existence.join(&act.args.labels().join_all());
         let ended = seal_outcome(outcome, &led_to_it, ports)?;
         self.emit(Body::Returned { action, attempt, ended })?;
+        self.lapse_elicited(|of| of == action)?;
         self.settle(action, ports)?;
         Ok(Ok(()))
     }

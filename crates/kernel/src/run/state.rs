@@ -131,6 +131,8 @@ pub(crate) struct Act {
     pub(crate) token: Option<TokenId>,
     pub(crate) dispatch: Option<Dispatch>,
     pub(crate) ended: Option<(At, Ended)>,
+    /// Questions that its server has asked in the latest call.
+    pub(crate) elicited: BTreeSet<u32>,
     pub(crate) probe_at: Option<At>,
     /// The provider whose model asked for it.
     pub(crate) proposer: Option<Arc<str>>,
@@ -167,6 +169,8 @@ pub(crate) struct Origin {
 #[derive(Clone, Debug)]
 pub(crate) struct OpenQuestion {
     pub(crate) step: String,
+    /// The action in the middle of whose call a server asks it; none where a step does.
+    pub(crate) action: Option<Seq>,
     pub(crate) role: String,
     pub(crate) answer: Arc<Value>,
     pub(crate) expires_at: At,

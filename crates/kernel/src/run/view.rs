@@ -76,8 +76,10 @@ pub struct AskView {
 pub struct QuestionView {
     /// Its id.
     pub id: ApprovalId,
-    /// The step that asks.
+    /// The step that asks, or makes the call in the middle of which a server asks.
     pub step: String,
+    /// The action of that call.
+    pub action: Option<Seq>,
     /// Role that may answer.
     pub role: String,
     /// JSON Schema of the answer.
@@ -102,7 +104,9 @@ impl Run {
             return Status::NeedsPerson;
         }
         let asking = state.acts.values().any(|act| act.phase == Phase::Asking);
-        let in_flight = self.in_flight();
+        let asking = asking || !state.questions.is_empty();
+        // A call whose server waits for a person goes on by nothing else.
+        let in_flight = self.in_flight() && !self.calls_only_ask();
         if taking_back {
             return if asking && !in_flight { Status::Asking } else { Status::RollingBack };
         }
@@ -116,7 +120,7 @@ impl Run {
                 End::Cancelled => Status::Cancelled,
             },
             (_, None) if in_flight => Status::Running,
-            (_, None) if asking || !state.questions.is_empty() => Status::Asking,
+            (_, None) if asking => Status::Asking,
             (_, None) if state.has_loose_ends() => Status::Running,
             (_, None) if !state.waits.is_empty() => Status::Waiting,
             (_, None) => Status::Running,
@@ -158,6 +162,7 @@ impl Run {
         open.map(|(id, question)| QuestionView {
             id: id.clone(),
             step: question.step.clone(),
+            action: question.action,
             role: question.role.clone(),
             answer: Arc::clone(&question.answer),
             expires_at: question.expires_at,

@@ -8,6 +8,8 @@ mod crashes;
 #[cfg(test)]
 mod doubts;
 #[cfg(test)]
+mod elicits;
+#[cfg(test)]
 mod exceptions;
 #[cfg(test)]
 mod gate;

@@ -16,7 +16,7 @@ use kernel::{
     gate::Permit,
     hook::{Hook, Moment},
     id::{Digest, RunId, Tenant},
-    input::{Answer, Input, Now, OnConflict, Scope, Settlement},
+    input::{Answer, Elicitation, Input, Now, OnConflict, Scope, Settlement},
     label::LabelMap,
     operation::{Binding, Companion, Effect, Operation, Probe, Retry, Undo},
     plan::Plan,
@@ -623,6 +623,23 @@ impl Stage {
         self.input(Input::Answer { approval, action, shown: Digest::default(), by, answer })
     }
 
+    /// A server asks in the middle of a call.
+    fn elicit(&mut self, pick: u8) -> bool {
+        let Some(permit) = self.flying.get(usize::from(pick) % self.flying.len().max(1)) else {
+            return false;
+        };
+        let asked = Elicitation {
+            action: permit.action(),
+            attempt: permit.attempt(),
+            nth: u32::from(pick % 3),
+            text: "which?".to_owned(),
+            answer: Arc::new(json!({})),
+            role: "approver".to_owned(),
+            expires_ms: 5_000,
+        };
+        self.input(Input::Elicited { asked: Box::new(asked) })
+    }
+
     fn reply(&mut self) -> bool {
         let questions = self.run().questions();
         let Some(question) = questions.first() else { return false };
@@ -707,6 +724,7 @@ impl Stage {
                 let args = json!({ "value": "edited", "record": "r0" });
                 self.answer(pick, Answer::Edit { args: Arc::new(args) });
             }
+            9 if pick % 3 == 0 => drop(self.elicit(pick / 3)),
             9 => drop(self.reply()),
             10 => drop(self.settle(pick)),
             11 => self.tick([100, 4_000, 7_000, 65_000][usize::from(pick % 4)]),

@@ -37,7 +37,11 @@ const MOVES_MONEY: &str = "moves_money";
 pub(super) fn asked_at(records: &[Record], wanted: &ApprovalId) -> Option<i64> {
     records.iter().find_map(|record| match &record.event.body {
         Body::Asked { approval, .. } if approval == wanted => Some(record.event.at),
-        Body::Questioned { question, .. } if question == wanted => Some(record.event.at),
+        Body::Questioned { question, .. } | Body::Elicited { question, .. }
+            if question == wanted =>
+        {
+            Some(record.event.at)
+        }
         _ => None,
     })
 }

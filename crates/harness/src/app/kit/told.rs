@@ -220,6 +220,7 @@ pub(super) fn step_of(record: &Record, acts: &BTreeMap<Seq, Act>) -> Option<Stri
         | Body::Armed { action, .. }
         | Body::Dispatched { action, .. }
         | Body::Returned { action, .. }
+        | Body::Elicited { action, .. }
         | Body::Receipted { action, .. } => Some(*action),
         Body::Questioned { step, .. } | Body::Waiting { step, .. } | Body::Woken { step } => {
             return Some(static_path(step));

@@ -9,11 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use connect::mcp::Passing;
-use kernel::{
-    id::{RunId, Tenant},
-    port::Task,
-};
+use kernel::id::{RunId, Tenant};
 use mcp::server::{Able, Answers, Asked, List, Said};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -245,21 +241,23 @@ impl Ends {
     }
 }
 
-impl Passing for Ends {
-    fn able(&self, (tenant, run): (&Tenant, &RunId)) -> Option<Able> {
+/// As those who pass calls on want it: see [`super::people`].
+impl Ends {
+    /// What a run's client can be asked; none = there is no client.
+    pub(super) fn able(&self, (tenant, run): (&Tenant, &RunId)) -> Option<Able> {
         self.open().get(&(tenant.clone(), run.clone())).map(|end| end.able)
     }
 
-    fn ask(&self, run: Key, asked: Vec<Asked>) -> Task<'_, Option<Answers>> {
-        Box::pin(async move {
-            let answered = self.put(&run, asked)?;
-            self.changed.send_replace(());
-            // Whoever gives up asking drops this, and nobody is asked any more.
-            answered.await.ok().flatten()
-        })
+    /// What it answers; none = it does not.
+    pub(super) async fn ask(&self, run: Key, asked: Vec<Asked>) -> Option<Answers> {
+        let answered = self.put(&run, asked)?;
+        self.changed.send_replace(());
+        // Whoever gives up asking drops this, and nobody is asked any more.
+        answered.await.ok().flatten()
     }
 
-    fn hear(&self, (tenant, run): (&Tenant, &RunId), said: Said) {
+    /// Tells it something.
+    pub(super) fn hear(&self, (tenant, run): (&Tenant, &RunId), said: Said) {
         {
             let mut open = self.open();
             let Some(end) = open.get_mut(&(tenant.clone(), run.clone())) else { return };
@@ -276,7 +274,8 @@ impl Passing for Ends {
         self.changed.send_replace(());
     }
 
-    fn updated(&self, system: &str, uri: &str) {
+    /// What stands at this address is another now.
+    pub(super) fn updated(&self, system: &str, uri: &str) {
         {
             let mut watched = self.watched();
             watched.changes += 1;
@@ -288,7 +287,8 @@ impl Passing for Ends {
         self.changed.send_replace(());
     }
 
-    fn relisted(&self, system: &str, list: List) {
+    /// This list of a system is another now.
+    pub(super) fn heard_relisted(&self, system: &str, list: List) {
         // Systems are those of the configuration: there are not many.
         *self.watched().lists.entry((system.to_owned(), list)).or_default() += 1;
         self.changed.send_replace(());

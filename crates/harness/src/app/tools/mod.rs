@@ -7,6 +7,7 @@ pub(in crate::app) mod ends;
 mod held;
 pub mod learn;
 mod offer;
+pub(in crate::app) mod people;
 pub mod proxy;
 mod seen;
 pub mod tasks;

@@ -80,7 +80,7 @@ pub enum Verb {
     Reply {
         /// The question
         approval: String,
-        /// The answer, as JSON or @FILE
+        /// The answer, as JSON or @FILE; `null` declines what a server asks
         answer: String,
         /// How long to wait for the run
         #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration_ms, allow_hyphen_values = true)]

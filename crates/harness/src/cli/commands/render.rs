@@ -348,13 +348,15 @@ pub(crate) fn card(answer: &Value, screen: &mut Screen) {
         let undo = screen.tone(tone, &undo);
         screen.field("can be undone", &undo);
     }
-    screen.field(
-        "if nobody does",
-        &format!("denied at {}", short_time(&text(answer, "/expires_at"))),
-    );
+    let until = short_time(&text(answer, "/expires_at"));
+    let is_question = answer.get("question").is_some_and(Value::is_object);
+    let nobody = if is_question { "lapses" } else { "denied" };
+    screen.field("if nobody does", &format!("{nobody} at {until}"));
     why(answer, screen);
     changes(answer, screen);
-    if answer.get("untrusted").and_then(Value::as_bool) == Some(true) {
+    if is_question {
+        question(answer, screen);
+    } else if answer.get("untrusted").and_then(Value::as_bool) == Some(true) {
         let warning = screen.tone(Tone::Warn, "untrusted input had a part in these arguments");
         screen.field("note", &warning);
     }
@@ -365,6 +367,21 @@ pub(crate) fn card(answer: &Value, screen: &mut Screen) {
         arguments(answer, screen);
     }
     screen.line(&screen.tone(Tone::Quiet, &rule));
+}
+
+/// Who asks, and how one answers.
+fn question(answer: &Value, screen: &mut Screen) {
+    let server = text(answer, "/question/asked_by");
+    let mut reply = format!("harness approval reply {} JSON", text(answer, "/approval"));
+    if !server.is_empty() {
+        let warning =
+            format!("the words are those of the server {server}, and your answer goes to it");
+        screen.field("note", &screen.tone(Tone::Warn, &warning));
+        reply.push_str("; `null` declines");
+    }
+    let schema = answer.pointer("/question/answer").map(ToString::to_string);
+    screen.field("answer", &crate::app::value::visible(&schema.unwrap_or_default()));
+    screen.field("to answer", &reply);
 }
 
 fn why(answer: &Value, screen: &mut Screen) {

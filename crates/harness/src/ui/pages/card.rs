@@ -143,11 +143,19 @@ pub(super) fn short_run(id: &str) -> String {
     id.chars().take(12).collect()
 }
 
+/// The server that asks in the middle of a call, where no step does.
+pub(super) fn asked_by(card: &Card) -> Option<&str> {
+    card.question.as_ref()?.asked_by.as_deref()
+}
+
 /// What a question says instead of facts: nothing moves by answering it.
 fn lapses(frame: &Frame, card: &Card) -> Markup {
     html! {
         dl.facts.two {
-            div { dt { "If you answer" } dd.strong { "The run goes on with it" } dd.meta { "answering sends nothing by itself" } }
+            @match asked_by(card) {
+                Some(server) => div { dt { "If you answer" } dd.strong { "The server " code { (server) } " gets it" } dd.meta { "what you write leaves for it at once; to decline says no, and sends nothing else" } },
+                None => div { dt { "If you answer" } dd.strong { "The run goes on with it" } dd.meta { "answering sends nothing by itself" } },
+            }
             div {
                 dt { "If nobody answers" }
                 dd { (parts::tag(Tone::Calm, Icon::Clock, "Lapses")) " " span.strong { (parts::until(&card.expires_at, frame.now)) } }
@@ -211,11 +219,17 @@ fn why(card: &Card) -> Markup {
         section.open aria-labelledby="why" {
             div.why {
                 h2.small #why { "Why you are asked" }
-                @if let Some(question) = &card.question { p { "The playbook asks a person who holds " strong { (question.role) } "." } }
+                @if let Some(question) = &card.question {
+                    @match &question.asked_by {
+                        Some(server) => p { "The server " code { (server) } " asks in the middle of a call, and a person who holds " strong { (question.role) } " answers." },
+                        None => p { "The playbook asks a person who holds " strong { (question.role) } "." },
+                    }
+                }
                 @for why in &card.why {
                     p { (why.reason) " " span.meta { "Rule " code { (why.rule) } } }
                 }
-                @if card.untrusted { p { (parts::tag(Tone::Bad, Icon::Alert, "Outside text")) " had a part in this: read the arguments as written by a stranger." } }
+                @if card.untrusted && card.question.is_some() { p { (parts::tag(Tone::Bad, Icon::Alert, "Outside text")) " is all that it says and asks for: nobody here wrote it. Give no password, key or code." } }
+                @else if card.untrusted { p { (parts::tag(Tone::Bad, Icon::Alert, "Outside text")) " had a part in this: read the arguments as written by a stranger." } }
                 p.meta {
                     "Needs " (card.needs.join(" and "))
                     @if !card.given.is_empty() { " · given: " (card.given.join(", ")) }
