@@ -11,20 +11,19 @@ pub(in crate::app) mod people;
 pub mod proxy;
 mod seen;
 pub mod tasks;
+mod waits;
 mod would;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kernel::{event::Body, id::RunId, input::Input, label::Trust, run::Status};
+use kernel::{event::Body, id::RunId, input::Input, label::Trust};
 use pack::{Intent, Written};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::time::{Duration, Instant};
 
 use super::{
     App, Caller, agents,
-    feed::Last,
     followed::Following,
     intents::{self, Chosen, Nothing, Submit},
     parse_id,
@@ -38,13 +37,11 @@ pub(super) use held::About;
 use held::{New, TRIES};
 use offer::{Offer, What};
 use seen::look;
+use waits::{Through, watched};
 pub use would::Would;
 
 /// Longest that one answer waits, in ms.
 const WAIT_MAX_MS: u64 = 45_000;
-
-/// How long whoever waits relies on being told.
-const LOOKS_AGAIN: Duration = Duration::from_secs(1);
 
 /// The intent of a run that makes one call.
 const OPERATION: &str = "operation";
@@ -491,93 +488,5 @@ async fn check_whose(app: &App, caller: &Caller, run: &RunId) -> Result<(), Prob
             format!("there is no call {run} of yours"),
         )
         .next("wait for a call with the credential it was made with")),
-    }
-}
-
-/// What a wait goes on through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Through {
-    Asks,
-    NoAsk,
-}
-
-impl Through {
-    /// Whether there is something to say about a call that was looked at.
-    fn is_told(self, seen: &ToolCall) -> bool {
-        let goes_on = match seen.state {
-            ToolState::Running | ToolState::Held => true,
-            ToolState::PendingApproval => self == Self::Asks,
-            _ => false,
-        };
-        !goes_on || seen.question.is_some() || !seen.said.is_empty()
-    }
-
-    /// Whether there is nothing to say about a call yet whose run stands so.
-    fn waits(self, status: Status) -> bool {
-        match status {
-            Status::Running
-            | Status::Waiting
-            | Status::RollingBack
-            | Status::Paused
-            | Status::Halted => true,
-            Status::Asking => self == Self::Asks,
-            _ => false,
-        }
-    }
-}
-
-/// Where a call stands once there is something to say, or the time is over.
-async fn watched(
-    app: &App,
-    caller: &Caller,
-    Begun { run, following }: &Begun,
-    (wait_ms, through): (Option<u64>, Through),
-) -> Result<ToolCall, Problem> {
-    let wait_ms = wait_ms.unwrap_or(0).min(WAIT_MAX_MS);
-    let until = Instant::now() + Duration::from_millis(wait_ms);
-    let mut changed = app.feed.watch();
-    let (mut told, end) = (app.ends.watch(), (caller.tenant().clone(), run.clone()));
-    // Before it is looked at: what happens in between has to wake whoever waits.
-    let mut position = app.feed.head();
-    let mut stands = match following.as_ref().and_then(Following::status) {
-        Some(status) => Some(status),
-        None => runs::entry_of(app, caller, run).await?.row.map(|row| row.status),
-    };
-    loop {
-        let goes_on = !app.ends.has_some(&end) && stands.is_none_or(|status| through.waits(status));
-        if !goes_on || Instant::now() >= until {
-            let seen = match following.as_ref().and_then(Following::written) {
-                Some((entry, records)) => seen::of(app, caller, entry, records).await?,
-                None => look(app, caller, run).await?,
-            };
-            if Instant::now() >= until || through.is_told(&seen) {
-                return Ok(seen);
-            }
-            // Somebody answered between the bell and the look: it goes on, and so does the wait.
-            stands = None;
-        }
-        // Another process may drive the run; it rings no bell here.
-        let again = until.min(Instant::now() + LOOKS_AGAIN);
-        let heard = loop {
-            tokio::select! {
-                _ = changed.changed() => {}
-                _ = told.changed() => {}
-                () = tokio::time::sleep_until(again) => break Last::Unknown,
-            }
-            // Every run of the store rings these bells.
-            let head = app.feed.head();
-            let last = app.feed.last_of(&end, position);
-            position = head;
-            if last != Last::Nothing || app.ends.has_some(&end) {
-                break last;
-            }
-        };
-        match heard {
-            Last::Nothing => {}
-            Last::Stands(status) => stands = Some(status),
-            Last::Unknown => {
-                stands = runs::entry_of(app, caller, run).await?.row.map(|row| row.status);
-            }
-        }
     }
 }
