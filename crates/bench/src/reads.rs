@@ -213,6 +213,7 @@ fn proposed(seq: Seq, operation: String) -> Result<Body, Broken> {
         attempt: 1,
         origin: seq,
         because: Role::Step,
+        proposer: None,
     })
 }
 

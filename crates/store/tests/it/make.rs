@@ -60,6 +60,7 @@ pub(crate) fn proposal(run: &RunId, seq: Seq, head: Digest, operation: &str) -> 
         attempt: 1,
         origin: seq,
         because: Role::Step,
+        proposer: None,
     };
     let at = 1_000 + seq as At;
     Record::new(Event { v: 1, run: run.clone(), seq, at, body, prev_hash: head }).unwrap()
