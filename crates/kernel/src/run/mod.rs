@@ -15,6 +15,7 @@ mod companions;
 mod elicit;
 mod emit;
 mod exceptions;
+mod faults;
 mod hooks;
 mod kept;
 mod people;
@@ -35,15 +36,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use exceptions::verbs;
+pub use faults::{Fault, Refused};
 pub use propose::{PREVIEWED, PREVIEWED_ASK, UNUSUAL_RULE};
 pub use replay::{Divergence, Replayed, replay, replay_under};
 pub use view::{ActionView, AskView, QuestionView};
 
 use crate::{
-    approval::Refusal,
-    canon,
     catalogue::{Catalogue, Entry},
-    event::{Body, Damage, Header, MACHINE, Purpose, Record, check_chain},
+    event::{Body, Header, MACHINE, Purpose, Record, check_chain},
     gate::{DISPATCH_WINDOW_MS, Permit},
     halt::Reach,
     id::{At, Digest, OperationId, RunId, Seq, Tenant},
@@ -189,67 +189,6 @@ pub struct Genesis {
     pub intent: Labelled,
     /// Opaque subjects.
     pub subjects: Vec<String>,
-}
-
-/// Why an input was not taken. Nothing has changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// An answer that does not count.
-    #[error(transparent)]
-    Answer(#[from] Refusal),
-    /// The answer has the wrong shape.
-    #[error("the answer does not fit: {at}: {problem}")]
-    Shape {
-        /// Pointer into the answer.
-        at: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The input comes too late or twice.
-    #[error("nothing waits for this: {0}")]
-    Late(&'static str),
-    /// Somebody else decides about this.
-    #[error("only {owner} or an operator decides about this exception")]
-    NotYours {
-        /// The role or person who owns it.
-        owner: String,
-    },
-    /// The input makes no sense now.
-    #[error("{0}")]
-    NotNow(&'static str),
-}
-
-/// A defect of ours or a damaged journal. The run in memory must be dropped and folded again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// Something has no canonical form.
-    #[error(transparent)]
-    Canon(#[from] canon::Error),
-    /// The journal cannot be folded.
-    #[error(transparent)]
-    Damage(#[from] Damage),
-    /// This build does not know the run's machine version.
-    #[error("the run needs machine version {needed}; this build knows {MACHINE}")]
-    Machine {
-        /// What it needs.
-        needed: u32,
-    },
-    /// The pins given are not those of the header.
-    #[error("the plan given is {given}, the run is pinned to {pinned}")]
-    Pins {
-        /// Digest of what was given.
-        given: Digest,
-        /// Digest in the header.
-        pinned: Digest,
-    },
-    /// An event that cannot follow.
-    #[error("illegal at event {seq}: {problem}")]
-    Illegal {
-        /// Where.
-        seq: Seq,
-        /// What.
-        problem: &'static str,
-    },
 }
 
 /// Everything a batch makes durable, before signing.

@@ -15,8 +15,8 @@ const CHANGE: &str = "crm.update_contract";
 const ACCOUNT: &str = "ACC-0007";
 const DAYS: u32 = 45;
 
-/// What names one run alone in an event: its places, ids, digests and commitments.
-const OWN: [&str; 17] = [
+/// What names one run alone in an event: its places, ids, digests and commitments, and whose model wanted it.
+const OWN: [&str; 18] = [
     "action",
     "approval",
     "args",
@@ -29,6 +29,7 @@ const OWN: [&str; 17] = [
     "image",
     "key",
     "origin",
+    "proposer",
     "receipt",
     "resource",
     "shown",
