@@ -175,7 +175,7 @@ fn one(field: &Map<String, Value>) -> Option<Value> {
             with(&["minimum", "maximum"])?;
             for word in ["minimum", "maximum"] {
                 if let Some(bound) = field.get(word) {
-                    bound.is_number().then(|| out.insert(word.to_owned(), bound.clone()))?;
+                    is_exact(bound).then(|| out.insert(word.to_owned(), bound.clone()))?;
                 }
             }
         }
@@ -268,6 +268,12 @@ fn words(value: &Value, most: usize) -> Option<&str> {
 
 fn words_of(text: &str, most: usize) -> Option<&str> {
     (!text.is_empty() && text.chars().count() <= most).then_some(text)
+}
+
+/// Whether a number is the same to everybody who reads it: beyond 2^53 whole numbers are not.
+fn is_exact(number: &Value) -> bool {
+    let size = number.as_i64().map(i64::unsigned_abs).or_else(|| number.as_u64());
+    number.is_number() && size.is_none_or(|size| size <= 1 << 53)
 }
 
 #[cfg(test)]

@@ -222,9 +222,17 @@ impl App {
             pages: std::sync::OnceLock::new(),
             _lock: lock,
         });
-        judging.by(&app);
-        other_ends.by(&app);
-        Ok(app)
+        Ok(app.known_to((&judging, &other_ends)))
+    }
+
+    /// Whoever judges for connectors, and whoever asks people for them, needs the whole that they are part of.
+    fn known_to(
+        self: Arc<Self>,
+        (judging, other_ends): (&coder::judging::Judging, &tools::people::OtherEnds),
+    ) -> Arc<Self> {
+        judging.by(&self);
+        other_ends.by(&self);
+        self
     }
 
     /// The configuration in force.

@@ -721,8 +721,8 @@ impl Stage {
             5 | 6 => drop(self.answer(pick, Answer::Approve)),
             7 => drop(self.answer(pick, Answer::Deny { reason: "no".into() })),
             8 => {
-                let args = json!({ "value": "edited", "record": "r0" });
-                self.answer(pick, Answer::Edit { args: Arc::new(args) });
+                let args = Arc::new(json!({"value": "edited", "record": "r0"}));
+                self.answer(pick, Answer::Edit { args });
             }
             9 if pick % 3 == 0 => drop(self.elicit(pick / 3)),
             9 => drop(self.reply()),
@@ -772,10 +772,7 @@ impl Stage {
             }
             16 => match pick % 4 {
                 0 => drop(self.input(Input::Cancel { by: lena(), reason: "enough".into() })),
-                1 => {
-                    let digest = Digest::of(&[pick]);
-                    self.input(Input::PolicyChanged { digest });
-                }
+                1 => drop(self.input(Input::PolicyChanged { digest: Digest::of(&[pick]) })),
                 _ => {
                     let body = Arc::new(json!({ "n": pick }));
                     self.input(Input::Signal { name: "go".into(), body });
