@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kernel::{
@@ -113,7 +113,7 @@ pub(crate) struct Departure {
     clock: Arc<dyn Clock>,
     dispatch_by_boot_ms: u64,
     /// When its answer is not waited for any more.
-    answer_by_boot_ms: u64,
+    answer_by: Instant,
     is_write: bool,
     /// Its system's gauge let it go.
     admitted: AtomicBool,
@@ -130,11 +130,10 @@ pub(crate) struct Departure {
 impl Departure {
     pub(crate) fn new(call: &Call, clock: Arc<dyn Clock>) -> Self {
         let timeout_ms = u64::from(call.operation.timeout_ms.min(TIMEOUT_MAX_MS));
-        let answer_by_boot_ms = clock.boot_ms().saturating_add(timeout_ms);
         Self {
             clock,
             dispatch_by_boot_ms: call.dispatch_by_boot_ms,
-            answer_by_boot_ms,
+            answer_by: Instant::now() + Duration::from_millis(timeout_ms),
             is_write: call.operation.is_write(),
             admitted: AtomicBool::new(false),
             tried: AtomicBool::new(false),
@@ -150,7 +149,7 @@ impl Departure {
         Self {
             clock,
             dispatch_by_boot_ms: u64::MAX,
-            answer_by_boot_ms: u64::MAX,
+            answer_by: Instant::now() + Duration::from_millis(u64::from(TIMEOUT_MAX_MS)),
             is_write: true,
             admitted: AtomicBool::new(false),
             tried: AtomicBool::new(false),
@@ -182,10 +181,9 @@ impl Departure {
         Duration::from_millis(left.min(DISPATCH_WINDOW_MS.unsigned_abs()))
     }
 
-    /// How long its answer is still waited for.
-    pub(crate) fn left_to_answer(&self) -> Duration {
-        let left = self.answer_by_boot_ms.saturating_sub(self.clock.boot_ms());
-        Duration::from_millis(left.min(u64::from(TIMEOUT_MAX_MS)))
+    /// Until when its answer is waited for.
+    pub(crate) fn answer_by(&self) -> Instant {
+        self.answer_by
     }
 
     /// The system's gauge let it go.

@@ -222,7 +222,7 @@ impl Ears {
             attempt: call.attempt,
             system: self.system.clone(),
             answered: answered.clone(),
-            ends: Instant::now() + departure.left_to_answer(),
+            ends: departure.answer_by(),
             asked: AtomicU32::new(0),
         });
         let there = self.passing.there(&call).map(|there| There {
