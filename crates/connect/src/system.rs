@@ -14,6 +14,8 @@ use kernel::{id::PrincipalId, operation::Rate};
 use sandbox::{Engine as ContainerEngine, Profile, Tier};
 use serde::{Deserialize, Serialize};
 
+pub use mcp::{MayAsk, McpGrantee, McpHeader, McpOauth, McpSystem, Speaks};
+
 use crate::redact::Personal;
 pub use mcp::{MayAsk, McpGrantee, McpHeader, McpOauth, McpSystem, Speaks};
 

@@ -195,6 +195,11 @@ impl Planner for LinePlanner {
                 let text = format!("{:?}: {told}", text.labels.join_all().trust);
                 self.caveats.push(Caveat { step: step.to_owned(), class: None, text });
             }
+            // None of its steps asks: whoever hears of an answer would go on by it.
+            Observation::Asked { step } | Observation::Answered { step, .. } => {
+                let (step, text) = (step.to_owned(), "heard what it never asked".to_owned());
+                self.caveats.push(Caveat { step, class: None, text });
+            }
             Observation::Woken { .. } => (self.outstanding, self.rested) = (false, true),
             Observation::Settled { step, settled } => {
                 self.outstanding = false;

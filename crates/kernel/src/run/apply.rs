@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::{Value, json};
 
 use super::{
-    Fault, Run, run_value,
+    Fault, Run,
     state::{
         Act, Ask, Cleared, Dispatch, Origin, Phase, conversation_of, undo_label, undo_scope,
         unknown,
     },
+    view::run_value,
 };
 use crate::{
     action::Resource,

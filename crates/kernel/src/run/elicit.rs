@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    ELICITED_MAX, ELICITED_MAX_BYTES, Fault, Ports, Refused, Run,
+    Fault, Ports, Refused, Run,
     emit::seal,
     state::{Act, Phase},
 };
@@ -17,6 +17,11 @@ use crate::{
     input::Elicitation,
     label::{Confidentiality, Label, LabelMap, Trust},
 };
+
+/// Most questions that a server may ask a person in the middle of one call.
+pub const ELICITED_MAX: usize = 20;
+/// Longest text, or schema, of such a question, in bytes.
+pub const ELICITED_MAX_BYTES: usize = 16_384;
 
 impl Run {
     /// Takes a question in; one that was taken in before changes nothing.

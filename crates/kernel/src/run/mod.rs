@@ -35,6 +35,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use elicit::{ELICITED_MAX, ELICITED_MAX_BYTES};
 pub use exceptions::verbs;
 pub use faults::{Fault, Refused};
 pub use propose::{PREVIEWED, PREVIEWED_ASK, UNUSUAL_RULE};
@@ -66,10 +67,6 @@ pub const ACTIONS_OPEN_MAX: usize = 64;
 pub const MOVES_MAX: usize = 250_000;
 /// Signals kept for steps that do not wait for them yet.
 pub const EARLY_SIGNALS_MAX: usize = 64;
-/// Most questions that a server may ask a person in the middle of one call.
-pub const ELICITED_MAX: usize = 20;
-/// Longest text, or schema, of such a question, in bytes.
-pub const ELICITED_MAX_BYTES: usize = 16_384;
 /// Longest thing a person may say to whoever plans a run, in bytes.
 pub const STEERING_MAX_BYTES: usize = 16_384;
 /// Times a person is asked again because what was shown has moved.
@@ -515,25 +512,6 @@ fn check_pins(pins: &Pins, header: &Header) -> Result<(), Fault> {
 /// The masks among the transforms applied.
 fn masks(transforms: &BTreeSet<String>) -> BTreeSet<String> {
     transforms.iter().filter_map(|t| t.strip_prefix("mask:")).map(str::to_owned).collect()
-}
-
-/// Public facts of a run, readable by expressions as `run`.
-fn run_value(id: &RunId, header: &Header, opened_at: At) -> Labelled {
-    use crate::label::{Confidentiality, Label, Trust};
-    let mut value = serde_json::json!({
-        "id": id,
-        "intent": header.intent,
-        "opened_at_ms": opened_at,
-        "on_behalf_of": header.chain.on_behalf_of.id,
-        "agent": header.chain.agent.id,
-        "tenant": header.chain.tenant,
-    });
-    // Only where it was given: earlier journals fold to what they were.
-    if let (Some(value), Some(retries_max)) = (value.as_object_mut(), header.budget.retries_max) {
-        value.insert("retries_max".to_owned(), retries_max.into());
-    }
-    let labels = LabelMap::uniform(Label::new(Trust::System, Confidentiality::Internal));
-    Labelled { value: Arc::new(value), labels }
 }
 
 /// A value of our own making.

@@ -12,12 +12,12 @@ use crate::{
     action::Resource,
     approval::Approval,
     decision::{Decision, Requirement},
-    event::{End, Purpose, Role, Unwound},
+    event::{End, Header, Purpose, Role, Unwound},
     exception::Exception,
     halt::Reach,
-    id::{ApprovalId, At, Digest, HaltId, OperationId, Seq, TokenId},
+    id::{ApprovalId, At, Digest, HaltId, OperationId, RunId, Seq, TokenId},
     kept,
-    label::LabelMap,
+    label::{Confidentiality, Label, LabelMap, Trust},
     operation::{Operation, Undo},
     planning::{Labelled, Move},
     rollback::{State as TokenState, Token},
@@ -245,4 +245,22 @@ impl Run {
 
 fn told((hook, heard): (&OperationId, &Heard)) -> Option<(OperationId, Labelled)> {
     Some((hook.clone(), heard.reason.clone()?))
+}
+
+/// Public facts of a run, readable by expressions as `run`.
+pub(super) fn run_value(id: &RunId, header: &Header, opened_at: At) -> Labelled {
+    let mut value = serde_json::json!({
+        "id": id,
+        "intent": header.intent,
+        "opened_at_ms": opened_at,
+        "on_behalf_of": header.chain.on_behalf_of.id,
+        "agent": header.chain.agent.id,
+        "tenant": header.chain.tenant,
+    });
+    // Only where it was given: earlier journals fold to what they were.
+    if let (Some(value), Some(retries_max)) = (value.as_object_mut(), header.budget.retries_max) {
+        value.insert("retries_max".to_owned(), retries_max.into());
+    }
+    let labels = LabelMap::uniform(Label::new(Trust::System, Confidentiality::Internal));
+    Labelled { value: Arc::new(value), labels }
 }

@@ -207,9 +207,11 @@ fn a_question_ends_with_its_time_and_the_call_goes_on() {
 fn a_question_ends_with_its_owner() {
     let mut b = bench();
     ask(&mut b, 0);
+    let late = asked(&b, 1);
     b.recover(Crash::Never).unwrap();
     assert_eq!((open(&b), lapsed(&b)), (vec![], 1));
     assert_eq!(status(&b), Status::NeedsPerson, "nobody knows what the call did");
+    assert!(matches!(elicit(&mut b, late), Err(Refused::Late(_))), "nobody makes it any more");
     holds(&b);
 
     let mut b = bench();

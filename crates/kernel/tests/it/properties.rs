@@ -623,6 +623,10 @@ impl Stage {
         self.input(Input::Answer { approval, action, shown: Digest::default(), by, answer })
     }
 
+    fn ask_or_reply(&mut self, pick: u8) -> bool {
+        if pick.is_multiple_of(3) { self.elicit(pick / 3) } else { self.reply() }
+    }
+
     /// A server asks in the middle of a call.
     fn elicit(&mut self, pick: u8) -> bool {
         let Some(permit) = self.flying.get(usize::from(pick) % self.flying.len().max(1)) else {
@@ -724,8 +728,7 @@ impl Stage {
                 let args = Arc::new(json!({"value": "edited", "record": "r0"}));
                 self.answer(pick, Answer::Edit { args });
             }
-            9 if pick % 3 == 0 => drop(self.elicit(pick / 3)),
-            9 => drop(self.reply()),
+            9 => drop(self.ask_or_reply(pick)),
             10 => drop(self.settle(pick)),
             11 => self.tick([100, 4_000, 7_000, 65_000][usize::from(pick % 4)]),
             12 => {
