@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 pub use mcp::{MayAsk, McpGrantee, McpHeader, McpOauth, McpSystem, Speaks};
 
 use crate::redact::Personal;
-pub use mcp::{MayAsk, McpGrantee, McpHeader, McpOauth, McpSystem, Speaks};
 
 /// Declared systems by name.
 pub type Systems = BTreeMap<String, System>;

@@ -326,6 +326,7 @@ mod tests {
             json!({"type": "string", "enum": [1]}),
             json!({"type": "string", "title": "x".repeat(501)}),
             json!({"type": "number", "minimum": "low"}),
+            json!({"type": "integer", "minimum": 9_007_199_254_740_993_u64}),
             json!({"type": "boolean", "default": {}}),
             json!({"type": ["string", "null"]}),
             json!({"$ref": "https://example.com"}),

@@ -208,6 +208,20 @@ fn a_server_whose_question_nobody_answers_goes_on_without() {
     }
 }
 
+/// What nobody answered in time is closed then, and not only with its call.
+#[test]
+fn a_server_that_asks_again_and_again_leaves_no_question_open() {
+    let desk = Desk::open("stateless", &format!("{ROLE}\nanswered_within_ms = 1000"));
+    desk.shop.misbehave("insists");
+    let run = desk.ran("form");
+    assert_eq!(run["run"]["status"], "failed", "{run:#}");
+    let kinds = desk.kinds(&run);
+    let asked = kinds.iter().filter(|kind| ["elicited", "lapsed"].contains(&kind.as_str()));
+    let asked: Vec<&str> = asked.map(String::as_str).collect();
+    assert_eq!(asked, ["elicited", "lapsed"].repeat(5), "one after the other: {kinds:?}");
+    assert_eq!(desk.asks(&[]), Vec::<Value>::new());
+}
+
 /// Where the system names no role, and for whatever is no form and no safe page, nobody is asked and nothing is given.
 #[test]
 fn whatever_no_person_may_be_asked_is_declined() {
