@@ -2,8 +2,8 @@
 //! events, never values. What was missed is read again from the journal, so nothing here is durable.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use kernel::{
@@ -45,6 +45,19 @@ pub struct Feed {
     epoch: u64,
     ring: Mutex<Ring>,
     head: watch::Sender<u64>,
+    /// Of runs that somebody waits for, rung for each alone.
+    bells: Mutex<HashMap<Key, watch::Sender<()>>>,
+}
+
+type Key = (Tenant, RunId);
+
+/// One who waits for what becomes of a run, whatever becomes of others.
+#[derive(Debug)]
+pub(super) struct Listening {
+    feed: Arc<Feed>,
+    run: Key,
+    bell: watch::Receiver<()>,
+    position: u64,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +91,8 @@ impl Feed {
     /// An empty feed. `epoch` differs between processes, such as the time one began.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
-        Self { epoch, ring: Mutex::default(), head: watch::Sender::new(0) }
+        let (ring, bells) = (Mutex::default(), Mutex::default());
+        Self { epoch, ring, head: watch::Sender::new(0), bells }
     }
 
     /// Tells of something about a run that is no event of it.
@@ -88,6 +102,7 @@ impl Feed {
     }
 
     fn publish(&self, changed: Changed) {
+        let run = (changed.tenant.clone(), changed.run.clone());
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.head += 1;
         ring.entries.push_back(Arc::new(changed));
@@ -97,6 +112,19 @@ impl Feed {
         let head = ring.head;
         drop(ring);
         self.head.send_replace(head);
+        if let Some(bell) = self.bells().get(&run) {
+            bell.send_replace(());
+        }
+    }
+
+    /// From now on whatever becomes of a run is heard.
+    pub(super) fn listen(self: &Arc<Self>, run: Key) -> Listening {
+        let bell = self.bells().entry(run.clone()).or_default().subscribe();
+        Listening { feed: Arc::clone(self), run, bell, position: self.head() }
+    }
+
+    fn bells(&self) -> MutexGuard<'_, HashMap<Key, watch::Sender<()>>> {
+        self.bells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The position of the newest change.
@@ -135,8 +163,7 @@ impl Feed {
     }
 
     /// The last that happened to a run after a position, as far as it is remembered.
-    #[must_use]
-    pub(super) fn last_of(&self, (tenant, run): &(Tenant, RunId), position: u64) -> Last {
+    fn last_of(&self, (tenant, run): &Key, position: u64) -> Last {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let new = usize::try_from(ring.head.saturating_sub(position)).unwrap_or(usize::MAX);
         let mut newest = ring.entries.iter().rev().take(new);
@@ -165,6 +192,33 @@ impl Feed {
         let (epoch, position) = mark.split_once('-')?;
         let ours = u64::from_str_radix(epoch, 16).ok()? == self.epoch;
         position.parse().ok().filter(|_| ours)
+    }
+}
+
+impl Listening {
+    /// The last that became of it since this returned, or since it is listened to, once something did.
+    pub(super) async fn next(&mut self) -> Last {
+        loop {
+            // Before the look: what happens in between is looked at again.
+            let head = self.feed.head();
+            let last = self.feed.last_of(&self.run, self.position);
+            self.position = head;
+            if last != Last::Nothing {
+                return last;
+            }
+            // Its sender lies in the feed for as long as somebody listens.
+            let _rang = self.bell.changed().await;
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let mut bells = self.feed.bells();
+        // This one is still counted.
+        if bells.get(&self.run).is_some_and(|bell| bell.receiver_count() <= 1) {
+            bells.remove(&self.run);
+        }
     }
 }
 
@@ -253,6 +307,8 @@ impl Journal for Watched {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn changed(tenant: &str, n: u64) -> Changed {
@@ -305,6 +361,33 @@ mod tests {
             feed.publish(changed("a", 10 + n));
         }
         assert_eq!(feed.last_of(&ours, position), Last::Unknown, "more was missed than is kept");
+    }
+
+    #[test]
+    fn whoever_listens_to_a_run_is_woken_by_it_alone_and_misses_nothing() {
+        let feed = Arc::new(Feed::new(7));
+        let ours = changed("a", 1);
+        let key = (ours.tenant.clone(), ours.run.clone());
+        let mut first = feed.listen(key.clone());
+        let mut second = feed.listen(key);
+        assert_eq!(first.next().now_or_never(), None);
+        let waker = futures_util::task::noop_waker();
+        let mut context = std::task::Context::from_waker(&waker);
+        let mut waits = Box::pin(first.next());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        feed.publish(changed("a", 2));
+        feed.publish(changed("b", 1));
+        assert!(waits.as_mut().poll(&mut context).is_pending(), "another run, another tenant");
+        feed.publish(ours.clone());
+        assert_eq!(waits.now_or_never(), Some(Last::Stands(Status::Running)));
+        // What was not waited for at once is not lost, and told once.
+        assert_eq!(second.next().now_or_never(), Some(Last::Stands(Status::Running)));
+        assert_eq!(second.next().now_or_never(), None);
+        drop(first);
+        feed.publish(ours);
+        assert_eq!(second.next().now_or_never(), Some(Last::Stands(Status::Running)));
+        drop(second);
+        assert!(feed.bells().is_empty(), "nobody listens any more");
     }
 
     #[test]

@@ -15,7 +15,6 @@ use kernel::{
     run::Status,
 };
 use store::{Beginning, Document, RunEntry};
-use tokio::sync::Notify;
 
 /// Most events of one run that are kept: a single call has fewer, what has more is read.
 const EVENTS_MAX: usize = 64;
@@ -38,8 +37,6 @@ struct Written {
     beginning: Option<Beginning>,
     /// A document that was to be written with it is there already, so that it did not begin.
     is_taken: bool,
-    /// Rings whenever something was written. The bell of all runs would wake everybody who waits for any of them.
-    bell: Arc<Notify>,
 }
 
 /// What an append is about to add to a run that is followed.
@@ -57,7 +54,6 @@ pub(super) struct Copied {
 pub(super) struct Following {
     all: Arc<Followed>,
     key: Key,
-    bell: Arc<Notify>,
 }
 
 impl Followed {
@@ -70,10 +66,8 @@ impl Followed {
     ) -> Following {
         let key = (tenant.clone(), run.clone());
         let beginning = Some(Beginning { documents: vec![document], ..Beginning::default() });
-        let bell = Arc::<Notify>::default();
-        let written = Written { beginning, bell: Arc::clone(&bell), ..Written::default() };
-        self.runs().insert(key.clone(), written);
-        Following { all: Arc::clone(self), key, bell }
+        self.runs().insert(key.clone(), Written { beginning, ..Written::default() });
+        Following { all: Arc::clone(self), key }
     }
 
     /// Has this written with the beginning of a run; gives it back where nobody follows that.
@@ -124,15 +118,12 @@ impl Followed {
     pub(super) fn wrote(&self, copied: Copied) {
         let mut runs = self.runs();
         let Some(written) = runs.get_mut(&copied.key) else { return };
-        // One who waits, and is told even if it only begins to wait.
-        written.bell.notify_one();
         let events = written.records.len();
         if written.has_gap
             || copied.first != events as u64
             || events.saturating_add(copied.records.len()) > EVENTS_MAX
         {
-            let bell = Arc::clone(&written.bell);
-            *written = Written { has_gap: true, bell, ..Written::default() };
+            *written = Written { has_gap: true, ..Written::default() };
             return;
         }
         written.records.extend(copied.records);
@@ -146,11 +137,6 @@ impl Followed {
 }
 
 impl Following {
-    /// Returns once this process has written something of it since this returned last.
-    pub(super) async fn changed(&self) {
-        self.bell.notified().await;
-    }
-
     /// Whether it did not begin because what it was to begin with is there already.
     pub(super) fn is_taken(&self) -> bool {
         self.all.runs().get(&self.key).is_some_and(|written| written.is_taken)

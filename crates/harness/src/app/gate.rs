@@ -213,7 +213,8 @@ async fn verdict(
 ) -> Result<GateView, Problem> {
     check_whose(app, caller, run).await?;
     let until = Instant::now() + Duration::from_millis(wait_ms.unwrap_or(WAIT_MS).min(WAIT_MAX_MS));
-    let (mut offered, mut changed) = (app.connectors.outside().watch(), app.feed.watch());
+    let mut offered = app.connectors.outside().watch();
+    let mut changed = app.feed.listen((caller.tenant().clone(), run.clone()));
     loop {
         let seen = stands(app, caller, run).await?;
         if seen.verdict != GateVerdict::Pending {
@@ -221,7 +222,7 @@ async fn verdict(
         }
         tokio::select! {
             _ = offered.changed() => {}
-            _ = changed.changed() => {}
+            _ = changed.next() => {}
             () = tokio::time::sleep_until(until) => return Ok(seen),
         }
     }

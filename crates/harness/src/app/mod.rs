@@ -74,6 +74,7 @@ pub mod tools;
 pub mod trouble;
 pub mod turns;
 pub mod value;
+mod whole;
 pub mod work;
 pub mod workers;
 
@@ -100,6 +101,8 @@ use models::Doors;
 use problem::{Kind, Problem};
 use shelf::Shelf;
 use speech::Speech;
+use tools::people::OtherEnds;
+use whole::Whole;
 
 pub use caller::{Caller, Right};
 
@@ -164,11 +167,10 @@ impl App {
         let speech = Arc::new(Speech::default());
         let egress = Arc::new(egress::Ledger::new(Arc::clone(&store), config.tenant.clone()));
         let around = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&egress));
-        let (ends, judging) = <(Arc<tools::ends::Ends>, Arc<coder::judging::Judging>)>::default();
+        let (ends, whole) = <(Arc<tools::ends::Ends>, Arc<Whole>)>::default();
         let connectors = open_connectors((&config, &signer), Arc::clone(&safe), around, &speech)?;
-        let connectors = connectors.judged_by(Arc::clone(&judging) as _);
-        let other_ends = Arc::new(tools::people::OtherEnds::of(Arc::clone(&ends)));
-        let connectors = Arc::new(connectors.passing_to(Arc::clone(&other_ends) as _));
+        let connectors = connectors.judged_by(coder::judging::Judging::of(&whole) as _);
+        let connectors = Arc::new(connectors.passing_to(OtherEnds::of(&ends, &whole) as _));
         speech.withhold(&connectors);
         sinks::watch(&connectors);
         let files = Arc::new(attachments::Kept(Arc::clone(&blobs)));
@@ -222,17 +224,8 @@ impl App {
             pages: std::sync::OnceLock::new(),
             _lock: lock,
         });
-        Ok(app.known_to((&judging, &other_ends)))
-    }
-
-    /// Whoever judges for connectors, and whoever asks people for them, needs the whole that they are part of.
-    fn known_to(
-        self: Arc<Self>,
-        (judging, other_ends): (&coder::judging::Judging, &tools::people::OtherEnds),
-    ) -> Arc<Self> {
-        judging.by(&self);
-        other_ends.by(&self);
-        self
+        whole.is(&app);
+        Ok(app)
     }
 
     /// The configuration in force.

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use connect::{
@@ -31,6 +31,7 @@ use crate::app::{
     header_of, parse_id,
     problem::{Kind, Problem},
     runs,
+    whole::Whole,
 };
 
 /// How often an ask is looked at, though nobody says that it changed, in ms.
@@ -40,9 +41,9 @@ const LOOK_MS: u64 = 30_000;
 type Place = (EffectKey, String);
 
 /// Who judges what these agents are about to do.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::app) struct Judging {
-    app: OnceLock<Weak<App>>,
+    app: Arc<Whole>,
     permitted: Arc<Permitted>,
 }
 
@@ -57,14 +58,9 @@ impl Permitted {
 }
 
 impl Judging {
-    /// From now on it judges by this.
-    pub(in crate::app) fn by(&self, app: &Arc<App>) {
-        // There is one.
-        drop(self.app.set(Arc::downgrade(app)));
-    }
-
-    fn app(&self) -> Option<Arc<App>> {
-        self.app.get().and_then(Weak::upgrade)
+    /// It judges by this app.
+    pub(in crate::app) fn of(app: &Arc<Whole>) -> Arc<Self> {
+        Arc::new(Self { app: Arc::clone(app), permitted: Arc::default() })
     }
 }
 
@@ -73,7 +69,7 @@ impl Judges for Judging {
         Box::pin(async move {
             let no =
                 |because: &str| Judged { allowed: false, run: None, because: because.to_owned() };
-            let Some(app) = self.app() else { return no("nobody is there to judge it") };
+            let Some(app) = self.app.get() else { return no("nobody is there to judge it") };
             let (tell, told) = oneshot::channel();
             // It goes on when its agent is gone, so that nothing is left asking a person in vain.
             tokio::spawn(judge(app, Arc::clone(&self.permitted), (at, used), tell));
@@ -83,7 +79,7 @@ impl Judges for Judging {
 
     fn over(&self, at: &Prompted, over: Over) {
         let run = self.permitted.all().remove(&(at.key.clone(), over.id));
-        if let (Some(run), Some(app)) = (run, self.app()) {
+        if let (Some(run), Some(app)) = (run, self.app.get()) {
             let ended = if over.well { "well" } else { "badly" };
             let report = Report::Done(json!({ "ended": ended, "text": over.text }));
             // One that was ended meanwhile needs no report.
@@ -100,7 +96,7 @@ impl Judges for Judging {
             }
             stays
         });
-        let Some(app) = self.app() else { return };
+        let Some(app) = self.app.get() else { return };
         for run in open {
             let message = "the agent was permitted this, and never said what came of it";
             let report = Report::Failed(message.to_owned());

@@ -385,22 +385,45 @@ async fn begun(
             Ok(run) => return Ok(Begun { run, following: Some(following) }),
             Err(problem) => problem,
         };
-        // One that is under way is told whatever would be said to a new one.
-        let found = app.tool_found(caller, about).await?.map(|key| run_of(&key));
-        if let Some(run) = &found
-            && runs::entry_of(app, caller, run).await.is_ok()
+        if let Some(begun) =
+            under_way(app, caller, (about, &[intent]), (&following, problem)).await?
         {
-            return Ok(Begun::before(run.clone()));
-        }
-        if !following.is_taken() {
-            return Err(problem);
-        }
-        if let Some(run) = found {
-            // What remembers a call whose run never began leads nowhere.
-            app.tool_told(caller, &run, Some(about)).await?;
+            return Ok(begun);
         }
     }
     Err(held::busy())
+}
+
+/// What stands in the place of a call that could not be begun: the same call under way, or nothing, and it is to be tried
+/// again.
+///
+/// # Errors
+/// Why it could not be begun, where no other call is the reason.
+async fn under_way(
+    app: &App,
+    caller: &Caller,
+    (about, intents): (&About, &[&str]),
+    (following, problem): (&Following, Problem),
+) -> Result<Option<Begun>, Problem> {
+    // One that is under way is told whatever would be said to a new one.
+    let key = app.tool_found(caller, about).await?;
+    let runs = key.iter().flat_map(|key| {
+        intents.iter().map(move |intent| RunId::of_intent(caller.tenant(), intent, key))
+    });
+    let runs: Vec<RunId> = runs.collect();
+    for run in &runs {
+        if runs::entry_of(app, caller, run).await.is_ok() {
+            return Ok(Some(Begun::before(run.clone())));
+        }
+    }
+    if !following.is_taken() {
+        return Err(problem);
+    }
+    for run in &runs {
+        // What remembers a call whose run never began leads nowhere.
+        app.tool_told(caller, run, Some(about)).await?;
+    }
+    Ok(None)
 }
 
 /// Begins a run. What an agent says may have come from anybody it has read, so its arguments are nobody's word.

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, OnceLock, Weak},
+    sync::Arc,
 };
 
 use connect::mcp::{Calling, Form, Passing, There, Told};
@@ -20,7 +20,7 @@ use store::{PAGE_MAX, Query as _};
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::ends::Ends;
-use crate::app::{App, feed::Last, parse_id, problem::Problem};
+use crate::app::{App, parse_id, problem::Problem, whole::Whole};
 
 /// Who hands in what servers ask.
 const SERVERS: &str = "service:harness-servers";
@@ -32,22 +32,16 @@ const LOOKS_AGAIN: Duration = Duration::from_secs(5);
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// The other ends of calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::app) struct OtherEnds {
     clients: Arc<Ends>,
-    app: OnceLock<Weak<App>>,
+    app: Arc<Whole>,
 }
 
 impl OtherEnds {
-    /// Clients of the proxy, and nobody else.
-    pub(in crate::app) fn of(clients: Arc<Ends>) -> Self {
-        Self { clients, app: OnceLock::new() }
-    }
-
-    /// From now on people are asked by this, too.
-    pub(in crate::app) fn by(&self, app: &Arc<App>) {
-        // There is one.
-        drop(self.app.set(Arc::downgrade(app)));
+    /// These clients of the proxy, and people who are asked by this app.
+    pub(in crate::app) fn of(clients: &Arc<Ends>, app: &Arc<Whole>) -> Arc<Self> {
+        Arc::new(Self { clients: Arc::clone(clients), app: Arc::clone(app) })
     }
 }
 
@@ -67,7 +61,7 @@ impl Passing for OtherEnds {
             if self.clients.able((&call.tenant, &call.run)).is_some() {
                 return self.clients.ask((call.tenant.clone(), call.run.clone()), asked).await;
             }
-            let app = self.app.get().and_then(Weak::upgrade)?;
+            let app = self.app.get()?;
             people_say(&app, &call, &asked).await
         })
     }
@@ -161,10 +155,9 @@ impl<'a> Asking<'a> {
     /// Waits until each was answered or is not asked any more; what is left when the time is over is closed.
     async fn wait(&mut self) {
         let key = (self.call.tenant.clone(), self.call.run.clone());
-        let mut changed = self.app.feed.watch();
+        // Before it is looked at: what happens in between has to wake whoever waits.
+        let mut changed = self.app.feed.listen(key);
         loop {
-            // Before it is looked at: what happens in between has to wake whoever waits.
-            let mut position = self.app.feed.head();
             self.look().await;
             if self.over.len() >= self.asked.len() {
                 return;
@@ -173,20 +166,9 @@ impl<'a> Asking<'a> {
             if left.is_zero() {
                 break;
             }
-            let late = sleep(left);
-            tokio::pin!(late);
-            loop {
-                tokio::select! {
-                    () = &mut late => break,
-                    () = sleep(LOOKS_AGAIN) => break,
-                    _ = changed.changed() => {}
-                }
-                // Every run of the store rings this bell.
-                let (head, last) = (self.app.feed.head(), self.app.feed.last_of(&key, position));
-                position = head;
-                if last != Last::Nothing {
-                    break;
-                }
+            tokio::select! {
+                () = sleep(left.min(LOOKS_AGAIN)) => {}
+                _ = changed.next() => {}
             }
         }
         // Time passes for a run when somebody says so: the inbox shows nothing that nobody waits for.

@@ -23,7 +23,7 @@ use super::{
     check_whose,
     ends::ToolHears,
     held::{self, New, TRIES},
-    offer,
+    offer, under_way,
     would::{self, Would},
 };
 use crate::app::{
@@ -32,7 +32,6 @@ use crate::app::{
     intents::{self, Chosen, Submit},
     parse_id,
     problem::{Kind, Problem},
-    runs,
     shelf::Shelved,
     value::at,
 };
@@ -318,23 +317,10 @@ async fn begun(
             Err(problem) => problem,
         };
         app.ends.end(&end);
-        // One that is under way is told whatever would be said to a new one; and it may have begun before the mode was
-        // changed.
-        let found = app.tool_found(caller, about).await?;
-        for intent in [PROXIED, OBSERVED] {
-            let run = found.as_ref().map(|key| RunId::of_intent(tenant, intent, key));
-            if let Some(run) = run
-                && runs::entry_of(app, caller, &run).await.is_ok()
-            {
-                return Ok(Begun::before(run));
-            }
-        }
-        if !following.is_taken() {
-            return Err(problem);
-        }
-        if found.is_some() {
-            // What remembers a call whose run never began leads nowhere.
-            app.tool_told(caller, &end.1, Some(about)).await?;
+        // It may have begun before the mode was changed.
+        let before = (about, &[PROXIED, OBSERVED][..]);
+        if let Some(begun) = under_way(app, caller, before, (&following, problem)).await? {
+            return Ok(begun);
         }
     }
     Err(held::busy())

@@ -161,23 +161,15 @@ pub async fn until(
 ) -> Result<Task, Problem> {
     ops::check(caller, LIKE)?;
     let run = own(app, caller, run).await?;
-    let mut rings = app.feed.watch();
+    let mut changed = app.feed.listen((caller.tenant().clone(), run.clone()));
     loop {
-        // Counted before it is looked at: what happens in between has to wake whoever waits.
-        let events = runs::entry_of(app, caller, &run).await?.next_seq;
         let now = seen(app, caller, &run).await?;
         if is_wanted(&now) || Instant::now() >= until {
             return Ok(now);
         }
-        loop {
-            tokio::select! {
-                _ = rings.changed() => {}
-                () = tokio::time::sleep_until(until) => break,
-            }
-            // Every run of the store rings this bell.
-            if runs::entry_of(app, caller, &run).await?.next_seq != events {
-                break;
-            }
+        tokio::select! {
+            _ = changed.next() => {}
+            () = tokio::time::sleep_until(until) => {}
         }
     }
 }

@@ -1,13 +1,7 @@
 //! Waiting for a call until there is something to say about it.
 
-use kernel::{
-    id::{RunId, Tenant},
-    run::Status,
-};
-use tokio::{
-    sync::watch,
-    time::{Duration, Instant},
-};
+use kernel::run::Status;
+use tokio::time::{Duration, Instant};
 
 use super::{Begun, ToolCall, ToolState, WAIT_MAX_MS, look, seen};
 use crate::app::{App, Caller, feed::Last, followed::Following, problem::Problem, runs};
@@ -56,10 +50,9 @@ pub(super) async fn watched(
 ) -> Result<ToolCall, Problem> {
     let wait_ms = wait_ms.unwrap_or(0).min(WAIT_MAX_MS);
     let until = Instant::now() + Duration::from_millis(wait_ms);
-    let mut changed = app.feed.watch();
     let (mut told, end) = (app.ends.watch(), (caller.tenant().clone(), run.clone()));
     // Before it is looked at: what happens in between has to wake whoever waits.
-    let mut position = app.feed.head();
+    let mut changed = app.feed.listen(end.clone());
     let mut stands = match following.as_ref().and_then(Following::status) {
         Some(status) => Some(status),
         None => runs::entry_of(app, caller, run).await?.row.map(|row| row.status),
@@ -80,13 +73,14 @@ pub(super) async fn watched(
         // Another process may drive the run; it rings no bell here.
         let again = until.min(Instant::now() + LOOKS_AGAIN);
         let heard = loop {
-            let last = tokio::select! {
-                last = next(app, (following.as_ref(), &end), (&mut changed, &mut position)) => last,
-                _ = told.changed() => Last::Nothing,
+            tokio::select! {
+                last = changed.next() => break last,
                 () = tokio::time::sleep_until(again) => break Last::Unknown,
-            };
-            if last != Last::Nothing || app.ends.has_some(&end) {
-                break last;
+                // Every call rings this bell.
+                _ = told.changed() => {}
+            }
+            if app.ends.has_some(&end) {
+                break Last::Nothing;
             }
         };
         match heard {
@@ -97,22 +91,4 @@ pub(super) async fn watched(
             }
         }
     }
-}
-
-/// What becomes of a run next; nothing where it was another run's.
-async fn next(
-    app: &App,
-    (following, run): (Option<&Following>, &(Tenant, RunId)),
-    (changed, position): (&mut watch::Receiver<u64>, &mut u64),
-) -> Last {
-    if let Some(following) = following {
-        following.changed().await;
-        return following.status().map_or(Last::Unknown, Last::Stands);
-    }
-    // Every run of the store rings this bell.
-    let _rang = changed.changed().await;
-    let head = app.feed.head();
-    let last = app.feed.last_of(run, *position);
-    *position = head;
-    last
 }

@@ -29,15 +29,17 @@ pub(super) fn reply(frame: &Frame, card: &Card, wrong: Option<&str>) -> Markup {
                 @if let Some(wrong) = wrong { p.wrong role="alert" { (Icon::Alert.draw()) " " (wrong) } }
                 p.actions { button.main data-key="a" { "Answer " kbd aria-hidden="true" { "A" } } }
             }
-            @if super::card::asked_by(card).is_some() {
-                form method="post" action=(action) {
-                    (frame.token())
-                    input type="hidden" name="verb" value="reply";
-                    input type="hidden" name="value" value="null";
-                    p.actions { button.danger data-key="d" { "Decline " kbd aria-hidden="true" { "D" } } }
+            div.actions {
+                @if super::card::asked_by(card).is_some() {
+                    form method="post" action=(action) {
+                        (frame.token())
+                        input type="hidden" name="verb" value="reply";
+                        input type="hidden" name="value" value="null";
+                        button.danger data-key="d" { "Decline " kbd aria-hidden="true" { "D" } }
+                    }
                 }
+                (super::card::set_aside(frame, &action))
             }
-            (super::card::set_aside(frame, &action))
         }
     }
 }

@@ -13,7 +13,9 @@ pub(super) fn bare() -> Api {
     let office = Office::open();
     let config = fs::read_to_string(office.config()).unwrap();
     let config = config.replace("packs = [\"packs/customer-ops\"]", "packs = []");
-    fs::write(office.config(), config).unwrap();
+    // Who waits here asks again at once, and as fast as the machine answers.
+    let patient = "[serve]\nrequests_per_second = 100000\n";
+    fs::write(office.config(), config + patient).unwrap();
     Api::of(office)
 }
 
