@@ -1,8 +1,11 @@
-// Puts the harness's proxy in front of the fixture server, as somebody would who lets everything pass: a project of its own, mode
-// observe, a token for the suite. The suite sends no credential, so its requests go through a door that adds the token and changes
-// nothing else. The fixture asks over a session or by an answer, not both: SPEAKS is the generation that is spoken with it. Prints the address on its first line; ends what it started when it is ended.
+// A server of the harness for the suite, with a project and a token of its own. The suite sends no credential, so its requests go
+// through a door that adds the token and changes nothing else. Prints the address on its first line; ends what it started when it
+// is ended.
 //
-//   node front.mjs HARNESS FIXTURE SPEAKS
+//   node front.mjs HARNESS proxy FIXTURE SPEAKS   the proxy in front of the fixture server, as somebody would who lets everything
+//                                                 pass: mode observe. The fixture asks over a session or by an answer, not both:
+//                                                 SPEAKS is the generation that is spoken with it
+//   node front.mjs HARNESS serve                  what `harness new` makes, served to clients: its intents and agents as tools
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,7 +15,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-const [harness, fixture, speaks] = process.argv.slice(2);
+const [harness, face, fixture, speaks] = process.argv.slice(2);
+const faces = {
+  proxy: { path: '/mcp/proxy', made: inFront },
+  serve: { path: '/mcp', made: own },
+};
 const folder = mkdtempSync(join(tmpdir(), 'front-'));
 const project = join(folder, 'project');
 const config = join(project, 'harness.toml');
@@ -41,10 +48,18 @@ function done(args) {
   return ended.stdout;
 }
 
-const [behind] = await once(started(fixture, ['--http'], 'stdout'), 'line');
-done(['mcp', 'proxy', '--project', project, '--name', 'suite', '--mode', 'observe', '--url', behind]);
-const may = `kind = "mcp"\nspeaks = "${speaks}"\nmay_ask = ["elicitation", "sampling", "roots"]\n`;
-writeFileSync(config, readFileSync(config, 'utf8').replace('kind = "mcp"\n', may));
+async function inFront() {
+  const [behind] = await once(started(fixture, ['--http'], 'stdout'), 'line');
+  done(['mcp', 'proxy', '--project', project, '--name', 'suite', '--mode', 'observe', '--url', behind]);
+  const may = `kind = "mcp"\nspeaks = "${speaks}"\nmay_ask = ["elicitation", "sampling", "roots"]\n`;
+  writeFileSync(config, readFileSync(config, 'utf8').replace('kind = "mcp"\n', may));
+}
+
+async function own() {
+  done(['new', project]);
+}
+
+await faces[face].made();
 const { token } = JSON.parse(done(['--config', config, '-o', 'json', 'token', 'create', 'suite']));
 
 let port;
@@ -59,7 +74,7 @@ const door = createServer((asked, told) => {
   const host = asked.headers.host?.replace(`:${door.address().port}`, `:${port}`);
   const origin = asked.headers.origin?.replace(`:${door.address().port}`, `:${port}`);
   const headers = { ...asked.headers, host, authorization: `Bearer ${token}`, ...(origin && { origin }) };
-  const on = request({ host: '127.0.0.1', port, path: asked.url.replace('/mcp', '/mcp/proxy'), method: asked.method, headers }, (answer) => {
+  const on = request({ host: '127.0.0.1', port, path: asked.url.replace('/mcp', faces[face].path), method: asked.method, headers }, (answer) => {
     told.writeHead(answer.statusCode, answer.headers);
     answer.pipe(told);
   });

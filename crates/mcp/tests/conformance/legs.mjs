@@ -15,7 +15,8 @@ const kept = process.env.CONFORMANCE_KEPT;
 const programs = process.env.CONFORMANCE_PROGRAMS;
 const suite = join(kept, 'node_modules/@modelcontextprotocol/conformance');
 const fixture = join(programs, 'mcp-conformance-server');
-const front = `node ${join(here, 'front.mjs')} ${process.env.CONFORMANCE_HARNESS} ${fixture} SPEAKS`;
+const harness = `node ${join(here, 'front.mjs')} ${process.env.CONFORMANCE_HARNESS}`;
+const front = `${harness} proxy ${fixture} SPEAKS`;
 const REVISIONS = ['2025-11-25', '2026-07-28'];
 
 const speaks = (revision) => (revision === REVISIONS[0] ? 'sessions' : 'stateless');
