@@ -106,8 +106,10 @@ pub struct Engine {
     resting: Mutex<HashMap<Key, u64>>,
     slots: Arc<Semaphore>,
     draining: AtomicBool,
-    /// Somebody posted, or a driver parked.
+    /// Somebody sat down, or left.
     changed: Notify,
+    /// A driver left a run that is not over: it may be due again already.
+    parked: Notify,
 }
 
 impl Engine {
@@ -123,6 +125,7 @@ impl Engine {
             slots: Arc::new(Semaphore::new(runs_max.max(1))),
             draining: AtomicBool::new(false),
             changed: Notify::new(),
+            parked: Notify::new(),
         })
     }
 
@@ -251,11 +254,9 @@ impl Engine {
     /// Wakes what is due until drained. Loses nothing: every wake-up is found again in the journal.
     pub async fn serve(self: Arc<Self>) {
         while !self.draining.load(Ordering::SeqCst) {
-            // Created before the look: what changes meanwhile ends the wait at once.
-            let changed = self.changed.notified();
             self.sweep().await;
             // Whichever comes first; a missed hint costs half a second, never a run.
-            let _timeout = tokio::time::timeout(SWEEP_EVERY, changed).await;
+            let _timeout = tokio::time::timeout(SWEEP_EVERY, self.parked.notified()).await;
         }
     }
 
@@ -272,6 +273,7 @@ impl Engine {
     /// Stops taking work, holds every run, waits for calls in flight, then for the drivers.
     pub async fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
+        self.parked.notify_one();
         let mailboxes: Vec<Mailbox> =
             self.lock(&self.active).values().map(|driven| driven.mailbox.clone()).collect();
         for (n, mailbox) in mailboxes.into_iter().enumerate() {
@@ -319,7 +321,7 @@ impl Engine {
         let _open = mailbox.send(delivery);
         active.insert(key.clone(), Driven { mailbox, stage: DrivenStage::Going });
         drop(active);
-        let seat = Seat { engine: Arc::clone(self), key, desk: Desk::new(deliveries) };
+        let seat = Seat::new(self, key, deliveries);
         tokio::spawn(seat.drive(None));
     }
 
@@ -333,8 +335,7 @@ impl Engine {
         }
         let (mailbox, deliveries) = mpsc::unbounded_channel();
         active.insert(key.clone(), Driven { mailbox, stage });
-        let desk = Desk::new(deliveries);
-        Ok(Some(Seat { engine: Arc::clone(self), key: key.clone(), desk }))
+        Ok(Some(Seat::new(self, key.clone(), deliveries)))
     }
 
     fn refuse_draining(&self) -> Result<(), Error> {
@@ -352,9 +353,15 @@ struct Seat {
     engine: Arc<Engine>,
     key: Key,
     desk: Desk,
+    /// The run is over: nothing of it can be due.
+    is_over: bool,
 }
 
 impl Seat {
+    fn new(engine: &Arc<Engine>, key: Key, deliveries: mpsc::UnboundedReceiver<Delivery>) -> Self {
+        Self { engine: Arc::clone(engine), key, desk: Desk::new(deliveries), is_over: false }
+    }
+
     /// Drives the run until it parks, ends or cannot go on.
     async fn drive(mut self, opened: Option<Box<Driver>>) -> Result<Status, Error> {
         let slots = Arc::clone(&self.engine.slots);
@@ -364,6 +371,7 @@ impl Seat {
         let mut resting = self.engine.lock(&self.engine.resting);
         match &driven {
             Ok(status) => {
+                self.is_over = status.is_over();
                 resting.remove(&self.key);
                 debug!(run = %self.key.1, status = status.word(), "parked");
             }
@@ -449,6 +457,9 @@ impl Drop for Seat {
             again.for_each(|one| self.engine.deliver(self.key.clone(), one));
         }
         self.engine.changed.notify_waiters();
+        if !self.is_over {
+            self.engine.parked.notify_one();
+        }
     }
 }
 

@@ -169,6 +169,24 @@ async fn a_due_timer_is_found_by_the_sweep() {
     assert!(company.journal.due(company.now(), 10).await.unwrap().is_empty(), "no storm");
 }
 
+/// What is over cannot be due: only time, and runs that go on, make somebody look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn runs_that_end_at_once_make_nobody_look_for_what_is_due() {
+    let company = Arc::new(Company::new(Place::Memory, &["sys.read"], Rules::default()));
+    let engine = company.plain_engine();
+    let began = std::time::Instant::now();
+    let sweep = tokio::spawn(Arc::clone(&engine).serve());
+    for n in 0..300 {
+        let run = engine.submit(company.genesis(&format!("k{n}"))).await.unwrap().run().clone();
+        engine.settled(&Tenant::default(), &run).await;
+    }
+    let looks = company.journal.looks.load(Ordering::SeqCst);
+    let by_time = usize::try_from(began.elapsed().as_millis() / 500).unwrap();
+    assert!(looks <= by_time + 2, "{looks} looks while {by_time} were due by time");
+    engine.drain().await;
+    sweep.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_who_waits_for_a_run_waits_for_ever() {
     let company = Arc::new(Company::new(Place::Memory, &["sys.read"], Rules::default()));

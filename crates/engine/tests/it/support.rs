@@ -131,6 +131,8 @@ pub(crate) struct Watched {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) appends: AtomicUsize,
     pub(crate) tries: AtomicUsize,
+    /// How often somebody looked for what is due.
+    pub(crate) looks: AtomicUsize,
     pub(crate) fail_at: Mutex<Vec<usize>>,
 }
 
@@ -156,6 +158,7 @@ impl Journal for Watched {
     }
 
     fn due(&self, now: At, limit: usize) -> Task<'_, Result<Vec<(Tenant, RunId)>, JournalError>> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
         self.store.due(now, limit)
     }
 }
@@ -288,6 +291,7 @@ impl Company {
             store: Arc::clone(&store),
             appends: AtomicUsize::new(0),
             tries: AtomicUsize::new(0),
+            looks: AtomicUsize::default(),
             fail_at: Mutex::default(),
         };
         Self {

@@ -224,7 +224,9 @@ impl<A: Ask> Speaker<A> {
     /// Reads a resource, or has a prompt filled: a run like a call.
     async fn fetched(&self, fetch: Fetch, line: &Line) -> Result<Answer, Problem> {
         let Behalf::Proxy { servers, session } = &self.behalf else {
-            return Err(Problem::not_found("resource", &fetch.name));
+            let detail = format!("there is no resource {}", fetch.name);
+            return Err(Problem::new(Kind::NotFound, "resource-not-found", detail)
+                .next("there are tools alone here: call one of those"));
         };
         let body = json!({
             "tool": fetch.name, "what": offered(fetch.sort), "arguments": fetch.arguments,

@@ -8,13 +8,17 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams,
-        CompleteRequestParams, CompleteResult, Extensions, GetPromptRequestParams,
-        GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult, Implementation,
-        InitializeRequestParams, InitializeResult, InputRequiredResult, ListPromptsResult,
-        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
-        ResultType, ServerCapabilities, ServerConfig, SetLevelRequestMethod, SetLevelRequestParams,
-        SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams, UpdateTaskParams,
+        CompleteRequestMethod, CompleteRequestParams, CompleteResult, ConstString, Extensions,
+        GetPromptRequestMethod, GetPromptRequestParams, GetPromptResponse, GetPromptResult,
+        GetTaskParams, GetTaskResult, Implementation, InitializeRequestParams, InitializeResult,
+        InputRequiredResult, ListPromptsRequestMethod, ListPromptsResult,
+        ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
+        ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProtocolVersion, ReadResourceRequestMethod, ReadResourceRequestParams,
+        ReadResourceResponse, ReadResourceResult, ResultType, ServerCapabilities, ServerConfig,
+        SetLevelRequestMethod, SetLevelRequestParams, SubscribeRequestMethod,
+        SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestMethod,
+        UnsubscribeRequestParams, UpdateTaskParams,
     },
     service::{NotificationContext, RequestContext, SubscriptionContext},
 };
@@ -131,6 +135,14 @@ impl Wall {
     /// Whether there is somebody whom more can be told than answers: a client of the older generation.
     fn has_sessions(&self) -> bool {
         self.whose == Whose::One || self.about.has == Has::Everything
+    }
+
+    /// Where there are tools alone, nothing else was declared, and is no method.
+    fn check_has<M: ConstString>(&self) -> Result<(), ErrorData> {
+        match self.about.has {
+            Has::Tools => Err(ErrorData::method_not_found::<M>()),
+            Has::Everything => Ok(()),
+        }
     }
 
     /// A place among those who are answered.
@@ -300,6 +312,7 @@ impl ServerHandler for Wall {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
+        self.check_has::<ListResourcesRequestMethod>()?;
         let (page, next) = self.offers(Sort::Resource, request, &context).await?;
         let result = ListResourcesResult::with_all_items(page).with_ttl_ms(0);
         let mut result = result.with_cache_scope(CacheScope::Private);
@@ -312,6 +325,7 @@ impl ServerHandler for Wall {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.check_has::<ListResourceTemplatesRequestMethod>()?;
         let (page, next) = self.offers(Sort::Template, request, &context).await?;
         let result = ListResourceTemplatesResult::with_all_items(page).with_ttl_ms(0);
         let mut result = result.with_cache_scope(CacheScope::Private);
@@ -324,6 +338,7 @@ impl ServerHandler for Wall {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
+        self.check_has::<ListPromptsRequestMethod>()?;
         let (page, next) = self.offers(Sort::Prompt, request, &context).await?;
         let result = ListPromptsResult::with_all_items(page).with_ttl_ms(0);
         let mut result = result.with_cache_scope(CacheScope::Private);
@@ -336,6 +351,7 @@ impl ServerHandler for Wall {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
+        self.check_has::<ReadResourceRequestMethod>()?;
         let fetch = Fetch {
             sort: Sort::Resource,
             name: request.uri,
@@ -359,6 +375,7 @@ impl ServerHandler for Wall {
         request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
+        self.check_has::<GetPromptRequestMethod>()?;
         let arguments = request.arguments.unwrap_or_default();
         let fetch = Fetch {
             sort: Sort::Prompt,
@@ -380,6 +397,7 @@ impl ServerHandler for Wall {
         request: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
+        self.check_has::<CompleteRequestMethod>()?;
         let desk = self.desk(&context)?;
         let _slot = self.slot()?;
         let params = serde_json::to_value(&request).map_err(|_| not_passed())?;
@@ -394,6 +412,7 @@ impl ServerHandler for Wall {
         request: SubscribeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
+        self.check_has::<SubscribeRequestMethod>()?;
         let (desk, _slot) = (self.desk(&context)?, self.slot()?);
         self.watch.begin(request.uri, (desk, context.peer.clone())).await.map_err(refused)
     }
@@ -403,6 +422,7 @@ impl ServerHandler for Wall {
         request: UnsubscribeRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
+        self.check_has::<UnsubscribeRequestMethod>()?;
         self.watch.end(&request.uri);
         Ok(())
     }
@@ -412,9 +432,7 @@ impl ServerHandler for Wall {
         request: SetLevelRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        if self.about.has == Has::Tools {
-            return Err(ErrorData::method_not_found::<SetLevelRequestMethod>());
-        }
+        self.check_has::<SetLevelRequestMethod>()?;
         *self.level.lock().unwrap_or_else(PoisonError::into_inner) = Some(request.level);
         Ok(())
     }

@@ -42,8 +42,8 @@ function end() {
 process.on('SIGTERM', end);
 process.on('SIGINT', end);
 
-function done(args) {
-  const ended = spawnSync(harness, args, { input: '', encoding: 'utf8' });
+function done(args, cwd) {
+  const ended = spawnSync(harness, args, { input: '', encoding: 'utf8', cwd });
   if (ended.status !== 0) throw new Error(`harness ${args.join(' ')}: ${ended.stderr}`);
   return ended.stdout;
 }
@@ -56,7 +56,7 @@ async function inFront() {
 }
 
 async function own() {
-  done(['new', project]);
+  done(['new', 'project'], folder);
 }
 
 await faces[face].made();

@@ -85,10 +85,7 @@ impl Documents for Sqlite {
         id: &str,
     ) -> Task<'_, Result<bool, Error>> {
         let (tenant, id) = (tenant.clone(), id.to_owned());
-        let gone = move |conn: &Connection| {
-            let sql = "DELETE FROM documents WHERE tenant = ?1 AND kind = ?2 AND id = ?3";
-            Ok(conn.prepare_cached(sql)?.execute((tenant.as_str(), kind, &id))? > 0)
-        };
+        let gone = move |conn: &Connection| discard(conn, (&tenant, kind, &id));
         Box::pin(async move { Ok(self.write(64, gone).await?) })
     }
 }
@@ -118,6 +115,15 @@ pub(super) fn keep(
         &document.body,
     ))?;
     Ok(Ok(version))
+}
+
+/// Whether there was one.
+pub(super) fn discard(
+    conn: &Connection,
+    (tenant, kind, id): (&Tenant, &'static str, &str),
+) -> Result<bool, Fault> {
+    let sql = "DELETE FROM documents WHERE tenant = ?1 AND kind = ?2 AND id = ?3";
+    Ok(conn.prepare_cached(sql)?.execute((tenant.as_str(), kind, id))? > 0)
 }
 
 fn rows(conn: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<Kept>, Fault> {

@@ -16,6 +16,7 @@ mod project;
 mod query;
 mod readers;
 mod schema;
+mod soon;
 mod writer;
 
 use std::{
@@ -40,6 +41,7 @@ pub use load::Integrity;
 pub use packed::unpack;
 use readers::Readers;
 pub use schema::VERSION;
+use soon::Soon;
 use writer::{Counters, Job};
 
 /// 3.51.3 fixed the WAL-reset bug: a checkpoint racing a write could corrupt the database.
@@ -81,6 +83,7 @@ pub struct Sqlite {
     thread: Option<JoinHandle<()>>,
     readers: Arc<Readers>,
     counters: Arc<Counters>,
+    soon: Arc<Soon>,
     dictionaries: Arc<Dictionaries>,
     migrated_from: Option<u32>,
 }
@@ -109,16 +112,17 @@ impl Sqlite {
         let dictionaries = Arc::new(Dictionaries::open(&conn).map_err(JournalError::from)?);
         let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
         let counters = Arc::new(Counters::default());
-        let counted = Arc::clone(&counters);
+        let soon = Arc::new(Soon::default());
+        let beside = (Arc::clone(&soon), Arc::clone(&counters));
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer::run(&conn, jobs, &counted))
+            .spawn(move || writer::run(&conn, jobs, &beside))
             .map_err(|e| Error::Path { path: path.to_owned(), problem: e.to_string() })?;
         let readers = Readers::new(path);
         let queue = Some(queue);
         let migrated_from = (found > 0 && found < VERSION).then_some(found);
         let thread = Some(thread);
-        Ok(Arc::new(Self { queue, thread, readers, counters, dictionaries, migrated_from }))
+        Ok(Arc::new(Self { queue, thread, readers, counters, soon, dictionaries, migrated_from }))
     }
 
     /// The schema version that opening brought forward to [`VERSION`]; `None` when there was nothing

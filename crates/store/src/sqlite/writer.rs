@@ -12,7 +12,7 @@ use kernel::port::JournalError;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BUSY_MS, Fault};
+use super::{BUSY_MS, Fault, soon::Soon};
 
 /// Most items in one transaction.
 const GROUP_ITEMS_MAX: usize = 256;
@@ -53,6 +53,8 @@ pub(super) enum Job {
         /// What it does.
         work: Box<dyn Work>,
     },
+    /// What waits for the next commit has waited for long enough.
+    Soon,
     /// Move the write-ahead log into the database and cut it; answers whether that was possible.
     Checkpoint(oneshot::Sender<Result<bool, JournalError>>),
     /// Finish what waits, checkpoint and end.
@@ -105,8 +107,11 @@ where
     (Job::Write { bytes, work }, answer)
 }
 
+/// What is committed beside the jobs, and what counts them.
+type Beside = (Arc<Soon>, Arc<Counters>);
+
 /// Runs until everyone who could hand in a job is gone, or one says close.
-pub(super) fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, counters: &Arc<Counters>) {
+pub(super) fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, beside: &Beside) {
     let (mut next, mut last) = (None, 0);
     while let Some(job) = next.take().or_else(|| queue.blocking_recv()) {
         match job {
@@ -114,27 +119,31 @@ pub(super) fn run(conn: &Connection, mut queue: mpsc::Receiver<Job>, counters: &
                 linger(last, || queue.len(), std::thread::park_timeout);
                 let (group, stopped_by) = gather(&mut queue, bytes, work);
                 last = group.len();
-                commit(conn, group, counters);
+                commit(conn, group, beside);
                 next = stopped_by;
             }
+            Job::Soon => commit(conn, Vec::new(), beside),
             Job::Checkpoint(reply) => drop(reply.send(checkpoint(conn))),
             Job::Close(reply) => {
                 queue.close();
                 while let Ok(job) = queue.try_recv() {
-                    finish(conn, job, counters);
+                    finish(conn, job, beside);
                 }
+                commit(conn, Vec::new(), beside);
                 drop(reply.send(checkpoint(conn)));
                 return;
             }
         }
     }
+    commit(conn, Vec::new(), beside);
     // Best effort: what is committed is durable with or without it.
     drop(checkpoint(conn));
 }
 
-fn finish(conn: &Connection, job: Job, counters: &Arc<Counters>) {
+fn finish(conn: &Connection, job: Job, beside: &Beside) {
     match job {
-        Job::Write { work, .. } => commit(conn, vec![work], counters),
+        Job::Write { work, .. } => commit(conn, vec![work], beside),
+        Job::Soon => {}
         Job::Checkpoint(reply) | Job::Close(reply) => drop(reply.send(checkpoint(conn))),
     }
 }
@@ -177,8 +186,14 @@ fn gather(
     (group, None)
 }
 
-/// One transaction for the group; nobody is answered before its fate is known.
-fn commit(conn: &Connection, mut group: Vec<Box<dyn Work>>, counters: &Arc<Counters>) {
+/// One transaction for the group, after what waited for one; nobody is answered before its fate is known.
+fn commit(conn: &Connection, mut group: Vec<Box<dyn Work>>, (soon, counters): &Beside) {
+    if let Some(work) = soon.work() {
+        group.insert(0, work);
+    }
+    if group.is_empty() {
+        return;
+    }
     let fates = match transact(conn, &mut group) {
         Ok(fates) => {
             let written = fates.iter().filter(|fate| fate.is_ok()).count();

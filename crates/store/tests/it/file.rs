@@ -9,7 +9,10 @@ use kernel::{
     run::Status,
 };
 use rusqlite::Connection;
-use store::{Erase, Error, Options, Page, Query, RunFilter, Sqlite, Store, VERSION};
+use store::{
+    Document, Documents as _, Erase, Error, Expected, Options, Page, Query, RunFilter, Sqlite,
+    Store, VERSION,
+};
 
 use crate::make::*;
 
@@ -272,6 +275,63 @@ fn newer_and_foreign_files_are_refused_untouched() {
     )
     .unwrap();
     assert!(Sqlite::open(&text, Options::default()).is_err());
+}
+
+fn letter(id: &str) -> Document {
+    Document { kind: "letter", id: id.to_owned(), due: None, body: b"x".to_vec() }
+}
+
+/// What is given up soon costs no commit of its own, and whoever writes next finds it gone.
+#[tokio::test]
+async fn what_is_given_up_soon_goes_with_the_next_commit() {
+    let folder = Folder::new();
+    let (store, here) = (folder.open(), tenant("default"));
+    store.keep(&here, letter("a"), Expected::Absent).await.unwrap();
+    let before = store.stats(&here).await.unwrap().commits;
+    for n in 1..=50 {
+        store.discard_soon(&here, "letter", "a");
+        let kept = store.keep(&here, letter("a"), Expected::Absent).await;
+        assert_eq!(kept.unwrap(), 1, "the {n}th time");
+    }
+    assert_eq!(store.stats(&here).await.unwrap().commits - before, 50);
+}
+
+#[tokio::test]
+async fn what_is_given_up_soon_goes_without_any_other_commit_and_before_the_store_is_closed() {
+    let folder = Folder::new();
+    let (store, here) = (folder.open(), tenant("default"));
+    for id in ["alone", "closed", "dropped"] {
+        store.keep(&here, letter(id), Expected::Absent).await.unwrap();
+    }
+    store.discard_soon(&here, "letter", "alone");
+    while store.document(&here, "letter", "alone").await.unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
+    store.discard_soon(&here, "letter", "closed");
+    store.close().await.unwrap();
+    drop(store);
+    let store = folder.open();
+    assert!(store.document(&here, "letter", "closed").await.unwrap().is_none());
+    store.discard_soon(&here, "letter", "dropped");
+    drop(store);
+    assert!(folder.open().document(&here, "letter", "dropped").await.unwrap().is_none());
+}
+
+/// A commit that failed takes nothing away from what waits: the next one that succeeds does it.
+#[tokio::test]
+async fn what_is_given_up_soon_outlives_a_commit_that_failed() {
+    let folder = Folder::new();
+    let here = tenant("default");
+    let store = folder.open();
+    store.keep(&here, letter("a"), Expected::Absent).await.unwrap();
+    // Somebody else holds the file for longer than the writer waits.
+    let other = Connection::open(folder.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.discard_soon(&here, "letter", "a");
+    let refused = store.keep(&here, letter("b"), Expected::Absent).await;
+    assert!(refused.is_err(), "{refused:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.keep(&here, letter("a"), Expected::Absent).await.unwrap(), 1);
 }
 
 #[tokio::test]

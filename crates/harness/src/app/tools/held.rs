@@ -143,20 +143,6 @@ impl App {
         }
     }
 
-    /// As [`Self::tool_told`], of a call that is known: nothing has to be looked for.
-    async fn tool_forgotten(
-        &self,
-        caller: &Caller,
-        (run, about): (&RunId, &About),
-    ) -> Result<(), Problem> {
-        let tenant = caller.tenant();
-        let run = self.store.discard(tenant, RUN, run.as_str());
-        let (run, call) = tokio::join!(run, self.store.discard(tenant, CALL, &about.0));
-        run?;
-        call?;
-        Ok(())
-    }
-
     /// The outcome was told: whoever asks for the same from now on asks for it once more.
     pub(in crate::app) async fn tool_told(
         &self,
@@ -164,14 +150,20 @@ impl App {
         run: &RunId,
         about: Option<&About>,
     ) -> Result<(), Problem> {
-        if let Some(about) = about {
-            return self.tool_forgotten(caller, (run, about)).await;
+        let tenant = caller.tenant();
+        let named = match about {
+            Some(about) => Some(about.0.clone()),
+            None => {
+                let found = self.store.document(tenant, RUN, run.as_str()).await?;
+                found.and_then(|found| String::from_utf8(found.body).ok())
+            }
+        };
+        if let Some(named) = named {
+            // Should the process die before, it was not told, and is once more: what was done is not done again.
+            self.store.discard_soon(tenant, RUN, run.as_str());
+            self.store.discard_soon(tenant, CALL, &named);
         }
-        let found = self.store.document(caller.tenant(), RUN, run.as_str()).await?;
-        match found.and_then(|found| String::from_utf8(found.body).ok()) {
-            Some(named) => self.tool_forgotten(caller, (run, &About(named))).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// What a client is to give back with the same call.
