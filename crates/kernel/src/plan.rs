@@ -75,8 +75,10 @@ pub struct Plan {
     pub schema: String,
     /// The intent's name.
     pub intent: String,
-    /// Digest of the canonical inputs. Kept out of hashed bodies and of anything exported alone.
-    pub inputs: Digest,
+    /// Digest of the canonical inputs. Kept out of hashed bodies and of anything exported alone. None where calls of any sort
+    /// share the plan: what each is called with stands in its run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Digest>,
     /// Pack name.
     pub pack: String,
     /// Pack version.
@@ -198,7 +200,7 @@ mod tests {
         let plan = Plan {
             schema: String::new(),
             intent: String::new(),
-            inputs: Digest::default(),
+            inputs: Some(Digest::default()),
             pack: String::new(),
             pack_version: String::new(),
             pack_digest: Digest::default(),

@@ -60,11 +60,8 @@ impl Pack {
         pins: Pins,
         (validate, forecast): (&dyn Validate, Forecast<'_>),
     ) -> Result<Plan, Problem> {
+        self.check_inputs((intent, inputs), validate)?;
         let definition = self.definition(intent)?;
-        if let Some(violation) = validate.violation(&definition.input, inputs) {
-            let message = format!("`inputs{}`: {}", violation.at, violation.problem);
-            return Err(refuse(message, format!("see the input of `{intent}`")));
-        }
         let playbook = self.serving(definition)?;
         let steps = self.list_steps(&playbook.steps, forecast)?;
         let inputs = canon::digest(inputs)
@@ -72,7 +69,7 @@ impl Pack {
         Ok(Plan {
             schema: PLAN_SCHEMA.to_owned(),
             intent: intent.to_owned(),
-            inputs,
+            inputs: Some(inputs),
             pack: self.manifest.name.clone(),
             pack_version: self.manifest.version.clone(),
             pack_digest: self.digest,
@@ -84,6 +81,21 @@ impl Pack {
             constants: self.manifest.constants.clone(),
             hooks: Vec::new(),
         })
+    }
+
+    /// Whether inputs fit an intent.
+    ///
+    /// # Errors
+    /// When there is no such intent, or where they do not.
+    pub fn check_inputs(
+        &self,
+        (intent, inputs): (&str, &Value),
+        validate: &dyn Validate,
+    ) -> Result<(), Problem> {
+        let definition = self.definition(intent)?;
+        let Some(violation) = validate.violation(&definition.input, inputs) else { return Ok(()) };
+        let message = format!("`inputs{}`: {}", violation.at, violation.problem);
+        Err(refuse(message, format!("see the input of `{intent}`")))
     }
 
     /// The playbook that serves an intent, as its plans hold it.

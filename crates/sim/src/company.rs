@@ -193,7 +193,7 @@ fn plan_of(steps: Vec<Step>) -> Plan {
     Plan {
         schema: "harness.plan/v1".into(),
         intent: "sim".into(),
-        inputs: Digest::default(),
+        inputs: Some(Digest::default()),
         pack: "sim".into(),
         pack_version: "1.0.0".into(),
         pack_digest: Digest::default(),

@@ -127,7 +127,7 @@ pub fn plan_of(proposals: &[Proposal]) -> Plan {
     Plan {
         schema: "harness.plan/v1".into(),
         intent: "test".into(),
-        inputs: Digest::default(),
+        inputs: Some(Digest::default()),
         pack: "test".into(),
         pack_version: "1.0.0".into(),
         pack_digest: Digest::default(),

@@ -116,11 +116,11 @@ pub(super) fn look(
             .at("/attachments")
             .next("attach fewer"));
     }
-    let redactor = app.connectors.redactor();
     let mut looked_at: Vec<(String, &'static str, Vec<u8>)> = Vec::with_capacity(files.len());
     for (index, file) in files.iter().enumerate() {
         let place = format!("/attachments/{index}");
         let name = check_name(&file.name, &looked_at).map_err(|problem| problem.at(&*place))?;
+        let redactor = app.connectors.redactor();
         let (media_type, content) = admit(file, &redactor).map_err(|problem| problem.at(place))?;
         looked_at.push((name, media_type, content));
         let all: usize = looked_at.iter().map(|(_, _, content)| content.len()).sum();

@@ -381,7 +381,7 @@ fn plan(catalogue: &Catalogue, policy: Digest) -> Plan {
     Plan {
         schema: pack::PLAN_SCHEMA.to_owned(),
         intent: "bench".to_owned(),
-        inputs: Digest::default(),
+        inputs: Some(Digest::default()),
         pack: "bench".to_owned(),
         pack_version: "0.0.0".to_owned(),
         pack_digest: Digest::default(),

@@ -206,7 +206,7 @@ fn plan_of_nothing(shelved: &Shelved) -> Plan {
     Plan {
         schema: "harness.plan/v1".to_owned(),
         intent: "backup_drill".to_owned(),
-        inputs: Digest::default(),
+        inputs: Some(Digest::default()),
         pack: manifest.name.clone(),
         pack_version: manifest.version.clone(),
         pack_digest: shelved.pack.digest,

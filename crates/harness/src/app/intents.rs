@@ -12,7 +12,7 @@ use kernel::{
     principal::{Chain, Grant, Kind as ActorKind, Principal},
     run::Genesis,
 };
-use pack::{Pins, Request, Routed};
+use pack::{Request, Routed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,9 +21,9 @@ use std::sync::Arc;
 use super::{
     App, Caller,
     attachments::{self, Attach},
-    config::hooks,
-    header::{config_digest, pin_header, places_of},
+    header::pin_header,
     novelty,
+    plans::{compile, planned},
     problem::{Kind, Problem},
     runs::{self, RunView},
     shelf::Shelved,
@@ -253,18 +253,19 @@ pub(super) async fn open_chosen(
     let run = RunId::of_intent(caller.tenant(), &chosen.intent, &key);
     let handed = attachments::look(app, caller, (&request.attachments, request.vouch))?;
     let files = handed.put_into(&run, (&mut request.inputs, &mut labels))?;
-    let plan = Arc::new(compile(app, caller, &chosen, &request.inputs)?);
-    attachments::check_taken(app, &plan, &request.inputs)?;
+    let planned = planned(app, caller, &chosen, &request.inputs)?;
+    let (plan, digest) = (&planned.plan, planned.digest);
+    attachments::check_taken(app, plan, &request.inputs)?;
     for file in files {
         Blobs::put(&*app.store, caller.tenant().clone(), file).await?;
     }
     app.shelf.keep(caller.tenant(), &chosen.shelved).await?;
-    let (digest, bytes) = app.shelf.plan_to_keep(&plan)?;
+    let bytes = planned.bytes.clone();
     if let Some(bytes) = app.followed.with_blob((caller.tenant(), &run), bytes) {
         Blobs::put(&*app.store, caller.tenant().clone(), bytes).await?;
     }
     let from = (&request.inputs, &*key, labels);
-    let mut genesis = genesis(app, caller, (&chosen, &plan, digest), from)?;
+    let mut genesis = genesis(app, caller, (&chosen, plan, digest), from)?;
     judge_inputs(app, caller, &chosen, (&mut genesis.header, &request.inputs)).await?;
     let wanted = genesis.header.clone();
     let submitted = app.engine.submit(genesis).await?;
@@ -319,7 +320,7 @@ pub(super) struct Chosen {
     mode: Mode,
     why: Vec<String>,
     /// Whether calls of any sort share this intent: what is usual for all of them says nothing about one.
-    is_one_of_many: bool,
+    pub(super) is_one_of_many: bool,
 }
 
 impl Chosen {
@@ -373,28 +374,6 @@ pub(super) fn choose(app: &App, request: &Submit) -> Result<Chosen, Problem> {
                 .next("`harness intent list` shows what can be asked for"))
         }
     }
-}
-
-fn compile(app: &App, caller: &Caller, chosen: &Chosen, inputs: &Value) -> Result<Plan, Problem> {
-    let shelved = &chosen.shelved;
-    let stock = app.shelf.stock();
-    let config = stock
-        .config_digest(caller.tenant(), || config_digest(&app.config, caller.tenant(), &stock));
-    let pins = Pins { policy_digest: shelved.bundle.digest(), config_digest: config };
-    let forecast = |operation: &kernel::operation::Operation| shelved.bundle.forecast(operation);
-    let with = (&*shelved.schemas as &dyn kernel::port::Validate, &forecast as pack::Forecast<'_>);
-    let compiled = shelved.pack.compile(&chosen.intent, inputs, pins, with);
-    let mut plan = compiled.map_err(|problem| {
-        Problem::usage("inputs-invalid", problem.message.clone())
-            .next("`harness intent list -o json` shows the schema of the inputs")
-    })?;
-    // A run keeps the hooks it was opened with: they stand in its plan.
-    let agents = hooks::agents_of(&plan.playbook.steps);
-    let granted = grant_of(&plan, shelved).operations;
-    plan.hooks = hooks::for_plan(&app.config.hooks, &granted, &agents);
-    let entries = granted.iter().filter_map(|id| shelved.catalogue.get(id));
-    plan.servers = places_of(&app.config, entries.map(|entry| &*entry.operation));
-    Ok(plan)
 }
 
 /// What a run's pack, as configured now, would have the run do.

@@ -49,6 +49,7 @@ mod novelty;
 pub mod ops;
 pub mod packs;
 pub mod peers;
+mod plans;
 pub mod policies;
 pub mod previews;
 pub mod problem;

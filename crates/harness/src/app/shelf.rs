@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use super::{config::Config, problem::Problem};
 
 pub use stock::{
-    Brought, Operator, Origin, Read, Serves, Shelved, Stock, configured, pack_problems,
+    Brought, Operator, Origin, Planned, Read, Serves, Shelved, Stock, configured, pack_problems,
     read_configured,
 };
 pub(super) use stock::{shelve, union};
@@ -213,24 +213,24 @@ impl Shelf {
     /// # Errors
     /// When the store fails.
     pub async fn keep_plan(&self, tenant: &Tenant, plan: &Arc<Plan>) -> Result<Digest, Problem> {
-        let (digest, bytes) = self.plan_to_keep(plan)?;
+        let Planned { digest, bytes, .. } = self.planned(Arc::clone(plan))?;
         self.blobs.put(tenant.clone(), bytes).await?;
         Ok(digest)
     }
 
-    /// The hash of a plan, and its bytes, which the caller keeps.
+    /// A plan with its hash and its bytes, which the caller keeps.
     ///
     /// # Errors
     /// When it has no canonical form.
-    pub fn plan_to_keep(&self, plan: &Arc<Plan>) -> Result<(Digest, Vec<u8>), Problem> {
-        let bytes = canon::bytes(plan).map_err(unexpected)?;
+    pub fn planned(&self, plan: Arc<Plan>) -> Result<Planned, Problem> {
+        let bytes = canon::bytes(&plan).map_err(unexpected)?;
         let digest = Digest::of(&bytes);
-        // Whoever drives its run needs it next.
-        self.remember(digest, Arc::clone(plan));
-        Ok((digest, bytes))
+        self.remember(digest, Arc::clone(&plan));
+        Ok(Planned { plan, digest, bytes })
     }
 
-    fn remember(&self, digest: Digest, plan: Arc<Plan>) {
+    /// Has a plan at hand: whoever drives its run needs it next.
+    pub fn remember(&self, digest: Digest, plan: Arc<Plan>) {
         let mut plans = lock(&self.plans);
         if plans.len() >= PLANS_MAX {
             // What somebody needs now may not be in the store yet.

@@ -74,7 +74,7 @@ pub(crate) fn plan(steps: Vec<Step>) -> Plan {
     Plan {
         schema: "plan/v1".into(),
         intent: "test".into(),
-        inputs: Digest::default(),
+        inputs: Some(Digest::default()),
         pack: "p".into(),
         pack_version: "1.0.0".into(),
         pack_digest: Digest::default(),

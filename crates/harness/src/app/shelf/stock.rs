@@ -12,6 +12,7 @@ use kernel::{
     catalogue::Catalogue,
     id::{OperationId, Tenant},
     operation::Operation,
+    plan::Plan,
 };
 use pack::{Pack, Router, Schemas};
 use policy::{Bundle, Finding, Layer, Source};
@@ -117,6 +118,19 @@ pub struct Shelved {
     pub signature: String,
     /// The same for runs that make one call, by their intent and the operation.
     pub(in super::super) single: Singles,
+    /// The plan that all calls of this share, where they do.
+    pub(in super::super) shared: Mutex<Option<Arc<Planned>>>,
+}
+
+/// A plan, and what keeps it.
+#[derive(Debug)]
+pub struct Planned {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Its hash.
+    pub digest: Digest,
+    /// Its canonical bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// Most of them kept; beyond it they are made again.
@@ -140,6 +154,7 @@ impl Shelved {
             serves: self.serves,
             signature: self.signature.clone(),
             single: Singles::default(),
+            shared: Mutex::default(),
         }
     }
 
@@ -161,6 +176,26 @@ impl Shelved {
         }
         let made = Arc::new(make()?);
         single.insert(place, Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// The plan of its runs under this policy and configuration, where all of them share it: made once.
+    ///
+    /// # Errors
+    /// Whatever making it fails with.
+    pub fn shared_plan<E>(
+        &self,
+        pins: (Digest, Digest),
+        make: impl FnOnce() -> Result<Planned, E>,
+    ) -> Result<Arc<Planned>, E> {
+        let mut shared = lock(&self.shared);
+        let is_it =
+            |known: &&Arc<Planned>| (known.plan.policy_digest, known.plan.config_digest) == pins;
+        if let Some(known) = shared.as_ref().filter(is_it) {
+            return Ok(Arc::clone(known));
+        }
+        let made = Arc::new(make()?);
+        *shared = Some(Arc::clone(&made));
         Ok(made)
     }
 
@@ -394,6 +429,7 @@ pub(in super::super) fn shelve(
         serves: one.serves,
         signature: String::new(),
         single: Singles::default(),
+        shared: Mutex::default(),
         pack: one.pack,
     })
 }

@@ -98,7 +98,7 @@ pub(crate) fn plan(catalogue: &Catalogue, steps: Vec<Step>) -> Plan {
     Plan {
         schema: pack::PLAN_SCHEMA.into(),
         intent: "test".into(),
-        inputs: Digest::default(),
+        inputs: Some(Digest::default()),
         pack: "test".into(),
         pack_version: "1.0.0".into(),
         pack_digest: Digest::default(),

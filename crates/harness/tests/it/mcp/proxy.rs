@@ -184,6 +184,28 @@ fn modes_record_what_policy_would_have_said_and_claim_no_approval() {
     assert_eq!(refused["_meta"]["harness/stands"]["code"], "inputs-invalid", "{refused:#}");
 }
 
+/// What the calls of one tool have in common is kept once: their plan. What each is called with stands in its run.
+#[test]
+fn calls_of_one_tool_share_their_plan() {
+    for mode in ["observe", "enforce"] {
+        let front = Front::open(mode);
+        let mut pipe = front.pipe(Speaks::Now, &["--hold", "0s"]);
+        let mut planned = |tool: &str, arguments: Value| {
+            let done = pipe.call(tool, arguments);
+            let run = run_of(&done);
+            let plan = front.json(&["plan", "get", &run]).exits(0).document();
+            (plan["digest"].clone(), plan["steps"][0]["operation"].clone(), done)
+        };
+        let (one, other) = (planned("echo", text("one")), planned("echo", text("another")));
+        let elsewhere = planned("add", json!({"a": 1, "b": 2}));
+        assert_eq!((&one.0, &one.1), (&other.0, &other.1), "{mode}");
+        assert_ne!(run_of(&one.2), run_of(&other.2), "{mode}: each is a run of its own");
+        assert_ne!((&one.0, &one.1), (&elsewhere.0, &elsewhere.1), "{mode}");
+        assert_eq!(other.2["content"][0]["text"], "another", "{mode}: {:#}", other.2);
+        assert_eq!(pipe.end(), 0);
+    }
+}
+
 /// What was let pass and is not over when the operator takes the setting back is policy's again.
 #[test]
 fn a_setting_that_is_taken_back_lets_nothing_pass_any_more() {
