@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
-    sync::RwLock,
+    sync::{RwLock, watch},
 };
 
 use super::{
@@ -242,6 +242,8 @@ struct Seat {
     listens: Listens,
     token: Option<String>,
     held: RwLock<Option<Held>>,
+    /// Whether it is about to be left.
+    leaving: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -260,13 +262,26 @@ impl Seat {
             let client = Client::open(&context.overrides).await?;
             let held = RwLock::new(Some(Held::Beside(client)));
             let hold_ms = args.hold.unwrap_or(crate::app::config::mcp::HOLD_MS);
-            return Ok((Self { config: None, listens, token: None, held }, hold_ms));
+            let seat = Self {
+                config: None,
+                listens,
+                token: None,
+                held,
+                leaving: watch::Sender::default(),
+            };
+            return Ok((seat, hold_ms));
         }
         let mut config = client::load(&context.overrides)?;
         args.configure(&mut config)?;
         let hold_ms = config.mcp.hold_ms;
         let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
-        let seat = Self { config: Some(config.clone()), listens, token, held: RwLock::new(None) };
+        let seat = Self {
+            config: Some(config.clone()),
+            listens,
+            token,
+            held: RwLock::new(None),
+            leaving: watch::Sender::default(),
+        };
         if !args.is_owners() && seat.token.is_none() {
             seat.move_up().await?;
             return Ok((seat, hold_ms));
@@ -315,7 +330,21 @@ impl Seat {
         }
     }
 
+    async fn answer(&self, op: &'static str, body: Value) -> Result<Value, Problem> {
+        self.move_up().await?;
+        match &*self.held.read().await {
+            Some(Held::Own(owning)) => {
+                let caller = self.caller(&owning.app).await?;
+                ops::call(&owning.app, &caller, op, body).await
+            }
+            Some(Held::Beside(client)) => client.call(op, body).await,
+            None => Err(about_to_end()),
+        }
+    }
+
+    /// Lets what was begun end, but for who merely waits: a client that has gone kills a server that does not go, too.
     async fn leave(&self) -> Result<(), Problem> {
+        self.leaving.send_replace(true);
         match self.held.write().await.take() {
             Some(Held::Own(owning)) => owning.close().await,
             Some(Held::Beside(client)) => client.close().await,
@@ -326,22 +355,19 @@ impl Seat {
 
 impl Ask for Arc<Seat> {
     fn ask(&self, op: &'static str, body: Value) -> Task<'_, Result<Value, Problem>> {
+        let waits = body.get("wait_ms").is_some();
+        let mut leaving = self.leaving.subscribe();
         Box::pin(async move {
-            self.move_up().await?;
-            match &*self.held.read().await {
-                Some(Held::Own(owning)) => {
-                    let caller = self.caller(&owning.app).await?;
-                    ops::call(&owning.app, &caller, op, body).await
-                }
-                Some(Held::Beside(client)) => client.call(op, body).await,
-                None => Err(Problem::new(
-                    Kind::TryAgain,
-                    "shutting-down",
-                    "the process is about to end",
-                )),
+            tokio::select! {
+                _ = leaving.wait_for(|is_leaving| waits && *is_leaving) => Err(about_to_end()),
+                answer = self.answer(op, body) => answer,
             }
         })
     }
+}
+
+fn about_to_end() -> Problem {
+    Problem::new(Kind::TryAgain, "shutting-down", "the process is about to end")
 }
 
 fn token_beside() -> Problem {

@@ -13,7 +13,7 @@ use super::{
     client::{post_to, written},
     front::Front,
 };
-use crate::support::{Office, Serving};
+use crate::support::{Office, Serving, kill};
 
 const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 
@@ -70,6 +70,22 @@ fn a_client_hears_that_its_tools_are_others() {
         pipe.told(TOOLS_CHANGED);
         assert_eq!(names(&mut pipe), all, "{speaks:?}");
         assert_eq!(pipe.end(), 0);
+    }
+}
+
+/// C131: whoever merely waits for something to tell does not hold up the end, though the owner of the store stands still.
+/// A client that has gone kills a server that does not go, too.
+#[test]
+fn a_server_that_only_waits_ends_with_its_client() {
+    let office = Office::open();
+    let owner = Serving::start(&office);
+    for speaks in [Speaks::Before, Speaks::Now] {
+        let mut pipe = Pipe::open(&office, speaks, &[]);
+        assert!(names(&mut pipe).len() > 1);
+        listen(&mut pipe, speaks);
+        kill(owner.pid(), "STOP");
+        assert_eq!(pipe.end(), 0, "{speaks:?}");
+        kill(owner.pid(), "CONT");
     }
 }
 
