@@ -241,7 +241,10 @@ struct Seat {
     config: Option<Config>,
     listens: Listens,
     token: Option<String>,
+    /// Locked for as long as it takes to look, never while something is asked: whoever waits keeps nobody else waiting.
     held: RwLock<Option<Held>>,
+    /// Read by whoever asks, for as long as that takes; its writer is the end.
+    asking: RwLock<()>,
     /// Whether it is about to be left.
     leaving: watch::Sender<bool>,
 }
@@ -249,7 +252,13 @@ struct Seat {
 #[derive(Debug)]
 enum Held {
     Own(Owning),
-    Beside(Client),
+    Beside(Arc<Client>),
+}
+
+/// Who answers.
+enum Whom {
+    Own(Arc<App>),
+    Beside(Arc<Client>),
 }
 
 impl Seat {
@@ -260,28 +269,15 @@ impl Seat {
                 return Err(elsewhere("the server's"));
             }
             let client = Client::open(&context.overrides).await?;
-            let held = RwLock::new(Some(Held::Beside(client)));
-            let hold_ms = args.hold.unwrap_or(crate::app::config::mcp::HOLD_MS);
-            let seat = Self {
-                config: None,
-                listens,
-                token: None,
-                held,
-                leaving: watch::Sender::default(),
-            };
-            return Ok((seat, hold_ms));
+            let seat = Self::of(None, listens);
+            *seat.held.write().await = Some(Held::Beside(Arc::new(client)));
+            return Ok((seat, args.hold.unwrap_or(crate::app::config::mcp::HOLD_MS)));
         }
         let mut config = client::load(&context.overrides)?;
         args.configure(&mut config)?;
         let hold_ms = config.mcp.hold_ms;
         let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
-        let seat = Self {
-            config: Some(config.clone()),
-            listens,
-            token,
-            held: RwLock::new(None),
-            leaving: watch::Sender::default(),
-        };
+        let seat = Self { token, ..Self::of(Some(config.clone()), listens) };
         if !args.is_owners() && seat.token.is_none() {
             seat.move_up().await?;
             return Ok((seat, hold_ms));
@@ -295,31 +291,34 @@ impl Seat {
         Ok((seat, hold_ms))
     }
 
+    fn of(config: Option<Config>, listens: Listens) -> Self {
+        let (held, asking) = (RwLock::default(), RwLock::default());
+        Self { config, listens, token: None, held, asking, leaving: watch::Sender::default() }
+    }
+
     async fn own(&self, config: Config, lock: Lock) -> Result<(), Problem> {
-        let owning = Owning::begin(config, lock, self.listens).await?;
-        *self.held.write().await = Some(Held::Own(owning));
+        let mut held = self.held.write().await;
+        *held = Some(Held::Own(Owning::begin(config, lock, self.listens).await?));
         Ok(())
     }
 
     /// Becomes the owner where there is none, else sits beside it.
     async fn move_up(&self) -> Result<(), Problem> {
-        if matches!(*self.held.read().await, Some(Held::Own(_))) {
-            return Ok(());
-        }
+        let sits = match &*self.held.read().await {
+            Some(Held::Own(_)) => return Ok(()),
+            held => held.is_some(),
+        };
         let Some(config) = &self.config else { return Ok(()) };
-        let mut held = self.held.write().await;
-        if matches!(*held, Some(Held::Own(_))) {
-            return Ok(());
-        }
         match Lock::take(&config.store)? {
-            Some(lock) => {
-                *held = Some(Held::Own(Owning::begin(config.clone(), lock, self.listens).await?));
+            Some(lock) => self.own(config.clone(), lock).await,
+            None if sits => Ok(()),
+            None if self.token.is_some() => Err(token_beside()),
+            None => {
+                let client = Client::of(config.clone()).await?;
+                *self.held.write().await = Some(Held::Beside(Arc::new(client)));
+                Ok(())
             }
-            None if held.is_some() => {}
-            None if self.token.is_some() => return Err(token_beside()),
-            None => *held = Some(Held::Beside(Client::of(config.clone()).await?)),
         }
-        Ok(())
     }
 
     /// Whoever calls, looked at again for each call: a token may be revoked meanwhile.
@@ -332,22 +331,27 @@ impl Seat {
 
     async fn answer(&self, op: &'static str, body: Value) -> Result<Value, Problem> {
         self.move_up().await?;
-        match &*self.held.read().await {
-            Some(Held::Own(owning)) => {
-                let caller = self.caller(&owning.app).await?;
-                ops::call(&owning.app, &caller, op, body).await
-            }
-            Some(Held::Beside(client)) => client.call(op, body).await,
-            None => Err(about_to_end()),
+        let whom = match &*self.held.read().await {
+            Some(Held::Own(owning)) => Whom::Own(Arc::clone(&owning.app)),
+            Some(Held::Beside(client)) => Whom::Beside(Arc::clone(client)),
+            None => return Err(about_to_end()),
+        };
+        match whom {
+            Whom::Own(app) => ops::call(&app, &self.caller(&app).await?, op, body).await,
+            Whom::Beside(client) => client.call(op, body).await,
         }
     }
 
     /// Lets what was begun end, but for who merely waits: a client that has gone kills a server that does not go, too.
     async fn leave(&self) -> Result<(), Problem> {
         self.leaving.send_replace(true);
+        let _all_have_ended = self.asking.write().await;
         match self.held.write().await.take() {
             Some(Held::Own(owning)) => owning.close().await,
-            Some(Held::Beside(client)) => client.close().await,
+            Some(Held::Beside(client)) => match Arc::into_inner(client) {
+                Some(client) => client.close().await,
+                None => Ok(()),
+            },
             None => Ok(()),
         }
     }
@@ -358,6 +362,10 @@ impl Ask for Arc<Seat> {
         let waits = body.get("wait_ms").is_some();
         let mut leaving = self.leaving.subscribe();
         Box::pin(async move {
+            let _asking = self.asking.read().await;
+            if *self.leaving.borrow() {
+                return Err(about_to_end());
+            }
             tokio::select! {
                 _ = leaving.wait_for(|is_leaving| waits && *is_leaving) => Err(about_to_end()),
                 answer = self.answer(op, body) => answer,

@@ -22,7 +22,7 @@ use crate::{
 
 /// A server that takes access tokens of an issuer.
 fn open(liar: &Liar, access: &str) -> Api {
-    signing_in(&liar.issuer, &format!("access = {access}"))
+    signing_in(&liar.issuer, &format!("access = {access}\n[mcp]\nhold_ms = 0"))
 }
 
 /// The header of an access token.
