@@ -125,6 +125,7 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/runs", "run.start", "Hand a task in words to an agent"),
     get("/v1/runs/{run}", "run.get", "One run in full"),
     get("/v1/runs/{run}/context", "run.context", "What each model call of a run saw"),
+    get("/v1/runs/{run}/speech", "run.speech", "What is being said in a run, as it is said"),
     get("/v1/runs/{run}/artifacts", "run.artifacts", "Files a run published as results"),
     get(
         "/v1/runs/{run}/artifacts/{artifact}",

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use super::{
     App, Caller,
     attachments::{self, Attach},
+    hearing,
     intents::{Chosen, Submit, Submitted, of_trust, submit_chosen},
     parse_id,
     problem::Problem,
@@ -101,6 +102,9 @@ pub struct StartAgent {
     /// How long to wait for the run to park, in ms; absent = do not wait.
     #[serde(default)]
     pub wait_ms: Option<u64>,
+    /// Whether to open an ear for what is said from the run's beginning on: `run.speech` hears with it.
+    #[serde(default)]
+    pub hear: bool,
 }
 
 /// What came of a task so far.
@@ -112,6 +116,9 @@ pub struct AgentRun {
     pub idempotency_key: String,
     /// Its receipts, in order.
     pub receipts: Vec<String>,
+    /// The ear for what is said in it, where one was to be opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ear: Option<String>,
     /// The run in full.
     #[serde(flatten)]
     pub detail: RunDetail,
@@ -165,10 +172,15 @@ pub(super) async fn start_from(
         idempotency_key: request.idempotency_key,
         wait_ms,
     };
+    let heard = request.hear.then(|| app.speech().listen());
     let mode = if request.dry_run { Mode::Preview } else { Mode::Live };
     let chosen = Chosen::of(shelved, TASK.to_owned()).in_mode(mode);
     let Submitted { new, idempotency_key, run } =
         submit_chosen(app, caller, (submit, chosen), labels).await?;
+    let ear = match heard {
+        Some(heard) => Some(hearing::keep(app, caller, (parse_id(&run.id)?, heard))),
+        None => None,
+    };
     if let Some(wait_ms) = wait_ms {
         wait_through_pauses(app, caller, &run, wait_ms).await?;
     }
@@ -176,7 +188,7 @@ pub(super) async fn start_from(
     let detail = runs::get(app, caller, named()).await?;
     let receipts = receipts::list(app, caller, named()).await?.items;
     let receipts = receipts.into_iter().map(|line| line.id).collect();
-    Ok(AgentRun { new, idempotency_key, receipts, detail })
+    Ok(AgentRun { new, idempotency_key, receipts, ear, detail })
 }
 
 /// What such a run is told.

@@ -30,6 +30,7 @@ mod followed;
 pub mod gate;
 pub mod halts;
 mod header;
+pub mod hearing;
 pub mod host;
 pub mod identity;
 pub mod imports;
@@ -401,7 +402,7 @@ impl App {
         Ok(self.store.events(caller.tenant(), run, from, limit).await?)
     }
 
-    async fn check_own(&self, caller: &Caller, run: &RunId) -> Result<(), Problem> {
+    pub(crate) async fn check_own(&self, caller: &Caller, run: &RunId) -> Result<(), Problem> {
         self.own_header(caller, run).await.map(drop)
     }
 

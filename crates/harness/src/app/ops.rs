@@ -10,8 +10,8 @@ use super::{
     App, Caller, Right, agents, approvals, artifacts, attachments, backups, checks, claims, coder,
     config, contexts,
     demo::Told,
-    doctor, drill, egress, exceptions, explain, export, failures, gate, halts, identity, imports,
-    intents, kit, kpis, leases, ledger, lock, migration, packs, policies, previews,
+    doctor, drill, egress, exceptions, explain, export, failures, gate, halts, hearing, identity,
+    imports, intents, kit, kpis, leases, ledger, lock, migration, packs, policies, previews,
     problem::{Kind, Problem},
     receipts, reveals, rollbacks, runs, sandbox, secrets, servers, sinks, snapshots, timeline,
     tools, work, workers,
@@ -122,6 +122,7 @@ ops! {
     Own "run.get", "harness.run-detail/v1" => runs::get: runs::NamedRun => runs::RunDetail;
     Own "run.events", "harness.event-list/v1" => timeline::events: timeline::ListEvents => timeline::EventList;
     Propose "run.start", "harness.agent-run/v1" => agents::start: agents::StartAgent => agents::AgentRun;
+    Own "run.speech", "harness.speech/v1" => hearing::hear: hearing::HearRun => hearing::HeardView;
     Own "run.context", "harness.context/v1" => contexts::context: contexts::GetContext => contexts::ContextView;
     Own "run.artifacts", "harness.artifact-list/v1" => artifacts::list: runs::NamedRun => artifacts::ArtifactList;
     Own "run.artifact", "harness.artifact/v1" => artifacts::get: artifacts::GetArtifact => artifacts::ArtifactPiece;

@@ -18,6 +18,8 @@ use kernel::{
 use models::{Delta, Progress, Speaking};
 use tokio::sync::broadcast;
 
+use super::hearing::Ears;
+
 /// Pieces kept for a listener that is slow; older ones are lost to it.
 const PIECES_MAX: usize = 1_024;
 
@@ -61,6 +63,7 @@ pub struct Speech {
     /// Who knows what is secret; they hear of commands through this in turn.
     connectors: OnceLock<Weak<Connectors>>,
     held: Mutex<BTreeMap<Speaker, Held>>,
+    ears: Ears,
 }
 
 impl fmt::Debug for Speech {
@@ -72,7 +75,7 @@ impl fmt::Debug for Speech {
 impl Default for Speech {
     fn default() -> Self {
         let heard = broadcast::Sender::new(PIECES_MAX);
-        Self { heard, connectors: OnceLock::new(), held: Mutex::default() }
+        Self { heard, connectors: OnceLock::new(), held: Mutex::default(), ears: Ears::default() }
     }
 }
 
@@ -87,6 +90,11 @@ impl Speech {
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<Piece> {
         self.heard.subscribe()
+    }
+
+    /// Who listens from elsewhere.
+    pub(super) fn ears(&self) -> &Ears {
+        &self.ears
     }
 
     /// Nothing more comes of this turn: tells the rest.

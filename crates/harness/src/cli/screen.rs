@@ -229,6 +229,12 @@ pub fn write_err(text: &str) {
     let _nowhere = err.write_all(text.as_bytes()).and_then(|()| err.write_all(b"\n"));
 }
 
+/// Writes a piece of a line to standard error at once; whoever watched may have gone.
+pub fn write_err_piece(text: &str) {
+    let mut err = io::stderr().lock();
+    let _nowhere = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}
+
 fn terminal_width() -> usize {
     let told = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     let asked =

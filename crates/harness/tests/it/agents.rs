@@ -11,6 +11,7 @@ pub(crate) mod model;
 mod quarantine;
 mod same;
 mod streams;
+mod watched;
 
 use std::{fs, process::Stdio};
 

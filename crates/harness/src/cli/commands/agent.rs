@@ -1,19 +1,29 @@
 //! `harness run "…"`: a task for an agent, watched while it works; and what its model saw.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{convert::Infallible, io::IsTerminal as _, time::Duration};
 
-use serde_json::Value;
-use tokio::{sync::broadcast::Receiver, task::JoinHandle};
+use serde_json::{Map, Value, json};
 
 use super::{Asked, render};
 use crate::{
     app::{
+        hearing::{HeardItem, HeardKind, HeardView},
         problem::Problem,
-        speech::{Piece, Said},
         value::{counted, visible},
     },
-    cli::{Context, client::Client, print, screen::Screen},
+    cli::{
+        Context,
+        client::Client,
+        print,
+        screen::{Screen, write_err_piece},
+    },
 };
+
+/// How long a question after what is said waits, in ms.
+const HEARS_MS: u64 = 10_000;
+
+/// How long it is waited after one came to nothing.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Columns of a text in the overview of a turn.
 const FIRST_WORDS: usize = 60;
@@ -22,57 +32,90 @@ const FIRST_WORDS: usize = 60;
 ///
 /// # Errors
 /// What the facade refused.
-pub(super) async fn run(body: Value, context: Context) -> Result<u8, Problem> {
+pub(super) async fn run(body: Map<String, Value>, context: Context) -> Result<u8, Problem> {
     let client = Client::open(&context.overrides).await?;
-    let watching = watched(&client, &context);
-    let asked = Asked::new("run.start", body, ended).by_status();
-    let answer = client.call(asked.op, asked.body.clone()).await;
-    if let Some(watching) = watching {
-        watching.abort();
-        let _ended = watching.await;
-    }
+    let asked = Asked::new("run.start", Value::Object(body.clone()), ended).by_status();
+    let answer = match is_watched(&context) {
+        true => watched(&client, body).await,
+        false => client.call(asked.op, asked.body.clone()).await,
+    };
     let closed = client.close().await;
     let answer = answer?;
     closed?;
     print(&answer, &asked, &context)
 }
 
-/// Shows what is said meanwhile, where somebody sees it.
-pub(super) fn watched(client: &Client, context: &Context) -> Option<JoinHandle<()>> {
-    match client {
-        Client::Local(local) if std::io::stderr().is_terminal() && !context.quiet => {
-            Some(tokio::spawn(watch(local.app.speech().listen())))
-        }
-        _ => None,
+/// Whether somebody sees what is said meanwhile.
+pub(super) fn is_watched(context: &Context) -> bool {
+    std::io::stderr().is_terminal() && !context.quiet
+}
+
+/// Begins first and waits then, so that there is a run to listen to.
+async fn watched(client: &Client, mut body: Map<String, Value>) -> Result<Value, Problem> {
+    let key = body.entry("idempotency_key").or_insert(Value::Null);
+    if key.is_null() {
+        *key = Value::from(uuid::Uuid::now_v7().to_string());
+    }
+    let mut begins = body.clone();
+    begins.insert("hear".to_owned(), json!(true));
+    begins.remove("wait_ms");
+    let begun = client.call("run.start", Value::Object(begins)).await?;
+    let ends = client.call("run.start", Value::Object(body));
+    let mut answer = overheard(client, &begun, ends).await?;
+    if let (Some(new), Some(answer)) = (begun.get("new"), answer.as_object_mut()) {
+        answer.insert("new".to_owned(), new.clone());
+    }
+    Ok(answer)
+}
+
+/// Waits for an answer, and shows what is said meanwhile in the run that was begun, where it was begun with an ear.
+pub(super) async fn overheard<T>(
+    client: &Client,
+    begun: &Value,
+    answer: impl Future<Output = T>,
+) -> T {
+    let ear = render::text(begun, "/ear");
+    if ear.is_empty() {
+        return answer.await;
+    }
+    tokio::select! {
+        answer = answer => answer,
+        never = hear(client, render::text(begun, "/run/id"), ear) => match never {},
     }
 }
 
-/// Writes what models say as they say it. Who falls behind loses pieces, never the answer.
-async fn watch(mut heard: Receiver<Piece>) {
+/// Shows what is said as it is said. Whoever falls behind loses pieces, never the answer.
+async fn hear(client: &Client, run: String, mut ear: String) -> Infallible {
     let mut last = None;
     loop {
-        let piece = match heard.recv().await {
-            Ok(piece) => piece,
-            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => continue,
-            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-        };
-        let (mark, text) = match piece.said {
-            Said::Text(text) => ("", text),
-            Said::Wrote(text) => ("│", text),
-            Said::Reasoning(_) => ("(thinks)", String::new()),
-            Said::Call(name) => ("→", name),
-        };
-        let told = if mark.is_empty() {
-            format!("{}{text}", if last == Some("") { "" } else { "\n" })
-        } else if last == Some(mark) && text.is_empty() {
+        let body = json!({ "run": run, "ear": ear, "wait_ms": HEARS_MS });
+        let heard = client.call("run.speech", body).await.ok();
+        let Some(heard) = heard.and_then(|heard| serde_json::from_value::<HeardView>(heard).ok())
+        else {
+            // What is looked on at may be missed: the answer comes all the same.
+            tokio::time::sleep(AGAIN_AFTER).await;
             continue;
-        } else {
-            format!("\n{mark} {text}")
         };
-        last = Some(mark);
-        let mut stderr = std::io::stderr();
-        // Whoever watched may have gone.
-        let _gone = stderr.write_all(plain(&told).as_bytes()).and_then(|()| stderr.flush());
+        ear = heard.ear;
+        for item in &heard.items {
+            if let Some(told) = told_after(last, item) {
+                write_err_piece(&plain(&told));
+            }
+            last = Some(item.said);
+        }
+    }
+}
+
+/// A piece as it is shown after one of that kind; nothing where it says nothing new.
+fn told_after(last: Option<HeardKind>, item: &HeardItem) -> Option<String> {
+    let goes_on = last == Some(item.said);
+    match item.said {
+        HeardKind::Text if goes_on => Some(item.text.clone()),
+        HeardKind::Text => Some(format!("\n{}", item.text)),
+        HeardKind::Wrote => Some(format!("\n│ {}", item.text)),
+        HeardKind::Reasoning if goes_on => None,
+        HeardKind::Reasoning => Some("\n(thinks) ".to_owned()),
+        HeardKind::Call => Some(format!("\n→ {}", item.text)),
     }
 }
 

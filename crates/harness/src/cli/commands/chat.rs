@@ -205,17 +205,19 @@ impl Talk {
     }
 
     async fn turn(&mut self, client: &Client, body: Map<String, Value>) -> Result<Value, Problem> {
-        let watching = agent::watched(client, &self.context);
         // Begun first and waited for then, so that there is a run to stop.
-        let begun = client.call("run.start", json!(body)).await?;
+        let mut begins = body.clone();
+        begins.insert("hear".to_owned(), json!(agent::is_watched(&self.context)));
+        let begun = client.call("run.start", Value::Object(begins)).await?;
         let run = render::text(&begun, "/run/id");
         let waits = |ms: u64| {
             let mut body = body.clone();
             body.insert("wait_ms".to_owned(), json!(ms));
             Value::Object(body)
         };
-        let answer = tokio::select! {
-            answer = client.call("run.start", waits(self.timeout_ms)) => answer,
+        let ends = client.call("run.start", waits(self.timeout_ms));
+        tokio::select! {
+            answer = agent::overheard(client, &begun, ends) => answer,
             _ = self.interrupts.recv() => {
                 let cancel = json!({
                     "run": run, "verb": "cancel", "reason": "stopped at the terminal",
@@ -224,12 +226,7 @@ impl Talk {
                 client.call("run.steer", cancel).await?;
                 client.call("run.start", waits(AFTERWARDS_MS)).await
             }
-        };
-        if let Some(watching) = watching {
-            watching.abort();
-            let _ended = watching.await;
         }
-        answer
     }
 
     /// Takes a file up for the next message.

@@ -306,7 +306,7 @@ impl Start {
         body.insert("task".to_owned(), json!(self.task.unwrap_or_default()));
         body.insert("idempotency_key".to_owned(), json!(self.idempotency_key));
         body.insert("wait_ms".to_owned(), json!(self.timeout));
-        Ok(Outcome::Async(Box::pin(super::agent::run(body.into(), context.clone()))))
+        Ok(Outcome::Async(Box::pin(super::agent::run(body, context.clone()))))
     }
 }
 

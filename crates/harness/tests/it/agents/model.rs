@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Barrier, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -22,6 +22,8 @@ pub(crate) enum Says {
     Calls(Vec<(&'static str, Value)>),
     /// Text as a stream, one event a piece.
     Streams(Vec<String>),
+    /// The same: the first half at once, the rest once it is let.
+    StreamsWhenLet(Vec<String>, Arc<Barrier>),
     /// Something that is no answer: a status and a body.
     Fails(u16, &'static str),
     /// Nothing, for as long as it is listened to.
@@ -159,6 +161,15 @@ impl Model {
                     (200, completion(&message, "tool_calls"))
                 }
                 Says::Streams(pieces) => (200, streamed(&pieces)),
+                Says::StreamsWhenLet(pieces, barrier) => {
+                    let body = streamed(&pieces);
+                    let half = body.match_indices("\n\n").nth(pieces.len() / 2)?.0 + 2;
+                    let (first, rest) = body.split_at(half);
+                    writer.write_all((head(200, &body) + first).as_bytes()).ok()?;
+                    barrier.wait();
+                    writer.write_all(rest.as_bytes()).ok()?;
+                    continue;
+                }
                 Says::Fails(status, body) => (status, body.to_owned()),
                 Says::Hangs => {
                     // Its end, or that the connection was reset.
@@ -173,15 +184,18 @@ impl Model {
 }
 
 fn write(writer: &mut TcpStream, status: u16, body: &str) -> Option<()> {
+    writer.write_all((head(status, body) + body).as_bytes()).ok()
+}
+
+fn head(status: u16, body: &str) -> String {
     let kind = match body.starts_with("data: ") {
         true => "text/event-stream",
         false => "application/json",
     };
-    let head = format!(
+    format!(
         "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
         body.len()
-    );
-    writer.write_all((head + body).as_bytes()).ok()
+    )
 }
 
 fn completion(message: &Value, finish: &str) -> String {

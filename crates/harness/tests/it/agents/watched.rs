@@ -1,0 +1,137 @@
+//! Whoever hands a task over at a terminal sees what the model says while it says it (C089, C150), whoever owns the store.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Command, Stdio},
+    sync::{Arc, Barrier},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    model::{Model, Says},
+    office,
+};
+use crate::{api::Api, kit::validates, support::Office};
+
+/// Runs a command at a terminal of its own, and passes on what the terminal shows as it shows it.
+const AT_A_TERMINAL: &str = r#"
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+while True:
+    try:
+        piece = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not piece:
+        break
+    sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
+/// What is said in so many pieces that a secret could not hide all of them.
+fn words() -> Vec<String> {
+    (0..120).map(|n| format!("word{n} ")).collect()
+}
+
+/// Hands a task over at a terminal: what it shows before the model has said its second half, and what it shows in all.
+fn watch(command: &Command, barrier: &Barrier) -> (String, String) {
+    let mut python = Command::new("python3");
+    python.args(["-c", AT_A_TERMINAL]).arg(command.get_program()).args(command.get_args());
+    python.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    python.current_dir(command.get_current_dir().unwrap());
+    let mut child = python.stdout(Stdio::piped()).spawn().unwrap();
+    let mut shown = BufReader::new(child.stdout.take().unwrap());
+    let mut first = Vec::new();
+    // The model says nothing more before this was shown.
+    while !String::from_utf8_lossy(&first).contains("word10 ") {
+        assert!(shown.read_until(b' ', &mut first).unwrap() > 0, "{first:?}");
+    }
+    barrier.wait();
+    let mut rest = Vec::new();
+    shown.read_to_end(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success());
+    let first = String::from_utf8(first).unwrap();
+    let rest = String::from_utf8(rest).unwrap();
+    (first.clone(), first + &rest)
+}
+
+/// An office whose model says its second half when it is let.
+fn speaking() -> (Office, Arc<Barrier>) {
+    let barrier = Arc::new(Barrier::new(2));
+    let model = Model::start([Says::StreamsWhenLet(words(), Arc::clone(&barrier))]);
+    let office = office(&model);
+    office.reconfigure("streaming = \"off\"", "streaming = \"on\"");
+    (office, barrier)
+}
+
+fn is_shown(command: &Command, barrier: &Barrier) {
+    let (first, all) = watch(command, barrier);
+    assert!(first.contains("word0 word1 word2 ") && !first.contains("word119"), "{first}");
+    assert!(all.contains("word119") && all.contains("succeeded"), "{all}");
+}
+
+const TASK: [&str; 2] = ["run", "Say a lot"];
+
+#[test]
+fn what_a_model_says_is_shown_while_it_says_it() {
+    let (office, barrier) = speaking();
+    is_shown(&office.command(&TASK), &barrier);
+}
+
+#[test]
+fn beside_an_owner_it_is_shown_too() {
+    let (office, barrier) = speaking();
+    let _owner = super::Serving::start(&office);
+    is_shown(&office.command(&TASK), &barrier);
+}
+
+#[test]
+fn from_a_server_elsewhere_it_is_shown_too() {
+    let (office, barrier) = speaking();
+    let api = Api::of(office);
+    let mut command = api.office.command(&TASK);
+    command.env("HARNESS_SERVER", format!("http://{}", api.host));
+    command.env("HARNESS_TOKEN", api.token("ulla", &[]));
+    is_shown(&command, &barrier);
+}
+
+/// What is said comes in order and whole to the ear that was opened before it, which is nobody else's: not for another person
+/// who may look, and not for an agent that did not begin the run.
+#[test]
+fn an_ear_hears_all_that_is_said_and_is_its_openers_alone() {
+    let (office, barrier) = speaking();
+    let api = Api::of(office);
+    let ulla = api.token("ulla", &[]);
+    let begun = api.post(&ulla, "/v1/runs", &json!({"task": "Say a lot", "hear": true})).ok();
+    let (run, mut ear) = (begun["run"]["id"].as_str().unwrap(), begun["ear"].clone());
+    let hear = |token: &str, ear: &Value| {
+        let ear = ear.as_str().map(|ear| format!("&ear={ear}")).unwrap_or_default();
+        api.get(token, &format!("/v1/runs/{run}/speech?wait_ms=200{ear}"))
+    };
+    let other = hear(&api.token("mira", &[]), &ear).ok();
+    assert_eq!((&other["missed"], &other["items"]), (&json!(true), &json!([])), "{other}");
+    let agent = api.token("ada", &["--agent", "coder", "--owner", "ulla"]);
+    assert_eq!(hear(&agent, &ear).refused(404), "run-not-found");
+    let (mut said, mut is_let) = (String::new(), false);
+    while !said.ends_with("word119 ") {
+        let heard = hear(&ulla, &ear).ok();
+        validates(&heard);
+        assert_eq!(heard["missed"], false, "{heard}");
+        for item in heard["items"].as_array().unwrap() {
+            assert_eq!(item["said"], "text", "{item}");
+            said.push_str(item["text"].as_str().unwrap());
+        }
+        let before = std::mem::replace(&mut ear, heard["ear"].clone());
+        assert_ne!(before, ear, "each answer names the next one");
+        if said.contains("word10 ") && !is_let {
+            assert!(!said.contains("word119"), "{said}");
+            is_let = true;
+            barrier.wait();
+        }
+    }
+    assert_eq!(said, words().concat());
+}
