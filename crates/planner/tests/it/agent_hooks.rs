@@ -22,7 +22,7 @@ use crate::{
 /// Times that hooks send an agent on at most.
 const SENT_ON_MAX: u32 = 8;
 
-fn hook(name: &str, on: Moment) -> Hook {
+pub(crate) fn hook(name: &str, on: Moment) -> Hook {
     let any = json!({ "type": "object" });
     let operation = json!({
         "id": format!("hook.{name}"), "summary": "look", "facts": Facts::default(), "input": any,

@@ -4,20 +4,32 @@
 //! The model is an adversary: a function of every byte it was shown, so that any difference it sees
 //! changes all it wants from then on. It calls reads and writes, looks into handles, passes parts of
 //! results on without seeing them, has declared questions answered about them, and answers. Results are
-//! trusted, untrusted or mixed, at random.
+//! trusted, untrusted or mixed, at random. Every fourth agent is furnished: it remembers something at random,
+//! hooks look at its task and at what it is told on the way and say something themselves, messages come that are
+//! a person's word or nobody's, and its room is so small that another adversary sums up what went before.
 //!
-//! One thing may differ, and nothing else: the answers to declared questions, and the verdicts of sensors,
-//! which are such answers in three words. Where these are the same, so is
+//! One thing may differ, and nothing else: the answers to declared questions, and the verdicts of sensors and
+//! hooks, which are such answers in a few words. Where these are the same, so is
 //! every call that nothing untrusted decided; and up to the first answer that is not.
+
+use std::collections::BTreeMap;
 
 use kernel::{
     Digest,
+    event::MACHINE,
+    hook::{Hook, Moment},
     label::Trust,
-    planning::{Move, Planner as _, Settled},
+    plan::Plan,
+    planning::{Labelled, Move, Planner as _, Settled},
 };
 use serde_json::{Value, json};
 
-use crate::support::{Drive, Seen, UNTRUSTED, VERIFIED, labelled, mixed, open, planner, steps};
+use crate::{
+    agent_hooks::hook,
+    support::{
+        Drive, Seen, UNTRUSTED, USER, VERIFIED, labelled, mixed, open_with, plan, planner_of, steps,
+    },
+};
 
 /// Seeds tried.
 const SEEDS: u64 = 1_500;
@@ -38,6 +50,33 @@ impl Draw {
         self.0 = next.0.to_vec();
         usize::from(self.0[0]) % below
     }
+}
+
+/// Whether an agent of this seed has memory, hooks, messages on the way and little room.
+fn is_furnished(seed: u64) -> bool {
+    seed % 4 == 1
+}
+
+/// The plan of a seed.
+fn planned(seed: u64) -> Plan {
+    let results = ["auto", "shown", "opaque"][usize::try_from(seed % 3).unwrap()];
+    let mut spec = spec(results);
+    let mut hooks = Vec::new();
+    if is_furnished(seed) {
+        let agent = &mut spec[0]["work"]["agent"];
+        let about = json!({ "about": "${{ intent.task }}" });
+        agent["context"] = json!({
+            "memory": { "operation": "r.notes", "with": about, "tokens_max": 300 },
+            "state": { "values": { "limit": "${{ pack.limit }}" }, "tokens_max": 100 },
+        });
+        agent["summary_role"] = json!("sum");
+        agent["limits"]["context_tokens_max"] = json!(2_200);
+        agent["limits"]["turns_max"] = json!(TURNS * 2);
+        for (name, on) in [("hello", Moment::Start), ("look", Moment::Prompt)] {
+            hooks.push(Hook { agents: ["adversary".to_owned()].into(), ..hook(name, on) });
+        }
+    }
+    Plan { hooks, ..plan(steps(spec)) }
 }
 
 fn spec(results: &str) -> Value {
@@ -70,35 +109,37 @@ fn spec(results: &str) -> Value {
     } } }])
 }
 
-/// What the adversary says after having been shown this.
-fn reply(shown: &[u8]) -> Value {
+/// What the adversary says after having been shown this, with many words or none.
+fn reply(shown: &[u8], talks: bool) -> Value {
     let mut draw = Draw::of(&[shown]);
     let calls = draw.next(3) + 1;
-    let items: Vec<Value> = (0..calls)
-        .map(|n| {
-            let handle = format!("r{}", draw.next(4) + 1);
-            let part = ["", "/clean", "/dirty"][draw.next(3)];
-            let argument = match draw.next(3) {
-                0 => json!({ "x": draw.next(100) }),
-                1 => json!({ "x": { "$result": handle, "at": part } }),
-                _ => json!({ "x": 1, "y": [{ "$result": handle, "at": part }] }),
-            };
-            let from = json!({ "$result": handle, "at": part });
-            let (name, arguments) = match draw.next(8) {
-                6 | 7 => {
-                    let what = ["angry", "seats", "mood"][draw.next(3)];
-                    ("extract", json!({ "from": from, "what": what }))
-                }
-                0 => ("look", json!({ "result": handle, "at": part })),
-                1 | 2 => (["r_one", "r_two"][draw.next(2)], argument),
-                _ => (["w_one", "w_two"][draw.next(2)], argument),
-            };
-            json!({ "item": "call", "id": format!("c{n}"), "name": name, "arguments": arguments })
-        })
-        .collect();
+    let words = talks.then(|| json!({ "item": "text", "text": "and so on ".repeat(8) }));
+    let calls = (0..calls).map(|n| {
+        let handle = format!("r{}", draw.next(4) + 1);
+        let part = ["", "/clean", "/dirty"][draw.next(3)];
+        let argument = match draw.next(3) {
+            0 => json!({ "x": draw.next(100) }),
+            1 => json!({ "x": { "$result": handle, "at": part } }),
+            _ => json!({ "x": 1, "y": [{ "$result": handle, "at": part }] }),
+        };
+        let from = json!({ "$result": handle, "at": part });
+        let (name, arguments) = match draw.next(8) {
+            6 | 7 => {
+                let what = ["angry", "seats", "mood"][draw.next(3)];
+                ("extract", json!({ "from": from, "what": what }))
+            }
+            0 => ("look", json!({ "result": handle, "at": part })),
+            1 | 2 => (["r_one", "r_two"][draw.next(2)], argument),
+            _ => (["w_one", "w_two"][draw.next(2)], argument),
+        };
+        json!({ "item": "call", "id": format!("c{n}"), "name": name, "arguments": arguments })
+    });
+    let items: Vec<Value> = words.into_iter().chain(calls).collect();
+    // What it says that it read is its word, too: with many words it makes the room seem full.
+    let read = if talks { shown.len() / 4 } else { 1 };
     json!({
         "provider": "p", "model": "m", "wire": "openai", "items": items, "stop": "tools",
-        "usage": { "input": 1, "output": 1 }, "raw": "",
+        "usage": { "input": read, "output": 1 }, "raw": "",
     })
 }
 
@@ -106,7 +147,10 @@ fn reply(shown: &[u8]) -> Value {
 /// stands in them from the world as well.
 fn result(seed: u64, step: &str, world: &str) -> Settled {
     let mut draw = Draw::of(&[&seed.to_be_bytes(), step.as_bytes()]);
-    let value = |dirty: &str| json!({ "clean": draw_text(seed, step), "dirty": dirty });
+    // Enough of them are too much for little room.
+    let filler = "and so on ".repeat(if is_furnished(seed) { 8 } else { 0 });
+    let value =
+        |dirty: &str| json!({ "clean": draw_text(seed, step), "dirty": dirty, "rest": filler });
     Settled::Done(match draw.next(3) {
         0 => labelled(value("the same"), VERIFIED),
         1 => labelled(value(world), UNTRUSTED),
@@ -129,11 +173,17 @@ fn answer(said_by: &str, prompt: &Value) -> (Value, String) {
         (_, true) => format!(r#"{{"answer": {}}}"#, draw.next(2) == 0),
         (_, false) => format!(r#"{{"answer": {}}}"#, draw.next(10)),
     };
-    let reply = json!({
-        "provider": "p", "model": "m", "wire": "openai", "items": [{ "item": "text", "text": said }],
-        "stop": "end", "usage": { "input": draw.next(90), "output": 1 }, "raw": "",
-    });
+    let mut reply = worded(&said);
+    reply["usage"]["input"] = json!(draw.next(90));
     (reply, said)
+}
+
+/// A reply in words.
+fn worded(said: &str) -> Value {
+    json!({
+        "provider": "p", "model": "m", "wire": "openai", "items": [{ "item": "text", "text": said }],
+        "stop": "end", "usage": { "input": 1, "output": 1 }, "raw": "",
+    })
 }
 
 /// Whom the answering model obeys.
@@ -168,9 +218,8 @@ struct Clean {
 
 /// Plays one world.
 fn play(seed: u64, world: &str, answers: Answers) -> (Drive, Clean) {
-    let results = ["auto", "shown", "opaque"][usize::try_from(seed % 3).unwrap()];
     let intent = json!({ "task": format!("task {seed}"), "u": world });
-    let mut drive = open(spec(results), intent);
+    let mut drive = open_with(planned(seed), intent, MACHINE);
     let (mut shown, mut clean) = (Vec::new(), Clean::default());
     let mut done = 0;
     // Every proposal is settled in the order in which it was made.
@@ -186,13 +235,27 @@ fn play(seed: u64, world: &str, answers: Answers) -> (Drive, Clean) {
         let settled = match proposal.operation.as_str() {
             "model.main" => {
                 shown.extend(proposal.args.to_string().into_bytes());
-                reply_of(reply(&shown))
+                reply_of(reply(&shown, is_furnished(seed)))
             }
             "model.small" => {
                 let by = answers.by(seed, &proposal.step, world);
                 let (said, text) = answer(&by, &proposal.args);
                 clean.answered.push((clean.existing.len(), clean.argued.len(), text));
                 reply_of(said)
+            }
+            "model.sum" => {
+                let said = format!("summary {}", Digest::of(proposal.args.to_string().as_bytes()));
+                reply_of(worded(&said))
+            }
+            // What it says is its own, about what it saw; whether it lets that pass may be the text's.
+            "hook.hello" | "hook.look" => {
+                let by = answers.by(seed, &proposal.step, world);
+                let passes = Draw::of(&[by.as_bytes()]).next(6) > 0;
+                let text = format!(r#"{{"answer": {passes}}}"#);
+                clean.answered.push((clean.existing.len(), clean.argued.len(), text));
+                let verdict = if passes { "pass" } else { "deny" };
+                let told = Digest::of(proposal.args.to_string().as_bytes()).to_string();
+                reply_of(json!({ "verdict": verdict, "told": told }))
             }
             // Its words are the text's own; only what it comes to may be the same.
             "r.lint" => {
@@ -215,13 +278,25 @@ fn play(seed: u64, world: &str, answers: Answers) -> (Drive, Clean) {
             }
         }
         drive.told(Seen::Settled(proposal.step, settled));
+        if is_furnished(seed) && done % 5 == 4 {
+            drive.told(Seen::Steered(message(seed, done, world)));
+        }
     }
     (drive, clean)
+}
+
+/// What somebody says on the way: a person's word, the same in both worlds, or nobody's.
+fn message(seed: u64, done: usize, world: &str) -> Labelled {
+    match Draw::of(&[&seed.to_be_bytes(), &done.to_be_bytes(), b"message"]).next(4) {
+        0 => labelled(json!(format!("nobody says {world}")), UNTRUSTED),
+        _ => labelled(json!(format!("word {done}")), USER),
+    }
 }
 
 #[test]
 fn no_unasked_write_follows_from_untrusted_text() {
     let (mut compared, mut dirty, mut differ, mut answered) = (0, 0, 0, 0);
+    let mut furnished = BTreeMap::<&str, usize>::new();
     for seed in 0..SEEDS {
         let world = |world| play(seed, world, Answers::Same);
         let ((one, clean_one), (two, clean_two)) = (world("left"), world("right"));
@@ -233,10 +308,18 @@ fn no_unasked_write_follows_from_untrusted_text() {
         dirty += writes(&one) - clean_one.argued.len();
         differ += usize::from(moves(&one) != moves(&two));
         answered += clean_one.answered.len();
+        if is_furnished(seed) {
+            for what in ["model.sum", "hook.hello", "hook.look", "r.notes"] {
+                let times = one.proposals().filter(|p| p.operation.as_str() == what).count();
+                *furnished.entry(what).or_default() += times;
+            }
+            *furnished.entry("clean").or_default() += clean_one.argued.len();
+        }
     }
     // The test would say nothing if the worlds never differed, or nothing clean ever happened.
     let counts = format!("{compared} {dirty} {differ} {answered}");
     assert!(compared > 500 && dirty > 500 && differ > 300 && answered > 500, "{counts}");
+    assert!(furnished.values().all(|times| *times > 100), "{furnished:?}");
 }
 
 /// The exception to the claim, exactly: where the answering model obeys the text, a write that nothing else
@@ -277,9 +360,8 @@ fn an_unasked_write_differs_by_declared_answers_alone() {
 #[test]
 fn any_prefix_folds_to_the_same_moves() {
     for seed in 0..40 {
-        let results = ["auto", "shown", "opaque"][usize::try_from(seed % 3).unwrap()];
         let drive = play(seed, "left", Answers::OfWorld).0;
-        let fresh = || planner(steps(spec(results)));
+        let fresh = || planner_of(planned(seed));
         let mut first = fresh();
         let mut wanted = Vec::new();
         for seen in &drive.seen {

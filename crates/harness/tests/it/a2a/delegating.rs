@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::agent;
 use crate::{
+    agents::model::{Model, Says},
     api::Api,
     support::{PERMIT_ALL, Ran, id_of, run_in},
 };
@@ -156,6 +157,57 @@ fn another_installation_is_a_governed_agent_of_this_one() {
     assert_eq!(detail["run"]["status"], "succeeded", "{detail:#}");
     assert_eq!(api.office.contract("ACC-0042")["Terms"]["PaymentTermsDays"], 45);
     api.office.world.performed_nothing_twice();
+}
+
+/// An agent hands on what it was granted and nothing else: its model asks for every skill of the other installation, and what
+/// its file does not name is never sent. Over there it is an agent that acts for a person, and no more than that.
+#[test]
+fn an_agent_delegates_no_more_than_it_was_granted() {
+    let api = Api::open();
+    let dir = neighbour(&api, &agent(&api, "neighbour"));
+    let here = dir.path();
+    let account = json!({"account": "ACC-0042"});
+    let change = json!({
+        "account": "ACC-0042", "field": "PaymentTermsDays", "value": "45", "reason": "because I can",
+    });
+    let model = Model::start([
+        Says::Calls(vec![("office_contract_field_change", change)]),
+        Says::Calls(vec![("office_churn_risk_read", account)]),
+        Says::Text("It was looked after."),
+    ]);
+    let asker = "schema: harness.agent/v1\nname: asker\ntitle: Asks the office\nmodel: main\n\
+                 instructions: Ask the office.\nuses:\n  - {do: office.churn_risk_read, description: Asks for a risk.}\n";
+    fs::create_dir(here.join("pack/agents")).unwrap();
+    fs::write(here.join("pack/agents/asker.yaml"), asker).unwrap();
+    let pack = fs::read_to_string(here.join("pack/pack.yaml")).unwrap();
+    let asks = pack.replace("operations: [", "operations: [model.main, ");
+    fs::write(here.join("pack/pack.yaml"), asks).unwrap();
+    let connector = here.join("pack/connectors/office.yaml");
+    let text = fs::read_to_string(&connector).unwrap();
+    let reads = text.replace("  churn_risk_read:\n", "  churn_risk_read:\n    effect: read\n");
+    fs::write(&connector, reads).unwrap();
+    let config = fs::read_to_string(here.join("harness.toml")).unwrap();
+    let models = format!(
+        "[providers.scripted]\napi = \"openai\"\nurl = \"{}\"\nmodel = \"scripted-1\"\nstreaming = \"off\"\n\
+         clearance = \"confidential\"\n[models.main]\nproviders = [\"scripted\"]\n",
+        model.url
+    );
+    fs::write(here.join("harness.toml"), config + &models).unwrap();
+    run_in(here, &["pack", "check", "pack"]).exits(0);
+    let words = ["-o", "json", "run", "--agent", "asker", "--write", "Look after ACC-0042"];
+    let ended = run_in(here, &words).exits(0).document();
+    assert_eq!(ended["output"], "It was looked after.", "{ended:#}");
+    // It was offered what it was granted, and heard that there is nothing else.
+    let offered = model.heard()[0]["tools"].to_string();
+    assert!(offered.contains("office_churn_risk_read"), "{offered}");
+    assert!(!offered.contains("contract_field_change"), "{offered}");
+    let heard = model.messages(2).last().unwrap().to_string();
+    assert!(heard.contains("there is no tool `office_contract_field_change`"), "{heard}");
+    let there = api.office.json(&["run", "list"]).exits(0).document();
+    let there = there["items"].as_array().unwrap();
+    let asked: Vec<&Value> = there.iter().map(|run| &run["intent"]).collect();
+    assert_eq!(asked, ["churn_risk_read"]);
+    assert_eq!(api.office.contract("ACC-0042")["Terms"]["PaymentTermsDays"], 30);
 }
 
 /// A token that is taken back over there is a permission that is missing here, and nothing is in doubt.
