@@ -254,8 +254,15 @@ fn play(seed: u64, world: &str, answers: Answers) -> (Drive, Clean) {
                 let text = format!(r#"{{"answer": {passes}}}"#);
                 clean.answered.push((clean.existing.len(), clean.argued.len(), text));
                 let verdict = if passes { "pass" } else { "deny" };
-                let told = Digest::of(proposal.args.to_string().as_bytes()).to_string();
-                reply_of(json!({ "verdict": verdict, "told": told }))
+                // Some ask somebody outside.
+                let seen = proposal.args.to_string();
+                let place = [&seed.to_be_bytes()[..], proposal.step.as_bytes(), b"hook"];
+                if Draw::of(&place).next(6) == 0 {
+                    Settled::Done(labelled(json!({ "verdict": verdict, "told": world }), UNTRUSTED))
+                } else {
+                    let told = Digest::of(seen.as_bytes()).to_string();
+                    reply_of(json!({ "verdict": verdict, "told": told }))
+                }
             }
             // Its words are the text's own; only what it comes to may be the same.
             "r.lint" => {
