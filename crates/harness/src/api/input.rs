@@ -29,9 +29,6 @@ use crate::{
     web::{BODY_BYTES_MAX, Bearer, FILES_BYTES_MAX, Told, Web, read_body, too_large},
 };
 
-/// Longest that one answer waits for a run, in milliseconds.
-const WAIT_MAX_MS: u64 = 45_000;
-
 /// Answers one route.
 pub(super) async fn answer(
     route: &'static Route,
@@ -59,7 +56,8 @@ async fn respond(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Told> {
-    let asked = read(route, request).await?;
+    let wait_max_ms = web.app.config().serve.answer_within_ms.get();
+    let asked = read(route, request, wait_max_ms).await?;
     let key = header_text(&asked.headers, "idempotency-key")?;
     let Some(key) = key.filter(|_| route.verb == Verb::Post) else {
         return call(route, &web, &caller, asked).await;
@@ -167,7 +165,7 @@ async fn check_version(
     Err(Told::with(StatusCode::PRECONDITION_FAILED, problem))
 }
 
-async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
+async fn read(route: &'static Route, request: Request, wait_max_ms: u32) -> Result<Asked, Told> {
     let (mut parts, body) = request.into_parts();
     let takes_files = requests::takes_files(route.op);
     let bytes_max = if takes_files { FILES_BYTES_MAX } else { BODY_BYTES_MAX };
@@ -209,8 +207,9 @@ async fn read(route: &'static Route, request: Request) -> Result<Asked, Told> {
         }
     }
     // Whoever wants to wait longer looks again: an answer has to come while the line is there.
-    if let Some(wait) = fields.get_mut("wait_ms").filter(|wait| wait.as_u64() > Some(WAIT_MAX_MS)) {
-        *wait = Value::from(WAIT_MAX_MS);
+    let most = Some(u64::from(wait_max_ms));
+    if let Some(wait) = fields.get_mut("wait_ms").filter(|wait| wait.as_u64() > most) {
+        *wait = Value::from(wait_max_ms);
     }
     let fields = Value::Object(fields);
     requests::check(route.op, &fields)?;

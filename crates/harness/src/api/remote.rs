@@ -151,28 +151,48 @@ impl Remote {
         mut answer: Value,
         until: tokio::time::Instant,
     ) -> Result<Value, Problem> {
+        let mut is_followed = false;
         loop {
             let run = answer.get("run").filter(|run| run.is_object()).unwrap_or(&answer);
             let goes_on = run.get("status").is_some_and(|status| status == "running");
-            let id = run.get("id").and_then(Value::as_str).map(str::to_owned);
-            let (true, Some(id)) = (goes_on && tokio::time::Instant::now() < until, id) else {
+            let Some(id) = run.get("id").and_then(Value::as_str).map(str::to_owned) else {
                 return Ok(answer);
             };
-            tokio::time::sleep(LOOK_EVERY).await;
-            let request = self.client.get(format!("{}/v1/runs/{}", self.url, escape(&id)));
-            let (mut detail, _) = self.answer(request).await?;
-            let now = detail.get_mut("run").map(Value::take).unwrap_or_default();
-            let inner = answer.get_mut("run").filter(|run| run.is_object());
-            match (inner, now) {
-                (Some(run), now) => *run = now,
-                (None, Value::Object(now)) => {
-                    let Some(run) = answer.as_object_mut() else { return Ok(answer) };
-                    run.extend(now);
+            let at = format!("{}/v1/runs/{}", self.url, escape(&id));
+            if !goes_on || tokio::time::Instant::now() >= until {
+                if let Some(receipts) = answer.get_mut("receipts").filter(|_| is_followed) {
+                    let listed = self.answer(self.client.get(format!("{at}/receipts"))).await?.0;
+                    let items = listed.get("items").and_then(Value::as_array);
+                    *receipts = items
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|line| line.get("id").cloned())
+                        .collect();
                 }
-                (None, _) => return Ok(answer),
+                return Ok(answer);
             }
+            tokio::time::sleep(LOOK_EVERY).await;
+            let (detail, _) = self.answer(self.client.get(at)).await?;
+            see_again(&mut answer, detail);
+            is_followed = true;
         }
     }
+}
+
+/// Where a run stands now, in an answer that says where it stood: the run alone, or all that came of it.
+fn see_again(answer: &mut Value, detail: Value) {
+    let (Some(answer), Value::Object(mut detail)) = (answer.as_object_mut(), detail) else {
+        return;
+    };
+    if answer.get("run").is_none_or(|run| !run.is_object()) {
+        if let Some(Value::Object(run)) = detail.remove("run") {
+            answer.extend(run);
+        }
+        return;
+    }
+    let is_whole = answer.contains_key("actions");
+    detail.retain(|name, _| name == "run" || (is_whole && name != "schema"));
+    answer.extend(detail);
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {

@@ -14,6 +14,11 @@ use crate::app::problem::Problem;
 /// Where it listens when nothing is said.
 const LISTEN: &str = "127.0.0.1:7411";
 
+/// How long one answer waits when nothing is said, in ms, and at most.
+const ANSWER_WITHIN_MS: u32 = 45_000;
+/// See [`ANSWER_WITHIN_MS`].
+const ANSWER_WITHIN_MAX_MS: u32 = 60_000;
+
 /// Names of this machine that lead nowhere else.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -39,6 +44,9 @@ pub struct ServeFile {
     pub strangers_per_second: Option<NonZeroU32>,
     /// Event streams that one person, agent or service may have open. By default 64.
     pub streams_per_principal: Option<NonZeroU32>,
+    /// Longest that one answer of the API waits for a run, in milliseconds, at most 60,000: less than a proxy in front
+    /// waits. Whoever wants to wait longer looks again. By default 45,000.
+    pub answer_within_ms: Option<NonZeroU32>,
 }
 
 /// The server, as configured.
@@ -60,6 +68,8 @@ pub struct Serve {
     pub strangers_per_second: NonZeroU32,
     /// Event streams of one principal.
     pub streams_per_principal: NonZeroU32,
+    /// Longest that one answer of the API waits for a run, in ms.
+    pub answer_within_ms: NonZeroU32,
 }
 
 impl Serve {
@@ -86,6 +96,7 @@ impl Serve {
             requests_per_second: count(file.requests_per_second, 200),
             strangers_per_second: count(file.strangers_per_second, 20),
             streams_per_principal: count(file.streams_per_principal, 64),
+            answer_within_ms: answer_within(file.answer_within_ms)?,
         })
     }
 
@@ -102,6 +113,18 @@ impl Serve {
     pub fn has_tls(&self) -> bool {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
     }
+}
+
+fn answer_within(given: Option<NonZeroU32>) -> Result<NonZeroU32, Problem> {
+    let usual = NonZeroU32::new(ANSWER_WITHIN_MS).unwrap_or(NonZeroU32::MIN);
+    let within = given.unwrap_or(usual);
+    if within.get() > ANSWER_WITHIN_MAX_MS {
+        let detail =
+            format!("serve.answer_within_ms: at most {ANSWER_WITHIN_MAX_MS}, not {within}");
+        return Err(Problem::usage("bad-answer-within", detail)
+            .next("whoever waits longer asks again by themselves"));
+    }
+    Ok(within)
 }
 
 /// Reads an address to listen at.

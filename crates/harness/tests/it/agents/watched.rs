@@ -12,7 +12,11 @@ use super::{
     model::{Model, Says},
     office,
 };
-use crate::{api::Api, kit::validates, support::Office};
+use crate::{
+    api::Api,
+    kit::validates,
+    support::{Office, Ran},
+};
 
 /// Runs a command at a terminal of its own, and passes on what the terminal shows as it shows it.
 const AT_A_TERMINAL: &str = r#"
@@ -97,6 +101,34 @@ fn from_a_server_elsewhere_it_is_shown_too() {
     command.env("HARNESS_SERVER", format!("http://{}", api.host));
     command.env("HARNESS_TOKEN", api.token("ulla", &[]));
     is_shown(&command, &barrier);
+}
+
+/// A run that goes on for longer than a server's answer waits is looked at again, and told with all that came of it in the
+/// end: its result, what it did, and its receipts.
+#[test]
+fn what_came_of_a_long_run_is_told_whole() {
+    let (office, barrier) = speaking();
+    let config = std::fs::read_to_string(office.config()).unwrap();
+    std::fs::write(office.config(), config + "[serve]\nanswer_within_ms = 100\n").unwrap();
+    let api = Api::of(office);
+    let mut command = api.office.command(&["-o", "json", "run", "Say a lot"]);
+    command.env("HARNESS_SERVER", format!("http://{}", api.host));
+    command.env("HARNESS_TOKEN", api.token("ulla", &[]));
+    let ran = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| command.output().unwrap());
+        // Long enough for an answer that it is not over.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        barrier.wait();
+        Ran::of(&["run"], ran.join().unwrap())
+    });
+    let told = ran.exits(0).document();
+    validates(&told);
+    assert_eq!(told["run"]["status"], "succeeded", "{told:#}");
+    assert_eq!(told["output"].as_str().unwrap().trim(), words().concat().trim(), "{told:#}");
+    assert_eq!(told["actions"].as_array().unwrap().len(), 1, "{told:#}");
+    let run = told["run"]["id"].as_str().unwrap();
+    let receipts = api.office.json(&["receipt", "list", run]).exits(0).document();
+    assert_eq!(told["receipts"], json!([receipts["items"][0]["id"]]), "{told:#}");
 }
 
 /// What is said comes in order and whole to the ear that was opened before it, which is nobody else's: not for another person
