@@ -20,7 +20,7 @@ use rmcp::{
 use serde_json::{Value, error::Category};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 
 use super::{About, Desk, LINE_BYTES_MAX, wall::Wall};
@@ -50,9 +50,9 @@ where
     W: AsyncWrite + Send + Unpin + 'static,
 {
     let lines = Lines::of(read, write);
-    let noise = Arc::clone(&lines.noise);
+    let (noise, ends) = (Arc::clone(&lines.noise), lines.over.subscribe());
     let too_much = || Failed(format!("{NOISE_MAX} lines came that cannot be read"));
-    let running = match serve_server(Wall::of(about, desk), lines).await {
+    let running = match serve_server(Wall::of(about, desk, ends), lines).await {
         Ok(running) => running,
         Err(ServerInitializeError::ConnectionClosed(_)) if is_noise(&noise) => {
             return Err(too_much());
@@ -82,6 +82,9 @@ struct Lines<R> {
     flooded: bool,
     write: Option<mpsc::Sender<Waiting>>,
     noise: Arc<AtomicUsize>,
+    /// Tells that nothing more comes. Whoever merely listens is let go of then: what was asked is still answered, and that is
+    /// waited for.
+    over: watch::Sender<bool>,
 }
 
 impl<R: AsyncRead + Send + Unpin + 'static> Lines<R> {
@@ -94,6 +97,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> Lines<R> {
             flooded: false,
             write: Some(to),
             noise: Arc::default(),
+            over: watch::Sender::default(),
         }
     }
 
@@ -194,6 +198,22 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleServer> for Lines<R> {
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        let message = self.next().await;
+        if message.is_none() {
+            self.over.send_replace(true);
+        }
+        message
+    }
+
+    async fn close(&mut self) -> Result<(), Self::Error> {
+        self.write = None;
+        Ok(())
+    }
+}
+
+impl<R: AsyncRead + Send + Unpin + 'static> Lines<R> {
+    /// The next message; none at the end, or where nothing else comes than noise.
+    async fn next(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
             let said = match self.whole().await? {
                 Ok(()) => {
@@ -213,10 +233,5 @@ impl<R: AsyncRead + Send + Unpin + 'static> Transport<RoleServer> for Lines<R> {
                 Err(_) => return None,
             }
         }
-    }
-
-    async fn close(&mut self) -> Result<(), Self::Error> {
-        self.write = None;
-        Ok(())
     }
 }

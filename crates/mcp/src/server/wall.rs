@@ -52,7 +52,9 @@ pub(super) struct Wall {
     watch: Watch,
     /// Places of those who listen.
     ears: Arc<Semaphore>,
-    over_http: Option<(Routed, tokio::sync::watch::Receiver<bool>)>,
+    routed: Option<Routed>,
+    /// Says when whoever is at the other end is gone, or about to be left.
+    ends: Option<tokio::sync::watch::Receiver<bool>>,
 }
 
 /// Whose requests are answered.
@@ -65,9 +67,13 @@ enum Whose {
 }
 
 impl Wall {
-    /// For one caller.
-    pub(super) fn of(about: About, desk: Arc<dyn Desk>) -> Self {
-        Self { desk: Some(desk), whose: Whose::One, ..Self::open(about) }
+    /// For one caller, whose end is told.
+    pub(super) fn of(
+        about: About,
+        desk: Arc<dyn Desk>,
+        ends: tokio::sync::watch::Receiver<bool>,
+    ) -> Self {
+        Self { desk: Some(desk), whose: Whose::One, ends: Some(ends), ..Self::open(about) }
     }
 
     /// For whoever each request is from.
@@ -81,7 +87,8 @@ impl Wall {
             level: Level::default(),
             watch: Watch::default(),
             ears: Arc::new(ears),
-            over_http: None,
+            routed: None,
+            ends: None,
         }
     }
 
@@ -91,14 +98,14 @@ impl Wall {
         routed: Routed,
         ends: tokio::sync::watch::Receiver<bool>,
     ) -> Self {
-        Self { over_http: Some((routed, ends)), ..self }
+        Self { routed: Some(routed), ends: Some(ends), ..self }
     }
 
     /// Returns once the end was told.
     async fn ended(&self) {
-        match &self.over_http {
+        match &self.ends {
             // Whoever would tell it and is gone has told it.
-            Some((_, ends)) => drop(ends.clone().wait_for(|over| *over).await),
+            Some(ends) => drop(ends.clone().wait_for(|over| *over).await),
             None => std::future::pending().await,
         }
     }
@@ -258,7 +265,13 @@ impl ServerHandler for Wall {
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
         if let (true, Ok(desk)) = (self.has_sessions(), self.desk_of(&context.extensions)) {
-            tokio::spawn(watch::tell_of_lists(desk, context.peer));
+            let wall = self.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = wall.ended() => {}
+                    () = watch::tell_of_lists(desk, context.peer) => {}
+                }
+            });
         }
     }
 
@@ -287,7 +300,7 @@ impl ServerHandler for Wall {
     }
 
     fn get_tool(&self, name: &str) -> Option<rmcp::model::Tool> {
-        let schema = self.over_http.as_ref()?.0.schema(name)?;
+        let schema = self.routed.as_ref()?.schema(name)?;
         Some(rmcp::model::Tool::new(name.to_owned(), "", schema))
     }
 

@@ -227,9 +227,14 @@ impl Pipe {
         rest
     }
 
+    /// Says nothing more.
+    pub(super) fn hang_up(&mut self) {
+        drop(self.to.take());
+    }
+
     /// Hangs up; its exit code.
     pub(super) fn end(mut self) -> i32 {
-        drop(self.to.take());
+        self.hang_up();
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }

@@ -21,14 +21,15 @@ use crate::support::{Office, Serving};
 const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 
 /// From now on what this client is told by itself includes changes of lists; what the server says that it tells.
-fn listen(pipe: &mut Pipe, speaks: Speaks) {
+fn listen(pipe: &mut Pipe, speaks: Speaks) -> Option<u64> {
     if speaks.has_sessions() {
-        return;
+        return None;
     }
     let wanted = json!({"toolsListChanged": true});
-    pipe.begin("subscriptions/listen", json!({ "notifications": wanted }));
+    let id = pipe.begin("subscriptions/listen", json!({ "notifications": wanted }));
     let agreed = pipe.told("notifications/subscriptions/acknowledged");
     assert_eq!(agreed["params"]["notifications"], wanted, "{agreed}");
+    Some(id)
 }
 
 /// An office whose pack somebody installed, so that it can be switched off.
@@ -116,11 +117,14 @@ fn what_only_waits_holds_up_neither_calls_nor_the_end() {
         let _owner = Serving::start(&office);
         let waits = silent_to_waiters(&office);
         let mut pipe = Pipe::open(&office, speaks, &[]);
-        listen(&mut pipe, speaks);
+        let listens = listen(&mut pipe, speaks);
         waits.recv().unwrap();
         assert!(names(&mut pipe).len() > 1, "{speaks:?}");
         let risk = pipe.call("churn_risk_read", json!({"account": "ACC-0042"}));
         assert_eq!(risk["isError"], false, "{risk}");
+        pipe.hang_up();
+        // Whoever listened is told that it is over, as long as there is somebody to tell.
+        listens.map(|id| pipe.answer(id));
         assert_eq!(pipe.end(), 0, "{speaks:?}");
     }
 }
