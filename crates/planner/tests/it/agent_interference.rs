@@ -109,11 +109,11 @@ fn spec(results: &str) -> Value {
     } } }])
 }
 
-/// What the adversary says after having been shown this, with many words or none.
-fn reply(shown: &[u8], talks: bool) -> Value {
+/// What the adversary says after having been shown this, with these words or none.
+fn reply(shown: &[u8], words: &str) -> Value {
     let mut draw = Draw::of(&[shown]);
     let calls = draw.next(3) + 1;
-    let words = talks.then(|| json!({ "item": "text", "text": "and so on ".repeat(8) }));
+    let text = (!words.is_empty()).then(|| json!({ "item": "text", "text": words }));
     let calls = (0..calls).map(|n| {
         let handle = format!("r{}", draw.next(4) + 1);
         let part = ["", "/clean", "/dirty"][draw.next(3)];
@@ -134,9 +134,9 @@ fn reply(shown: &[u8], talks: bool) -> Value {
         };
         json!({ "item": "call", "id": format!("c{n}"), "name": name, "arguments": arguments })
     });
-    let items: Vec<Value> = words.into_iter().chain(calls).collect();
+    let items: Vec<Value> = text.into_iter().chain(calls).collect();
     // What it says that it read is its word, too: with many words it makes the room seem full.
-    let read = if talks { shown.len() / 4 } else { 1 };
+    let read = if words.is_empty() { 1 } else { shown.len() / 4 };
     json!({
         "provider": "p", "model": "m", "wire": "openai", "items": items, "stop": "tools",
         "usage": { "input": read, "output": 1 }, "raw": "",
@@ -221,6 +221,7 @@ fn play(seed: u64, world: &str, answers: Answers) -> (Drive, Clean) {
     let intent = json!({ "task": format!("task {seed}"), "u": world });
     let mut drive = open_with(planned(seed), intent, MACHINE);
     let (mut shown, mut clean) = (Vec::new(), Clean::default());
+    let words = "and so on ".repeat(if is_furnished(seed) { 8 } else { 0 });
     let mut done = 0;
     // Every proposal is settled in the order in which it was made.
     loop {
@@ -235,7 +236,7 @@ fn play(seed: u64, world: &str, answers: Answers) -> (Drive, Clean) {
         let settled = match proposal.operation.as_str() {
             "model.main" => {
                 shown.extend(proposal.args.to_string().into_bytes());
-                reply_of(reply(&shown, is_furnished(seed)))
+                reply_of(reply(&shown, &words))
             }
             "model.small" => {
                 let by = answers.by(seed, &proposal.step, world);

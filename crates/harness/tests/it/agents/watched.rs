@@ -113,11 +113,20 @@ fn what_came_of_a_long_run_is_told_whole() {
     let api = Api::of(office);
     let mut command = api.office.command(&["-o", "json", "run", "Say a lot"]);
     command.env("HARNESS_SERVER", format!("http://{}", api.host));
-    command.env("HARNESS_TOKEN", api.token("ulla", &[]));
+    let ulla = api.token("ulla", &[]);
+    command.env("HARNESS_TOKEN", &ulla);
     let ran = std::thread::scope(|scope| {
         let ran = scope.spawn(|| command.output().unwrap());
-        // Long enough for an answer that it is not over.
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        let run = loop {
+            let listed = api.get(&ulla, "/v1/runs").ok();
+            if let Some(run) = listed["items"][0]["id"].as_str() {
+                break run.to_owned();
+            }
+        };
+        // As many answers come without a word as make sure that its own came, too: that it is not over.
+        for _ in 0..10 {
+            api.get(&ulla, &format!("/v1/runs/{run}/speech?wait_ms=100")).ok();
+        }
         barrier.wait();
         Ran::of(&["run"], ran.join().unwrap())
     });
