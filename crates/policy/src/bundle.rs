@@ -33,7 +33,6 @@ pub struct Bundle {
     pub(crate) types: Types,
     pub(crate) authorizer: Authorizer,
     digest: Digest,
-    schema_text: String,
 }
 
 /// Names of the fixed entity types, parsed once.
@@ -86,12 +85,6 @@ impl Bundle {
         &self.layers
     }
 
-    /// The generated Cedar schema as text.
-    #[must_use]
-    pub fn schema_text(&self) -> &str {
-        &self.schema_text
-    }
-
     /// Layer and `@id` of every rule, in order.
     #[must_use]
     pub fn rule_ids(&self) -> BTreeSet<(Layer, String)> {
@@ -100,7 +93,6 @@ impl Bundle {
 
     pub(crate) fn index(
         vocabulary: Vocabulary,
-        schema_text: String,
         rules: Vec<Arc<Rule>>,
         sources: &[Source],
     ) -> Result<Self, String> {
@@ -117,7 +109,7 @@ impl Bundle {
         }
         let rules = rules.into_iter().map(|rule| (rule.policy.id().clone(), rule)).collect();
         let authorizer = Authorizer::new();
-        Ok(Self { layers, actions, rules, types, authorizer, digest, schema_text })
+        Ok(Self { layers, actions, rules, types, authorizer, digest })
     }
 }
 

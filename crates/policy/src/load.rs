@@ -1,6 +1,12 @@
 //! From texts to a bundle: parse, read annotations, check against the vocabulary, validate, index.
 
-use std::{collections::BTreeSet, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    num::NonZero,
+    str::FromStr,
+    sync::Arc,
+    thread::{self, ScopedJoinHandle},
+};
 
 use cedar_policy::{
     Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
@@ -34,6 +40,9 @@ pub const REASON_CHARS_MAX: usize = 300;
 
 /// Longest `@id`.
 pub const ID_CHARS_MAX: usize = 100;
+
+/// Fewer rules than these are not worth a thread of their own.
+const SHARE_MIN: usize = 8;
 
 /// What to do with a rule that Cedar parsed and then could not take apart.
 const UNREADABLE: &str = "write the rule in a simpler form, or split it";
@@ -73,9 +82,8 @@ impl Bundle {
                 return Err(problems);
             }
         };
-        let schema_text = vocabulary.render();
-        let schema = match Schema::from_cedarschema_str(&schema_text) {
-            Ok((schema, _)) => schema,
+        let schema = match Schema::from_json_value(vocabulary.json()) {
+            Ok(schema) => schema,
             Err(error) => {
                 let detail = DetailedError::from(&error);
                 problems.push(in_catalogue(detail.message));
@@ -95,7 +103,7 @@ impl Bundle {
         findings.extend(finding::of_rules(&rules));
         findings.sort();
         let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
-        match Bundle::index(vocabulary, schema_text, rules, layers) {
+        match Bundle::index(vocabulary, rules, layers) {
             Ok(bundle) => Ok(Loaded { bundle, findings }),
             Err(message) => Err(vec![in_catalogue(message)]),
         }
@@ -145,17 +153,52 @@ fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>
     let mut policies: Vec<&Policy> = set.policies().collect();
     policies.sort_by_key(|policy| position(policy.id()));
     let mut from = 0;
+    let mut placed = Vec::with_capacity(policies.len());
     for policy in policies {
         let text = policy.to_cedar().unwrap_or_default();
         let at_offset =
             source.text.get(from..).and_then(|rest| rest.find(&text)).map_or(from, |o| from + o);
         from = at_offset + text.len();
-        let span = (at_offset, text.len());
-        match read_rule(source.layer, &file, policy, span) {
+        placed.push((policy, (at_offset, text.len())));
+    }
+    for read in read_rules(source.layer, &file, &placed) {
+        match read {
             Ok(rule) => rules.push(rule),
             Err(mut wrong) => problems.append(&mut wrong),
         }
     }
+}
+
+type Read = Result<Rule, Vec<Problem>>;
+
+/// Reads the rules of a file, in their order. Cedar parses every one anew to take it apart, which is most of what
+/// loading costs, so many of them are shared out among the processors.
+fn read_rules(layer: Layer, file: &Arc<File>, placed: &[(&Policy, (usize, usize))]) -> Vec<Read> {
+    let read = |part: &[(&Policy, (usize, usize))]| {
+        part.iter().map(|&(policy, span)| read_rule(layer, file, policy, span)).collect::<Vec<_>>()
+    };
+    let hands = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = placed.len().div_ceil(hands).max(SHARE_MIN);
+    let Some((mine, others)) = placed.split_at_checked(share).filter(|(_, rest)| !rest.is_empty())
+    else {
+        return read(placed);
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = others
+            .chunks(share)
+            .map(|part| thread::Builder::new().spawn_scoped(scope, || read(part)).map_err(|_| part))
+            .collect();
+        let mut all = read(mine);
+        for other in others {
+            match other.map(ScopedJoinHandle::join) {
+                Ok(Ok(part)) => all.extend(part),
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                // No thread is to be had: what it would have read is read here.
+                Err(part) => all.extend(read(part)),
+            }
+        }
+        all
+    })
 }
 
 /// Cedar numbers the rules of a text `policy0`, `policy1`, …
@@ -170,9 +213,11 @@ fn read_rule(
     policy: &Policy,
     (at, length): (usize, usize),
 ) -> Result<Rule, Vec<Problem>> {
+    // Not `annotation(name)`, for which Cedar parses the name.
     let said = |name: &str| {
-        let text = policy.annotation(name).filter(|text| !text.trim().is_empty());
-        text.map(str::to_owned)
+        let mut all =
+            policy.annotations().filter(|(key, text)| *key == name && !text.trim().is_empty());
+        all.next().map(|(_, text)| text.to_owned())
     };
     let refused = |message: String, help: &str| {
         let (line, column) = place(&file.text, at);

@@ -27,9 +27,9 @@ use kernel::{
     catalogue::Catalogue, conversation::PROVIDED_TOOLS, decision::Mode, id::OperationId,
     operation::Operation,
 };
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use crate::shape::{Field, Shape, quoted, shape_of};
+use crate::shape::{Field, Shape, named, quoted, shape_of};
 
 /// Groups every operation is sorted into by its facts; no operation may claim them itself.
 pub const GROUPS: [&str; 4] = ["read", "write", "egress", "irreversible"];
@@ -115,6 +115,39 @@ impl Model {
         Self { operation: Arc::clone(operation), groups, resource_type, context, arguments }
     }
 
+    /// This action in Cedar's JSON form.
+    fn json(&self) -> Value {
+        let args = match self.context.at(&["args"]) {
+            Ok(shape) => shape.json(),
+            Err(_) => record([]),
+        };
+        let arguments = self.arguments.iter().map(|name| (name.as_str(), named("HarnessLabel")));
+        let labels = ["args", "run", "existence"].map(|name| (name, named("HarnessLabel")));
+        let labels = labels.into_iter().chain([("arg", record(arguments))]);
+        let always = [
+            ("args", args),
+            ("labels", record(labels)),
+            ("classes", Shape::words().json()),
+            ("recoveries", Shape::words().json()),
+            ("autonomy", Shape::Text(None).json()),
+            ("run", named("HarnessRun")),
+            ("at", Shape::Long.json()),
+            ("mode", Shape::Text(None).json()),
+            ("on_behalf_of", named("HarnessBehalf")),
+            ("evidence", named("HarnessEvidence")),
+        ];
+        let command = self.context.at(&["command"]).ok().map(|shape| ("command", shape.json()));
+        let groups: Vec<Value> = self.groups.iter().map(|group| json!({"id": group})).collect();
+        json!({
+            "memberOf": groups,
+            "appliesTo": {
+                "principalTypes": PRINCIPALS,
+                "resourceTypes": [self.resource_type],
+                "context": record(always.into_iter().chain(command)),
+            },
+        })
+    }
+
     /// Cedar text of this action.
     fn render(&self) -> String {
         let args = self.context.at(&["args"]).map(Shape::render).unwrap_or_default();
@@ -136,6 +169,12 @@ impl Model {
             labels = labels.join(", "),
         )
     }
+}
+
+/// A record all of whose attributes are required, in Cedar's JSON form.
+fn record<'n>(attributes: impl IntoIterator<Item = (&'n str, Value)>) -> Value {
+    let attributes = attributes.into_iter().map(|(name, json)| (name.to_owned(), json));
+    json!({"type": "Record", "attributes": attributes.collect::<Map<_, _>>()})
 }
 
 /// What the text of a command says, read by us: see the crate `shell`.
@@ -261,7 +300,38 @@ impl Vocabulary {
         fixed.into_iter().chain(self.kinds.iter().map(String::as_str))
     }
 
-    /// The schema as Cedar text.
+    /// The schema in Cedar's JSON form, which Cedar reads ten times as fast as its text: the parser of the
+    /// text builds a lexer anew for every identifier.
+    pub(crate) fn json(&self) -> Value {
+        let text = || Shape::Text(None).json();
+        let types = json!({
+            "HarnessLabel": record([
+                ("trust", text()),
+                ("confidentiality", text()),
+                ("classes", Shape::words().json()),
+            ]),
+            "HarnessRun": record(RUN.map(|name| (name, Shape::Long.json()))),
+            "HarnessBehalf": record([("id", text()), ("kind", text()), ("roles", Shape::words().json())]),
+            "HarnessEvidence": evidence_shape(&self.roles).json(),
+        });
+        let mut entities = Map::new();
+        for name in ["Role", "Tenant", "System"] {
+            entities.insert(name.to_owned(), json!({}));
+        }
+        for name in PRINCIPALS {
+            entities.insert(name.to_owned(), json!({"memberOfTypes": ["Role", "Tenant"]}));
+        }
+        for kind in &self.kinds {
+            entities.insert(kind.clone(), json!({"memberOfTypes": ["System"]}));
+        }
+        let nothing = json!({"appliesTo": {"principalTypes": [], "resourceTypes": []}});
+        let groups = self.groups.iter().map(|group| (group.clone(), nothing.clone()));
+        let actions = self.actions.iter().map(|(id, model)| (id.to_string(), model.json()));
+        let actions: Map<String, Value> = groups.chain(actions).collect();
+        json!({"": {"commonTypes": types, "entityTypes": entities, "actions": actions}})
+    }
+
+    /// The schema as Cedar text, as people read it.
     pub(crate) fn render(&self) -> String {
         let run = RUN.map(|name| format!("{name}: Long")).join(", ");
         let evidence = evidence_shape(&self.roles).render();

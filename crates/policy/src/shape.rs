@@ -6,7 +6,7 @@ use std::{
     fmt::Write as _,
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Deepest nesting of arguments that becomes typed; what lies deeper is absent.
 pub(crate) const DEPTH_MAX: usize = 12;
@@ -83,6 +83,28 @@ impl Shape {
         }
     }
 
+    /// Cedar's JSON form of the type.
+    pub(crate) fn json(&self) -> Value {
+        match self {
+            Self::Bool => named("Bool"),
+            Self::Long => named("Long"),
+            Self::Text(_) => named("String"),
+            Self::Decimal => named("decimal"),
+            Self::Set(item) => json!({"type": "Set", "element": item.json()}),
+            Self::Record(fields) => {
+                let field = |(name, field): (&String, &Field)| {
+                    let mut json = field.shape.json();
+                    if let Some(json) = json.as_object_mut().filter(|_| !field.required) {
+                        json.insert("required".to_owned(), Value::Bool(false));
+                    }
+                    (name.clone(), json)
+                };
+                json!({"type": "Record", "attributes": fields.iter().map(field).collect::<Map<_, _>>()})
+            }
+        }
+    }
+
+    /// Cedar's text of the type.
     pub(crate) fn render(&self) -> String {
         match self {
             Self::Bool => "Bool".to_owned(),
@@ -99,6 +121,11 @@ impl Shape {
             }
         }
     }
+}
+
+/// A type by its name, in Cedar's JSON form.
+pub(crate) fn named(name: &str) -> Value {
+    json!({"type": "EntityOrCommon", "name": name})
 }
 
 /// A name as Cedar text: quoted, every odd character escaped.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use kernel::{
     Label, LabelMap,
+    catalogue::Catalogue,
     decision::{Evidence, Question, Verdict},
     label::{Confidentiality, Trust},
-    operation::{Effect, Undo},
+    operation::{Effect, ResourceRule, Undo},
     plan::Asks,
 };
 use proptest::prelude::*;
@@ -519,7 +520,8 @@ fn every_question_conforms_to_the_generated_schema() {
     let mut bundle = operator(&with_all(&[
         "forbid (principal, action in Action::\"write\", resource) unless { context.evidence.approvals.boss >= 1 };",
     ]));
-    let (schema, _) = cedar_policy::Schema::from_cedarschema_str(bundle.schema_text()).unwrap();
+    let text = crate::schema::schema_text(catalogue(), &["boss".to_owned()].into()).unwrap();
+    let (schema, _) = cedar_policy::Schema::from_cedarschema_str(&text).unwrap();
     let mut full = set(7).approved("boss", 2).approved("unknown", 1);
     full.args["rate"] = json!("-1.25");
     full.args["note"] = json!("x");
@@ -547,6 +549,50 @@ fn every_question_conforms_to_the_generated_schema() {
         });
         assert!(checked.is_ok(), "{checked:?}");
     }
+}
+
+#[test]
+fn what_people_read_of_the_schema_is_what_is_in_force() {
+    let odd = json!({"type": "object", "required": ["in", "a b"], "properties": {
+        "in": {"type": "boolean"}, "a b": {"type": "integer"}, "say \"hi\" \\ é\n": {"type": "string"},
+        "deep": {"type": "object", "properties": {"rate": {"type": "string", "format": "decimal"},
+            "days": {"type": "array", "items": {"type": "integer"}}}}}});
+    let mut run = operation("shell.run", facts(Effect::Write, Undo::None), odd.clone());
+    run.binding = Arc::new(json!({"kind": "folder", "do": "shell"}));
+    run.groups = vec!["night shift".to_owned()];
+    let mut plain = operation("a.read", facts(Effect::Read, Undo::None), json!({}));
+    plain.resource = Some(ResourceRule { kind: "sales order".to_owned(), id: "/a".to_owned() });
+    let strange = Catalogue::new([run, plain]).unwrap();
+    let none = Catalogue::new([]).unwrap();
+    for catalogue in [catalogue(), &strange, &none] {
+        let roles = ["finance".to_owned(), "on call".to_owned()].into();
+        let vocabulary = crate::schema::Vocabulary::new(catalogue, roles).unwrap();
+        let read =
+            cedar_policy::SchemaFragment::from_cedarschema_str(&vocabulary.render()).unwrap().0;
+        let force = cedar_policy::SchemaFragment::from_json_value(vocabulary.json()).unwrap();
+        assert_eq!(read.to_json_value().unwrap(), force.to_json_value().unwrap());
+        let runs = vocabulary.actions.contains_key(&"shell.run".parse().unwrap());
+        assert_eq!(vocabulary.render().contains("command: {"), runs);
+    }
+}
+
+#[test]
+fn many_rules_are_read_in_their_order_and_every_wrong_one_is_named() {
+    let rule = |n: usize| {
+        let what = if n % 40 == 39 { "context.args.nothing == 1" } else { "context.at > 1" };
+        format!(
+            "@id(\"rule-{n}\")\npermit (principal, action == Action::\"crm.get_account\", resource) when {{ {what} }};\n"
+        )
+    };
+    let texts = |n: usize| (0..n).map(rule).collect::<String>();
+    let bundle = operator(&texts(39));
+    assert_eq!(bundle.rule_ids().len(), 39);
+    let problems = load(&[(Layer::Operator, &texts(200))]).unwrap_err();
+    let named: Vec<_> = problems.iter().map(|p| (p.rule.as_deref().unwrap(), p.line)).collect();
+    let wrong = [39, 79, 119, 159, 199];
+    let ids = wrong.map(|n| format!("rule-{n}"));
+    let expected: Vec<_> = ids.iter().map(String::as_str).zip(wrong.map(|n| 2 * n + 2)).collect();
+    assert_eq!(named, expected);
 }
 
 #[test]
