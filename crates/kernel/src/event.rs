@@ -307,6 +307,16 @@ pub enum End {
     Cancelled,
 }
 
+/// The two sides of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Who is called.
+    Server,
+    /// Whom the call is made for.
+    Client,
+}
+
 /// How a rollback ended. Partial is never called success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    event::Side,
     id::{ApprovalId, At, Digest, Epoch, ExceptionId, HaltId, Seq, TokenId},
     port::Outcome,
     principal::Principal,
@@ -83,6 +84,22 @@ pub struct Elicitation {
     pub expires_ms: i64,
 }
 
+/// Something that a server and the client that a call is made for say to each other in the middle of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    /// The action whose call it is.
+    pub action: Seq,
+    /// Which call of this action.
+    pub attempt: u32,
+    /// Which question of this call, as whoever makes the call counts them: handed in again it is the same.
+    pub nth: u32,
+    /// Who says it: the server asks, the client answers.
+    pub from: Side,
+    /// What, in the words of their protocol; `null` where the client does not answer.
+    pub said: Arc<Value>,
+}
+
 /// What to roll back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "scope", deny_unknown_fields)]
@@ -149,6 +166,11 @@ pub enum Input {
     Elicited {
         /// What.
         asked: Box<Elicitation>,
+    },
+    /// A server and the client of a call say something to each other in the middle of it.
+    Relayed {
+        /// What.
+        relay: Box<Relay>,
     },
     /// A person answered a typed question.
     Reply {

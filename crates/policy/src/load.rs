@@ -1,16 +1,14 @@
 //! From texts to a bundle: parse, read annotations, check against the vocabulary, validate, index.
 
-use std::{
-    collections::BTreeSet,
-    num::NonZero,
-    str::FromStr,
-    sync::Arc,
-    thread::{self, ScopedJoinHandle},
-};
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
 use cedar_policy::{
     Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
     ffi::DetailedError, pst,
+};
+use cedar_policy_core::{
+    est,
+    parser::{Node, cst, text_to_cst},
 };
 use kernel::catalogue::Catalogue;
 
@@ -40,9 +38,6 @@ pub const REASON_CHARS_MAX: usize = 300;
 
 /// Longest `@id`.
 pub const ID_CHARS_MAX: usize = 100;
-
-/// Fewer rules than these are not worth a thread of their own.
-const SHARE_MIN: usize = 8;
 
 /// What to do with a rule that Cedar parsed and then could not take apart.
 const UNREADABLE: &str = "write the rule in a simpler form, or split it";
@@ -152,53 +147,39 @@ fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>
     let file = Arc::new(File { name: source.name.clone(), text: source.text.clone() });
     let mut policies: Vec<&Policy> = set.policies().collect();
     policies.sort_by_key(|policy| position(policy.id()));
+    let mut trees = match trees(&source.text) {
+        Ok(trees) => trees.into_iter().map(Some).collect::<Vec<_>>(),
+        Err(message) => {
+            problems.push(at(0, message, UNREADABLE.to_owned()));
+            return;
+        }
+    };
     let mut from = 0;
-    let mut placed = Vec::with_capacity(policies.len());
     for policy in policies {
         let text = policy.to_cedar().unwrap_or_default();
         let at_offset =
             source.text.get(from..).and_then(|rest| rest.find(&text)).map_or(from, |o| from + o);
         from = at_offset + text.len();
-        placed.push((policy, (at_offset, text.len())));
-    }
-    for read in read_rules(source.layer, &file, &placed) {
-        match read {
+        let span = (at_offset, text.len());
+        let tree = trees.get_mut(position(policy.id())).and_then(Option::take);
+        match read_rule(source.layer, &file, (policy, tree), span) {
             Ok(rule) => rules.push(rule),
             Err(mut wrong) => problems.append(&mut wrong),
         }
     }
 }
 
-type Read = Result<Rule, Vec<Problem>>;
-
-/// Reads the rules of a file, in their order. Cedar parses every one anew to take it apart, which is most of what
-/// loading costs, so many of them are shared out among the processors.
-fn read_rules(layer: Layer, file: &Arc<File>, placed: &[(&Policy, (usize, usize))]) -> Vec<Read> {
-    let read = |part: &[(&Policy, (usize, usize))]| {
-        part.iter().map(|&(policy, span)| read_rule(layer, file, policy, span)).collect::<Vec<_>>()
+/// The trees of the rules of a text that Cedar has taken, by their place in it. `Policy::to_pst` would come to the same,
+/// but parses every rule anew, with a lexer that learns the language anew: most of what loading costs.
+pub(crate) fn trees(text: &str) -> Result<Vec<pst::Template>, String> {
+    let read = text_to_cst::parse_policies(text).map_err(|error| error.to_string())?;
+    let read = read.try_into_inner().map_err(|error| error.to_string())?;
+    let tree = |node: Node<Option<cst::Policy>>| {
+        let rule = node.try_into_inner().map_err(|error| error.to_string())?;
+        let rule = est::Policy::try_from(rule).map_err(|error| error.to_string())?;
+        pst::Template::try_from(rule).map_err(|error| error.to_string())
     };
-    let hands = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = placed.len().div_ceil(hands).max(SHARE_MIN);
-    let Some((mine, others)) = placed.split_at_checked(share).filter(|(_, rest)| !rest.is_empty())
-    else {
-        return read(placed);
-    };
-    thread::scope(|scope| {
-        let others: Vec<_> = others
-            .chunks(share)
-            .map(|part| thread::Builder::new().spawn_scoped(scope, || read(part)).map_err(|_| part))
-            .collect();
-        let mut all = read(mine);
-        for other in others {
-            match other.map(ScopedJoinHandle::join) {
-                Ok(Ok(part)) => all.extend(part),
-                Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                // No thread is to be had: what it would have read is read here.
-                Err(part) => all.extend(read(part)),
-            }
-        }
-        all
-    })
+    read.0.into_iter().map(tree).collect()
 }
 
 /// Cedar numbers the rules of a text `policy0`, `policy1`, …
@@ -210,7 +191,7 @@ fn position(id: &PolicyId) -> usize {
 fn read_rule(
     layer: Layer,
     file: &Arc<File>,
-    policy: &Policy,
+    (policy, tree): (&Policy, Option<pst::Template>),
     (at, length): (usize, usize),
 ) -> Result<Rule, Vec<Problem>> {
     // Not `annotation(name)`, for which Cedar parses the name.
@@ -230,13 +211,7 @@ fn read_rule(
         return Err(refused(message, "split the rule"));
     }
     let id = said("id").unwrap_or_default();
-    let tree = match policy.to_pst().map_err(|error| refused(error.to_string(), UNREADABLE))? {
-        pst::Policy::Static(tree) => tree.body().clone(),
-        pst::Policy::Linked(_) => {
-            let message = "templates are not supported".to_owned();
-            return Err(refused(message, "write the principal or resource out"));
-        }
-    };
+    let tree = tree.ok_or_else(|| refused("the rule has no tree".to_owned(), UNREADABLE))?;
     let policy = policy.new_id(PolicyId::new(format!("{layer}/{id}")));
     let alone = PolicySet::from_policies([policy.clone()]);
     let mut rule = Rule {

@@ -576,6 +576,28 @@ fn what_people_read_of_the_schema_is_what_is_in_force() {
     }
 }
 
+/// Read at once, the rules of a text have the trees that Cedar gives them one at a time.
+#[test]
+fn trees_are_cedars() {
+    let more = with_all(&[
+        "forbid (principal is Agent, action in [Action::\"read\", Action::\"write\"], resource in System::\"crm\") unless { context.args has note && context.args.note like \"*x\" };",
+        "permit (principal in Role::\"ops\", action == Action::\"mail.send\", resource == System::\"mail\") when { context.at != 3 && !(context.at >= 2) } when { [1, 2].contains(context.at) };",
+        "permit (principal, action, resource) when { if context.at > 1 then true else decimal(\"1.5\").lessThan(context.args.rate) };",
+    ]);
+    for text in [STARTER, &more] {
+        let set: cedar_policy::PolicySet = text.parse().unwrap();
+        let trees = crate::load::trees(text).unwrap();
+        assert_eq!(trees.len(), set.policies().count());
+        for policy in set.policies() {
+            let place: usize =
+                policy.id().to_string().trim_start_matches("policy").parse().unwrap();
+            let cedars = policy.to_pst().unwrap();
+            let tree = trees[place].clone().with_id(cedars.body().id.clone());
+            assert_eq!(&tree, cedars.body());
+        }
+    }
+}
+
 #[test]
 fn many_rules_are_read_in_their_order_and_every_wrong_one_is_named() {
     let rule = |n: usize| {

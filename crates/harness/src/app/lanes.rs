@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use kernel::{
-    event::{Body, Ended, Purpose, Record, Role},
+    event::{Body, Ended, Purpose, Record, Role, Side},
     id::{ApprovalId, RunId},
     plan::Asks,
 };
@@ -199,6 +199,13 @@ fn planned(plan: &kernel::plan::Plan, begun: &[String]) -> Vec<PlannedLane> {
     .collect()
 }
 
+/// What a server asks a client, in one line.
+fn relayed_words(said: &serde_json::Value) -> String {
+    let message = said.pointer("/params/message").and_then(serde_json::Value::as_str);
+    let method = said.get("method").and_then(serde_json::Value::as_str);
+    visible(message.or(method).unwrap_or_default())
+}
+
 type Summarise<'a> = &'a dyn Fn(&kernel::id::OperationId, &serde_json::Value) -> String;
 
 /// Lanes as they are drawn, event by event.
@@ -208,6 +215,8 @@ struct Drawing {
     /// Which lane an action, a question or a waiting step draws on.
     of_action: BTreeMap<u64, usize>,
     of_question: BTreeMap<ApprovalId, usize>,
+    /// What a client is asked in the middle of a call, by its action and its number there.
+    of_relay: BTreeMap<(u64, u32), usize>,
     of_wait: BTreeMap<String, usize>,
     helpers: BTreeMap<u64, String>,
 }
@@ -247,6 +256,20 @@ impl Drawing {
                 let lane = self.begin((seq, &step, "question"), (text, None));
                 self.of_question.insert(question.clone(), lane);
                 self.bar(lane, "waiting", at);
+            }
+            Body::Relayed { action, nth, from: Side::Server, said, .. } => {
+                let asks = self.of_action.get(action).and_then(|lane| self.lanes.get(*lane));
+                let step = asks.map(|lane| lane.step.clone()).unwrap_or_default();
+                let text = relayed_words(&said.value());
+                let lane = self.begin((seq, &step, "question"), (text, None));
+                self.of_relay.insert((*action, *nth), lane);
+                self.bar(lane, "waiting", at);
+            }
+            Body::Relayed { action, nth, from: Side::Client, said, .. } => {
+                if let Some(lane) = self.of_relay.remove(&(*action, *nth)) {
+                    let answered = !said.value().is_null();
+                    self.close(lane, at, if answered { "done" } else { "rejected:expired" });
+                }
             }
             Body::Replied { question, .. } | Body::Lapsed { question } => {
                 let replied = matches!(record.event.body, Body::Replied { .. });
@@ -307,7 +330,13 @@ impl Drawing {
             Body::Dispatched { .. } if helper => self.bar(lane, "checked", at),
             Body::Dispatched { .. } if undo => self.bar(lane, "taken_back", at),
             Body::Dispatched { .. } => self.bar(lane, "executed", at),
-            Body::Returned { ended, .. } => {
+            Body::Returned { action, ended, .. } => {
+                // What nobody answered before the call was over is asked no more.
+                let asked =
+                    self.of_relay.extract_if((*action, 0)..=(*action, u32::MAX), |_, _| true);
+                for lane in asked.map(|(_, lane)| lane).collect::<Vec<_>>() {
+                    self.close(lane, at, "rejected:expired");
+                }
                 if matches!(ended, Ended::Failed { .. }) {
                     self.recolour(lane, "failed");
                 }

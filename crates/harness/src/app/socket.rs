@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -24,8 +25,13 @@ use super::{
 
 /// Longest request line, in bytes.
 const REQUEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Requests answered at a time.
-const CONNECTIONS_MAX: usize = 64;
+/// Clients at a time. Most of them wait for a person or for something to happen, which costs next to nothing: were
+/// they few, those who wait for an approval would keep out whoever comes to give it.
+const CONNECTIONS_MAX: usize = 1_024;
+/// How long a client may take to say what it asks.
+const ASKED_WITHIN: Duration = Duration::from_secs(10);
+/// How long to rest where no connection is to be had, as when too many files are open.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A request line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,34 +84,46 @@ fn failed(path: &Path, error: &std::io::Error) -> Problem {
 }
 
 /// Answers requests until the task is dropped.
-///
-/// # Errors
-/// When the socket fails.
-pub async fn answer_all(app: Arc<App>, listener: UnixListener) -> Result<(), Problem> {
-    let path = path(&app.config().store);
+pub async fn answer_all(app: Arc<App>, listener: UnixListener) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let (stream, _) = listener.accept().await.map_err(|e| failed(&path, &e))?;
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
-        let app = Arc::clone(&app);
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "a connection to the owner was not accepted");
+                tokio::time::sleep(AGAIN_AFTER).await;
+                continue;
+            }
+        };
+        let (app, slots) = (Arc::clone(&app), Arc::clone(&slots));
         tokio::spawn(async move {
-            if let Err(error) = answer(&app, stream).await {
+            if let Err(error) = answer(&app, stream, &slots).await {
                 warn!(%error, "a client went away");
             }
-            drop(slot);
         });
     }
 }
 
-async fn answer(app: &App, stream: UnixStream) -> std::io::Result<()> {
+fn busy() -> Problem {
+    let detail = format!("the owner of the store answers {CONNECTIONS_MAX} clients already");
+    Problem::new(Kind::TryAgain, "owner-busy", detail)
+        .next("end some of the commands that wait at it, or try again later")
+}
+
+async fn answer(app: &App, stream: UnixStream, slots: &Semaphore) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
+    let mut reader = BufReader::new(reader.take(REQUEST_BYTES_MAX));
+    tokio::time::timeout(ASKED_WITHIN, reader.read_line(&mut line)).await??;
     if line.is_empty() {
         // Somebody looked whether anybody is here.
         return Ok(());
     }
-    let answered = match respond(app, &line).await {
+    let responded = match slots.try_acquire() {
+        Ok(_slot) => respond(app, &line).await,
+        Err(_) => Err(busy()),
+    };
+    let answered = match responded {
         Ok(value) => Answered::Ok(value),
         Err(problem) => Answered::Problem(Box::new(problem)),
     };

@@ -65,12 +65,9 @@ impl Door {
         Self(tokio::spawn(async move {
             tokio::time::sleep(DOOR_AFTER).await;
             // It cannot be opened in a folder whose path is too long for a socket: the command itself does not need it.
-            let answered = match socket::bind(&app) {
+            match socket::bind(&app) {
                 Ok(listener) => socket::answer_all(app, listener).await,
-                Err(problem) => Err(problem),
-            };
-            if let Err(problem) = answered {
-                debug!(%problem, "no door");
+                Err(problem) => debug!(%problem, "no door"),
             }
         }))
     }

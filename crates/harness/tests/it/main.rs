@@ -82,3 +82,5 @@ mod web;
 mod work;
 #[cfg(test)]
 mod workers;
+#[cfg(test)]
+mod wrapped;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    Answered, Because, End, Ended, Header, Purpose, Role, Settled, Stage, Undone, Unwound,
+    Answered, Because, End, Ended, Header, Purpose, Role, Settled, Side, Stage, Undone, Unwound,
 };
 
 /// One fact. Those marked *input* entered from outside; the rest follow from them.
@@ -245,6 +245,19 @@ pub enum Body {
         /// Until when.
         expires_at: At,
     },
+    /// *Input.* What a server and the client that a call is made for say to each other in the middle of it.
+    Relayed {
+        /// The action whose call it is.
+        action: Seq,
+        /// Which call of this action.
+        attempt: u32,
+        /// Which question of this call.
+        nth: u32,
+        /// Who says it.
+        from: Side,
+        /// What, in the words of their protocol; `null` where the client does not answer.
+        said: Sealed,
+    },
     /// *Input.* The typed answer.
     Replied {
         /// To which question.
@@ -427,6 +440,7 @@ macro_rules! sealed_of {
             },
             Body::Questioned { text, .. } => vec![text],
             Body::Elicited { text, answer, .. } => vec![text, answer],
+            Body::Relayed { said, .. } => vec![said],
             Body::Replied { value, .. } => vec![value],
             Body::Signalled { body, .. } => vec![body],
             Body::Raised { detail, .. } => detail.into_iter().collect(),
@@ -510,6 +524,7 @@ impl Body {
             Self::Receipted { .. } => "receipted",
             Self::Questioned { .. } => "questioned",
             Self::Elicited { .. } => "elicited",
+            Self::Relayed { .. } => "relayed",
             Self::Replied { .. } => "replied",
             Self::Lapsed { .. } => "lapsed",
             Self::Waiting { .. } => "waiting",
@@ -548,6 +563,7 @@ impl Body {
                 | Self::Answered { .. }
                 | Self::Returned { .. }
                 | Self::Elicited { .. }
+                | Self::Relayed { .. }
                 | Self::Replied { .. }
                 | Self::Signalled { .. }
                 | Self::Settled { .. }

@@ -1,6 +1,9 @@
 //! The fold: one match over every event. Nothing else changes a run's state.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 
@@ -17,7 +20,7 @@ use crate::{
     approval::Approval,
     conversation::CONTEXT_TOO_LONG,
     decision::{Decision, Verdict},
-    event::{Answered, Body, Ended, Purpose, Record, Role, Stage, Unwound},
+    event::{Answered, Body, Ended, Purpose, Record, Role, Side, Stage, Unwound},
     exception::{Class, Landed, Need},
     id::{Digest, Seq, TokenId},
     planning::{Labelled, Mark, Observation, Settled},
@@ -76,6 +79,9 @@ impl Run {
             Body::Returned { action, ended, .. } => self.on_returned(*action, ended)?,
             Body::Doubted { action } => self.act(*action)?.phase = Phase::Doubt,
             Body::Receipted { .. } => self.on_receipted(body)?,
+            Body::Relayed { action, nth, from, .. } => {
+                self.act(*action)?.relayed.insert(*nth, *from == Side::Client);
+            }
             Body::Questioned { .. }
             | Body::Elicited { .. }
             | Body::Replied { .. }
@@ -248,6 +254,7 @@ impl Run {
             dispatch: None,
             ended: None,
             elicited: BTreeSet::new(),
+            relayed: BTreeMap::new(),
             probe_at: None,
             proposer: proposer.clone(),
         };
@@ -435,6 +442,7 @@ impl Run {
         act.dispatch = Some(Dispatch { seq, key, attempt, dispatch_by, first_at });
         act.phase = Phase::Dispatched;
         act.elicited.clear();
+        act.relayed.clear();
         act.probe_at = None;
         self.state.spent.reserve(act.operation.sort(), act.operation.cost_max);
         *self.state.uses.entry(act.operation.id.clone()).or_default() += 1;

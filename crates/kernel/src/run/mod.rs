@@ -35,7 +35,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use elicit::{ELICITED_MAX, ELICITED_MAX_BYTES};
+pub use elicit::{ELICITED_MAX, ELICITED_MAX_BYTES, RELAYED_MAX, RELAYED_MAX_BYTES};
 pub use exceptions::verbs;
 pub use faults::{Fault, Refused};
 pub use propose::{PREVIEWED, PREVIEWED_ASK, UNUSUAL_RULE};

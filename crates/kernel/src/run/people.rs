@@ -35,6 +35,7 @@ impl Run {
                 self.answer(approval, (action, shown), (by, answer), ports)
             }
             Input::Elicited { asked } => self.elicited(*asked, ports),
+            Input::Relayed { relay } => self.relayed(*relay, ports),
             Input::Reply { question, by, value } => self.reply(question, by, value, ports),
             Input::Signal { name, body } => {
                 let waits =

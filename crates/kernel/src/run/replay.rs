@@ -9,7 +9,7 @@ use super::{Fault, Genesis, Pins, Ports, Run, check_pins};
 use crate::{
     event::{Answered, Body, Ended, Event, Record, Settled},
     id::{At, Digest, Seq},
-    input::{Answer, Elicitation, Input, Now, Settlement},
+    input::{Answer, Elicitation, Input, Now, Relay, Settlement},
     planning::Labelled,
     port::{Failure, Judge, Outcome, Returned, Salts, Validate},
     sealed::{Salt, Sealed},
@@ -290,6 +290,11 @@ fn input_of(Event { at, body, .. }: &Event) -> Option<Input> {
             },
         },
         Body::Elicited { .. } => elicited(at, body)?,
+        Body::Relayed { action, attempt, nth, from, said } => {
+            let (action, attempt, nth, from) = (*action, *attempt, *nth, *from);
+            let relay = Relay { action, attempt, nth, from, said: said.value() };
+            Input::Relayed { relay: Box::new(relay) }
+        }
         Body::Replied { question, by, value } => {
             Input::Reply { question: question.clone(), by: by.clone(), value: value.value() }
         }

@@ -133,6 +133,8 @@ pub(crate) struct Act {
     pub(crate) ended: Option<(At, Ended)>,
     /// Questions that its server has asked in the latest call.
     pub(crate) elicited: BTreeSet<u32>,
+    /// Those that were relayed to the client that it is made for, and whether it has answered.
+    pub(crate) relayed: BTreeMap<u32, bool>,
     pub(crate) probe_at: Option<At>,
     /// The provider whose model asked for it.
     pub(crate) proposer: Option<Arc<str>>,

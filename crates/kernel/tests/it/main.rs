@@ -28,4 +28,6 @@ mod modes;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod relays;
+#[cfg(test)]
 mod rollbacks;

@@ -221,6 +221,7 @@ pub(super) fn step_of(record: &Record, acts: &BTreeMap<Seq, Act>) -> Option<Stri
         | Body::Dispatched { action, .. }
         | Body::Returned { action, .. }
         | Body::Elicited { action, .. }
+        | Body::Relayed { action, .. }
         | Body::Receipted { action, .. } => Some(*action),
         Body::Questioned { step, .. } | Body::Waiting { step, .. } | Body::Woken { step } => {
             return Some(static_path(step));

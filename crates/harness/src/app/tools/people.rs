@@ -1,6 +1,6 @@
 //! Whoever is at the other end of a call of a server: the client that the proxy makes it for or, where there is none, the
-//! people of ours whose role its system names. What they are asked is a typed question of the run, in its journal and in
-//! their inbox, for as long as the call is open.
+//! people of ours whose role its system names. What people are asked is a typed question of the run, in its journal and in
+//! their inbox, for as long as the call is open; what a client is asked and answers is put down as it is passed on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,13 +9,15 @@ use std::{
 
 use connect::mcp::{Calling, Form, Passing, There, Told};
 use kernel::{
-    event::{Body, Record},
+    Digest, canon,
+    event::{Body, Record, Side},
     id::{ApprovalId, At, RunId, Seq, Tenant},
-    input::{Elicitation, Input},
+    input::{Elicitation, Input, Relay},
     port::Task,
+    run::RELAYED_MAX_BYTES,
 };
 use mcp::server::{Able, Answers, Asked, List, Said};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::{PAGE_MAX, Query as _};
 use tokio::time::{Duration, Instant, sleep, timeout};
 
@@ -58,10 +60,10 @@ impl Passing for OtherEnds {
 
     fn ask(&self, call: Arc<Calling>, asked: Vec<Asked>) -> Task<'_, Option<Answers>> {
         Box::pin(async move {
-            if self.clients.able((&call.tenant, &call.run)).is_some() {
-                return self.clients.ask((call.tenant.clone(), call.run.clone()), asked).await;
-            }
             let app = self.app.get()?;
+            if self.clients.able((&call.tenant, &call.run)).is_some() {
+                return the_client_says(&app, &self.clients, &call, asked).await;
+            }
             people_say(&app, &call, &asked).await
         })
     }
@@ -77,6 +79,55 @@ impl Passing for OtherEnds {
     fn relisted(&self, system: &str, list: List) {
         self.clients.heard_relisted(system, list);
     }
+}
+
+/// What the client of the call answers. It is asked what the journal has, and what it answers is told once the journal has
+/// it.
+async fn the_client_says(
+    app: &App,
+    clients: &Ends,
+    call: &Calling,
+    asked: Vec<Asked>,
+) -> Option<Answers> {
+    let mut numbers = Vec::new();
+    for Asked { key, method, params } in &asked {
+        let nth = call.next_question();
+        relay(app, call, (nth, Side::Server), json!({"method": method, "params": params})).await?;
+        numbers.push((key.clone(), nth));
+    }
+    let answers = clients.ask((call.tenant.clone(), call.run.clone()), asked).await;
+    for (key, nth) in numbers {
+        let answer = answers.as_ref().and_then(|answers| answers.get(&key)).cloned();
+        relay(app, call, (nth, Side::Client), answer.unwrap_or_default()).await?;
+    }
+    answers
+}
+
+/// Puts down what is said, durably; none where the run does not take it.
+async fn relay(app: &App, call: &Calling, (nth, from): (u32, Side), said: Value) -> Option<()> {
+    // Of what is larger than an event, which it is.
+    let bytes = canon::bytes(&said).ok()?;
+    let said = match bytes.len() {
+        0..=RELAYED_MAX_BYTES => said,
+        bytes_long => json!({"digest": Digest::of(&bytes).to_string(), "bytes": bytes_long}),
+    };
+    let (action, attempt) = (call.action, call.attempt);
+    let relay = Box::new(Relay { action, attempt, nth, from, said: Arc::new(said) });
+    match hand_in(app, call, Input::Relayed { relay }).await {
+        Ok(()) => Some(()),
+        Err(problem) => {
+            let (run, system) = (&call.run, &call.system);
+            tracing::debug!(%run, system, problem = problem.detail, "what is relayed is not put down");
+            None
+        }
+    }
+}
+
+async fn hand_in(app: &App, call: &Calling, input: Input) -> Result<(), Problem> {
+    let key = (call.tenant.clone(), call.run.clone());
+    let signal = uuid::Uuid::now_v7().to_string();
+    let taken = app.engine.input(key, (signal, parse_id(SERVERS)?), input).await?;
+    taken.map_err(crate::app::runs::refusal)
 }
 
 /// What people answer to everything that is asked at once; none where one part of it is nothing that a person can be asked.
@@ -132,9 +183,11 @@ impl<'a> Asking<'a> {
             role: role.to_owned(),
             expires_ms: i64::try_from(left.as_millis()).unwrap_or(i64::MAX),
         };
-        let taken =
-            timeout(left + CLOSES_WITHIN, self.hand_in(Input::Elicited { asked: Box::new(asked) }))
-                .await;
+        let taken = timeout(
+            left + CLOSES_WITHIN,
+            hand_in(self.app, self.call, Input::Elicited { asked: Box::new(asked) }),
+        )
+        .await;
         match taken {
             Ok(Ok(())) => drop(self.asked.insert(nth)),
             Ok(Err(problem)) => {
@@ -143,13 +196,6 @@ impl<'a> Asking<'a> {
             }
             Err(_) => {}
         }
-    }
-
-    async fn hand_in(&self, input: Input) -> Result<(), Problem> {
-        let key = (self.call.tenant.clone(), self.call.run.clone());
-        let signal = uuid::Uuid::now_v7().to_string();
-        let taken = self.app.engine.input(key, (signal, parse_id(SERVERS)?), input).await?;
-        taken.map_err(crate::app::runs::refusal)
     }
 
     /// Waits until each was answered or is not asked any more; what is left when the time is over is closed.
@@ -172,7 +218,7 @@ impl<'a> Asking<'a> {
             }
         }
         // Time passes for a run when somebody says so: the inbox shows nothing that nobody waits for.
-        let _closed = timeout(CLOSES_WITHIN, self.hand_in(Input::Tick)).await;
+        let _closed = timeout(CLOSES_WITHIN, hand_in(self.app, self.call, Input::Tick)).await;
         self.look().await;
     }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinHandle,
 };
+use tracing::debug;
 
 use crate::{
     app::{
@@ -20,6 +22,9 @@ use crate::{
     cli::{Context, client, screen::write_err},
     service::Service,
 };
+
+/// Most files that an owner opens at a time: far more than all its clients, databases and servers take.
+const FILES_MAX: u64 = 65_536;
 
 /// Options.
 #[derive(Debug, ClapArgs)]
@@ -86,7 +91,7 @@ pub(crate) struct Owning {
     pub(crate) app: Arc<App>,
     /// Where pages are, when they are served.
     pub(crate) url: Option<String>,
-    listening: JoinHandle<Result<(), Problem>>,
+    listening: JoinHandle<()>,
     serving: JoinHandle<()>,
     answering: Option<JoinHandle<()>>,
     end: watch::Sender<bool>,
@@ -100,6 +105,7 @@ impl Owning {
         listens: Listens,
     ) -> Result<Self, Problem> {
         let app = App::open(config, lock).await?;
+        allow_many_files();
         tools::proxy::check(&app)?;
         // Bound before anything is announced: whoever reads the line can connect.
         let listener = socket::bind(&app)?;
@@ -115,12 +121,13 @@ impl Owning {
         Ok(Self { app, url, listening, serving, answering, end })
     }
 
-    /// Ends when the socket does.
+    /// Ends when the socket does, which it does not by itself.
     async fn failed(&mut self) -> Problem {
-        match (&mut self.listening).await {
-            Ok(Err(problem)) => problem,
-            _ => Problem::new(Kind::Unexpected, "socket", "the socket stopped answering"),
-        }
+        let why = match (&mut self.listening).await {
+            Ok(()) => "the socket stopped answering".to_owned(),
+            Err(error) => format!("the socket stopped answering: {error}"),
+        };
+        Problem::new(Kind::Unexpected, "socket", why)
     }
 
     /// Lets what was begun end, and closes the store.
@@ -136,6 +143,17 @@ impl Owning {
         self.serving.abort();
         self.listening.abort();
         Ok(())
+    }
+}
+
+/// Every client is an open file, and the limit that shells and service managers set by default, 1,024, is for programs
+/// that never ask for more. What runs in a sandbox has a limit of its own.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.map_or(FILES_MAX, |most| most.min(FILES_MAX));
+    let more = limit.current.is_some_and(|now| now < most);
+    if more && setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit }).is_err() {
+        debug!("the limit of open files stays where it is");
     }
 }
 

@@ -16,25 +16,8 @@ use crate::{
     api::Api,
     kit::validates,
     support::{Office, Ran},
+    wrapped::at_terminal,
 };
-
-/// Runs a command at a terminal of its own, and passes on what the terminal shows as it shows it.
-const AT_A_TERMINAL: &str = r#"
-import os, pty, sys
-child, terminal = pty.fork()
-if child == 0:
-    os.execv(sys.argv[1], sys.argv[1:])
-while True:
-    try:
-        piece = os.read(terminal, 4096)
-    except OSError:
-        break
-    if not piece:
-        break
-    sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"#;
 
 /// What is said in so many pieces that a secret could not hide all of them.
 fn words() -> Vec<String> {
@@ -43,11 +26,7 @@ fn words() -> Vec<String> {
 
 /// Hands a task over at a terminal: what it shows before the model has said its second half, and what it shows in all.
 fn watch(command: &Command, barrier: &Barrier) -> (String, String) {
-    let mut python = Command::new("python3");
-    python.args(["-c", AT_A_TERMINAL]).arg(command.get_program()).args(command.get_args());
-    python.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    python.current_dir(command.get_current_dir().unwrap());
-    let mut child = python.stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = at_terminal(command, "").stdout(Stdio::piped()).spawn().unwrap();
     let mut shown = BufReader::new(child.stdout.take().unwrap());
     let mut first = Vec::new();
     // The model says nothing more before this was shown.

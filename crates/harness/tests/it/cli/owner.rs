@@ -1,6 +1,11 @@
 //! One process owns the store; every other command talks through its socket.
 
-use std::{fs::File, process::Stdio};
+use std::{
+    fs::File,
+    io::{ErrorKind, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    process::Stdio,
+};
 
 use serde_json::{Value, json};
 
@@ -10,6 +15,7 @@ use crate::{
         model::{Model, Says},
     },
     support::{Office, Serving, change, id_of},
+    wrapped::with_few_files,
 };
 
 #[test]
@@ -40,6 +46,32 @@ fn beside_an_owner_everything_goes_through_its_socket() {
     let done = office.json_as("mira", &words).exits(0).document();
     assert_eq!(done["status"], "succeeded", "{done}");
     office.world.performed_nothing_twice();
+}
+
+/// Were clients few, or files, those who wait for an approval would keep out whoever comes to give it.
+#[test]
+fn those_who_wait_at_an_owner_keep_nobody_out() {
+    let office = Office::open();
+    let (serving, _) = Serving::of(with_few_files(&office.command(&["serve"]), 100));
+    let run = id_of(&office.submit_change("ACC-0007", 45, "waited for"));
+    let body = json!({"run": run, "wait_ms": 45_000});
+    let waits = json!({"op": "run.speech", "person": "mira", "body": body});
+    let connect = || UnixStream::connect(office.path("store/owner.sock")).unwrap();
+    let waiting = |_| {
+        let mut waiter = connect();
+        writeln!(waiter, "{waits}").unwrap();
+        waiter
+    };
+    let waiters: Vec<UnixStream> = (0..300).map(waiting).collect();
+    let silent: Vec<UnixStream> = (0..100).map(|_| connect()).collect();
+    assert_eq!(office.approve(&run).exits(0).document()["status"], "succeeded");
+    for mut waiter in waiters {
+        waiter.set_nonblocking(true).unwrap();
+        let heard = waiter.read(&mut [0]).unwrap_err();
+        assert_eq!(heard.kind(), ErrorKind::WouldBlock, "it waits still");
+    }
+    drop(silent);
+    assert_eq!(serving.end("TERM"), Some(0));
 }
 
 #[test]

@@ -1,35 +1,12 @@
 //! Decisions at the terminal with a token of the person (C173): typed when it is asked for, never shown,
 //! never kept; a command without a terminal decides nothing.
 
-use std::process::Command;
-
 use serde_json::Value;
 
-use crate::support::{Office, Ran};
-
-/// Runs a command at a terminal of its own, types a line when it is asked for its token, and prints what
-/// the terminal showed; its exit code is the command's.
-const AT_A_TERMINAL: &str = r#"
-import os, pty, sys
-typed, command = sys.argv[1], sys.argv[2:]
-child, terminal = pty.fork()
-if child == 0:
-    os.execv(command[0], command)
-shown, answered = b"", False
-while True:
-    try:
-        piece = os.read(terminal, 4096)
-    except OSError:
-        break
-    if not piece:
-        break
-    shown += piece
-    if not answered and b"Your token: " in shown:
-        answered = True
-        os.write(terminal, typed.encode() + b"\n")
-sys.stdout.write(shown.decode())
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"#;
+use crate::{
+    support::{Office, Ran},
+    wrapped::{at_terminal, without_terminal},
+};
 
 fn office() -> Office {
     let office = Office::open();
@@ -37,45 +14,34 @@ fn office() -> Office {
     office
 }
 
-/// A command in a session of its own: there is no terminal, whoever runs the tests.
-fn without_terminal(office: &Office, person: &str, words: &[&str]) -> Ran {
+fn unattended(office: &Office, person: &str, words: &[&str]) -> Ran {
     let said = [&["--as", person][..], words, &["-o", "json"]].concat();
-    let command = office.command(&said);
-    let mut alone = Command::new("setsid");
-    alone.arg("--wait").arg(command.get_program()).args(command.get_args());
-    alone.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    alone.current_dir(office.dir());
-    Ran::of(&said, alone.output().unwrap())
+    Ran::of(&said, without_terminal(&office.command(&said)).output().unwrap())
 }
 
 fn at_a_terminal(office: &Office, person: &str, typed: &str, words: &[&str]) -> Ran {
     let said = [&["--as", person][..], words, &["-o", "json"]].concat();
-    let command = office.command(&said);
-    let mut python = Command::new("python3");
-    python.args(["-c", AT_A_TERMINAL, typed]).arg(command.get_program()).args(command.get_args());
-    python.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    python.current_dir(office.dir());
-    Ran::of(&said, python.output().unwrap())
+    Ran::of(&said, at_terminal(&office.command(&said), typed).output().unwrap())
 }
 
 #[test]
 fn a_decision_needs_the_persons_token_typed_at_a_terminal() {
     let office = office();
     let made = |person: &str| -> Value {
-        without_terminal(&office, person, &["token", "create", "mine"]).exits(0).document()
+        unattended(&office, person, &["token", "create", "mine"]).exits(0).document()
     };
     let (mira, lars) = (made("mira"), made("lars"));
     let token = |made: &Value| made["token"].as_str().unwrap().to_owned();
     // Who has a token gets no other one without it.
     for words in [&["token", "create", "another"][..], &["token", "link"]] {
-        let refused = without_terminal(&office, "mira", words).exits(4).problem();
+        let refused = unattended(&office, "mira", words).exits(4).problem();
         assert_eq!(refused["code"], "token-needed", "{words:?}");
     }
     let run = crate::support::id_of(&office.submit_change("ACC-0007", 45, "typed"));
     let (approval, digest) = office.card(&run);
     let words = ["approval", "approve", &approval, "--digest", &digest];
     let before = office.world.hash();
-    let refused = without_terminal(&office, "mira", &words).exits(4).problem();
+    let refused = unattended(&office, "mira", &words).exits(4).problem();
     assert_eq!(refused["code"], "token-needed");
     for typed in [token(&lars), "hns_nothing".to_owned()] {
         let shown = at_a_terminal(&office, "mira", &typed, &words);
@@ -100,7 +66,7 @@ fn a_decision_needs_the_persons_token_typed_at_a_terminal() {
 fn a_link_made_with_a_token_does_no_more_than_the_token() {
     let office = office();
     let words = ["token", "create", "mine", "--scope", "read"];
-    let made = without_terminal(&office, "mira", &words).exits(0).document();
+    let made = unattended(&office, "mira", &words).exits(0).document();
     let typed = made["token"].as_str().unwrap();
     let shown = at_a_terminal(&office, "mira", typed, &["token", "link"]);
     assert_eq!(shown.code, 0, "{shown:?}");
@@ -122,5 +88,5 @@ fn a_name_is_enough_where_the_operator_says_so() {
     let run = crate::support::id_of(&office.submit_change("ACC-0007", 45, "named"));
     let (approval, digest) = office.card(&run);
     let words = ["approval", "approve", &approval, "--digest", &digest];
-    without_terminal(&office, "mira", &words).exits(0);
+    unattended(&office, "mira", &words).exits(0);
 }

@@ -1,6 +1,7 @@
 //! What servers behind the proxy have beside tools, and what they ask in the middle of a call.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     process::{Child, Stdio},
 };
@@ -13,6 +14,7 @@ use super::{
     front::{Front, plain},
     run_of,
 };
+use crate::support::id_of;
 
 /// The proxy over HTTP; killed when its value goes.
 struct Door {
@@ -187,7 +189,8 @@ fn a_read_that_waits_for_a_person_says_so() {
 }
 
 /// C133, C134: what a server asks in the middle of a call reaches the client that the call is made for, in its own
-/// generation, and its answer reaches the server, whichever generation that speaks: one call each.
+/// generation, and its answer reaches the server, whichever generation that speaks: one call each, in whose journal both
+/// are.
 #[test]
 fn what_a_server_asks_reaches_the_client_and_back() {
     for speaks in ["stateless", "sessions"] {
@@ -199,8 +202,27 @@ fn what_a_server_asks_reaches_the_client_and_back() {
             &format!("kind = \"mcp\"\n{asks}\nspeaks = \"{speaks}\"\n"),
         );
         both_are_asked(&front);
-        assert_eq!(front.runs().len(), 2, "each was one call");
+        let runs = front.runs();
+        assert_eq!(runs.len(), 2, "each was one call");
+        for run in runs {
+            is_put_down(&front, &id_of(&run));
+        }
     }
+}
+
+/// The question and its answer are in the journal, once each, in their order, and whoever exports the run has their words.
+fn is_put_down(front: &Front, run: &str) {
+    let events = front.events(run);
+    let events = events["items"].as_array().unwrap();
+    let relayed = events.iter().filter(|event| event["kind"] == "relayed");
+    let from: Vec<&str> = relayed.map(|event| event["body"]["from"].as_str().unwrap()).collect();
+    assert_eq!(from, ["server", "client"], "{events:#?}");
+    let bundle = front.dir().join("run.bundle");
+    front.json(&["run", "export", run, "--to", &bundle.display().to_string()]).exits(0);
+    let bundle = fs::read_to_string(bundle).unwrap();
+    assert!(bundle.contains("elicitation/create") && bundle.contains("accept"), "{bundle}");
+    let replayed = front.json(&["run", "replay", run]).exits(0).document();
+    assert_eq!(replayed["identical"], true, "{replayed:#}");
 }
 
 fn both_are_asked(front: &Front) {
