@@ -257,20 +257,7 @@ impl Drawing {
                 self.of_question.insert(question.clone(), lane);
                 self.bar(lane, "waiting", at);
             }
-            Body::Relayed { action, nth, from: Side::Server, said, .. } => {
-                let asks = self.of_action.get(action).and_then(|lane| self.lanes.get(*lane));
-                let step = asks.map(|lane| lane.step.clone()).unwrap_or_default();
-                let text = relayed_words(&said.value());
-                let lane = self.begin((seq, &step, "question"), (text, None));
-                self.of_relay.insert((*action, *nth), lane);
-                self.bar(lane, "waiting", at);
-            }
-            Body::Relayed { action, nth, from: Side::Client, said, .. } => {
-                if let Some(lane) = self.of_relay.remove(&(*action, *nth)) {
-                    let answered = !said.value().is_null();
-                    self.close(lane, at, if answered { "done" } else { "rejected:expired" });
-                }
-            }
+            Body::Relayed { .. } => self.relayed(record),
             Body::Replied { question, .. } | Body::Lapsed { question } => {
                 let replied = matches!(record.event.body, Body::Replied { .. });
                 if let Some(lane) = self.of_question.get(question).copied() {
@@ -345,6 +332,27 @@ impl Drawing {
             Body::Doubted { .. } => self.bar(lane, "in_doubt", at),
             Body::Rejected { .. } | Body::Receipted { .. } => self.end(lane, at),
             _ => {}
+        }
+    }
+
+    /// A question that a client was asked in the middle of a call, or its answer.
+    fn relayed(&mut self, record: &Record) {
+        let Body::Relayed { action, nth, from, said, .. } = &record.event.body else { return };
+        let (at, said) = (record.event.at, said.value());
+        match from {
+            Side::Server => {
+                let asks = self.of_action.get(action).and_then(|lane| self.lanes.get(*lane));
+                let step = asks.map(|lane| lane.step.clone()).unwrap_or_default();
+                let words = relayed_words(&said);
+                let lane = self.begin((record.event.seq, &step, "question"), (words, None));
+                self.of_relay.insert((*action, *nth), lane);
+                self.bar(lane, "waiting", at);
+            }
+            Side::Client => {
+                let lane = self.of_relay.remove(&(*action, *nth));
+                let outcome = if said.is_null() { "rejected:expired" } else { "done" };
+                lane.into_iter().for_each(|lane| self.close(lane, at, outcome));
+            }
         }
     }
 
