@@ -36,8 +36,12 @@ const IMPORT_MS: f64 = 1_000.0;
 /// Item 12.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Broken> {
     let upstream = Upstream::start()?;
-    for (mode, goal) in [("enforce", ENFORCED_MS), ("observe", OBSERVED_MS)] {
-        proxied(options, &upstream, (mode, goal), report)?;
+    for (mode, effect, goal) in [
+        ("enforce", "read", ENFORCED_MS),
+        ("observe", "read", OBSERVED_MS),
+        ("observe", "write", OBSERVED_MS),
+    ] {
+        proxied(options, &upstream, (mode, effect, goal), report)?;
     }
     first_answer(options, report)?;
     imported(options, report)
@@ -48,15 +52,16 @@ fn called(n: usize) -> Value {
     json!({ "text": format!("call {n}") })
 }
 
-/// Calls through a proxy of this mode.
+/// Calls through a proxy of this mode, of a tool with this effect. What changes something is asked about where it is
+/// enforced, so it is measured where it passes.
 fn proxied(
     options: &Options,
     upstream: &Upstream,
-    (mode, goal): (&str, f64),
+    (mode, effect, goal): (&str, &str, f64),
     report: &mut Report,
 ) -> Result<(), Broken> {
     let folder = tempfile::tempdir_in(&options.dir).doing("make a folder")?;
-    let project = project(options, folder.path(), (upstream, mode))?;
+    let project = project(options, folder.path(), (upstream, mode, effect))?;
     let words = ["mcp", "proxy", "--http", "127.0.0.1:0"];
     let token = ["token", "create", "bench", "--agent", "bench", "--owner", "ann"];
     let Some(served) = Served::of(options, &project, (&words, &token))? else {
@@ -88,9 +93,10 @@ fn proxied(
             cpu.push(spent / calls as f64);
         }
     }
-    let name = format!("a call through the proxy ({mode}), cpu of the proxy");
+    let what = format!("{mode}, a {effect}");
+    let name = format!("a call through the proxy ({what}), cpu of the proxy");
     report.add(Figure::new(name, (Spread::of(cpu), "ms"), None, Goal::AtMost(goal)));
-    let name = format!("a call through the proxy ({mode}), wall");
+    let name = format!("a call through the proxy ({what}), wall");
     report.add(Figure::new(name, (Spread::of(took), "ms"), None, Goal::None));
     let (mut rates, mut bare) = (Vec::new(), Vec::new());
     let each = options.pick(100, 3);
@@ -103,7 +109,7 @@ fn proxied(
         rates.push(storm(&served, each, &ask)?.per_second);
     }
     let bare = Floor { name: "the same without a proxy", value: Spread::of(bare) };
-    let name = format!("calls through the proxy ({mode})");
+    let name = format!("calls through the proxy ({what})");
     report.add(Figure::new(name, (Spread::of(rates), "1/s"), Some(bare), Goal::AtLeast(CALLS)));
     Ok(())
 }
@@ -123,11 +129,11 @@ fn check(answer: &[u8]) -> Result<(), Broken> {
     }
 }
 
-/// A project in front of a server, as the first minute makes it, whose one tool somebody classified as a read.
+/// A project in front of a server, as the first minute makes it, whose one tool somebody classified.
 fn project(
     options: &Options,
     folder: &Path,
-    (upstream, mode): (&Upstream, &str),
+    (upstream, mode, effect): (&Upstream, &str, &str),
 ) -> Result<PathBuf, Broken> {
     let project = folder.join("project");
     let mut first = Command::new(&options.binary);
@@ -145,7 +151,7 @@ fn project(
         }
         fs::write(path, text.replacen(from, to, 1)).doing("edit a project")
     };
-    let (from, to) = (format!("\n  {TOOL}:\n"), format!("\n  {TOOL}:\n    effect: read\n"));
+    let (from, to) = (format!("\n  {TOOL}:\n"), format!("\n  {TOOL}:\n    effect: {effect}\n"));
     edit("pack/connectors/notes.yaml", &from, &to)?;
     // Nobody is held back here: what is measured is the work.
     edit("harness.toml", "[policy]", "[serve]\nrequests_per_second = 1000000\n[policy]")?;
