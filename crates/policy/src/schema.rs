@@ -29,7 +29,7 @@ use kernel::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::shape::{Field, Shape, named, quoted, shape_of};
+use crate::shape::{Field, Shape, named, object, quoted, shape_of};
 
 /// Groups every operation is sorted into by its facts; no operation may claim them itself.
 pub const GROUPS: [&str; 4] = ["read", "write", "egress", "irreversible"];
@@ -138,14 +138,12 @@ impl Model {
         ];
         let command = self.context.at(&["command"]).ok().map(|shape| ("command", shape.json()));
         let groups: Vec<Value> = self.groups.iter().map(|group| json!({"id": group})).collect();
-        json!({
-            "memberOf": groups,
-            "appliesTo": {
-                "principalTypes": PRINCIPALS,
-                "resourceTypes": [self.resource_type],
-                "context": record(always.into_iter().chain(command)),
-            },
-        })
+        let applies = object([
+            ("principalTypes", Value::from_iter(PRINCIPALS)),
+            ("resourceTypes", Value::from_iter([self.resource_type.as_str()])),
+            ("context", record(always.into_iter().chain(command))),
+        ]);
+        object([("memberOf", groups.into()), ("appliesTo", applies)])
     }
 
     /// Cedar text of this action.
@@ -174,7 +172,7 @@ impl Model {
 /// A record all of whose attributes are required, in Cedar's JSON form.
 fn record<'n>(attributes: impl IntoIterator<Item = (&'n str, Value)>) -> Value {
     let attributes = attributes.into_iter().map(|(name, json)| (name.to_owned(), json));
-    json!({"type": "Record", "attributes": attributes.collect::<Map<_, _>>()})
+    object([("type", "Record".into()), ("attributes", Value::Object(attributes.collect()))])
 }
 
 /// What the text of a command says, read by us: see the crate `shell`.
@@ -304,16 +302,14 @@ impl Vocabulary {
     /// text builds a lexer anew for every identifier.
     pub(crate) fn json(&self) -> Value {
         let text = || Shape::Text(None).json();
-        let types = json!({
-            "HarnessLabel": record([
-                ("trust", text()),
-                ("confidentiality", text()),
-                ("classes", Shape::words().json()),
-            ]),
-            "HarnessRun": record(RUN.map(|name| (name, Shape::Long.json()))),
-            "HarnessBehalf": record([("id", text()), ("kind", text()), ("roles", Shape::words().json())]),
-            "HarnessEvidence": evidence_shape(&self.roles).json(),
-        });
+        let words = || Shape::words().json();
+        let label = [("trust", text()), ("confidentiality", text()), ("classes", words())];
+        let types = object([
+            ("HarnessLabel", record(label)),
+            ("HarnessRun", record(RUN.map(|name| (name, Shape::Long.json())))),
+            ("HarnessBehalf", record([("id", text()), ("kind", text()), ("roles", words())])),
+            ("HarnessEvidence", evidence_shape(&self.roles).json()),
+        ]);
         let mut entities = Map::new();
         for name in ["Role", "Tenant", "System"] {
             entities.insert(name.to_owned(), json!({}));
@@ -328,7 +324,12 @@ impl Vocabulary {
         let groups = self.groups.iter().map(|group| (group.clone(), nothing.clone()));
         let actions = self.actions.iter().map(|(id, model)| (id.to_string(), model.json()));
         let actions: Map<String, Value> = groups.chain(actions).collect();
-        json!({"": {"commonTypes": types, "entityTypes": entities, "actions": actions}})
+        let all = object([
+            ("commonTypes", types),
+            ("entityTypes", entities.into()),
+            ("actions", actions.into()),
+        ]);
+        object([("", all)])
     }
 
     /// The schema as Cedar text, as people read it.

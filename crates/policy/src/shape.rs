@@ -6,7 +6,7 @@ use std::{
     fmt::Write as _,
 };
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// Deepest nesting of arguments that becomes typed; what lies deeper is absent.
 pub(crate) const DEPTH_MAX: usize = 12;
@@ -90,7 +90,7 @@ impl Shape {
             Self::Long => named("Long"),
             Self::Text(_) => named("String"),
             Self::Decimal => named("decimal"),
-            Self::Set(item) => json!({"type": "Set", "element": item.json()}),
+            Self::Set(item) => object([("type", "Set".into()), ("element", item.json())]),
             Self::Record(fields) => {
                 let field = |(name, field): (&String, &Field)| {
                     let mut json = field.shape.json();
@@ -99,7 +99,8 @@ impl Shape {
                     }
                     (name.clone(), json)
                 };
-                json!({"type": "Record", "attributes": fields.iter().map(field).collect::<Map<_, _>>()})
+                let fields = Value::Object(fields.iter().map(field).collect());
+                object([("type", "Record".into()), ("attributes", fields)])
             }
         }
     }
@@ -125,7 +126,12 @@ impl Shape {
 
 /// A type by its name, in Cedar's JSON form.
 pub(crate) fn named(name: &str) -> Value {
-    json!({"type": "EntityOrCommon", "name": name})
+    object([("type", "EntityOrCommon".into()), ("name", name.into())])
+}
+
+/// An object of JSON. The macro would copy every value, and what is in it once for each level.
+pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// A name as Cedar text: quoted, every odd character escaped.
