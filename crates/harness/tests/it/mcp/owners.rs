@@ -127,11 +127,18 @@ fn a_question_is_its_callers_to_answer() {
             assert_eq!(rest(&served, stranger, &path, &body).refused(404), "call-not-found");
         }
     }
-    // It is still asked, and by nobody's word.
+    // It is still asked, and by nobody's word; who looks at the run sees what is asked.
+    let lanes = || {
+        let page = served.page(&format!("/runs/{run}"));
+        page.split("id=\"lanes\"").nth(1).unwrap().split("</ol>").next().unwrap().to_owned()
+    };
+    let (before, question) = (lanes(), "password");
+    assert!(before.contains(question) && before.contains("b-waiting"), "{before}");
     let heard =
         served.ask((&one, Speaks::NowAnswering), with(filled("accept", "mine")))["result"].clone();
     let heard = heard["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{heard:#}"));
     assert!(heard.contains("mine") && !heard.contains("stolen"), "{heard}");
+    assert!(lanes().contains(question), "{}", lanes());
     assert_eq!(served.front.runs().len(), 1, "nobody else's call was begun");
 }
 

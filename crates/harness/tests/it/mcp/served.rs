@@ -11,7 +11,10 @@ use super::{
     front::{Front, text},
     run_of,
 };
-use crate::{api::Answer, support::Serving};
+use crate::{
+    api::{Answer, send},
+    support::Serving,
+};
 
 /// A proxy that serves over HTTP, until its value goes.
 pub(super) struct Served {
@@ -40,6 +43,28 @@ impl Served {
         let (_, place) = line.split_once(" at http://").unwrap_or_else(|| panic!("{line}"));
         let host = place.split(';').next().unwrap().to_owned();
         Self { front, host, path, _serving: serving }
+    }
+
+    /// What a page shows to the person of the project.
+    pub(super) fn page(&self, path: &str) -> String {
+        let host = &self.host;
+        let link = self.front.json(&["token", "link"]).exits(0).document();
+        let secret = link["path"].as_str().unwrap().split("link=").nth(1).unwrap();
+        let body = format!("link={secret}&to=%2Fruns");
+        let signed = format!(
+            "POST /sign-in HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nOrigin: http://{host}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let signed = send(host, signed.as_bytes());
+        let cookie = signed.header("set-cookie").unwrap_or_else(|| panic!("{signed:?}"));
+        let cookie = cookie.split(';').next().unwrap();
+        let get = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nCookie: {cookie}\r\n\r\n"
+        );
+        let answer = send(host, get.as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
     }
 
     /// A token of an agent that acts for somebody.
