@@ -202,6 +202,7 @@ pub(crate) fn events(answer: &Value, screen: &mut Screen) {
                 "/body/code",
                 "/body/stage",
                 "/body/undone/result",
+                "/body/from",
             ];
             let about = about.iter().map(|p| text(event, p)).find(|t| !t.is_empty());
             vec![
