@@ -147,8 +147,8 @@ fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>
     let file = Arc::new(File { name: source.name.clone(), text: source.text.clone() });
     let mut policies: Vec<&Policy> = set.policies().collect();
     policies.sort_by_key(|policy| position(policy.id()));
-    let mut trees = match trees(&source.text) {
-        Ok(trees) => trees.into_iter().map(Some).collect::<Vec<_>>(),
+    let mut parsed = match parsed(&source.text) {
+        Ok(parsed) => parsed.into_iter().map(Some).collect::<Vec<_>>(),
         Err(message) => {
             problems.push(at(0, message, UNREADABLE.to_owned()));
             return;
@@ -161,25 +161,30 @@ fn read_file(source: &Source, rules: &mut Vec<Rule>, problems: &mut Vec<Problem>
             source.text.get(from..).and_then(|rest| rest.find(&text)).map_or(from, |o| from + o);
         from = at_offset + text.len();
         let span = (at_offset, text.len());
-        let tree = trees.get_mut(position(policy.id())).and_then(Option::take);
-        match read_rule(source.layer, &file, (policy, tree), span) {
+        let parsed = parsed.get_mut(position(policy.id())).and_then(Option::take);
+        match read_rule(source.layer, &file, (policy, parsed), span) {
             Ok(rule) => rules.push(rule),
             Err(mut wrong) => problems.append(&mut wrong),
         }
     }
 }
 
-/// The trees of the rules of a text that Cedar has taken, by their place in it. `Policy::to_pst` would come to the same,
-/// but parses every rule anew, with a lexer that learns the language anew: most of what loading costs.
-pub(crate) fn trees(text: &str) -> Result<Vec<pst::Template>, String> {
+/// A rule as parsed.
+pub(crate) type Parsed = Node<Option<cst::Policy>>;
+
+/// The rules of a text that Cedar has taken, by their place in it. From here to [`tree_of`] it is what `Policy::to_pst` does,
+/// which parses every rule anew, with a lexer that learns the language anew: most of what loading would cost.
+pub(crate) fn parsed(text: &str) -> Result<Vec<Parsed>, String> {
     let read = text_to_cst::parse_policies(text).map_err(|error| error.to_string())?;
     let read = read.try_into_inner().map_err(|error| error.to_string())?;
-    let tree = |node: Node<Option<cst::Policy>>| {
-        let rule = node.try_into_inner().map_err(|error| error.to_string())?;
-        let rule = est::Policy::try_from(rule).map_err(|error| error.to_string())?;
-        pst::Template::try_from(rule).map_err(|error| error.to_string())
-    };
-    read.0.into_iter().map(tree).collect()
+    Ok(read.0)
+}
+
+/// The tree of a rule. It goes as deep as the rule does.
+pub(crate) fn tree_of(parsed: Parsed) -> Result<pst::Template, String> {
+    let rule = parsed.try_into_inner().map_err(|error| error.to_string())?;
+    let rule = est::Policy::try_from(rule).map_err(|error| error.to_string())?;
+    pst::Template::try_from(rule).map_err(|error| error.to_string())
 }
 
 /// Cedar numbers the rules of a text `policy0`, `policy1`, …
@@ -191,7 +196,7 @@ fn position(id: &PolicyId) -> usize {
 fn read_rule(
     layer: Layer,
     file: &Arc<File>,
-    (policy, tree): (&Policy, Option<pst::Template>),
+    (policy, parsed): (&Policy, Option<Parsed>),
     (at, length): (usize, usize),
 ) -> Result<Rule, Vec<Problem>> {
     // Not `annotation(name)`, for which Cedar parses the name.
@@ -211,7 +216,8 @@ fn read_rule(
         return Err(refused(message, "split the rule"));
     }
     let id = said("id").unwrap_or_default();
-    let tree = tree.ok_or_else(|| refused("the rule has no tree".to_owned(), UNREADABLE))?;
+    let tree = parsed.map_or_else(|| Err("it has no tree".to_owned()), tree_of);
+    let tree = tree.map_err(|message| refused(message, UNREADABLE))?;
     let policy = policy.new_id(PolicyId::new(format!("{layer}/{id}")));
     let alone = PolicySet::from_policies([policy.clone()]);
     let mut rule = Rule {

@@ -586,14 +586,14 @@ fn trees_are_cedars() {
     ]);
     for text in [STARTER, &more] {
         let set: cedar_policy::PolicySet = text.parse().unwrap();
-        let trees = crate::load::trees(text).unwrap();
-        assert_eq!(trees.len(), set.policies().count());
+        let parsed = crate::load::parsed(text).unwrap();
+        assert_eq!(parsed.len(), set.policies().count());
         for policy in set.policies() {
             let place: usize =
                 policy.id().to_string().trim_start_matches("policy").parse().unwrap();
             let cedars = policy.to_pst().unwrap();
-            let tree = trees[place].clone().with_id(cedars.body().id.clone());
-            assert_eq!(&tree, cedars.body());
+            let tree = crate::load::tree_of(parsed[place].clone()).unwrap();
+            assert_eq!(&tree.with_id(cedars.body().id.clone()), cedars.body());
         }
     }
 }
