@@ -143,6 +143,19 @@ fn it_thinks_calls_observes_and_answers() {
     );
 }
 
+/// Whatever follows from what a model says is trusted no more than its reply: that a call is made, with what, and the answer.
+#[test]
+fn what_follows_from_a_reply_has_its_label() {
+    let mut drive = started(json!({}));
+    let wants = json!([call("c1", "w_send", json!({ "id": "acme" }))]);
+    says_as(&mut drive, 1, (wants, "end", 10), UNTRUSTED);
+    let send = drive.proposal("a/w.send[1]");
+    assert!(send.existence.is_tainted() && send.arg_labels.join_all().is_tainted());
+    drive.done("a/w.send[1]", json!(1));
+    says(&mut drive, 2, json!([text("Sent.")]));
+    assert!(drive.output().labels.join_all().is_tainted());
+}
+
 /// Reads side by side, writes one by one and in the order in which they were wanted (C068).
 #[test]
 fn reads_run_together_and_writes_in_order() {
