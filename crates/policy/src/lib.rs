@@ -47,4 +47,6 @@ mod command_tests;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;

@@ -224,3 +224,13 @@ pub(crate) fn send() -> Ask {
 
 /// Permits everything, under the id `all`.
 pub(crate) const ALL: &str = "@id(\"all\") @reason(\"r\") permit (principal, action, resource);\n";
+
+/// One rule with an id and a reason.
+pub(crate) fn rule(id: &str, body: &str) -> String {
+    format!("@id(\"{id}\") @reason(\"because {id}\")\n{body}\n")
+}
+
+pub(crate) fn with_all(bodies: &[&str]) -> String {
+    let rules = bodies.iter().enumerate().map(|(index, body)| rule(&format!("r{index}"), body));
+    std::iter::once(ALL.to_owned()).chain(rules).collect()
+}

@@ -298,8 +298,7 @@ impl Vocabulary {
         fixed.into_iter().chain(self.kinds.iter().map(String::as_str))
     }
 
-    /// The schema in Cedar's JSON form, which Cedar reads ten times as fast as its text: the parser of the
-    /// text builds a lexer anew for every identifier.
+    /// The schema in Cedar's JSON form, and not its text, whose parser builds a lexer anew for every name.
     pub(crate) fn json(&self) -> Value {
         let text = || Shape::Text(None).json();
         let words = || Shape::words().json();
