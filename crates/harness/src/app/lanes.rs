@@ -310,6 +310,9 @@ impl Drawing {
     fn note(&mut self, (lane, action): (usize, u64), body: &Body, at: i64) {
         let undo = self.lanes.get(lane).is_some_and(|lane| lane.role == "undo");
         let helper = self.helpers.contains_key(&action);
+        if matches!(body, Body::Dispatched { .. } | Body::Returned { .. } | Body::Doubted { .. }) {
+            self.unanswered(action, at);
+        }
         match body {
             Body::Asked { .. } => self.bar(lane, "waiting", at),
             Body::Answered { .. } | Body::Voided { .. } => self.bar(lane, "checked", at),
@@ -317,13 +320,7 @@ impl Drawing {
             Body::Dispatched { .. } if helper => self.bar(lane, "checked", at),
             Body::Dispatched { .. } if undo => self.bar(lane, "taken_back", at),
             Body::Dispatched { .. } => self.bar(lane, "executed", at),
-            Body::Returned { action, ended, .. } => {
-                // What nobody answered before the call was over is asked no more.
-                let asked =
-                    self.of_relay.extract_if((*action, 0)..=(*action, u32::MAX), |_, _| true);
-                for lane in asked.map(|(_, lane)| lane).collect::<Vec<_>>() {
-                    self.close(lane, at, "rejected:expired");
-                }
+            Body::Returned { ended, .. } => {
                 if matches!(ended, Ended::Failed { .. }) {
                     self.recolour(lane, "failed");
                 }
@@ -332,6 +329,14 @@ impl Drawing {
             Body::Doubted { .. } => self.bar(lane, "in_doubt", at),
             Body::Rejected { .. } | Body::Receipted { .. } => self.end(lane, at),
             _ => {}
+        }
+    }
+
+    /// What nobody answered before a call was over, lost or made anew is asked no more.
+    fn unanswered(&mut self, action: u64, at: i64) {
+        let asked = self.of_relay.extract_if((action, 0)..=(action, u32::MAX), |_, _| true);
+        for lane in asked.map(|(_, lane)| lane).collect::<Vec<_>>() {
+            self.close(lane, at, "rejected:expired");
         }
     }
 
